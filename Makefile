@@ -1,0 +1,54 @@
+# Every recipe sets itself up: Python 3.11+ and the package index are all it needs.
+PYTHON ?= python3
+V := .venv/bin
+export PYTHONUNBUFFERED = 1
+
+.PHONY: up test lint load bench conformance interop shots notebooks clean
+
+up: .venv/runtime          ## servers, gateway and app; Ctrl-C stops all of it
+	@$(V)/workbench up $(ARGS)
+
+test: .venv/dev lint       ## what a contributor runs before every commit
+	$(V)/python -m pytest -m "not slow and not browser and not interop" $(ARGS)
+
+lint: .venv/dev            ## style and types
+	$(V)/ruff check .
+	$(V)/ruff format --check .
+	$(V)/mypy
+
+load: .venv/runtime        ## a short Locust run through the gateway; its figures land in the record
+	$(V)/workbench load $(ARGS)
+
+bench: .venv/dev           ## every benchmark: a table, and bench-results.json
+	$(V)/python -m loadtests.bench $(ARGS)
+
+conformance: .venv/dev     ## the protocol's official suite against the gateway
+	$(V)/python -m pytest -m interop tests/interop/test_conformance.py $(ARGS)
+
+interop: .venv/dev         ## clients and servers that nobody here wrote
+	$(V)/python -m pytest -m interop $(ARGS)
+
+shots: .venv/dev           ## the README's screenshots, from a real browser
+	$(V)/python docs/shots.py $(ARGS)
+
+notebooks: .venv/dev       ## run every notebook from top to bottom
+	$(V)/python -m pytest --nbmake notebooks $(ARGS)
+
+clean:                     ## remove environments and caches; the state in .workbench stays
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# uv resolves nothing here: the lock files carry every version and hash.
+.venv/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) -V). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(V)/python -m pip install -q --disable-pip-version-check uv
+
+.venv/runtime: requirements.lock pyproject.toml | .venv/bin/uv
+	@test -e .venv/dev || $(V)/uv pip install -q --python $(V)/python --require-hashes --compile-bytecode -r requirements.lock
+	$(V)/uv pip install -q --python $(V)/python --no-deps -e .
+	@touch $@
+
+.venv/dev: requirements-dev.lock pyproject.toml | .venv/bin/uv
+	$(V)/uv pip install -q --python $(V)/python --require-hashes --compile-bytecode -r requirements-dev.lock
+	$(V)/uv pip install -q --python $(V)/python --no-deps -e .
+	@touch $@ .venv/runtime

@@ -1,0 +1,21 @@
+"""MCP Workbench: launch MCP servers, govern every call, ask an agent, query the record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from workbench.bench import Workbench, open
+
+__all__ = ["Workbench", "__version__", "open"]
+
+
+def __getattr__(name: str) -> Any:
+    # The façade pulls in the event loop and the rooms; importing the package must stay instant.
+    if name in ("Workbench", "open"):
+        from workbench import bench
+
+        return getattr(bench, name)
+    raise AttributeError(f"module 'workbench' has no attribute {name!r}")

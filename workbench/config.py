@@ -1,0 +1,270 @@
+"""Settings: every value has one place, a one-line meaning, and knows where it came from.
+
+Order, later wins: the default, `workbench.toml` in the working directory, `config.toml` in the state folder, the
+environment (`WORKBENCH_<NAME>` in capitals), what the command line or the caller of `open()` gave.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import sqlite3
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from workbench.events import Misuse
+
+BUNDLED_SERVERS = ("products", "crm", "tickets", "payments", "calendar", "analytics", "knowledge", "files")
+"""The local servers over the sample company, in the order they are shown."""
+
+AuditMode = Literal["async", "os", "fsync", "strict"]
+
+
+def setting(default: Any, meaning: str) -> Any:
+    """A field of `Settings`: its default and the sentence that `workbench doctor` prints."""
+    return field(default=default, metadata={"meaning": meaning})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of one workbench. Build with `Settings.load()`; `source_of(name)` says where a value came from."""
+
+    home: Path = setting(Path(".workbench"), "Folder of runtime state: log, lake, control database, keys.")
+    host: str = setting("127.0.0.1", "Address the gateway and the app bind to. Anything wider needs authentication on.")
+    port: str = setting("8800", "Port of MCP endpoint and management API, or `auto` for a free one.")
+    app_port: str = setting("8501", "Port of the Streamlit app, or `auto`.")
+    app: bool = setting(True, "Whether `workbench up` also starts the Streamlit app.")
+    authentication: bool = setting(True, "Whether callers must present a token. Off is only accepted on loopback.")
+    allowed_hosts: tuple[str, ...] = setting((), "Further values of the Host header to accept, e.g. a public name.")
+    allowed_origins: tuple[str, ...] = setting((), "Origins of browsers to accept besides our own app.")
+    tenant: str = setting("local", "Tenant of the local user and of calls without another.")
+    servers: tuple[str, ...] = setting(BUNDLED_SERVERS, "Which bundled servers to launch.")
+    data: Path | None = setting(None, "Folder of CSV, Parquet and JSON files to serve as tables.")
+    mcp_config: Path | None = setting(None, "An `mcp.json` with further servers (the `mcpServers` format).")
+    knowledge: tuple[Path, ...] = setting((), "Further folders of documents for the knowledge server.")
+    files_root: Path | None = setting(None, "Root of the files server; default is the sample folder.")
+    policy: Path | None = setting(None, "Folder of Rego files and data that replaces the shipped policy.")
+    audit_mode: AuditMode = setting("os", "When a record counts as written: async, os, fsync or strict.")
+    audit_segment_bytes: int = setting(64 << 20, "Size at which a segment of the log is sealed, in bytes.")
+    audit_segment_seconds: float = setting(60.0, "Age at which a segment of the log is sealed, in seconds.")
+    audit_queue_bytes: int = setting(64 << 20, "Most bytes waiting to be written before calls are refused.")
+    audit_min_free_bytes: int = setting(64 << 20, "Calls are refused when the disk of the log has less free, in bytes.")
+    call_timeout: float = setting(30.0, "Longest time a tool may take, in seconds.")
+    max_request_bytes: int = setting(4 << 20, "Largest request body, in bytes.")
+    max_result_bytes: int = setting(8 << 20, "Largest tool result that is passed on, in bytes.")
+    rate_per_minute: int = setting(
+        1000, "Calls per minute and caller before 429. The identity counts, not the session."
+    )
+    health_interval: float = setting(5.0, "Seconds between two health checks of one server.")
+    restart_backoff: float = setting(
+        0.5, "First pause before a dead server is restarted, in seconds; doubles up to 30."
+    )
+    provider: str = setting(
+        "auto", "Who answers questions: auto, openai, anthropic, gemini, compatible, embedded, planner."
+    )
+    model: str = setting("", "Model of the provider; empty takes the default in models.toml.")
+    max_turns: int = setting(12, "Most turns of one run.")
+    token_budget: int = setting(200_000, "Most tokens of one run, input and output together.")
+    run_timeout: float = setting(180.0, "Longest time of one run, in seconds.")
+    parallel_calls: int = setting(4, "Most tool calls of one turn that run at once.")
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def load(cls, *, env: Mapping[str, str] | None = None, cwd: Path | None = None, **given: Any) -> Settings:
+        """Read all sources and return frozen settings.
+
+        Args:
+            env: environment to read instead of the process's.
+            cwd: folder where `workbench.toml` is looked for; default the working directory.
+            given: values that win over all others; None means "not given".
+
+        Raises:
+            Misuse: an unknown name, or a value that does not fit; the message names the source.
+        """
+        env = os.environ if env is None else env
+        cwd = cwd or Path.cwd()
+        values: dict[str, Any] = {}
+        sources: dict[str, str] = {}
+
+        def take(found: Mapping[str, Any], source: str) -> None:
+            for name, value in found.items():
+                values[name] = _convert(name, value, source)
+                sources[name] = source
+
+        take(_read_toml(cwd / "workbench.toml"), "workbench.toml")
+        from_env = {n: env[_variable(n)] for n in names() if env.get(_variable(n))}
+        home = Path(given.get("home") or from_env.get("home") or values.get("home") or cls.home).expanduser()
+        take({k: v for k, v in _read_toml(home / "config.toml").items() if k != "home"}, str(home / "config.toml"))
+        for name, text in from_env.items():
+            take({name: text}, _variable(name))
+        take({k: v for k, v in given.items() if v is not None}, "given")
+        values["home"] = home if home.is_absolute() else (cwd / home)
+        settings = cls(**values, sources=sources)
+        settings._check()
+        return settings
+
+    def source_of(self, name: str) -> str:
+        """Where the value of `name` came from: `default`, a file, a variable, or `given`."""
+        return self.sources.get(name, "default")
+
+    def replace(self, **changes: Any) -> Settings:
+        """A copy with other values, marked as given."""
+        sources = {**self.sources, **dict.fromkeys(changes, "given")}
+        return dataclasses.replace(self, **changes, sources=sources)
+
+    def _check(self) -> None:
+        for name in ("port", "app_port"):
+            value = getattr(self, name)
+            if value != "auto" and not (value.isdigit() and 0 < int(value) < 65536):
+                raise Misuse(
+                    f"Setting {name} is {value!r} (from {self.source_of(name)}).",
+                    hint="Expected a number from 1 to 65535, or 'auto'.",
+                )
+        for name in (
+            "call_timeout",
+            "run_timeout",
+            "health_interval",
+            "max_turns",
+            "rate_per_minute",
+            "parallel_calls",
+        ):
+            if getattr(self, name) <= 0:
+                raise Misuse(f"Setting {name} is {getattr(self, name)!r}.", hint="Expected a number above zero.")
+        unknown = [s for s in self.servers if s not in BUNDLED_SERVERS]
+        if unknown:
+            raise Misuse(
+                f"Setting servers names {unknown[0]!r} (from {self.source_of('servers')}).",
+                hint=f"Bundled servers are {', '.join(BUNDLED_SERVERS)}; foreign ones go into an mcp.json.",
+            )
+        if not self.authentication and self.host not in ("127.0.0.1", "::1", "localhost"):
+            raise Misuse(
+                f"Authentication is off and host is {self.host!r}.",
+                hint="Switch authentication on, or bind to 127.0.0.1.",
+            )
+
+
+def names() -> tuple[str, ...]:
+    """All settings, in the order of the class."""
+    return tuple(f.name for f in dataclasses.fields(Settings) if f.name != "sources")
+
+
+def meaning(name: str) -> str:
+    """The one-line meaning of a setting."""
+    return next(str(f.metadata["meaning"]) for f in dataclasses.fields(Settings) if f.name == name)
+
+
+def _variable(name: str) -> str:
+    return f"WORKBENCH_{name.upper()}"
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise Misuse(f"{path} is not valid TOML: {e}.", hint="Mend the file or move it away.") from e
+    for name in found:
+        if name not in names():
+            close = difflib.get_close_matches(name, names(), 1)
+            also = f"Did you mean {close[0]!r}?" if close else "See `workbench doctor` for all settings."
+            raise Misuse(f"{path} sets {name!r}, which is no setting.", hint=also)
+    return found
+
+
+def _convert(name: str, value: Any, source: str) -> Any:
+    """`value` as the type of the setting; text from the environment is parsed."""
+    if name not in names():
+        raise Misuse(f"{source} sets {name!r}, which is no setting.", hint="See `workbench doctor` for all settings.")
+    kind = get_type_hints(Settings)[name]
+    try:
+        return _as(kind, value)
+    except (ValueError, TypeError) as e:
+        raise Misuse(f"Setting {name} is {value!r} (from {source}).", hint=f"Expected {e}.") from e
+
+
+def _as(kind: Any, value: Any) -> Any:
+    if get_origin(kind) is tuple:
+        item = get_args(kind)[0]
+        parts = [p.strip() for p in value.split(",") if p.strip()] if isinstance(value, str) else value
+        return tuple(_as(item, p) for p in parts)
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise ValueError("one of " + ", ".join(map(str, get_args(kind))))
+        return value
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        if str(value).lower() in ("1", "true", "yes", "on"):
+            return True
+        if str(value).lower() in ("0", "false", "no", "off"):
+            return False
+        raise ValueError("true or false")
+    if kind is int or kind is float:
+        try:
+            return kind(value)
+        except ValueError:
+            raise ValueError("a whole number" if kind is int else "a number") from None
+    if kind is str:
+        return str(value)
+    return Path(value).expanduser() if value else None  # Path and Path | None
+
+
+# --- the state folder --------------------------------------------------------
+
+FORMAT = "mcp-workbench state, format 1\n"
+
+
+def prepare_home(home: Path) -> Path:
+    """Make or recognise the state folder, readable by its owner alone.
+
+    Raises:
+        Misuse: `home` is a file, holds something else, or was written in another format. Nothing is changed then.
+    """
+    marker = home / "FORMAT"
+    if home.exists() and not home.is_dir():
+        raise Misuse(f"{home} is a file.", hint="Set WORKBENCH_HOME to a folder.")
+    if marker.exists():
+        found = marker.read_text(encoding="utf-8", errors="replace")
+        if found != FORMAT:
+            raise Misuse(
+                f"{home} was written as {found.strip()!r}; this version reads {FORMAT.strip()!r}.",
+                hint="Use the version that wrote it, or set WORKBENCH_HOME to another folder.",
+            )
+        return home
+    if home.exists() and any(home.iterdir()):
+        raise Misuse(
+            f"{home} is not empty and is no workbench state folder.",
+            hint="Move its content away, or set WORKBENCH_HOME to another folder.",
+        )
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    home.chmod(0o700)
+    temporary = home / "FORMAT.tmp"
+    temporary.write_text(FORMAT, encoding="utf-8")
+    temporary.rename(marker)
+    return home
+
+
+def open_control(home: Path) -> sqlite3.Connection:
+    """A connection to the control database (keys, approvals, registered servers) in autocommit mode.
+
+    Every room creates and owns its own tables in it. Short statements only; several processes share the file.
+
+    Raises:
+        Misuse: the file is corrupt or is something else.
+    """
+    path = home / "control.db"
+    db = sqlite3.connect(path, isolation_level=None, timeout=5.0, check_same_thread=False)
+    try:
+        db.execute("pragma journal_mode = wal")
+        db.execute("pragma synchronous = full")
+        db.execute("pragma foreign_keys = on")
+    except sqlite3.DatabaseError as e:
+        db.close()
+        raise Misuse(f"{path} is not a readable database: {e}.", hint="Restore it from a copy, or move it away.") from e
+    path.chmod(0o600)
+    return db

@@ -1,0 +1,368 @@
+"""The vocabulary: what exists and what happens, frozen and typed.
+
+One object is what is stored, streamed, shown and tested. Everything here is plain data: no I/O, no import from another
+room. `msgspec` structs are used because they encode to JSON and back in microseconds and stay immutable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+import orjson
+
+JSON = dict[str, Any]
+
+Source = Literal["mcp", "rest", "cli", "notebook", "app", "agent", "load"]
+"""The door a call came through; it is recorded and never changes what the call may do."""
+
+OutcomeKind = Literal[
+    "ok",  # the tool answered
+    "tool_error",  # the tool answered that it failed; the answer travels on as it is
+    "invalid",  # the arguments do not fit the tool's schema
+    "not_found",  # no such server or tool
+    "denied",  # scopes or policy say no
+    "approval_required",  # a human has to approve this very call first
+    "throttled",  # a rate limit or quota is used up
+    "timeout",  # the deadline passed before the tool answered
+    "unavailable",  # the server is down, quarantined or its breaker is open
+    "cancelled",  # the caller went away or asked to stop
+    "failed",  # the upstream broke the protocol, or we have a bug
+]
+
+
+def new_id() -> str:
+    """A UUIDv7 (RFC 9562 §5.7) as text: sortable by the millisecond it was made in, unguessable after that."""
+    ms = time.time_ns() // 1_000_000
+    raw = bytearray(ms.to_bytes(6, "big") + os.urandom(10))
+    raw[6] = 0x70 | raw[6] & 0x0F
+    raw[8] = 0x80 | raw[8] & 0x3F
+    h = raw.hex()
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+
+
+def new_trace_id() -> str:
+    """32 hex digits (W3C Trace Context §3.2.2.3)."""
+    return os.urandom(16).hex()
+
+
+def new_span_id() -> str:
+    """16 hex digits (W3C Trace Context §3.2.2.4)."""
+    return os.urandom(8).hex()
+
+
+def now_us() -> int:
+    """Microseconds since the epoch, UTC: the unit of every stored time."""
+    return time.time_ns() // 1_000
+
+
+def canonical(value: Any) -> bytes:
+    """JSON with sorted keys and no spaces: the form that hashes are taken over."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON of `value`, in hex."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of everything in this module: immutable, keyword-only, encodable."""
+
+    def to_dict(self) -> JSON:
+        """Plain JSON-compatible data."""
+        return msgspec.to_builtins(self)  # type: ignore[no-any-return]
+
+
+class Caller(Record, frozen=True, kw_only=True):
+    """Who is calling, as far as the gateway has established it."""
+
+    tenant: str
+    subject: str
+    """The person or program, unique within the tenant."""
+    roles: tuple[str, ...] = ()
+    scopes: frozenset[str] = frozenset()
+    """Effective scopes: what the roles grant, narrowed by the credential."""
+    credential: str = "local"
+    """Id of the key or token used; never the secret."""
+    method: Literal["local", "key", "jwt", "introspection", "workload"] = "local"
+
+    def has(self, scope: str) -> bool:
+        """Whether `scope` is held, directly or through a wider one: `*`, or `crm:*` for `crm:read:pii`."""
+        held = self.scopes
+        if scope in held or "*" in held:
+            return True
+        parts = scope.split(":")
+        return any(":".join(parts[:n]) + ":*" in held for n in range(1, len(parts)))
+
+
+class Tool(Record, frozen=True, kw_only=True):
+    """One tool on one server, as last listed. `name` is the server's own; `qualified` is ours."""
+
+    server: str
+    name: str
+    title: str = ""
+    description: str = ""
+    input_schema: JSON = msgspec.field(default_factory=lambda: {"type": "object"})
+    output_schema: JSON | None = None
+    annotations: JSON = msgspec.field(default_factory=dict)
+    scopes: tuple[str, ...] = ()
+    """All of them are needed to call the tool."""
+    definition: JSON = msgspec.field(default_factory=dict)
+    """The definition exactly as the server listed it, unknown fields included."""
+    definition_hash: str = ""
+    """SHA-256 over name, title, description, schemas and annotations."""
+    quarantined: str = ""
+    """Why the tool may not be called although it is listed; empty when it may."""
+
+    @property
+    def qualified(self) -> str:
+        """`server.name`, the only name that callers see."""
+        return f"{self.server}.{self.name}"
+
+    @property
+    def read_only(self) -> bool:
+        """The server says that a call changes nothing (`readOnlyHint`)."""
+        return self.annotations.get("readOnlyHint") is True
+
+    @property
+    def destructive(self) -> bool:
+        """The server says that a call may destroy something (`destructiveHint` true and not read-only)."""
+        return not self.read_only and self.annotations.get("destructiveHint") is True
+
+    @property
+    def idempotent(self) -> bool:
+        """Calling twice is the same as calling once (`idempotentHint`, or read-only)."""
+        return self.read_only or self.annotations.get("idempotentHint") is True
+
+
+class Call(Record, frozen=True, kw_only=True):
+    """One request to run one tool, whoever asks and whichever door it came through."""
+
+    caller: Caller
+    tool: str
+    """Qualified name: `server.tool`."""
+    arguments: JSON = msgspec.field(default_factory=dict)
+    id: str = msgspec.field(default_factory=new_id)
+    source: Source = "rest"
+    protocol: str = ""
+    """MCP revision spoken by the client, empty for other doors."""
+    run: str = ""
+    """The run (question) that asked for the call, if any."""
+    step: str = ""
+    """The step within the run."""
+    session: str = ""
+    trace_id: str = msgspec.field(default_factory=new_trace_id)
+    span_id: str = msgspec.field(default_factory=new_span_id)
+    parent_span_id: str = ""
+    timeout_s: float | None = None
+    """Seconds the caller is willing to wait; None means the configured default."""
+    meta: JSON = msgspec.field(default_factory=dict)
+    """Further `_meta` keys and `params` siblings of the client that must reach the server untouched."""
+    received_us: int = msgspec.field(default_factory=now_us)
+
+
+class Decision(Record, frozen=True, kw_only=True):
+    """What policy said of one call, and why. The absence of a decision is a denial."""
+
+    allow: bool
+    rule: str
+    """The rule that decided, e.g. `tool_scopes.allow` or `default_deny`."""
+    reason: str = ""
+    missing_scopes: tuple[str, ...] = ()
+    approval: bool = False
+    """Allowed only with a live human approval of exactly this call."""
+    redact: tuple[str, ...] = ()
+    """Column names whose values must not leave in clear."""
+    max_result_bytes: int = 0
+    """0 means the configured cap."""
+    revision: str = ""
+    """Hash of the policy that decided."""
+    engine: str = ""
+    elapsed_us: int = 0
+
+
+class Outcome(Record, frozen=True, kw_only=True):
+    """How a call ended. A tool's failure is a value: `ok` is False and nothing was raised."""
+
+    kind: OutcomeKind
+    call: str
+    """Id of the call."""
+    tool: str = ""
+    result: JSON | None = None
+    """The server's `CallToolResult` (content, structuredContent, isError, _meta…), after redaction."""
+    message: str = ""
+    """For a person: what was given, what was expected, what to do next. Empty when ok."""
+    details: JSON = msgspec.field(default_factory=dict)
+    """For a program: path, expected, suggestions, missing_scopes, rule, approval, retry_after…"""
+    decision: Decision | None = None
+    latency_us: int = 0
+    """From receipt to answer, everything included."""
+    upstream_us: int = 0
+    """Of that, waiting for the server."""
+    server: str = ""
+    redactions: int = 0
+    result_bytes: int = 0
+
+    @property
+    def ok(self) -> bool:
+        return self.kind == "ok"
+
+    @property
+    def data(self) -> Any:
+        """The most useful form of the answer: structured content, else parsed or plain text, else content blocks."""
+        result = self.result or {}
+        structured = result.get("structuredContent")
+        if structured is not None:
+            return structured
+        blocks = result.get("content") or []
+        texts = [b.get("text", "") for b in blocks if isinstance(b, dict) and b.get("type") == "text"]
+        if blocks and len(texts) == len(blocks):
+            text = "\n".join(texts)
+            try:
+                return orjson.loads(text)
+            except orjson.JSONDecodeError:
+                return text
+        return blocks or None
+
+
+# --- a question, as a stream of events ------------------------------
+
+
+class Usage(Record, frozen=True, kw_only=True):
+    """Tokens and money of one turn or one run. `input_tokens` includes cached ones, whatever the provider counts."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cost_usd: float = 0.0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            cost_usd=self.cost_usd + other.cost_usd,
+        )
+
+
+class RunEvent(Record, frozen=True, kw_only=True, tag_field="event", tag=True):
+    """Base of what a run yields; `event` names the class when encoded."""
+
+    run: str
+    ts: int = msgspec.field(default_factory=now_us)
+
+
+class RunStarted(RunEvent, frozen=True, kw_only=True):
+    question: str
+    provider: str
+    model: str
+    is_llm: bool
+    why: str
+    """Why this provider answers, e.g. "no key is set and no model is pulled: planner (not an LLM)"."""
+    tools: int = 0
+    """How many tools the caller may use."""
+    trace_id: str = ""
+
+
+class TextDelta(RunEvent, frozen=True, kw_only=True):
+    text: str
+    turn: int = 0
+
+
+class ToolAsked(RunEvent, frozen=True, kw_only=True):
+    step: str
+    tool: str
+    arguments: JSON
+    turn: int = 0
+    why: str = ""
+
+
+class ApprovalWaiting(RunEvent, frozen=True, kw_only=True):
+    step: str
+    tool: str
+    approval: str
+    expires_us: int = 0
+
+
+class ToolDone(RunEvent, frozen=True, kw_only=True):
+    step: str
+    tool: str
+    outcome: Outcome
+
+
+class TurnDone(RunEvent, frozen=True, kw_only=True):
+    turn: int
+    usage: Usage
+    elapsed_us: int
+    stop: str = ""
+    """The provider's reason to stop this turn."""
+
+
+class RunDone(RunEvent, frozen=True, kw_only=True):
+    status: Literal["answered", "cancelled", "limit", "failed"]
+    answer: str
+    turns: int
+    calls: int
+    usage: Usage
+    elapsed_us: int
+    message: str = ""
+    """Why the run ended early, and what to do; empty when answered."""
+
+
+AnyRunEvent = RunStarted | TextDelta | ToolAsked | ApprovalWaiting | ToolDone | TurnDone | RunDone
+
+
+def run_event(data: Mapping[str, Any]) -> AnyRunEvent:
+    """The event that `data` (decoded JSON) describes.
+
+    Raises:
+        msgspec.ValidationError: the data is no run event.
+    """
+    event: AnyRunEvent = msgspec.convert(data, AnyRunEvent)
+    return event
+
+
+# --- errors ------------------------------
+
+
+class WorkbenchError(Exception):
+    """Something the user can mend. The message is shown as it is; `hint` says what to do next."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        text = str(self.args[0])
+        return f"{text} {self.hint}" if self.hint else text
+
+
+class Misuse(WorkbenchError):
+    """Arguments or settings that cannot be meant: the caller's program or configuration needs a change."""
+
+    exit_code = 2
+
+
+class Unauthenticated(WorkbenchError):
+    """No valid credential. Never turned into a default identity."""
+
+    exit_code = 3
+
+
+class Unreachable(WorkbenchError):
+    """A server, the platform or a provider does not answer."""
+
+    exit_code = 4
+
+
+class NotRecorded(WorkbenchError):
+    """The record cannot be written, so nothing may be answered."""
+
+    exit_code = 6
