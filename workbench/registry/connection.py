@@ -1,0 +1,92 @@
+"""The wire to one server, as the registry sees it: a protocol that the gateway implements for each transport."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from workbench.events import JSON, WorkbenchError
+from workbench.registry.server import ServerSpec
+
+
+class RpcError(WorkbenchError):
+    """The server answered with a JSON-RPC error object."""
+
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.data = data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launched:
+    """What a connection needs in order to talk to a server that now runs or is reachable."""
+
+    url: str = ""
+    """Endpoint of Streamable HTTP; empty for stdio."""
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    """To send with every request: the secret of a bundled server, or what the configuration says."""
+    process: asyncio.subprocess.Process | None = None
+    """The child, when we launched one. The supervisor watches and ends it; a connection does not."""
+    stdin: asyncio.StreamWriter | None = None
+    stdout: asyncio.StreamReader | None = None
+    guarded: bool = False
+    """The URL came from an API caller: resolve and check it with `registry.address` at every dial, and never follow a
+    redirect."""
+    local_allowed: bool = False
+    """With `guarded`: loopback addresses are permitted by the setting `local_urls`."""
+
+
+class Connection(Protocol):
+    """One server, opened. Implementations translate to the revision that the server speaks."""
+
+    era: str
+    """Negotiated MCP revision, e.g. `2026-07-28`; empty before `open`."""
+    server_info: JSON
+    capabilities: JSON
+    instructions: str
+    on_notification: Callable[[JSON], None] | None
+    """Called with what the server says outside a request, e.g. `notifications/tools/list_changed`."""
+
+    async def open(self) -> None:
+        """Find out which revision the server speaks and agree on it.
+
+        Raises:
+            Unreachable: nothing answers, or what answers is no MCP server.
+        """
+
+    async def request(
+        self,
+        method: str,
+        params: JSON,
+        *,
+        timeout: float,
+        notify: Callable[[JSON], Awaitable[None]] | None = None,
+        meta: JSON | None = None,
+    ) -> JSON:
+        """Send one request and return its JSON-RPC result. Cancelling the task cancels it upstream.
+
+        Args:
+            method: e.g. `tools/call`.
+            params: without `_meta`; the connection adds what the revision demands.
+            timeout: seconds until TimeoutError.
+            notify: awaited with each notification that belongs to this request.
+            meta: further `_meta` keys to send along.
+
+        Raises:
+            RpcError: the server answered with an error object.
+            Unreachable: the server is gone or broke the protocol.
+            TimeoutError: no result in time.
+        """
+
+    async def close(self) -> None:
+        """Let go of sockets and tasks; never raises for a server that is already gone."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether a request has a chance; False once the transport is known to be lost."""
+
+
+ConnectionFactory = Callable[[ServerSpec, Launched], Connection]

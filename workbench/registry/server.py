@@ -1,0 +1,99 @@
+"""What a server is: how it is configured, how it is doing, and the errors that name one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from workbench.events import JSON, Record, WorkbenchError, now_us
+
+ServerKind = Literal["bundled", "tables", "command", "url"]
+ServerStatus = Literal["starting", "ready", "down", "stopped", "failed"]
+
+
+class ServerSpec(Record, frozen=True, kw_only=True):
+    """One server as it was configured. `env` and `headers` may hold secrets, so neither is shown or recorded."""
+
+    id: str
+    """Short name, unique; tools are called `id.tool`."""
+    kind: ServerKind
+    title: str = ""
+    description: str = ""
+    command: tuple[str, ...] = ()
+    """Program and arguments; only ever read from configuration on disk."""
+    env: dict[str, str] = msgspec.field(default_factory=dict)
+    """Variables for the program, beside the few that every child gets."""
+    cwd: str = ""
+    url: str = ""
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    trust: Literal["bundled", "configured"] = "configured"
+    """Scope labels of a tool count only for `bundled`."""
+    stdio: bool = False
+    """Speaks over stdin and stdout; otherwise over Streamable HTTP."""
+    source: str = ""
+    """Where it was configured: `bundled`, a file, or `registered`."""
+
+    def public(self) -> JSON:
+        """What may be shown and recorded: everything except the values of `env` and `headers`."""
+        shown = self.to_dict()
+        shown["env"] = sorted(self.env)
+        shown["headers"] = sorted(self.headers)
+        return shown
+
+    def __repr__(self) -> str:
+        where = self.url or " ".join(self.command)
+        return f"ServerSpec({self.id!r}, {self.kind}, {where!r}, source={self.source!r})"
+
+
+class ServerState(Record, frozen=True, kw_only=True):
+    """How one server is doing, at the moment it was asked for."""
+
+    id: str
+    kind: ServerKind
+    title: str = ""
+    description: str = ""
+    status: ServerStatus = "starting"
+    """`starting`: first launch under way; `ready`; `down`: was or should be there, is being retried; `stopped`: by us;
+    `failed`: never came up, still retried slowly."""
+    transport: str = ""
+    """`http`, `stdio` or `memory`."""
+    url: str = ""
+    pid: int = 0
+    era: str = ""
+    """MCP revision spoken with it."""
+    version: str = ""
+    """The server's own version."""
+    tools: int = 0
+    since_us: int = msgspec.field(default_factory=now_us)
+    """When `status` last changed."""
+    restarts: int = 0
+    last_error: str = ""
+    """Why it is not ready, or was not last time; ends with what it wrote to stderr. Empty when nothing went wrong."""
+    health_us: int = 0
+    """Round trip of the last health check, in microseconds; 0 before the first."""
+    instructions: str = ""
+
+
+class UnknownTool(WorkbenchError):
+    """No ready server lists a tool of that name."""
+
+    def __init__(self, name: str, suggestions: tuple[str, ...] = ()) -> None:
+        self.name = name
+        self.suggestions = suggestions
+        hint = f"Did you mean {' or '.join(suggestions)}?" if suggestions else "See `workbench tools` for all tools."
+        super().__init__(f"There is no tool {name!r}.", hint=hint)
+
+
+class ServerDown(WorkbenchError):
+    """The server of that tool is known, but cannot be called now."""
+
+    exit_code = 4
+
+    def __init__(self, state: ServerState) -> None:
+        self.state = state
+        why = f": {state.last_error}" if state.last_error else ""
+        super().__init__(
+            f"Server {state.id!r} is {state.status}{why}.",
+            hint="It is restarted by itself; see `workbench servers`." if state.status != "stopped" else "",
+        )
