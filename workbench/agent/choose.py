@@ -1,0 +1,145 @@
+"""Who answers: an explicit choice, else the first rung of a ladder that is ready. The rung and why are always said.
+
+The ladder: a provider with a key (openai, anthropic, gemini, in that order), then the embedded language model when it
+has been pulled, then the planner, which is no language model and needs nothing. A local OpenAI-compatible server is
+offered when one is found, and used only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from workbench.agent.models import model_of, provider_of
+from workbench.agent.provider import Closable, Provider, ProviderStatus
+from workbench.config import Settings
+from workbench.events import Misuse, Record
+
+KEYS: dict[str, tuple[str, ...]] = {
+    "openai": ("OPENAI_API_KEY",),
+    "anthropic": ("ANTHROPIC_API_KEY",),
+    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+}
+"""Variables that hold the key of a remote provider; the first that is set counts."""
+
+SDKS = {"openai": "openai", "anthropic": "anthropic", "gemini": "google.genai", "compatible": "openai"}
+
+NAMES = ("openai", "anthropic", "gemini", "compatible", "embedded", "planner")
+
+
+class Choice(Record, frozen=True, kw_only=True):
+    """A provider, and why it is the one."""
+
+    provider: Provider
+    why: str
+    close_after: bool = False
+    """Whether it was made for this run alone."""
+
+
+class Chooser:
+    """Goes down the ladder. Providers in this process are kept: loading a model takes seconds.
+
+    Args:
+        env: where keys are read from; None means the process's environment, read anew each time.
+    """
+
+    def __init__(self, settings: Settings, *, env: Mapping[str, str] | None = None) -> None:
+        self._settings = settings
+        self._given = env
+        self._kept: dict[str, Provider] = {}
+
+    @property
+    def _env(self) -> Mapping[str, str]:
+        return os.environ if self._given is None else self._given
+
+    def statuses(self) -> list[ProviderStatus]:
+        """Every provider and whether it is ready; asks no network."""
+        return [self.status(name) for name in NAMES]
+
+    def status(self, name: str) -> ProviderStatus:
+        """Whether provider `name` could answer now."""
+        if name in ("embedded", "planner"):
+            found: ProviderStatus = _room(name).status(self._settings)
+            return found
+        model = model_of(name, self._settings, self._env)
+        if not _installed(SDKS[name]):
+            why = f"The package {SDKS[name]} is not installed."
+            return ProviderStatus(name=name, ready=False, model=model, why=why)
+        if name == "compatible":
+            from workbench.agent.providers.compatible import configured_url
+
+            url = configured_url(self._env)
+            why = (
+                f"configured: {url}" if url else "No address is configured; set COMPATIBLE_BASE_URL, or run `detect()`."
+            )
+            return ProviderStatus(name=name, ready=bool(url), model=model, why=why)
+        variable = next((key for key in KEYS[name] if self._env.get(key)), "")
+        why = f"{variable} is set" if variable else f"{' or '.join(KEYS[name])} is not set."
+        return ProviderStatus(name=name, ready=bool(variable), model=model, why=why)
+
+    async def choose(self, provider: str | None = None, model: str | None = None) -> Choice:
+        """The provider for one run.
+
+        Args:
+            provider: an explicit choice, which is never replaced by another rung; None takes the setting.
+            model: None takes the setting or the default.
+
+        Raises:
+            Misuse: no provider of that name.
+        """
+        name = provider or self._settings.provider
+        if name not in ("auto", *NAMES):
+            close = difflib.get_close_matches(name, NAMES, 1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"Expected auto, {', '.join(NAMES)}."
+            raise Misuse(f"There is no provider {name!r}.", hint=hint)
+        if name != "auto":
+            source = (
+                "asked for" if provider else f"chosen by the setting provider ({self._settings.source_of('provider')})"
+            )
+            return self._build(name, model, source)
+        wanted = model or self._settings.model
+        if wanted and (meant := provider_of(wanted, self._settings)):
+            return self._build(meant, wanted, f"the model {wanted} is of {meant}")
+        missing: list[str] = []
+        for rung in ("openai", "anthropic", "gemini", "embedded"):
+            status = self.status(rung)
+            if status.ready:
+                return self._build(rung, model, f"{_and(missing)}{status.why}" if rung == "embedded" else status.why)
+            missing.append("no model is pulled" if rung == "embedded" else f"{KEYS[rung][0]} is not set")
+        return self._build("planner", None, "no key is set and no model is pulled: planner (not an LLM)")
+
+    def _build(self, name: str, model: str | None, why: str) -> Choice:
+        if name in ("embedded", "planner"):
+            if name not in self._kept:
+                self._kept[name] = _room(name).build(self._settings)
+            return Choice(provider=self._kept[name], why=why)
+        adapter = importlib.import_module(f"workbench.agent.providers.{name}")
+        wanted = model_of(name, self._settings, self._env, asked=model)
+        return Choice(provider=adapter.build(wanted, self._env), why=why, close_after=True)
+
+    async def close(self) -> None:
+        """Let go of the providers that were kept."""
+        for provider in self._kept.values():
+            if isinstance(provider, Closable):
+                await provider.close()
+        self._kept.clear()
+
+
+def _and(missing: list[str]) -> str:
+    return "no key is set; " if missing else ""
+
+
+def _room(name: str) -> Any:
+    """The package that holds a provider of this process: `build(settings)` and `status(settings)`."""
+    return importlib.import_module(f"workbench.agent.{name}")
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False

@@ -1,0 +1,344 @@
+"""One question: ask the provider for a turn, call the tools it wants, give it the results, until it answers.
+
+`Agent.ask` is an async generator of run events; terminal, notebook, app and record all consume the same ones. The run
+itself is a task, so that it can be stopped from outside and still say how it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Literal
+
+from workbench.agent.choose import Choice, Chooser
+from workbench.agent.deadline import Deadline
+from workbench.agent.names import NameMap
+from workbench.agent.prompt import system_prompt
+from workbench.agent.provider import (
+    AssistantMessage,
+    Closable,
+    Message,
+    ProviderError,
+    ProviderStatus,
+    SystemMessage,
+    TextPart,
+    ToolRequest,
+    ToolSpec,
+    TurnEnd,
+    UserMessage,
+)
+from workbench.agent.steps import SEARCH, Steps
+from workbench.agent.toolbox import RecordEvent, Toolbox, WaitForApproval
+from workbench.config import Settings
+from workbench.events import (
+    AnyRunEvent,
+    Call,
+    Caller,
+    Misuse,
+    RunDone,
+    RunStarted,
+    Source,
+    TextDelta,
+    Tool,
+    TurnDone,
+    Usage,
+    WorkbenchError,
+    new_id,
+)
+
+OFFERED_WHOLE = 40
+"""Up to so many tools are all offered; of more, those that the search finds for the question."""
+OFFERED_FOUND = 20
+MAX_OUTPUT_TOKENS = 8192
+"""Of one turn."""
+MIN_OUTPUT_TOKENS = 256
+"""With less left in the budget a turn is not worth starting."""
+
+RunStatus = Literal["answered", "cancelled", "limit", "failed"]
+
+
+class Agent:
+    """Answers questions by calling tools. One for all callers; each run has its own state.
+
+    Args:
+        toolbox: the gateway, or something of its shape.
+        wait_for_approval: asks a person; without it a call that needs one is simply reported to the model.
+        record: takes every event before the reader gets it.
+        env: where keys and base URLs are read from; None means the process's environment.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        toolbox: Toolbox,
+        *,
+        wait_for_approval: WaitForApproval | None = None,
+        record: RecordEvent | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._toolbox = toolbox
+        self._wait = wait_for_approval
+        self._record = record
+        self._chooser = Chooser(settings, env=env)
+        self._runs: dict[str, _Run] = {}
+
+    def __repr__(self) -> str:
+        return f"<Agent provider={self._settings.provider!r} running={len(self._runs)}>"
+
+    def providers(self) -> list[ProviderStatus]:
+        """Every provider, in the order in which they are chosen, with whether it is ready and why."""
+        return self._chooser.statuses()
+
+    async def ask(
+        self,
+        question: str,
+        caller: Caller,
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+        run: str | None = None,
+        history: Sequence[Message] = (),
+        source: Source = "agent",
+    ) -> AsyncIterator[AnyRunEvent]:
+        """Answer `question` as `caller`. Closing the generator, or `stop(run)`, ends the run and everything it started.
+
+        Args:
+            provider: overrides the setting; "auto" goes down the ladder.
+            model: overrides the setting and the default of `models.toml`.
+            run: id of the run; None makes one.
+            history: an earlier conversation to go on with. One that ends in requests without results has them called
+                first; `question` may then be empty.
+            source: the door through which the question came.
+
+        Raises:
+            Misuse: no question, no such provider, or a run of that id is under way.
+        """
+        if not question.strip() and not _unresolved(history):
+            raise Misuse("The question is empty.", hint="Ask something in words.")
+        run = run or new_id()
+        if run in self._runs:
+            raise Misuse(f"Run {run!r} is under way.", hint="Leave `run` out, or give it an id of its own.")
+        chosen = await self._chooser.choose(provider, model)
+        state = _Run(self, run, question, caller, chosen, tuple(history), source)
+        self._runs[run] = state
+        task = asyncio.create_task(state.go(), name=f"run {run}")
+        state.task = task
+        try:
+            while True:
+                event = await state.events.get()
+                if event is None:
+                    break
+                yield event
+            await task
+        finally:
+            del self._runs[run]
+            if not task.done():  # the reader went away: the run still ends in order, and its end is recorded
+                state.stopped = True
+                task.cancel()
+                await asyncio.wait([task])
+                task.result()
+
+    def stop(self, run: str) -> bool:
+        """End a run; its reader still gets `RunDone`, with status "cancelled". False when no such run is under way."""
+        state = self._runs.get(run)
+        if state is None or state.task is None or state.task.done():
+            return False
+        state.stopped = True
+        return state.task.cancel()
+
+    async def close(self) -> None:
+        """Stop all runs and let go of what the providers hold."""
+        tasks = [state.task for state in self._runs.values() if state.task is not None]
+        for run in list(self._runs):
+            self.stop(run)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._chooser.close()
+
+
+class _Run:
+    """The state of one run."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        run: str,
+        question: str,
+        caller: Caller,
+        chosen: Choice,
+        history: tuple[Message, ...],
+        source: Source,
+    ) -> None:
+        self.events: asyncio.Queue[AnyRunEvent | None] = asyncio.Queue()
+        self.task: asyncio.Task[None] | None = None
+        self.stopped = False
+        self._settings = agent._settings
+        self._toolbox = agent._toolbox
+        self._record = agent._record
+        self._run, self._question, self._caller, self._source = run, question, caller, source
+        self._chosen, self._provider = chosen, chosen.provider
+        self._began = time.monotonic_ns()
+        self._deadline = Deadline(self._settings.run_timeout)
+        self._usage = Usage()
+        self._turn = 0
+        self._answer = ""
+        self._visible = self._toolbox.tools(caller)
+        self._names = NameMap(self._visible, reserved=(SEARCH,))
+        self._offered: dict[str, ToolSpec] = {}
+        call = Call(caller=caller, tool="", run=run, source=source)
+        self._started = RunStarted(
+            run=run,
+            question=question,
+            provider=self._provider.name,
+            model=self._provider.model,
+            is_llm=self._provider.is_llm,
+            why=chosen.why,
+            tools=len(self._visible),
+            trace_id=call.trace_id,
+        )
+        self._steps = Steps(
+            self._toolbox,
+            call,
+            self._emit,
+            self._names,
+            offer=self._offer,
+            deadline=self._deadline,
+            parallel=self._settings.parallel_calls,
+            wait=agent._wait,
+        )
+        earlier = [message for message in history if not isinstance(message, SystemMessage)]
+        self._conversation: list[Message] = [SystemMessage(text=system_prompt()), *earlier]
+
+    async def go(self) -> None:
+        """The whole run; says its end in `RunDone`, whatever happens."""
+        status: RunStatus = "failed"
+        message = "The run ended by a fault of this program."
+        try:
+            await self._emit(self._started)
+            async with self._deadline.running():
+                status, message = await self._until_answered()
+        except asyncio.CancelledError:
+            status, message = "cancelled", "The run was stopped."
+            if not self.stopped:  # not ours: whoever cancelled the task wants it to end as cancelled
+                raise
+        except TimeoutError:
+            if not self._deadline.expired:
+                raise
+            status = "limit"
+            message = f"The run took longer than {self._deadline.seconds:g} s (setting run_timeout)."
+        except WorkbenchError as error:
+            status, message = "failed", str(error)
+        finally:
+            try:
+                await self._end(status, message)
+            finally:
+                self.events.put_nowait(None)
+
+    async def _end(self, status: RunStatus, message: str) -> None:
+        await self._steps.abandon("cancelled" if status == "cancelled" else "failed", message or "The run ended.")
+        if self._chosen.close_after and isinstance(self._provider, Closable):
+            await self._provider.close()
+        await self._emit(
+            RunDone(
+                run=self._run,
+                status=status,
+                answer=self._answer,
+                turns=self._turn,
+                calls=self._steps.count,
+                usage=self._usage,
+                elapsed_us=(time.monotonic_ns() - self._began) // 1000,
+                message=message,
+            )
+        )
+
+    async def _emit(self, event: AnyRunEvent) -> None:
+        if self._record is not None:
+            await self._record(event, self._started, self._caller, self._source)
+        self.events.put_nowait(event)
+
+    def _offer(self, tools: Sequence[Tool]) -> None:
+        for tool in tools:
+            if self._names.find(tool.qualified):
+                spec = self._names.spec(tool)
+                self._offered.setdefault(spec.name, spec)
+
+    def _first_offer(self) -> None:
+        if self._provider.wants_all_tools or len(self._visible) <= OFFERED_WHOLE:
+            self._offer(self._visible)
+            return
+        found = self._toolbox.search(self._caller, self._question, limit=OFFERED_FOUND)
+        self._offer([SEARCH, *(tool for tool, _ in found)])
+
+    async def _until_answered(self) -> tuple[RunStatus, str]:
+        """Turns and calls, until there is an answer or a limit is reached."""
+        self._first_offer()
+        pending = _unresolved(self._conversation)
+        if pending:
+            self._conversation.append(await self._steps.perform(0, pending))
+        if self._question.strip():
+            self._conversation.append(UserMessage(text=self._question))
+        while True:
+            if self._turn >= self._settings.max_turns:
+                return "limit", f"No answer within {self._turn} turns (setting max_turns)."
+            left = self._settings.token_budget - self._usage.input_tokens - self._usage.output_tokens
+            if left < MIN_OUTPUT_TOKENS and self._provider.is_llm:
+                return "limit", f"The budget of {self._settings.token_budget} tokens is used up (setting token_budget)."
+            said, end = await self._one_turn(min(MAX_OUTPUT_TOKENS, left) if self._provider.is_llm else left)
+            self._conversation.append(said)
+            if not said.requests:
+                return self._judge(said, end)
+            self._conversation.append(await self._steps.perform(self._turn, said.requests))
+
+    def _judge(self, said: AssistantMessage, end: TurnEnd) -> tuple[RunStatus, str]:
+        if end.truncated:
+            return "limit", "The answer was cut off at the most tokens of one turn."
+        if not said.text.strip():
+            return "failed", f"{self._provider.name} ended without an answer ({end.stop or 'no reason given'})."
+        return "answered", ""
+
+    async def _one_turn(self, max_output_tokens: int) -> tuple[AssistantMessage, TurnEnd]:
+        """One turn of the provider, streamed."""
+        self._turn += 1
+        began = time.monotonic_ns()
+        text: list[str] = []
+        requests: list[ToolRequest] = []
+        end: TurnEnd | None = None
+        self._answer = ""
+        stream = self._provider.turn(
+            tuple(self._conversation),
+            tuple(self._offered.values()),
+            max_output_tokens=max_output_tokens,
+            timeout=self._deadline.left,
+        )
+        async with contextlib.AsyncExitStack() as stack:
+            if hasattr(stream, "aclose"):
+                stack.push_async_callback(stream.aclose)
+            async for part in stream:
+                match part:
+                    case TextPart():
+                        text.append(part.text)
+                        self._answer += part.text
+                        await self._emit(TextDelta(run=self._run, text=part.text, turn=self._turn))
+                    case ToolRequest():
+                        requests.append(part)
+                    case TurnEnd():
+                        end = part
+        if end is None:
+            raise ProviderError("cut", f"{self._provider.name} ended its turn in the middle.", hint="Ask again.")
+        self._usage += end.usage
+        elapsed_us = (time.monotonic_ns() - began) // 1000
+        await self._emit(
+            TurnDone(run=self._run, turn=self._turn, usage=end.usage, elapsed_us=elapsed_us, stop=end.stop)
+        )
+        said = AssistantMessage(
+            text="".join(text), requests=tuple(requests), provider=self._provider.name, items=end.items
+        )
+        return said, end
+
+
+def _unresolved(conversation: Sequence[Message]) -> tuple[ToolRequest, ...]:
+    """The requests at the end of a conversation that nobody has answered."""
+    last = conversation[-1] if conversation else None
+    return last.requests if isinstance(last, AssistantMessage) else ()

@@ -1,0 +1,82 @@
+"""Names that every provider takes for tools, and the way back: one to one, or refused."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Iterable
+
+from workbench.agent.provider import ToolSpec
+from workbench.agent.schema import normalise, rename_parameters
+from workbench.events import Misuse, Tool
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+"""OpenAI takes `[A-Za-z0-9_-]{1,64}`, Anthropic the same up to 128, Gemini wants a letter or `_` first."""
+
+MAX_DESCRIPTION = 1024
+"""Characters; OpenAI's limit."""
+
+
+def safe_name(tool: Tool) -> str:
+    """`server__tool` in the letters of `NAME`; what is too long keeps its beginning and gets a hash."""
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{tool.server}__{tool.name}")
+    if not re.match(r"[A-Za-z_]", name):
+        name = f"_{name}"
+    return name if len(name) <= 64 else _hashed(name, tool)
+
+
+def _hashed(name: str, tool: Tool) -> str:
+    return f"{name[:55]}_{hashlib.sha1(tool.qualified.encode(), usedforsecurity=False).hexdigest()[:8]}"
+
+
+class NameMap:
+    """Tools by the name that providers see. Names that would collide all get a hash, whatever the order.
+
+    Raises:
+        Misuse: two tools cannot be told apart.
+    """
+
+    def __init__(self, tools: Iterable[Tool], *, reserved: Iterable[Tool] = ()) -> None:
+        plain: dict[str, list[Tool]] = {}
+        self._specs: dict[str, ToolSpec] = {}
+        self._names: dict[str, str] = {}
+        kept = list(reserved)
+        for tool in (*kept, *tools):
+            plain.setdefault(safe_name(tool), []).append(tool)
+        for name, same in plain.items():
+            for tool in same:
+                own = name if len(same) == 1 or tool in kept else _hashed(name, tool)
+                if own in self._specs or tool.qualified in self._names:
+                    raise Misuse(
+                        f"Two tools are called {tool.qualified!r}.",
+                        hint="Give the servers different names in mcp.json.",
+                    )
+                self._specs[own] = _spec(own, tool)
+                self._names[tool.qualified] = own
+
+    def spec(self, tool: Tool) -> ToolSpec:
+        """How `tool` is offered."""
+        return self._specs[self._names[tool.qualified]]
+
+    def find(self, name: str) -> ToolSpec | None:
+        """The tool that a provider means by `name`; our own `server.tool` counts too."""
+        return self._specs.get(name) or self._specs.get(self._names.get(name, ""))
+
+    def suggestions(self, name: str) -> list[str]:
+        """Offered names that may have been meant: the same tool without its server, then close spellings."""
+        bare = re.sub(r"[^A-Za-z0-9_-]", "_", name)
+        same = [own for own in self._specs if own.endswith(f"__{bare}") or own.split("__", 1)[-1] == bare]
+        starts = [own for own in self._specs if bare and own.startswith(bare)]
+        short = {own.split("__", 1)[-1]: own for own in self._specs}
+        close = difflib.get_close_matches(bare, self._specs, 3, 0.6)
+        near = [short[found] for found in difflib.get_close_matches(bare.split("__")[-1], short, 3, 0.7)]
+        return list(dict.fromkeys([*same, *close, *near, *starts]))[:3]
+
+
+def _spec(name: str, tool: Tool) -> ToolSpec:
+    schema, renamed = rename_parameters(normalise(tool.input_schema))
+    text = tool.description or tool.title or tool.name
+    if len(text) > MAX_DESCRIPTION:
+        text = text[: MAX_DESCRIPTION - 1] + "…"
+    return ToolSpec(name=name, tool=tool, description=text, schema=schema, renamed=renamed)
