@@ -1,0 +1,159 @@
+"""A workbench attached to a platform that already runs, over its management API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import orjson
+
+from workbench.agent import ProviderStatus
+from workbench.bench.load import batches
+from workbench.bench.running import Running
+from workbench.events import (
+    JSON,
+    AnyRunEvent,
+    Misuse,
+    NotRecorded,
+    Outcome,
+    Source,
+    Tool,
+    Unauthenticated,
+    Unreachable,
+    WorkbenchError,
+    run_event,
+)
+from workbench.policy import Approval
+from workbench.registry import ServerState
+
+if TYPE_CHECKING:
+    import aiohttp
+
+_ERRORS: dict[str, type[WorkbenchError]] = {
+    e.__name__: e for e in (WorkbenchError, Misuse, Unauthenticated, Unreachable, NotRecorded)
+}
+_LINE = 64 << 20  # one event may hold a whole tool result
+
+
+class Attached:
+    """The same asynchronous methods as `Embedded`; every one is a request to the platform."""
+
+    def __init__(self, running: Running, source: Source) -> None:
+        self.running = running
+        self.source = source
+        self.where = f"attached to {running.url} (process {running.pid})"
+        self._session: aiohttp.ClientSession | None = None
+
+    def _client(self) -> aiohttp.ClientSession:
+        import aiohttp
+
+        if self._session is None:
+            headers = {"Authorization": f"Bearer {self.running.token}", "X-Workbench-Source": self.source}
+            self._session = aiohttp.ClientSession(
+                headers=headers, timeout=aiohttp.ClientTimeout(total=None, sock_connect=5), read_bufsize=_LINE
+            )
+        return self._session
+
+    async def _request(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+        import aiohttp
+
+        parameters = {k: str(v) for k, v in query.items() if v is not None}
+        data = None if body is None else orjson.dumps(body)
+        try:
+            async with self._client().request(
+                method,
+                self.running.url + path,
+                data=data,
+                params=parameters,
+                headers={"Content-Type": "application/json"},
+            ) as response:
+                found = orjson.loads(await response.read())
+                if response.status >= 400 and "error" in found:
+                    raise _error(found["error"])
+                return found
+        except (TimeoutError, aiohttp.ClientError, ConnectionError, orjson.JSONDecodeError) as e:
+            raise Unreachable(
+                f"The platform at {self.running.url} does not answer ({type(e).__name__}).",
+                hint="Start it with `workbench up`; a call in flight may or may not have run: see the record.",
+            ) from e
+
+    async def status(self) -> JSON:
+        return await self._request("GET", "/status")  # type: ignore[no-any-return]
+
+    async def servers(self) -> list[ServerState]:
+        found = await self._request("GET", "/api/platform/servers")
+        return msgspec.convert(found["servers"], list[ServerState])
+
+    async def tools(self, words: str = "", limit: int = 50) -> list[Tool]:
+        found = await self._request("GET", "/api/platform/tools", q=words or None, limit=limit)
+        return msgspec.convert(found["tools"], list[Tool])
+
+    async def call(self, tool: str, arguments: JSON, timeout_s: float | None = None) -> Outcome:
+        body = {"tool": tool, "arguments": arguments, "timeout_s": timeout_s}
+        return msgspec.convert(await self._request("POST", "/api/platform/call", body), Outcome)
+
+    async def ask(
+        self, question: str, *, provider: str | None = None, model: str | None = None, history: Sequence[JSON] = ()
+    ) -> AsyncIterator[AnyRunEvent]:
+        import aiohttp
+
+        body = {
+            "question": question,
+            "provider": provider,
+            "model": model,
+            "history": list(history),
+            "stream": True,
+        }
+        try:
+            async with self._client().post(
+                self.running.url + "/api/platform/query",
+                data=orjson.dumps(body),
+                headers={"Content-Type": "application/json", "Accept": "text/event-stream"},
+            ) as response:
+                if response.status != 200:
+                    raise _error(orjson.loads(await response.read())["error"])
+                async for line in response.content:
+                    if line.startswith(b"data: "):
+                        data = orjson.loads(line[6:])
+                        if "error" in data and "event" not in data:
+                            raise _error(data["error"])
+                        yield run_event(data)
+        except (aiohttp.ClientError, ConnectionError) as e:
+            raise Unreachable(
+                f"The platform at {self.running.url} went away during the run ({type(e).__name__}).",
+                hint='What had been called is on the record: `workbench sql "select * from tool_calls"`.',
+            ) from e
+
+    async def cancel(self, run: str) -> bool:
+        return bool((await self._request("POST", f"/api/platform/runs/{run}/cancel"))["cancelled"])
+
+    async def providers(self) -> list[ProviderStatus]:
+        found = await self._request("GET", "/api/platform/providers")
+        return msgspec.convert(found["providers"], list[ProviderStatus])
+
+    async def approvals(self) -> list[Approval]:
+        found = await self._request("GET", "/api/platform/approvals")
+        return msgspec.convert(found["approvals"], list[Approval])
+
+    async def decide(self, approval: str, approve: bool, note: str = "") -> Approval:
+        body = {"approve": approve, "note": note}
+        return msgspec.convert(await self._request("POST", f"/api/platform/approvals/{approval}", body), Approval)
+
+    async def restart(self, server: str) -> None:
+        await self._request("POST", f"/api/platform/servers/{server}/restart")
+
+    async def record_load(self, run: JSON, requests: Sequence[JSON]) -> None:
+        for portion in batches(requests):
+            await self._request("POST", "/api/platform/load-requests", {"run": run, "requests": portion})
+        await self._request("POST", "/api/platform/load-runs", {"run": run})
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+def _error(found: JSON) -> WorkbenchError:
+    kind = _ERRORS.get(str(found.get("kind")), WorkbenchError)
+    return kind(str(found.get("message", found)), hint=str(found.get("hint", "")))

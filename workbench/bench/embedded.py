@@ -1,0 +1,66 @@
+"""A workbench whose platform lives in this very process; the caller is the local user."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+
+from workbench.agent import ProviderStatus
+from workbench.bench.platform import Platform
+from workbench.events import JSON, AnyRunEvent, Call, Outcome, Source, Tool
+from workbench.policy import Approval
+from workbench.registry import ServerState
+
+
+class Embedded:
+    """The same asynchronous methods as `Attached`, without a wire between."""
+
+    def __init__(self, platform: Platform, source: Source) -> None:
+        self.platform = platform
+        self.caller = platform.access.local_caller()
+        self.source = source
+        self.where = "embedded in this process"
+
+    async def status(self) -> JSON:
+        return self.platform.status()
+
+    async def servers(self) -> list[ServerState]:
+        return self.platform.servers()
+
+    async def tools(self, words: str = "", limit: int = 50) -> list[Tool]:
+        return self.platform.tools(self.caller, words, limit)
+
+    async def call(self, tool: str, arguments: JSON, timeout_s: float | None = None) -> Outcome:
+        call = Call(caller=self.caller, tool=tool, arguments=arguments, source=self.source, timeout_s=timeout_s)
+        return await self.platform.call(call)
+
+    async def ask(
+        self, question: str, *, provider: str | None = None, model: str | None = None, history: Sequence[JSON] = ()
+    ) -> AsyncIterator[AnyRunEvent]:
+        events = self.platform.ask(
+            question, self.caller, provider=provider, model=model, history=history, source=self.source
+        )
+        async with aclosing(events) as stream:  # type: ignore[type-var]
+            async for event in stream:
+                yield event
+
+    async def cancel(self, run: str) -> bool:
+        return self.platform.cancel(run, self.caller)
+
+    async def providers(self) -> list[ProviderStatus]:
+        return self.platform.providers()
+
+    async def approvals(self) -> list[Approval]:
+        return self.platform.policy.approvals.pending(self.caller.tenant)
+
+    async def decide(self, approval: str, approve: bool, note: str = "") -> Approval:
+        return await self.platform.decide(approval, approve, self.caller, via=self.source, note=note)
+
+    async def restart(self, server: str) -> None:
+        await self.platform.restart(server, self.caller)
+
+    async def record_load(self, run: JSON, requests: Sequence[JSON]) -> None:
+        await self.platform.record_load(run, requests, self.caller)
+
+    async def close(self) -> None:
+        await self.platform.close()

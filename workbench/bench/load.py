@@ -1,0 +1,100 @@
+"""Load runs: Locust as a child process against a running platform, its figures put on the record."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import orjson
+
+from workbench.bench.app import shipped
+from workbench.bench.running import Running
+from workbench.events import JSON, Misuse, WorkbenchError, new_id, now_us
+
+BATCH = 2000
+"""Requests per message to the platform."""
+
+
+def run_load(
+    running: Running, *, users: int, spawn_rate: float, seconds: float, profile: str = "smoke"
+) -> tuple[JSON, list[JSON]]:
+    """Drive the platform with `users` concurrent clients and wait for the end.
+
+    Args:
+        running: the platform to call.
+        users: concurrent clients, each one call after another.
+        spawn_rate: clients started per second.
+        seconds: length of the run.
+        profile: a profile of `loadtests/profiles.toml`: which tools, with which arguments.
+
+    Returns:
+        The summary (requests, failures, requests per second, p50, p95, p99 in microseconds) and every request.
+
+    Raises:
+        WorkbenchError: Locust is not installed, or it made no request.
+    """
+    import importlib.util
+
+    if importlib.util.find_spec("locust") is None:
+        raise WorkbenchError("Locust is not installed.", hint="pip install 'mcp-workbench[load]'")
+    with tempfile.TemporaryDirectory(prefix="workbench-load-") as folder:
+        out = Path(folder) / "requests.jsonl"
+        began_us = now_us()
+        finished = subprocess.run(
+            [
+                sys.executable, "-m", "locust", "-f", str(shipped("loadtests") / "locustfile.py"), "--headless",
+                "--users", str(users), "--spawn-rate", str(spawn_rate), "--run-time", f"{seconds:g}s", "--only-summary",
+                "--exit-code-on-error", "0",
+            ],
+            env={
+                **os.environ,
+                "WORKBENCH_URL": running.url, "WORKBENCH_TOKEN": running.token,
+                "WORKBENCH_PROFILE": profile, "WORKBENCH_LOAD_OUT": str(out),
+            },
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+        requests = [orjson.loads(line) for line in out.read_bytes().splitlines()] if out.exists() else []
+    if finished.returncode != 0 or not requests:
+        raise WorkbenchError("The load run made no request.", hint=finished.stderr.strip()[-800:])
+    summary = {"id": new_id(), "profile": profile, "users": users, "seconds": seconds, "started_us": began_us}
+    return {**summary, **summarise(requests)}, [{**r, "run": summary["id"]} for r in requests]
+
+
+def summarise(requests: Sequence[JSON]) -> JSON:
+    """Counts, rate and percentiles (nearest rank) of load requests; latencies in microseconds, of successes only.
+
+    A percentile over failures would flatter: a refused connection answers fast.
+    """
+    good = sorted(r["latency_us"] for r in requests if r["ok"])
+    first = min(r["timestamp"] for r in requests)
+    last = max(r["timestamp"] + r["latency_us"] for r in requests)
+    return {
+        "requests": len(requests),
+        "failures": len(requests) - len(good),
+        "requests_per_second": round(len(requests) / max((last - first) / 1e6, 1e-6), 1),
+        **{f"p{p}_us": good[min(len(good) - 1, len(good) * p // 100)] if good else None for p in (50, 95, 99)},
+    }
+
+
+def batches(requests: Sequence[JSON]) -> Iterator[list[JSON]]:
+    """Requests in portions that fit one message."""
+    for start in range(0, len(requests), BATCH):
+        yield list(requests[start : start + BATCH])
+
+
+def check_load(run: JSON, requests: Sequence[JSON]) -> None:
+    """Refuse what is no load run.
+
+    Raises:
+        Misuse: a field is missing.
+    """
+    missing = [k for k in ("id", "requests", "failures") if k not in run]
+    if missing or any("latency_us" not in r or "ok" not in r for r in requests):
+        raise Misuse(
+            f"The load run lacks {', '.join(missing) or 'latency_us or ok in a request'}.",
+            hint="Send what `workbench load` sends.",
+        )

@@ -1,0 +1,273 @@
+"""All rooms of one workbench in one process, on one event loop: what `workbench up` and `workbench.open()` run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+
+import workbench
+from workbench.access import Access
+from workbench.agent import Agent, AssistantMessage, Message, ProviderStatus, UserMessage
+from workbench.audit import AuditLog, records
+from workbench.bench.load import check_load
+from workbench.bench.sql_process import SqlProcess
+from workbench.config import Settings, prepare_home
+from workbench.events import (
+    JSON,
+    AnyRunEvent,
+    Call,
+    Caller,
+    Misuse,
+    Outcome,
+    RunDone,
+    RunStarted,
+    Source,
+    Tool,
+    TurnDone,
+    Unauthenticated,
+    new_id,
+    now_us,
+)
+from workbench.gateway import Gateway, upstream_connection
+from workbench.policy import Approval, Policy
+from workbench.registry import Registry, ServerSpec, ServerState
+
+Progress = Callable[[str], None]
+
+
+class Platform:
+    """Owns the log, the registry with its servers, the gateway and the agent; opened and closed as a whole."""
+
+    def __init__(
+        self, settings: Settings, audit: AuditLog, access: Access, policy: Policy, registry: Registry, gateway: Gateway
+    ) -> None:
+        self.settings = settings
+        self.audit = audit
+        self.access = access
+        self.policy = policy
+        self.registry = registry
+        self.gateway = gateway
+        self.agent = Agent(settings, gateway, wait_for_approval=policy.approvals.wait, record=self._record_event)
+        self.sql = SqlProcess(settings.home)
+        self.started_us = now_us()
+        self._runs: dict[str, Caller] = {}
+        self._compactor: asyncio.subprocess.Process | None = None
+
+    @classmethod
+    async def open(cls, settings: Settings, *, progress: Progress | None = None) -> Platform:
+        """Start everything; returns when every server is ready or has failed to become so.
+
+        Raises:
+            Misuse: the state folder is corrupt or foreign, or a setting cannot be meant.
+            NotRecorded: the log cannot be written.
+        """
+        prepare_home(settings.home)
+        audit = await AuditLog.open(settings)
+        registry: Registry | None = None
+        try:
+            access, policy = Access(settings), Policy(settings)
+            registry = Registry(settings, audit, upstream_connection)
+            gateway = Gateway(settings, registry, access, policy, audit)
+            platform = cls(settings, audit, access, policy, registry, gateway)
+            await registry.start(progress)
+        except BaseException:
+            if registry is not None:
+                await registry.stop()
+            await audit.close()
+            raise
+        return platform
+
+    async def close(self) -> None:
+        """Stop runs, servers and helpers, then seal the log. Safe to call twice."""
+        await self.agent.close()
+        if self._compactor is not None and self._compactor.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._compactor.terminate()
+            await self._compactor.wait()
+        await self.sql.close()
+        await self.registry.stop()
+        await self.audit.close()
+
+    async def start_compactor(self) -> None:
+        """Start the low-priority child that moves sealed segments of the log into Parquet."""
+        self._compactor = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "workbench.audit.compact", str(self.settings.home), "--every", "60",
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        self.adopt(self._compactor.pid)
+
+    def adopt(self, pid: int) -> None:
+        """Have a process that was launched here end with us, however we end."""
+        self.registry.adopt(pid)
+
+    # --- who, and what there is ------------------------------
+
+    def authenticate(self, headers: Sequence[str]) -> Caller:
+        """The caller that the `Authorization` headers of a request stand for.
+
+        Raises:
+            Unauthenticated: none, more than one, or not a valid one.
+        """
+        if len(headers) > 1:
+            raise Unauthenticated("Two Authorization headers were sent.", hint="Send one.")
+        return self.access.authenticate(headers[0] if headers else None)
+
+    def servers(self) -> list[ServerState]:
+        return self.registry.servers()
+
+    def tools(self, caller: Caller, words: str = "", limit: int = 50) -> list[Tool]:
+        """The tools that `caller` may call: all, or the best matches for `words`."""
+        if not words.strip():
+            return self.gateway.tools(caller)
+        return [tool for tool, _ in self.gateway.search(caller, words, limit)]
+
+    def status(self) -> JSON:
+        """Version, servers, log and runs."""
+        return {
+            "version": workbench.__version__,
+            "home": str(self.settings.home),
+            "started_us": self.started_us,
+            "servers": {s.id: s.status for s in self.servers()},
+            "tools": sum(s.tools for s in self.servers() if s.status == "ready"),
+            "record": {"failed": self.audit.failed, "mode": self.settings.audit_mode},
+            "policy": {"revision": self.policy.revision, "problem": self.policy.problem},
+            "runs": sorted(self._runs),
+        }
+
+    # --- calls and questions ------------------------------
+
+    async def call(self, call: Call) -> Outcome:
+        return await self.gateway.call(call)
+
+    def providers(self) -> list[ProviderStatus]:
+        return self.agent.providers()
+
+    async def ask(
+        self,
+        question: str,
+        caller: Caller,
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+        history: Sequence[JSON] = (),
+        source: Source = "agent",
+    ) -> AsyncIterator[AnyRunEvent]:
+        """Answer `question`; every step is yielded as it happens, and the run is on the record before it is done.
+
+        Closing the generator, or `cancel(run)`, stops provider and tool calls.
+
+        Args:
+            history: earlier turns as `{"role": "user" | "assistant", "text": …}`.
+        """
+        run = new_id()
+        self._runs[run] = caller
+        try:
+            events = self.agent.ask(
+                question, caller, provider=provider, model=model, run=run, history=_messages(history), source=source
+            )
+            async with aclosing(events) as stream:  # type: ignore[type-var]
+                async for event in stream:
+                    yield event
+        finally:
+            del self._runs[run]
+
+    def cancel(self, run: str, caller: Caller) -> bool:
+        """Stop a run of the caller's tenant; False when there is none."""
+        owner = self._runs.get(run)
+        return owner is not None and owner.tenant == caller.tenant and self.agent.stop(run)
+
+    async def _record_event(self, event: AnyRunEvent, started: RunStarted, caller: Caller, source: Source) -> None:
+        """Called before an event is handed out: what could not be recorded is not answered."""
+        if isinstance(event, TurnDone):
+            self.audit.put(caller.tenant, records.turn(event, caller, started.provider, started.model))
+        elif isinstance(event, RunDone):
+            record = records.run(started, event, caller, source=source)
+            record["data"] = self.policy.redactor.record(record["data"], caller.tenant)
+            await self.audit.write(caller.tenant, record)
+
+    # --- administration; every step of it is on the record ------------------------------
+
+    async def decide(self, approval: str, approve: bool, caller: Caller, *, via: str, note: str = "") -> Approval:
+        """Approve or deny one waiting call.
+
+        Raises:
+            Misuse: no such approval in the caller's tenant, or it no longer waits.
+        """
+        decided = self.policy.approvals.decide(approval, approve, caller, via=via, note=note)
+        event = "approved" if approve else "denied"
+        await self.audit.write(caller.tenant, records.approval(decided.to_dict(), event, tenant=caller.tenant))
+        return decided
+
+    async def restart(self, server: str, caller: Caller) -> None:
+        """Restart a server that was launched here."""
+        await self._administered(server, "restart requested", caller)
+        await self.registry.restart(server)
+
+    async def register(self, server: JSON, caller: Caller) -> ServerState:
+        """Add a server that is reached over HTTP."""
+        await self._administered(server["id"], "registration requested", caller)
+        return await self.registry.add(ServerSpec(kind="url", source="registered", **server))
+
+    async def unregister(self, server: str, caller: Caller) -> None:
+        """Remove a registered server."""
+        await self._administered(server, "removal requested", caller)
+        await self.registry.remove(server)
+
+    async def record_load(self, run: JSON, requests: Sequence[JSON], caller: Caller) -> None:
+        """Put a load run on the record, its requests first.
+
+        Raises:
+            Misuse: something is missing.
+        """
+        await self.record_load_requests(run, requests, caller)
+        await self.audit.write(caller.tenant, records.load_run(run, caller.tenant))
+
+    async def record_load_requests(self, run: JSON, requests: Sequence[JSON], caller: Caller) -> None:
+        """Put a portion of a load run's requests on the record."""
+        check_load(run, requests)
+        written = [self.audit.put(caller.tenant, records.load_request(r, caller.tenant)) for r in requests]
+        await asyncio.gather(*(w for w in written if w is not None))
+
+    async def _administered(self, server: str, event: str, caller: Caller) -> None:
+        by = {"by": caller.subject, "credential": caller.credential}
+        await self.audit.write(caller.tenant, records.registry_event(server, event, by, tenant=caller.tenant))
+
+    async def audit_rows(
+        self, caller: Caller, *, user: str | None, since: str | None, until: str | None, limit: int
+    ) -> list[JSON]:
+        """Calls of the caller's tenant, newest first.
+
+        Raises:
+            Misuse: a time that does not read.
+        """
+        wanted = {
+            "user_id = $user": ("user", user),
+            "ts >= $since::timestamp": ("since", since),
+            "ts < $until::timestamp": ("until", until),
+        }
+        used = {condition: pair for condition, pair in wanted.items() if pair[1] is not None}
+        where = f"where {' and '.join(used)} " if used else ""
+        query = f"select * from tool_calls {where}order by ts desc limit {int(limit)}"
+        table = await self.sql.query(query, dict(used.values()) or None, tenant=caller.tenant, max_rows=limit)
+        return table.to_pylist()  # type: ignore[no-any-return]
+
+
+def _messages(history: Sequence[JSON]) -> tuple[Message, ...]:
+    """Earlier turns in the agent's form.
+
+    Raises:
+        Misuse: a turn without role or text.
+    """
+    made: list[Message] = []
+    for turn in history:
+        match turn:
+            case {"role": "user", "text": str(text)}:
+                made.append(UserMessage(text=text))
+            case {"role": "assistant", "text": str(text)}:
+                made.append(AssistantMessage(text=text))
+            case _:
+                raise Misuse(f"A turn of the history is {turn!r}.", hint='Expected {"role": "user", "text": "…"}.')
+    return tuple(made)

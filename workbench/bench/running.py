@@ -1,0 +1,76 @@
+"""Where the platform of this state folder runs: `run.json`, written by `workbench up`, read by all that attach.
+
+The file holds a bearer token, so it is readable by its owner alone. It may outlive a platform that was killed: a
+reader checks that the process still is the one that wrote it, and removes the file when it is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from workbench.events import Record
+
+
+class Running(Record, frozen=True, kw_only=True):
+    """A platform that runs now."""
+
+    url: str
+    """Origin of MCP endpoint and management API, e.g. `http://127.0.0.1:8800`."""
+    app_url: str = ""
+    pid: int
+    started: float
+    """Start time of the process as the operating system counts it; guards against a reused pid."""
+    token: str = ""
+    version: str = ""
+
+    @property
+    def mcp_url(self) -> str:
+        return f"{self.url}/mcp"
+
+
+def process_started(pid: int) -> float | None:
+    """When `pid` was started, in seconds since the epoch, or None when there is no such process."""
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.NoSuchProcess:
+        return None
+
+
+def announce(home: Path, running: Running) -> None:
+    """Write `run.json` so that it is never seen half-written nor by others."""
+    temporary = home / f"run.json.{os.getpid()}"
+    descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(msgspec.json.encode(running))
+    temporary.rename(home / "run.json")
+
+
+def withdraw(home: Path) -> None:
+    """Remove `run.json` if it is ours."""
+    with contextlib.suppress(OSError, ValueError, msgspec.ValidationError):
+        if json.loads((home / "run.json").read_bytes()).get("pid") == os.getpid():
+            (home / "run.json").unlink()
+
+
+def find_running(home: Path) -> Running | None:
+    """The platform that runs on this state folder, or None. A stale or damaged `run.json` is removed."""
+    path = home / "run.json"
+    try:
+        running = msgspec.json.decode(path.read_bytes(), type=Running)
+    except FileNotFoundError:
+        return None
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        path.unlink(missing_ok=True)
+        return None
+    started = process_started(running.pid)
+    if started is None or abs(started - running.started) > 1.0:
+        path.unlink(missing_ok=True)
+        return None
+    return running

@@ -1,0 +1,137 @@
+"""`workbench up` from the inside: platform, gateway endpoint, management API and app in one process group."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import uvicorn
+
+import workbench
+from workbench.bench.app import AppProcess
+from workbench.bench.platform import Platform, Progress
+from workbench.bench.ports import free, listen
+from workbench.bench.running import Running, announce, find_running, process_started, withdraw
+from workbench.config import Settings, prepare_home
+from workbench.events import Misuse
+
+ASGI = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
+Ready = Callable[[Running, Platform], None]
+
+GRACE = 1
+"""Seconds that requests in flight get when the platform is asked to stop."""
+
+
+async def serve(settings: Settings, build_app: Callable[[Platform], ASGI], *, progress: Progress, ready: Ready) -> None:
+    """Run until SIGINT or SIGTERM; then stop everything, so that no child is left and the log is sealed.
+
+    Args:
+        settings: as loaded.
+        build_app: makes the ASGI application over the platform.
+        progress: told in words what is being started.
+        ready: called once when calls can be answered.
+
+    Raises:
+        Misuse: a platform already runs on this state folder, or a port is taken.
+    """
+    prepare_home(settings.home)
+    running = find_running(settings.home)
+    if running is not None:
+        raise Misuse(
+            f"A platform already runs on {settings.home}: {running.url} (process {running.pid}).",
+            hint="Use it, stop it, or give this one another state folder with --home.",
+        )
+    bound = listen(settings.host, settings.port, "gateway")
+    app_port = free(settings.host, settings.app_port, "app") if settings.app else 0
+    with _stopping() as stop, contextlib.closing(bound):
+        platform = await stop.unless_asked(Platform.open(settings, progress=progress))
+        app = AppProcess(settings.home, settings.host, app_port, adopt=platform.adopt) if settings.app else None
+        try:
+            if app is not None:
+                await app.start()
+            await platform.start_compactor()
+            server = _Server(build_app(platform))
+            server.when_started = lambda: _announce(settings, platform, bound.getsockname()[1], app, ready)
+            stop.ask = server.ask_to_stop
+            await server.serve(sockets=[bound])
+        finally:
+            withdraw(settings.home)
+            progress("stopping …")
+            if app is not None:
+                await app.close()
+            await platform.close()
+
+
+def _announce(settings: Settings, platform: Platform, port: int, app: AppProcess | None, ready: Ready) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    started = process_started(os.getpid())
+    assert started is not None
+    running = Running(
+        url=f"http://{host}:{port}",
+        app_url=app.url if app else "",
+        pid=os.getpid(),
+        started=started,
+        token=platform.access.local_key(),
+        version=workbench.__version__,
+    )
+    announce(settings.home, running)
+    ready(running, platform)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that says when it listens, and leaves signals to us: it re-raises SIGTERM before we could clean up."""
+
+    when_started: Callable[[], None]
+
+    def __init__(self, asgi: ASGI) -> None:
+        super().__init__(
+            uvicorn.Config(
+                asgi, http="httptools", ws="none", lifespan="off", log_level="warning", access_log=False,
+                server_header=False, timeout_graceful_shutdown=GRACE, backlog=1024,
+            )
+        )  # fmt: skip
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets=sockets)
+        self.when_started()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def ask_to_stop(self) -> None:
+        self.force_exit = self.should_exit  # the second Ctrl-C does not wait for requests in flight
+        self.should_exit = True
+
+
+class _Stop:
+    """What a signal does now: cancel the start, or ask the server to stop."""
+
+    def __init__(self) -> None:
+        self.ask: Callable[[], Any] = lambda: None
+
+    async def unless_asked(self, work: Any) -> Any:
+        """Await `work`; a signal cancels it and ends the process as interrupted."""
+        task = asyncio.ensure_future(work)
+        self.ask = task.cancel
+        try:
+            return await task
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[_Stop]:
+    stop, loop = _Stop(), asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for number in numbers:
+        loop.add_signal_handler(number, lambda: stop.ask())
+    try:
+        yield stop
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

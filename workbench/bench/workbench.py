@@ -1,0 +1,295 @@
+"""`Workbench`: the one synchronous façade, for scripts, notebooks, the app and the command line.
+
+It owns one event loop on one background thread, so the same object works in a plain script, in a kernel whose own
+loop runs, and in Streamlit's script threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import queue
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from workbench.agent import ProviderStatus
+from workbench.bench.attached import Attached
+from workbench.bench.embedded import Embedded
+from workbench.bench.platform import Platform
+from workbench.bench.results import Result, Run, Servers, Tools
+from workbench.bench.running import find_running
+from workbench.config import Settings, prepare_home
+from workbench.events import JSON, AnyRunEvent, Misuse, Source, Unreachable
+from workbench.policy import Approval
+
+if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
+
+    from workbench.audit import Question, Reader, Verification
+    from workbench.bench.frame import Frame
+
+T = TypeVar("T")
+
+
+def open(
+    *,
+    home: str | Path | None = None,
+    data: str | Path | None = None,
+    config: str | Path | None = None,
+    attach: bool | None = None,
+    source: Source = "notebook",
+    **settings: Any,
+) -> Workbench:
+    """Open a workbench: attach to the platform that runs on this state folder, else start an embedded one.
+
+    Args:
+        home: state folder; default `WORKBENCH_HOME` or `.workbench` in the working directory.
+        data: a folder of CSV, Parquet and JSON files to serve as tables. Only an embedded platform can take it.
+        config: an `mcp.json` with further servers. Only an embedded platform can take it.
+        attach: True requires a running platform, False never attaches, None prefers one.
+        source: the door to name in the record.
+        settings: any other setting of `workbench.config.Settings`.
+
+    Raises:
+        Misuse: a setting cannot be meant, or it would change a platform that already runs.
+        Unreachable: `attach=True` and no platform runs.
+    """
+    given = {"home": home, "data": data, "mcp_config": config, **settings}
+    loaded = Settings.load(**given)
+    running = find_running(loaded.home) if attach is not False else None
+    if running is not None:
+        changes = sorted(k for k, v in given.items() if v is not None and k != "home")
+        if changes and attach is not True:
+            running = None  # an embedded platform beside it, sharing the record
+        elif changes:
+            raise Misuse(
+                f"A platform already runs at {running.url}; {', '.join(changes)} cannot be changed from here.",
+                hint="Stop it, or open with attach=False for an embedded one beside it.",
+            )
+    if running is not None:
+        return Workbench(loaded, lambda: _attached(running, source))
+    if attach:
+        raise Unreachable(f"No platform runs on {loaded.home}.", hint="Start one with `workbench up`.")
+    prepare_home(loaded.home)
+    return Workbench(loaded, functools.partial(_embedded, loaded, source))
+
+
+async def _attached(running: Any, source: Source) -> Attached:
+    backend = Attached(running, source)
+    try:
+        await backend.status()
+    except BaseException:
+        await backend.close()
+        raise
+    return backend
+
+
+async def _embedded(settings: Settings, source: Source) -> Embedded:
+    return Embedded(await Platform.open(settings), source)
+
+
+class Workbench:
+    """Servers, tools, questions and the record of one state folder. Use `workbench.open()`; close it, or use `with`."""
+
+    def __init__(self, settings: Settings, connect: Callable[[], Any]) -> None:
+        from anyio.from_thread import start_blocking_portal
+
+        self.settings = settings
+        self._reader: Reader | None = None
+        self._stack = contextlib.ExitStack()
+        self._portal: BlockingPortal = self._stack.enter_context(start_blocking_portal())
+        try:
+            self._backend: Attached | Embedded = self._portal.call(connect)
+        except BaseException:
+            self._stack.close()
+            raise
+        self._stack.callback(self._portal.call, self._backend.close)
+
+    # --- servers and tools ------------------------------
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the platform lives in this process."""
+        return isinstance(self._backend, Embedded)
+
+    def status(self) -> JSON:
+        """Version, servers, log and runs, as one document."""
+        return self._run(self._backend.status)
+
+    def servers(self) -> Servers:
+        """All servers with their health."""
+        return Servers(self._run(self._backend.servers))
+
+    def tools(self, words: str = "", *, limit: int = 50) -> Tools:
+        """The tools you may call: all of them, or the best matches for `words`, by words and meaning."""
+        return Tools(self._run(self._backend.tools, words, limit))
+
+    def call(self, tool: str, /, *, timeout: float | None = None, **arguments: Any) -> Result:
+        """Call `server.tool`. A tool's failure is a value: look at `result.ok`.
+
+        Args:
+            tool: qualified name, e.g. `payments.list_invoices`.
+            timeout: seconds to wait; default the setting `call_timeout`.
+            arguments: the tool's arguments.
+
+        Raises:
+            NotRecorded: the record cannot be written, so nothing is answered.
+            Unreachable: the platform went away.
+        """
+        return self.call_with(tool, arguments, timeout=timeout)
+
+    def call_with(self, tool: str, arguments: JSON, *, timeout: float | None = None) -> Result:
+        """As `call`, with the arguments in a dictionary, for names that are no Python identifiers."""
+        return Result(tool, arguments, self._run(self._backend.call, tool, arguments, timeout))
+
+    def restart(self, server: str) -> None:
+        """Restart a server that was launched here."""
+        self._run(self._backend.restart, server)
+
+    # --- questions ------------------------------
+
+    def ask(
+        self,
+        question: str,
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+        history: Sequence[JSON] = (),
+        on_event: Callable[[AnyRunEvent], None] | None = None,
+    ) -> Run:
+        """Answer a question with tools; returns the finished run, which renders as a readable trace.
+
+        Args:
+            provider: openai, anthropic, gemini, compatible, embedded or planner; default the best that is ready.
+            model: model of that provider.
+            history: earlier turns, as `{"role": "user" | "assistant", "text": …}`.
+            on_event: called with every step as it happens. Interrupting (Ctrl-C) cancels the run.
+        """
+        events = []
+        for event in self.ask_stream(question, provider=provider, model=model, history=history):
+            events.append(event)
+            if on_event is not None:
+                on_event(event)
+        return Run(events)
+
+    def ask_stream(
+        self, question: str, *, provider: str | None = None, model: str | None = None, history: Sequence[JSON] = ()
+    ) -> Iterator[AnyRunEvent]:
+        """As `ask`, one event at a time. Closing the iterator cancels the run."""
+        return self._stream(lambda: self._backend.ask(question, provider=provider, model=model, history=history))
+
+    def cancel(self, run: str) -> bool:
+        """Stop a run that goes on elsewhere; False when there is none of that id."""
+        return self._run(self._backend.cancel, run)
+
+    def providers(self) -> list[ProviderStatus]:
+        """Who can answer questions here, and why or why not."""
+        return self._run(self._backend.providers)
+
+    # --- approvals ------------------------------
+
+    def approvals(self) -> list[Approval]:
+        """Calls that wait for a human."""
+        return self._run(self._backend.approvals)
+
+    def approve(self, approval: str, *, note: str = "") -> Approval:
+        """Let exactly this call happen, once, within 15 minutes."""
+        return self._run(self._backend.decide, approval, True, note)
+
+    def deny(self, approval: str, *, note: str = "") -> Approval:
+        """Refuse this call."""
+        return self._run(self._backend.decide, approval, False, note)
+
+    # --- the record ------------------------------
+
+    @property
+    def reader(self) -> Reader:
+        """DuckDB over the record, in this process; the gateway's own process never runs analytical SQL for others."""
+        if self._reader is None:
+            from workbench.audit import Reader
+
+            self._reader = Reader(self.settings.home)
+        return self._reader
+
+    def sql(self, query: str, parameters: Any = None, *, max_rows: int | None = None, timeout: float = 30.0) -> Frame:
+        """Run one read-only statement over everything that happened; a DataFrame, and `.arrow()` of it.
+
+        Raises:
+            Misuse: not one read-only statement, or DuckDB refuses it; the message says where.
+        """
+        from workbench.bench.frame import frame
+
+        table = self.reader.sql(query, parameters, max_rows=max_rows, timeout_s=timeout)
+        return frame(table)
+
+    def questions(self) -> list[Question]:
+        """The saved, named questions to the record."""
+        from workbench.audit import questions
+
+        return questions()
+
+    def verify(self, *, deep: bool = False, progress: Callable[..., None] | None = None) -> Verification:
+        """Check that nothing in the record was altered or removed."""
+        from workbench.audit import verify
+
+        return verify(self.settings.home, deep=deep, progress=progress)
+
+    def record_load(self, run: JSON, requests: Sequence[JSON]) -> None:
+        """Put a load run on the record: tables `load_runs` and `load_requests`."""
+        self._run(self._backend.record_load, run, requests)
+
+    # --- life ------------------------------
+
+    def close(self) -> None:
+        """Stop what was started here. Attached workbenches leave the platform running."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        self._stack.close()
+
+    def __enter__(self) -> Workbench:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Workbench {self._backend.where}, state in {self.settings.home}>"
+
+    def _run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run a coroutine function on the loop thread; interrupting cancels it."""
+        future: Future[Any] = self._portal.start_task_soon(function, *args)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+
+    def _stream(self, source: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
+        """An asynchronous iterator as a synchronous one. Leaving it early cancels what it stands for."""
+        items: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        end = object()
+
+        async def pump() -> None:
+            try:
+                async with contextlib.aclosing(source()) as stream:  # type: ignore[type-var]
+                    async for item in stream:
+                        items.put(item)
+            finally:
+                items.put(end)
+
+        future = self._portal.start_task_soon(pump)
+        try:
+            while (item := items.get()) is not end:
+                yield item
+            with contextlib.suppress(CancelledError):
+                future.result()
+        finally:
+            if not future.done():
+                future.cancel()
+                if sys.exc_info()[0] is GeneratorExit:
+                    while items.get() is not end:  # let the provider and the tools notice before the caller goes on
+                        pass

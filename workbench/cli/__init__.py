@@ -1,0 +1,94 @@
+"""The command line. Results go to standard output, progress to standard error; `--json` on every read.
+
+Exit codes: 0 done, 1 general, 2 wrong usage or arguments, 3 not authenticated, 4 unreachable, 5 the tool failed, 6
+the record cannot be written, 7 refused by policy or waiting for an approval, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from workbench.events import WorkbenchError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    # name: (module, one line for --help); modules are imported only when their command runs
+    "up": ("up", "Start servers, gateway and app; Ctrl-C stops all of it."),
+    "status": ("status", "What runs, and the next three useful commands."),
+    "ask": ("ask", "Ask a question; every step is shown as it happens."),
+    "tools": ("tools", "List tools, or search them by words and meaning."),
+    "call": ("tools", "Call one tool: workbench call crm.search_customers query=smith."),
+    "servers": ("tools", "List servers and their health; restart one."),
+    "sql": ("record", "Query everything that happened with DuckDB SQL."),
+    "questions": ("record", "Saved, named questions to the record."),
+    "audit": ("record", "Verify the record."),
+    "approvals": ("approvals", "Calls that wait for a human: list, approve, deny."),
+    "access": ("access", "Keys, and why someone may or may not call a tool."),
+    "model": ("model", "The embedded language model: pull, status."),
+    "load": ("load", "Run Locust against the gateway; figures land in the record."),
+    "doctor": ("doctor", "Every setting, its value and source, and what is wrong with a hint."),
+}
+
+
+class Workbench(click.Group):
+    """Commands that are imported when they run, and a did-you-mean for those that do not exist."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"workbench.cli.{COMMANDS[name][0]}")
+        command: click.Command = getattr(module, name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as e:
+            import difflib
+
+            close = difflib.get_close_matches(args[0], COMMANDS, 3)
+            if close and "Did you mean" not in str(e):
+                e.message += f" Did you mean {' or '.join(close)}?"
+            raise
+
+
+@click.group(cls=Workbench, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--home", type=click.Path(file_okay=False), help="State folder. Default: WORKBENCH_HOME or .workbench")
+@click.version_option(package_name="mcp-workbench", message="%(version)s")
+@click.pass_context
+def cli(ctx: click.Context, home: str | None) -> None:
+    """Launch MCP servers, govern every call, ask an agent, query the record."""
+    ctx.obj = {"home": home}
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(cli.get_command(ctx, "status"))  # type: ignore[arg-type]
+
+
+def main() -> None:
+    """Entry point: errors that a user can mend are one line with a hint; everything else is a traceback."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.ClickException as e:
+        e.show()
+        code = e.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        code = 130
+    except WorkbenchError as e:
+        click.secho(str(e.args[0]), fg="red", err=True)
+        if e.hint:
+            click.echo(e.hint, err=True)
+        code = e.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output went away: `workbench tools | head`
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,95 @@
+"""`workbench access`: keys, roles, and why someone may or may not call a tool."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from workbench.cli.opening import as_json, opened, print_json
+
+if TYPE_CHECKING:
+    from workbench.access import Access
+
+
+def _access() -> Access:
+    from workbench.access import Access
+    from workbench.config import Settings, prepare_home
+
+    settings = Settings.load(home=click.get_current_context().obj.get("home"))
+    prepare_home(settings.home)
+    return Access(settings)
+
+
+@click.group()
+def access() -> None:
+    """Keys, and why someone may or may not call a tool."""
+
+
+@access.command()
+@as_json
+def keys(as_json: bool) -> None:
+    """List keys; secrets are never shown again."""
+    found = _access().keys()
+    if as_json:
+        print_json(found)
+        return
+    for key in found:
+        state = "revoked" if key.revoked_us else "active"
+        click.echo(f"{key.id}  {state:<8} {key.tenant}/{key.subject}  roles {', '.join(key.roles) or '-'}  {key.note}")
+
+
+@access.command()
+@click.argument("subject")
+@click.option("--role", "roles", multiple=True, required=True, help="A role, e.g. employee; repeat for several.")
+@click.option("--scope", "scopes", multiple=True, help="Narrow the key to these scopes; repeat for several.")
+@click.option("--tenant", help="Tenant of the key. Default: the local one.")
+@click.option("--days", type=float, help="Days until it expires. Default: never.")
+@click.option("--note", default="", help="What the key is for.")
+@as_json
+def create(
+    subject: str,
+    roles: tuple[str, ...],
+    scopes: tuple[str, ...],
+    tenant: str | None,
+    days: float | None,
+    note: str,
+    as_json: bool,
+) -> None:
+    """Make a key for SUBJECT. It is shown once."""
+    expires = None if days is None else int((time.time() + days * 86_400) * 1e6)
+    info, secret = _access().create_key(
+        subject, roles=roles, scopes=scopes, tenant=tenant, expires_us=expires, note=note
+    )
+    if as_json:
+        print_json({"key": info, "secret": secret})
+        return
+    click.echo(secret)
+    click.echo(f"Key {info.id} for {info.subject}; this is the only time it is shown.", err=True)
+
+
+@access.command()
+@click.argument("key")
+def revoke(key: str) -> None:
+    """Revoke a key; it stops working at once."""
+    _access().revoke(key)
+    click.echo(f"{key} revoked.")
+
+
+@access.command()
+@click.argument("tool")
+@click.option("--as", "role", required=True, help="A role, or the id of a key.")
+@as_json
+def explain(tool: str, role: str, as_json: bool) -> None:
+    """Whether ROLE (or a key) may call TOOL, and through which rule."""
+    with opened() as wb:
+        found = next((t for t in wb.tools(limit=10_000) if t.qualified == tool), None)
+        if found is None:
+            near = [t.qualified for t in wb.tools(tool, limit=3)]
+            raise click.UsageError(f"There is no tool {tool!r}. Did you mean {' or '.join(near)}?")
+    explanation = _access().explain(role, found)
+    if as_json:
+        print_json(explanation)
+    else:
+        click.echo(str(explanation))

@@ -1,0 +1,191 @@
+"""`workbench doctor`: every setting with its source, then every check with what to do about it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from workbench.cli.opening import as_json, console, print_json
+from workbench.config import Settings, meaning, names
+from workbench.events import Record, WorkbenchError
+
+Verdict = Literal["ok", "warning", "problem"]
+
+
+class Check(Record, frozen=True, kw_only=True):
+    """One thing that was looked at."""
+
+    name: str
+    verdict: Verdict
+    finding: str
+    hint: str = ""
+
+
+@click.command()
+@as_json
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """Every setting, its value and source, and what is wrong with a hint. Exit code 1 when there is a problem."""
+    settings = Settings.load(home=ctx.obj.get("home"))
+    checks = list(examine(settings))
+    if as_json:
+        values = [
+            {"name": n, "value": _text(getattr(settings, n)), "source": settings.source_of(n), "meaning": meaning(n)}
+            for n in names()
+        ]
+        print_json({"settings": values, "checks": checks})
+    else:
+        _print(settings, checks)
+    ctx.exit(1 if any(c.verdict == "problem" for c in checks) else 0)
+
+
+def _text(value: object) -> object:
+    if isinstance(value, tuple):
+        return [_text(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _print(settings: Settings, checks: list[Check]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    out = console()
+    table = Table(box=None, pad_edge=False)
+    for column in ("setting", "value", "from", "meaning"):
+        table.add_column(column, style="bold" if column == "setting" else None, overflow="fold")
+    for name in names():
+        source = settings.source_of(name)
+        style = "dim" if source == "default" else ""
+        value = Text(str(_text(getattr(settings, name))), style)
+        table.add_row(name, value, Text(source, style), Text(meaning(name), "dim"))
+    out.print(table)
+    out.print()
+    colours = {"ok": "green", "warning": "yellow", "problem": "red"}
+    for check in checks:
+        out.print(
+            Text.assemble((f"{check.verdict:<8}", colours[check.verdict]), (f"{check.name}: ", "bold"), check.finding)
+        )
+        if check.hint:
+            out.print(Text(f"        {check.hint}", "dim"))
+
+
+def examine(settings: Settings) -> Iterator[Check]:
+    """All checks, in the order in which one would mend things."""
+    for name, look in (
+        ("python", _python), ("state folder", _state), ("disk", _disk), ("record", _record), ("platform", _platform),
+        ("ports", _ports), ("policy", _policy), ("mcp.json", _mcp_json), ("data", _data), ("answers", _answers),
+    ):  # fmt: skip
+        try:
+            found = look(settings)
+        except WorkbenchError as e:
+            found = Check(name=name, verdict="problem", finding=str(e.args[0]), hint=e.hint)
+        yield Check(name=name, verdict=found.verdict, finding=found.finding, hint=found.hint)
+
+
+def _ok(finding: str, hint: str = "") -> Check:
+    return Check(name="", verdict="ok", finding=finding, hint=hint)
+
+
+def _warning(finding: str, hint: str) -> Check:
+    return Check(name="", verdict="warning", finding=finding, hint=hint)
+
+
+def _problem(finding: str, hint: str) -> Check:
+    return Check(name="", verdict="problem", finding=finding, hint=hint)
+
+
+def _python(settings: Settings) -> Check:
+    return _ok(f"{sys.version.split()[0]} at {sys.executable}")
+
+
+def _state(settings: Settings) -> Check:
+    from workbench.config import prepare_home
+
+    home = prepare_home(settings.home)
+    if not os.access(home, os.W_OK):
+        return _problem(f"{home} cannot be written.", "Give yourself the right, or set WORKBENCH_HOME.")
+    others = home.stat().st_mode & 0o077
+    if others:
+        return _warning(f"{home} can be read by others (mode {home.stat().st_mode & 0o777:o}).", f"chmod 700 {home}")
+    return _ok(str(home))
+
+
+def _disk(settings: Settings) -> Check:
+    free = shutil.disk_usage(settings.home).free
+    text = f"{free / (1 << 30):.1f} GiB free for the record"
+    if free < settings.audit_min_free_bytes:
+        return _problem(text + "; calls are refused.", "Free some space, or move WORKBENCH_HOME.")
+    if free < 10 * settings.audit_min_free_bytes:
+        return _warning(text + ".", f"Below {settings.audit_min_free_bytes >> 20} MiB calls are refused.")
+    return _ok(text)
+
+
+def _record(settings: Settings) -> Check:
+    from workbench.audit import verify
+
+    found = verify(settings.home)
+    if not found.ok:
+        return _problem(str(found), "Keep a copy of the folder, then `workbench audit verify --deep`.")
+    return _ok(str(found).splitlines()[0])
+
+
+def _platform(settings: Settings) -> Check:
+    from workbench.bench.running import find_running
+
+    running = find_running(settings.home)
+    if running is None:
+        return _ok("not running", "`workbench up` starts it.")
+    return _ok(f"runs at {running.url} (process {running.pid})")
+
+
+def _ports(settings: Settings) -> Check:
+    from workbench.bench.ports import free
+    from workbench.bench.running import find_running
+
+    if find_running(settings.home) is not None:
+        return _ok("held by the running platform")
+    for port, what in ((settings.port, "gateway"), (settings.app_port, "app")):
+        free(settings.host, port, what)
+    return _ok(f"{settings.port} and {settings.app_port} are free")
+
+
+def _policy(settings: Settings) -> Check:
+    from workbench.policy import Policy
+
+    policy = Policy(settings)
+    if policy.problem:
+        return _problem(policy.problem, "The last good policy decides; without one every call is denied.")
+    return _ok(f"revision {policy.revision[:12]}")
+
+
+def _mcp_json(settings: Settings) -> Check:
+    from workbench.registry import read_mcp_json
+
+    if settings.mcp_config is None:
+        return _ok("none configured", "`workbench up --config mcp.json` runs the servers of a desktop client, too.")
+    return _ok(f"{len(read_mcp_json(settings.mcp_config))} servers in {settings.mcp_config}")
+
+
+def _data(settings: Settings) -> Check:
+    if settings.data is None:
+        return _ok("no folder of tables", "`workbench up --data FOLDER` serves CSV, Parquet and JSON files.")
+    if not settings.data.is_dir():
+        return _problem(f"{settings.data} is no folder.", "Point the setting data to a folder.")
+    return _ok(f"{sum(1 for p in settings.data.rglob('*') if p.is_file())} files in {settings.data}")
+
+
+def _answers(settings: Settings) -> Check:
+    from workbench.agent.choose import Chooser
+
+    statuses = Chooser(settings).statuses()
+    first = next((s for s in statuses if s.ready), None)
+    if first is None:
+        return _problem("nobody can answer questions.", "Set OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY.")
+    hint = "" if first.is_llm else "`workbench model pull` brings a small language model; a provider's key a large one."
+    return _ok(f"{first.name}: {first.why}", hint)

@@ -1,0 +1,87 @@
+"""`workbench load`: Locust against the gateway."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from workbench.cli.opening import as_json, opened, print_json, progress
+from workbench.events import Unreachable
+
+if TYPE_CHECKING:
+    from workbench.bench.running import Running
+    from workbench.config import Settings
+
+START_SECONDS = 60.0
+
+
+@click.command()
+@click.option("--users", "-u", default=8, show_default=True, help="Concurrent clients.")
+@click.option("--spawn-rate", "-r", default=8.0, show_default=True, help="Clients started per second.")
+@click.option("--seconds", "-t", default=10.0, show_default=True, help="Length of the run.")
+@click.option("--profile", default="smoke", show_default=True, help="A profile of loadtests/profiles.toml.")
+@as_json
+@click.pass_context
+def load(ctx: click.Context, users: int, spawn_rate: float, seconds: float, profile: str, as_json: bool) -> None:
+    """Run Locust against the gateway; the figures land in load_runs and load_requests.
+
+    Uses the platform that runs, or starts one for the time of the run. Exit code 1 when a request failed.
+    """
+    from workbench.bench.load import run_load
+    from workbench.config import Settings
+
+    settings = Settings.load(home=ctx.obj.get("home"))
+    with _platform(settings) as running:
+        progress(f"{users} users for {seconds:g} s against {running.url} …")
+        summary, requests = run_load(running, users=users, spawn_rate=spawn_rate, seconds=seconds, profile=profile)
+        with opened(attach=True) as wb:
+            wb.record_load(summary, requests)
+    if as_json:
+        print_json(summary)
+    else:
+        _print(summary)
+    ctx.exit(1 if summary["failures"] else 0)
+
+
+def _print(summary: dict[str, object]) -> None:
+    from workbench.show import milliseconds
+
+    p50, p95, p99 = (milliseconds(v) if isinstance(v := summary[f"p{p}_us"], int) else "-" for p in (50, 95, 99))
+    click.echo(
+        f"{summary['requests']} requests, {summary['failures']} failed, {summary['requests_per_second']} per second\n"
+        f"p50 {p50}, p95 {p95}, p99 {p99} (successful requests, as the client saw them)"
+    )
+    click.echo('\nworkbench sql "select name, count(*), median(latency_us) from load_requests group by name"', err=True)
+
+
+@contextlib.contextmanager
+def _platform(settings: Settings) -> Iterator[Running]:
+    """The platform that runs on this state folder, or one that runs as long as the block."""
+    from workbench.bench.running import find_running
+
+    running = find_running(settings.home)
+    if running is not None:
+        yield running
+        return
+    progress("No platform runs: starting one for this load run …")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "workbench", "up", "--port", "auto", "--no-app"],
+        env={**os.environ, "WORKBENCH_HOME": str(settings.home)}, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while (running := find_running(settings.home)) is None:
+            if child.poll() is not None or time.monotonic() > deadline:
+                raise Unreachable("The platform did not start.", hint="Try `workbench up` to see why.")
+            time.sleep(0.1)
+        yield running
+    finally:
+        child.terminate()
+        child.wait()

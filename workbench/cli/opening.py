@@ -1,0 +1,55 @@
+"""What every command does first: open the workbench, and decide how to print."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+import msgspec
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from workbench.bench import Workbench
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def as_json(command: F) -> F:
+    """The `--json` flag."""
+    return click.option("as_json", "--json", is_flag=True, help="Print JSON.")(command)
+
+
+def progress(message: str) -> None:
+    """A line for a person who waits; never mixed with results."""
+    click.secho(message, err=True, dim=True)
+
+
+@contextlib.contextmanager
+def opened(**given: Any) -> Iterator[Workbench]:
+    """The workbench of this state folder: attached when a platform runs, else embedded until the command ends."""
+    import workbench
+    from workbench.bench.running import find_running
+    from workbench.config import Settings
+
+    home = click.get_current_context().obj.get("home")
+    if find_running(Settings.load(home=home).home) is None and sys.stderr.isatty():
+        progress("No platform runs: starting servers for this command. `workbench up` keeps them running.")
+    with workbench.open(home=home, source="cli", **given) as wb:
+        yield wb
+
+
+def console(*, err: bool = False) -> Console:
+    """Standard output (or error) for tables and traces."""
+    from rich.console import Console
+
+    return Console(stderr=err, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    click.echo(json.dumps(msgspec.to_builtins(value), ensure_ascii=False, indent=2, default=str))

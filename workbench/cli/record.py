@@ -1,0 +1,126 @@
+"""`workbench sql`, `workbench questions` and `workbench audit`: the record."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from workbench.cli.opening import as_json, console, print_json
+from workbench.events import Misuse
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def _home() -> Path:
+    from workbench.config import Settings, prepare_home
+
+    return prepare_home(Settings.load(home=click.get_current_context().obj.get("home")).home)
+
+
+def _query(sql: str, parameters: Any = None, *, max_rows: int | None = None, timeout: float = 30.0) -> pa.Table:
+    # the record is files: reading it needs neither a platform nor servers
+    from workbench.audit import Reader
+
+    reader = Reader(_home())
+    try:
+        return reader.sql(sql, parameters, max_rows=max_rows, timeout_s=timeout)
+    finally:
+        reader.close()
+
+
+@click.command()
+@click.argument("query", required=False)
+@click.option("--limit", default=200, show_default=True, help="Most rows to print; 0 prints all.")
+@click.option("--timeout", default=30.0, show_default=True, help="Seconds until the query is stopped.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@as_json
+def sql(query: str | None, limit: int, timeout: float, as_csv: bool, as_json: bool) -> None:
+    """Query everything that happened. Without a query, lists the tables and their columns.
+
+    \b
+    workbench sql "select server, tool, outcome, latency_us from tool_calls order by ts desc limit 10"
+    """
+    if not query:
+        query = (
+            "select table_name, string_agg(column_name, ', ' order by column_index) as columns from duckdb_columns() "
+            "where not internal group by table_name order by table_name"
+        )
+    table = _query(query, max_rows=limit or None, timeout=timeout)
+    if as_json:
+        print_json(table.to_pylist())
+    elif as_csv:
+        from pyarrow import csv
+
+        csv.write_csv(table, sys.stdout.buffer)
+    else:
+        _print_table(table)
+        if limit and table.num_rows >= limit:
+            click.echo(f"The first {limit} rows; --limit 0 prints all.", err=True)
+
+
+def _print_table(table: pa.Table) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, pad_edge=False)
+    for name in table.column_names:
+        shown.add_column(name, overflow="fold")
+    for row in table.to_pylist():
+        shown.add_row(*[Text("" if v is None else str(v)) for v in row.values()])
+    console().print(shown)
+    click.echo(f"{table.num_rows} row{'' if table.num_rows == 1 else 's'}", err=True)
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.argument("parameters", nargs=-1)
+@as_json
+def questions(name: str | None, parameters: tuple[str, ...], as_json: bool) -> None:
+    """List the saved questions, or run one: workbench questions slowest_tools hours=24."""
+    from workbench.audit import questions as saved
+
+    known = {q.name: q for q in saved()}
+    if name is None:
+        if as_json:
+            print_json([{"name": q.name, "description": q.description, "sql": q.sql} for q in known.values()])
+        else:
+            for q in known.values():
+                click.echo(f"{click.style(q.name, bold=True)}  {q.description}")
+        return
+    if name not in known:
+        raise Misuse(f"No saved question {name!r}.", hint="Saved are: " + ", ".join(known))
+    given = dict(pair.split("=", 1) for pair in parameters if "=" in pair)
+    unknown = set(given) - set(known[name].parameters)
+    if unknown or len(given) != len(parameters):
+        expected = ", ".join(f"{k}={v}" for k, v in known[name].parameters.items()) or "no parameters"
+        raise Misuse(f"{name} was given {' '.join(parameters)}.", hint=f"Expected {expected}.")
+    table = _query(known[name].sql, {**known[name].parameters, **given})
+    if as_json:
+        print_json(table.to_pylist())
+    else:
+        _print_table(table)
+
+
+@click.group()
+def audit() -> None:
+    """Check the record."""
+
+
+@audit.command()
+@click.option("--deep", is_flag=True, help="Check every line of every chain, not only sealed files.")
+@as_json
+@click.pass_context
+def verify(ctx: click.Context, deep: bool, as_json: bool) -> None:
+    """Check that nothing was altered or removed; names the first bad record. Exit code 1 when something was."""
+    from workbench.audit import verify as check
+
+    found = check(_home(), deep=deep)
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(str(found))
+    ctx.exit(0 if found.ok else 1)

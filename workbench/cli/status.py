@@ -1,0 +1,47 @@
+"""Bare `workbench`: what runs here, and what one would do next."""
+
+from __future__ import annotations
+
+import click
+
+from workbench.cli.opening import as_json, console, print_json
+
+
+@click.command()
+@as_json
+def status(as_json: bool = False) -> None:
+    """What runs, and the next three useful commands."""
+    import workbench
+    from workbench.bench.running import find_running
+    from workbench.config import Settings
+
+    home = click.get_current_context().obj.get("home")
+    settings = Settings.load(home=home)
+    running = find_running(settings.home)
+    if running is None:
+        if as_json:
+            print_json({"running": False, "home": settings.home})
+            return
+        click.echo(f"MCP Workbench {workbench.__version__}: nothing runs on {settings.home}.")
+        _next("workbench up", 'workbench ask "Which five products brought in the most revenue?"', "workbench doctor")
+        return
+    with workbench.open(home=home, attach=True, source="cli") as wb:
+        if as_json:
+            print_json({"running": True, **wb.status()})
+            return
+        click.echo(
+            f"MCP Workbench {running.version} runs at {running.url} (process {running.pid}), app {running.app_url}"
+        )
+        console().print(wb.servers())
+        waiting = wb.approvals()
+    if waiting:
+        click.secho(f"{len(waiting)} call(s) wait for approval.", fg="yellow")
+        _next("workbench approvals", f"workbench approvals approve {waiting[0].id}", "workbench questions")
+    else:
+        _next("workbench tools invoice", 'workbench ask "Which invoices are overdue?"', "workbench sql")
+
+
+def _next(*commands: str) -> None:
+    click.echo("\nNext:")
+    for command in commands:
+        click.echo(f"  {command}")

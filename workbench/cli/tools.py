@@ -1,0 +1,139 @@
+"""`workbench tools`, `workbench call` and `workbench servers`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from workbench.cli.opening import as_json, console, opened, print_json
+from workbench.events import JSON, Misuse, OutcomeKind
+
+EXIT_CODES: dict[OutcomeKind, int] = {
+    "ok": 0, "tool_error": 5, "invalid": 2, "not_found": 2, "denied": 7, "approval_required": 7, "throttled": 7,
+    "timeout": 4, "unavailable": 4, "cancelled": 130, "failed": 4,
+}  # fmt: skip
+
+
+@click.command()
+@click.argument("words", nargs=-1)
+@click.option("--limit", default=20, show_default=True, help="Most matches of a search.")
+@as_json
+def tools(words: tuple[str, ...], limit: int, as_json: bool) -> None:
+    """List the tools you may call, or search them by words and meaning."""
+    with opened() as wb:
+        found = wb.tools(" ".join(words), limit=limit)
+    if as_json:
+        print_json(found)
+    else:
+        console().print(found)
+
+
+@click.command()
+@click.argument("tool")
+@click.argument("arguments", nargs=-1)
+@click.option("--args", "document", help="All arguments as one JSON object; - reads standard input.")
+@click.option("--timeout", type=float, help="Seconds to wait.")
+@as_json
+@click.pass_context
+def call(
+    ctx: click.Context,
+    tool: str,
+    arguments: tuple[str, ...],
+    document: str | None,
+    timeout: float | None,
+    as_json: bool,
+) -> None:
+    """Call one tool. key=value gives text (numbers and booleans where the schema says so), key:=value gives JSON.
+
+    \b
+    workbench call crm.search_customers query=smith limit=5
+    workbench call files.read_file path=handbook.md
+    workbench call payments.list_invoices --args '{"customer_id": "C-00017"}'
+    """
+    with opened() as wb:
+        schema = next((t.input_schema for t in wb.tools(limit=1000) if t.qualified == tool), {})
+        result = wb.call_with(tool, parse_arguments(arguments, document, schema), timeout=timeout)
+    if as_json:
+        print_json(result.outcome)
+    else:
+        console().print(result)
+        approval = result.outcome.details.get("approval")
+        if approval:
+            click.echo(f"Approve with: workbench approvals approve {approval}   then call again.", err=True)
+    ctx.exit(EXIT_CODES[result.outcome.kind])
+
+
+@click.group(invoke_without_command=True)
+@as_json
+@click.pass_context
+def servers(ctx: click.Context, as_json: bool) -> None:
+    """List servers and their health."""
+    if ctx.invoked_subcommand is not None:
+        return
+    with opened() as wb:
+        found = wb.servers()
+    if as_json:
+        print_json(found)
+    else:
+        console().print(found)
+
+
+@servers.command()
+@click.argument("server")
+def restart(server: str) -> None:
+    """Restart a server of the running platform."""
+    with opened(attach=True) as wb:
+        wb.restart(server)
+    click.echo(f"{server} restarted.")
+
+
+def parse_arguments(pairs: tuple[str, ...], document: str | None, schema: JSON) -> JSON:
+    """Arguments from the command line.
+
+    Args:
+        pairs: `key=text` or `key:=json`.
+        document: a whole JSON object, `-` for standard input; pairs win over it.
+        schema: the tool's input schema; text becomes a number, a boolean or a list where only that fits.
+
+    Raises:
+        Misuse: a pair without `=`, or JSON that does not parse.
+    """
+    found: JSON = {}
+    if document is not None:
+        text = click.get_text_stream("stdin").read() if document == "-" else document
+        found = _json(text, "--args")
+        if not isinstance(found, dict):
+            raise Misuse(
+                f"--args is a JSON {type(found).__name__}.", hint='Expected an object, e.g. \'{"query": "smith"}\'.'
+            )
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or key in ("", ":"):
+            raise Misuse(f"{pair!r} is no argument.", hint="Write key=text or key:=json, e.g. limit:=5.")
+        if key.endswith(":"):
+            found[key[:-1]] = _json(value, key[:-1])
+        else:
+            found[key] = _fitting(value, (schema.get("properties") or {}).get(key) or {})
+    return found
+
+
+def _json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as e:
+        raise Misuse(f"{where} is not JSON: {e}.", hint="Given: " + text[:200]) from e
+
+
+def _fitting(text: str, schema: JSON) -> Any:
+    """`text` as the schema wants it, when it does not want text and the text reads so; else the text as it is."""
+    branches = schema.get("anyOf") or schema.get("oneOf") or [schema]
+    kinds = {k for b in branches for k in (b.get("type") if isinstance(b.get("type"), list) else [b.get("type")])}
+    if "string" in kinds or not kinds & {"integer", "number", "boolean", "array", "object", "null"}:
+        return text
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return text.split(",") if "array" in kinds else text
+    return [value] if "array" in kinds and not isinstance(value, list) else value

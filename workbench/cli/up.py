@@ -1,0 +1,93 @@
+"""`workbench up`: one command, the whole platform, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from workbench.cli.opening import progress
+
+if TYPE_CHECKING:
+    from workbench.bench.platform import Platform
+    from workbench.bench.running import Running
+    from workbench.config import Settings
+
+EXAMPLES = (
+    "Customer john.smith@acme.com says their subscription renewal failed last week. What is their account status, "
+    "do they have any open support tickets, and what does their payment history look like?",
+    "Which five products brought in the most revenue this year?",
+    "How many support tickets are open, by priority?",
+)
+
+
+@click.command()
+@click.option("--port", help="Port of MCP endpoint and management API, or auto.")
+@click.option("--app-port", help="Port of the app, or auto. With --port auto it is chosen too.")
+@click.option("--host", help="Address to bind to; anything wider than loopback needs authentication.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Serve this folder of CSV, Parquet and JSON files as tables."
+)
+@click.option("--config", "mcp_config", type=click.Path(path_type=Path), help="Run the servers of this mcp.json, too.")
+@click.option("--knowledge", multiple=True, type=click.Path(path_type=Path), help="A folder of documents to search.")
+@click.option("--servers", help="Which bundled servers to launch, separated by commas; '' for none.")
+@click.option("--app/--no-app", default=None, help="Whether to start the Streamlit app.")
+def up(port: str | None, app_port: str | None, servers: str | None, **given: Any) -> None:
+    """Start servers, gateway and app; Ctrl-C stops all of it."""
+    from workbench.config import Settings
+
+    if port == "auto" and app_port is None:
+        app_port = "auto"
+    given["knowledge"] = given["knowledge"] or None
+    home = click.get_current_context().obj.get("home")
+    settings = Settings.load(home=home, port=port, app_port=app_port, servers=_names(servers), **given)
+    _run(settings)
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(n.strip() for n in text.split(",") if n.strip())
+
+
+def _run(settings: Settings) -> None:
+    from workbench.api import build_app
+    from workbench.bench.serve import serve
+
+    began = time.monotonic()
+
+    def ready(running: Running, platform: Platform) -> None:
+        _banner(running, platform, time.monotonic() - began)
+
+    runner = asyncio.Runner(loop_factory=_new_loop())
+    with runner:
+        runner.run(serve(settings, build_app, progress=progress, ready=ready))
+
+
+def _new_loop() -> Any:
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+def _banner(running: Running, platform: Platform, seconds: float) -> None:
+    states = platform.servers()
+    ready = [s for s in states if s.status == "ready"]
+    tools = sum(s.tools for s in ready)
+    click.echo(f"\nMCP Workbench is up: {len(ready)} of {len(states)} servers, {tools} tools, {seconds:.1f} s.\n")
+    if running.app_url:
+        click.echo(f"  app             {click.style(running.app_url, bold=True)}")
+    click.echo(f"  MCP endpoint    {click.style(running.mcp_url, bold=True)}")
+    click.echo(f"  management API  {click.style(running.url + '/docs', bold=True)}")
+    click.echo(f"  bearer token    {running.token}\n")
+    for state in states:
+        if state.status != "ready":
+            click.secho(f"  {state.id} is {state.status}: {state.last_error}", fg="red", err=True)
+    click.echo("Ask something, in the app or in another terminal:")
+    for question in EXAMPLES:
+        click.echo(f'  workbench ask "{question}"')
+    click.echo("\nCtrl-C stops all of it.")
