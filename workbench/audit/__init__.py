@@ -1,0 +1,25 @@
+"""The record: written before anything is answered, tamper-evident, and plain SQL.
+
+`AuditLog` writes; `Reader` queries; `verify` proves that nothing was altered; `records` builds what is stored.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.audit.log import AuditLog
+    from workbench.audit.reader import QueryStopped, Reader
+
+_HOMES = {"AuditLog": "log", "QueryStopped": "reader", "Reader": "reader"}
+
+__all__ = ["AuditLog", "QueryStopped", "Reader"]
+
+
+def __getattr__(name: str) -> Any:
+    # DuckDB, Arrow and cryptography take long to import; whoever only builds records must not pay for them.
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f"workbench.audit.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'workbench.audit' has no attribute {name!r}")

@@ -1,0 +1,79 @@
+"""Which files make up the record at this moment: published Parquet, and the write-ahead log that is not in it yet."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from workbench.audit.columns import select_lines, select_nothing, select_parquet
+from workbench.audit.folder import AuditFolder, replace_durably
+
+
+@dataclass
+class Manifest:
+    """What of the lake counts. Replaced by rename, so that a reader sees one state or the next."""
+
+    generation: int = 0
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    """Files of events: path (relative to the audit folder), date, rows, bytes, sha256."""
+    rollups: list[dict[str, Any]] = field(default_factory=list)
+    """Hourly summaries of tool calls, in the same form."""
+    indexes: list[dict[str, Any]] = field(default_factory=list)
+    """Trace ids by day, in the same form."""
+    marks: dict[str, int] = field(default_factory=dict)
+    """For each writer, the number of its first segment that is not in the lake."""
+    seals: int = 0
+    """How many lines of `seals.jsonl` were considered."""
+    published_us: int = 0
+    retired: list[dict[str, Any]] = field(default_factory=list)
+    """Files that count no more and may be removed after a grace time: path, since_us."""
+
+    @classmethod
+    def read(cls, folder: AuditFolder) -> Manifest:
+        """The current manifest; an empty one when nothing was published yet."""
+        try:
+            return cls(**orjson.loads(folder.manifest.read_bytes()))
+        except FileNotFoundError:
+            return cls()
+
+    def publish(self, folder: AuditFolder) -> None:
+        """Make this the current manifest.
+
+        Raises:
+            OSError: the disk says no.
+        """
+        replace_durably(folder.manifest, orjson.dumps(self.__dict__, option=orjson.OPT_INDENT_2), 0o600)
+
+
+class CurrentFiles:
+    """The files of the record now, as SQL.
+
+    The manifest is read first and the directory second: a segment that moves into the lake in between is then still
+    taken from the log, and never from both.
+    """
+
+    def __init__(self, folder: AuditFolder) -> None:
+        manifest = Manifest.read(folder)
+        self.manifest = manifest
+        root = str(folder.root)
+        self.parts = [os.path.join(root, part["path"]) for part in manifest.parts]
+        self.segments = [
+            str(path) for writer, number, path in folder.segments() if number >= manifest.marks.get(writer, 0)
+        ]
+
+    @property
+    def key(self) -> tuple[int, tuple[str, ...]]:
+        """Equal as long as the same files make up the record (their content may grow)."""
+        return self.manifest.generation, tuple(self.segments)
+
+    def select(self) -> str:
+        """SQL over all of them."""
+        selects = []
+        if self.parts:
+            selects.append(select_parquet(self.parts))
+        if self.segments:
+            selects.append(select_lines(self.segments))
+        return " UNION ALL ".join(selects) or select_nothing()

@@ -1,0 +1,157 @@
+"""`Reader`: SQL over the record, in the process of whoever asks, while the platform writes.
+
+An in-memory DuckDB reads the files of the log and the lake; no lock is shared with the writer. The user's statement is
+data until `guard` has accepted it: it can name the tables of the record and nothing else, it cannot change anything,
+and with a tenant given it cannot learn anything of the others.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.audit.folder import AuditFolder
+from workbench.audit.lake import CurrentFiles
+from workbench.audit.views import TABLES, create_views, show_files
+from workbench.events import Misuse, WorkbenchError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+TRUNCATED = b"truncated"
+"""Key in the schema metadata of a result that was cut at `max_rows`; its value is `b"true"`."""
+
+_BATCH = 2048
+
+
+class QueryStopped(WorkbenchError):
+    """A query was interrupted or took longer than it may."""
+
+    exit_code = 5
+
+
+class Reader:
+    """Read-only SQL over one state folder. Any number of readers in any number of processes.
+
+    A reader runs one query at a time; calls from several threads queue up.
+
+    Args:
+        home: the state folder. It need not hold a record yet.
+        tenant: show only this tenant's rows, whatever the statement; None shows all.
+        threads: cores a query may use.
+        memory: most memory a query may use, as DuckDB writes it.
+    """
+
+    def __init__(self, home: Path, *, tenant: str | None = None, threads: int = 1, memory: str = "512MB") -> None:
+        import duckdb
+
+        from workbench.audit.guard import SqlGuard
+
+        self.folder = AuditFolder(home)
+        self.tenant = tenant
+        self._busy = threading.Lock()
+        self._stop = ""
+        self._files: tuple[int, tuple[str, ...]] | None = None
+        self._connection = duckdb.connect(
+            ":memory:",
+            config={
+                "threads": str(threads),
+                "memory_limit": memory,
+                "temp_directory": "",
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+                "python_enable_replacements": "false",
+                "enable_external_file_cache": "false",  # the log grows under the reader
+            },
+        )
+        self._connection.execute("SET TimeZone = 'UTC'")
+        create_views(self._connection, tenant)
+        self._guard = SqlGuard(self._connection, {*TABLES, "tables", "table_columns"})
+        allowed = ", ".join("'" + str(path).replace("'", "''") + "/'" for path in (self.folder.wal, self.folder.lake))
+        self._connection.execute(f"SET allowed_directories = [{allowed}]")
+        self._connection.execute("SET enable_external_access = false")
+        self._connection.execute("SET lock_configuration = true")
+
+    def sql(
+        self,
+        query: str,
+        parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        max_rows: int | None = None,
+        timeout_s: float = 30.0,
+    ) -> pyarrow.Table:
+        """The result of one SELECT-like statement over everything recorded up to now.
+
+        Args:
+            query: SELECT, FROM, WITH, VALUES, DESCRIBE or SUMMARIZE over the tables of the record.
+            parameters: values for `?`/`$1` (a sequence) or `$name` (a mapping).
+            max_rows: cut the result after so many rows and say so in its schema metadata.
+            timeout_s: seconds after which the query is stopped.
+
+        Raises:
+            Misuse: the statement is not allowed or not valid; the message is DuckDB's and points at the place.
+            QueryStopped: it was interrupted, took too long, or needed too much memory.
+        """
+        import duckdb
+
+        with self._busy:
+            self._stop = ""
+            timer = threading.Timer(timeout_s, self._expire, [timeout_s])
+            timer.daemon = True
+            timer.start()
+            try:
+                self._guard.check(query)
+                self._refresh()
+                relation = self._connection.sql(query, params=parameters)
+                return self._collect(relation.to_arrow_reader(_BATCH), max_rows)
+            except duckdb.InterruptException as e:
+                raise QueryStopped(self._stop or "The query was stopped.", hint="Narrow it, e.g. by time.") from e
+            except duckdb.OutOfMemoryException as e:
+                raise QueryStopped("The query needs more memory than it may use.", hint="Narrow it.") from e
+            except duckdb.Error as e:
+                raise Misuse(str(e), hint="") from e
+            finally:
+                timer.cancel()
+
+    def interrupt(self) -> None:
+        """Stop the query that runs now, from any thread."""
+        self._stop = self._stop or "The query was cancelled."
+        self._connection.interrupt()
+
+    def close(self) -> None:
+        """Give up the connection."""
+        self._connection.close()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _expire(self, seconds: float) -> None:
+        self._stop = f"The query took longer than {seconds:g} s."
+        self._connection.interrupt()
+
+    def _refresh(self) -> None:
+        files = CurrentFiles(self.folder)
+        if files.key != self._files:
+            show_files(self._connection, files.select())
+            self._files = files.key
+
+    @staticmethod
+    def _collect(reader: Any, max_rows: int | None) -> pyarrow.Table:
+        import pyarrow
+
+        batches = []
+        rows = 0
+        for batch in reader:
+            batches.append(batch)
+            rows += batch.num_rows
+            if max_rows is not None and rows > max_rows:
+                break
+        table = pyarrow.Table.from_batches(batches, schema=reader.schema)
+        if max_rows is not None and rows > max_rows:
+            table = table.slice(0, max_rows).replace_schema_metadata({TRUNCATED: b"true"})
+        return table

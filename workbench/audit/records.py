@@ -1,0 +1,356 @@
+"""Builders: every kind of thing that is stored has exactly one, and each gives one flat JSON object.
+
+Common fields are `kind`, `event_id` (UUIDv7), `timestamp` (µs since the epoch, UTC) and `tenant`. What is asked for
+often is a field of its own; what only one kind has lies under `data`. The log adds `seq` and `prev` when it writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from typing import Any
+
+import orjson
+
+from workbench.events import (
+    JSON,
+    Call,
+    Caller,
+    Decision,
+    Outcome,
+    RunDone,
+    RunStarted,
+    Tool,
+    TurnDone,
+    canonical,
+    new_id,
+    now_us,
+)
+
+KINDS = (
+    "call",
+    "intent",
+    "run",
+    "turn",
+    "registry_event",
+    "health_check",
+    "approval",
+    "metric",
+    "load_run",
+    "load_request",
+)
+"""Every kind that is stored."""
+
+LARGEST_VALUE = 1 << 20
+"""Bytes of one recorded value (arguments, response, detail). Of a larger one size, hash and beginning are kept."""
+
+LONGEST_TEXT = 64 << 10
+"""Characters of one recorded text (question, answer, message)."""
+
+_ALWAYS = frozenset({"user", "tool", "args_redacted", "response_redacted", "outcome"})
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_LARGEST_INT = (1 << 63) - 1
+_PREVIEW = 2048
+
+
+def call(
+    call: Call,
+    tool: Tool | None,
+    outcome: Outcome,
+    *,
+    args_redacted: Any,
+    response_redacted: Any,
+) -> JSON:
+    """How one call ended.
+
+    Args:
+        call: the request.
+        tool: the tool, or None when the name was unknown.
+        outcome: how it ended; its `decision` is recorded with it.
+        args_redacted: arguments as they may be kept.
+        response_redacted: the answer as it may be kept.
+    """
+    details = outcome.details
+    code = details.get("code")
+    record = {
+        **_of_call("call", call, tool),
+        **_of_decision(outcome.decision),
+        "args_redacted": bounded(args_redacted),
+        "response_redacted": bounded(response_redacted),
+        "outcome": outcome.kind,
+        "error_code": None if outcome.ok else text(code) if code is not None else outcome.kind,
+        "error_message": text(outcome.message) if outcome.message else None,
+        "latency_us": whole(outcome.latency_us),
+        "upstream_us": whole(outcome.upstream_us),
+        "approval_id": _identifier(details.get("approval") or details.get("approval_id")),
+        "redactions": whole(outcome.redactions),
+        "result_bytes": whole(outcome.result_bytes),
+    }
+    return _present(record)
+
+
+def intent(call: Call, tool: Tool, *, args_redacted: Any) -> JSON:
+    """That a call is about to be dispatched; written first in `strict` mode."""
+    return _present({**_of_call("intent", call, tool), "args_redacted": bounded(args_redacted)})
+
+
+def run(started: RunStarted, done: RunDone, caller: Caller, *, source: str) -> JSON:
+    """One question and how it ended.
+
+    Args:
+        source: the door the question came through.
+    """
+    return {
+        **_base("run", caller.tenant),
+        **_of_caller(caller),
+        "outcome": done.status,
+        "error_message": text(done.message) if done.message else None,
+        "latency_us": whole(done.elapsed_us),
+        "source": text(source),
+        "run_id": text(started.run),
+        "trace_id": text(started.trace_id) or None,
+        "data": {
+            "question": text(started.question),
+            "answer": text(done.answer),
+            "provider": text(started.provider),
+            "model": text(started.model),
+            "is_llm": started.is_llm,
+            "why": text(started.why),
+            "tools": whole(started.tools),
+            "turns": whole(done.turns),
+            "calls": whole(done.calls),
+            "started_us": whole(started.ts),
+            **_of_usage(done),
+        },
+    }
+
+
+def turn(done: TurnDone, caller: Caller, provider: str, model: str) -> JSON:
+    """One exchange with a model inside a run."""
+    return {
+        **_base("turn", caller.tenant),
+        **_of_caller(caller),
+        "latency_us": whole(done.elapsed_us),
+        "run_id": text(done.run),
+        "data": {
+            "turn": whole(done.turn),
+            "provider": text(provider),
+            "model": text(model),
+            "stop": text(done.stop),
+            **_of_usage(done),
+        },
+    }
+
+
+def registry_event(server: str, event: str, detail: JSON, *, tenant: str) -> JSON:
+    """Something that happened to a server: started, ready, down, restarted, added, removed, tools changed…"""
+    return {
+        **_base("registry_event", tenant),
+        "server": text(server),
+        "outcome": text(event),
+        "data": bounded(detail),
+    }
+
+
+def health_check(server: str, ok: bool, latency_us: int, message: str, *, tenant: str) -> JSON:
+    """One health check of one server."""
+    return {
+        **_base("health_check", tenant),
+        "server": text(server),
+        "outcome": "ok" if ok else "failed",
+        "latency_us": whole(latency_us),
+        "error_message": text(message) if message else None,
+    }
+
+
+def approval(approval: JSON, event: str, *, tenant: str) -> JSON:
+    """A step in the life of an approval: requested, approved, denied, consumed, expired.
+
+    Args:
+        approval: the approval as plain data; `id`, `tool`, `subject` (or `user`), `call`, `args_sha256` are hoisted.
+        event: what happened to it.
+    """
+    return {
+        **_base("approval", tenant),
+        **_of_tool(text(approval.get("tool"))),
+        "user": text(approval.get("subject") or approval.get("user")) or None,
+        "outcome": text(event),
+        "approval_id": _identifier(approval.get("id")),
+        "request_id": _identifier(approval.get("call") or approval.get("call_id")),
+        "args_sha256": _identifier(approval.get("args_sha256")),
+        "data": bounded(approval),
+    }
+
+
+def metric(
+    name: str, value: float, labels: JSON | None = None, *, tenant: str, type: str = "gauge", unit: str = ""
+) -> JSON:
+    """One sample of one metric.
+
+    Args:
+        type: `counter`, `gauge` or `histogram` (then `labels` holds `le`, and `value` the cumulated count).
+        unit: of the value, e.g. `seconds`, `bytes`.
+    """
+    return {
+        **_base("metric", tenant),
+        "data": {
+            "name": text(name),
+            "type": text(type),
+            "value": float(value) if math.isfinite(value) else None,
+            "unit": text(unit),
+            "labels": bounded(labels or {}),
+        },
+    }
+
+
+def load_run(run: JSON, tenant: str) -> JSON:
+    """The summary of one load run: its id, profile, users, requests, failures, percentiles…"""
+    return {**_base("load_run", tenant), "run_id": _identifier(run.get("id") or run.get("run")), "data": bounded(run)}
+
+
+def load_request(request: JSON, tenant: str) -> JSON:
+    """One request of a load run, or one aggregate line of it: `run`, `name`, `ok`, `latency_us`, `user`, `message`…"""
+    ok = request.get("ok")
+    return {
+        **_base("load_request", tenant),
+        "run_id": _identifier(request.get("run") or request.get("run_id")),
+        "outcome": None if ok is None else "ok" if ok else "failed",
+        "latency_us": whole(request.get("latency_us")),
+        "error_message": text(request.get("message")) or None,
+        "data": bounded(request),
+    }
+
+
+# --- what the builders share -------------------------------------------------
+
+
+def _base(kind: str, tenant: str) -> JSON:
+    return {"kind": kind, "event_id": new_id(), "timestamp": now_us(), "tenant": text(tenant)}
+
+
+def _present(record: JSON) -> JSON:
+    """`record` without the fields that are empty, save for those that every call shows."""
+    return {key: value for key, value in record.items() if value is not None or key in _ALWAYS}
+
+
+def _of_caller(caller: Caller) -> JSON:
+    return {"user": text(caller.subject), "credential": text(caller.credential)}
+
+
+def _of_tool(qualified: str) -> JSON:
+    server, dot, _ = qualified.partition(".")
+    return {"tool": qualified or None, "server": server if dot else None}
+
+
+def _of_call(kind: str, call: Call, tool: Tool | None) -> JSON:
+    named = _of_tool(text(call.tool)) if tool is None else {"tool": tool.qualified, "server": tool.server}
+    return {
+        **_base(kind, call.caller.tenant),
+        **_of_caller(call.caller),
+        **named,
+        "source": call.source,
+        "protocol": text(call.protocol) or None,
+        "session_id": text(call.session) or None,
+        "request_id": text(call.id),
+        "run_id": text(call.run) or None,
+        "step_id": text(call.step) or None,
+        "trace_id": text(call.trace_id) or None,
+        "span_id": text(call.span_id) or None,
+        "parent_span_id": text(call.parent_span_id) or None,
+        "definition_hash": tool.definition_hash or None if tool else None,
+        "args_sha256": fingerprint(call.arguments),
+    }
+
+
+def _of_decision(decision: Decision | None) -> JSON:
+    if decision is None:
+        return {"policy_decision": None}
+    return {
+        "policy_decision": "deny" if not decision.allow else "approval" if decision.approval else "allow",
+        "policy_rule": text(decision.rule),
+        "policy_reason": text(decision.reason) or None,
+        "policy_revision": text(decision.revision) or None,
+        "policy_engine": text(decision.engine) or None,
+        "policy_us": whole(decision.elapsed_us),
+        "missing_scopes": [text(scope) for scope in decision.missing_scopes],
+    }
+
+
+def _of_usage(done: RunDone | TurnDone) -> JSON:
+    usage = done.usage
+    return {
+        "input_tokens": whole(usage.input_tokens),
+        "output_tokens": whole(usage.output_tokens),
+        "cached_tokens": whole(usage.cached_tokens),
+        "cost_usd": float(usage.cost_usd),
+    }
+
+
+def _identifier(value: Any) -> str | None:
+    if isinstance(value, dict):
+        value = value.get("id")
+    return text(value) or None if value is not None else None
+
+
+def text(value: Any) -> str:
+    """`value` as storable text: at most `LONGEST_TEXT` characters, lone surrogates replaced (they are no Unicode)."""
+    found = "" if value is None else value if isinstance(value, str) else str(value)
+    if len(found) > LONGEST_TEXT:
+        found = found[:LONGEST_TEXT] + f"… ({len(found)} characters)"
+    return found if found.isascii() else _SURROGATE.sub("\ufffd", found)
+
+
+def whole(value: Any) -> int | None:
+    """`value` as a 64-bit integer, or None when it is no number."""
+    if not isinstance(value, (int, float)) or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return max(-_LARGEST_INT, min(_LARGEST_INT, int(value)))
+
+
+def fingerprint(arguments: Any) -> str:
+    """SHA-256 of the canonical JSON of a call's arguments as they were sent."""
+    try:
+        return hashlib.sha256(canonical(arguments)).hexdigest()
+    except TypeError:  # beyond 64 bits, lone surrogates, keys that are no text
+        return hashlib.sha256(orjson.dumps(plain(arguments), option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def bounded(value: Any) -> Any:
+    """`value` if it is JSON and its encoding fits `LARGEST_VALUE`, else its size, hash and beginning."""
+    try:
+        encoded = orjson.dumps(value)
+    except TypeError:
+        value = plain(value)
+        encoded = orjson.dumps(value)
+    if len(encoded) <= LARGEST_VALUE:
+        return value
+    return {
+        "omitted": True,
+        "bytes": len(encoded),
+        "sha256": hashlib.sha256(encoded).hexdigest(),
+        "beginning": encoded[:_PREVIEW].decode("utf-8", "ignore"),
+    }
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """`value` as JSON that every reader can hold.
+
+    Integers beyond 64 bits become their decimal text, lone surrogates U+FFFD, keys text, unknown objects their `str`,
+    and what lies deeper than 100 levels its `repr`.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return value if -_LARGEST_INT <= value <= _LARGEST_INT else str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if depth >= 100:
+        return text(repr(value))
+    if isinstance(value, dict):
+        return {text(key): plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item, depth + 1) for item in value]
+    return text(value)

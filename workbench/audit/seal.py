@@ -1,0 +1,139 @@
+"""Seals: what was finished, in the order it was finished, one JSON line each, and a signature over all of it.
+
+A sealed segment is stated with its size and SHA-256 and, for every tenant in it, where the tenant's lineage then ended.
+Every published file of the lake is stated as well. The lines are the leaves of the tree that checkpoints sign.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from workbench.audit.checkpoint import Checkpoint, open_signer, read_checkpoint, read_verifier_key
+from workbench.audit.folder import AuditFolder, replace_durably, write_all
+from workbench.audit.tree import Frontier
+from workbench.events import JSON, Misuse
+
+Witness = Path | Callable[[str], object]
+"""Where copies of checkpoints go: a folder that the platform cannot rewrite, or a function that sends one away."""
+
+
+class SealLog:
+    """`seals.jsonl` and the checkpoint over it; appended to by any number of processes, one at a time (flock)."""
+
+    def __init__(self, folder: AuditFolder, witness: Witness | None = None) -> None:
+        self._folder = folder
+        self._witness = witness
+        self._signer = open_signer(folder)
+        self._frontier = Frontier()
+        self._offset = 0
+        self._trusted = self._signer is not None
+        self._signed = self._last_signed()
+
+    def _last_signed(self) -> Checkpoint | None:
+        """The checkpoint on disk. What it states must hold before anything further is signed."""
+        try:
+            note = self._folder.checkpoint.read_text(encoding="utf-8")
+            origin, key = read_verifier_key(self._folder.public_key.read_text(encoding="utf-8"))
+            return read_checkpoint(note, origin, key)
+        except FileNotFoundError:
+            return None
+        except (ValueError, Misuse, UnicodeDecodeError):
+            self._trusted = False  # altered: it stays as it is, for `verify` to name
+            return None
+
+    def append(self, *records: JSON) -> None:
+        """Add seals durably and sign the tree. A past that contradicts the last checkpoint is never signed over.
+
+        Raises:
+            OSError: the disk says no.
+        """
+        with self._locked() as fd:
+            self._catch_up(fd)
+            entries = [orjson.dumps(record) for record in records]
+            content = b"".join(entry + b"\n" for entry in entries)
+            write_all(fd, content)
+            os.fsync(fd)
+            self._offset += len(content)
+            for entry in entries:
+                self._take(entry)
+            self._sign()
+
+    @contextmanager
+    def _locked(self) -> Iterator[int]:
+        fd = os.open(self._folder.seals, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield fd
+        finally:
+            os.close(fd)
+
+    def _catch_up(self, fd: int) -> None:
+        """Take in what other processes appended; a line that a dying process left torn is cut off (it was unsigned)."""
+        size = os.fstat(fd).st_size
+        if size < self._offset:
+            self._trusted = False
+            return
+        added = os.pread(fd, size - self._offset, self._offset) if size > self._offset else b""
+        whole = added.rfind(b"\n") + 1
+        if whole < len(added):
+            os.ftruncate(fd, self._offset + whole)
+        for entry in added[:whole].split(b"\n")[:-1]:
+            self._take(entry)
+        self._offset += whole
+
+    def _take(self, entry: bytes) -> None:
+        self._frontier.append(entry)
+        signed = self._signed
+        if signed is not None and self._frontier.size == signed.size and self._frontier.root() != signed.root:
+            self._trusted = False
+
+    def _sign(self) -> None:
+        # Another process may have signed a larger tree since this one looked; its statement is part of the past too.
+        self._signed = self._last_signed() or self._signed
+        signed = self._signed
+        if signed is not None and signed.size > self._frontier.size:
+            self._trusted = False
+        if not self._trusted or self._signer is None:
+            return
+        new = self._signer.sign(self._frontier.size, self._frontier.root())
+        replace_durably(self._folder.checkpoint, new.note.encode(), 0o644)
+        self._signed = new
+        send_to_witness(self._witness, new)
+
+
+def send_to_witness(witness: Witness | None, checkpoint: Checkpoint) -> None:
+    """Give a copy of `checkpoint` to the witness.
+
+    Raises:
+        OSError: the witness folder cannot be written.
+    """
+    if witness is None:
+        return
+    if callable(witness):
+        witness(checkpoint.note)
+        return
+    witness.mkdir(parents=True, exist_ok=True)
+    replace_durably(witness / f"{checkpoint.size:012d}.checkpoint", checkpoint.note.encode(), 0o644)
+
+
+def read_seals(folder: AuditFolder) -> list[tuple[bytes, dict[str, Any]]]:
+    """Every complete line of `seals.jsonl` and what it says; a line that is no JSON object says nothing."""
+    try:
+        content = folder.seals.read_bytes()
+    except FileNotFoundError:
+        return []
+    found = []
+    for entry in content.split(b"\n")[:-1]:
+        try:
+            record = orjson.loads(entry)
+        except orjson.JSONDecodeError:
+            record = {}
+        found.append((entry, record if isinstance(record, dict) else {}))
+    return found

@@ -1,0 +1,91 @@
+"""The views of the record in a DuckDB connection: `live` (files as they are now), `events`, the tables over it."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from workbench.audit.columns import COLUMNS, quoted, select_nothing
+
+if TYPE_CHECKING:
+    import duckdb
+
+TABLES = (
+    "tool_calls",
+    "decisions",
+    "approvals",
+    "intents",
+    "runs",
+    "turns",
+    "registry_events",
+    "health_checks",
+    "metrics",
+    "load_runs",
+    "load_requests",
+    "events",
+)
+"""The tables that a person may query, besides `tables` and `table_columns`, which describe them."""
+
+LIVE = "live"
+"""The view that names files. It is replaced when the files change, and nobody else may name it."""
+
+
+@cache
+def view_statements() -> tuple[str, ...]:
+    """The statements of `views.sql`."""
+    text = files("workbench.audit").joinpath("views.sql").read_text(encoding="utf-8")
+    code = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
+    return tuple(statement.strip() for statement in code.split(";\n") if statement.strip())
+
+
+def create_views(connection: duckdb.DuckDBPyConnection, tenant: str | None = None) -> None:
+    """Create every view with its comments, over no files yet.
+
+    Args:
+        tenant: show only this tenant's rows. The filter is a barrier (`SECURE VIEW`): no expression of the user's query
+            is evaluated on a row before it has passed, so that not even an error message can tell of other rows.
+    """
+    show_files(connection, select_nothing())
+    secure, rows = ("SECURE ", f" WHERE tenant = {quoted(tenant)}") if tenant is not None else ("", "")
+    connection.execute(f"CREATE OR REPLACE {secure}VIEW events AS SELECT * FROM {LIVE}{rows}")
+    connection.execute("COMMENT ON VIEW events IS 'Everything that was recorded, one row each, of every kind.'")
+    for statement in view_statements():
+        connection.execute(statement)
+    _comment_columns(connection)
+    _describe(connection)
+
+
+def show_files(connection: duckdb.DuckDBPyConnection, select: str) -> None:
+    """Let `live` be the rows of `select`."""
+    connection.execute(f"CREATE OR REPLACE VIEW {LIVE} AS {select}")
+
+
+def _comment_columns(connection: duckdb.DuckDBPyConnection) -> None:
+    """A column means the same in every view that has it, unless `views.sql` says otherwise."""
+    meanings = {column.name: column.meaning for column in COLUMNS}
+    uncommented = connection.execute(
+        "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal AND comment IS NULL"
+    ).fetchall()
+    for table, column in uncommented:
+        if table in TABLES and column in meanings:
+            connection.execute(f'COMMENT ON COLUMN {table}."{column}" IS {quoted(meanings[column])}')
+
+
+def _describe(connection: duckdb.DuckDBPyConnection) -> None:
+    """`tables` and `table_columns`: the same documentation, as data."""
+    names = ", ".join(map(quoted, TABLES))
+    tables = connection.execute(
+        f"SELECT view_name, comment FROM duckdb_views() WHERE view_name IN ({names}) ORDER BY view_name"
+    ).fetchall()
+    columns = connection.execute(
+        "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() "
+        f"WHERE table_name IN ({names}) ORDER BY table_name, column_index"
+    ).fetchall()
+    for view, names_of, rows, comment in (
+        ("tables", "name, meaning", tables, "The tables of the record."),
+        ("table_columns", "table_name, column_name, type, meaning", columns, "The columns of the tables."),
+    ):
+        values = ", ".join("(" + ", ".join(quoted(str(value or "")) for value in row) + ")" for row in rows)
+        connection.execute(f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM (VALUES {values}) AS t({names_of})")
+        connection.execute(f"COMMENT ON VIEW {view} IS {quoted(comment)}")
