@@ -1,0 +1,411 @@
+"""Upstream servers over Streamable HTTP: both eras, streams, cancellation, and servers that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from mcp.server.mcpserver import Context
+
+from workbench.events import JSON, Misuse, Unreachable
+from workbench.gateway.upstream import upstream_connection
+from workbench.gateway.upstream.http import HttpConnection
+from workbench.gateway.upstream.pool import GuardedResolver, Pool
+from workbench.gateway.upstream.revision import Answered, Refused
+from workbench.registry.connection import Launched, RpcError
+from workbench.registry.server import ServerSpec
+
+Handler = Callable[[dict[str, str], Any], Awaitable[tuple[int, dict[str, str], bytes]]]
+
+
+def raw(handle: Handler, seen: list[tuple[str, dict[str, str], Any]] | None = None) -> Any:
+    """An ASGI app that answers each request with what `handle` says."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            while True:
+                message = await receive()
+                await send({"type": message["type"] + ".complete"})
+                if message["type"] == "lifespan.shutdown":
+                    return
+        body = b""
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        headers = {k.decode(): v.decode() for k, v in scope["headers"]}
+        message = json.loads(body) if body else None
+        if seen is not None:
+            seen.append((scope["method"], headers, message))
+        if scope["method"] != "POST":
+            status, extra, out = 405, {}, b""
+        else:
+            status, extra, out = await handle(headers, message)
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [(k.encode(), v.encode()) for k, v in extra.items()],
+            }
+        )
+        await send({"type": "http.response.body", "body": out})
+
+    return app
+
+
+AS_JSON = {"content-type": "application/json"}
+AS_EVENTS = {"content-type": "text/event-stream"}
+
+
+def result(message: Any, value: JSON) -> tuple[int, dict[str, str], bytes]:
+    return 200, AS_JSON, json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": value}).encode()
+
+
+def discovered(message: Any, **more: Any) -> tuple[int, dict[str, str], bytes]:
+    return result(message, {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, **more})
+
+
+async def opened(url: str, **options: Any) -> HttpConnection:
+    connection = HttpConnection(url + "/mcp", name="calc", **options)
+    await connection.open()
+    return connection
+
+
+async def test_a_dual_era_server_is_spoken_to_in_the_modern_way(calc: Any, serve: Any) -> None:
+    connection = await opened(await serve(calc.mcp.streamable_http_app()))
+    assert connection.era == "2026-07-28"
+    assert connection.instructions == "Adds numbers."
+    assert connection.server_info["name"] == "calc"
+    assert connection.alive
+    listed = await connection.request("tools/list", {}, timeout=5)
+    assert "add" in [tool["name"] for tool in listed["tools"]]
+    answer = await connection.request("tools/call", {"name": "add", "arguments": {"a": 1, "b": 2}}, timeout=5)
+    assert answer["structuredContent"] == {"total": 3}
+    await connection.close()
+    assert not connection.alive
+
+
+async def test_arguments_are_mirrored_in_headers_once_the_tools_were_listed(calc: Any, serve: Any) -> None:
+    connection = await opened(await serve(calc.mcp.streamable_http_app()))
+    await connection.request("tools/list", {}, timeout=5)
+    # the SDK refuses a call whose Mcp-Param-Region is missing or differs
+    answer = await connection.request("tools/call", {"name": "region", "arguments": {"region": "Zürich "}}, timeout=5)
+    assert answer["content"][0]["text"] == "Zürich "
+    await connection.close()
+
+
+async def test_progress_reaches_the_caller_with_the_callers_own_token(calc: Any, serve: Any) -> None:
+    connection = await opened(await serve(calc.mcp.streamable_http_app()))
+    heard: list[JSON] = []
+
+    async def notify(message: JSON) -> None:
+        heard.append(message)
+
+    await connection.request(
+        "tools/call", {"name": "steps", "arguments": {}}, timeout=5, notify=notify, meta={"progressToken": "mine"}
+    )
+    assert [(m["params"]["progressToken"], m["params"]["message"]) for m in heard] == [
+        ("mine", "half"),
+        ("mine", "whole"),
+    ]
+    await connection.close()
+
+
+async def test_a_call_that_takes_too_long_times_out_and_is_cancelled_upstream(calc: Any, serve: Any) -> None:
+    connection = await opened(await serve(calc.mcp.streamable_http_app()))
+    with pytest.raises(TimeoutError):
+        await connection.request("tools/call", {"name": "hang", "arguments": {}}, timeout=0.3)
+    async with asyncio.timeout(5):
+        await calc.cancelled.wait()
+    await connection.close()
+
+
+async def test_cancelling_the_task_reaches_the_server(calc: Any, serve: Any) -> None:
+    connection = await opened(await serve(calc.mcp.streamable_http_app()))
+    task = asyncio.create_task(connection.request("tools/call", {"name": "hang", "arguments": {}}, timeout=30))
+    async with asyncio.timeout(5):
+        await calc.started.wait()
+        task.cancel()
+        await calc.cancelled.wait()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await connection.close()
+
+
+def legacy_server(seen: list[Any], *, forget_after: int = 1000) -> Any:
+    """A server of 2025-11-25 with sessions, that forgets each session after some calls."""
+    sessions: dict[str, int] = {}
+    numbers = itertools.count(1)
+
+    async def handle(headers: dict[str, str], message: Any) -> tuple[int, dict[str, str], bytes]:
+        method = message.get("method")
+        if method == "initialize":
+            session = f"s{next(numbers)}"
+            sessions[session] = 0
+            info = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {"name": "old"}}
+            status, extra, out = result(message, info)
+            return status, {**extra, "mcp-session-id": session}, out
+        session = headers.get("mcp-session-id", "")
+        if session not in sessions:
+            # an id on a refusal must not be believed
+            return (404 if session else 400), {"mcp-session-id": "bogus", "content-type": "text/plain"}, b"no session"
+        if "id" not in message:
+            return 202, {}, b""
+        sessions[session] += 1
+        if sessions[session] > forget_after:
+            del sessions[session]
+            return 404, {}, b""
+        return result(message, {"content": [{"type": "text", "text": session}]})
+
+    return raw(handle, seen)
+
+
+async def test_an_old_server_gets_a_handshake_and_its_session_id_back(serve: Any) -> None:
+    seen: list[Any] = []
+    connection = await opened(await serve(legacy_server(seen)))
+    assert connection.era == "2025-11-25"
+    answer = await connection.request("tools/call", {"name": "x", "arguments": {}}, timeout=5, meta={"a/b": 1})
+    assert answer["content"][0]["text"] == "s1"
+    await connection.close()
+    methods = [(m, b and b.get("method")) for m, _, b in seen]
+    assert methods == [
+        ("POST", "server/discover"),
+        ("POST", "initialize"),
+        ("POST", "notifications/initialized"),
+        ("POST", "tools/call"),
+        ("DELETE", None),
+    ]
+    assert seen[1][1].get("mcp-session-id") is None
+    assert seen[3][1]["mcp-protocol-version"] == "2025-11-25"
+    assert seen[3][2]["params"]["_meta"] == {"a/b": 1}
+
+
+async def test_a_forgotten_session_is_renewed_once_for_all_who_find_it_gone(serve: Any) -> None:
+    seen: list[Any] = []
+    connection = await opened(await serve(legacy_server(seen, forget_after=3)))
+    answers = await asyncio.gather(
+        *(connection.request("tools/call", {"name": "x", "arguments": {}}, timeout=5) for _ in range(5))
+    )
+    assert sorted(a["content"][0]["text"] for a in answers) == ["s1", "s1", "s1", "s2", "s2"]
+    assert [b["method"] for _, _, b in seen].count("initialize") == 2
+    await connection.close()
+
+
+async def test_a_cancelled_call_is_told_to_an_old_server(serve: Any) -> None:
+    told = asyncio.Event()
+    called = asyncio.Event()
+
+    async def handle(headers: dict[str, str], message: Any) -> tuple[int, dict[str, str], bytes]:
+        if message["method"] == "initialize":
+            return result(message, {"protocolVersion": "2025-06-18", "capabilities": {}})
+        if message["method"] == "notifications/cancelled":
+            assert message["params"]["requestId"] == handle.id  # type: ignore[attr-defined]
+            told.set()
+        if message["method"] == "tools/call":
+            handle.id = message["id"]  # type: ignore[attr-defined]
+            called.set()
+            await told.wait()
+        return 202 if "id" not in message else 400, {}, b""
+
+    connection = await opened(await serve(raw(handle)))
+    assert connection.era == "2025-06-18"
+    task = asyncio.create_task(connection.request("tools/call", {"name": "x"}, timeout=30))
+    async with asyncio.timeout(5):
+        await called.wait()
+        task.cancel()
+        await told.wait()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await connection.close()
+
+
+async def test_requests_of_an_old_server_are_answered_with_an_error_and_ping_with_a_result(serve: Any) -> None:
+    answers: dict[Any, Any] = {}
+    both = asyncio.Event()
+
+    async def handle(headers: dict[str, str], message: Any) -> tuple[int, dict[str, str], bytes]:
+        if message.get("method") == "initialize":
+            return result(message, {"protocolVersion": "2025-03-26", "capabilities": {}})
+        if "method" not in message:
+            answers[message["id"]] = message
+            if len(answers) == 2:
+                both.set()
+            return 202, {}, b""
+        if message["method"] == "tools/call":
+            frames = [
+                {"jsonrpc": "2.0", "id": "p", "method": "ping"},
+                {"jsonrpc": "2.0", "id": "e", "method": "elicitation/create", "params": {}},
+                {"jsonrpc": "2.0", "id": message["id"], "result": {"content": [], "unknown": {"kept": 1}}},
+            ]
+            return 200, AS_EVENTS, b"".join(b"data: " + json.dumps(f).encode() + b"\r\n\r\n" for f in frames)
+        return 202 if "id" not in message else 404, {}, b""
+
+    connection = await opened(await serve(raw(handle)))
+    answer = await connection.request("tools/call", {"name": "x"}, timeout=5)
+    assert answer["unknown"] == {"kept": 1}
+    async with asyncio.timeout(5):
+        await both.wait()
+    assert answers["p"]["result"] == {}
+    assert answers["e"]["error"]["code"] == -32601
+    await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        ((401, {}, b""), Refused, "refused our credentials"),
+        ((307, {"location": "http://elsewhere/"}, b""), Refused, "redirects to"),
+        ((502, {"content-type": "text/html"}, b"<html>"), Refused, "HTTP 502"),
+        ((200, {"content-type": "text/html"}, b"<html>"), Refused, "text/html"),
+        ((202, {}, b""), Refused, "HTTP 202"),
+        ((200, AS_JSON, b"{not json"), Refused, "broken JSON"),
+        ((200, AS_JSON, b'{"jsonrpc":"2.0","id":"other","result":{}}'), Refused, "no response to the request"),
+        ((200, {**AS_JSON, "content-encoding": "gzip"}, b"x"), Refused, "compressed"),
+        ((200, AS_JSON, b"[" + b"1," * 5000 + b"1]"), Refused, "more than 9,000 bytes"),
+        ((200, AS_EVENTS, b"data: " + b"x" * 9001 + b"\n\n"), Unreachable, "event of more than"),
+        ((200, AS_EVENTS, b": nothing\n\n"), Answered, "without an answer"),
+    ],
+)
+async def test_a_server_that_breaks_the_protocol_is_said_to(
+    serve: Any, answer: Any, error: type[Exception], words: str
+) -> None:
+    async def handle(headers: dict[str, str], message: Any) -> tuple[int, dict[str, str], bytes]:
+        return discovered(message) if message["method"] == "server/discover" else answer
+
+    connection = await opened(await serve(raw(handle)), max_bytes=9000)
+    with pytest.raises(error, match=words):
+        await connection.request("tools/call", {"name": "x"}, timeout=5)
+    await connection.close()
+
+
+async def test_an_error_object_arrives_whole_whatever_the_http_status(serve: Any) -> None:
+    async def handle(headers: dict[str, str], message: Any) -> tuple[int, dict[str, str], bytes]:
+        if message["method"] == "server/discover":
+            return discovered(message)
+        error = {"code": -32021, "message": "needs sampling", "data": {"requiredCapabilities": {"sampling": {}}}}
+        return 400, AS_JSON, json.dumps({"jsonrpc": "2.0", "id": None, "error": error}).encode()
+
+    connection = await opened(await serve(raw(handle)))
+    with pytest.raises(RpcError) as caught:
+        await connection.request("tools/call", {"name": "x"}, timeout=5)
+    assert (caught.value.code, caught.value.data) == (-32021, {"requiredCapabilities": {"sampling": {}}})
+    await connection.close()
+
+
+async def test_the_callers_capabilities_travel_instead_of_ours(serve: Any) -> None:
+    seen: list[Any] = []
+
+    async def handle(headers: dict[str, str], message: Any) -> tuple[int, dict[str, str], bytes]:
+        return discovered(message) if message["method"] == "server/discover" else result(message, {})
+
+    connection = await opened(await serve(raw(handle, seen)), headers={"authorization": "Bearer upstream"})
+    meta = {
+        "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}},
+        "traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01",
+    }
+    await connection.request("tools/call", {"name": "größe"}, timeout=5, meta=meta)
+    _, headers, body = seen[-1]
+    sent = body["params"]["_meta"]
+    assert sent["io.modelcontextprotocol/clientCapabilities"] == {"elicitation": {}}
+    assert sent["io.modelcontextprotocol/protocolVersion"] == "2026-07-28"
+    assert sent["io.modelcontextprotocol/clientInfo"]["name"] == "mcp-workbench"
+    assert headers["traceparent"] == meta["traceparent"]
+    assert headers["authorization"] == "Bearer upstream"
+    assert headers["mcp-method"] == "tools/call"
+    assert headers["mcp-name"] == "=?base64?Z3LDtsOfZQ==?="
+    assert "accept-encoding" not in headers
+    await connection.close()
+
+
+async def test_a_tool_whose_header_annotation_is_invalid_is_not_offered(serve: Any) -> None:
+    async def handle(headers: dict[str, str], message: Any) -> tuple[int, dict[str, str], bytes]:
+        if message["method"] == "server/discover":
+            return discovered(message)
+        bad = {"type": "object", "properties": {"a": {"type": "number", "x-mcp-header": "A"}}}
+        tools = [{"name": "good", "inputSchema": {"type": "object"}}, {"name": "bad", "inputSchema": bad}]
+        return result(message, {"tools": tools})
+
+    connection = await opened(await serve(raw(handle)))
+    listed = await connection.request("tools/list", {}, timeout=5)
+    assert [tool["name"] for tool in listed["tools"]] == ["good"]
+    await connection.close()
+
+
+async def test_nothing_listening_is_unreachable() -> None:
+    with socket.socket() as taken:  # bound, but not listening: nobody else gets the port meanwhile
+        taken.bind(("127.0.0.1", 0))
+        connection = HttpConnection(f"http://127.0.0.1:{taken.getsockname()[1]}/mcp", name="gone")
+        with pytest.raises(Unreachable, match="gone"):
+            await connection.open()
+    assert not connection.alive
+    with pytest.raises(Unreachable, match="not open"):
+        await connection.request("tools/list", {}, timeout=1)
+
+
+async def test_a_server_with_foreign_revisions_only_is_refused_with_their_names(serve: Any) -> None:
+    async def handle(headers: dict[str, str], message: Any) -> tuple[int, dict[str, str], bytes]:
+        error = {"code": -32022, "message": "no", "data": {"supported": ["2031-01-01"]}}
+        return 400, AS_JSON, json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": error}).encode()
+
+    url = await serve(raw(handle))
+    with pytest.raises(Unreachable, match="2031-01-01"):
+        await opened(url)
+
+
+async def test_changes_of_lists_are_heard_outside_requests(calc: Any, serve: Any) -> None:
+    heard = asyncio.Event()
+
+    @calc.mcp.tool()
+    async def grow(ctx: Context) -> str:
+        """Changes the list of tools."""
+        await ctx.notify_tools_changed()
+        return ""
+
+    connection = HttpConnection(await serve(calc.mcp.streamable_http_app()) + "/mcp", name="calc")
+    acknowledged = asyncio.Event()
+
+    def note(message: JSON) -> None:
+        if message["method"] == "notifications/subscriptions/acknowledged":
+            acknowledged.set()
+        if message["method"] == "notifications/tools/list_changed":
+            heard.set()
+
+    connection.on_notification = note
+    await connection.open()
+    assert connection.capabilities["tools"]["listChanged"] is True
+    async with asyncio.timeout(5):
+        await acknowledged.wait()
+        await connection.request("tools/call", {"name": "grow", "arguments": {}}, timeout=5)
+        await heard.wait()
+    await connection.close()
+
+
+async def test_an_address_from_outside_is_judged_when_it_is_dialled(calc: Any, serve: Any) -> None:
+    url = await serve(calc.mcp.streamable_http_app())
+    spec = ServerSpec(id="outside", kind="url")
+    for given in (url, "http://169.254.169.254/mcp"):
+        with pytest.raises(Misuse, match="cannot be registered"):
+            upstream_connection(spec, Launched(url=given + "/mcp", guarded=True))
+    # a name may lead to this machine although it does not say so
+    port = url.rpartition(":")[2]
+    sly = HttpConnection(f"http://sly.example:{port}/mcp", name="outside", pool=Pool(Lying(local_allowed=False)))
+    with pytest.raises(Unreachable, match="forbidden address"):
+        await sly.open()
+    local = f"http://localhost:{port}/mcp"
+    connection = upstream_connection(spec, Launched(url=local, guarded=True, local_allowed=True))
+    await connection.open()
+    assert connection.era == "2026-07-28"
+    await connection.close()
+
+
+class Lying(GuardedResolver):
+    """Takes every name for `localhost`, as a hostile name server would."""
+
+    async def resolve(self, host: str, port: int = 0, family: Any = socket.AF_INET) -> Any:
+        return await super().resolve("localhost", port, family)

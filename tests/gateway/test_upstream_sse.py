@@ -1,0 +1,49 @@
+"""Reading server-sent events, however the network cuts them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workbench.events import Unreachable
+from workbench.gateway.upstream.sse import Event, events
+
+
+class Pieces:
+    """A byte stream that arrives in the given pieces."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = [piece for piece in pieces if piece]
+
+    async def readany(self) -> bytes:
+        return self.pieces.pop(0) if self.pieces else b""
+
+
+async def read(*pieces: bytes, max_bytes: int = 1000) -> list[Event]:
+    return [event async for event in events(Pieces(*pieces), max_bytes=max_bytes)]
+
+
+STREAM = (
+    b': hello\r\nid: 7\rretry: 50\n\nevent: message\ndata: {"a":\ndata:1}\r\n\r\ndata: two\n\nunended: x\ndata: lost'
+)
+EXPECTED = [Event(b"", "7", 50), Event(b'{"a":\n1}', "7", None), Event(b"two", "7", None)]
+
+
+@given(cuts=st.lists(st.integers(0, len(STREAM)), max_size=12))
+async def test_events_are_the_same_however_the_bytes_are_cut(cuts: list[int]) -> None:
+    edges = [0, *sorted(cuts), len(STREAM)]
+    assert await read(*(STREAM[a:b] for a, b in pairwise(edges))) == EXPECTED
+
+
+async def test_an_event_without_end_is_refused_before_it_fills_the_memory() -> None:
+    with pytest.raises(Unreachable, match="more than 1,000 bytes"):
+        await read(*[b"data: " + b"x" * 300] * 5)
+    with pytest.raises(Unreachable, match="more than 1,000 bytes"):
+        await read(*[b"data: " + b"x" * 300 + b"\n"] * 5)
+
+
+async def test_ids_and_pauses_that_make_no_sense_are_ignored() -> None:
+    assert await read(b"id: a\0b\nretry: soon\ndata: x\n\n") == [Event(b"x", "", None)]

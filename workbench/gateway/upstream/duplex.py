@@ -1,0 +1,205 @@
+"""One two-way channel that carries many requests at once: what stdio and in-process servers have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from workbench.events import JSON, Unreachable
+from workbench.gateway.upstream import revision
+from workbench.gateway.upstream.messages import Notify, answer_to_server, result_of, with_own_token
+from workbench.gateway.upstream.revision import MODERN, Answered, Peer
+from workbench.registry.connection import RpcError
+
+HANDSHAKE_TIMEOUT: Final = 30.0
+"""Seconds for the handshake; a first start may have to compile or download."""
+
+PROBE_TIMEOUT: Final = 10.0
+"""Seconds for the question whether the server is modern; old ones may never answer it."""
+
+
+class _Waiting:
+    """A request that is under way."""
+
+    __slots__ = ("future", "notify", "received")
+
+    def __init__(self, future: asyncio.Future[Any], notify: Notify | None) -> None:
+        self.future = future
+        self.notify = notify
+        self.received = False
+
+
+class DuplexConnection:
+    """Implements `registry.Connection` over `_connect`, `_send` and `_disconnect` of a subclass.
+
+    Ids are our own, because those of callers collide ("1" and 1 are different ids to JSON-RPC and equal to many
+    programs). Cancelling sends `notifications/cancelled` in either era (basic/patterns/cancellation).
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.era = ""
+        self.server_info: JSON = {}
+        self.capabilities: JSON = {}
+        self.instructions = ""
+        self.on_notification: Callable[[JSON], None] | None = None
+        self._peer = Peer("")
+        self._waiting: dict[int, _Waiting] = {}
+        self._ids = itertools.count(1)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._lost = f"The connection to server {name!r} is not open."
+        self._changes: asyncio.Task[None] | None = None
+
+    @property
+    def alive(self) -> bool:
+        return not self._lost
+
+    async def open(self) -> None:
+        """Connect and find out the era.
+
+        Raises:
+            Unreachable: the server ends, does not answer, or speaks no revision of ours.
+        """
+        self._lost = ""
+        try:
+            await self._connect()
+            self._adopt(await revision.negotiate(self.name, self._discover, self._initialize))
+            if not self._peer.modern:
+                await self._send({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        except BaseException:
+            await self.close()
+            raise
+        if self._peer.modern and any(self._peer.announces(kind) for kind in ("tools", "prompts", "resources")):
+            self._changes = self._spawn(self._listen())
+
+    async def close(self) -> None:
+        """Let go of the channel; requests under way end as unreachable."""
+        self._end(f"The connection to server {self.name!r} was closed.")
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._disconnect()
+
+    async def request(
+        self,
+        method: str,
+        params: JSON,
+        *,
+        timeout: float | None,
+        notify: Notify | None = None,
+        meta: JSON | None = None,
+    ) -> JSON:
+        """See `registry.Connection.request`."""
+        if not self._peer.revision:
+            raise Unreachable(self._lost)
+        async with asyncio.timeout(timeout):
+            return await self._exchange(method, params, notify, meta)
+
+    # --- what a transport provides
+
+    async def _connect(self) -> None:
+        raise NotImplementedError
+
+    async def _send(self, message: JSON) -> None:
+        """Write one message; raises Unreachable when the channel is gone."""
+        raise NotImplementedError
+
+    async def _disconnect(self) -> None:
+        raise NotImplementedError
+
+    # --- requests
+
+    def _adopt(self, peer: Peer) -> None:
+        self._peer = peer
+        self.era, self.instructions = peer.revision, peer.instructions
+        self.server_info, self.capabilities = peer.info, peer.capabilities
+
+    async def _discover(self) -> JSON:
+        self._peer = Peer(MODERN)
+        async with asyncio.timeout(PROBE_TIMEOUT):
+            return await self._exchange("server/discover", {}, None, None)
+
+    async def _initialize(self) -> JSON:
+        self._peer = Peer(revision.LEGACY[0])
+        async with asyncio.timeout(HANDSHAKE_TIMEOUT):
+            return await self._exchange("initialize", revision.initialize_params(), None, None)
+
+    async def _exchange(self, method: str, params: JSON, notify: Notify | None, meta: JSON | None) -> JSON:
+        if self._lost:
+            raise Unreachable(self._lost)
+        id = next(self._ids)
+        meta, notify = with_own_token(meta, notify, id)
+        found = revision.modern_meta(meta) if self._peer.modern else revision.legacy_meta(meta)
+        body = {**params, "_meta": found} if found else params
+        waiting = _Waiting(asyncio.get_running_loop().create_future(), notify)
+        self._waiting[id] = waiting
+        try:
+            await self._send({"jsonrpc": "2.0", "id": id, "method": method, "params": body})
+            return result_of(await waiting.future, id, self.name)
+        except asyncio.CancelledError:
+            if not self._lost and method not in ("initialize", "server/discover"):
+                told = {"requestId": id, "reason": "cancelled"}
+                self._spawn(
+                    self._send_unwatched({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": told})
+                )
+            raise
+        finally:
+            del self._waiting[id]
+
+    async def _listen(self) -> None:
+        """Ask a modern server to announce changes of its lists; it stays silent about them otherwise."""
+        wanted = {f"{kind}ListChanged": True for kind in ("tools", "prompts", "resources")}
+        try:
+            await self._exchange("subscriptions/listen", {"notifications": wanted}, None, None)
+        except (RpcError, Unreachable):
+            return  # no such method, or no server any more: the registry polls
+
+    async def _send_unwatched(self, message: JSON) -> None:
+        try:
+            await self._send(message)
+        except Unreachable:
+            return  # whoever reads the channel has noticed it, too
+
+    # --- what comes in
+
+    async def _received(self, message: Any) -> None:
+        """Deal with one message from the server."""
+        if not isinstance(message, dict):
+            return
+        method = message.get("method")
+        if method is None:
+            waiting = self._waiting.get(message.get("id"))  # type: ignore[arg-type]
+            if waiting is not None and not waiting.future.done():
+                waiting.future.set_result(message)
+        elif "id" in message:
+            self._spawn(self._send_unwatched({"jsonrpc": "2.0", **answer_to_server(message)}))
+        else:
+            await self._notified(method, message)
+
+    async def _notified(self, method: str, message: JSON) -> None:
+        params = message.get("params")
+        token = params.get("progressToken") if isinstance(params, dict) else None
+        waiting = self._waiting.get(token) if isinstance(token, int) else None
+        if method == "notifications/progress":
+            if waiting is not None and waiting.notify is not None:
+                waiting.received = True
+                await waiting.notify(message)
+        elif self.on_notification is not None:
+            self.on_notification(message)
+
+    def _end(self, why: str) -> None:
+        """The channel is gone: whoever waits is told, and so is everybody who asks later."""
+        if self._lost:
+            return
+        self._lost = why
+        for waiting in self._waiting.values():
+            if not waiting.future.done():
+                waiting.future.set_exception(Answered(why) if waiting.received else Unreachable(why))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

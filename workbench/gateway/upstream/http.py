@@ -1,0 +1,376 @@
+"""A server behind Streamable HTTP, in both eras (basic/transports/streamable-http)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import aiohttp
+from mcp.shared.inbound import (
+    encode_header_value,
+    find_invalid_x_mcp_header,
+    mcp_param_headers,
+    x_mcp_header_map,
+)
+
+from workbench.events import JSON, Unreachable
+from workbench.gateway.upstream import revision
+from workbench.gateway.upstream.messages import (
+    MAX_MESSAGE,
+    Notify,
+    answer_to_server,
+    decode,
+    encode,
+    result_of,
+    rpc_error,
+    with_own_token,
+)
+from workbench.gateway.upstream.pool import Pool
+from workbench.gateway.upstream.response import drain, read_body, refusal
+from workbench.gateway.upstream.revision import MODERN, Answered, Peer, Refused
+from workbench.gateway.upstream.sse import events
+from workbench.registry.connection import RpcError
+
+NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+"""Which parameter a method mirrors in the `Mcp-Name` header."""
+
+JSON_HEADERS: Final = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+
+HANDSHAKE_TIMEOUT: Final = 10.0
+RESUMPTIONS: Final = 8
+"""How often one answer's stream is taken up again after the server hung up."""
+
+
+class SessionGone(Exception):
+    """HTTP 404 for our session id: the server has forgotten it, and has not looked at the request."""
+
+
+class HttpConnection:
+    """One server behind a URL; implements `registry.Connection`.
+
+    Every request is a POST of its own from the process-wide pool. Cancelling closes the response at 2026-07-28, and
+    sends `notifications/cancelled` before.
+
+    Args:
+        url: the endpoint.
+        headers: sent with every request, for instance the server's own credential.
+        name: how to call the server in messages.
+        pool: where sockets come from.
+        max_bytes: largest message accepted from the server.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        name: str = "",
+        pool: Pool | None = None,
+        max_bytes: int = MAX_MESSAGE,
+    ) -> None:
+        self.url = url
+        self.name = name or url
+        self.era = ""
+        self.server_info: JSON = {}
+        self.capabilities: JSON = {}
+        self.instructions = ""
+        self.on_notification: Callable[[JSON], None] | None = None
+        self._configured = dict(headers or {})
+        self._base: dict[str, str] = {}
+        self._pool = pool or Pool.shared()
+        self._max_bytes = max_bytes
+        self._http: aiohttp.ClientSession | None = None
+        self._peer = Peer("")
+        self._session_id = ""
+        self._offered_session = ""
+        self._mirrored: dict[str, dict[tuple[str, ...], str]] = {}
+        self._ids = itertools.count(1)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._handshake = asyncio.Lock()
+        self._reachable = False
+
+    @property
+    def alive(self) -> bool:
+        return self._http is not None and self._reachable
+
+    # --- opening and closing
+
+    async def open(self) -> None:
+        """Find out the era. Safe to call again after `close`.
+
+        Raises:
+            Unreachable: nothing answers at the URL, or nothing that speaks MCP.
+        """
+        if self._http is None:
+            self._http = self._pool.acquire()
+        try:
+            self._adopt(await revision.negotiate(self.name, self._discover, self._initialize))
+        except BaseException:
+            await self.close()
+            raise
+        self._set_base_headers()
+        if not self._peer.modern:
+            await self._notify_server({"method": "notifications/initialized"})
+        self._reachable = True
+        if any(self._peer.announces(kind) for kind in ("tools", "prompts", "resources")):
+            self._spawn(self._listen())
+
+    async def close(self) -> None:
+        """End streams and the session, and give the sockets back."""
+        http, self._http = self._http, None
+        if http is None:
+            return
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._session_id:
+            with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+                async with asyncio.timeout(1), http.delete(self.url, headers=self._base, allow_redirects=False):
+                    pass
+        self._peer, self._session_id = Peer(""), ""
+        await self._pool.release()
+
+    def _adopt(self, peer: Peer) -> None:
+        self._peer = peer
+        self.era, self.instructions = peer.revision, peer.instructions
+        self.server_info, self.capabilities = peer.info, peer.capabilities
+
+    async def _discover(self) -> JSON:
+        self._peer = Peer(MODERN)
+        self._set_base_headers()
+        async with asyncio.timeout(HANDSHAKE_TIMEOUT):
+            return await self._exchange("server/discover", {}, None, None)
+
+    async def _initialize(self) -> JSON:
+        # Requests that run meanwhile keep the old session: they are told 404, and wait for this one to be ready.
+        id = next(self._ids)
+        message = encode({"jsonrpc": "2.0", "id": id, "method": "initialize", "params": revision.initialize_params()})
+        async with asyncio.timeout(HANDSHAKE_TIMEOUT):
+            result = await self._post(id, "initialize", message, {**self._configured, **JSON_HEADERS}, None)
+        self._peer = Peer(str(result.get("protocolVersion")), self._peer.info, self._peer.capabilities)
+        self._session_id = self._offered_session
+        self._set_base_headers()
+        return result
+
+    async def _renew_session(self, lost: str) -> None:
+        """Shake hands again, once for all requests that found the same session gone."""
+        async with self._handshake:
+            if self._session_id != lost:
+                return
+            before = self._peer
+            await self._initialize()
+            self._peer = replace(before, revision=self._peer.revision)
+            await self._notify_server({"method": "notifications/initialized"})
+
+    def _set_base_headers(self) -> None:
+        self._base = {**self._configured, **JSON_HEADERS, "MCP-Protocol-Version": self._peer.revision}
+        if self._session_id:
+            self._base["Mcp-Session-Id"] = self._session_id
+
+    # --- requests
+
+    async def request(
+        self,
+        method: str,
+        params: JSON,
+        *,
+        timeout: float | None,
+        notify: Notify | None = None,
+        meta: JSON | None = None,
+    ) -> JSON:
+        """See `registry.Connection.request`.
+
+        Raises:
+            Answered: the connection broke after a part of the answer had arrived.
+        """
+        if self._http is None or not self._peer.revision:
+            raise Unreachable(f"The connection to server {self.name!r} is not open.")
+        async with asyncio.timeout(timeout):
+            session = self._session_id
+            try:
+                return await self._exchange(method, params, notify, meta)
+            except SessionGone:
+                try:
+                    await self._renew_session(session)
+                    return await self._exchange(method, params, notify, meta)
+                except (SessionGone, RpcError) as e:
+                    raise Unreachable(f"Server {self.name!r} forgot our session and gives no new one.") from e
+
+    async def _exchange(self, method: str, params: JSON, notify: Notify | None, meta: JSON | None) -> JSON:
+        id = next(self._ids)
+        meta, notify = with_own_token(meta, notify, id)
+        if self._peer.modern:
+            headers = self._modern_headers(method, params)
+            body = {**params, "_meta": revision.modern_meta(meta)}
+        else:
+            headers = self._base
+            found = revision.legacy_meta(meta)
+            body = {**params, "_meta": found} if found else params
+        if meta and "traceparent" in meta:
+            headers = {**headers, "traceparent": str(meta["traceparent"])}
+        message = encode({"jsonrpc": "2.0", "id": id, "method": method, "params": body})
+        try:
+            return await self._post(id, method, message, headers, notify)
+        except asyncio.CancelledError:
+            if not self._peer.modern and method != "initialize":
+                told = {"method": "notifications/cancelled", "params": {"requestId": id, "reason": "cancelled"}}
+                self._spawn(self._notify_server(told))
+            raise
+
+    def _modern_headers(self, method: str, params: JSON) -> dict[str, str]:
+        headers = {**self._base, "Mcp-Method": method}
+        key = NAMED.get(method)
+        if key is not None and isinstance(name := params.get(key), str):
+            headers["Mcp-Name"] = encode_header_value(name)
+            if self._mirrored and method == "tools/call" and name in self._mirrored:
+                headers.update(mcp_param_headers(self._mirrored[name], params.get("arguments") or {}))
+        return headers
+
+    async def _post(self, id: int, method: str, message: bytes, headers: dict[str, str], notify: Notify | None) -> JSON:
+        assert self._http is not None
+        answered = False
+        try:
+            response = await self._http.post(self.url, data=message, headers=headers, allow_redirects=False)
+            answered = True
+            try:
+                result = await self._answer(id, method, response, notify)
+            except BaseException:
+                response.close()
+                raise
+            if not response.content.at_eof():
+                self._spawn(drain(response))
+        except (aiohttp.ClientError, OSError) as e:
+            self._reachable = answered
+            why = str(e) or type(e).__name__
+            if answered:
+                raise Answered(f"Server {self.name!r} broke off its answer: {why}.") from e
+            raise Unreachable(f"Server {self.name!r} cannot be reached: {why}.") from e
+        self._reachable = True
+        if method == "tools/list" and self._peer.modern:
+            self._learn_headers(result)
+        return result
+
+    async def _answer(self, id: int, method: str, response: aiohttp.ClientResponse, notify: Notify | None) -> JSON:
+        kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if response.status == 200:
+            if method == "initialize":
+                self._offered_session = response.headers.get("Mcp-Session-Id", "")
+            if kind == "application/json":
+                body = await read_body(response, self.name, self._max_bytes)
+                return result_of(decode(body, self.name), id, self.name)
+            if kind == "text/event-stream":
+                return await self._stream(id, response, notify)
+            raise Refused(f"Server {self.name!r} answered with {kind or 'no content type'}, not with JSON.", 200)
+        if response.status == 404 and self._session_id and method != "initialize":
+            raise SessionGone
+        if kind == "application/json":
+            answer = decode(await read_body(response, self.name, self._max_bytes), self.name)
+            if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
+                raise rpc_error(answer["error"])
+        raise refusal(response, self.name)
+
+    # --- streams
+
+    async def _stream(self, id: int, response: aiohttp.ClientResponse, notify: Notify | None) -> JSON:
+        """The response out of an event stream; taken up again with `Last-Event-ID` where the server allows that."""
+        assert self._http is not None
+        first, last_id, pause_ms = response, "", 1000
+        try:
+            for _ in range(RESUMPTIONS):
+                async for event in events(response.content, max_bytes=self._max_bytes):
+                    last_id, pause_ms = event.id or last_id, pause_ms if event.retry_ms is None else event.retry_ms
+                    if event.data and (found := await self._streamed(id, event.data, notify)) is not None:
+                        return found
+                if not last_id or self._peer.modern:
+                    break
+                await asyncio.sleep(min(pause_ms, 30_000) / 1000)
+                headers = {**self._base, "Accept": "text/event-stream", "Last-Event-ID": last_id}
+                response = await self._http.get(self.url, headers=headers, allow_redirects=False)
+                if response.status != 200:
+                    break
+        finally:
+            if response is not first:
+                response.close()
+        raise Answered(f"Server {self.name!r} ended the stream without an answer.")
+
+    async def _streamed(self, id: int, data: bytes, notify: Notify | None) -> JSON | None:
+        """Deal with one message of a stream; the result if it is the response to `id`."""
+        message = decode(data, self.name)
+        if not isinstance(message, dict):
+            return None
+        if "method" not in message:
+            return result_of(message, id, self.name) if message.get("id") == id else None
+        if "id" in message:
+            self._spawn(self._notify_server(answer_to_server(message)))
+        elif notify is not None and message["method"] in ("notifications/progress", "notifications/message"):
+            await notify(message)
+        elif self.on_notification is not None:
+            self.on_notification(message)
+        return None
+
+    async def _listen(self) -> None:
+        """Keep one stream open on which the server announces changes; after each gap, assume that it did."""
+        pause, missed = 1.0, False
+        while self._http is not None:
+            if missed and self.on_notification is not None:
+                self.on_notification({"method": "notifications/tools/list_changed"})
+            try:
+                if self._peer.modern:
+                    wanted = {f"{kind}ListChanged": True for kind in ("tools", "prompts", "resources")}
+                    await self._exchange("subscriptions/listen", {"notifications": wanted}, None, None)
+                elif not await self._read_announcements(self._http):
+                    return
+                pause = 1.0
+            except RpcError:
+                return  # the server offers changes but not this way; the registry polls
+            except (Unreachable, SessionGone, aiohttp.ClientError, OSError):
+                missed = True
+            await asyncio.sleep(pause)
+            pause, missed = min(pause * 2, 30.0), True
+
+    async def _read_announcements(self, http: aiohttp.ClientSession) -> bool:
+        """The GET stream of an older server; False when it has none."""
+        headers = {**self._base, "Accept": "text/event-stream"}
+        async with http.get(self.url, headers=headers, allow_redirects=False) as response:
+            if response.status != 200:
+                return False
+            async for event in events(response.content, max_bytes=self._max_bytes):
+                if event.data:
+                    await self._streamed(0, event.data, None)
+        return True
+
+    async def _notify_server(self, message: JSON) -> None:
+        """POST a notification or a response; nobody waits for the outcome, so a lost one is no error."""
+        http = self._http
+        if http is None:
+            return
+        data = encode({"jsonrpc": "2.0", **message})
+        with contextlib.suppress(aiohttp.ClientError, OSError):
+            async with (
+                asyncio.timeout(5),
+                http.post(self.url, data=data, headers=self._base, allow_redirects=False) as r,
+            ):
+                await r.release()
+
+    def _learn_headers(self, listed: JSON) -> None:
+        """Remember which arguments have to be mirrored as `Mcp-Param-*`; drop tools whose annotations are invalid.
+
+        A client must not offer a tool whose `x-mcp-header` cannot be honoured (server/tools, "x-mcp-header").
+        """
+        kept = []
+        for tool in listed.get("tools") or []:
+            schema = tool.get("inputSchema") if isinstance(tool, dict) else None
+            if find_invalid_x_mcp_header(schema) is None:
+                kept.append(tool)
+                if mapping := x_mcp_header_map(schema):
+                    self._mirrored[str(tool.get("name"))] = mapping
+        listed["tools"] = kept
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,85 @@
+"""JSON-RPC messages as they come from a server: reading, correlating, answering."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+
+from workbench.events import JSON
+from workbench.gateway.upstream.revision import METHOD_NOT_FOUND, Refused
+from workbench.registry.connection import RpcError
+
+Notify = Callable[[JSON], Awaitable[None]]
+"""Awaited with each notification that belongs to one request."""
+
+MAX_MESSAGE: Final = 64 << 20
+"""Largest message accepted from a server, in bytes."""
+
+encode = msgspec.json.Encoder().encode
+"""JSON bytes; unlike orjson it carries integers of any size, which servers in Python do send."""
+
+_decode = msgspec.json.Decoder(Any).decode
+
+
+def decode(data: bytes, server: str) -> Any:
+    """The message in `data`.
+
+    Raises:
+        Refused: it is no JSON.
+    """
+    try:
+        return _decode(data)
+    except (msgspec.DecodeError, RecursionError) as e:
+        raise Refused(f"Server {server!r} answered with broken JSON: {e}.", 200) from e
+
+
+def result_of(message: Any, id: int, server: str) -> JSON:
+    """The result in `message`, which must be the response to request `id`.
+
+    Raises:
+        RpcError: the response is an error.
+        Refused: it is not that response.
+    """
+    if isinstance(message, dict) and message.get("id") == id:
+        if isinstance(result := message.get("result"), dict):
+            return result
+        if isinstance(error := message.get("error"), dict):
+            raise rpc_error(error)
+    raise Refused(f"Server {server!r} answered with a message that is no response to the request.", 200)
+
+
+def rpc_error(error: JSON) -> RpcError:
+    """A JSON-RPC error object as the exception; odd shapes are tolerated, because servers in the field have them."""
+    code = error.get("code")
+    return RpcError(code if isinstance(code, int) else -32603, str(error.get("message", "")), error.get("data"))
+
+
+def answer_to_server(message: JSON) -> JSON:
+    """The response to a request that a server sent to us: only `ping` is served, for we declare no capabilities."""
+    if message.get("method") == "ping":
+        return {"id": message["id"], "result": {}}
+    told = f"{message.get('method')} is not available: this client declared no such capability."
+    return {"id": message["id"], "error": {"code": METHOD_NOT_FOUND, "message": told}}
+
+
+def with_own_token(meta: JSON | None, notify: Notify | None, token: int) -> tuple[JSON | None, Notify | None]:
+    """`meta` and `notify` with our progress token in place of the caller's.
+
+    Callers choose tokens freely and one upstream serves many of them, so tokens would collide. The caller's own is put
+    back into each progress notification; without `notify` no progress is asked for.
+    """
+    if not meta or (theirs := meta.get("progressToken")) is None:
+        return meta, notify
+    if notify is None:
+        return {key: value for key, value in meta.items() if key != "progressToken"}, None
+    tell = notify
+
+    async def restored(message: JSON) -> None:
+        params = message.get("params")
+        if message.get("method") == "notifications/progress" and isinstance(params, dict):
+            message = {**message, "params": {**params, "progressToken": theirs}}
+        await tell(message)
+
+    return {**meta, "progressToken": token}, restored

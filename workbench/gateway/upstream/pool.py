@@ -1,0 +1,102 @@
+"""The sockets to upstream servers: one HTTP client per process and event loop, shared by all connections."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import socket
+from typing import ClassVar
+from weakref import WeakKeyDictionary
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from workbench.events import Unreachable
+from workbench.registry import address
+
+
+class Pool:
+    """A shared `aiohttp` session that lives as long as somebody uses it.
+
+    No cookies, no compression, no limit of its own (the gateway bounds concurrency), no total timeout (streams are
+    long; every request has a deadline). Idle sockets are dropped before the usual server does so after 5 s, because a
+    request that is sent on a socket being closed cannot be told from one that was executed.
+
+    Args:
+        resolver: resolves host names, when the default one is not wanted; then nothing is remembered between dials.
+    """
+
+    _pools: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Pool]]] = WeakKeyDictionary()
+
+    def __init__(self, resolver: AbstractResolver | None = None) -> None:
+        self._resolver = resolver
+        self._session: aiohttp.ClientSession | None = None
+        self._users = 0
+
+    @classmethod
+    def shared(cls) -> Pool:
+        """The pool of the running event loop, for servers that were configured on this machine."""
+        pools = cls._pools.setdefault(asyncio.get_running_loop(), {})
+        return pools.setdefault("any", cls())
+
+    @classmethod
+    def guarded(cls, *, local_allowed: bool) -> Pool:
+        """The pool for addresses that came from an API caller: each name is judged again at every dial."""
+        pools = cls._pools.setdefault(asyncio.get_running_loop(), {})
+        key = "local" if local_allowed else "public"
+        if key not in pools:
+            pools[key] = cls(GuardedResolver(local_allowed=local_allowed))
+        return pools[key]
+
+    def acquire(self) -> aiohttp.ClientSession:
+        """The session; each `acquire` needs one `release`."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=0, keepalive_timeout=4, resolver=self._resolver, use_dns_cache=self._resolver is None
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                skip_auto_headers=("Accept-Encoding", "User-Agent"),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
+                read_bufsize=1 << 18,
+            )
+        self._users += 1
+        return self._session
+
+    async def release(self) -> None:
+        """Give the session back; the last one closes it."""
+        self._users -= 1
+        if self._users == 0 and self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+
+class GuardedResolver(AbstractResolver):
+    """Resolves only to addresses that may be dialled on behalf of others (`registry.address`)."""
+
+    def __init__(self, *, local_allowed: bool) -> None:
+        self._local_allowed = local_allowed
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        try:
+            found = await address.resolve(host, port, local_allowed=self._local_allowed)
+        except Unreachable as e:
+            raise OSError(errno.EACCES, str(e)) from e
+        return [
+            ResolveResult(
+                hostname=host,
+                host=text,
+                port=port,
+                family=socket.AF_INET6 if ipaddress.ip_address(text).version == 6 else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for text in found
+        ]
+
+    async def close(self) -> None:
+        """Nothing is held."""

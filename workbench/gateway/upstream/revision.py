@@ -1,0 +1,171 @@
+"""What the upstream transports share: protocol revisions, request metadata, and finding out what a server speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from workbench import __version__
+from workbench.events import JSON, Unreachable
+from workbench.registry.connection import RpcError
+
+MODERN: Final = "2026-07-28"
+"""Newest revision: no handshake, every request describes itself."""
+
+LEGACY: Final = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
+"""Revisions that begin with `initialize`, newest first."""
+
+META: Final = "io.modelcontextprotocol/"
+VERSION_KEY: Final = META + "protocolVersion"
+INFO_KEY: Final = META + "clientInfo"
+CAPABILITIES_KEY: Final = META + "clientCapabilities"
+
+METHOD_NOT_FOUND: Final = -32601
+HEADER_MISMATCH: Final = -32020
+MISSING_CAPABILITY: Final = -32021
+UNSUPPORTED_VERSION: Final = -32022
+
+CLIENT_INFO: Final[JSON] = {"name": "mcp-workbench", "version": __version__}
+
+
+class Answered(Unreachable):
+    """Some of an answer arrived and then no more: the server has seen the request, so it must not be sent again."""
+
+
+class Refused(Answered):
+    """The server answered, but not in MCP."""
+
+    def __init__(self, message: str, status: int, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Peer:
+    """What a server said of itself when it was opened."""
+
+    revision: str
+    info: JSON = field(default_factory=dict)
+    capabilities: JSON = field(default_factory=dict)
+    instructions: str = ""
+
+    @property
+    def modern(self) -> bool:
+        return self.revision == MODERN
+
+    def announces(self, what: str) -> bool:
+        """Whether the server tells when its list of `what` (tools, prompts, resources) changes."""
+        offer = self.capabilities.get(what)
+        return isinstance(offer, dict) and offer.get("listChanged") is True
+
+
+def modern_meta(meta: JSON | None) -> JSON:
+    """`_meta` of a request at 2026-07-28 (basic/index, "_meta").
+
+    A client's own `clientInfo` and `clientCapabilities` in `meta` win: the server must see what the caller can do, and
+    not what this gateway could.
+    """
+    return {INFO_KEY: CLIENT_INFO, CAPABILITIES_KEY: {}, **(meta or {}), VERSION_KEY: MODERN}
+
+
+def legacy_meta(meta: JSON | None) -> JSON:
+    """`_meta` for an older server: the same without the keys that exist only at 2026-07-28."""
+    return {key: value for key, value in (meta or {}).items() if key not in (VERSION_KEY, INFO_KEY, CAPABILITIES_KEY)}
+
+
+def initialize_params(revision: str = LEGACY[0]) -> JSON:
+    """`params` of the handshake. No capabilities are declared: the server must not ask what nobody would answer."""
+    return {"protocolVersion": revision, "capabilities": {}, "clientInfo": CLIENT_INFO}
+
+
+async def negotiate(
+    name: str,
+    discover: Callable[[], Awaitable[JSON]],
+    initialize: Callable[[], Awaitable[JSON]],
+) -> Peer:
+    """Ask in the modern way first; whatever is no modern answer leads to the handshake (basic/versioning).
+
+    Args:
+        name: how to call the server in messages.
+        discover: sends `server/discover` at 2026-07-28.
+        initialize: sends `initialize`; the caller sends `notifications/initialized` afterwards.
+
+    Raises:
+        Unreachable: nothing answers, the server refuses our credentials, or no revision is shared.
+    """
+    try:
+        found = _modern_peer(await discover())
+        if found is not None:
+            return found
+    except RpcError as e:
+        found = _modern_by_error(name, e)
+        if found is not None:
+            return found
+    except Refused as e:
+        if e.status in (401, 403):
+            raise
+    except TimeoutError:
+        pass  # an old server may ignore what it does not know
+    try:
+        return _legacy_peer(name, await initialize())
+    except RpcError as e:
+        if e.code == UNSUPPORTED_VERSION and MODERN in _supported(e.data):
+            # The probe was late rather than unknown: the server has settled on the modern era meanwhile.
+            again = _modern_peer(await discover())
+            if again is not None:
+                return again
+        raise Unreachable(
+            f"Server {name!r} refused the handshake: {e} (code {e.code}).",
+            hint=f"Expected an MCP server of revision {MODERN} or {LEGACY[-1]} to {LEGACY[0]}.",
+        ) from e
+    except TimeoutError as e:
+        raise Unreachable(f"Server {name!r} did not answer the handshake in time.") from e
+
+
+def _modern_peer(result: JSON) -> Peer | None:
+    versions = result.get("supportedVersions")
+    if not isinstance(versions, list) or MODERN not in versions:
+        return None
+    meta = result.get("_meta")
+    info = meta.get(META + "serverInfo") if isinstance(meta, dict) else None
+    return _peer(MODERN, info or result.get("serverInfo"), result)
+
+
+def _modern_by_error(name: str, error: RpcError) -> Peer | None:
+    if error.code == UNSUPPORTED_VERSION:
+        supported = _supported(error.data)
+        if supported and not any(v in LEGACY for v in supported):
+            raise Unreachable(
+                f"Server {name!r} speaks only {', '.join(map(str, supported))}.",
+                hint=f"This gateway speaks {MODERN} and {LEGACY[-1]} to {LEGACY[0]}.",
+            )
+        return None
+    if error.code in (HEADER_MISMATCH, MISSING_CAPABILITY):
+        return Peer(MODERN, capabilities={"tools": {}})
+    return None
+
+
+def _legacy_peer(name: str, result: JSON) -> Peer:
+    revision = result.get("protocolVersion")
+    if revision not in LEGACY:
+        raise Unreachable(
+            f"Server {name!r} wants protocol revision {revision!r}.",
+            hint=f"This gateway speaks {MODERN} and {LEGACY[-1]} to {LEGACY[0]}.",
+        )
+    return _peer(str(revision), result.get("serverInfo"), result)
+
+
+def _peer(revision: str, info: Any, result: JSON) -> Peer:
+    capabilities, instructions = result.get("capabilities"), result.get("instructions")
+    return Peer(
+        revision=revision,
+        info=info if isinstance(info, dict) else {},
+        capabilities=capabilities if isinstance(capabilities, dict) else {},
+        instructions=instructions if isinstance(instructions, str) else "",
+    )
+
+
+def _supported(data: Any) -> list[Any]:
+    supported = data.get("supported") if isinstance(data, dict) else None
+    return supported if isinstance(supported, list) else []
