@@ -5,8 +5,8 @@ Run by `workbench load`, or by hand:
     export WORKBENCH_URL=http://127.0.0.1:8800 WORKBENCH_TOKEN=mk_…
     locust -f loadtests/locustfile.py --headless -u 8 -r 8 -t 10s
 
-`WORKBENCH_PROFILE` names a profile of profiles.toml. With `WORKBENCH_LOAD_OUT`, every request is appended to that file as
-one JSON line; its trace id is the one that the record keeps, so that client and gateway figures can be joined.
+`WORKBENCH_PROFILE` names a profile of profiles.toml. With `WORKBENCH_LOAD_OUT`, every request is appended to that file
+as one JSON line; its trace id is the one that the record keeps, so that client and gateway figures can be joined.
 """
 
 from __future__ import annotations
@@ -98,13 +98,9 @@ class Caller(FastHttpUser):
             else:
                 response.success()
         if write is not None:
-            write(
-                {
-                    "timestamp": began_us, "name": wanted["tool"], "latency_us": (time.perf_counter_ns() - began) // 1000,
-                    "ok": not problem, "error": problem, "status": response.status_code, "trace_id": trace,
-                    "bytes": len(response.content or b""),
-                }
-            )  # fmt: skip
+            row = {"timestamp": began_us, "latency_us": (time.perf_counter_ns() - began) // 1000, "trace_id": trace}
+            row |= {"name": wanted["tool"], "ok": not problem, "message": problem, "status": response.status_code}
+            write(row | {"bytes": len(response.content or b"")})
 
 
 def _problem(response: Any) -> str:

@@ -1,0 +1,99 @@
+"""The walls of the house: which room may import which, and how fast the door opens."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "workbench"
+
+LOWER = {
+    "events": set[str](),
+    "show": {"events", "registry"},
+    "config": {"events"},
+    "audit": {"config", "events"},
+    "access": {"config", "events"},
+    "policy": {"config", "events"},
+    "registry": {"audit", "config", "events"},
+    "gateway": {"policy", "access", "registry", "audit", "config", "events"},
+    "agent": {"gateway", "registry", "config", "events"},
+    "bench": {"agent", "gateway", "policy", "access", "registry", "audit", "config", "events", "show"},
+}
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def imported(path: Path) -> set[str]:
+    """The rooms that a file names in its imports, wherever they stand."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names = [node.module] if node.module != "workbench" else [f"workbench.{a.name}" for a in node.names]
+        elif isinstance(node, ast.Import):
+            names = [a.name for a in node.names]
+        else:
+            continue
+        found |= {room_of(n) for n in names if n.split(".")[0] == "workbench"}
+    return found - {""}
+
+
+@pytest.mark.parametrize("room", LOWER)
+def test_imports_run_downward_only(room: str) -> None:
+    files = sorted((PACKAGE / room).rglob("*.py")) or [PACKAGE / f"{room}.py"]
+    for file in files:
+        wrong = imported(file) & set(LOWER) - LOWER[room] - {room}
+        assert not wrong, f"{file.relative_to(PACKAGE)} reaches {', '.join(sorted(wrong))}"
+        assert not imported(file) & {"cli", "api"}, f"{file.relative_to(PACKAGE)} reaches a door"
+
+
+def test_servers_know_nothing_of_the_workbench() -> None:
+    for file in (PACKAGE.parent / "servers").rglob("*.py"):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        names = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+        names |= {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+        assert not {n for n in names if n.split(".")[0] == "workbench"}, file
+
+
+def test_dashboards_notebooks_and_load_tests_use_only_the_public_names() -> None:
+    for folder in ("dashboards", "notebooks"):
+        for file in (PACKAGE.parent / folder).rglob("*.py"):
+            rooms = imported(file) - {"events", "show", "__version__", "open", "Workbench"}
+            assert not rooms, f"{file} reaches {', '.join(sorted(rooms))}"
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    heavy = (
+        "duckdb",
+        "pandas",
+        "pyarrow",
+        "streamlit",
+        "openai",
+        "anthropic",
+        "google.genai",
+        "mcp",
+        "aiohttp",
+        "fastapi",
+    )
+    code = f"import workbench, sys; print([m for m in {heavy!r} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_help_text_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv=['workbench','--help']\n"
+        "from workbench.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = ('duckdb', 'pandas', 'mcp', 'aiohttp', 'rich', 'workbench.bench')\n"
+        "print([m for m in heavy if m in sys.modules], file=sys.stderr)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Commands:" in found.stdout
+    assert found.stderr.strip() == "[]"
