@@ -1,4 +1,4 @@
-"""What a tool says of itself: annotations of the protocol, and the scopes and personal columns that we add in `_meta`."""
+"""What a tool says of itself: the protocol's annotations, and the scopes and personal columns we add in `_meta`."""
 
 from __future__ import annotations
 

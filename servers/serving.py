@@ -115,8 +115,8 @@ async def capabilities(server: MCPServer[Any]) -> dict[str, Any]:
 class Guard:
     """Refuses what must not reach the server: foreign Host headers on loopback, and callers without the secret.
 
-    A browser page can make a name resolve to 127.0.0.1 but cannot forge the Host header (DNS rebinding). `/health` needs
-    no secret because it tells nothing.
+    A browser page can make a name resolve to 127.0.0.1 but cannot forge the Host header (DNS rebinding). `/health`
+    needs no secret because it tells nothing.
     """
 
     def __init__(self, app: ASGIApp, *, secret: str, loopback: bool) -> None:

@@ -1,7 +1,7 @@
 """Makes the sample company: one coherent set of tables, the same on every machine.
 
-Every part draws from its own seeded `random.Random`, so that a change in one part leaves the others as they are. Nothing
-is read from the network or the clock: the sample's "today" is `AS_OF`.
+Every part draws from its own seeded `random.Random`, so that a change in one part leaves the others as they are.
+Nothing is read from the network or the clock: the sample's "today" is `AS_OF`.
 """
 
 from __future__ import annotations

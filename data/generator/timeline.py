@@ -48,7 +48,7 @@ class Picker:
         self.items = items
         self.sums = list(accumulate(weights))
 
-    def pick(self, rng: random.Random):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    def pick(self, rng: random.Random):  # type: ignore[no-untyped-def]
         return self.items[min(bisect(self.sums, rng.random() * self.sums[-1]), len(self.items) - 1)]
 
 

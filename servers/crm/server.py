@@ -25,7 +25,7 @@ server: MCPServer[None] = MCPServer(
     "crm",
     title="Customers",
     description="Customers, their contacts and interactions.",
-    instructions="Find a customer by name, email or company with search_customers; its customer_id opens everything else.",
+    instructions="Find a customer by name, email or company with search_customers; its customer_id opens the rest.",
     version="0.1.0",
     log_level="WARNING",
 )
@@ -147,7 +147,8 @@ def search_customers(
 
 @server.tool(title="Get a customer", annotations=READ, meta=labels("crm:read", pii={**CONTACT, "ssn": "ssn"}))
 def get_customer(customer_id: CustomerId) -> CustomerProfile:
-    """A customer's profile: account status, manager, and how many subscriptions, open tickets and orders there are."""
+    """A customer's profile: account status, manager, and how many subscriptions, open tickets and orders there "
+    "are."""
     row = sample.one(
         f"""
         select {FIELDS}, ssn, account_manager_id,
@@ -214,7 +215,8 @@ def count_customers(
     signed_up_since: Annotated[date | None, Field(description="Only customers who signed up on or after.")] = None,
     signed_up_before: Annotated[date | None, Field(description="Only customers who signed up before.")] = None,
 ) -> CustomerCount:
-    """How many customers there are, in all or by status, segment, country, city, manager or month of signing up."""
+    """How many customers there are, in all or by status, segment, country, city, manager or month of signing "
+    "up."""
     clause, parameters = where(
         ("status = ?", status),
         ("segment = ?", segment),
@@ -250,8 +252,9 @@ def customer_resource(customer_id: str) -> str:
 def prepare_call(customer: Annotated[str, Field(description="Name, email address or company.")]) -> str:
     """Asks for a one-page briefing before a call."""
     return (
-        f"I am about to call {customer}. Find the customer, then tell me on one page: account status, subscriptions and "
-        "unpaid invoices, open tickets, what was last said with them, and three things to bring up."
+        f"I am about to call {customer}. Find the customer, then tell me on one page: account status, "
+        f"subscriptions and unpaid invoices, open tickets, what was last said with them, and three things to bring "
+        f"up."
     )
 
 

@@ -25,7 +25,7 @@ server: MCPServer[None] = MCPServer(
     "products",
     title="Products and orders",
     description="Products, prices, stock and orders.",
-    instructions="search_products finds a product_id; it opens price, stock, figures of sale. Orders go by customer_id.",
+    instructions="search_products finds a product_id, which opens price, stock and sales. Orders go by customer_id.",
     version="0.1.0",
     log_level="WARNING",
 )

@@ -36,7 +36,7 @@ server: MCPServer[None] = MCPServer(
     "tickets",
     title="Support tickets",
     description="Support tickets, their messages and figures about them.",
-    instructions="List a customer's tickets by customer_id, or search all tickets by words; get_ticket gives the messages.",
+    instructions="List a customer's tickets by customer_id, or search all by words; get_ticket gives the messages.",
     version="0.1.0",
     log_level="WARNING",
 )
@@ -258,8 +258,8 @@ def ticket_resource(ticket_id: str) -> str:
 def draft_answer(ticket_id: Annotated[str, Field(description="Id of the ticket, e.g. T-00042.")]) -> str:
     """Asks for a draft answer that rests on the help centre."""
     return (
-        f"Read ticket {ticket_id} and what the help centre says about its subject. Draft an answer of at most 120 words: "
-        "what happened, what we do, what the customer should do. Name the articles you used."
+        f"Read ticket {ticket_id} and what the help centre says about its subject. Draft an answer of at most 120 "
+        f"words: what happened, what we do, what the customer should do. Name the articles you used."
     )
 
 
