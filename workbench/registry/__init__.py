@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from workbench.registry.bundled import bundled_specs
 from workbench.registry.connection import Connection, ConnectionFactory, Launched, RpcError
+from workbench.registry.mcpjson import read_mcp_json
+from workbench.registry.registry import Registry
 from workbench.registry.server import ServerDown, ServerSpec, ServerState, UnknownTool
 
 __all__ = [
     "Connection",
     "ConnectionFactory",
     "Launched",
+    "Registry",
     "RpcError",
     "ServerDown",
     "ServerSpec",
     "ServerState",
     "UnknownTool",
+    "bundled_specs",
+    "read_mcp_json",
 ]

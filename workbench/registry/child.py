@@ -1,0 +1,138 @@
+"""One launched server process: its environment, what it writes to stderr, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import signal
+from collections import deque
+from collections.abc import Mapping
+
+from workbench.events import Unreachable
+from workbench.registry.connection import Launched
+from workbench.registry.reaper import GRACE, send
+from workbench.registry.server import ServerSpec
+
+INHERITED = (
+    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "TZ", "TMPDIR"),
+    *("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"),
+)
+"""The only variables of ours that a child sees. Tokens and provider keys are never among them; a server that needs one
+gets it through `env` in its own configuration, where a person wrote it down."""
+
+TAIL_LINES = 200
+LINE_LENGTH = 2_000
+STDOUT_LIMIT = 32 << 20
+"""Longest line a stdio server may send, in bytes."""
+
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def environment(spec: ServerSpec, mark: Mapping[str, str], ours: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What the child of `spec` sees: the inherited few, its own, and `mark`, which its descendants carry too."""
+    ours = os.environ if ours is None else ours
+    return {**{n: ours[n] for n in INHERITED if n in ours}, **spec.env, **mark}
+
+
+class Child:
+    """A process in its own session and group. Made by `Supervisor.launch`."""
+
+    def __init__(self, spec: ServerSpec, process: asyncio.subprocess.Process, launched: Launched) -> None:
+        self.spec = spec
+        self.process = process
+        self.launched = launched
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        output = process.stderr if spec.stdio else process.stdout
+        assert output is not None
+        self._reading = asyncio.create_task(self._read(output), name=f"stderr of {spec.id}")
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    async def exited(self) -> str:
+        """Wait for the end; returns how it ended, in words, with the last lines of stderr."""
+        code = await self.process.wait()
+        # What it wrote last is still on its way; a grandchild may hold the pipe open, so do not wait for its end.
+        await asyncio.wait({self._reading}, timeout=0.2)
+        how = f"ended by {_signal_name(-code)}" if code < 0 else f"exited with status {code}"
+        return f"The process {how}.{self.last_words()}"
+
+    def last_words(self, lines: int = 8) -> str:
+        """The end of stderr, on lines of its own; empty when nothing was written."""
+        kept = [line for line in self.tail if line.strip()][-lines:]
+        return "\n" + "\n".join(kept) if kept else ""
+
+    async def end(self, grace: float = GRACE) -> None:
+        """Ask the group to end, and after `grace` seconds make it. Nothing of the group is left when this returns."""
+        deadline = asyncio.get_running_loop().time() + grace
+        try:
+            if send(self.pid, signal.SIGTERM):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(deadline):
+                        await self.process.wait()
+                        while send(self.pid, 0):  # noqa: ASYNC110 - a process group has no event to wait for
+                            await asyncio.sleep(0.01)
+        finally:  # also when we are cancelled: better abrupt than left behind
+            send(self.pid, signal.SIGKILL)
+            self._reading.cancel()
+            if self.launched.stdin is not None:
+                self.launched.stdin.close()
+        await self.process.wait()
+
+    async def _read(self, stream: asyncio.StreamReader) -> None:
+        rest = ""
+        while chunk := await stream.read(1 << 16):
+            *lines, rest = (rest + chunk.decode("utf-8", "replace")).split("\n")
+            self.tail.extend(_CONTROL.sub("", line)[:LINE_LENGTH] for line in lines)
+            rest = rest[:LINE_LENGTH]
+        if rest:
+            self.tail.append(_CONTROL.sub("", rest))
+
+
+async def spawn(spec: ServerSpec, command: tuple[str, ...], env: dict[str, str], fds: tuple[int, ...] = ()) -> Child:
+    """Start `command` in its own session and group; stdin and stdout are the protocol's when `spec.stdio`.
+
+    Raises:
+        Unreachable: there is no such program or folder, or it may not be executed.
+    """
+    if spec.cwd and not os.path.isdir(spec.cwd):
+        raise Unreachable(f"The working directory {spec.cwd!r} does not exist.", hint=f"Mend cwd in {spec.source}.")
+    folder = spec.cwd or None
+    program = command[0] if os.sep in command[0] else shutil.which(command[0], path=env.get("PATH"))
+    if program is None:
+        raise Unreachable(
+            f"The program {command[0]!r} is not on the PATH.", hint="Install it, or give its full path as command."
+        )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            program,
+            *command[1:],
+            stdin=asyncio.subprocess.PIPE if spec.stdio else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE if spec.stdio else asyncio.subprocess.STDOUT,
+            env=env,
+            cwd=folder,
+            start_new_session=True,
+            pass_fds=fds,
+            limit=STDOUT_LIMIT,
+        )
+    except (OSError, ValueError) as e:
+        raise Unreachable(f"{program!r} cannot be started: {e}.", hint=f"It is configured in {spec.source}.") from e
+    launched = Launched(
+        process=process,
+        stdin=process.stdin if spec.stdio else None,
+        stdout=process.stdout if spec.stdio else None,
+    )
+    return Child(spec, process, launched)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

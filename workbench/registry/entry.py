@@ -1,0 +1,386 @@
+"""One server in the registry, and the task that brings it up, watches it, and brings it up again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine
+from time import perf_counter
+from typing import Any, TypeVar
+
+import msgspec
+
+from workbench.config import Settings
+from workbench.events import JSON, Tool, Unreachable, WorkbenchError, now_us
+from workbench.registry.child import Child
+from workbench.registry.connection import Connection, ConnectionFactory, Launched, RpcError
+from workbench.registry.listing import Listing, list_tools
+from workbench.registry.pins import Pins
+from workbench.registry.server import ServerSpec, ServerState, ServerStatus
+from workbench.registry.supervisor import Supervisor
+
+START_TIMEOUT = {"bundled": 45.0, "tables": 45.0, "command": 120.0, "url": 15.0}
+"""Seconds to become ready. A foreign command may first download itself (npx, uvx)."""
+
+SLOWEST_RETRY = 30.0
+STEADY = 30.0
+"""Seconds of being ready after which the next failure counts as the first."""
+
+RELIST = 60.0
+"""Seconds after which tools are listed again although nothing was said: not every server announces changes."""
+
+HEALTH_RECORD = 60.0
+"""An unchanged health is recorded at most this often, in seconds."""
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Entry:
+    """A server, its state, its connection while there is one, and its tools."""
+
+    def __init__(
+        self,
+        spec: ServerSpec,
+        *,
+        settings: Settings,
+        supervisor: Supervisor,
+        connect: ConnectionFactory,
+        pins: Pins,
+        record: Callable[[str, str, JSON], None],
+        health: Callable[[str, bool, int, str], None],
+        changed: Callable[[], None],
+    ) -> None:
+        """
+        Args:
+            spec: the configured server.
+            settings: intervals and timeouts.
+            supervisor: launches its process.
+            connect: opens the wire.
+            pins: remembers definitions.
+            record: called with (server, event, detail) when something happened.
+            health: called with (server, ok, latency in µs, message) for each check that is to be recorded.
+            changed: called when the tools that can be called may be others now.
+        """
+        self.spec = spec
+        self.connection: Connection | None = None
+        self.tools: list[Tool] = []
+        self.refused: dict[str, str] = {}
+        self.child: Child | None = None
+        self.settled = asyncio.Event()
+        """Set once the server was ready or failed for the first time."""
+        self._settings = settings
+        self._supervisor = supervisor
+        self._connect_to = connect
+        self._pins = pins
+        self._record = record
+        self._record_health = health
+        self._changed = changed
+        self._wake = asyncio.Event()
+        self._relist = False
+        self._restart = False
+        self._was_ready = False
+        self._output: deque[str] = deque()
+        self._launched = Launched()
+        self._misses = 0
+        self._last_answer = 0.0
+        self._last_listing = 0.0
+        self._last_recorded: tuple[bool, float] = (False, 0.0)
+        self._task: asyncio.Task[None] | None = None
+        self._state = ServerState(
+            id=spec.id, kind=spec.kind, title=spec.title or spec.id, description=spec.description, url=spec.url
+        )
+
+    @property
+    def state(self) -> ServerState:
+        return self._state
+
+    @property
+    def callable(self) -> bool:
+        return self._state.status == "ready" and self.connection is not None
+
+    @property
+    def output(self) -> list[str]:
+        """The last lines of stderr (over HTTP also of stdout); those of the previous process while it is down."""
+        return list(self.child.tail if self.child is not None else self._output)
+
+    def start(self) -> None:
+        """Begin to bring the server up; `settled` tells when that has come to a first result."""
+        self._task = asyncio.create_task(self._run(), name=f"server {self.spec.id}")
+
+    async def stop(self) -> None:
+        """End the server and everything it started."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            self._task = None
+        await self._let_go()
+        self._set("stopped")
+
+    def suspect(self) -> None:
+        """Check its health now instead of at the next turn: a call has just failed."""
+        self._wake.set()
+
+    def restart(self) -> None:
+        """Bring it down and up again, without the pause that follows a failure."""
+        self.settled.clear()
+        self._restart = True
+        self._wake.set()
+
+    def apply(self, tools: list[Tool]) -> None:
+        """Take `tools` as what the server offers, and say what changed."""
+        before, after = {t.name: t for t in self.tools}, {t.name: t for t in tools}
+        self.tools = tools
+        self._update(tools=len(tools))
+        if before == after:
+            return
+        changed = sorted(n for n in before.keys() & after.keys() if before[n] != after[n])
+        detail = {
+            "added": sorted(after.keys() - before.keys()),
+            "removed": sorted(before.keys() - after.keys()),
+            "changed": changed,
+            "quarantined": sorted(n for n, t in after.items() if t.quarantined),
+        }
+        self._record(self.spec.id, "tools_changed", detail)
+        self._changed()
+
+    # --- the life of the server
+
+    async def _run(self) -> None:
+        pause = self._settings.restart_backoff
+        clock = asyncio.get_running_loop().time
+        while True:
+            began, ready_at = clock(), float("inf")
+            try:
+                await self._come_up()
+                ready_at = clock()
+                why = await self._watch()
+            except (WorkbenchError, TimeoutError, OSError) as e:
+                why = str(e) or f"It did not become ready in {clock() - began:.0f} s."
+            except Exception as e:  # noqa: BLE001 - whatever one server sends must not end its supervision
+                _log.exception("server %s", self.spec.id)
+                why = f"Unexpected {type(e).__name__}: {e}"
+            if self.child is not None and self.child.process.returncode is None:
+                why += self.child.last_words()
+            await self._let_go()
+            if self._restart or clock() - ready_at > STEADY:
+                pause = self._settings.restart_backoff
+            self._was_ready = self._was_ready or ready_at < float("inf")
+            self._set("down" if self._was_ready else "failed", why, retry_s=0 if self._restart else pause)
+            if not self._restart:
+                self.settled.set()
+                await self._pause(pause)
+                pause = min(pause * 2, SLOWEST_RETRY)
+            self._update(restarts=self._state.restarts + 1)
+            self._record(self.spec.id, "restarting", {"attempt": self._state.restarts})
+
+    async def _come_up(self) -> None:
+        started = perf_counter()
+        self._misses, self._relist, self._restart = 0, False, False
+        self._wake.clear()
+        async with asyncio.timeout(START_TIMEOUT[self.spec.kind]):
+            if self.spec.kind == "url":
+                self._launched = Launched(
+                    url=self.spec.url,
+                    headers=self.spec.headers,
+                    guarded=self.spec.source == "registered",
+                    local_allowed=self._settings.local_urls,
+                )
+            else:
+                self.child = await self._supervisor.launch(self.spec)
+                self._launched = self.child.launched
+                self._update(pid=self.child.pid, url=self._launched.url)
+            await self._unless_ended(self._open())
+        self._set("ready")
+        self._record(
+            self.spec.id,
+            "ready",
+            {
+                "ms": round((perf_counter() - started) * 1e3),
+                "pid": self._state.pid,
+                "era": self._state.era,
+                "version": self._state.version,
+                "tools": len(self.tools),
+            },
+        )
+        self.settled.set()
+
+    async def _open(self) -> None:
+        """Connect, or connect again, and list the tools."""
+        await self._disconnect()
+        connection = self._connect_to(self.spec, self._launched)
+        connection.on_notification = self._heard
+        self.connection = connection
+        await connection.open()
+        info = connection.server_info
+        transport = "stdio" if self.spec.stdio else "http" if self._launched.url else "memory"
+        self._update(
+            era=connection.era,
+            version=str(info.get("version") or ""),
+            title=self.spec.title or str(info.get("title") or info.get("name") or self.spec.id),
+            description=self.spec.description or str(info.get("description") or ""),
+            instructions=connection.instructions,
+            transport=transport,
+        )
+        await self._list(connection)
+        self._last_answer = asyncio.get_running_loop().time()
+
+    async def _list(self, connection: Connection) -> None:
+        self._relist = False
+        timeout = self._settings.call_timeout
+        try:
+            listing = await list_tools(self.spec, connection, timeout)
+        except RpcError:
+            if "tools" in connection.capabilities:
+                raise
+            listing = Listing()  # a server of resources or prompts alone
+        tools = await asyncio.to_thread(self._pins.check, self.spec, listing.tools)
+        self._last_listing = asyncio.get_running_loop().time()
+        if listing.refused != self.refused:
+            self.refused = listing.refused
+            if listing.refused:
+                self._record(self.spec.id, "tools_refused", listing.refused)
+        self.apply(tools)
+
+    async def _list_again(self, connection: Connection) -> None:
+        """List once more; when that fails the known tools stay, and health checks tell whether the server lives."""
+        try:
+            await self._list(connection)
+            self._last_answer = self._last_listing
+        except (WorkbenchError, TimeoutError) as e:
+            self._last_listing = asyncio.get_running_loop().time()
+            self._record(self.spec.id, "listing_failed", {"why": str(e) or "It took too long."})
+
+    async def _watch(self) -> str:
+        """Return why the server has to be brought up again, as soon as it has to."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            await self._unless_ended(self._turn(self._settings.health_interval))
+            connection = self.connection
+            assert connection is not None
+            if self._restart:
+                return "A restart was asked for."
+            if not connection.alive:
+                if self.spec.stdio:
+                    return "It closed its output."
+                # Restarted behind its address, or its session has expired: one new connection, then a new start.
+                self._record(self.spec.id, "reconnecting", {})
+                await self._unless_ended(self._open())
+            elif self._relist or clock() - self._last_listing > RELIST:
+                await self._unless_ended(self._list_again(connection))
+            elif why := await self._unless_ended(self._check(connection)):
+                return why
+
+    async def _check(self, connection: Connection) -> str:
+        """One health check; returns why the server is given up, or nothing."""
+        clock = asyncio.get_running_loop().time
+        # `ping` is gone from the modern era, where every server answers `server/discover`.
+        method = "server/discover" if connection.era >= "2026-07-28" else "ping"
+        patience = max(1.0, min(self._settings.health_interval, 5.0))
+        started, why, lost = perf_counter(), "", False
+        try:
+            await connection.request(method, {}, timeout=patience)
+        except RpcError:
+            pass  # it refuses, so it lives
+        except TimeoutError:
+            why = f"It has not answered health checks for {clock() - self._last_answer:.0f} s."
+        except WorkbenchError as e:
+            why, lost = str(e), True
+        elapsed = round((perf_counter() - started) * 1e6)
+        self._note_health(not why, elapsed, why)
+        if not why:
+            self._misses, self._last_answer = 0, clock()
+            self._update(health_us=elapsed)
+            if self._state.status != "ready":
+                self._set("ready")
+                self._record(self.spec.id, "ready", {"answers_again": True})
+            return ""
+        self._misses += 1
+        if self._misses >= 2:
+            self._set("down", why)
+        # A server that works on one call at a time is silent for as long as a call may take; longer means it hangs.
+        hangs = clock() - self._last_answer > max(self._settings.call_timeout, 2 * patience)
+        return why if (lost and self._misses >= 2) or hangs else ""
+
+    def _note_health(self, ok: bool, elapsed: int, message: str) -> None:
+        now = asyncio.get_running_loop().time()
+        before, at = self._last_recorded
+        if ok != before or not at or now - at >= HEALTH_RECORD:
+            self._last_recorded = (ok, now)
+            self._record_health(self.spec.id, ok, elapsed, message)
+
+    # --- its parts
+
+    def _heard(self, message: JSON) -> None:
+        if message.get("method") == "notifications/tools/list_changed":
+            self._relist = True
+            self._wake.set()
+
+    async def _turn(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        self._wake.clear()
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._restart:
+                    await self._wake.wait()
+                    self._wake.clear()
+
+    async def _unless_ended(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await `work`, but give it up when the process ends.
+
+        Raises:
+            Unreachable: the process has ended; the message has the last lines of its stderr.
+        """
+        if self.child is None:
+            return await work
+        task = asyncio.ensure_future(work)
+        ended = asyncio.ensure_future(self.child.exited())
+        try:
+            await asyncio.wait({task, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done() or (task.done() and task.exception() and self.child.process.returncode is not None):
+                raise Unreachable(await ended)
+            return task.result()
+        finally:
+            for one in (task, ended):
+                one.cancel()
+            await asyncio.gather(task, ended, return_exceptions=True)
+
+    async def _disconnect(self) -> None:
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.on_notification = None
+            try:
+                async with asyncio.timeout(1.0):
+                    await connection.close()
+            except Exception:  # noqa: BLE001 - closing what is broken already must not keep us from going on
+                _log.exception("closing the connection to %s", self.spec.id)
+
+    async def _let_go(self) -> None:
+        await self._disconnect()
+        child, self.child = self.child, None
+        if child is not None:
+            self._output = child.tail
+            await self._supervisor.end(child)
+
+    def _update(self, **changes: Any) -> None:
+        self._state = msgspec.structs.replace(self._state, **changes)
+
+    def _set(self, status: ServerStatus, why: str = "", **detail: Any) -> None:
+        before = self._state
+        changes: JSON = {"status": status}
+        if status != before.status:
+            changes["since_us"] = now_us()
+        if status != "ready":
+            changes["pid"] = self.child.pid if self.child else 0
+            changes["last_error"] = why or before.last_error
+        self._update(**changes)
+        if status != "ready" and (status, why) != (before.status, before.last_error):
+            self._record(self.spec.id, status, {"why": why, **detail} if why else detail)
+        if (before.status == "ready") != (status == "ready"):
+            self._changed()

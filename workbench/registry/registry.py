@@ -1,0 +1,387 @@
+"""The registry: one place that knows every server and every tool."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from workbench.config import Settings, prepare_home
+from workbench.events import JSON, Misuse, NotRecorded, Tool
+from workbench.registry.address import check_url
+from workbench.registry.bundled import bundled_specs
+from workbench.registry.connection import Connection, ConnectionFactory
+from workbench.registry.entry import Entry
+from workbench.registry.mcpjson import read_mcp_json
+from workbench.registry.names import close_names, confusable, server_id
+from workbench.registry.pins import Pins
+from workbench.registry.search import Index
+from workbench.registry.server import ServerDown, ServerSpec, ServerState, UnknownTool
+from workbench.registry.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from workbench.audit import AuditLog
+
+_log = logging.getLogger(__name__)
+
+
+class Registry:
+    """Which servers and tools exist, and how they are doing.
+
+    Servers come from three places: the bundled ones, the file `settings.mcp_config`, and those that were registered by
+    URL while running. Each is looked after by a task of its own, so that none can hold up another.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        audit: AuditLog,
+        connect: ConnectionFactory,
+        *,
+        specs: Collection[ServerSpec] | None = None,
+    ) -> None:
+        """
+        Args:
+            settings: which servers, and how patiently they are watched.
+            audit: receives registry events and health checks.
+            connect: opens the wire to a launched or remote server.
+            specs: these servers instead of the bundled and configured ones.
+        """
+        self.version = 0
+        """Grows with every change of the set of tools that can be called."""
+        self.on_change: list[Callable[[], None]] = []
+        self.supervisor = Supervisor()
+        self._settings = settings
+        self._audit = audit
+        self._connect = connect
+        self._given = specs
+        self._entries: dict[str, Entry] = {}
+        self._tools: list[Tool] = []
+        self._by_name: dict[str, tuple[Tool, Entry]] = {}
+        self._pins: Pins | None = None
+        self._index = Index()
+        self._indexing: asyncio.Task[None] | None = None
+        self._starting = False
+
+    # --- opening and closing
+
+    async def start(self, progress: Callable[[str], None] | None = None) -> None:
+        """Launch all servers at once and return when each is ready or has failed for the first time.
+
+        Args:
+            progress: called with a line for a person whenever one of them is.
+
+        Raises:
+            Misuse: the configuration cannot be meant; nothing was launched then.
+        """
+        specs = self._configured()
+        self._pins = Pins(prepare_home(self._settings.home))
+        taken = {s.id for s in specs}
+        for spec in self._pins.registered():
+            if like := confusable(spec.id, taken):
+                self._record(spec.id, "not_started", {"why": f"The configuration on disk now has {like!r}."})
+            else:
+                specs.append(spec)
+        await self.supervisor.open()
+        self._starting = True
+        for spec in specs:
+            self._enter(spec)
+        try:
+            await asyncio.gather(*(self._settle(e, progress) for e in self._entries.values()))
+        finally:
+            self._starting = False
+        await self._indexed()
+
+    async def stop(self) -> None:
+        """End every server and everything that any of them started, within about three seconds."""
+        await asyncio.gather(*(entry.stop() for entry in self._entries.values()))
+        if self._indexing is not None:
+            self._indexing.cancel()
+            await asyncio.wait({self._indexing})
+        await self.supervisor.close()
+        if self._pins is not None:
+            self._pins.close()
+            self._pins = None
+
+    # --- what there is
+
+    def servers(self) -> list[ServerState]:
+        """The state of every server, in the order of the configuration."""
+        return [entry.state for entry in self._entries.values()]
+
+    def state(self, id: str) -> ServerState | None:
+        """The state of one server, or None when there is none of that id."""
+        entry = self._entries.get(id)
+        return entry.state if entry else None
+
+    def spec(self, id: str) -> ServerSpec | None:
+        """How one server is configured."""
+        entry = self._entries.get(id)
+        return entry.spec if entry else None
+
+    def tools(self) -> list[Tool]:
+        """The tools of all ready servers, ordered by server and name; the same list until `version` grows."""
+        return self._tools
+
+    def resolve(self, qualified: str) -> tuple[Tool, Connection]:
+        """The tool of that name and the connection to its server.
+
+        Raises:
+            UnknownTool: no server lists it; with suggestions.
+            ServerDown: its server cannot be called now.
+        """
+        found = self._by_name.get(qualified)
+        if found is not None:
+            tool, entry = found
+            connection = entry.connection
+            if connection is not None and connection.alive:
+                return tool, connection
+            entry.suspect()
+            raise ServerDown(_not_ready(entry.state))
+        entry_of = self._entries.get(qualified.partition(".")[0])
+        if entry_of is not None and not entry_of.callable:
+            raise ServerDown(_not_ready(entry_of.state))
+        raise UnknownTool(qualified, self.suggest(qualified))
+
+    def connection(self, id: str) -> Connection:
+        """The connection to one server, for what is not a tool call.
+
+        Raises:
+            Misuse: there is no such server.
+            ServerDown: it cannot be reached now.
+        """
+        entry = self._entry(id)
+        if entry.connection is None or not entry.callable:
+            raise ServerDown(_not_ready(entry.state))
+        return entry.connection
+
+    def search(self, query: str, limit: int = 20, among: Collection[str] | None = None) -> list[tuple[Tool, float]]:
+        """Tools by words and meaning, best first, with a score between 0 and 1.
+
+        Args:
+            query: what is to be done, in plain words.
+            limit: at most so many.
+            among: qualified names to choose from, e.g. those that the caller may see; None means all.
+        """
+        ready = self._by_name
+        hits = self._index.search(query, limit, among)
+        # The index may be a moment behind; only what can be called now is offered, as it is listed now.
+        return [(ready[name][0], score) for name, score in hits if name in ready]
+
+    def suggest(self, name: str, limit: int = 3) -> tuple[str, ...]:
+        """Tools that `name` was probably meant to be."""
+        return close_names(name, self._by_name, limit)
+
+    def suggest_server(self, id: str, limit: int = 3) -> tuple[str, ...]:
+        """Servers that `id` was probably meant to be."""
+        return close_names(id, self._entries, limit)
+
+    def output(self, id: str) -> list[str]:
+        """The last lines that a launched server wrote to stderr, at most 200."""
+        return self._entry(id).output
+
+    def refused(self) -> dict[str, str]:
+        """Qualified name → why, of tools whose definition was not accepted."""
+        return {f"{e.spec.id}.{name}": why for e in self._entries.values() for name, why in e.refused.items()}
+
+    # --- what one can do
+
+    async def add(self, spec: ServerSpec) -> ServerState:
+        """Register a server by URL, now and for later starts. Returns when it is ready or has failed once.
+
+        Raises:
+            Misuse: it has a command (those are read from disk only), a URL that may not be called, or a name that is
+                taken or can be mistaken for another.
+            NotRecorded: the log cannot record it, so it was not added.
+        """
+        if spec.kind != "url" or spec.command or spec.env or spec.cwd or spec.stdio:
+            raise Misuse(
+                f"Server {spec.id!r} has a launch command.",
+                hint="Only a URL can be registered here; commands are read from an mcp.json on disk.",
+            )
+        check_url(spec.url, local_allowed=self._settings.local_urls)
+        spec = msgspec.structs.replace(
+            spec, id=server_id(spec.id, self._entries), trust="configured", source="registered"
+        )
+        await self._write(spec.id, "added", spec.public())
+        await asyncio.to_thread(self._opened_pins().register, spec)
+        entry = self._enter(spec)
+        await entry.settled.wait()
+        await self._indexed()
+        return entry.state
+
+    async def remove(self, id: str) -> None:
+        """Forget a registered server.
+
+        Raises:
+            Misuse: there is none of that id, or it is configured elsewhere.
+            NotRecorded: the log cannot record it, so it was not removed.
+        """
+        entry = self._entry(id)
+        if entry.spec.source != "registered":
+            raise Misuse(
+                f"Server {id!r} was not registered while running.", hint=f"It is configured in {entry.spec.source}."
+            )
+        await self._write(id, "removed", {})
+        await asyncio.to_thread(self._opened_pins().forget, id)
+        del self._entries[id]
+        await entry.stop()
+        self._changed()
+        await self._indexed()
+
+    async def restart(self, id: str) -> ServerState:
+        """Bring a server down and up again; returns when it is ready or has failed.
+
+        Raises:
+            Misuse: there is none of that id.
+        """
+        entry = self._entry(id)
+        await self._write(id, "restart_asked", {})
+        entry.restart()
+        await entry.settled.wait()
+        await self._indexed()
+        return entry.state
+
+    def suspect(self, id: str) -> None:
+        """A call to that server has just failed: check its health now instead of at the next turn."""
+        if entry := self._entries.get(id):
+            entry.suspect()
+
+    def changes(self, qualified: str) -> JSON:
+        """What differs from the pinned definition of a quarantined tool: part → {"pinned", "listed"}.
+
+        Raises:
+            UnknownTool: no ready server lists it.
+        """
+        if qualified not in self._by_name:
+            raise UnknownTool(qualified, self.suggest(qualified))
+        return self._opened_pins().changes(self._by_name[qualified][0])
+
+    async def accept(self, qualified: str, *, by: str) -> Tool:
+        """Accept the definition of a quarantined tool as it is listed now; the tool can be called again.
+
+        Args:
+            qualified: the tool.
+            by: who has looked at the change.
+
+        Raises:
+            UnknownTool: no ready server lists it.
+            NotRecorded: the log cannot record it, so nothing was accepted.
+        """
+        if qualified not in self._by_name:
+            raise UnknownTool(qualified, self.suggest(qualified))
+        tool, entry = self._by_name[qualified]
+        pins = self._opened_pins()
+        detail = {"tool": tool.name, "by": by, "hash": tool.definition_hash, "changes": pins.changes(tool)}
+        await self._write(tool.server, "definition_accepted", detail)
+        await asyncio.to_thread(pins.accept, tool, by)
+        entry.apply(await asyncio.to_thread(pins.check, entry.spec, entry.tools))
+        return self._by_name[qualified][0]
+
+    # --- inside
+
+    def _configured(self) -> list[ServerSpec]:
+        if self._given is not None:
+            return list(self._given)
+        specs = bundled_specs(self._settings)
+        if self._settings.mcp_config is not None:
+            specs += read_mcp_json(self._settings.mcp_config)
+        return specs
+
+    def _enter(self, spec: ServerSpec) -> Entry:
+        entry = Entry(
+            spec,
+            settings=self._settings,
+            supervisor=self.supervisor,
+            connect=self._connect,
+            pins=self._opened_pins(),
+            record=self._record,
+            health=self._record_health,
+            changed=self._changed,
+        )
+        self._entries[spec.id] = entry
+        entry.start()
+        return entry
+
+    async def _settle(self, entry: Entry, progress: Callable[[str], None] | None) -> None:
+        await entry.settled.wait()
+        if progress is not None:
+            state = entry.state
+            progress(
+                f"{state.id}: ready, {state.tools} tools, {state.transport} {state.era}"
+                if state.status == "ready"
+                else f"{state.id}: {state.status}. {state.last_error}"
+            )
+
+    def _entry(self, id: str) -> Entry:
+        if id not in self._entries:
+            close = self.suggest_server(id)
+            raise Misuse(
+                f"There is no server {id!r}.",
+                hint=f"Did you mean {' or '.join(close)}?" if close else "See `workbench servers`.",
+            )
+        return self._entries[id]
+
+    def _opened_pins(self) -> Pins:
+        if self._pins is None:
+            raise Misuse("The registry is not open.", hint="Call start() first.")
+        return self._pins
+
+    def _changed(self) -> None:
+        ready = sorted((e for e in self._entries.values() if e.callable), key=lambda e: e.spec.id)
+        by_name = {tool.qualified: (tool, entry) for entry in ready for tool in entry.tools}
+        tools = [tool for tool, _ in by_name.values()]
+        self._by_name = by_name
+        if tools == self._tools:
+            return
+        self._tools = tools
+        self.version += 1
+        if not self._starting and (self._indexing is None or self._indexing.done()):
+            self._indexing = asyncio.create_task(self._index_tools(), name="index of tools")
+        for listener in list(self.on_change):
+            listener()
+
+    async def _index_tools(self) -> None:
+        while (tools := self._tools) is not self._index.tools:
+            self._index = await asyncio.to_thread(self._index.updated, tools)
+
+    async def _indexed(self) -> None:
+        if self._indexing is None or self._indexing.done():
+            self._indexing = asyncio.create_task(self._index_tools(), name="index of tools")
+        await self._indexing
+
+    # --- the record
+
+    def _record(self, server: str, event: str, detail: JSON) -> None:
+        from workbench.audit import records
+
+        self._put(records.registry_event(server, event, detail, tenant=self._settings.tenant))
+
+    def _record_health(self, server: str, ok: bool, latency_us: int, message: str) -> None:
+        from workbench.audit import records
+
+        self._put(records.health_check(server, ok, latency_us, message, tenant=self._settings.tenant))
+
+    def _put(self, record: JSON) -> None:
+        try:
+            self._audit.put(self._settings.tenant, record)
+        except NotRecorded as e:
+            # Servers go on being looked after: calls are refused by the gateway while nothing can be recorded.
+            _log.warning("a registry event was not recorded: %s", e)
+
+    async def _write(self, server: str, event: str, detail: JSON) -> None:
+        from workbench.audit import records
+
+        await self._audit.write(
+            self._settings.tenant, records.registry_event(server, event, detail, tenant=self._settings.tenant)
+        )
+
+
+def _not_ready(state: ServerState) -> ServerState:
+    """`state`, which for the moment between a loss and its discovery still says `ready`."""
+    if state.status != "ready":
+        return state
+    return msgspec.structs.replace(state, status="down", last_error="The connection was just lost.")
