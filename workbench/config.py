@@ -45,6 +45,9 @@ class Settings:
     servers: tuple[str, ...] = setting(BUNDLED_SERVERS, "Which bundled servers to launch.")
     data: Path | None = setting(None, "Folder of CSV, Parquet and JSON files to serve as tables.")
     mcp_config: Path | None = setting(None, "An `mcp.json` with further servers (the `mcpServers` format).")
+    local_urls: bool = setting(
+        False, "Whether servers registered through the API may be on loopback. Those of an mcp.json always may."
+    )
     knowledge: tuple[Path, ...] = setting((), "Further folders of documents for the knowledge server.")
     files_root: Path | None = setting(None, "Root of the files server; default is the sample folder.")
     policy: Path | None = setting(None, "Folder of Rego files and data that replaces the shipped policy.")
