@@ -1,8 +1,8 @@
 """Every benchmark, one after another: `make bench`, or `python -m loadtests.bench [NAME …]`.
 
 Prints one table and writes `bench-results.json`. A benchmark is a module `bench_<name>.py` in this folder with
-`main(json_path=None)`, which writes a list of rows `{"name", "value", "unit", "target", "ok"}`. Each runs in a process of its
-own, so that none inherits another's warm caches. A missed target is shown, and is no failure of the run.
+`main(json_path=None)`, which writes a list of rows `{"name", "value", "unit", "target", "ok"}`. Each runs in a process
+of its own, so that none inherits another's warm caches. A missed target is shown, and is no failure of the run.
 """
 
 from __future__ import annotations
@@ -42,21 +42,15 @@ def run(name: str) -> list[dict[str, Any]]:
 
 def show(rows: list[dict[str, Any]]) -> None:
     """The table."""
-    print(f"{'benchmark':<10} {'figure':<62} {'value':>12} {'unit':<8} {'target':<14} met")
+    line = "{:<10} {:<62} {:>12} {:<8} {:<14} {}"
+    print(line.format("benchmark", "figure", "value", "unit", "target", "met"))
     for row in rows:
         value = row["value"]
         text = (
-            f"{value:,.3f}"
-            if isinstance(value, float) and abs(value) < 100
-            else f"{value:,}"
-            if value is not None
-            else "-"
+            "-" if value is None else f"{value:,.3f}" if isinstance(value, float) and abs(value) < 100 else f"{value:,}"
         )
         met = {True: "yes", False: "NO", None: ""}[row.get("ok")]
-        print(
-            f"{row['benchmark']:<10} {row['name'][:62]:<62} {text:>12} {row['unit']:<8} {row.get('target') or "
-            f"''!s:<14} {met}"
-        )
+        print(line.format(row["benchmark"], row["name"][:62], text, row["unit"], str(row.get("target") or ""), met))
 
 
 def main(names: list[str]) -> None:

@@ -50,7 +50,7 @@ class Platform:
         self.policy = policy
         self.registry = registry
         self.gateway = gateway
-        self.agent = Agent(settings, gateway, wait_for_approval=policy.approvals.wait, record=self._record_event)
+        self.agent = Agent(settings, gateway, wait_for_approval=self._approved, record=self._record_event)
         self.sql = SqlProcess(settings.home)
         self.started_us = now_us()
         self._runs: dict[str, Caller] = {}
@@ -101,7 +101,7 @@ class Platform:
 
     def adopt(self, pid: int) -> None:
         """Have a process that was launched here end with us, however we end."""
-        self.registry.adopt(pid)
+        self.registry.supervisor.adopt(pid)
 
     # --- who, and what there is ------------------------------
 
@@ -187,6 +187,10 @@ class Platform:
             record = records.run(started, event, caller, source=source)
             record["data"] = self.policy.redactor.record(record["data"], caller.tenant)
             await self.audit.write(caller.tenant, record)
+
+    async def _approved(self, approval: str, timeout: float) -> bool:
+        decided = await self.policy.approvals.wait(approval, timeout)
+        return decided is not None and decided.status == "approved"
 
     # --- administration; every step of it is on the record ------------------------------
 
