@@ -1,0 +1,399 @@
+"""Arguments for a tool from what the question names, what the schema allows, and what came back before.
+
+A required value that cannot be found is reported as missing; none is ever invented.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from workbench.agent.planner.entities import Entity
+from workbench.agent.planner.places import timezone_of
+from workbench.agent.planner.question import Need, Question
+from workbench.agent.planner.records import Step, linked
+from workbench.agent.planner.shapes import Parameter, Shape
+from workbench.agent.planner.words import STOP, alike, family, split, terms
+from workbench.events import JSON
+
+_NOT_SEARCHED = frozenset(
+    """many much average mean total sum count number highest lowest most least latest newest oldest recent top details detail information
+    info overview summary history list status say find search documentation""".split()
+)
+
+
+@dataclass
+class Filled:
+    """Arguments as far as they could be found."""
+
+    arguments: JSON = field(default_factory=dict)
+    used: set[Entity] = field(default_factory=set)
+    missing: list[Parameter] = field(default_factory=list)
+    linked: bool = False
+    """An id came from an earlier result."""
+    guessed: bool = False
+    """A free text or a name was guessed at: an empty result proves nothing."""
+    others: dict[str, list[Any]] = field(default_factory=dict)
+    """Further values that would fit as well, by parameter."""
+    periods: bool = False
+
+
+class Filler:
+    """Fills one tool for one need."""
+
+    def __init__(self, shape: Shape, need: Need, question: Question, steps: Sequence[Step]) -> None:
+        self.shape, self.need, self.question, self.steps = shape, need, question, steps
+        self.out = Filled()
+        self.spare = list(need.about)
+
+    def fill(self) -> Filled:
+        """Required parameters first; among them the exacting roles before free text, which takes what is left."""
+        late = ("query", "text", "other", "name")
+        order = sorted(self.shape.parameters, key=lambda p: (p.role in late, not p.required, p.role in ("query",)))
+        for parameter in order:
+            value = self._value(parameter)
+            if value is not None:
+                self.out.arguments[parameter.name] = [value] if parameter.type == "array" and not isinstance(value, list) else value
+            elif parameter.required and "default" not in parameter.schema:
+                self.out.missing.append(parameter)
+        return self.out
+
+    def _value(self, p: Parameter) -> Any:
+        reader = getattr(self, f"_{p.role}", None)
+        if reader is None:
+            return None
+        value = reader(p)
+        return None if value is None else self._typed(value, p)
+
+    def _typed(self, value: Any, p: Parameter) -> Any:
+        """The value in the type that the schema asks for; None when it cannot be."""
+        if isinstance(value, list) and p.type != "array":
+            value = value[0] if value else None
+        try:
+            if p.type == "integer" and not isinstance(value, bool):
+                return int(float(value))
+            if p.type == "number" and not isinstance(value, bool):
+                return float(value)
+        except (TypeError, ValueError, OverflowError):
+            return None
+        if p.type == "string" and not isinstance(value, str):
+            return str(value)
+        pattern = p.schema.get("pattern")
+        if isinstance(pattern, str) and isinstance(value, str) and not _fits_pattern(pattern, value):
+            return None
+        return value
+
+    def _take(self, entity: Entity) -> str:
+        self.out.used.add(entity)
+        if entity in self.spare:
+            self.spare.remove(entity)
+        return entity.value
+
+    def _first(self, *kinds: str) -> str | None:
+        found = next((e for e in self.spare if e.kind in kinds), None)
+        return self._take(found) if found else None
+
+    # --- one method per role
+
+    def _email(self, p: Parameter) -> Any:
+        return self._first("email")
+
+    def _url(self, p: Parameter) -> Any:
+        return self._first("url")
+
+    def _path(self, p: Parameter) -> Any:
+        found = self._first("path")
+        if found:
+            return found
+        quoted = next((e for e in self.spare if e.kind == "quoted" and re.search(r"[/.]", e.value)), None)
+        return self._take(quoted) if quoted else self._named_link(p)
+
+    def _id(self, p: Parameter) -> Any:
+        concept = p.concept or self.shape.nouns
+        for entity in list(self.spare):
+            if entity.kind in ("id", "uuid", "quoted", "number", "code") and self._identifies(entity, p, concept):
+                return self._take(entity)
+        focus = [e.value for e in (*self.need.about, *self.question.entities) if e.kind not in ("number", "money", "time")]
+        mentioned = p.required or any(alike(w, c) >= 1 for w in self.need.words for c in concept)
+        earlier = [s for s in self.steps if s.shape is not self.shape]
+        found = linked(earlier, concept, p.name, focus, "integer" if p.type == "integer" else "", not mentioned)
+        if not found:
+            return None
+        self.out.linked = True
+        if p.type == "array":
+            return found[:20]
+        if len(found) > 1:
+            self.out.others[p.name] = found[1:5]
+        return found[0]
+
+    def _identifies(self, entity: Entity, p: Parameter, concept: tuple[str, ...]) -> bool:
+        pattern = p.schema.get("pattern")
+        if isinstance(pattern, str):
+            return _fits_pattern(pattern, entity.value)
+        said = bool(entity.before) and any(alike(c, entity.before) >= 1 for c in concept)
+        if entity.kind == "number":
+            return said or (p.required and p.type in ("integer", "number") and not entity.comparison and not entity.before)
+        if entity.kind == "quoted":
+            return said and " " not in entity.value
+        shown = [str(x) for x in (*_examples(p), p.description) if x]
+        prefix = re.match(r"[A-Za-z]+", entity.value)
+        if prefix and any(re.search(rf"\b{re.escape(prefix.group())}[-_]?\d", text, re.I) for text in shown):
+            return True
+        if any(re.search(r"\b[A-Z]{1,6}[-_]?\d", text) for text in shown):
+            return False
+        if said:
+            return True
+        if entity.kind == "code":
+            return False
+        like = prefix and any(alike(c, prefix.group()) > 0 or c[0] == prefix.group()[0].lower() for c in concept)
+        return bool(like) or (p.required and len(self.shape.required) == 1 and entity.kind == "uuid")
+
+    def _query(self, p: Parameter) -> Any:
+        strong = next((e for e in self.spare if e.kind in ("quoted", "email", "id", "uuid")), None)
+        if strong:
+            self.out.guessed |= strong.kind == "quoted"
+            return self._take(strong)
+        prose = re.search(r"\b(?:document|article|semantic|natural language|knowledge|passages?|meaning)", self.shape.tool.description + p.description, re.I)
+        words = [w for w in self.need.words if w not in _NOT_SEARCHED] if prose else self._unexplained()
+        name = next((e for e in self.spare if e.kind in ("name", "code")), None)
+        if name and not (prose and words):
+            self.out.guessed = True
+            return self._take(name)
+        if not words or (not p.required and not prose and self.need.analytic):
+            return None
+        self.out.guessed = True
+        if prose:
+            for entity in [e for e in self.spare if e.kind in ("name", "code")]:
+                self.out.used.add(entity)
+            return " ".join(w for w in re.findall(r"[\w'@.\-/]+", self.need.text) if w.lower() not in _QUESTION_WORDS).strip(" .?") or None
+        return " ".join(words)
+
+    def _unexplained(self) -> list[str]:
+        """Words that neither the tool's nouns nor its parameters nor what it returns account for."""
+        known = {*self.shape.nouns, *terms(self.shape.tool.server), *self.shape.verbs}
+        known.update(t for p in self.shape.parameters for t in (*p.terms, *(x for c in p.choices for x in terms(str(c)))))
+        known.update(t for key in self.shape.returns for t in terms(key))
+        known.update(("customer", "product"))
+        return [w for w in self.need.words if w not in _NOT_SEARCHED and not any(alike(w, k) >= 0.85 for k in known) and family(w) not in ("price", "state")]
+
+    def _limit(self, p: Parameter) -> Any:
+        if self.need.top and not self.need.analytic:
+            return self._capped(max(self.need.top, 1), p)
+        most = p.schema.get("maximum")
+        if (self.need.analytic or self.need.order) and isinstance(most, (int, float)):
+            return most
+        number = next((e for e in self.spare if e.kind == "number" and e.before and any(alike(e.before, t) >= 1 for t in p.terms)), None)
+        return self._capped(number.number or 1, p) if number else None
+
+    def _capped(self, n: float, p: Parameter) -> float:
+        most = p.schema.get("maximum")
+        return min(n, most) if isinstance(most, (int, float)) else n
+
+    def _start(self, p: Parameter) -> Any:
+        period = next((x for x in self.need.periods if x.start), None)
+        if period and period.start:
+            self.out.periods = True
+            return _stamp(period.start.isoformat(), p, "T00:00:00Z")
+        return None
+
+    def _end(self, p: Parameter) -> Any:
+        period = next((x for x in self.need.periods if x.end), None)
+        if period and period.end:
+            self.out.periods = True
+            if "before" in split(p.name) or re.search(r"\b(before|exclusive)\b", p.description, re.I):
+                return _stamp(date.fromordinal(period.end.toordinal() + 1).isoformat(), p, "T00:00:00Z")
+            return _stamp(period.end.isoformat(), p, "T23:59:59Z")
+        return None
+
+    def _day(self, p: Parameter) -> Any:
+        period = next((x for x in self.need.periods if x.start), None)
+        if period and period.start and (period.start == period.end or p.required):
+            self.out.periods = True
+            return _stamp(period.start.isoformat(), p, "T00:00:00Z")
+        return None
+
+    def _time(self, p: Parameter) -> Any:
+        found = self._first("time")
+        if found is None:
+            return None
+        m = re.match(r"(\d{1,2})(?::(\d\d))?\s?([ap]m)?", found, re.I)
+        assert m is not None  # the entity's pattern
+        hour = int(m[1]) % 12 + 12 * (m[3].lower() == "pm") if m[3] else int(m[1])
+        return f"{hour:02d}:{m[2] or '00'}"
+
+    def _timezone(self, p: Parameter) -> Any:
+        placed = [(e, z) for e in self.question.entities if e.kind in ("name", "code", "quoted", "path") and (z := timezone_of(e.value)) and e not in self.out.used]
+        clock = next((e for e in self.question.entities if e.kind == "time"), None)
+        several = len(self.shape.takes("timezone")) > 1
+        if several and clock:
+            source = any(alike(t, s) >= 1 for t in p.terms for s in ("source", "from"))
+            placed.sort(key=lambda x: abs(x[0].span[0] - clock.span[1]), reverse=not source)
+        if not placed:
+            written = re.search(r"\b(UTC|GMT)\b", self.question.text)
+            return written.group(1) if written and p.required else None
+        self._take(placed[0][0])
+        return placed[0][1]
+
+    def _choice(self, p: Parameter) -> Any:
+        text = " ".join(split(self.need.text))
+        hits: list[tuple[float, Any]] = []
+        for choice in p.choices:
+            spelled = split(str(choice))
+            if not spelled or not isinstance(choice, (str, int, float)):
+                continue
+            phrase = " ".join(spelled)
+            if re.search(rf"\b{re.escape(phrase)}\b", text) and not (len(phrase) < 3 and not phrase.isdigit()):
+                hits.append((1.0 + len(spelled), choice))
+            elif all(any(alike(w, s) >= 1 and not (w.endswith("ed") and not s.endswith("ed")) for w in self.need.words) for s in spelled):
+                hits.append((0.9, choice))
+        if not hits:
+            return None
+        top = max(h[0] for h in hits)
+        chosen = [c for score, c in hits if score >= 0.9] if p.type == "array" else [c for score, c in hits if score == top]
+        if self._clashes(p, chosen[0]):
+            return None
+        for entity in list(self.spare):
+            if any(str(c).lower() == entity.value.lower() for c in chosen):
+                self._take(entity)
+        return chosen if p.type == "array" else chosen[0]
+
+    def _clashes(self, p: Parameter, choice: Any) -> bool:
+        """The word names the tool's own kind of thing rather than a value (`product` in a search for products)."""
+        return not p.required and all(w in self.shape.nouns for w in terms(str(choice))) and bool(terms(str(choice)))
+
+    def _group(self, p: Parameter) -> Any:
+        wanted = (*self.need.by, *self.need.which)
+        hits = [c for c in p.choices if any(alike(w, s) >= 0.85 for w in wanted for s in split(str(c)))]
+        if hits:
+            return hits[:2] if p.type == "array" else hits[0]
+        return None
+
+    def _order(self, p: Parameter) -> Any:
+        if not p.choices or not self.need.order:
+            return None
+        down = self.need.order in ("desc", "newest")
+        directions = [c for c in p.choices if str(c).lower() in (("desc", "descending") if down else ("asc", "ascending"))]
+        if directions:
+            return directions[0]
+        hits = [c for c in p.choices if any(alike(w, s) >= 1 for w in self.need.words for s in split(str(c)))]
+        return hits[0] if hits else None
+
+    def _metrics(self, p: Parameter) -> Any:
+        hits = [c for c in p.choices if any(alike(w, s) >= 1 for w in self.need.words for s in split(str(c)))]
+        return (hits[:1] if p.type == "array" else hits[0]) if hits else None
+
+    def _flag(self, p: Parameter) -> Any:
+        wanted = [t for t in p.terms if t not in ("include", "onli", "only", "is", "has", "show", "with")]
+        ok = wanted and all(any(alike(w, t) >= 1 for w in self.need.words) for t in wanted)
+        if not ok or all(t in self.shape.nouns for t in wanted):
+            return None
+        return not re.search(rf"\b(?:not|no|without|excluding|never)\s+(?:\w+\s+)?{re.escape(wanted[0][:4])}", self.need.text, re.I)
+
+    def _min(self, p: Parameter) -> Any:
+        return self._bound(p, "min")
+
+    def _max(self, p: Parameter) -> Any:
+        return self._bound(p, "max")
+
+    def _bound(self, p: Parameter, side: str) -> Any:
+        for entity in list(self.spare):
+            if entity.number is not None and entity.comparison == side:
+                meant = [t for t in p.terms if t not in ("min", "max", "minimum", "maximum")]
+                if entity.kind == "money" or not meant or any(alike(w, t) >= 0.85 for w in self.need.words for t in meant):
+                    self._take(entity)
+                    return entity.number
+        return None
+
+    def _number(self, p: Parameter) -> Any:
+        for entity in list(self.spare):
+            if entity.number is None or entity.comparison:
+                continue
+            named = entity.before and any(alike(entity.before, t) >= 0.85 for t in p.terms)
+            if named or (p.required and entity in self.need.entities):
+                self._take(entity)
+                return entity.number
+        return None
+
+    def _name(self, p: Parameter) -> Any:
+        for entity in list(self.spare):
+            if entity.kind in ("name", "quoted", "code") and (p.required or self._meant(entity, p)):
+                self.out.guessed = True
+                return self._take(entity)
+        return self._named_link(p)
+
+    def _meant(self, entity: Entity, p: Parameter) -> bool:
+        if entity.before and any(alike(entity.before, t) >= 1 for t in p.terms):
+            return True
+        about = {*p.terms} - {"name"}
+        return not about or bool(about & set(self.shape.nouns)) or any(alike(t, w) >= 1 for t in about for w in self.need.words)
+
+    def _collection(self, p: Parameter) -> Any:
+        quoted = next((e for e in self.spare if e.kind == "quoted" and " " not in e.value), None)
+        return self._take(quoted) if quoted else self._named_link(p)
+
+    def _text(self, p: Parameter) -> Any:
+        quoted = next((e for e in self.spare if e.kind == "quoted"), None)
+        return self._take(quoted) if quoted and (p.required or self.need.kind == "do") else None
+
+    def _other(self, p: Parameter) -> Any:
+        if p.type not in ("string", ""):
+            return None
+        for entity in list(self.spare):
+            if entity.kind in ("quoted", "name", "code", "id") and entity.before and any(alike(entity.before, t) >= 1 for t in p.terms):
+                return self._take(entity)
+        listed = [w for w in self.need.words if len(w) > 3 and re.search(rf"[`'\"(,|/:]\s*{re.escape(w)}\b", p.description, re.I)]
+        if listed:
+            return listed[0]
+        if self.need.kind == "do" and p.required:
+            return self._text(p)
+        return self._named_link(p) if p.required else None
+
+    def _named_link(self, p: Parameter) -> Any:
+        """A value of a field of the very same name in an earlier result, where the question's words choose one."""
+        if not p.required:
+            return None
+        values = [
+            row.fields[key] for s in self.steps for row in s.rows for key in row.fields
+            if key.lower() == p.name.lower() and isinstance(row.fields[key], str)
+        ]  # fmt: skip
+        values = list(dict.fromkeys(values))
+        if len(values) == 1:
+            self.out.linked = True
+            return values[0]
+        scored = sorted(((sum(alike(w, v) for w in self.need.words for v in split(str(x)) if v not in STOP), x) for x in values), key=lambda t: -t[0])
+        if scored and scored[0][0] >= 1:
+            self.out.linked = True
+            return scored[0][1]
+        return None
+
+
+_QUESTION_WORDS = frozenset(
+    """what which who how do does did is are was were the a an can could i we you me my our please tell about find show search look for of say
+    says documentation docs document documents article articles there any it to in on explain describe should would will""".split()
+)
+
+
+def _fits_pattern(pattern: str, value: str) -> bool:
+    if len(pattern) > 200 or len(value) > 200 or re.search(r"[+*}]\)?[+*{]", pattern):
+        return True  # nested repeats may take for ever; the server checks them
+    try:
+        return re.search(pattern, value) is not None
+    except re.error:
+        return True
+
+
+def _examples(p: Parameter) -> list[Any]:
+    found = p.schema.get("examples")
+    return found if isinstance(found, list) else []
+
+
+def _stamp(day: str, p: Parameter, clock: str) -> str:
+    return day + clock if p.schema.get("format") == "date-time" else day
+
+
+def fill(shape: Shape, need: Need, question: Question, steps: Sequence[Step]) -> Filled:
+    """Arguments for `shape` that answer `need`."""
+    return Filler(shape, need, question, steps).fill()

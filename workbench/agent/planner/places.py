@@ -1,0 +1,37 @@
+"""Which timezone a place is in, from the names in the IANA database itself."""
+
+from __future__ import annotations
+
+import functools
+import zoneinfo
+
+_WIDER = {
+    "new york city": "America/New_York", "nyc": "America/New_York", "san francisco": "America/Los_Angeles", "seattle": "America/Los_Angeles",
+    "boston": "America/New_York", "washington": "America/New_York", "miami": "America/New_York", "texas": "America/Chicago",
+    "india": "Asia/Kolkata", "mumbai": "Asia/Kolkata", "delhi": "Asia/Kolkata", "new delhi": "Asia/Kolkata", "bangalore": "Asia/Kolkata",
+    "china": "Asia/Shanghai", "beijing": "Asia/Shanghai", "germany": "Europe/Berlin", "munich": "Europe/Berlin", "frankfurt": "Europe/Berlin",
+    "hamburg": "Europe/Berlin", "france": "Europe/Paris", "spain": "Europe/Madrid", "barcelona": "Europe/Madrid", "italy": "Europe/Rome",
+    "milan": "Europe/Rome", "england": "Europe/London", "uk": "Europe/London", "switzerland": "Europe/Zurich", "geneva": "Europe/Zurich",
+    "austria": "Europe/Vienna", "netherlands": "Europe/Amsterdam", "sweden": "Europe/Stockholm", "norway": "Europe/Oslo",
+    "rio de janeiro": "America/Sao_Paulo", "osaka": "Asia/Tokyo", "kyoto": "Asia/Tokyo", "korea": "Asia/Seoul", "kyiv": "Europe/Kiev",
+}  # fmt: skip
+
+
+@functools.lru_cache(maxsize=1)
+def _cities() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for zone in sorted(zoneinfo.available_timezones()):
+        area, _, city = zone.rpartition("/")
+        if area and not area.startswith(("Etc", "posix", "right", "SystemV", "US", "Canada", "Brazil", "Chile", "Mexico")):
+            found.setdefault(city.replace("_", " ").lower(), zone)
+        elif not area and zone not in ("Factory", "localtime", "posixrules"):
+            found.setdefault(zone.lower(), zone)
+    return found
+
+
+def timezone_of(place: str) -> str | None:
+    """The IANA timezone of a city, a country with one zone, or a zone name; None when it is not known."""
+    if place in zoneinfo.available_timezones():
+        return place
+    name = place.strip().lower()
+    return _WIDER.get(name) or _cities().get(name)

@@ -1,0 +1,40 @@
+"""The planner's turn: calls that are possible and useful now, or the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+from workbench.agent.planner.compose import answer
+from workbench.agent.planner.pursuit import MOST_CALLS, Finding, Planned, Pursuit
+from workbench.agent.planner.question import understand
+from workbench.agent.planner.records import Step
+from workbench.agent.planner.shapes import Shape
+from workbench.events import canonical
+
+AT_ONCE = 4
+"""Calls asked for in one turn."""
+
+
+def next_turn(
+    text: str, shapes: Sequence[Shape], steps: Sequence[Step], today: date, earlier: tuple[str, ...] = ()
+) -> tuple[list[Planned], str]:
+    """The calls of this turn, or no calls and the answer.
+
+    Args:
+        text: the question.
+        shapes: the tools on offer.
+        steps: calls finished so far, oldest first.
+        today: the day that relative dates count from.
+        earlier: previous questions of the same conversation.
+    """
+    question = understand(text, today, earlier)
+    pursuit = Pursuit(question, shapes, steps)
+    findings: list[Finding] = [pursuit.pursue(need) for need in question.needs]
+    calls: dict[tuple[str, bytes], Planned] = {}
+    for finding in findings:
+        for call in finding.calls:
+            calls.setdefault((call.shape.tool.qualified, canonical(call.arguments)), call)
+    if calls and len(steps) < MOST_CALLS:
+        return list(calls.values())[:AT_ONCE], ""
+    return [], answer(question, findings, len(steps))

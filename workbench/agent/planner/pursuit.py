@@ -1,0 +1,291 @@
+"""Which calls answer which part of a question, one turn at a time.
+
+A pure function of the question, the tools and what was returned so far: asked twice, it says the same. A part is pursued
+through its nearest tools in turn. Where a tool needs an id that the question does not give, another tool that produces
+it is called first (an email finds a customer, the customer's id finds the tickets).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from workbench.agent.planner.entities import STRONG, Entity
+from workbench.agent.planner.filling import Filled, fill
+from workbench.agent.planner.question import Need, Question
+from workbench.agent.planner.records import Step
+from workbench.agent.planner.relevance import Relevance
+from workbench.agent.planner.shapes import Parameter, Shape
+from workbench.agent.planner.words import alike, overlap, terms
+from workbench.events import JSON, canonical
+
+CANDIDATES = 5
+"""Tools tried for one part before it is given up."""
+CALLS_PER_NEED = 6
+MOST_CALLS = 24
+FLOOR = 0.22
+"""Least relevance of a tool that is called for a part of a question."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A call to make next."""
+
+    shape: Shape
+    arguments: JSON
+    why: str
+
+
+@dataclass
+class Finding:
+    """What is known about one need so far."""
+
+    need: Need
+    steps: list[Step] = field(default_factory=list)
+    """Calls whose results answer it; the last one is the answer itself."""
+    calls: list[Planned] = field(default_factory=list)
+    """Calls that are needed first."""
+    note: str = ""
+    """Why there is no answer, for a person."""
+    periods: bool = False
+    """The tool was asked for the period of the need itself."""
+    wider: bool = False
+    """Nothing fitted the period; the answer is about all times."""
+
+
+class Pursuit:
+    """Pursues all needs of one question over one catalogue and one history."""
+
+    def __init__(self, question: Question, shapes: Sequence[Shape], steps: Sequence[Step]) -> None:
+        self.question = question
+        self.steps = list(steps)
+        self.shapes = [s for s in shapes if not s.tool.quarantined]
+        self.relevance = Relevance(self.shapes)
+        self.done: dict[tuple[str, bytes], Step] = {(s.tool, canonical(s.arguments)): s for s in steps}
+
+    # --- which tools
+
+    def ranked(self, need: Need) -> list[tuple[float, Shape]]:
+        """Tools for a need, best first: relevance, and whether they can use what the need names."""
+        scores = self.relevance.scores(need.words, need.text)
+        acting = need.kind == "do"
+        found = []
+        for shape, score in zip(self.shapes, scores, strict=True):
+            if shape.effect == "destroy" or (shape.effect != "read" and not acting):
+                continue
+            if acting and shape.effect == "read" and not _ordered(need, shape):
+                score -= 0.15
+            if score >= FLOOR * 0.6:
+                apt = score + self._aptness(shape, need)
+                found.append((apt, shape))
+        found.sort(key=lambda f: (-f[0], f[1].tool.qualified))
+        return [f for f in found[: CANDIDATES * 2] if f[0] >= max(FLOOR, 0.55 * found[0][0])][:CANDIDATES] if found else []
+
+    def _aptness(self, shape: Shape, need: Need) -> float:
+        filled = fill(shape, need, self.question, self.steps)
+        subject = self._subject(need)
+        bonus = 0.0
+        if subject:
+            reach = self._reach(shape, need, filled, subject)
+            bonus += {"direct": 0.12, "chain": 0.12, "text": 0.02, "none": -0.3}[reach]
+        elif any(p.role in ("id", "email") for p in filled.missing):
+            bonus -= 0.3
+        names = {p.name: p for p in shape.parameters}
+        exact = [n for n in filled.arguments if names[n].role in ("choice", "start", "end", "day", "min", "max", "flag", "timezone", "time", "path")]
+        bonus += min(0.2, 0.08 * len(exact))
+        if shape.takes("group"):
+            bonus += 0.15 if any(names[n].role == "group" for n in filled.arguments) else -0.02
+        elif need.by or (need.which and need.order in ("desc", "asc")):
+            bonus -= 0.04
+        if need.measure == "count" and any(v in ("count", "stat", "statistic") for v in shape.verbs):
+            bonus += 0.12
+        elif not need.measure and "count" in shape.verbs:
+            bonus -= 0.15
+        if need.analytic and any(p.role == "id" for p in filled.missing):
+            bonus -= 0.1
+        return bonus - 0.04 * len(filled.missing)
+
+    def _subject(self, need: Need) -> list[Entity]:
+        strong = [e for e in need.about if e.kind in STRONG]
+        return strong or [e for e in need.about if e.kind == "name"]
+
+    def _reach(self, shape: Shape, need: Need, filled: Filled, subject: list[Entity]) -> str:
+        typed = {p.name for p in shape.parameters if p.role not in ("query",)}
+        if any(e in filled.used for e in subject):
+            return "direct" if any(filled.arguments.get(n) for n in typed) or not filled.guessed else "text"
+        if filled.linked:
+            return "chain"
+        for p in shape.takes("id"):
+            if self._producers(p, shape, need, 0):
+                return "chain"
+        return "none"
+
+    # --- chains
+
+    def _producers(self, wanted: Parameter, user: Shape, need: Need, depth: int) -> list[tuple[Shape, Filled]]:
+        """Read-only tools that return what `wanted` needs and can be called with what the question names."""
+        concept = wanted.concept or user.nouns
+        if not concept or depth > 1:
+            return []
+        found: list[tuple[float, Shape, Filled]] = []
+        for shape in self.shapes:
+            if shape is user or shape.effect != "read":
+                continue
+            gives = _gives(shape, wanted, concept)
+            if not gives:
+                continue
+            about = replace(need, words=tuple(w for w in need.words if any(alike(w, t) >= 1 for t in concept)), periods=(), measure="", order="")
+            filled = fill(shape, about, self.question, [])
+            strong = [e for e in filled.used if e.kind in STRONG or e.kind in ("name", "code")]
+            if filled.missing or not strong:
+                continue
+            exact = any(p.role in ("email", "id") and p.name in filled.arguments for p in shape.parameters)
+            found.append((gives + 0.5 * exact + 0.2 * len(strong) + 0.1 * any(v in ("search", "find") for v in shape.verbs), shape, filled))
+        found.sort(key=lambda f: (-f[0], f[1].tool.qualified))
+        return [(s, f) for _, s, f in found[:3]]
+
+    def _chained(self, shape: Shape, filled: Filled, need: Need, finding: Finding) -> bool:
+        """Plan what must be known before `shape` can be called. True when something was planned."""
+        subject = self._subject(need)
+        wants = [p for p in filled.missing if p.role in ("id", "name", "email", "other")]
+        if not wants and subject and not filled.linked and not any(e in filled.used for e in subject):
+            wants = [p for p in shape.takes("id") if p.name not in filled.arguments]
+        for parameter in wants:
+            for producer, arguments in self._producers(parameter, shape, need, 0):
+                past = self.past(producer, arguments.arguments)
+                if past is None:
+                    self._plan(finding, producer, arguments.arguments, f"finds the {' '.join(parameter.concept) or parameter.name} for {shape.tool.qualified}")
+                    return True
+                if past.ok and not past.empty:
+                    break
+        return False
+
+    # --- one need
+
+    def pursue(self, need: Need) -> Finding:
+        """The state of one need: settled, or the calls to make next."""
+        finding = Finding(need)
+        known = self._known(need)
+        if known:
+            finding.steps.append(known)
+            return finding
+        ranked = self.ranked(need)
+        if not ranked:
+            finding.note = "no tool fits"
+            return finding
+        blank: Finding | None = None
+        tried = 0
+        for _, shape in ranked:
+            if tried >= CALLS_PER_NEED:
+                break
+            outcome = self._try(shape, need, finding)
+            if outcome is None:
+                continue
+            tried += 1
+            if outcome.calls or (outcome.steps and not outcome.steps[-1].empty):
+                return outcome
+            if outcome.steps and blank is None:
+                blank = outcome
+                if self._conclusive(shape, need):
+                    return outcome
+            finding.note = outcome.note or finding.note
+        return blank or finding
+
+    def _try(self, shape: Shape, need: Need, finding: Finding) -> Finding | None:
+        """One candidate: what to call, or what it answered; None when it cannot be called at all."""
+        result = Finding(need)
+        filled = fill(shape, need, self.question, self.steps)
+        if self._chained(shape, filled, need, result):
+            return result
+        if filled.missing:
+            names = ", ".join(p.name for p in filled.missing)
+            finding.note = finding.note or f"{shape.tool.qualified} needs {names}, which the question does not give"
+            return None
+        if need.kind == "do" and shape.effect == "read" and not _ordered(need, shape):
+            return None
+        if not filled.linked and self._subject(need) and not filled.used and shape.effect != "read":
+            return None
+        for arguments, wider in self._variants(shape, filled):
+            past = self.past(shape, arguments)
+            if past is None:
+                self._plan(result, shape, arguments, self._because(need, shape))
+                return result
+            if not past.ok:
+                result.note = f"{shape.tool.qualified}: {past.message}"
+                continue
+            if past.empty and (wider is not None):
+                result.steps = [past]
+                continue
+            result.steps, result.periods, result.wider = [past], filled.periods and not wider, bool(wider)
+            if past.empty:
+                continue
+            return result
+        return result
+
+    def _variants(self, shape: Shape, filled: Filled) -> list[tuple[JSON, bool | None]]:
+        """The arguments, then weaker forms: without a relative period, with fewer guessed words."""
+        base = dict(filled.arguments)
+        found: list[tuple[JSON, bool | None]] = [(base, False)]
+        roles = {p.name: p for p in shape.parameters}
+        if filled.periods and any(p.relative for p in self.question.needs[0].periods + tuple(x for n in self.question.needs for x in n.periods)):
+            timeless = {k: v for k, v in base.items() if roles[k].role not in ("start", "end", "day") or roles[k].required}
+            found.append((timeless, True))
+        for name, value in base.items():
+            if roles[name].role == "query" and filled.guessed and isinstance(value, str) and " " in value:
+                words = sorted(value.split(), key=len, reverse=True)
+                found.append(({**base, name: " ".join(words[:2]) if len(words) > 2 else words[0]}, False))
+                found.append(({**base, name: words[0]}, False))
+        unique: dict[bytes, tuple[JSON, bool | None]] = {}
+        for arguments, wider in found:
+            unique.setdefault(canonical(arguments), (arguments, wider))
+        return list(unique.values())
+
+    def _conclusive(self, shape: Shape, need: Need) -> bool:
+        """An empty answer that needs no second opinion: the tool was asked by id or by fixed choices, not by guessed text."""
+        filled = fill(shape, need, self.question, self.steps)
+        return not filled.guessed and (filled.linked or bool(filled.used) or bool(filled.arguments))
+
+    def _known(self, need: Need) -> Step | None:
+        """An earlier result about the same subject that already has every asked field (`account status`)."""
+        if need.kind != "ask" or need.analytic or not need.words:
+            return None
+        subject = self._subject(need)
+        if not subject or need.periods:
+            return None
+        names = [e.value.lower() for e in subject]
+        for step in self.steps:
+            row = step.rows[0] if step.ok and len(step.rows) == 1 else None
+            if row is None or not any(n in str(v).lower() for n in names for v in (*row.fields.values(), *step.arguments.values())):
+                continue
+            nouns = {*row.noun}
+            asked = [w for w in need.words if not any(alike(w, n) >= 1 for n in nouns)]
+            keys = [w for key, value in row.fields.items() if value is not None for w in terms(key.rpartition(".")[2])]
+            if asked and overlap(asked, keys) >= 0.99 and all(any(alike(w, k) >= 1 for k in keys) for w in asked):
+                return step
+        return None
+
+    def past(self, shape: Shape, arguments: JSON) -> Step | None:
+        """The finished call with these arguments, if there was one."""
+        return self.done.get((shape.tool.qualified, canonical(arguments)))
+
+    def _plan(self, finding: Finding, shape: Shape, arguments: JSON, why: str) -> None:
+        finding.calls.append(Planned(shape, arguments, why))
+
+    def _because(self, need: Need, shape: Shape) -> str:
+        words = [w for w in need.words if any(alike(w, t) >= 0.85 for t in (*shape.nouns, *terms(shape.tool.description), *terms(shape.tool.server)))]
+        return f"matches {', '.join(dict.fromkeys(words[:4]))}" if words else "nearest in meaning"
+
+
+def _gives(shape: Shape, wanted: Parameter, concept: tuple[str, ...]) -> float:
+    """How surely a tool returns the wanted id: it declares the field, or it is about the thing."""
+    if any(key.lower().replace("_", "") == wanted.name.lower().replace("_", "") for key in shape.returns):
+        return 1.0 if set(concept) & set(shape.nouns) else 0.6
+    about = any(alike(c, n) >= 1 for c in concept for n in shape.nouns)
+    if shape.returns:
+        return 0.8 if about and any(k.lower() in ("id", "key") for k in shape.returns) else 0.0
+    return 0.7 if about else 0.0
+
+
+def _ordered(need: Need, shape: Shape) -> bool:
+    """The order names this very tool's verb (`run`, `check`): then a reading tool may serve it."""
+    return any(alike(w, v) >= 1 for w in need.words[:2] for v in shape.verbs)
