@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.agent.loop import Agent
+from workbench.agent.agent import Agent
 from workbench.agent.provider import (
     AssistantMessage,
     Message,

@@ -12,12 +12,15 @@ import importlib
 import importlib.util
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.agent.models import model_of, provider_of
 from workbench.agent.provider import Closable, Provider, ProviderStatus
 from workbench.config import Settings
 from workbench.events import Misuse, Record
+
+if TYPE_CHECKING:
+    from workbench.agent.providers.compatible import Found
 
 KEYS: dict[str, tuple[str, ...]] = {
     "openai": ("OPENAI_API_KEY",),
@@ -51,6 +54,13 @@ class Chooser:
         self._settings = settings
         self._given = env
         self._kept: dict[str, Provider] = {}
+        self._found: Found | None = None
+
+    async def detect(self) -> None:
+        """Look for a local server; what is found is offered from then on."""
+        from workbench.agent.providers import compatible
+
+        self._found = await compatible.detect(self._env)
 
     @property
     def _env(self) -> Mapping[str, str]:
@@ -72,10 +82,13 @@ class Chooser:
         if name == "compatible":
             from workbench.agent.providers.compatible import configured_url
 
-            url = configured_url(self._env)
-            why = (
-                f"configured: {url}" if url else "No address is configured; set COMPATIBLE_BASE_URL, or run `detect()`."
-            )
+            if url := configured_url(self._env):
+                why = f"configured: {url}"
+            elif self._found:
+                url = self._found.base_url
+                why = f"{self._found.kind} answers at {url}; it is used only when it is asked for"
+            else:
+                why = "No local server is known. Start one, or set COMPATIBLE_BASE_URL to its address (with /v1)."
             return ProviderStatus(name=name, ready=bool(url), model=model, why=why)
         variable = next((key for key in KEYS[name] if self._env.get(key)), "")
         why = f"{variable} is set" if variable else f"{' or '.join(KEYS[name])} is not set."
@@ -100,16 +113,17 @@ class Chooser:
             source = (
                 "asked for" if provider else f"chosen by the setting provider ({self._settings.source_of('provider')})"
             )
+            if name == "compatible" and not self.status(name).ready:
+                await self.detect()
             return self._build(name, model, source)
         wanted = model or self._settings.model
         if wanted and (meant := provider_of(wanted, self._settings)):
             return self._build(meant, wanted, f"the model {wanted} is of {meant}")
-        missing: list[str] = []
-        for rung in ("openai", "anthropic", "gemini", "embedded"):
-            status = self.status(rung)
-            if status.ready:
-                return self._build(rung, model, f"{_and(missing)}{status.why}" if rung == "embedded" else status.why)
-            missing.append("no model is pulled" if rung == "embedded" else f"{KEYS[rung][0]} is not set")
+        for rung in ("openai", "anthropic", "gemini"):
+            if (status := self.status(rung)).ready:
+                return self._build(rung, model, status.why)
+        if (status := self.status("embedded")).ready:
+            return self._build("embedded", model, f"no key is set; {status.why}")
         return self._build("planner", None, "no key is set and no model is pulled: planner (not an LLM)")
 
     def _build(self, name: str, model: str | None, why: str) -> Choice:
@@ -117,6 +131,12 @@ class Chooser:
             if name not in self._kept:
                 self._kept[name] = _room(name).build(self._settings)
             return Choice(provider=self._kept[name], why=why)
+        if name == "compatible":
+            from workbench.agent.providers import compatible
+
+            wanted = model_of(name, self._settings, self._env, asked=model)
+            base_url = self._found.base_url if self._found else ""
+            return Choice(provider=compatible.build(wanted, self._env, base_url=base_url), why=why, close_after=True)
         adapter = importlib.import_module(f"workbench.agent.providers.{name}")
         wanted = model_of(name, self._settings, self._env, asked=model)
         return Choice(provider=adapter.build(wanted, self._env), why=why, close_after=True)
@@ -127,10 +147,6 @@ class Chooser:
             if isinstance(provider, Closable):
                 await provider.close()
         self._kept.clear()
-
-
-def _and(missing: list[str]) -> str:
-    return "no key is set; " if missing else ""
 
 
 def _room(name: str) -> Any:

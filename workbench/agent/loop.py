@@ -1,7 +1,6 @@
 """One question: ask the provider for a turn, call the tools it wants, give it the results, until it answers.
 
-`Agent.ask` is an async generator of run events; terminal, notebook, app and record all consume the same ones. The run
-itself is a task, so that it can be stopped from outside and still say how it ended.
+A run is a task that puts events into a queue, so that it can be stopped from outside and still say how it ended.
 """
 
 from __future__ import annotations
@@ -9,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
-from workbench.agent.choose import Choice, Chooser
+import msgspec
+
+from workbench.agent.choose import Choice
 from workbench.agent.deadline import Deadline
 from workbench.agent.names import NameMap
 from workbench.agent.prompt import system_prompt
@@ -21,7 +22,6 @@ from workbench.agent.provider import (
     Closable,
     Message,
     ProviderError,
-    ProviderStatus,
     SystemMessage,
     TextPart,
     ToolRequest,
@@ -36,7 +36,6 @@ from workbench.events import (
     AnyRunEvent,
     Call,
     Caller,
-    Misuse,
     RunDone,
     RunStarted,
     Source,
@@ -45,7 +44,7 @@ from workbench.events import (
     TurnDone,
     Usage,
     WorkbenchError,
-    new_id,
+    now_us,
 )
 
 OFFERED_WHOLE = 40
@@ -59,124 +58,29 @@ MIN_OUTPUT_TOKENS = 256
 RunStatus = Literal["answered", "cancelled", "limit", "failed"]
 
 
-class Agent:
-    """Answers questions by calling tools. One for all callers; each run has its own state.
-
-    Args:
-        toolbox: the gateway, or something of its shape.
-        wait_for_approval: asks a person; without it a call that needs one is simply reported to the model.
-        record: takes every event before the reader gets it.
-        env: where keys and base URLs are read from; None means the process's environment.
-    """
+class Run:
+    """The state of one run."""
 
     def __init__(
         self,
         settings: Settings,
         toolbox: Toolbox,
-        *,
-        wait_for_approval: WaitForApproval | None = None,
-        record: RecordEvent | None = None,
-        env: Mapping[str, str] | None = None,
-    ) -> None:
-        self._settings = settings
-        self._toolbox = toolbox
-        self._wait = wait_for_approval
-        self._record = record
-        self._chooser = Chooser(settings, env=env)
-        self._runs: dict[str, _Run] = {}
-
-    def __repr__(self) -> str:
-        return f"<Agent provider={self._settings.provider!r} running={len(self._runs)}>"
-
-    def providers(self) -> list[ProviderStatus]:
-        """Every provider, in the order in which they are chosen, with whether it is ready and why."""
-        return self._chooser.statuses()
-
-    async def ask(
-        self,
-        question: str,
-        caller: Caller,
-        *,
-        provider: str | None = None,
-        model: str | None = None,
-        run: str | None = None,
-        history: Sequence[Message] = (),
-        source: Source = "agent",
-    ) -> AsyncIterator[AnyRunEvent]:
-        """Answer `question` as `caller`. Closing the generator, or `stop(run)`, ends the run and everything it started.
-
-        Args:
-            provider: overrides the setting; "auto" goes down the ladder.
-            model: overrides the setting and the default of `models.toml`.
-            run: id of the run; None makes one.
-            history: an earlier conversation to go on with. One that ends in requests without results has them called
-                first; `question` may then be empty.
-            source: the door through which the question came.
-
-        Raises:
-            Misuse: no question, no such provider, or a run of that id is under way.
-        """
-        if not question.strip() and not _unresolved(history):
-            raise Misuse("The question is empty.", hint="Ask something in words.")
-        run = run or new_id()
-        if run in self._runs:
-            raise Misuse(f"Run {run!r} is under way.", hint="Leave `run` out, or give it an id of its own.")
-        chosen = await self._chooser.choose(provider, model)
-        state = _Run(self, run, question, caller, chosen, tuple(history), source)
-        self._runs[run] = state
-        task = asyncio.create_task(state.go(), name=f"run {run}")
-        state.task = task
-        try:
-            while True:
-                event = await state.events.get()
-                if event is None:
-                    break
-                yield event
-            await task
-        finally:
-            del self._runs[run]
-            if not task.done():  # the reader went away: the run still ends in order, and its end is recorded
-                state.stopped = True
-                task.cancel()
-                await asyncio.wait([task])
-                task.result()
-
-    def stop(self, run: str) -> bool:
-        """End a run; its reader still gets `RunDone`, with status "cancelled". False when no such run is under way."""
-        state = self._runs.get(run)
-        if state is None or state.task is None or state.task.done():
-            return False
-        state.stopped = True
-        return state.task.cancel()
-
-    async def close(self) -> None:
-        """Stop all runs and let go of what the providers hold."""
-        tasks = [state.task for state in self._runs.values() if state.task is not None]
-        for run in list(self._runs):
-            self.stop(run)
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self._chooser.close()
-
-
-class _Run:
-    """The state of one run."""
-
-    def __init__(
-        self,
-        agent: Agent,
-        run: str,
-        question: str,
-        caller: Caller,
         chosen: Choice,
-        history: tuple[Message, ...],
+        caller: Caller,
+        question: str,
+        *,
+        run: str,
+        history: Sequence[Message],
         source: Source,
+        wait: WaitForApproval | None,
+        record: RecordEvent | None,
     ) -> None:
         self.events: asyncio.Queue[AnyRunEvent | None] = asyncio.Queue()
+        """What happened, in order; None after the last."""
         self.task: asyncio.Task[None] | None = None
         self.stopped = False
-        self._settings = agent._settings
-        self._toolbox = agent._toolbox
-        self._record = agent._record
+        """Set before the task is cancelled, by those who want the run to end in order."""
+        self._settings, self._toolbox, self._record = settings, toolbox, record
         self._run, self._question, self._caller, self._source = run, question, caller, source
         self._chosen, self._provider = chosen, chosen.provider
         self._began = time.monotonic_ns()
@@ -184,6 +88,7 @@ class _Run:
         self._usage = Usage()
         self._turn = 0
         self._answer = ""
+        self._turn_done: TurnDone | None = None
         self._visible = self._toolbox.tools(caller)
         self._names = NameMap(self._visible, reserved=(SEARCH,))
         self._offered: dict[str, ToolSpec] = {}
@@ -206,7 +111,7 @@ class _Run:
             offer=self._offer,
             deadline=self._deadline,
             parallel=self._settings.parallel_calls,
-            wait=agent._wait,
+            wait=wait,
         )
         earlier = [message for message in history if not isinstance(message, SystemMessage)]
         self._conversation: list[Message] = [SystemMessage(text=system_prompt()), *earlier]
@@ -238,6 +143,7 @@ class _Run:
 
     async def _end(self, status: RunStatus, message: str) -> None:
         await self._steps.abandon("cancelled" if status == "cancelled" else "failed", message or "The run ended.")
+        await self._close_turn()
         if self._chosen.close_after and isinstance(self._provider, Closable):
             await self._provider.close()
         await self._emit(
@@ -274,7 +180,7 @@ class _Run:
     async def _until_answered(self) -> tuple[RunStatus, str]:
         """Turns and calls, until there is an answer or a limit is reached."""
         self._first_offer()
-        pending = _unresolved(self._conversation)
+        pending = unresolved(self._conversation)
         if pending:
             self._conversation.append(await self._steps.perform(0, pending))
         if self._question.strip():
@@ -287,9 +193,17 @@ class _Run:
                 return "limit", f"The budget of {self._settings.token_budget} tokens is used up (setting token_budget)."
             said, end = await self._one_turn(min(MAX_OUTPUT_TOKENS, left) if self._provider.is_llm else left)
             self._conversation.append(said)
+            if said.requests:
+                self._conversation.append(await self._steps.perform(self._turn, said.requests))
+            await self._close_turn()
             if not said.requests:
                 return self._judge(said, end)
-            self._conversation.append(await self._steps.perform(self._turn, said.requests))
+
+    async def _close_turn(self) -> None:
+        """Say that the turn is over, its calls included. `elapsed_us` is the provider's part of it."""
+        done, self._turn_done = self._turn_done, None
+        if done is not None:
+            await self._emit(msgspec.structs.replace(done, ts=now_us()))
 
     def _judge(self, said: AssistantMessage, end: TurnEnd) -> tuple[RunStatus, str]:
         if end.truncated:
@@ -329,8 +243,8 @@ class _Run:
             raise ProviderError("cut", f"{self._provider.name} ended its turn in the middle.", hint="Ask again.")
         self._usage += end.usage
         elapsed_us = (time.monotonic_ns() - began) // 1000
-        await self._emit(
-            TurnDone(run=self._run, turn=self._turn, usage=end.usage, elapsed_us=elapsed_us, stop=end.stop)
+        self._turn_done = TurnDone(
+            run=self._run, turn=self._turn, usage=end.usage, elapsed_us=elapsed_us, stop=end.stop
         )
         said = AssistantMessage(
             text="".join(text), requests=tuple(requests), provider=self._provider.name, items=end.items
@@ -338,7 +252,7 @@ class _Run:
         return said, end
 
 
-def _unresolved(conversation: Sequence[Message]) -> tuple[ToolRequest, ...]:
+def unresolved(conversation: Sequence[Message]) -> tuple[ToolRequest, ...]:
     """The requests at the end of a conversation that nobody has answered."""
     last = conversation[-1] if conversation else None
     return last.requests if isinstance(last, AssistantMessage) else ()

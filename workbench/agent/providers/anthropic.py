@@ -1,0 +1,232 @@
+"""Anthropic, by the Messages API.
+
+The stream is put together here, block by block, rather than by the SDK: the SDK hands out a message whose stream was
+cut, with half of a tool's input in it. Thinking blocks go back with their signatures. Sampling parameters no longer
+exist in this API (version 2026-10-21). Source: platform.claude.com/docs, and the installed SDK.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from workbench.agent.prices import priced
+from workbench.agent.provider import (
+    AssistantMessage,
+    Message,
+    Part,
+    SystemMessage,
+    TextPart,
+    ToolRequest,
+    ToolResults,
+    ToolSpec,
+    TurnEnd,
+    UserMessage,
+)
+from workbench.agent.providers.calls import requested, safe_id, safe_tool_name
+from workbench.agent.providers.faults import Faults, fault
+from workbench.events import JSON, Usage
+
+KEY = "ANTHROPIC_API_KEY"
+RETRIES = 2
+SILENCE_SECONDS = 120.0
+
+
+def build(model: str, env: Mapping[str, str]) -> Anthropic:
+    """The adapter for one run. `ANTHROPIC_BASE_URL` moves it to another address."""
+    return Anthropic(model, key=env.get(KEY, ""), base_url=env.get("ANTHROPIC_BASE_URL") or None)
+
+
+class Anthropic:
+    """One connection pool to the Messages API."""
+
+    name = "anthropic"
+    is_llm = True
+    wants_all_tools = False
+
+    def __init__(self, model: str, *, key: str, base_url: str | None) -> None:
+        self.model = model
+        self._key = key
+        self._base_url = base_url
+        self._client: Any = None
+
+    def __repr__(self) -> str:
+        return f"<Anthropic {self.model} at {self._base_url or 'api.anthropic.com'}>"
+
+    async def turn(
+        self,
+        conversation: Sequence[Message],
+        tools: Sequence[ToolSpec],
+        *,
+        max_output_tokens: int,
+        timeout: float,
+    ) -> AsyncIterator[Part]:
+        """One streamed message. See `Provider.turn`."""
+        if not self._key:
+            raise fault("no_key", self.name, f"{KEY} is not set.", key=KEY)
+        sdk: Any = await asyncio.to_thread(importlib.import_module, "anthropic")
+        if self._client is None:
+            # Tracing is the workbench's own; with the SDK's every call would be told twice.
+            self._client = sdk.AsyncAnthropic(
+                api_key=self._key, base_url=self._base_url, max_retries=RETRIES, open_telemetry=False
+            )
+        request = {
+            "model": self.model,
+            "system": "\n".join(m.text for m in conversation if isinstance(m, SystemMessage)) or sdk.omit,
+            "messages": _messages(conversation),
+            "tools": [
+                {"name": spec.name, "description": spec.description, "input_schema": spec.schema} for spec in tools
+            ],
+            "max_tokens": max_output_tokens,
+            "cache_control": {"type": "ephemeral"},
+            "stream": True,
+            "timeout": sdk.Timeout(min(timeout, SILENCE_SECONDS), connect=min(timeout, 10.0)),
+        }
+        message = _Streamed()
+        with Faults(self.name, key=KEY, sdk=sdk.AnthropicError) as faults:
+            stream = await self._client.messages.create(**request)
+            faults.streaming = True
+            async with stream:
+                async for event in stream:
+                    text = message.take(event.model_dump(mode="json", exclude_none=True, warnings=False))
+                    if text:
+                        yield TextPart(text=text)
+        for part in self._finish(message):
+            yield part
+
+    def _finish(self, message: _Streamed) -> list[Part]:
+        """The requests and the end of the turn, once the message is complete.
+
+        Raises:
+            ProviderError: it is not, or the model declined.
+        """
+        usage = self._usage(message.usage)
+        match message.stop:
+            case "":
+                raise fault("cut", self.name, "the stream ended without a stop reason.")
+            case "refusal":
+                raise fault("refused", self.name, "the model declined to answer.")
+            case "model_context_window_exceeded":
+                raise fault("context", self.name, "the conversation is longer than the model can read.")
+            case "max_tokens":
+                return [TurnEnd(usage=usage, stop=message.stop, truncated=True)]
+        calls, blocks = message.complete()
+        return [*calls, TurnEnd(usage=usage, stop=message.stop, items=tuple(blocks))]
+
+    def _usage(self, counted: JSON) -> Usage:
+        """Anthropic counts cached tokens apart from the input; `Usage` includes them."""
+        read = counted.get("cache_read_input_tokens") or 0
+        written = counted.get("cache_creation_input_tokens") or 0
+        usage = Usage(
+            input_tokens=(counted.get("input_tokens") or 0) + read + written,
+            output_tokens=counted.get("output_tokens") or 0,
+            cached_tokens=read,
+        )
+        return priced(self.name, self.model, usage, cache_write_tokens=written)
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+
+class _Streamed:
+    """One message on its way: blocks, usage and stop reason as far as they have come."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[int, JSON] = {}
+        self.inputs: dict[int, str] = {}
+        self.usage: JSON = {}
+        self.stop = ""
+
+    def take(self, event: JSON) -> str:
+        """Add one event; the text that it brings, if it does."""
+        match event["type"]:
+            case "message_start":
+                self.usage.update(event["message"].get("usage", {}))
+            case "message_delta":
+                self.stop = event["delta"].get("stop_reason") or self.stop
+                self.usage.update(event.get("usage", {}))
+            case "content_block_start":
+                self.blocks[event["index"]] = event["content_block"]
+                self.inputs[event["index"]] = ""
+                return str(event["content_block"].get("text", ""))
+            case "content_block_delta":
+                return self._grow(event["index"], event["delta"])
+        return ""
+
+    def _grow(self, index: int, delta: JSON) -> str:
+        block = self.blocks[index]
+        match delta["type"]:
+            case "text_delta":
+                block["text"] = block.get("text", "") + delta["text"]
+                return str(delta["text"])
+            case "input_json_delta":
+                self.inputs[index] += delta["partial_json"]
+            case "thinking_delta":
+                block["thinking"] = block.get("thinking", "") + delta["thinking"]
+            case "signature_delta":
+                block["signature"] = delta["signature"]
+            case "citations_delta":
+                block.setdefault("citations", []).append(delta["citation"])
+        return ""
+
+    def complete(self) -> tuple[list[ToolRequest], list[JSON]]:
+        """The requests, and the blocks as they go back. Empty text would be refused there."""
+        calls: list[ToolRequest] = []
+        blocks: list[JSON] = []
+        for index, block in sorted(self.blocks.items()):
+            if block["type"] == "tool_use":
+                call = requested(block["id"], block["name"], self.inputs[index] or block.get("input"))
+                calls.append(call)
+                block["input"] = call.arguments
+            if block["type"] != "text" or block.get("text"):
+                blocks.append(block)
+        return calls, blocks
+
+
+def _messages(conversation: Sequence[Message]) -> list[JSON]:
+    """The conversation as messages."""
+    messages: list[JSON] = []
+    own = False
+    for message in conversation:
+        match message:
+            case UserMessage():
+                messages.append({"role": "user", "content": message.text})
+            case AssistantMessage():
+                own = message.provider == Anthropic.name and bool(message.items)
+                content = list(message.items) if own else _said(message)
+                if content:
+                    messages.append({"role": "assistant", "content": content})
+            case ToolResults():
+                results = [
+                    {
+                        "type": "tool_result",
+                        "tool_use_id": result.id if own else safe_id(result.id),
+                        "content": result.text,
+                        "is_error": not result.ok,
+                    }
+                    for result in message.results
+                ]
+                messages.append({"role": "user", "content": results})
+    return messages
+
+
+def _said(message: AssistantMessage) -> list[JSON]:
+    """What another provider said, in the words of this one."""
+    text: list[JSON] = [{"type": "text", "text": message.text.rstrip()}] if message.text.strip() else []
+    return [
+        *text,
+        *(
+            {
+                "type": "tool_use",
+                "id": safe_id(request.id),
+                "name": safe_tool_name(request.name),
+                "input": request.arguments,
+            }
+            for request in message.requests
+        ),
+    ]

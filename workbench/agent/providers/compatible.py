@@ -1,0 +1,283 @@
+"""Servers on this machine or in the house that speak OpenAI's Chat Completions: llama.cpp, Ollama, LM Studio, vLLM.
+
+They lack what only OpenAI has (stored responses, the developer role, reasoning effort, strict schemas), so none of it
+is sent. A server is recognised by what it says of itself, not by an open port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
+
+from workbench.agent.provider import (
+    AssistantMessage,
+    Message,
+    Part,
+    SystemMessage,
+    TextPart,
+    ToolRequest,
+    ToolResults,
+    ToolSpec,
+    TurnEnd,
+    UserMessage,
+)
+from workbench.agent.providers.calls import requested, safe_tool_name
+from workbench.agent.providers.faults import Faults, fault
+from workbench.events import JSON, Record, Usage
+
+KEY = "COMPATIBLE_API_KEY"
+RETRIES = 2
+SILENCE_SECONDS = 120.0
+PROBE_SECONDS = 0.4
+
+
+class Found(Record, frozen=True, kw_only=True):
+    """A server that was recognised."""
+
+    kind: str
+    base_url: str
+
+
+class _Sign(Record, frozen=True, kw_only=True):
+    """How one kind of server is recognised: where it listens, and what only it answers there."""
+
+    kind: str
+    port: int
+    path: str
+    recognises: Callable[[Any], bool]
+
+
+_SIGNS = (
+    _Sign(
+        kind="Ollama",
+        port=11434,
+        path="/api/version",
+        recognises=lambda body: isinstance(body, dict) and isinstance(body.get("version"), str),
+    ),
+    _Sign(
+        kind="llama.cpp",
+        port=8080,
+        path="/props",
+        recognises=lambda body: isinstance(body, dict) and "default_generation_settings" in body,
+    ),
+    _Sign(
+        kind="LM Studio",
+        port=1234,
+        path="/api/v0/models",
+        recognises=lambda body: isinstance(body, dict) and body.get("object") == "list",
+    ),
+    _Sign(
+        kind="vLLM",
+        port=8000,
+        path="/v1/models",
+        recognises=lambda body: (
+            isinstance(body, dict)
+            and any(isinstance(m, dict) and m.get("owned_by") == "vllm" for m in body.get("data") or [])
+        ),
+    ),
+)
+
+
+def configured_url(env: Mapping[str, str]) -> str:
+    """The address that the environment names: `COMPATIBLE_BASE_URL` (with its /v1), else `OLLAMA_HOST`; or empty."""
+    if url := env.get("COMPATIBLE_BASE_URL"):
+        return url
+    host = env.get("OLLAMA_HOST", "")
+    if not host:
+        return ""
+    host = host if "//" in host else f"http://{host}"
+    scheme, _, rest = host.partition("//")
+    name, colon, port = rest.rstrip("/").partition(":")
+    name = "127.0.0.1" if name in ("", "0.0.0.0") else name
+    return f"{scheme}//{name}:{port if colon else 11434}/v1"
+
+
+async def detect(env: Mapping[str, str], *, ports: Mapping[str, int] | None = None) -> Found | None:
+    """The first server that is recognised on loopback within `PROBE_SECONDS`, or None.
+
+    Args:
+        env: a configured address is taken at its word.
+        ports: other ports by kind, e.g. `{"llama.cpp": 18080}`.
+    """
+    import httpx2
+
+    if url := configured_url(env):
+        return Found(kind="configured", base_url=url)
+    ports = ports or {}
+    # A proxy has no business between us and our own machine.
+    async with httpx2.AsyncClient(timeout=PROBE_SECONDS, trust_env=False) as client:
+        asked = [_probe(client, sign, ports.get(sign.kind, sign.port)) for sign in _SIGNS]
+        return next((found for found in await asyncio.gather(*asked) if found), None)
+
+
+async def _probe(client: Any, sign: _Sign, port: int) -> Found | None:
+    import httpx2
+
+    try:
+        response = await client.get(f"http://127.0.0.1:{port}{sign.path}")
+        body = response.json() if response.status_code == 200 else None
+    except (httpx2.HTTPError, ValueError):
+        return None
+    return Found(kind=sign.kind, base_url=f"http://127.0.0.1:{port}/v1") if sign.recognises(body) else None
+
+
+def build(model: str, env: Mapping[str, str], *, base_url: str = "") -> Compatible:
+    """The adapter for one run, at `base_url` or where the environment says."""
+    return Compatible(model, key=env.get(KEY) or "none", base_url=base_url or configured_url(env))
+
+
+class Compatible:
+    """One connection pool to a server that speaks Chat Completions."""
+
+    name = "compatible"
+    is_llm = True
+    wants_all_tools = False
+
+    def __init__(self, model: str, *, key: str, base_url: str) -> None:
+        self.model = model
+        self._key = key
+        self._base_url = base_url
+        self._client: Any = None
+
+    def __repr__(self) -> str:
+        return f"<Compatible {self.model or '(first model)'} at {self._base_url or 'no address'}>"
+
+    async def turn(
+        self,
+        conversation: Sequence[Message],
+        tools: Sequence[ToolSpec],
+        *,
+        max_output_tokens: int,
+        timeout: float,
+    ) -> AsyncIterator[Part]:
+        """One streamed completion. See `Provider.turn`."""
+        if not self._base_url:
+            hint_key = "COMPATIBLE_BASE_URL"
+            raise fault("no_key", self.name, "no local server was found and no address is configured.", key=hint_key)
+        sdk: Any = await asyncio.to_thread(importlib.import_module, "openai")
+        if self._client is None:
+            self._client = sdk.AsyncOpenAI(api_key=self._key, base_url=self._base_url, max_retries=RETRIES)
+        request: JSON = {
+            "messages": _messages(conversation),
+            "max_tokens": max_output_tokens,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "timeout": sdk.Timeout(min(timeout, SILENCE_SECONDS), connect=min(timeout, 10.0)),
+        }
+        if tools:  # an empty list is refused by some
+            request["tools"] = [_tool(spec) for spec in tools]
+        completion = _Streamed()
+        with Faults(self.name, key=KEY, sdk=sdk.OpenAIError) as faults:
+            self.model = self.model or await self._first_model()
+            stream = await self._client.chat.completions.create(model=self.model, **request)
+            faults.streaming = True
+            async with stream:
+                async for chunk in stream:
+                    if text := completion.take(chunk):
+                        yield TextPart(text=text)
+        if not completion.stop:
+            raise fault("cut", self.name, "the stream ended without a finish reason.")
+        if completion.stop == "length":
+            yield TurnEnd(usage=completion.usage, stop=completion.stop, truncated=True)
+            return
+        if completion.stop == "content_filter":
+            raise fault("refused", self.name, "a filter held the answer back.")
+        for request_ in completion.requests():
+            yield request_
+        yield TurnEnd(usage=completion.usage, stop=completion.stop)
+
+    async def _first_model(self) -> str:
+        async for model in self._client.models.list():
+            return str(model.id)
+        raise fault("unknown_model", self.name, f"{self._base_url} lists no model.")
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+
+class _Streamed:
+    """One completion on its way."""
+
+    def __init__(self) -> None:
+        self.calls: list[JSON] = []
+        self.stop = ""
+        self.usage = Usage()
+
+    def take(self, chunk: Any) -> str:
+        """Add one chunk; the text that it brings."""
+        if counted := chunk.usage:
+            details = counted.prompt_tokens_details
+            self.usage = Usage(
+                input_tokens=counted.prompt_tokens or 0,
+                output_tokens=counted.completion_tokens or 0,
+                cached_tokens=(details.cached_tokens if details else None) or 0,
+            )
+        if not chunk.choices:
+            return ""
+        choice = chunk.choices[0]
+        self.stop = choice.finish_reason or self.stop
+        for delta in choice.delta.tool_calls or []:
+            self._grow(delta)
+        return choice.delta.content or ""
+
+    def _grow(self, delta: Any) -> None:
+        """Add to a call. Some servers give every call the index 0; a new id then begins a new one."""
+        known = next((call for call in self.calls if call["index"] == delta.index), None)
+        if known is None or (delta.id and known["id"] and delta.id != known["id"]):
+            known = {"index": delta.index, "id": "", "name": "", "arguments": ""}
+            self.calls.insert(0, known)
+        known["id"] = delta.id or known["id"]
+        if delta.function is not None:
+            known["name"] += delta.function.name or ""
+            known["arguments"] += delta.function.arguments or ""
+
+    def requests(self) -> list[ToolRequest]:
+        """The calls in the order in which they came."""
+        return [requested(call["id"], call["name"], call["arguments"]) for call in reversed(self.calls)]
+
+
+def _tool(spec: ToolSpec) -> JSON:
+    function = {"name": spec.name, "description": spec.description, "parameters": spec.schema}
+    return {"type": "function", "function": function}
+
+
+def _messages(conversation: Sequence[Message]) -> list[JSON]:
+    """The conversation as chat messages; it has no form of its own that would have to be echoed."""
+    messages: list[JSON] = []
+    for message in conversation:
+        match message:
+            case SystemMessage():
+                messages.append({"role": "system", "content": message.text})
+            case UserMessage():
+                messages.append({"role": "user", "content": message.text})
+            case AssistantMessage():
+                messages.append(_said(message))
+            case ToolResults():
+                messages += [
+                    {"role": "tool", "tool_call_id": result.id, "content": result.text} for result in message.results
+                ]
+    return messages
+
+
+def _said(message: AssistantMessage) -> JSON:
+    import orjson
+
+    said: JSON = {"role": "assistant", "content": message.text}
+    if message.requests:
+        said["tool_calls"] = [
+            {
+                "id": request.id,
+                "type": "function",
+                "function": {
+                    "name": safe_tool_name(request.name),
+                    "arguments": orjson.dumps(request.arguments).decode(),
+                },
+            }
+            for request in message.requests
+        ]
+    return said

@@ -1,0 +1,325 @@
+"""Gemini, by generateContent.
+
+Parts go back verbatim, thought signatures included; the API refuses a function call whose signature is missing. The SDK
+neither calls tools here nor speaks MCP: its own translation of tools loses schemas. It does not retry by itself, and
+its retry option does not read Retry-After; therefore the retries are here. Source: ai.google.dev/gemini-api/docs
+(function-calling, thought-signatures), and the installed SDK.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import random
+import re
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from workbench.agent.prices import priced
+from workbench.agent.provider import (
+    AssistantMessage,
+    Message,
+    Part,
+    SystemMessage,
+    TextPart,
+    ToolRequest,
+    ToolResult,
+    ToolResults,
+    ToolSpec,
+    TurnEnd,
+    UserMessage,
+)
+from workbench.agent.providers.calls import MADE, requested, safe_tool_name
+from workbench.agent.providers.faults import Faults, fault
+from workbench.agent.schema import for_gemini
+from workbench.events import JSON, Usage
+
+KEY = "GEMINI_API_KEY"
+ATTEMPTS = 3
+RETRIED = (408, 429, 500, 502, 503, 504)
+LONGEST_PAUSE = 60.0
+"""Seconds; a provider that asks for more is not waited for."""
+SILENCE_SECONDS = 120.0
+
+FOREIGN_SIGNATURE = b"skip_thought_signature_validator"
+"""The documented stand-in for the signature of a call that Gemini did not make itself."""
+
+_DECLINED = {
+    "SAFETY",
+    "RECITATION",
+    "LANGUAGE",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "SPII",
+    "MODEL_ARMOR",
+    "IMAGE_SAFETY",
+}
+_BROKEN = {"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MALFORMED_RESPONSE", "TOO_MANY_TOOL_CALLS"}
+
+
+def build(model: str, env: Mapping[str, str]) -> Gemini:
+    """The adapter for one run. `GOOGLE_BASE_URL` moves it; `GEMINI_API_VERSION` is v1 (the SDK's default) or v1beta."""
+    return Gemini(
+        model,
+        key=env.get(KEY) or env.get("GOOGLE_API_KEY", ""),
+        base_url=env.get("GOOGLE_BASE_URL") or env.get("GOOGLE_GEMINI_BASE_URL") or None,
+        version=env.get("GEMINI_API_VERSION") or None,
+    )
+
+
+class Gemini:
+    """One connection pool to the Gemini API."""
+
+    name = "gemini"
+    is_llm = True
+    wants_all_tools = False
+
+    def __init__(self, model: str, *, key: str, base_url: str | None, version: str | None = None) -> None:
+        self.model = model
+        self._key = key
+        self._base_url = base_url
+        self._version = version
+        self._client: Any = None
+        self._http: Any = None
+
+    def __repr__(self) -> str:
+        return f"<Gemini {self.model} at {self._base_url or 'generativelanguage.googleapis.com'}>"
+
+    async def turn(
+        self,
+        conversation: Sequence[Message],
+        tools: Sequence[ToolSpec],
+        *,
+        max_output_tokens: int,
+        timeout: float,
+    ) -> AsyncIterator[Part]:
+        """One streamed content. See `Provider.turn`."""
+        if not self._key:
+            raise fault("no_key", self.name, f"{KEY} is not set.", key=KEY)
+        genai: Any = await asyncio.to_thread(importlib.import_module, "google.genai")
+        types, errors = genai.types, importlib.import_module("google.genai.errors")
+        self._connect(genai)
+        request = {
+            "model": self.model,
+            "contents": _contents(conversation, types),
+            "config": self._config(types, conversation, tools, max_output_tokens, timeout),
+        }
+        until = time.monotonic() + timeout
+        answer = _Streamed()
+        with Faults(self.name, key=KEY, sdk=errors.APIError) as faults:
+            first, chunks = await self._open(request, errors.APIError, until)
+            faults.streaming = True
+            async with contextlib.aclosing(chunks):
+                while first is not None:
+                    for text in answer.take(first):
+                        yield TextPart(text=text)
+                    first = await anext(chunks, None)
+        for part in self._finish(answer):
+            yield part
+
+    def _connect(self, genai: Any) -> None:
+        if self._client is not None:
+            return
+        import httpx2
+
+        # The transport is ours, as with the other SDKs; by itself this SDK would take whichever library it finds.
+        self._http = httpx2.AsyncClient(timeout=SILENCE_SECONDS, follow_redirects=True)
+        options = genai.types.HttpOptions(
+            base_url=self._base_url,
+            api_version=self._version,
+            httpx_async_client=self._http,
+            retry_options=genai.types.HttpRetryOptions(attempts=1),
+        )
+        self._client = genai.Client(api_key=self._key, vertexai=False, http_options=options)
+
+    def _config(
+        self,
+        types: Any,
+        conversation: Sequence[Message],
+        tools: Sequence[ToolSpec],
+        max_output_tokens: int,
+        timeout: float,
+    ) -> Any:
+        declared = [
+            types.FunctionDeclaration(
+                name=spec.name, description=spec.description, parameters_json_schema=for_gemini(spec.schema)
+            )
+            for spec in tools
+        ]
+        return types.GenerateContentConfig(
+            system_instruction="\n".join(m.text for m in conversation if isinstance(m, SystemMessage)) or None,
+            tools=[types.Tool(function_declarations=declared)] if declared else None,
+            max_output_tokens=max_output_tokens,
+            automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+            http_options=types.HttpOptions(
+                timeout=max(int(min(timeout, SILENCE_SECONDS) * 1000), 1),
+                retry_options=types.HttpRetryOptions(attempts=1),
+            ),
+        )
+
+    async def _open(self, request: JSON, api_error: type[Exception], until: float) -> tuple[Any, Any]:
+        """The first chunk and the rest of the stream. The request is only sent when the first chunk is asked for."""
+        import httpx2
+
+        for attempt in range(1, ATTEMPTS + 1):
+            chunks = await self._client.aio.models.generate_content_stream(**request)
+            try:
+                return await anext(chunks, None), chunks
+            except (api_error, httpx2.ConnectError, httpx2.RemoteProtocolError) as error:
+                pause = _pause(error, attempt)
+                if pause is None or attempt == ATTEMPTS or time.monotonic() + pause > until:
+                    raise
+            await asyncio.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _finish(self, answer: _Streamed) -> list[Part]:
+        """The requests and the end of the turn, once the content is complete.
+
+        Raises:
+            ProviderError: it is not, or it was held back.
+        """
+        usage = self._usage(answer.usage)
+        if answer.blocked:
+            raise fault("refused", self.name, f"the question was blocked ({answer.blocked}).")
+        if not answer.stop:
+            raise fault("cut", self.name, "the stream ended without a finish reason.")
+        if answer.stop in _DECLINED:
+            raise fault("refused", self.name, f"the answer was held back ({answer.stop}).")
+        if answer.stop in _BROKEN:
+            raise fault("cut", self.name, f"the model wrote a call that nobody can read ({answer.stop}).")
+        if answer.stop == "MAX_TOKENS":
+            return [TurnEnd(usage=usage, stop=answer.stop, truncated=True)]
+        content = {"role": "model", "parts": answer.parts}
+        return [*answer.calls, TurnEnd(usage=usage, stop=answer.stop, items=(content,) if answer.parts else ())]
+
+    def _usage(self, counted: Any) -> Usage:
+        """Gemini's input includes cached tokens; its output does not include thoughts. Any count may be missing."""
+        if counted is None:
+            return Usage()
+        usage = Usage(
+            input_tokens=(counted.prompt_token_count or 0) + (counted.tool_use_prompt_token_count or 0),
+            output_tokens=(counted.candidates_token_count or 0) + (counted.thoughts_token_count or 0),
+            cached_tokens=counted.cached_content_token_count or 0,
+        )
+        return priced(self.name, self.model, usage)
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        if self._client is not None:
+            await self._client.aio.aclose()
+            self._client.close()
+            await self._http.aclose()
+            self._client = None
+
+
+class _Streamed:
+    """One content on its way: parts, requests, usage and finish reason as far as they have come."""
+
+    def __init__(self) -> None:
+        self.parts: list[JSON] = []
+        self.calls: list[ToolRequest] = []
+        self.usage: Any = None
+        self.stop = ""
+        self.blocked = ""
+
+    def take(self, chunk: Any) -> list[str]:
+        """Add one chunk; the text that it brings."""
+        self.usage = chunk.usage_metadata or self.usage
+        if chunk.prompt_feedback is not None and chunk.prompt_feedback.block_reason:
+            self.blocked = _word(chunk.prompt_feedback.block_reason)
+        if not chunk.candidates:
+            return []
+        candidate = chunk.candidates[0]
+        if candidate.finish_reason:
+            self.stop = _word(candidate.finish_reason)
+        parts = candidate.content.parts if candidate.content else None
+        texts: list[str] = []
+        for part in parts or []:
+            self._keep(part.model_dump(mode="json", exclude_none=True))
+            if part.function_call is not None:
+                self.calls.append(requested(part.function_call.id, part.function_call.name, part.function_call.args))
+            elif part.text and not part.thought:
+                texts.append(part.text)
+        return texts
+
+    def _keep(self, part: JSON) -> None:
+        """Keep a part for the echo. Plain text grows the part before it; a part with a signature stays by itself."""
+        last = self.parts[-1] if self.parts else {}
+        if part.keys() == {"text"} and last.keys() == {"text"}:
+            last["text"] += part["text"]
+        elif part:
+            self.parts.append(part)
+
+
+def _word(value: Any) -> str:
+    return str(getattr(value, "value", value))
+
+
+def _pause(error: Exception, attempt: int) -> float | None:
+    """Seconds until the next attempt, or None when there should be none. The provider's own wish counts."""
+    status = getattr(error, "code", None)
+    if status is not None and status not in RETRIED:
+        return None
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    wished = _seconds(headers.get("retry-after", "")) or _retry_info(getattr(error, "details", None))
+    if wished:
+        return wished if wished <= LONGEST_PAUSE else None
+    return float(min(0.5 * 2 ** (attempt - 1), 8.0) * random.uniform(0.75, 1.25))
+
+
+def _seconds(text: str) -> float:
+    """A delay like `2`, `1.5` or `17s`; 0 for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)s?", text.strip())
+    return float(found[1]) if found else 0.0
+
+
+def _retry_info(details: Any) -> float:
+    """The delay in a `google.rpc.RetryInfo` among the error's details; 0 without one."""
+    error = details.get("error", details) if isinstance(details, dict) else {}
+    listed = error.get("details") if isinstance(error, dict) else None
+    for detail in listed if isinstance(listed, list) else []:
+        if isinstance(detail, dict) and str(detail.get("@type", "")).endswith("RetryInfo"):
+            return _seconds(str(detail.get("retryDelay", "")))
+    return 0.0
+
+
+def _contents(conversation: Sequence[Message], types: Any) -> list[Any]:
+    """The conversation as contents."""
+    contents: list[Any] = []
+    for message in conversation:
+        match message:
+            case UserMessage():
+                contents.append(types.Content(role="user", parts=[types.Part(text=message.text)]))
+            case AssistantMessage():
+                if message.provider == Gemini.name and message.items:
+                    contents += [types.Content.model_validate(item) for item in message.items]
+                elif parts := _said(message, types):
+                    contents.append(types.Content(role="model", parts=parts))
+            case ToolResults():
+                parts = [_result(result, types) for result in message.results]
+                contents.append(types.Content(role="user", parts=parts))
+    return contents
+
+
+def _result(result: ToolResult, types: Any) -> Any:
+    response = types.FunctionResponse(
+        id=None if result.id.startswith(MADE) else result.id,
+        name=safe_tool_name(result.name),
+        response={"result" if result.ok else "error": result.text},
+    )
+    return types.Part(function_response=response)
+
+
+def _said(message: AssistantMessage, types: Any) -> list[Any]:
+    """What another provider said, in the words of this one."""
+    parts = [types.Part(text=message.text)] if message.text else []
+    for number, request in enumerate(message.requests):
+        call = types.FunctionCall(
+            id=None if request.id.startswith(MADE) else request.id,
+            name=safe_tool_name(request.name),
+            args=request.arguments,
+        )
+        parts.append(types.Part(function_call=call, thought_signature=None if number else FOREIGN_SIGNATURE))
+    return parts
