@@ -16,6 +16,8 @@ from workbench.config import Settings
 from workbench.events import JSON, Tool, Unreachable, WorkbenchError, now_us
 from workbench.registry.child import Child
 from workbench.registry.connection import Connection, ConnectionFactory, Launched, RpcError
+from workbench.registry.health import Pulse
+from workbench.registry.journal import Journal
 from workbench.registry.listing import Listing, list_tools
 from workbench.registry.pins import Pins
 from workbench.registry.server import ServerSpec, ServerState, ServerStatus
@@ -30,9 +32,6 @@ STEADY = 30.0
 
 RELIST = 60.0
 """Seconds after which tools are listed again although nothing was said: not every server announces changes."""
-
-HEALTH_RECORD = 60.0
-"""An unchanged health is recorded at most this often, in seconds."""
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -49,8 +48,7 @@ class Entry:
         supervisor: Supervisor,
         connect: ConnectionFactory,
         pins: Pins,
-        record: Callable[[str, str, JSON], None],
-        health: Callable[[str, bool, int, str], None],
+        journal: Journal,
         changed: Callable[[], None],
     ) -> None:
         """
@@ -60,8 +58,7 @@ class Entry:
             supervisor: launches its process.
             connect: opens the wire.
             pins: remembers definitions.
-            record: called with (server, event, detail) when something happened.
-            health: called with (server, ok, latency in µs, message) for each check that is to be recorded.
+            journal: records what happens to it.
             changed: called when the tools that can be called may be others now.
         """
         self.spec = spec
@@ -75,8 +72,7 @@ class Entry:
         self._supervisor = supervisor
         self._connect_to = connect
         self._pins = pins
-        self._record = record
-        self._record_health = health
+        self._journal = journal
         self._changed = changed
         self._wake = asyncio.Event()
         self._relist = False
@@ -84,10 +80,8 @@ class Entry:
         self._was_ready = False
         self._output: deque[str] = deque()
         self._launched = Launched()
-        self._misses = 0
-        self._last_answer = 0.0
-        self._last_listing = 0.0
-        self._last_recorded: tuple[bool, float] = (False, 0.0)
+        self._listed_at = 0.0
+        self._pulse = Pulse(spec.id, journal, interval=settings.health_interval, call_timeout=settings.call_timeout)
         self._task: asyncio.Task[None] | None = None
         self._state = ServerState(
             id=spec.id, kind=spec.kind, title=spec.title or spec.id, description=spec.description, url=spec.url
@@ -143,7 +137,7 @@ class Entry:
             "changed": changed,
             "quarantined": sorted(n for n, t in after.items() if t.quarantined),
         }
-        self._record(self.spec.id, "tools_changed", detail)
+        self._journal.event(self.spec.id, "tools_changed", detail)
         self._changed()
 
     # --- the life of the server
@@ -174,11 +168,11 @@ class Entry:
                 await self._pause(pause)
                 pause = min(pause * 2, SLOWEST_RETRY)
             self._update(restarts=self._state.restarts + 1)
-            self._record(self.spec.id, "restarting", {"attempt": self._state.restarts})
+            self._journal.event(self.spec.id, "restarting", {"attempt": self._state.restarts})
 
     async def _come_up(self) -> None:
         started = perf_counter()
-        self._misses, self._relist, self._restart = 0, False, False
+        self._relist = self._restart = False
         self._wake.clear()
         async with asyncio.timeout(START_TIMEOUT[self.spec.kind]):
             if self.spec.kind == "url":
@@ -194,7 +188,7 @@ class Entry:
                 self._update(pid=self.child.pid, url=self._launched.url)
             await self._unless_ended(self._open())
         self._set("ready")
-        self._record(
+        self._journal.event(
             self.spec.id,
             "ready",
             {
@@ -225,7 +219,6 @@ class Entry:
             transport=transport,
         )
         await self._list(connection)
-        self._last_answer = asyncio.get_running_loop().time()
 
     async def _list(self, connection: Connection) -> None:
         self._relist = False
@@ -236,22 +229,22 @@ class Entry:
             if "tools" in connection.capabilities:
                 raise
             listing = Listing()  # a server of resources or prompts alone
+        self._pulse.answered()
+        self._listed_at = asyncio.get_running_loop().time()
         tools = await asyncio.to_thread(self._pins.check, self.spec, listing.tools)
-        self._last_listing = asyncio.get_running_loop().time()
         if listing.refused != self.refused:
             self.refused = listing.refused
             if listing.refused:
-                self._record(self.spec.id, "tools_refused", listing.refused)
+                self._journal.event(self.spec.id, "tools_refused", listing.refused)
         self.apply(tools)
 
     async def _list_again(self, connection: Connection) -> None:
         """List once more; when that fails the known tools stay, and health checks tell whether the server lives."""
         try:
             await self._list(connection)
-            self._last_answer = self._last_listing
         except (WorkbenchError, TimeoutError) as e:
-            self._last_listing = asyncio.get_running_loop().time()
-            self._record(self.spec.id, "listing_failed", {"why": str(e) or "It took too long."})
+            self._listed_at = asyncio.get_running_loop().time()
+            self._journal.event(self.spec.id, "listing_failed", {"why": str(e) or "It took too long."})
 
     async def _watch(self) -> str:
         """Return why the server has to be brought up again, as soon as it has to."""
@@ -266,50 +259,24 @@ class Entry:
                 if self.spec.stdio:
                     return "It closed its output."
                 # Restarted behind its address, or its session has expired: one new connection, then a new start.
-                self._record(self.spec.id, "reconnecting", {})
+                self._journal.event(self.spec.id, "reconnecting", {})
                 await self._unless_ended(self._open())
-            elif self._relist or clock() - self._last_listing > RELIST:
+            elif self._relist or clock() - self._listed_at > RELIST:
                 await self._unless_ended(self._list_again(connection))
             elif why := await self._unless_ended(self._check(connection)):
                 return why
 
     async def _check(self, connection: Connection) -> str:
         """One health check; returns why the server is given up, or nothing."""
-        clock = asyncio.get_running_loop().time
-        # `ping` is gone from the modern era, where every server answers `server/discover`.
-        method = "server/discover" if connection.era >= "2026-07-28" else "ping"
-        patience = max(1.0, min(self._settings.health_interval, 5.0))
-        started, why, lost = perf_counter(), "", False
-        try:
-            await connection.request(method, {}, timeout=patience)
-        except RpcError:
-            pass  # it refuses, so it lives
-        except TimeoutError:
-            why = f"It has not answered health checks for {clock() - self._last_answer:.0f} s."
-        except WorkbenchError as e:
-            why, lost = str(e), True
-        elapsed = round((perf_counter() - started) * 1e6)
-        self._note_health(not why, elapsed, why)
-        if not why:
-            self._misses, self._last_answer = 0, clock()
-            self._update(health_us=elapsed)
+        beat = await self._pulse.beat(connection)
+        if beat.ok:
+            self._update(health_us=beat.elapsed_us)
             if self._state.status != "ready":
                 self._set("ready")
-                self._record(self.spec.id, "ready", {"answers_again": True})
-            return ""
-        self._misses += 1
-        if self._misses >= 2:
-            self._set("down", why)
-        # A server that works on one call at a time is silent for as long as a call may take; longer means it hangs.
-        hangs = clock() - self._last_answer > max(self._settings.call_timeout, 2 * patience)
-        return why if (lost and self._misses >= 2) or hangs else ""
-
-    def _note_health(self, ok: bool, elapsed: int, message: str) -> None:
-        now = asyncio.get_running_loop().time()
-        before, at = self._last_recorded
-        if ok != before or not at or now - at >= HEALTH_RECORD:
-            self._last_recorded = (ok, now)
-            self._record_health(self.spec.id, ok, elapsed, message)
+                self._journal.event(self.spec.id, "ready", {"answers_again": True})
+        elif beat.down:
+            self._set("down", beat.why)
+        return beat.why if beat.lost else ""
 
     # --- its parts
 
@@ -343,8 +310,11 @@ class Entry:
         ended = asyncio.ensure_future(self.child.exited())
         try:
             await asyncio.wait({task, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if ended.done() or (task.done() and task.exception() and self.child.process.returncode is not None):
-                raise Unreachable(await ended)
+            if task.done() and task.exception() is not None:
+                # A dying process closes its pipes first; why it died says more than that they are closed.
+                await asyncio.wait({ended}, timeout=0.5)
+            if ended.done():
+                raise Unreachable(ended.result())
             return task.result()
         finally:
             for one in (task, ended):
@@ -381,6 +351,6 @@ class Entry:
             changes["last_error"] = why or before.last_error
         self._update(**changes)
         if status != "ready" and (status, why) != (before.status, before.last_error):
-            self._record(self.spec.id, status, {"why": why, **detail} if why else detail)
+            self._journal.event(self.spec.id, status, {"why": why, **detail} if why else detail)
         if (before.status == "ready") != (status == "ready"):
             self._changed()

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from workbench.config import Settings, prepare_home
-from workbench.events import JSON, Misuse, NotRecorded, Tool
+from workbench.events import JSON, Misuse, Tool
 from workbench.registry.address import check_url
 from workbench.registry.bundled import bundled_specs
+from workbench.registry.catalog import Catalog
 from workbench.registry.connection import Connection, ConnectionFactory
 from workbench.registry.entry import Entry
+from workbench.registry.journal import Journal
 from workbench.registry.mcpjson import read_mcp_json
 from workbench.registry.names import close_names, confusable, server_id
 from workbench.registry.pins import Pins
-from workbench.registry.search import Index
 from workbench.registry.server import ServerDown, ServerSpec, ServerState, UnknownTool
 from workbench.registry.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from workbench.audit import AuditLog
-
-_log = logging.getLogger(__name__)
 
 
 class Registry:
@@ -50,21 +48,24 @@ class Registry:
             connect: opens the wire to a launched or remote server.
             specs: these servers instead of the bundled and configured ones.
         """
-        self.version = 0
-        """Grows with every change of the set of tools that can be called."""
-        self.on_change: list[Callable[[], None]] = []
         self.supervisor = Supervisor()
         self._settings = settings
-        self._audit = audit
+        self._journal = Journal(audit, settings.tenant)
         self._connect = connect
         self._given = specs
         self._entries: dict[str, Entry] = {}
-        self._tools: list[Tool] = []
-        self._by_name: dict[str, tuple[Tool, Entry]] = {}
+        self._catalog = Catalog()
         self._pins: Pins | None = None
-        self._index = Index()
-        self._indexing: asyncio.Task[None] | None = None
-        self._starting = False
+
+    @property
+    def version(self) -> int:
+        """Grows with every change of the set of tools that can be called."""
+        return self._catalog.version
+
+    @property
+    def on_change(self) -> list[Callable[[], None]]:
+        """Functions to call, without arguments, whenever `version` has grown."""
+        return self._catalog.on_change
 
     # --- opening and closing
 
@@ -82,25 +83,19 @@ class Registry:
         taken = {s.id for s in specs}
         for spec in self._pins.registered():
             if like := confusable(spec.id, taken):
-                self._record(spec.id, "not_started", {"why": f"The configuration on disk now has {like!r}."})
+                self._journal.event(spec.id, "not_started", {"why": f"The configuration on disk now has {like!r}."})
             else:
                 specs.append(spec)
         await self.supervisor.open()
-        self._starting = True
         for spec in specs:
             self._enter(spec)
-        try:
-            await asyncio.gather(*(self._settle(e, progress) for e in self._entries.values()))
-        finally:
-            self._starting = False
-        await self._indexed()
+        await asyncio.gather(*(self._settle(e, progress) for e in self._entries.values()))
+        await self._catalog.indexed()
 
     async def stop(self) -> None:
         """End every server and everything that any of them started, within about three seconds."""
         await asyncio.gather(*(entry.stop() for entry in self._entries.values()))
-        if self._indexing is not None:
-            self._indexing.cancel()
-            await asyncio.wait({self._indexing})
+        await self._catalog.close()
         await self.supervisor.close()
         if self._pins is not None:
             self._pins.close()
@@ -124,7 +119,7 @@ class Registry:
 
     def tools(self) -> list[Tool]:
         """The tools of all ready servers, ordered by server and name; the same list until `version` grows."""
-        return self._tools
+        return self._catalog.tools
 
     def resolve(self, qualified: str) -> tuple[Tool, Connection]:
         """The tool of that name and the connection to its server.
@@ -133,7 +128,7 @@ class Registry:
             UnknownTool: no server lists it; with suggestions.
             ServerDown: its server cannot be called now.
         """
-        found = self._by_name.get(qualified)
+        found = self._catalog.by_name.get(qualified)
         if found is not None:
             tool, entry = found
             connection = entry.connection
@@ -166,14 +161,11 @@ class Registry:
             limit: at most so many.
             among: qualified names to choose from, e.g. those that the caller may see; None means all.
         """
-        ready = self._by_name
-        hits = self._index.search(query, limit, among)
-        # The index may be a moment behind; only what can be called now is offered, as it is listed now.
-        return [(ready[name][0], score) for name, score in hits if name in ready]
+        return self._catalog.search(query, limit, among)
 
     def suggest(self, name: str, limit: int = 3) -> tuple[str, ...]:
         """Tools that `name` was probably meant to be."""
-        return close_names(name, self._by_name, limit)
+        return self._catalog.suggest(name, limit)
 
     def suggest_server(self, id: str, limit: int = 3) -> tuple[str, ...]:
         """Servers that `id` was probably meant to be."""
@@ -206,11 +198,11 @@ class Registry:
         spec = msgspec.structs.replace(
             spec, id=server_id(spec.id, self._entries), trust="configured", source="registered"
         )
-        await self._write(spec.id, "added", spec.public())
+        await self._journal.decided(spec.id, "added", spec.public())
         await asyncio.to_thread(self._opened_pins().register, spec)
         entry = self._enter(spec)
         await entry.settled.wait()
-        await self._indexed()
+        await self._catalog.indexed()
         return entry.state
 
     async def remove(self, id: str) -> None:
@@ -225,12 +217,12 @@ class Registry:
             raise Misuse(
                 f"Server {id!r} was not registered while running.", hint=f"It is configured in {entry.spec.source}."
             )
-        await self._write(id, "removed", {})
+        await self._journal.decided(id, "removed")
         await asyncio.to_thread(self._opened_pins().forget, id)
         del self._entries[id]
         await entry.stop()
         self._changed()
-        await self._indexed()
+        await self._catalog.indexed()
 
     async def restart(self, id: str) -> ServerState:
         """Bring a server down and up again; returns when it is ready or has failed.
@@ -239,10 +231,10 @@ class Registry:
             Misuse: there is none of that id.
         """
         entry = self._entry(id)
-        await self._write(id, "restart_asked", {})
+        await self._journal.decided(id, "restart_asked")
         entry.restart()
         await entry.settled.wait()
-        await self._indexed()
+        await self._catalog.indexed()
         return entry.state
 
     def suspect(self, id: str) -> None:
@@ -256,9 +248,9 @@ class Registry:
         Raises:
             UnknownTool: no ready server lists it.
         """
-        if qualified not in self._by_name:
+        if qualified not in self._catalog.by_name:
             raise UnknownTool(qualified, self.suggest(qualified))
-        return self._opened_pins().changes(self._by_name[qualified][0])
+        return self._opened_pins().changes(self._catalog.by_name[qualified][0])
 
     async def accept(self, qualified: str, *, by: str) -> Tool:
         """Accept the definition of a quarantined tool as it is listed now; the tool can be called again.
@@ -271,15 +263,15 @@ class Registry:
             UnknownTool: no ready server lists it.
             NotRecorded: the log cannot record it, so nothing was accepted.
         """
-        if qualified not in self._by_name:
+        if qualified not in self._catalog.by_name:
             raise UnknownTool(qualified, self.suggest(qualified))
-        tool, entry = self._by_name[qualified]
+        tool, entry = self._catalog.by_name[qualified]
         pins = self._opened_pins()
         detail = {"tool": tool.name, "by": by, "hash": tool.definition_hash, "changes": pins.changes(tool)}
-        await self._write(tool.server, "definition_accepted", detail)
+        await self._journal.decided(tool.server, "definition_accepted", detail)
         await asyncio.to_thread(pins.accept, tool, by)
         entry.apply(await asyncio.to_thread(pins.check, entry.spec, entry.tools))
-        return self._by_name[qualified][0]
+        return self._catalog.by_name[qualified][0]
 
     # --- inside
 
@@ -298,8 +290,7 @@ class Registry:
             supervisor=self.supervisor,
             connect=self._connect,
             pins=self._opened_pins(),
-            record=self._record,
-            health=self._record_health,
+            journal=self._journal,
             changed=self._changed,
         )
         self._entries[spec.id] = entry
@@ -331,53 +322,7 @@ class Registry:
         return self._pins
 
     def _changed(self) -> None:
-        ready = sorted((e for e in self._entries.values() if e.callable), key=lambda e: e.spec.id)
-        by_name = {tool.qualified: (tool, entry) for entry in ready for tool in entry.tools}
-        tools = [tool for tool, _ in by_name.values()]
-        self._by_name = by_name
-        if tools == self._tools:
-            return
-        self._tools = tools
-        self.version += 1
-        if not self._starting and (self._indexing is None or self._indexing.done()):
-            self._indexing = asyncio.create_task(self._index_tools(), name="index of tools")
-        for listener in list(self.on_change):
-            listener()
-
-    async def _index_tools(self) -> None:
-        while (tools := self._tools) is not self._index.tools:
-            self._index = await asyncio.to_thread(self._index.updated, tools)
-
-    async def _indexed(self) -> None:
-        if self._indexing is None or self._indexing.done():
-            self._indexing = asyncio.create_task(self._index_tools(), name="index of tools")
-        await self._indexing
-
-    # --- the record
-
-    def _record(self, server: str, event: str, detail: JSON) -> None:
-        from workbench.audit import records
-
-        self._put(records.registry_event(server, event, detail, tenant=self._settings.tenant))
-
-    def _record_health(self, server: str, ok: bool, latency_us: int, message: str) -> None:
-        from workbench.audit import records
-
-        self._put(records.health_check(server, ok, latency_us, message, tenant=self._settings.tenant))
-
-    def _put(self, record: JSON) -> None:
-        try:
-            self._audit.put(self._settings.tenant, record)
-        except NotRecorded as e:
-            # Servers go on being looked after: calls are refused by the gateway while nothing can be recorded.
-            _log.warning("a registry event was not recorded: %s", e)
-
-    async def _write(self, server: str, event: str, detail: JSON) -> None:
-        from workbench.audit import records
-
-        await self._audit.write(
-            self._settings.tenant, records.registry_event(server, event, detail, tenant=self._settings.tenant)
-        )
+        self._catalog.rebuild(self._entries.values())
 
 
 def _not_ready(state: ServerState) -> ServerState:

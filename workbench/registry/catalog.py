@@ -1,0 +1,68 @@
+"""The tools that can be called now: by name, by search, and what was meant by a name that is not among them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable
+
+from workbench.events import Tool
+from workbench.registry.entry import Entry
+from workbench.registry.names import close_names
+from workbench.registry.search import Index
+
+
+class Catalog:
+    """The tools of the ready servers. Rebuilt when a server comes, goes or lists other tools."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.on_change: list[Callable[[], None]] = []
+        self.tools: list[Tool] = []
+        self.by_name: dict[str, tuple[Tool, Entry]] = {}
+        self._index = Index()
+        self._indexing: asyncio.Task[None] | None = None
+
+    def rebuild(self, entries: Iterable[Entry]) -> None:
+        """Take over what the ready ones of `entries` offer."""
+        ready = sorted((e for e in entries if e.callable), key=lambda e: e.spec.id)
+        self.by_name = {tool.qualified: (tool, entry) for entry in ready for tool in entry.tools}
+        tools = [tool for tool, _ in self.by_name.values()]
+        if tools == self.tools:
+            return
+        self.tools = tools
+        self.version += 1
+        self._reindex()
+        for listener in list(self.on_change):
+            listener()
+
+    def search(self, query: str, limit: int, among: Collection[str] | None) -> list[tuple[Tool, float]]:
+        """Tools by words and meaning, best first."""
+        ready = self.by_name
+        hits = self._index.search(query, limit, among)
+        # The index may be a moment behind; only what can be called now is offered, as it is listed now.
+        return [(ready[name][0], score) for name, score in hits if name in ready]
+
+    def suggest(self, name: str, limit: int = 3) -> tuple[str, ...]:
+        """Tools that `name` was probably meant to be."""
+        return close_names(name, self.by_name, limit)
+
+    async def indexed(self) -> None:
+        """Wait until search knows all tools."""
+        while (tools := self.tools) is not self._index.tools and tools:
+            await asyncio.shield(self._reindex())
+
+    async def close(self) -> None:
+        """Give up indexing."""
+        if self._indexing is not None:
+            self._indexing.cancel()
+            await asyncio.wait({self._indexing})
+
+    def _reindex(self) -> asyncio.Task[None]:
+        if self._indexing is None or self._indexing.done():
+            self._indexing = asyncio.create_task(self._catch_up(), name="index of tools")
+        return self._indexing
+
+    async def _catch_up(self) -> None:
+        while (tools := self.tools) is not self._index.tools:
+            # Embedding hundreds of descriptions takes longer than the event loop may be held up.
+            self._index = await asyncio.to_thread(self._index.updated, tools)

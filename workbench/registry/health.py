@@ -1,0 +1,79 @@
+"""Does a server still answer, and how long has it not."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+from typing import NamedTuple
+
+from workbench.events import WorkbenchError
+from workbench.registry.connection import Connection, RpcError
+from workbench.registry.journal import Journal
+
+MISSES = 2
+"""Failed checks in a row after which a server counts as down."""
+
+RECORDED_EVERY = 60.0
+"""An unchanged health is recorded at most this often, in seconds."""
+
+
+class Beat(NamedTuple):
+    """The result of one check."""
+
+    ok: bool
+    elapsed_us: int = 0
+    why: str = ""
+    down: bool = False
+    """Not to be called for now."""
+    lost: bool = False
+    """To be brought up again."""
+
+
+class Pulse:
+    """Checks the health of one server and remembers what it needs to judge it.
+
+    A server that works on one call at a time is silent for as long as a call may take. So silence makes a server `down`
+    soon, but `lost` only when it lasts longer than any call may; a refused connection is believed sooner.
+    """
+
+    def __init__(self, server: str, journal: Journal, *, interval: float, call_timeout: float) -> None:
+        self._server = server
+        self._journal = journal
+        self._patience = max(1.0, min(interval, 5.0))
+        self._silence = max(call_timeout, MISSES * self._patience)
+        self._misses = 0
+        self._answered = 0.0
+        self._recorded: tuple[bool, float] | None = None
+
+    def answered(self) -> None:
+        """The server has just answered something."""
+        self._misses, self._answered = 0, asyncio.get_running_loop().time()
+
+    async def beat(self, connection: Connection) -> Beat:
+        """Check once, with a request that is legal in the era of the connection."""
+        # `ping` is gone from the modern era, where every server answers `server/discover`.
+        method = "server/discover" if connection.era >= "2026-07-28" else "ping"
+        started, why, gone = perf_counter(), "", False
+        try:
+            await connection.request(method, {}, timeout=self._patience)
+        except RpcError:
+            pass  # it refuses, so it lives
+        except TimeoutError:
+            why = "It does not answer health checks."
+        except WorkbenchError as e:
+            why, gone = str(e), True
+        elapsed = round((perf_counter() - started) * 1e6)
+        self._record(not why, elapsed, why)
+        if not why:
+            self.answered()
+            return Beat(True, elapsed)
+        self._misses += 1
+        silent = asyncio.get_running_loop().time() - self._answered
+        down = self._misses >= MISSES
+        return Beat(False, elapsed, why, down, lost=(gone and down) or silent > self._silence)
+
+    def _record(self, ok: bool, elapsed: int, message: str) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._recorded is None or ok != self._recorded[0] or now - self._recorded[1] >= RECORDED_EVERY:
+            self._recorded = (ok, now)
+            self._journal.health(self._server, ok, elapsed, message)

@@ -1,0 +1,50 @@
+"""What the registry puts on the record: events of servers, and their health."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from workbench.events import JSON, NotRecorded
+
+if TYPE_CHECKING:
+    from workbench.audit import AuditLog
+
+_log = logging.getLogger(__name__)
+
+
+class Journal:
+    """Writes registry events and health checks to the audit log, under the tenant of the platform."""
+
+    def __init__(self, audit: AuditLog, tenant: str) -> None:
+        self._audit = audit
+        self._tenant = tenant
+
+    def event(self, server: str, event: str, detail: JSON | None = None) -> None:
+        """Something has happened to a server by itself. The record follows when it can."""
+        from workbench.audit import records
+
+        self._put(records.registry_event(server, event, detail or {}, tenant=self._tenant))
+
+    def health(self, server: str, ok: bool, latency_us: int, message: str) -> None:
+        """One health check."""
+        from workbench.audit import records
+
+        self._put(records.health_check(server, ok, latency_us, message, tenant=self._tenant))
+
+    async def decided(self, server: str, event: str, detail: JSON | None = None) -> None:
+        """Somebody wants something done to a server; it may be done once this returns.
+
+        Raises:
+            NotRecorded: it cannot be recorded, so it must not be done.
+        """
+        from workbench.audit import records
+
+        await self._audit.write(self._tenant, records.registry_event(server, event, detail or {}, tenant=self._tenant))
+
+    def _put(self, record: JSON) -> None:
+        try:
+            self._audit.put(self._tenant, record)
+        except NotRecorded as e:
+            # Servers go on being looked after: calls are refused by the gateway while nothing can be recorded.
+            _log.warning("a registry event was not recorded: %s", e)
