@@ -1,0 +1,320 @@
+"""From what a request presents to the `Caller` it stands for. What is missing or malformed is nobody."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from workbench.access.keys import KeyInfo, Keys, fingerprint, new_key_id
+from workbench.access.roles import Roles, check_scopes, covers, narrowed, read_roles, roles_file
+from workbench.config import Settings, prepare_home
+from workbench.events import Caller, Misuse, Record, Tool, Unauthenticated, now_us
+
+OWNER = "owner"
+CHECK_SECONDS = 0.5
+"""How often the database and the roles are looked at for changes made elsewhere."""
+CACHE_ENTRIES = 4096
+_MAX_HEADER = 8192
+_HINT = "Send `Authorization: Bearer <key>`; `workbench keys` lists and creates keys."
+
+
+class Explanation(Record, frozen=True, kw_only=True):
+    """Whether a caller's scopes suffice for a tool, and through what."""
+
+    allowed: bool
+    subject: str
+    tool: str
+    needed: tuple[str, ...]
+    missing: tuple[str, ...]
+    lines: tuple[str, ...]
+    """One sentence per needed scope."""
+
+
+class Access:
+    """Who is calling. Keys of the control database; other kinds of credential join `authenticate` beside them.
+
+    Args:
+        settings: `home`, `tenant`, `authentication`, and `policy` for an edited `roles.toml`.
+        clock: microseconds since the epoch, for expiry.
+        ticks: seconds that only grow, for looking at changes made elsewhere.
+
+    Raises:
+        Misuse: the state folder or the roles cannot be used.
+    """
+
+    def __init__(
+        self, settings: Settings, *, clock: Callable[[], int] = now_us, ticks: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings = settings
+        self._home = prepare_home(settings.home)
+        self._clock = clock
+        self._ticks = ticks
+        self._keys = Keys(self._home)
+        self._roles_stamp = _stamp(roles_file(settings))
+        self._roles = read_roles(roles_file(settings))
+        self.problem = ""
+        """Why the roles as they are edited now are not in force; empty when they are."""
+        self._known: dict[bytes, tuple[Caller, int]] = {}
+        self._version = self._keys.version()
+        self._check_at = ticks() + CHECK_SECONDS
+        self._checking = threading.Lock()
+        self._local: Caller | None = None
+
+    @property
+    def roles(self) -> Roles:
+        """The roles in force."""
+        return self._roles
+
+    def authenticate(self, authorization: str | None) -> Caller:
+        """The caller that presents this value of the `Authorization` header (RFC 6750 §2.1).
+
+        With authentication switched off, which is only accepted on loopback, a request without the header is the local
+        user; a header that is there is held to the same rules as ever.
+
+        Raises:
+            Unauthenticated: no header, a malformed one, or a key that is unknown, expired or revoked. The message never
+                repeats what was presented.
+        """
+        if authorization is None:
+            if self._settings.authentication:
+                raise Unauthenticated("The request has no Authorization header.", hint=_HINT)
+            return self.local_caller()
+        if not isinstance(authorization, str):
+            raise Unauthenticated("The Authorization header is no text.", hint=_HINT)
+        mark = fingerprint(authorization)
+        if self._ticks() >= self._check_at:
+            self._look_for_changes()
+        known = self._known.get(mark)
+        if known is not None and self._clock() < known[1]:
+            return known[0]
+        key = self._key_in(authorization)
+        caller = self._caller(key)
+        if len(self._known) >= CACHE_ENTRIES:
+            self._known.clear()
+        self._known[mark] = (caller, key.expires_us if key.expires_us is not None else 1 << 62)
+        return caller
+
+    def local_caller(self) -> Caller:
+        """The user of this machine, with the role owner."""
+        if self._local is None:
+            self._local = Caller(
+                tenant=self._settings.tenant,
+                subject=_user(),
+                roles=(OWNER,),
+                scopes=self._roles.scopes((OWNER,)),
+                credential="local",
+                method="local",
+            )
+        return self._local
+
+    def create_key(
+        self,
+        subject: str,
+        *,
+        roles: Collection[str],
+        scopes: Collection[str] = (),
+        tenant: str | None = None,
+        expires_us: int | None = None,
+        note: str = "",
+    ) -> tuple[KeyInfo, str]:
+        """Make a key; the second value is the token, which is never shown again.
+
+        Args:
+            subject: the person or program that will hold it.
+            roles: names in `roles.toml`.
+            scopes: narrow what the roles grant; without roles they are what the key grants.
+            tenant: None means the tenant of the settings.
+            expires_us: microseconds since the epoch; None means never.
+            note: what it is for.
+
+        Raises:
+            Misuse: an empty subject or tenant, an unknown role, a malformed scope, an expiry in the past, or a key that
+                could do nothing.
+        """
+        tenant = self._settings.tenant if tenant is None else tenant
+        if isinstance(roles, str) or isinstance(scopes, str):
+            raise Misuse("Roles and scopes of a key are lists of names.", hint="Give ('employee',), not 'employee'.")
+        if not subject.strip() or not tenant.strip() or "\0" in subject + tenant:
+            raise Misuse(f"A key for subject {subject!r} in tenant {tenant!r}.", hint="Neither may be empty.")
+        self._roles.check(roles)
+        check_scopes(scopes, "The key")
+        now = self._clock()
+        if expires_us is not None and expires_us <= now:
+            raise Misuse("The key would have expired already.", hint="Give a time to come, in microseconds since 1970.")
+        info = KeyInfo(
+            id=new_key_id(),
+            tenant=tenant,
+            subject=subject,
+            roles=tuple(roles),
+            scopes=tuple(scopes),
+            created_us=now,
+            expires_us=expires_us,
+            note=note,
+        )
+        if not self._scopes(info):
+            raise Misuse("The key could do nothing.", hint="Give a role, or scopes that its roles grant.")
+        return info, self._keys.add(info)
+
+    def keys(self) -> list[KeyInfo]:
+        """All keys, oldest first; expired and revoked ones too."""
+        return self._keys.all()
+
+    def revoke(self, id: str) -> bool:
+        """End a key at once here, and within a second in every other process. False when it was ended before.
+
+        Raises:
+            Misuse: there is no key of this id.
+        """
+        done = self._keys.revoke(id, self._clock())
+        self._known.clear()
+        if not done and all(key.id != id for key in self._keys.all()):
+            raise Misuse(f"There is no key {id!r}.", hint="`workbench keys` lists them.")
+        return done
+
+    def local_key(self) -> str:
+        """The token of the local user, made once and kept in the file `token`, which only its owner may read.
+
+        A token that no longer works, because it was revoked or the database is another, is replaced.
+        """
+        path = self._home / "token"
+        with self._keys.exclusively():  # two processes starting together make one token
+            token = _read_private(path)
+            key = self._keys.find(token) if token else None
+            if key is not None and key.usable(self._clock()):
+                return token
+            _, token = self.create_key(_user(), roles=(OWNER,), note="local user, made at the first start")
+            _write_private(path, token)
+        return token
+
+    def explain(self, caller: Caller, tool: Tool) -> Explanation:
+        """Whether the scopes of `caller` suffice for `tool`, scope by scope, and which role each comes through."""
+        lines = []
+        missing = tuple(s for s in tool.scopes if not caller.has(s))
+        for scope in tool.scopes:
+            grant = min((g for g in caller.scopes if covers(g, scope)), key=lambda g: (g != scope, g), default=None)
+            by_role = self._roles.granting(caller.roles, scope)
+            if grant is None and by_role is not None:
+                lines.append(f"{scope}: role {by_role[0]} grants {by_role[1]}, but the credential is narrower")
+            elif grant is None:
+                lines.append(f"{scope}: not granted by {', '.join(caller.roles) or 'any role'}")
+            else:
+                where = f"through role {by_role[0]} ({by_role[1]})" if by_role else "by the credential itself"
+                lines.append(f"{scope}: held as {grant}, {where}")
+        if not tool.scopes:
+            lines.append("the tool names no scope that it needs, so nobody may call it")
+        return Explanation(
+            allowed=bool(tool.scopes) and not missing,
+            subject=caller.subject,
+            tool=tool.qualified,
+            needed=tool.scopes,
+            missing=missing,
+            lines=tuple(lines),
+        )
+
+    def close(self) -> None:
+        """Close the database."""
+        self._keys.close()
+
+    def _key_in(self, authorization: str) -> KeyInfo:
+        if len(authorization) > _MAX_HEADER:
+            raise Unauthenticated("The Authorization header is too long.", hint=_HINT)
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthenticated("The Authorization header is not of the Bearer scheme.", hint=_HINT)
+        try:
+            key = self._keys.find(token)
+        except sqlite3.Error as e:
+            raise Unauthenticated(f"No key can be checked: {e}.", hint="Look at control.db in the state folder.") from e
+        if key is None:
+            raise Unauthenticated("The Bearer token is no key of this workbench.", hint=_HINT)
+        if not key.usable(self._clock()):
+            state = "revoked" if key.revoked_us is not None else "expired"
+            raise Unauthenticated(f"Key {key.id} is {state}.", hint="Create another one.")
+        return key
+
+    def _caller(self, key: KeyInfo) -> Caller:
+        return Caller(
+            tenant=key.tenant,
+            subject=key.subject,
+            roles=key.roles,
+            scopes=self._scopes(key),
+            credential=key.id,
+            method="key",
+        )
+
+    def _scopes(self, key: KeyInfo) -> frozenset[str]:
+        if not key.roles:
+            return frozenset(key.scopes)
+        granted = self._roles.scopes(key.roles)
+        return narrowed(granted, key.scopes) if key.scopes else granted
+
+    def _look_for_changes(self) -> None:
+        """Forget who is known when keys or roles were changed by anybody."""
+        if not self._checking.acquire(blocking=False):
+            return
+        try:
+            version = self._keys.version()
+            path = roles_file(self._settings)
+            stamp = _stamp(path)
+            if stamp != self._roles_stamp:
+                self._roles_stamp = stamp
+                self._reread(path)
+            if version != self._version:
+                self._version = version
+                self._known.clear()
+        except sqlite3.Error:
+            self._known.clear()  # every caller is looked up anew, and refused if that fails too
+        finally:
+            self._check_at = self._ticks() + CHECK_SECONDS
+            self._checking.release()
+
+    def _reread(self, path: Path | None) -> None:
+        try:
+            self._roles = read_roles(path)
+        except Misuse as e:
+            self.problem = f"The changed roles are not in force, those before still are. {e}"
+            return
+        self.problem = ""
+        self._local = None
+        self._known.clear()
+
+
+def _stamp(path: Path | None) -> tuple[str, int, int] | None:
+    try:
+        return (str(path), path.stat().st_mtime_ns, path.stat().st_size) if path else None
+    except OSError:
+        return None
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user id without an account, as in many containers
+        return "local"
+
+
+def _read_private(path: Path) -> str:
+    """The text of a file that only its owner may read; empty when it is not there or is a link."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        return ""
+    with os.fdopen(descriptor, encoding="utf-8", errors="replace") as file:
+        os.fchmod(descriptor, 0o600)
+        return file.read(_MAX_HEADER).strip()
+
+
+def _write_private(path: Path, text: str) -> None:
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,329 @@
+"""A human's yes to exactly one call: bound to tenant, caller, tool, arguments and definition, short-lived, used once.
+
+States: pending → approved | denied | expired; approved → used | expired. Every edge is one conditional UPDATE in the
+control database, so that of any number of threads and processes exactly one wins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import orjson
+
+from workbench.config import open_control, prepare_home
+from workbench.events import JSON, Call, Caller, Misuse, Record, Tool, digest, now_us
+from workbench.policy import guard
+from workbench.policy.redaction import Redactor
+
+TTL_US = 15 * 60 * 1_000_000
+"""A request waits 15 minutes for a human; an approval waits 15 minutes for its call."""
+POLL_SECONDS = 0.25
+"""How soon a decision in another process is seen."""
+MAX_WAITING = 100
+"""Pending requests of one caller."""
+HUMAN_DOORS = ("app", "cli")
+"""Where somebody may approve their own call: a person sits there, and no tool call arrives through them unattended."""
+
+Status = Literal["pending", "approved", "denied", "expired", "used"]
+
+_TABLE = """
+create table if not exists approvals (
+  id text primary key, tenant text not null, subject text not null, tool text not null,
+  args_hash text not null, definition_hash text not null, binding text not null, arguments text not null, clear text,
+  source text not null, call text not null, run text not null, status text not null,
+  created_us integer not null, expires_us integer not null,
+  decided_by text not null default '', decided_via text not null default '', decided_us integer not null default 0,
+  note text not null default '', used_us integer not null default 0
+) strict;
+create unique index if not exists approvals_live on approvals (binding) where status in ('pending', 'approved');
+create index if not exists approvals_waiting on approvals (tenant, status);
+"""
+
+
+class Approval(Record, frozen=True, kw_only=True):
+    """One request for a human's yes, as it stands. `to_dict()` is what the record keeps."""
+
+    id: str
+    tenant: str
+    subject: str
+    """Who wants to call."""
+    tool: str
+    args_hash: str
+    definition_hash: str
+    arguments: JSON
+    """As they may be recorded: without personal data and secrets."""
+    source: str
+    """The door of the call."""
+    call: str
+    run: str
+    status: Status
+    created_us: int
+    expires_us: int
+    """Until when it can be decided, or, once approved, used."""
+    decided_by: str = ""
+    decided_via: str = ""
+    """The door of the decision: app, cli…"""
+    decided_us: int = 0
+    note: str = ""
+    used_us: int = 0
+
+
+class Refused(Misuse):
+    """This decision may not be made: by this person, at this door, or any more."""
+
+
+class Approvals:
+    """All approvals of one state folder, shared by every process that opens it.
+
+    Args:
+        home: the state folder.
+        redactor: takes personal data out of what is kept.
+        clock: microseconds since the epoch.
+    """
+
+    def __init__(self, home: Path, redactor: Redactor, *, clock: Callable[[], int] = now_us) -> None:
+        self._db = open_control(prepare_home(home))
+        self._db.executescript(_TABLE)
+        self._lock = threading.Lock()
+        self._redactor = redactor
+        self._clock = clock
+        self._waiting: dict[str, set[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = {}
+
+    def request(self, call: Call, tool: Tool) -> Approval:
+        """Ask for a human's yes to `call`. The same call asked twice is one request, as long as it is alive.
+
+        Raises:
+            Misuse: the arguments are no plain JSON, or this caller has too many requests waiting.
+        """
+        args_hash, definition_hash, bound = _binding(call, tool)
+        now = self._clock()
+        self.expire()
+        caller = call.caller
+        waiting = "select count(*) from approvals where tenant = ? and subject = ? and status = 'pending'"
+        if self._one(waiting, caller.tenant, caller.subject)[0] >= MAX_WAITING and self._live(bound) is None:
+            raise Misuse(
+                f"{caller.subject} has {MAX_WAITING} approvals waiting.",
+                hint="Decide them, or let them expire in 15 minutes.",
+            )
+        row = {
+            "id": f"apr_{secrets.token_urlsafe(16)}",
+            "tenant": caller.tenant,
+            "subject": caller.subject,
+            "tool": tool.qualified,
+            "args_hash": args_hash,
+            "definition_hash": definition_hash,
+            "binding": bound,
+            "arguments": orjson.dumps(self._redactor.record(call.arguments, caller.tenant)).decode(),
+            "clear": orjson.dumps(call.arguments).decode(),
+            "source": call.source,
+            "call": call.id,
+            "run": call.run,
+            "status": "pending",
+            "created_us": now,
+            "expires_us": now + TTL_US,
+        }
+        names = ", ".join(row)
+        marks = ", ".join("?" * len(row))
+        self._change(f"insert into approvals ({names}) values ({marks}) on conflict do nothing", *row.values())
+        live = self._live(bound)
+        if live is None:
+            raise Misuse("The approval ended while it was being asked for.", hint="Make the call again.")
+        return live
+
+    def decide(self, id: str, approve: bool, by: Caller | str, note: str = "", *, via: str = "") -> Approval:
+        """Say yes or no to a pending request.
+
+        Args:
+            id: of the request.
+            approve: True for yes; everything but True is no.
+            by: who decides. A `Caller` is held to tenant, scope and four eyes; a name stands for somebody who was
+                authenticated and authorised before, and is held to four eyes.
+            note: why, for the record.
+            via: the door of the decision.
+
+        Raises:
+            Refused: unknown, expired or decided already; another tenant; no scope `approvals:decide`; one's own call
+                without scope `approvals:self` or elsewhere than at the app or the command line.
+        """
+        self.expire()
+        approval = self.get(id)
+        if approval is None or (isinstance(by, Caller) and by.tenant != approval.tenant):
+            raise Refused(f"There is no approval {id!r}.", hint="`pending` lists those that wait.")
+        name = by if isinstance(by, str) else by.subject
+        _may_decide(approval, by, via)
+        now = self._clock()
+        status = "approved" if approve is True else "denied"
+        done = self._change(
+            "update approvals set status = ?, decided_by = ?, decided_via = ?, decided_us = ?, note = ?, "
+            "expires_us = ?, clear = iif(? = 'denied', null, clear) "
+            "where id = ? and status = 'pending' and expires_us > ?",
+            *(status, name, via, now, note[:2000], now + TTL_US, status, id, now),
+        )
+        after = self.get(id)
+        if not done or after is None:
+            raise Refused(
+                f"Approval {id} is {after.status if after else 'gone'}.", hint="Make the call again to ask anew."
+            )
+        self._wake(id)
+        return after
+
+    def consume(self, key: str, call: Call, tool: Tool) -> bool:
+        """Use up an approval for `call`: True exactly once, and only for the call that was approved.
+
+        Args:
+            key: id of the approval, or `binding(call, tool)`.
+            call: what is about to run; tenant, caller, tool and arguments must be those that were approved.
+            tool: its definition must be the one that was approved.
+        """
+        try:
+            _, _, bound = _binding(call, tool)
+        except Misuse:
+            return False
+        now = self._clock()
+        return self._change(
+            "update approvals set status = 'used', used_us = ?, clear = null "
+            "where (id = ? or binding = ?) and binding = ? and tenant = ? and subject = ? and tool = ? "
+            "and status = 'approved' and expires_us > ?",
+            *(now, key, key, bound, call.caller.tenant, call.caller.subject, tool.qualified, now),
+        )
+
+    def binding(self, call: Call, tool: Tool) -> str:
+        """The hash that an approval of this call is bound to.
+
+        Raises:
+            Misuse: the arguments are no plain JSON.
+        """
+        return _binding(call, tool)[2]
+
+    def get(self, id: str) -> Approval | None:
+        """The approval as it stands, whatever its state."""
+        with self._lock:
+            row = self._db.execute(f"select {_COLUMNS} from approvals where id = ?", (id,)).fetchone()
+        return _approval(row) if row else None
+
+    def pending(self, tenant: str) -> list[Approval]:
+        """What waits for a human in this tenant, oldest first."""
+        query = f"select {_COLUMNS} from approvals where tenant = ? and status = 'pending' and expires_us > ?"
+        with self._lock:
+            rows = self._db.execute(f"{query} order by created_us", (tenant, self._clock())).fetchall()
+        return [_approval(row) for row in rows]
+
+    def arguments(self, id: str, viewer: Caller) -> JSON | None:
+        """The arguments in clear, for somebody of the tenant who may decide and may see personal data.
+
+        Everybody else of the tenant gets them as recorded. They are kept in clear only while the approval is alive. None
+        when there is no such approval in the tenant.
+        """
+        row = self._one("select tenant, arguments, clear from approvals where id = ?", id)
+        if row is None or row[0] != viewer.tenant:
+            return None
+        clear = row[2] is not None and viewer.has("approvals:decide") and viewer.has("pii:read")
+        found: JSON = orjson.loads(row[2] if clear else row[1])
+        return found
+
+    def expire(self) -> list[Approval]:
+        """End what is too old, and return what ended just now: each is returned to exactly one caller."""
+        now = self._clock()
+        with self._lock:
+            rows = self._db.execute(
+                "update approvals set status = 'expired', clear = null "
+                f"where status in ('pending', 'approved') and expires_us <= ? returning {_COLUMNS}",
+                (now,),
+            ).fetchall()
+        ended = [_approval(row) for row in rows]
+        for approval in ended:
+            self._wake(approval.id)
+        return ended
+
+    async def wait(self, id: str, timeout: float) -> Approval | None:
+        """The approval once it is no longer pending, or as it stands after `timeout` seconds; None if there is none."""
+        mine = (asyncio.get_running_loop(), asyncio.Event())
+        self._waiting.setdefault(id, set()).add(mine)
+        deadline = time.monotonic() + timeout
+        try:
+            while True:
+                mine[1].clear()
+                self.expire()
+                approval = self.get(id)
+                left = deadline - time.monotonic()
+                if approval is None or approval.status != "pending" or left <= 0:
+                    return approval
+                try:
+                    await asyncio.wait_for(mine[1].wait(), min(POLL_SECONDS, left))
+                except TimeoutError:
+                    continue  # another process may have decided
+        finally:
+            waiting = self._waiting.get(id, set())
+            waiting.discard(mine)
+            if not waiting:
+                self._waiting.pop(id, None)
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._db.close()
+
+    def _live(self, bound: str) -> Approval | None:
+        query = f"select {_COLUMNS} from approvals where binding = ? and status in ('pending', 'approved')"
+        row = self._one(query, bound)
+        return _approval(row) if row else None
+
+    def _one(self, query: str, *values: Any) -> Any:
+        with self._lock:
+            return self._db.execute(query, values).fetchone()
+
+    def _change(self, statement: str, *values: Any) -> bool:
+        with self._lock:
+            return self._db.execute(statement, values).rowcount == 1
+
+    def _wake(self, id: str) -> None:
+        for loop, event in tuple(self._waiting.get(id, ())):
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(event.set)
+
+
+def _may_decide(approval: Approval, by: Caller | str, via: str) -> None:
+    name = by if isinstance(by, str) else by.subject
+    if not name:
+        raise Refused("An approval needs to be decided by somebody.", hint="Name the person who decides.")
+    if isinstance(by, Caller) and not by.has("approvals:decide"):
+        raise Refused(f"{name} may not decide approvals.", hint="The scope approvals:decide is needed.")
+    if name != approval.subject:
+        return
+    if not (isinstance(by, Caller) and by.has("approvals:self")):
+        raise Refused(f"{name} made this call and may not decide it.", hint="Somebody else has to.")
+    if via not in HUMAN_DOORS:
+        raise Refused(
+            f"One's own call is decided at the app or the command line, not via {via or 'nothing'!r}.",
+            hint="Open the approvals in the app, or decide on the command line.",
+        )
+
+
+def _binding(call: Call, tool: Tool) -> tuple[str, str, str]:
+    """Hash of the arguments, of the definition, and of everything that an approval is bound to."""
+    try:
+        args_hash = digest(guard.checked(call.arguments))
+        definition_hash = tool.definition_hash or digest(tool.to_dict())
+    except (guard.Unsuitable, TypeError, ValueError) as e:
+        raise Misuse(
+            f"The arguments of {call.tool} cannot be bound to an approval: {e}.", hint="Send plain JSON."
+        ) from e
+    caller = call.caller
+    bound = digest([caller.tenant, caller.subject, tool.qualified, args_hash, definition_hash])
+    return args_hash, definition_hash, bound
+
+
+_COLUMNS = ", ".join(Approval.__struct_fields__)
+
+
+def _approval(row: tuple[Any, ...]) -> Approval:
+    values = dict(zip(Approval.__struct_fields__, row, strict=True))
+    values["arguments"] = orjson.loads(values["arguments"])
+    return msgspec.convert(values, Approval)

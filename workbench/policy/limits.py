@@ -1,0 +1,123 @@
+"""How often: a sliding minute per caller, and quotas per tenant and tool.
+
+The caller is tenant and subject, never a session or a key, so that opening more of either buys nothing. The window is
+exact: every accepted call is remembered for a minute, refused ones are not counted.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from workbench.events import JSON, Caller, Tool
+
+WINDOW = 60.0
+"""Seconds."""
+_SWEEP_FROM = 1024
+
+
+class RateLimits:
+    """Sliding windows in memory, for all threads of one process.
+
+    Args:
+        per_minute: calls per minute of one caller.
+        quota: (tenant, qualified tool) → calls per minute, 0 for none.
+        clock: seconds that only grow.
+    """
+
+    def __init__(
+        self, per_minute: int, quota: Callable[[str, str], int], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._per_minute = per_minute
+        self._quota = quota
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._windows: dict[tuple[str, str, str], deque[float]] = {}
+        self._sweep_at = _SWEEP_FROM
+
+    def check(self, caller: Caller, tool: Tool) -> float | None:
+        """Count one call. None when it may go on; else the seconds to wait, and nothing is counted.
+
+        A quota that cannot be found out counts as used up.
+        """
+        tenant, qualified = caller.tenant, tool.qualified
+        try:
+            quota = self._quota(tenant, qualified)
+        except Exception:  # noqa: BLE001 - undefined means no
+            return WINDOW
+        now = self._clock()
+        with self._lock:
+            own = self._window(("caller", tenant, caller.subject), now)
+            wait = self._wait(own, self._per_minute, now)
+            if not quota:
+                if wait is None:
+                    own.append(now)
+                return wait
+            shared = self._window(("tool", tenant, qualified), now)
+            other = self._wait(shared, quota, now)
+            if wait is None and other is None:
+                own.append(now)
+                shared.append(now)
+                return None
+            return max(wait or 0.0, other or 0.0)
+
+    def numbers(self, caller: Caller, tool: Tool) -> JSON:
+        """The tightest limit that applies, without counting: `name`, `limit`, `remaining`, `reset_s`."""
+        tenant, qualified = caller.tenant, tool.qualified
+        try:
+            quota = self._quota(tenant, qualified)
+        except Exception:  # noqa: BLE001 - undefined means no
+            return {"name": "tool", "limit": 0, "remaining": 0, "reset_s": int(WINDOW)}
+        now = self._clock()
+        with self._lock:
+            own = self._numbers("caller", self._window(("caller", tenant, caller.subject), now), self._per_minute, now)
+            if not quota:
+                return own
+            shared = self._numbers("tool", self._window(("tool", tenant, qualified), now), quota, now)
+        return min(own, shared, key=lambda n: n["remaining"])
+
+    def headers(self, caller: Caller, tool: Tool) -> dict[str, str]:
+        """`RateLimit-Limit`, `-Remaining`, `-Reset` of the tightest limit (draft-ietf-httpapi-ratelimit-headers-03)."""
+        n = self.numbers(caller, tool)
+        return {
+            "RateLimit-Limit": str(n["limit"]),
+            "RateLimit-Remaining": str(n["remaining"]),
+            "RateLimit-Reset": str(n["reset_s"]),
+        }
+
+    def used(self, tenant: str, tool: str) -> int:
+        """Calls of the tenant to the tool of this qualified name in the last minute; counted where a quota stands."""
+        with self._lock:
+            return len(self._window(("tool", tenant, tool), self._clock()))
+
+    def _window(self, key: tuple[str, str, str], now: float) -> deque[float]:
+        window = self._windows.get(key)
+        if window is None:
+            if len(self._windows) >= self._sweep_at:
+                self._sweep(now)
+            window = self._windows[key] = deque()
+        oldest = now - WINDOW
+        while window and window[0] <= oldest:
+            window.popleft()
+        return window
+
+    def _sweep(self, now: float) -> None:
+        """Forget who has not called for a minute; whoever has keeps their count, however many there are."""
+        oldest = now - WINDOW
+        self._windows = {key: w for key, w in self._windows.items() if w and w[-1] > oldest}
+        self._sweep_at = max(_SWEEP_FROM, 2 * len(self._windows))
+
+    @staticmethod
+    def _wait(window: deque[float], limit: int, now: float) -> float | None:
+        if len(window) < limit:
+            return None
+        # the next place is free when the call that stands `limit` calls back leaves the window
+        return max(window[len(window) - limit] + WINDOW - now, 0.001)
+
+    @staticmethod
+    def _numbers(name: str, window: deque[float], limit: int, now: float) -> JSON:
+        reset = math.ceil(window[0] + WINDOW - now) if window else 0
+        return {"name": name, "limit": limit, "remaining": max(limit - len(window), 0), "reset_s": reset}

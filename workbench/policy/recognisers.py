@@ -1,0 +1,228 @@
+"""Personal data in free text: Presidio's pattern recognisers, loaded in the background and shared by the process.
+
+Presidio runs with its NoOp language engine: no model, no download, patterns and checksums only. Importing it takes
+about a second, so it happens in a thread; `ready` says whether it is done.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+import threading
+from typing import Any, NamedTuple
+
+MIN_SCORE = 0.3
+"""Below it, Presidio takes nearly every number of nine digits for a social security number."""
+WINDOW = 64 * 1024
+"""Characters looked at in one go."""
+OVERLAP = 256
+"""Characters that two windows share, so that nothing hides on the edge."""
+
+TYPES = {
+    "EMAIL_ADDRESS": "EMAIL",
+    "PHONE_NUMBER": "PHONE",
+    "US_SSN": "SSN",
+    "CREDIT_CARD": "CARD",
+    "IBAN_CODE": "IBAN",
+    "IP_ADDRESS": "IP",
+}
+
+CANDIDATE = re.compile(
+    r"""[^\s@]@[^\s@]              # something at something
+      | \d[\d\s().\-/]{6,}\d       # eight digits or more, however they are grouped
+      | \d{3}[\s\-.]\d{4}          # a short telephone number
+      | \b[A-Za-z]{2}\d{2}\s?[A-Za-z0-9]{4}  # an account number
+      | \d\.\d{1,3}\.\d            # four numbers with dots
+      | [0-9a-fA-F]:[0-9a-fA-F:]{3}  # hexadecimal groups with colons
+      | ::[0-9a-fA-F]
+    """,
+    re.VERBOSE,
+)
+"""What a text must contain to be worth a closer look. Wider than the recognisers: it hides nothing from them."""
+
+_ISO_TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?\Z")
+
+
+class Span(NamedTuple):
+    """A piece of personal data in a text."""
+
+    start: int
+    end: int
+    type: str
+
+
+def suspicious(text: str) -> bool:
+    """Whether the text may hold personal data; a date or a time alone does not."""
+    return CANDIDATE.search(text) is not None and _ISO_TIME.match(text) is None
+
+
+class Recognisers:
+    """The engines for results (strict) and for the record (lenient)."""
+
+    def __init__(self) -> None:
+        self._strict: Any = None
+        self._lenient: Any = None
+        self._loading: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self.problem = ""
+        """Why they could not be loaded; suspicious text is withheld whole as long as this lasts."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether texts can be looked at."""
+        return self._lenient is not None
+
+    def warm(self) -> threading.Thread:
+        """Start loading, once per process; the thread may be joined."""
+        with self._lock:
+            if self._loading is None:
+                self._loading = threading.Thread(target=self._load, name="recognisers", daemon=True)
+                self._loading.start()
+            return self._loading
+
+    def find(self, text: str, *, lenient: bool) -> list[Span]:
+        """Where personal data stands in `text`, in order and without overlap.
+
+        Args:
+            lenient: rather a false alarm than a miss.
+
+        Raises:
+            RuntimeError: not loaded.
+        """
+        analyzer = self._lenient if lenient else self._strict
+        if analyzer is None:
+            raise RuntimeError("the recognisers are not loaded yet")
+        found: list[Span] = []
+        for start in range(0, max(len(text), 1), WINDOW):
+            piece = text[start : start + WINDOW + OVERLAP] if len(text) > WINDOW else text
+            found += (
+                Span(start + r.start, start + r.end, TYPES[r.entity_type])
+                for r in analyzer.analyze(piece, "en", score_threshold=MIN_SCORE)
+            )
+        return _merged(found) if len(found) > 1 else found
+
+    def _load(self) -> None:
+        try:
+            strict, lenient = _analyzer(lenient=False), _analyzer(lenient=True)
+        except Exception as e:  # noqa: BLE001 - without recognisers everything suspicious stays withheld
+            self.problem = f"The recognisers of personal data cannot be loaded ({type(e).__name__}: {e})."
+            return
+        self._strict, self._lenient = strict, lenient
+
+
+def _merged(found: list[Span]) -> list[Span]:
+    """Overlapping spans as one, named after the longest."""
+    found.sort(key=lambda s: (s.start, -s.end))
+    merged = [found[0]]
+    for span in found[1:]:
+        last = merged[-1]
+        if span.start >= last.end:
+            merged.append(span)
+        elif span.end > last.end:
+            longer = span if span.end - span.start > last.end - last.start else last
+            merged[-1] = Span(last.start, span.end, longer.type)
+    return merged
+
+
+@functools.cache
+def shared() -> Recognisers:
+    """The recognisers of this process."""
+    return Recognisers()
+
+
+def _analyzer(*, lenient: bool) -> Any:
+    """An analyzer with exactly the recognisers that `TYPES` names."""
+    # Presidio's recognisers log the text that they could not parse
+    logging.getLogger("presidio-analyzer").setLevel(logging.CRITICAL)
+    import tldextract
+    from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
+    from presidio_analyzer.nlp_engine import NlpEngineProvider
+    from presidio_analyzer.predefined_recognizers import (
+        CreditCardRecognizer,
+        EmailRecognizer,
+        IbanRecognizer,
+        IpRecognizer,
+        UsSsnRecognizer,
+    )
+
+    class OfflineEmail(EmailRecognizer):
+        """The stock recogniser asks the network for the list of top-level domains on first use."""
+
+        _suffixes = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
+
+        def validate_result(self, pattern_text: str) -> bool:
+            return lenient or bool(self._suffixes(pattern_text).fqdn)
+
+    class Ssn(UsSsnRecognizer):
+        """The stock recogniser passes well-known sample numbers; grouped like a number, it is one to us."""
+
+        def invalidate_result(self, pattern_text: str) -> bool:
+            if re.fullmatch(r"\d{3}([- ])\d{2}\1\d{4}", pattern_text):
+                return False
+            return bool(super().invalidate_result(pattern_text))
+
+    registry = RecognizerRegistry(supported_languages=["en"])
+    recognisers = (
+        OfflineEmail(),
+        _phone_recogniser(lenient),
+        Ssn(),
+        CreditCardRecognizer(),
+        IbanRecognizer(),
+        IpRecognizer(),
+    )
+    for recogniser in recognisers:
+        registry.add_recognizer(recogniser)
+    nlp = NlpEngineProvider(
+        nlp_configuration={"nlp_engine_name": "no_op", "models": [{"lang_code": "en", "model_name": "no_op"}]}
+    ).create_engine()
+    return AnalyzerEngine(registry=registry, nlp_engine=nlp, supported_languages=["en"])
+
+
+def _phone_recogniser(lenient: bool) -> Any:
+    import phonenumbers
+    from presidio_analyzer import Pattern, PatternRecognizer
+
+    regions = ("US", "GB", "DE", "FR", "IN", "BR", "CA", "AU", "ES", "IT", "NL", "CH")
+    looks_like_date = re.compile(r"\d{4}-\d\d-\d\d|\d\d?[/.]\d\d?[/.]\d{4}")
+    decimal = re.compile(r"^\d{1,3}\.\d{4,}")
+
+    class Phone(PatternRecognizer):
+        """Numbers that are grouped as people write them; Presidio's own scan costs 4 ms a kilobyte and takes ids."""
+
+        def validate_result(self, pattern_text: str) -> bool:
+            if looks_like_date.match(pattern_text) or decimal.search(pattern_text):
+                return False
+            digits = sum(c.isdigit() for c in pattern_text.partition("x")[0])
+            if pattern_text.startswith("+"):
+                return self._possible(pattern_text)
+            if lenient:
+                return 7 <= digits <= 15
+            return 9 <= digits <= 11 and any(self._valid(pattern_text, region) for region in regions)
+
+        @staticmethod
+        def _possible(text: str) -> bool:
+            try:
+                return bool(phonenumbers.is_possible_number(phonenumbers.parse(text, None))) or lenient
+            except phonenumbers.NumberParseException:
+                return lenient
+
+        @staticmethod
+        def _valid(text: str, region: str) -> bool:
+            try:
+                return bool(phonenumbers.is_valid_number(phonenumbers.parse(text, region)))
+            except phonenumbers.NumberParseException:
+                return False
+
+    patterns = [
+        Pattern("international", r"(?<![\w+])\+\d[\d\s().\-/]{6,18}\d(?:\s?(?:x|ext\.?)\s?\d{1,6})?(?!\w)", 0.6),
+        Pattern(
+            "national",
+            r"(?<![\w.+/-])\(?\d{2,5}\)?[\s.\-/]{1,2}\(?\d{2,5}\)?[\s.\-]?\d{2,5}(?:[\s.\-]?\d{1,5})?"
+            r"(?:\s?(?:x|ext\.?)\s?\d{1,6})?(?!\w)",
+            0.4,
+        ),
+    ]
+    if lenient:
+        patterns.append(Pattern("short", r"(?<![\w.+/-])\d{3}[\s.\-]\d{4}(?!\w)", 0.4))
+    return Phone(supported_entity="PHONE_NUMBER", patterns=patterns)
