@@ -8,8 +8,18 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from workbench.bench import Workbench, open
+    from workbench.events import Misuse, NotRecorded, Unauthenticated, Unreachable, WorkbenchError
 
-__all__ = ["Workbench", "__version__", "open"]
+__all__ = [
+    "Misuse",
+    "NotRecorded",
+    "Unauthenticated",
+    "Unreachable",
+    "Workbench",
+    "WorkbenchError",
+    "__version__",
+    "open",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,4 +28,8 @@ def __getattr__(name: str) -> Any:
         from workbench import bench
 
         return getattr(bench, name)
+    if name in __all__:
+        from workbench import events
+
+        return getattr(events, name)
     raise AttributeError(f"module 'workbench' has no attribute {name!r}")

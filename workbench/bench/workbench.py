@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from workbench.agent import ProviderStatus
 from workbench.bench.attached import Attached
 from workbench.bench.embedded import Embedded
+from workbench.bench.examples import examples
+from workbench.bench.past import recorded_call, recorded_run
 from workbench.bench.platform import Platform
 from workbench.bench.results import Result, Run, Servers, Tools
-from workbench.bench.running import find_running
+from workbench.bench.running import Running, find_running
 from workbench.config import Settings, prepare_home
 from workbench.events import JSON, AnyRunEvent, Misuse, Source, Unreachable
 from workbench.policy import Approval
@@ -115,6 +117,11 @@ class Workbench:
         """Whether the platform lives in this process."""
         return isinstance(self._backend, Embedded)
 
+    @property
+    def running(self) -> Running | None:
+        """Addresses and token of the platform that this is attached to; None when it lives in this process."""
+        return self._backend.running if isinstance(self._backend, Attached) else None
+
     def status(self) -> JSON:
         """Version, servers, log and runs, as one document."""
         return self._run(self._backend.status)
@@ -144,6 +151,10 @@ class Workbench:
     def call_with(self, tool: str, arguments: JSON, *, timeout: float | None = None) -> Result:
         """As `call`, with the arguments in a dictionary, for names that are no Python identifiers."""
         return Result(tool, arguments, self._run(self._backend.call, tool, arguments, timeout))
+
+    def recorded_call(self, call: str) -> Result | None:
+        """A finished call, read back from the record, arguments and answer redacted; None when there is none."""
+        return recorded_call(self.reader, call)
 
     def restart(self, server: str) -> None:
         """Restart a server that was launched here."""
@@ -180,6 +191,14 @@ class Workbench:
     ) -> Iterator[AnyRunEvent]:
         """As `ask`, one event at a time. Closing the iterator cancels the run."""
         return self._stream(lambda: self._backend.ask(question, provider=provider, model=model, history=history))
+
+    def examples(self) -> tuple[str, ...]:
+        """Questions to try first, for the servers that are there."""
+        return examples(self.servers())
+
+    def recorded_run(self, run: str) -> Run | None:
+        """A finished run, read back from the record; None when there is none of that id."""
+        return recorded_run(self.reader, run)
 
     def cancel(self, run: str) -> bool:
         """Stop a run that goes on elsewhere; False when there is none of that id."""

@@ -17,13 +17,6 @@ if TYPE_CHECKING:
     from workbench.bench.running import Running
     from workbench.config import Settings
 
-EXAMPLES = (
-    "Customer john.smith@acme.com says their subscription renewal failed last week. What is their account status, "
-    "do they have any open support tickets, and what does their payment history look like?",
-    "Which five products brought in the most revenue this year?",
-    "How many support tickets are open, by priority?",
-)
-
 
 @click.command()
 @click.option("--port", help="Port of MCP endpoint and management API, or auto.")
@@ -75,6 +68,8 @@ def _new_loop() -> Any:
 
 
 def _banner(running: Running, platform: Platform, seconds: float) -> None:
+    from workbench.bench.examples import examples
+
     states = platform.servers()
     ready = [s for s in states if s.status == "ready"]
     tools = sum(s.tools for s in ready)
@@ -87,7 +82,9 @@ def _banner(running: Running, platform: Platform, seconds: float) -> None:
     for state in states:
         if state.status != "ready":
             click.secho(f"  {state.id} is {state.status}: {state.last_error}", fg="red", err=True)
-    click.echo("Ask something, in the app or in another terminal:")
-    for question in EXAMPLES:
+    questions = examples(states)
+    if questions:
+        click.echo("Ask something, in the app or in another terminal:")
+    for question in questions:
         click.echo(f'  workbench ask "{question}"')
     click.echo("\nCtrl-C stops all of it.")
