@@ -116,27 +116,37 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def select_lines(files: list[str], *, strict: bool = False) -> str:
+def select_lines(files: list[str], *, filename: bool = False) -> str:
     """SQL that reads JSON lines as `events`.
 
+    A malformed line is skipped: a growing file has a torn last line more often than not. The compactor compares the
+    number of lines with the seal.
+
     Args:
-        files: paths; at least one.
-        strict: fail on a malformed line. Otherwise it is skipped, as a growing file has a torn last line more often
-            than not.
+        files: paths or patterns; at least one.
+        filename: add the column `filename`, and accept patterns that match nothing.
     """
     fields = ", ".join(f"{quoted(name)}: {quoted(kind)}" for name, kind in FIELDS.items())
     columns = ", ".join(f'CAST({c.source} AS {c.type}) AS "{c.name}"' for c in COLUMNS)
     return (
-        f"SELECT {columns} FROM read_json([{', '.join(map(quoted, files))}], format='newline_delimited', "
-        f"columns={{{fields}}}, ignore_errors={str(not strict).lower()}, filename=true) WHERE seq IS NOT NULL"
+        f"SELECT {columns}{', filename' if filename else ''} FROM read_json([{', '.join(map(quoted, files))}], "
+        f"format='newline_delimited', columns={{{fields}}}, ignore_errors=true, filename=true"
+        f"{', allow_empty=true' if filename else ''}) WHERE seq IS NOT NULL"
     )
 
 
-def select_parquet(files: list[str]) -> str:
-    """SQL that reads lake files as `events`. A column that an older file lacks is NULL."""
+def select_parquet(files: list[str], *, filename: bool = False) -> str:
+    """SQL that reads lake files as `events`. A column that an older file lacks is NULL.
+
+    Args:
+        files: paths or patterns; at least one.
+        filename: add the column `filename`, and accept patterns that match nothing.
+    """
     columns = ", ".join(f'"{c.name}"' for c in COLUMNS)
-    paths = ", ".join(map(quoted, files))
-    return f"SELECT {columns} FROM read_parquet([{paths}], union_by_name=true, hive_partitioning=false)"
+    return (
+        f"SELECT {columns}{', filename' if filename else ''} FROM read_parquet([{', '.join(map(quoted, files))}], "
+        f"union_by_name=true, hive_partitioning=false{', filename=true, allow_empty=true' if filename else ''})"
+    )
 
 
 def select_nothing() -> str:

@@ -44,6 +44,9 @@ class AuditFolder:
         self.key = self.root / "checkpoint.key"
         self.public_key = self.root / "checkpoint.pub"
         self.manifest = self.root / "MANIFEST.json"
+        self.no_parts = self.root / "empty.parquet"
+        self.no_rollups = self.root / "empty-rollup.parquet"
+        self.no_lines = self.root / "empty.jsonl"
         self.views = self.home / "audit.duckdb"
 
     def prepare(self) -> None:

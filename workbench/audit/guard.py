@@ -22,10 +22,15 @@ _QUERY_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_
 _SOURCES = {"BASE_TABLE", "TABLE_FUNCTION", "JOIN", "SUBQUERY", "EMPTY", "EXPRESSION_LIST", "PIVOT", "SHOW_REF", "CTE"}
 _TABLE_FUNCTIONS = {"range", "generate_series", "unnest", "json_each", "json_tree"}
 _FORBIDDEN_FUNCTIONS = frozenset(
-    # they see past a row filter or into the process, wait, or change something
-    "create_sort_key current_query current_setting currval getenv getvariable index_key json_deserialize_sql "
-    "json_execute_serialized_sql json_serialize_plan json_serialize_sql nextval query query_table set_config setval "
-    "sleep_ms stats which_secret write_log".split()
+    (
+        # they see past a row filter or into the process
+        *("current_query", "current_setting", "getenv", "getvariable", "index_key", "stats", "which_secret"),
+        # they run text as SQL or show its plan
+        *("json_deserialize_sql", "json_execute_serialized_sql", "json_serialize_plan", "json_serialize_sql"),
+        *("query", "query_table"),
+        # they change something, or only pass the time
+        *("currval", "nextval", "set_config", "setval", "sleep_ms", "write_log"),
+    )
 )
 _CTE_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _HINT = "Only one SELECT over the tables of the record is accepted: "

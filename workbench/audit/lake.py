@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ import orjson
 
 from workbench.audit.columns import select_lines, select_nothing, select_parquet
 from workbench.audit.folder import AuditFolder, replace_durably
+from workbench.audit.rollup import select_hourly
 
 
 @dataclass
@@ -39,13 +41,21 @@ class Manifest:
         except FileNotFoundError:
             return cls()
 
+    def encoded(self) -> bytes:
+        """The bytes of `MANIFEST.json`."""
+        return orjson.dumps(self.__dict__, option=orjson.OPT_INDENT_2)
+
+    def digest(self) -> str:
+        """SHA-256 of those bytes; the seals state it."""
+        return hashlib.sha256(self.encoded()).hexdigest()
+
     def publish(self, folder: AuditFolder) -> None:
         """Make this the current manifest.
 
         Raises:
             OSError: the disk says no.
         """
-        replace_durably(folder.manifest, orjson.dumps(self.__dict__, option=orjson.OPT_INDENT_2), 0o600)
+        replace_durably(folder.manifest, self.encoded(), 0o600)
 
 
 class CurrentFiles:
@@ -64,13 +74,19 @@ class CurrentFiles:
             str(path) for writer, number, path in folder.segments() if number >= manifest.marks.get(writer, 0)
         ]
 
+        self.rollups = [os.path.join(root, item["path"]) for item in manifest.rollups]
+
     @property
     def key(self) -> tuple[int, tuple[str, ...]]:
         """Equal as long as the same files make up the record (their content may grow)."""
         return self.manifest.generation, tuple(self.segments)
 
+    def select_hourly(self) -> str:
+        """SQL for `tool_calls_hourly` over all of them."""
+        return select_hourly(self.rollups, select_lines(self.segments) if self.segments else None)
+
     def select(self) -> str:
-        """SQL over all of them."""
+        """SQL for `events` over all of them."""
         selects = []
         if self.parts:
             selects.append(select_parquet(self.parts))

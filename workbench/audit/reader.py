@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.audit.columns import quoted
 from workbench.audit.folder import AuditFolder
 from workbench.audit.lake import CurrentFiles
 from workbench.audit.views import TABLES, create_views, show_files
@@ -69,7 +70,8 @@ class Reader:
         self._connection.execute("SET TimeZone = 'UTC'")
         create_views(self._connection, tenant)
         self._guard = SqlGuard(self._connection, {*TABLES, "tables", "table_columns"})
-        allowed = ", ".join("'" + str(path).replace("'", "''") + "/'" for path in (self.folder.wal, self.folder.lake))
+        folders = (self.folder.wal, self.folder.lake, self.folder.rollup, self.folder.index)
+        allowed = ", ".join(quoted(f"{path}/") for path in folders)
         self._connection.execute(f"SET allowed_directories = [{allowed}]")
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
@@ -137,7 +139,7 @@ class Reader:
     def _refresh(self) -> None:
         files = CurrentFiles(self.folder)
         if files.key != self._files:
-            show_files(self._connection, files.select())
+            show_files(self._connection, files.select(), files.select_hourly())
             self._files = files.key
 
     @staticmethod

@@ -138,7 +138,7 @@ class _Recovery:
     def _whole_lines(self, path: Path) -> list[_Line]:
         """The readable lines of a segment; what follows the last of them is cut off and kept in quarantine."""
         content = path.read_bytes()
-        lines, end = _lines_of(content, 0)
+        lines, end = lines_of(content, 0)
         self._cut(path, content, end)
         return lines
 
@@ -163,7 +163,7 @@ class _Recovery:
         for path in self.folder.lineage.glob(f"tenant=*/{self.writer}.jsonl"):
             start = by_file[path].size if path in by_file else 0
             content = path.read_bytes()
-            lines, end = _lines_of(content, start)
+            lines, end = lines_of(content, start)
             if len(content) >= start:
                 self._cut(path, content, end)
             for line in lines:
@@ -225,7 +225,7 @@ class _Recovery:
             if not content:
                 path.unlink()
                 continue
-            lines, _ = _lines_of(content, 0)
+            lines, _ = lines_of(content, 0)
             times = [orjson.loads(line.content).get("timestamp") for line in (lines[0], lines[-1])] if lines else [0, 0]
             records.append(
                 {
@@ -254,7 +254,7 @@ class _Recovery:
             self.seals.append(*records)
 
 
-def _lines_of(content: bytes, start: int) -> tuple[list[_Line], int]:
+def lines_of(content: bytes, start: int) -> tuple[list[_Line], int]:
     """The readable lines of `content` from `start`, and where the last of them ends."""
     found: list[_Line] = []
     end = position = start

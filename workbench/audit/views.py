@@ -7,12 +7,14 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from workbench.audit.columns import COLUMNS, quoted, select_nothing
+from workbench.audit.rollup import hourly_columns, select_hourly
 
 if TYPE_CHECKING:
     import duckdb
 
 TABLES = (
     "tool_calls",
+    "tool_calls_hourly",
     "decisions",
     "approvals",
     "intents",
@@ -27,8 +29,8 @@ TABLES = (
 )
 """The tables that a person may query, besides `tables` and `table_columns`, which describe them."""
 
-LIVE = "live"
-"""The view that names files. It is replaced when the files change, and nobody else may name it."""
+LIVE, LIVE_HOURLY = "live", "live_hourly"
+"""The views that name files. They are replaced when the files change, and nobody else may name them."""
 
 
 @cache
@@ -46,19 +48,27 @@ def create_views(connection: duckdb.DuckDBPyConnection, tenant: str | None = Non
         tenant: show only this tenant's rows. The filter is a barrier (`SECURE VIEW`): no expression of the user's query
             is evaluated on a row before it has passed, so that not even an error message can tell of other rows.
     """
-    show_files(connection, select_nothing())
+    show_files(connection, select_nothing(), select_hourly([], None))
     secure, rows = ("SECURE ", f" WHERE tenant = {quoted(tenant)}") if tenant is not None else ("", "")
     connection.execute(f"CREATE OR REPLACE {secure}VIEW events AS SELECT * FROM {LIVE}{rows}")
+    connection.execute(f"CREATE OR REPLACE {secure}VIEW tool_calls_hourly AS SELECT * FROM {LIVE_HOURLY}{rows}")
     connection.execute("COMMENT ON VIEW events IS 'Everything that was recorded, one row each, of every kind.'")
+    connection.execute(
+        "COMMENT ON VIEW tool_calls_hourly IS 'Tool calls summed up by hour, tenant, tool, outcome and latency bucket; "
+        "add up calls. Fast over any length of time.'"
+    )
+    for column in hourly_columns():
+        connection.execute(f"COMMENT ON COLUMN tool_calls_hourly.{column.name} IS {quoted(column.meaning)}")
     for statement in view_statements():
         connection.execute(statement)
     _comment_columns(connection)
     _describe(connection)
 
 
-def show_files(connection: duckdb.DuckDBPyConnection, select: str) -> None:
-    """Let `live` be the rows of `select`."""
-    connection.execute(f"CREATE OR REPLACE VIEW {LIVE} AS {select}")
+def show_files(connection: duckdb.DuckDBPyConnection, events: str, hourly: str) -> None:
+    """Let the tables be over the rows of these two selects."""
+    connection.execute(f"CREATE OR REPLACE VIEW {LIVE} AS {events}")
+    connection.execute(f"CREATE OR REPLACE VIEW {LIVE_HOURLY} AS {hourly}")
 
 
 def _comment_columns(connection: duckdb.DuckDBPyConnection) -> None:

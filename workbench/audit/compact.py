@@ -1,0 +1,73 @@
+"""`python -m workbench.audit.compact HOME [--every SECONDS]`: the compactor as a process of low priority."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from workbench.audit.compactor import GRACE_S, Compacted, Compactor, LakeRefused
+from workbench.audit.folder import AuditFolder
+from workbench.audit.views_file import write_views_file
+
+
+def compact(home: Path, *, grace_s: float = GRACE_S, witness: Path | None = None) -> Compacted | None:
+    """Publish everything that is sealed, once. None when another compactor is at work.
+
+    Args:
+        home: the state folder.
+        grace_s: seconds before files that count no more are removed.
+        witness: folder for copies of the signed checkpoints.
+
+    Raises:
+        LakeRefused: a segment is not what its seal says.
+        OSError: the disk says no.
+    """
+    folder = AuditFolder(home)
+    done = Compactor(folder, grace_s=grace_s, witness=witness).run()
+    write_views_file(folder)
+    return done
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command. Returns its exit code: 0, or 1 when something could not be published."""
+    parser = argparse.ArgumentParser(prog="workbench.audit.compact", description="Compact the record to Parquet.")
+    parser.add_argument("home", type=Path, help="the state folder")
+    parser.add_argument("--every", type=float, default=0.0, metavar="SECONDS", help="stay and repeat")
+    parser.add_argument("--grace", type=float, default=GRACE_S, metavar="SECONDS", help="keep replaced files so long")
+    parser.add_argument("--witness", type=Path, default=None, help="folder for copies of signed checkpoints")
+    given = parser.parse_args(arguments)
+    if not given.every:
+        return _once(given)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with contextlib.suppress(OSError):
+        os.nice(10)
+    parent = os.getppid()
+    while os.getppid() == parent:
+        _once(given)
+        if stop.wait(given.every):
+            break
+    return 0
+
+
+def _once(given: argparse.Namespace) -> int:
+    try:
+        done = compact(given.home, grace_s=given.grace, witness=given.witness)
+    except (LakeRefused, OSError) as e:
+        print(f"compactor: {e}", file=sys.stderr, flush=True)
+        return 1
+    if done is None:
+        print("compactor: another one is at work", file=sys.stderr, flush=True)
+    elif done.segments or done.merged_days:
+        print(f"compactor: {done.rows} rows of {done.segments} segments, {done.merged_days} days merged", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

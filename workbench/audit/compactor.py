@@ -1,0 +1,326 @@
+"""The compactor: sealed segments of the log become Parquet by day, with hourly summaries and a trace index.
+
+It runs in a process of its own at low priority (`python -m workbench.audit.compact HOME --every 60`); one at a time
+(flock). It may be killed at any point: files count from the moment the manifest that names them is in place, and the
+segments they came from are removed only long after. The lineage is never touched.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from workbench.audit.columns import quoted, select_lines, select_parquet
+from workbench.audit.folder import AuditFolder, sync_folder
+from workbench.audit.lake import Manifest
+from workbench.audit.rollup import merge_rollups, merge_traces, select_rollup, select_traces
+from workbench.audit.seal import SealLog, Witness, read_seals
+from workbench.events import JSON, WorkbenchError, now_us
+
+if TYPE_CHECKING:
+    import duckdb
+
+GRACE_S = 900.0
+"""Seconds that a file stays after it stopped counting, for readers that still use it."""
+
+_BATCH_BYTES = 64 << 20
+_SORTED = "ORDER BY tenant, ts, writer, seq"
+
+
+class LakeRefused(WorkbenchError):
+    """A sealed segment is not what its seal says; it must not be published as if it were."""
+
+
+class Compacted(NamedTuple):
+    """What one run did."""
+
+    segments: int
+    rows: int
+    merged_days: int
+    removed_files: int
+
+
+class Compactor:
+    """Publishes what is sealed.
+
+    Args:
+        folder: the record.
+        witness: gets a copy of each checkpoint that the new lake files are stated in.
+        memory: most memory DuckDB may use, as DuckDB writes it; it spills to disk beyond.
+        grace_s: seconds before files that count no more are removed.
+        batch_bytes: bytes of the log that are published at once.
+    """
+
+    def __init__(
+        self,
+        folder: AuditFolder,
+        *,
+        witness: Witness | None = None,
+        memory: str = "384MB",
+        grace_s: float = GRACE_S,
+        batch_bytes: int = _BATCH_BYTES,
+    ) -> None:
+        self._folder = folder
+        self._witness = witness
+        self._memory = memory
+        self._grace_us = int(grace_s * 1e6)
+        self._batch_bytes = batch_bytes
+        self._spill = folder.root / "spill"
+
+    def run(self, *, today: str | None = None) -> Compacted | None:
+        """Publish everything sealed, merge finished days, remove what long stopped counting.
+
+        Args:
+            today: the day that is not finished yet, as `YYYY-MM-DD`; default today, UTC.
+
+        Returns:
+            What was done; None when another compactor is at work.
+
+        Raises:
+            LakeRefused: a segment is not what its seal says. What came before it is published.
+            OSError: the disk says no.
+        """
+        self._folder.prepare()
+        with self._alone() as alone, self._database() as connection:
+            if not alone:
+                return None
+            segments = rows = 0
+            while batch := self._next_batch():
+                rows += self._publish(connection, *batch)
+                segments += len(batch[1])
+            merged = self._merge(connection, today or datetime.now(UTC).date().isoformat())
+            return Compacted(segments, rows, merged, self._remove_retired())
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        fd = os.open(self._folder.root / "compactor.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def _database(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        import duckdb
+
+        with duckdb.connect(
+            ":memory:",
+            config={
+                "threads": "1",
+                "memory_limit": self._memory,
+                "temp_directory": str(self._spill),
+                "preserve_insertion_order": "false",
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+                "python_enable_replacements": "false",
+            },
+        ) as connection:
+            yield connection
+        shutil.rmtree(self._spill, ignore_errors=True)
+
+    # --- from the log to the lake ------------------------------------------
+
+    def _next_batch(self) -> tuple[Manifest, list[JSON]] | None:
+        """The manifest with the seals counted in, and the segments to publish with it."""
+        manifest = Manifest.read(self._folder)
+        batch: list[JSON] = []
+        size = 0
+        for _, seal in read_seals(self._folder)[manifest.seals :]:
+            if seal.get("type") == "segment" and seal["number"] >= manifest.marks.get(seal["writer"], 0):
+                if batch and size + seal["bytes"] > self._batch_bytes:
+                    break
+                batch.append(seal)
+                size += seal["bytes"]
+            manifest.seals += 1
+        return (manifest, batch) if batch else None
+
+    def _publish(self, connection: duckdb.DuckDBPyConnection, manifest: Manifest, batch: list[JSON]) -> int:
+        paths = []
+        for seal in batch:
+            path = self._folder.wal / seal["segment"]
+            _check_segment(path, seal)
+            paths.append(str(path))
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE batch AS {select_lines(paths)}")
+        rows = _count(connection, "batch")
+        expected = sum(seal["rows"] for seal in batch)
+        if rows != expected:
+            raise LakeRefused(
+                f"{rows} of {expected} lines of {batch[0]['segment']} … can be read.",
+                hint="Run `workbench audit verify --deep`.",
+            )
+        manifest.generation += 1
+        added: list[dict[str, Any]] = []
+        for day in _days(connection, "batch"):
+            of_day = f"(SELECT * FROM batch WHERE CAST(ts AS DATE) = DATE {quoted(day)})"
+            added += self._write_day(connection, manifest, day, f"SELECT * FROM {of_day} {_SORTED}", of_day)
+        for seal in batch:
+            manifest.marks[seal["writer"]] = max(manifest.marks.get(seal["writer"], 0), seal["number"] + 1)
+            manifest.retired.append({"path": f"wal/{seal['segment']}", "since_us": now_us()})
+        self._put_in_place(manifest, added, [])
+        connection.execute("DROP TABLE batch")
+        return rows
+
+    def _write_day(
+        self, connection: duckdb.DuckDBPyConnection, manifest: Manifest, day: str, events: str, source: str
+    ) -> list[dict[str, Any]]:
+        name = f"date={day}/part-{manifest.generation:08d}.parquet"
+        part = self._write(connection, self._folder.lake / name, events, day, 122_880)
+        rollup = self._write(connection, self._folder.rollup / name, select_rollup(source), day, 122_880)
+        traces = f"{select_traces(source)} ORDER BY trace_id"
+        index = self._write(connection, self._folder.index / name, traces, day, 20_480)
+        manifest.parts.append(part)
+        manifest.rollups.append(rollup)
+        manifest.indexes.append(index)
+        return [part, rollup, index]
+
+    def _write(
+        self, connection: duckdb.DuckDBPyConnection, path: Path, select: str, day: str, group: int
+    ) -> dict[str, Any]:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        connection.execute(
+            f"COPY ({select}) TO {quoted(str(temporary))} (FORMAT parquet, CODEC zstd, ROW_GROUP_SIZE {group})"
+        )
+        temporary.chmod(0o600)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        temporary.rename(path)
+        sync_folder(path.parent)
+        return {
+            "path": str(path.relative_to(self._folder.root)),
+            "date": day,
+            "rows": _count(connection, f"read_parquet({quoted(str(path))})"),
+            "bytes": path.stat().st_size,
+            "sha256": digest,
+        }
+
+    def _put_in_place(self, manifest: Manifest, added: list[dict[str, Any]], removed: list[str]) -> None:
+        """State the new files and the manifest in the seals, then let them count."""
+        manifest.published_us = now_us()
+        stated = {
+            "v": 1,
+            "type": "lake",
+            "generation": manifest.generation,
+            "manifest_sha256": manifest.digest(),
+            "added": added,
+            "removed": removed,
+            "sealed_us": manifest.published_us,
+        }
+        SealLog(self._folder, self._witness).append(stated)
+        manifest.publish(self._folder)
+
+    # --- housekeeping -------------------------------------------------------
+
+    def _merge(self, connection: duckdb.DuckDBPyConnection, today: str) -> int:
+        """Rewrite each finished day that has several files as one: many small files make every query slower."""
+        manifest = Manifest.read(self._folder)
+        days = [part["date"] for part in manifest.parts]
+        finished = sorted({day for day in days if day < today and days.count(day) > 1})
+        for day in finished:
+            self._merge_day(connection, day)
+        return len(finished)
+
+    def _merge_day(self, connection: duckdb.DuckDBPyConnection, day: str) -> None:
+        manifest = Manifest.read(self._folder)
+        manifest.generation += 1
+        old = [item for item in (*manifest.parts, *manifest.rollups, *manifest.indexes) if item["date"] == day]
+        rows = sum(item["rows"] for item in manifest.parts if item["date"] == day)
+        name = f"date={day}/part-{manifest.generation:08d}.parquet"
+
+        def files(items: list[dict[str, Any]]) -> list[str]:
+            return [str(self._folder.root / item["path"]) for item in items if item["date"] == day]
+
+        def read(items: list[dict[str, Any]]) -> str:
+            return f"read_parquet([{', '.join(map(quoted, files(items)))}], hive_partitioning=false)"
+
+        events = f"SELECT * FROM ({select_parquet(files(manifest.parts))}) {_SORTED}"
+        part = self._write(connection, self._folder.lake / name, events, day, 122_880)
+        if part["rows"] != rows:
+            raise LakeRefused(f"The files of {day} hold {part['rows']} rows, the manifest says {rows}.", hint="")
+        sums = merge_rollups(read(manifest.rollups))
+        traces = f"{merge_traces(read(manifest.indexes))} ORDER BY trace_id"
+        rollup = self._write(connection, self._folder.rollup / name, sums, day, 122_880)
+        index = self._write(connection, self._folder.index / name, traces, day, 20_480)
+        for kind, new in (("parts", part), ("rollups", rollup), ("indexes", index)):
+            kept = [item for item in getattr(manifest, kind) if item["date"] != day]
+            setattr(manifest, kind, [*kept, new])
+        removed = [item["path"] for item in old]
+        manifest.retired += [{"path": path, "since_us": now_us()} for path in removed]
+        self._put_in_place(manifest, [part, rollup, index], removed)
+
+    def _remove_retired(self) -> int:
+        """Remove files that stopped counting long enough ago; a segment only if the lineage has all of its lines."""
+        manifest = Manifest.read(self._folder)
+        limit = now_us() - self._grace_us
+        due = [item for item in manifest.retired if item["since_us"] <= limit]
+        if not due:
+            return 0
+        seals = {seal["segment"]: seal for _, seal in read_seals(self._folder) if seal.get("type") == "segment"}
+        gone = []
+        for item in due:
+            path = self._folder.root / item["path"]
+            seal = seals.get(path.name) if item["path"].startswith("wal/") else None
+            if seal is not None and path.exists() and not _lineage_has(self._folder, path):
+                continue
+            path.unlink(missing_ok=True)
+            gone.append(item)
+        if gone:
+            manifest.retired = [item for item in manifest.retired if item not in gone]
+            manifest.generation += 1
+            self._put_in_place(manifest, [], [])
+        return len(gone)
+
+
+def _check_segment(path: Path, seal: JSON) -> None:
+    """Raise LakeRefused unless `path` is what `seal` says."""
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        found = "missing"
+    if found != seal["sha256"]:
+        raise LakeRefused(
+            f"The segment {path.name} is not what its seal says.", hint="Run `workbench audit verify --deep`."
+        )
+
+
+def _lineage_has(folder: AuditFolder, segment: Path) -> bool:
+    """Whether every line of `segment` is in the lineage of its tenant."""
+    from workbench.audit.recover import lines_of
+
+    lines, _ = lines_of(segment.read_bytes(), 0)
+    writer = segment.name[:24]
+    wanted: dict[str, set[bytes]] = {}
+    for line in lines:
+        wanted.setdefault(line.tenant, set()).add(line.content)
+    for tenant, contents in wanted.items():
+        try:
+            with folder.lineage_of(tenant, writer).open("rb") as file:
+                contents.difference_update(file)
+        except FileNotFoundError:
+            return False
+        if contents:
+            return False
+    return True
+
+
+def _count(connection: duckdb.DuckDBPyConnection, source: str) -> int:
+    return int(connection.execute(f"SELECT count(*) FROM {source}").fetchall()[0][0])
+
+
+def _days(connection: duckdb.DuckDBPyConnection, source: str) -> list[str]:
+    rows = connection.execute(f"SELECT DISTINCT CAST(CAST(ts AS DATE) AS VARCHAR) FROM {source} ORDER BY 1").fetchall()
+    return [str(row[0]) for row in rows]

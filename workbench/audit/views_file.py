@@ -1,0 +1,75 @@
+"""`audit.duckdb`: a DuckDB database that holds only views, so that any DuckDB client can read the record.
+
+Open it read-only (`duckdb -readonly .workbench/audit.duckdb`): then any number of clients can, while the platform
+writes. The views find the files of the moment by themselves; the paths in them are absolute, so the file is written
+anew when the state folder was moved. No tenant is filtered here: the file is for the owner of the machine.
+"""
+
+from __future__ import annotations
+
+import os
+
+from workbench.audit.columns import quoted, select_lines, select_nothing, select_parquet
+from workbench.audit.folder import AuditFolder
+from workbench.audit.lake import Manifest
+from workbench.audit.rollup import select_rollup, show_hourly
+from workbench.audit.views import create_views, show_files
+
+
+def write_views_file(folder: AuditFolder) -> bool:
+    """Write `audit.duckdb` unless it already fits this folder. Returns whether it was written.
+
+    Raises:
+        OSError: the disk says no.
+    """
+    import duckdb
+
+    marker = folder.root / "views.key"
+    key = f"1 {duckdb.__version__} {folder.root}\n"
+    if folder.views.exists() and marker.exists() and marker.read_text(encoding="utf-8") == key:
+        return False
+    if not folder.manifest.exists():
+        Manifest().publish(folder)
+    temporary = folder.views.with_name(f"audit.duckdb.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    with duckdb.connect(str(temporary)) as connection:
+        folder.no_lines.touch(mode=0o600)
+        # files without rows, which give the columns when there are no others yet
+        for path, select in (
+            (folder.no_parts, select_nothing()),
+            (folder.no_rollups, select_rollup(f"({select_nothing()})")),
+        ):
+            connection.execute(f"COPY ({select}) TO {quoted(str(path))} (FORMAT parquet)")
+        create_views(connection)
+        show_files(connection, *_select_current(folder))
+    temporary.chmod(0o600)
+    temporary.replace(folder.views)
+    marker.write_text(key, encoding="utf-8")
+    return True
+
+
+def _select_current(folder: AuditFolder) -> tuple[str, str]:
+    """SQL over the files of the moment in which it runs: the lake as the manifest says, the log from its marks on."""
+    manifest = (
+        f"read_json({quoted(str(folder.manifest))}, "
+        "columns={marks: 'MAP(VARCHAR, BIGINT)', parts: 'JSON[]', rollups: 'JSON[]'})"
+    )
+
+    def counted(kind: str) -> str:
+        root = quoted(f"{folder.root}/")
+        return f"filename IN (SELECT {root} || (p ->> '$.path') FROM (SELECT unnest({kind}) AS p FROM {manifest}))"
+
+    marks = f"SELECT unnest(map_keys(marks)) AS writer, unnest(map_values(marks)) AS mark FROM {manifest}"
+    parquet = select_parquet([str(folder.no_parts), str(folder.lake / "*" / "*.parquet")], filename=True)
+    lines = select_lines([str(folder.no_lines), str(folder.wal / "*.jsonl")], filename=True)
+    recent = (
+        f"SELECT l.* EXCLUDE (filename) FROM ({lines}) l LEFT JOIN ({marks}) m ON l.writer = m.writer "
+        "WHERE CAST(parse_filename(l.filename)[26:33] AS BIGINT) >= coalesce(m.mark, 0)"
+    )
+    events = f"SELECT * EXCLUDE (filename) FROM ({parquet}) WHERE {counted('parts')} UNION ALL {recent}"
+    files = f"[{quoted(str(folder.no_rollups))}, {quoted(str(folder.rollup / '*' / '*.parquet'))}]"
+    rollups = (
+        f"SELECT * EXCLUDE (filename) FROM read_parquet({files}, filename=true, allow_empty=true, "
+        f"hive_partitioning=false) WHERE {counted('rollups')}"
+    )
+    return events, show_hourly(f"{rollups} UNION ALL {select_rollup(f'({recent})')}")
