@@ -1,0 +1,310 @@
+"""tables: any folder of CSV, TSV, Parquet and JSON files, to be described, counted, filtered, summed up and queried."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from pydantic import BaseModel, Field
+
+# `servers` is a package beside `data`, in a clone and inside the wheel alike
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from servers.labels import READ, labels
+from servers.serving import arguments, serve
+from servers.tables.answers import Rows, names_of, run
+from servers.tables.folder import Folder, Snapshot, Table, quoted
+from servers.tables.statements import (
+    Filters,
+    Metric,
+    Scalar,
+    TimeUnit,
+    checked,
+    conditions,
+    figure,
+    known_column,
+    time_group,
+)
+
+FOLDER_VARIABLE = "WORKBENCH_TABLES_FOLDER"
+TIMEOUT_S = 10.0
+
+TableName = Annotated[str, Field(description="Name of a table, as list_tables gives it.", examples=["flights"])]
+COUNT = [Metric()]
+RowLimit = Annotated[int, Field(description="Most rows to return.", ge=1, le=1000)]
+
+
+class TableSummary(BaseModel):
+    table: str = Field(description="Name to use in every other tool.")
+    file: str
+    rows: int
+    columns: list[str]
+    bytes: int
+
+
+class BrokenFile(BaseModel):
+    file: str
+    error: str
+
+
+class TableList(BaseModel):
+    """The tables, and the files that could not be read with the reason."""
+
+    tables: list[TableSummary]
+    broken: list[BrokenFile]
+
+
+class ColumnFacts(BaseModel):
+    name: str
+    type: str
+    nulls: int = Field(description="Rows without a value.")
+    distinct: int = Field(description="Different values; an estimate within a few percent.")
+    min: Any = None
+    max: Any = None
+    examples: list[Any] = Field(description="A few different values that occur.")
+
+
+class TableDescription(BaseModel):
+    table: str
+    file: str
+    rows: int
+    columns: list[ColumnFacts]
+
+
+class Count(BaseModel):
+    table: str
+    count: int
+
+
+def build(folder: Folder, *, timeout_s: float = TIMEOUT_S) -> MCPServer[None]:
+    """The server over one folder.
+
+    Args:
+        folder: the folder, scanned at every call.
+        timeout_s: seconds after which a query is interrupted.
+    """
+    server: MCPServer[None] = MCPServer(
+        "tables",
+        title=f"Tables in {folder.root.name}",
+        description="Describe, count, filter, sum up and query a folder of data files.",
+        instructions="list_tables first, then describe_table. count_rows, find_rows and aggregate take structured "
+        "arguments; query takes one SELECT of DuckDB.",
+        version="0.1.0",
+        log_level="WARNING",
+    )
+    read = labels("tables:read")
+
+    @server.tool(title="List tables", annotations=READ, meta=read)
+    def list_tables() -> TableList:
+        """All tables of the folder with their columns and numbers of rows, and files that could not be read."""
+        tables = folder.snapshot().tables.values()
+        return TableList(
+            tables=[
+                TableSummary(table=t.name, file=t.file, rows=t.rows, columns=[c.name for c in t.columns], bytes=t.bytes)
+                for t in tables
+                if not t.error
+            ],
+            broken=[BrokenFile(file=t.file, error=t.error) for t in tables if t.error],
+        )
+
+    @server.tool(title="Describe a table", annotations=READ, meta=read)
+    def describe_table(table: TableName) -> TableDescription:
+        """A table's columns: type, missing values, least and greatest value, different values, examples."""
+        snapshot, found = _find(folder, table)
+        if found.name not in snapshot.facts:
+            snapshot.facts[found.name] = _facts(snapshot, found, timeout_s)
+        return TableDescription(table=found.name, file=found.file, rows=found.rows, columns=snapshot.facts[found.name])
+
+    @server.tool(title="Sample rows", annotations=READ, meta=read)
+    def sample_rows(
+        table: TableName,
+        limit: Annotated[int, Field(description="How many rows.", ge=1, le=100)] = 10,
+        random: Annotated[bool, Field(description="Rows from all over the table, the same at every call.")] = False,
+    ) -> Rows:
+        """Some rows of a table: the first ones, or a random sample."""
+        snapshot, found = _find(folder, table)
+        sample = f" using sample reservoir({int(limit)} rows) repeatable (42)" if random else f" limit {int(limit)}"
+        sql = f"select * from {quoted(found.name)}{sample}"
+        return run(snapshot.connection, sql, most_rows=limit, timeout_s=timeout_s)
+
+    @server.tool(title="Count rows", annotations=READ, meta=read)
+    def count_rows(table: TableName, filters: Filters = None) -> Count:
+        """How many rows a table has, or how many of them fit the filters."""
+        snapshot, found = _find(folder, table)
+        clause, parameters = conditions(found, filters)
+        sql = f"select count(*) as n from {quoted(found.name)}{clause}"
+        rows = run(snapshot.connection, sql, parameters, most_rows=1, timeout_s=timeout_s)
+        return Count(table=found.name, count=rows.rows[0]["n"])
+
+    @server.tool(title="Find rows", annotations=READ, meta=read)
+    def find_rows(
+        table: TableName,
+        filters: Filters = None,
+        columns: Annotated[list[str] | None, Field(description="Only these columns; default all.")] = None,
+        order_by: Annotated[str | None, Field(description="Column to sort by.")] = None,
+        descending: Annotated[bool, Field(description="Greatest first; rows without a value come last.")] = False,
+        limit: RowLimit = 20,
+        offset: Annotated[int, Field(description="Rows to skip.", ge=0)] = 0,
+    ) -> Rows:
+        """Rows that fit the filters, sorted by a column: for instance the longest, the latest, the cheapest."""
+        snapshot, found = _find(folder, table)
+        clause, parameters = conditions(found, filters)
+        chosen = names_of([known_column(found, c).name for c in columns]) if columns else "*"
+        order = ""
+        if order_by:
+            way = "desc" if descending else "asc"
+            order = f" order by {quoted(known_column(found, order_by).name)} {way} nulls last"
+        sql = f"select {chosen} from {quoted(found.name)}{clause}{order} limit {int(limit) + 1} offset {int(offset)}"
+        return run(snapshot.connection, sql, parameters, most_rows=limit, timeout_s=timeout_s)
+
+    @server.tool(title="Aggregate", annotations=READ, meta=read)
+    def aggregate(
+        table: TableName,
+        metrics: Annotated[
+            list[Metric],
+            Field(description="Figures to work out, e.g. avg of a column.", min_length=1, max_length=20),
+        ] = COUNT,
+        group_by: Annotated[list[str] | None, Field(description="A row for each value of these columns.")] = None,
+        time_column: Annotated[str | None, Field(description="Column of dates or times to group by as well.")] = None,
+        time_unit: Annotated[TimeUnit, Field(description="Unit that time_column is cut to.")] = "month",
+        filters: Filters = None,
+        order_by: Annotated[
+            str | None,
+            Field(description="A column of the answer, e.g. count or avg_delay; default the first figure."),
+        ] = None,
+        descending: Annotated[bool | None, Field(description="Greatest first; default yes, for figures.")] = None,
+        limit: RowLimit = 50,
+    ) -> Rows:
+        """Counts, sums, averages, least, greatest or median by group: for instance the mean delay of each carrier."""
+        snapshot, found = _find(folder, table)
+        clause, parameters = conditions(found, filters)
+        groups = [(quoted(known_column(found, g).name), known_column(found, g).name) for g in group_by or []]
+        if time_column:
+            groups.insert(0, (time_group(found, time_column, time_unit), time_unit.replace(" ", "_")))
+        figures = [figure(found, m) for m in metrics]
+        labels_ = [label for _, label in groups + figures]
+        sql = (
+            f"select {', '.join(f'{e} as {quoted(n)}' for e, n in groups + figures)} from {quoted(found.name)}{clause}"
+        )
+        if groups:
+            sql += f" group by {', '.join(str(n + 1) for n in range(len(groups)))}"
+            sql += _order(labels_, len(groups), order_by, descending, by_time=time_column is not None)
+        return run(
+            snapshot.connection, f"{sql} limit {int(limit) + 1}", parameters, most_rows=limit, timeout_s=timeout_s
+        )
+
+    @server.tool(title="Query with SQL", annotations=READ, meta=read)
+    def query(
+        sql: Annotated[str, Field(description="One SELECT in DuckDB's SQL over the tables.", max_length=20_000)],
+        parameters: Annotated[
+            list[Scalar | None] | dict[str, Scalar | None] | None,
+            Field(description="Values for `?` as a list, or for `$name` as an object."),
+        ] = None,
+        limit: RowLimit = 100,
+    ) -> Rows:
+        """Run one read-only SELECT. Names with spaces go into double quotes."""
+        snapshot = folder.snapshot()
+        there = {t.name for t in snapshot.tables.values() if not t.error}
+        statement = checked(snapshot.connection, sql, there)
+        return run(snapshot.connection, statement, parameters or [], most_rows=limit, timeout_s=timeout_s)
+
+    @server.resource("tables://{table}", title="A table's description", mime_type="application/json")
+    def table_resource(table: str) -> str:
+        """The same as describe_table, as a resource."""
+        return describe_table(table).model_dump_json(indent=2)
+
+    return server
+
+
+def _find(folder: Folder, name: str) -> tuple[Snapshot, Table]:
+    snapshot = folder.snapshot()
+    wanted = name.strip().strip('"').casefold()
+    for table in snapshot.tables.values():
+        if wanted in (table.name.casefold(), table.file.casefold()):
+            if table.error:
+                raise ToolError(f"{table.file} could not be read. {table.error}")
+            return snapshot, table
+    there = ", ".join(t.name for t in snapshot.tables.values() if not t.error) or "none"
+    raise ToolError(f"There is no table {name!r}. Tables: {there}.")
+
+
+def _facts(snapshot: Snapshot, table: Table, timeout_s: float) -> list[ColumnFacts]:
+    facts = []
+    for start in range(0, len(table.columns), 40):
+        part = table.columns[start : start + 40]
+        wanted = []
+        for column in part:
+            c = quoted(column.name)
+            # nested values and bytes have no order that means anything
+            ordered = not column.type.endswith(("]", ")", "BLOB", "JSON")) or column.type.startswith("DECIMAL")
+            wanted.append(f"count(*) - count({c}), approx_count_distinct({c})")
+            wanted.append(f"min({c}), max({c})" if ordered else "null, null")
+            wanted.append(
+                f"(select list(v) from (select {c} as v from head where v is not null "
+                "group by 1 order by count(*) desc, 1::varchar limit 3))"
+            )
+        name = quoted(table.name)
+        sql = f"with head as (select * from {name} limit 1000) select {', '.join(wanted)} from {name}"
+        row = run(snapshot.connection, sql, most_rows=1, timeout_s=timeout_s)
+        values = list(row.rows[0].values())
+        for n, column in enumerate(part):
+            nulls, distinct, least, most, examples = values[5 * n : 5 * n + 5]
+            facts.append(
+                ColumnFacts(
+                    name=column.name,
+                    type=column.type,
+                    nulls=nulls,
+                    distinct=distinct,
+                    min=least,
+                    max=most,
+                    examples=examples if isinstance(examples, list) else [],
+                )
+            )
+    return facts
+
+
+def _order(columns: list[str], groups: int, order_by: str | None, descending: bool | None, *, by_time: bool) -> str:
+    """ORDER BY of an aggregate: what was asked for, else time forwards, else the first figure downwards."""
+    position = 1 if by_time else groups + 1
+    if order_by:
+        fits = [n for n, c in enumerate(columns, 1) if c.casefold() == order_by.casefold()]
+        # the name of a column is as good as the name of its figure
+        fits = fits or [n for n, c in enumerate(columns, 1) if n > groups and c.endswith(f"_{order_by}")]
+        if not fits:
+            raise ToolError(f"order_by is {order_by!r}; the answer has {', '.join(columns)}.")
+        position = fits[0]
+    down = position > groups if descending is None else descending
+    rest = "".join(f", {n}" for n in range(1, groups + 1) if n != position)
+    return f" order by {position} {'desc' if down else 'asc'} nulls last{rest}"
+
+
+def main() -> None:
+    """Serve the folder named by `--folder` or the environment."""
+    parser = arguments("Serve a folder of CSV, TSV, Parquet and JSON files.")
+    parser.add_argument("--folder", default=os.environ.get(FOLDER_VARIABLE), help="the folder with the files")
+    parser.add_argument("--timeout", type=float, default=TIMEOUT_S, help="seconds that a query may take (default 10)")
+    parser.add_argument("--memory", default="512MB", help="memory that a query may take (default 512MB)")
+    given = parser.parse_args()
+    if not given.folder:
+        parser.error(f"give --folder DIR, or set {FOLDER_VARIABLE}")
+    try:
+        folder = Folder(Path(given.folder).expanduser(), memory=given.memory)
+    except NotADirectoryError as e:
+        parser.error(str(e))
+    threading.Thread(target=folder.snapshot, name="first load", daemon=True).start()
+
+    def health() -> dict[str, Literal[True] | str]:
+        if not folder.root.is_dir():
+            raise NotADirectoryError(f"{folder.root} is gone")
+        return {"folder": str(folder.root)}
+
+    serve(build(folder, timeout_s=given.timeout), given, health=health)
+
+
+if __name__ == "__main__":
+    main()
