@@ -9,11 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from workbench.audit.log import AuditLog
+    from workbench.audit.question import Question, questions
     from workbench.audit.reader import QueryStopped, Reader
+    from workbench.audit.verification import Finding, Verification, verify
 
-_HOMES = {"AuditLog": "log", "QueryStopped": "reader", "Reader": "reader"}
+_HOMES = {
+    "AuditLog": "log",
+    "Finding": "verification",
+    "Question": "question",
+    "QueryStopped": "reader",
+    "Reader": "reader",
+    "Verification": "verification",
+    "questions": "question",
+    "verify": "verification",
+}
 
-__all__ = ["AuditLog", "QueryStopped", "Reader"]
+__all__ = ["AuditLog", "Finding", "QueryStopped", "Question", "Reader", "Verification", "questions", "verify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -74,6 +74,11 @@ class CurrentFiles:
             str(path) for writer, number, path in folder.segments() if number >= manifest.marks.get(writer, 0)
         ]
 
+        self.indexes = {
+            os.path.join(root, index["path"]): os.path.join(root, part["path"])
+            for index, part in zip(manifest.indexes, manifest.parts, strict=True)
+        }
+        """Each trace index and the part that it is about; they are written and merged in pairs."""
         self.rollups = [os.path.join(root, item["path"]) for item in manifest.rollups]
 
     @property

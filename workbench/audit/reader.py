@@ -8,15 +8,16 @@ and with a tenant given it cannot learn anything of the others.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.audit.columns import quoted
+from workbench.audit.columns import quoted, select_lines, select_nothing, select_parquet
 from workbench.audit.folder import AuditFolder
 from workbench.audit.lake import CurrentFiles
 from workbench.audit.views import TABLES, create_views, show_files
-from workbench.events import Misuse, WorkbenchError
+from workbench.events import Misuse
 
 if TYPE_CHECKING:
     import pyarrow
@@ -27,8 +28,8 @@ TRUNCATED = b"truncated"
 _BATCH = 2048
 
 
-class QueryStopped(WorkbenchError):
-    """A query was interrupted or took longer than it may."""
+class QueryStopped(Misuse):
+    """A query was interrupted, took longer than it may, or needed more memory."""
 
     exit_code = 5
 
@@ -96,6 +97,15 @@ class Reader:
             Misuse: the statement is not allowed or not valid; the message is DuckDB's and points at the place.
             QueryStopped: it was interrupted, took too long, or needed too much memory.
         """
+        with self._running(timeout_s):
+            self._guard.check(query)
+            self._refresh()
+            relation = self._connection.sql(query, params=parameters)
+            return self._collect(relation.to_arrow_reader(_BATCH), max_rows)
+
+    @contextmanager
+    def _running(self, timeout_s: float) -> Iterator[None]:
+        """One query at a time, with a deadline; DuckDB's errors become ours."""
         import duckdb
 
         with self._busy:
@@ -104,10 +114,7 @@ class Reader:
             timer.daemon = True
             timer.start()
             try:
-                self._guard.check(query)
-                self._refresh()
-                relation = self._connection.sql(query, params=parameters)
-                return self._collect(relation.to_arrow_reader(_BATCH), max_rows)
+                yield
             except duckdb.InterruptException as e:
                 raise QueryStopped(self._stop or "The query was stopped.", hint="Narrow it, e.g. by time.") from e
             except duckdb.OutOfMemoryException as e:
@@ -116,6 +123,41 @@ class Reader:
                 raise Misuse(str(e), hint="") from e
             finally:
                 timer.cancel()
+
+    def trace(self, trace_id: str, *, timeout_s: float = 30.0) -> pyarrow.Table:
+        """Every event of one trace, oldest first. The trace index says where in the lake to look.
+
+        Args:
+            trace_id: 32 hex digits.
+
+        Raises:
+            QueryStopped: it took too long.
+        """
+        files = CurrentFiles(self.folder)
+        mine = {"trace": trace_id} if self.tenant is None else {"trace": trace_id, "tenant": self.tenant}
+        where = "trace_id = $trace" + ("" if self.tenant is None else " AND tenant = $tenant")
+        with self._running(timeout_s):
+            parts = self._parts_of_trace(files, where, mine)
+            selects = [select_parquet(parts)] if parts else []
+            if files.segments:
+                selects.append(select_lines(files.segments))
+            select = " UNION ALL ".join(selects) or select_nothing()
+            found = self._connection.sql(f"SELECT * FROM ({select}) WHERE {where} ORDER BY ts, seq", params=mine)
+            return self._collect(found.to_arrow_reader(_BATCH), None)
+
+    def _parts_of_trace(self, files: CurrentFiles, where: str, mine: dict[str, str]) -> list[str]:
+        """The files of the lake that hold events of the trace: indexes and parts are written in pairs."""
+        indexes = files.indexes
+        if not indexes:
+            return []
+        paths = ", ".join(quoted(path) for path in indexes)
+        rows = self._connection.execute(
+            f"SELECT DISTINCT filename FROM read_parquet([{paths}], filename=true, hive_partitioning=false) "
+            f"WHERE {where}",
+            mine,
+        ).fetchall()
+        hit = {str(row[0]) for row in rows}
+        return [part for index, part in indexes.items() if index in hit]
 
     def interrupt(self) -> None:
         """Stop the query that runs now, from any thread."""

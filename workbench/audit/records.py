@@ -168,7 +168,8 @@ def approval(approval: JSON, event: str, *, tenant: str) -> JSON:
     """A step in the life of an approval: requested, approved, denied, consumed, expired.
 
     Args:
-        approval: the approval as plain data; `id`, `tool`, `subject` (or `user`), `call`, `args_sha256` are hoisted.
+        approval: the approval as plain data; `id`, `tool`, `subject`, `call`, `run`, `args_hash` and
+            `definition_hash` become fields of their own.
         event: what happened to it.
     """
     return {
@@ -178,7 +179,9 @@ def approval(approval: JSON, event: str, *, tenant: str) -> JSON:
         "outcome": text(event),
         "approval_id": _identifier(approval.get("id")),
         "request_id": _identifier(approval.get("call") or approval.get("call_id")),
-        "args_sha256": _identifier(approval.get("args_sha256")),
+        "run_id": _identifier(approval.get("run")),
+        "args_sha256": _identifier(approval.get("args_hash") or approval.get("args_sha256")),
+        "definition_hash": _identifier(approval.get("definition_hash")),
         "data": bounded(approval),
     }
 

@@ -66,9 +66,8 @@ def recover(folder: AuditFolder, witness: Witness | None = None) -> list[Mended]
                 of_writer[state["tenant"]] = _Base(state["seq"], state["bytes"])
     writers = {path.stem for path in folder.writers.glob("*.lock")}
     writers |= {writer for writer, _, path in folder.segments() if path.name not in sealed}
-    if not writers:
-        return []
     seals = SealLog(folder, witness)
+    seals.sign()
     done = []
     for writer in sorted(writers):
         with _dead(folder, writer) as dead:

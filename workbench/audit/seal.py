@@ -65,6 +65,17 @@ class SealLog:
                 self._take(entry)
             self._sign()
 
+    def sign(self) -> None:
+        """Sign what a killed process appended but did not live to sign.
+
+        Raises:
+            OSError: the disk says no.
+        """
+        with self._locked() as fd:
+            self._catch_up(fd)
+            if self._frontier.size > (self._signed.size if self._signed else 0):
+                self._sign()
+
     @contextmanager
     def _locked(self) -> Iterator[int]:
         fd = os.open(self._folder.seals, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600)

@@ -1,0 +1,56 @@
+"""Checking a chain of lines: every line names the SHA-256 of the line before it, byte for byte."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import orjson
+
+from workbench.audit.recover import LINE
+from workbench.audit.writer import genesis
+
+
+class ChainState(NamedTuple):
+    """Where a chain stands: the sequence number and the predecessor that the next line must have."""
+
+    tenant: str
+    seq: int
+    head: str
+
+    @classmethod
+    def start(cls, tenant: str, writer: str) -> ChainState:
+        """The beginning of the chain of one tenant and one writer."""
+        return cls(tenant, 0, genesis(tenant, writer))
+
+
+class Broken(NamedTuple):
+    """The first line that does not fit."""
+
+    seq: int
+    reason: str
+
+
+def follow(state: ChainState, lines: Iterable[bytes]) -> tuple[ChainState, Broken | None]:
+    """Walk along `lines` (with their newlines) and stop at the first that does not continue the chain."""
+    seq, head = state.seq, state.head.encode()
+    tenant = b'"tenant":' + orjson.dumps(state.tenant)
+    for line in lines:
+        match = LINE.match(line)
+        if line[-1:] != b"\n":
+            return ChainState(state.tenant, seq, head.decode()), Broken(seq, "the line is not complete")
+        if match is None:
+            reason = "the line is not one that the log wrote"
+        elif int(match[1]) != seq:
+            reason = f"the line has number {int(match[1])}: lines are missing, repeated or moved"
+        elif match[2] != head:
+            reason = "the line does not follow from the one before it: one of the two was altered"
+        elif tenant not in line:
+            reason = "the line belongs to another tenant"
+        else:
+            head = hashlib.sha256(line[:-1]).hexdigest().encode()
+            seq += 1
+            continue
+        return ChainState(state.tenant, seq, head.decode()), Broken(seq, reason)
+    return ChainState(state.tenant, seq, head.decode()), None

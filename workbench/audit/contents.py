@@ -1,0 +1,273 @@
+"""The part of `verify` that compares files with what the seals state of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import orjson
+
+from workbench.audit.chain import Broken, ChainState, follow
+from workbench.audit.folder import AuditFolder, tenant_name
+from workbench.audit.lake import Manifest
+from workbench.audit.recover import lines_of
+from workbench.audit.verification import Finding, Progress, Verification
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+_CHUNK = 1 << 20
+
+
+class _Cancelled(Exception):
+    pass
+
+
+class ContentsCheck:
+    """Compares the lineage, the log and the lake with the seals."""
+
+    def __init__(
+        self,
+        folder: AuditFolder,
+        found: Verification,
+        seals: list[dict[str, Any]],
+        progress: Progress | None,
+        cancel: Callable[[], bool] | None,
+        since_us: int,
+    ) -> None:
+        self._folder = folder
+        self._found = found
+        self._seals = seals
+        self._progress = progress
+        self._cancel = cancel
+        self._since_us = since_us
+        self._total = 0
+        self._ranges: dict[str, list[dict[str, Any]]] = {}
+        self._segments: dict[str, dict[str, Any]] = {}
+        self._lake: list[dict[str, Any]] = []
+
+    def run(self) -> None:
+        """Check everything; findings and counts go into the verification."""
+        try:
+            self._sort_seals()
+            manifest = self._read_manifest()
+            waiting = [s for s in self._segments.values() if s["number"] >= manifest.marks.get(s["writer"], 0)]
+            self._total = self._size_of_it_all(manifest, waiting)
+            for file, ranges in sorted(self._ranges.items()):
+                self._check_lineage(self._folder.lineage / file, ranges)
+            self._check_unknown_lineages()
+            self._check_segments(waiting)
+            self._check_lake(manifest)
+        except _Cancelled:
+            self._found.cancelled = True
+
+    def _sort_seals(self) -> None:
+        for number, seal in enumerate(self._seals):
+            try:
+                if seal["type"] == "segment":
+                    self._segments[seal["segment"]] = seal
+                    for state in seal["lineage"]:
+                        entry = {**state, "writer": seal["writer"], "sealed_us": seal["sealed_us"]}
+                        self._ranges.setdefault(state["file"], []).append(entry)
+                    self._found.segments += 1
+                    self._found.rows += seal["rows"]
+                elif seal["type"] == "lake":
+                    self._lake.append(seal)
+            except (KeyError, TypeError):
+                self._add(Finding("seals.jsonl", f"line {number + 1} is no seal"))
+
+    def _size_of_it_all(self, manifest: Manifest, waiting: list[dict[str, Any]]) -> int:
+        lineage = sum(ranges[-1]["bytes"] for ranges in self._ranges.values())
+        lake = sum(item["bytes"] for item in (*manifest.parts, *manifest.rollups, *manifest.indexes))
+        return int(lineage + lake + sum(seal["bytes"] for seal in waiting))
+
+    def _add(self, finding: Finding) -> None:
+        self._found.findings.append(finding)
+
+    def _step(self, count: int) -> None:
+        self._found.bytes += count
+        if self._progress is not None:
+            self._progress(self._found.bytes, max(self._total, self._found.bytes))
+        if self._cancel is not None and self._cancel():
+            raise _Cancelled
+
+    def _alive_or_killed(self, writer: str) -> bool:
+        """Whether lines after the last seal are to be expected: a writer that closed left no lock file behind."""
+        return self._folder.lock_of(writer).exists()
+
+    # --- lineage --------------------------------------------------------
+
+    def _check_lineage(self, path: Path, ranges: list[dict[str, Any]]) -> None:
+        """Digest of every sealed range; on a difference, or when deep, the chain of its lines."""
+        tenant, writer = ranges[0]["tenant"], ranges[0]["writer"]
+        where = f"lineage/{path.parent.name}/{path.name}"
+        state = ChainState.start(tenant, writer)
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            self._add(Finding(where, "the file is missing", tenant, writer, 0))
+            return
+        with file:
+            start = 0
+            for entry in ranges:
+                if entry["sealed_us"] >= self._since_us:
+                    same = self._digest(file, start, entry["bytes"]) == entry["sha256"]
+                    if not same or self._found.deep:
+                        broken = self._first_bad(file, start, entry, state)
+                        if broken is not None or not same:
+                            seq = broken.seq if broken else entry["seq"] - 1
+                            reason = broken.reason if broken else "the lines are not those that were sealed"
+                            self._add(Finding(where, reason, tenant, writer, seq))
+                            return
+                state = ChainState(tenant, entry["seq"], entry["head"])
+                start = entry["bytes"]
+            self._check_tail(file, start, where, state, writer)
+
+    def _digest(self, file: BinaryIO, start: int, end: int) -> str:
+        file.seek(start)
+        digest: _Hash = hashlib.sha256()
+        left = end - start
+        while left > 0 and (chunk := file.read(min(_CHUNK, left))):
+            digest.update(chunk)
+            left -= len(chunk)
+            self._step(len(chunk))
+        return digest.hexdigest() if left == 0 else "too short"
+
+    def _first_bad(self, file: BinaryIO, start: int, entry: dict[str, Any], state: ChainState) -> Broken | None:
+        reached, broken = follow(state, self._lines(file, start, entry["bytes"]))
+        if broken is None and reached.seq < entry["seq"]:
+            return Broken(reached.seq, f"the file ends here; {entry['seq'] - reached.seq} lines are missing")
+        if broken is None and reached.head != entry["head"]:
+            # Only the last line has no successor that would give it away.
+            return Broken(entry["seq"] - 1, "the line was altered")
+        return broken
+
+    def _lines(self, file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+        file.seek(start)
+        position = start
+        steps = 0
+        while position < end and (line := file.readline()):
+            position += len(line)
+            steps += 1
+            if steps % 4096 == 0:
+                self._step(0)
+            yield line
+
+    def _check_tail(self, file: BinaryIO, start: int, where: str, state: ChainState, writer: str) -> None:
+        """Lines after the last seal."""
+        size = os.fstat(file.fileno()).st_size
+        if size <= start:
+            return
+        if not self._alive_or_killed(writer):
+            reason = "there are lines after the last seal of a writer that was closed"
+            self._add(Finding(where, reason, state.tenant, writer, state.seq))
+            return
+        file.seek(start)
+        tail = file.read(size - start)
+        whole = tail[: tail.rfind(b"\n") + 1]  # the last line may be torn or on its way
+        self._found.unsealed_rows += whole.count(b"\n")
+        if self._found.deep:
+            _, broken = follow(state, whole.splitlines(keepends=True))
+            if broken is not None:
+                self._add(Finding(where, broken.reason, state.tenant, writer, broken.seq))
+
+    def _check_unknown_lineages(self) -> None:
+        """Files that no seal states: of writers that have not sealed anything yet, or forged."""
+        for path in self._folder.lineages():
+            name = str(path.relative_to(self._folder.lineage))
+            if name in self._ranges or not path.stat().st_size:
+                continue
+            with path.open("rb") as file:
+                try:
+                    tenant = str(orjson.loads(file.readline())["tenant"])
+                except (orjson.JSONDecodeError, KeyError):
+                    tenant = ""
+                state = ChainState.start(tenant, path.stem)
+                if tenant_name(tenant) != path.parent.name.removeprefix("tenant=") and tenant:
+                    self._add(Finding(f"lineage/{name}", "the lines belong to another tenant", tenant, path.stem, 0))
+                    continue
+                self._check_tail(file, 0, f"lineage/{name}", state, path.stem)
+
+    # --- log and lake ---------------------------------------------------
+
+    def _check_segments(self, waiting: list[dict[str, Any]]) -> None:
+        """Sealed segments that SQL reads from the log, and unsealed ones."""
+        for seal in waiting:
+            path = self._folder.wal / seal["segment"]
+            where = f"wal/{path.name}"
+            try:
+                with path.open("rb") as file:
+                    same = self._digest(file, 0, seal["bytes"]) == seal["sha256"]
+                    same = same and os.fstat(file.fileno()).st_size == seal["bytes"]
+            except FileNotFoundError:
+                self._add(Finding(where, "the segment is missing", writer=seal["writer"]))
+                continue
+            if not same:
+                tenant, seq = _first_difference(self._folder, path, seal["writer"])
+                self._add(Finding(where, "the segment is not the one that was sealed", tenant, seal["writer"], seq))
+        for writer, _, path in self._folder.segments():
+            if path.name not in self._segments and path.stat().st_size and not self._alive_or_killed(writer):
+                self._add(Finding(f"wal/{path.name}", "a segment of a closed writer that no seal states", "", writer))
+
+    def _read_manifest(self) -> Manifest:
+        try:
+            raw = self._folder.manifest.read_bytes()
+            manifest = Manifest(**orjson.loads(raw))
+        except FileNotFoundError:
+            if self._lake:
+                self._add(Finding("MANIFEST.json", "the manifest is missing"))
+            return Manifest()
+        except (TypeError, orjson.JSONDecodeError):
+            self._add(Finding("MANIFEST.json", "it is not a manifest"))
+            return Manifest()
+        if manifest.generation and hashlib.sha256(raw).hexdigest() not in {s["manifest_sha256"] for s in self._lake}:
+            self._add(Finding("MANIFEST.json", "the manifest is not one that was sealed"))
+        return manifest
+
+    def _check_lake(self, manifest: Manifest) -> None:
+        stated = {item["path"]: item for seal in self._lake for item in seal["added"]}
+        for item in (*manifest.parts, *manifest.rollups, *manifest.indexes):
+            self._found.lake_files += 1
+            seal = stated.get(item["path"])
+            if seal is None:
+                self._add(Finding(item["path"], "no seal states this file"))
+                continue
+            try:
+                with (self._folder.root / item["path"]).open("rb") as file:
+                    size = os.fstat(file.fileno()).st_size
+                    same = size == seal["bytes"] and self._digest(file, 0, size) == seal["sha256"]
+            except FileNotFoundError:
+                self._add(Finding(item["path"], "the file is missing"))
+                continue
+            if not same:
+                self._add(Finding(item["path"], "the file is not the one that was sealed"))
+        held = sum(item["rows"] for item in manifest.parts)
+        owed = sum(s["rows"] for s in self._segments.values() if s["number"] < manifest.marks.get(s["writer"], 0))
+        if held != owed:
+            self._add(Finding("MANIFEST.json", f"the lake holds {held} rows, the sealed segments had {owed}"))
+
+
+def _first_difference(folder: AuditFolder, segment: Path, writer: str) -> tuple[str, int | None]:
+    """Tenant and sequence number of the first line of a segment that is not in the tenant's lineage, or the reverse."""
+    lines, _ = lines_of(segment.read_bytes(), 0)
+    kept: dict[str, dict[int, bytes]] = {}
+    expected: dict[str, int] = {}
+    for line in lines:
+        if line.tenant not in kept:
+            try:
+                of_tenant, _ = lines_of(folder.lineage_of(line.tenant, writer).read_bytes(), 0)
+            except FileNotFoundError:
+                of_tenant = []
+            kept[line.tenant] = {entry.seq: entry.content for entry in of_tenant}
+        if line.seq != expected.get(line.tenant, line.seq):
+            return line.tenant, expected[line.tenant]
+        if kept[line.tenant].get(line.seq) != line.content:
+            return line.tenant, line.seq
+        expected[line.tenant] = line.seq + 1
+    for tenant, seq in expected.items():
+        if seq in kept[tenant]:
+            return tenant, seq
+    return "", None

@@ -1,0 +1,205 @@
+"""`verify`: proves that what was sealed is what is there, or names the first line that is not.
+
+Quick: the checkpoint's signature, the tree over the seals, and the digests that the seals state of every file. Deep:
+the chain of every line as well. A copy of a checkpoint that the platform could not rewrite (a witness) also shows that
+nothing was cut off the end and that the key is still the same; without one, the holder of the key can rewrite the past.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from workbench.audit.checkpoint import read_checkpoint, read_verifier_key
+from workbench.audit.folder import AuditFolder
+from workbench.audit.seal import read_seals
+from workbench.audit.tree import Frontier
+from workbench.events import Misuse
+
+Progress = Callable[[int, int], object]
+"""Called with the bytes checked so far and the bytes to check in all."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it was recorded."""
+
+    where: str
+    """The file, relative to the audit folder."""
+    message: str
+    tenant: str = ""
+    writer: str = ""
+    seq: int | None = None
+    """The first bad sequence number in the chain of `tenant` and `writer`, where one can be named."""
+
+    def __str__(self) -> str:
+        place = f"{self.where}, seq {self.seq}" if self.seq is not None else self.where
+        return f"{place}: {self.message}"
+
+
+@dataclass
+class Verification:
+    """What `verify` found."""
+
+    deep: bool
+    ok: bool = False
+    """Whether everything was checked and nothing was found."""
+    findings: list[Finding] = field(default_factory=list)
+    seals: int = 0
+    segments: int = 0
+    rows: int = 0
+    """Lines that the checked seals state."""
+    lake_files: int = 0
+    bytes: int = 0
+    """Bytes that were read and compared."""
+    unsealed_rows: int = 0
+    """Lines of living (or killed and not yet mended) writers after their last seal; a deep check covers them."""
+    signed: int = 0
+    """How many seals the checkpoint signs."""
+    checkpoint: str = ""
+    """The signed checkpoint: keep a copy where the platform cannot rewrite it."""
+    witnessed: int = 0
+    """Size of the largest tree that a witness confirms; 0 without one."""
+    cancelled: bool = False
+    elapsed_s: float = 0.0
+
+    def __str__(self) -> str:
+        if not self.findings and not self.seals and not self.unsealed_rows:
+            return "Nothing is recorded yet."
+        what = f"{self.rows} records in {self.segments} segments, {self.lake_files} lake files, {self.seals} seals"
+        if self.cancelled:
+            return f"Cancelled after {self.elapsed_s:.1f} s."
+        if self.ok:
+            return f"Verified in {self.elapsed_s:.1f} s: {what}; {self.unsealed_rows} further records not sealed yet."
+        return f"{len(self.findings)} findings over {what}:\n" + "\n".join(f"  {f}" for f in self.findings)
+
+
+def verify(
+    home: Path,
+    *,
+    deep: bool = False,
+    progress: Progress | None = None,
+    witness: Path | Iterable[str] | None = None,
+    since_us: int = 0,
+    cancel: Callable[[], bool] | None = None,
+) -> Verification:
+    """Check the record under a state folder. It is only read; a platform may be writing to it.
+
+    Args:
+        home: the state folder.
+        deep: also check the chain of every line.
+        progress: called now and then with bytes done and bytes in all.
+        witness: copies of checkpoints kept elsewhere: a folder of `*.checkpoint` files, or their texts.
+        since_us: check only what was sealed at or after this time (µs since the epoch); the signature covers all.
+        cancel: asked now and then; True stops.
+
+    Raises:
+        Misuse: the witness is no folder.
+    """
+    from workbench.audit.contents import ContentsCheck
+
+    folder = AuditFolder(home)
+    started = time.monotonic()
+    found = Verification(deep=deep)
+    with _seals_at_rest(folder):
+        seals = read_seals(folder)
+        note = _text(folder.checkpoint)
+    _check_signatures(found, folder, seals, note, _witness_notes(witness))
+    check = ContentsCheck(folder, found, [seal for _, seal in seals], progress, cancel, since_us)
+    check.run()
+    found.ok = not found.findings and not found.cancelled
+    found.elapsed_s = time.monotonic() - started
+    return found
+
+
+@contextmanager
+def _seals_at_rest(folder: AuditFolder) -> Iterator[None]:
+    """Keeps writers from sealing while the seals and the checkpoint over them are read."""
+    try:
+        file = folder.seals.open("rb")
+    except FileNotFoundError:
+        yield
+        return
+    with file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+
+
+def _witness_notes(witness: Path | Iterable[str] | None) -> list[tuple[str, str]]:
+    if witness is None:
+        return []
+    if isinstance(witness, Path):
+        if not witness.is_dir():
+            raise Misuse(f"{witness} is no folder.", hint="Name the folder that holds the copies of the checkpoints.")
+        return [(path.name, path.read_text(encoding="utf-8")) for path in sorted(witness.glob("*.checkpoint"))]
+    return [(f"witness {number}", note) for number, note in enumerate(witness)]
+
+
+def _check_signatures(
+    found: Verification,
+    folder: AuditFolder,
+    seals: list[tuple[bytes, dict[str, Any]]],
+    note: str | None,
+    witnessed: list[tuple[str, str]],
+) -> None:
+    """The checkpoint and every witnessed copy: signed by the key, and true of the seals that are there."""
+    found.seals = len(seals)
+    if note is None and not seals and not witnessed:
+        return
+    public = _text(folder.public_key)
+    if public is None:
+        found.findings.append(Finding("checkpoint.pub", "the public key is missing, no signature can be checked"))
+        return
+    try:
+        origin, key = read_verifier_key(public)
+    except Misuse as e:
+        found.findings.append(Finding("checkpoint.pub", str(e)))
+        return
+    if note is None:
+        found.findings.append(Finding("checkpoint", "the signed checkpoint is missing"))
+    statements = []
+    for where, text in [*([("checkpoint", note)] if note is not None else []), *witnessed]:
+        try:
+            statements.append((where, read_checkpoint(text, origin, key)))
+        except ValueError as e:
+            found.findings.append(Finding(where, f"not a checkpoint of this record: {e}"))
+    roots = dict(_roots(seals, {checkpoint.size for _, checkpoint in statements}))
+    for where, checkpoint in statements:
+        if where == "checkpoint":
+            found.signed, found.checkpoint = checkpoint.size, checkpoint.note
+            if checkpoint.size < len(seals):
+                missing = len(seals) - checkpoint.size
+                found.findings.append(Finding("seals.jsonl", f"the last {missing} seals are not signed"))
+        if checkpoint.size > len(seals):
+            lost = checkpoint.size - len(seals)
+            found.findings.append(
+                Finding("seals.jsonl", f"{where} signs {checkpoint.size} seals; {lost} of them were removed")
+            )
+        elif roots[checkpoint.size] != checkpoint.root:
+            found.findings.append(
+                Finding("seals.jsonl", f"the first {checkpoint.size} seals are not those that {where} signs")
+            )
+        elif where != "checkpoint":
+            found.witnessed = max(found.witnessed, checkpoint.size)
+
+
+def _roots(seals: list[tuple[bytes, dict[str, Any]]], sizes: set[int]) -> Iterator[tuple[int, bytes]]:
+    frontier = Frontier()
+    if 0 in sizes:
+        yield 0, frontier.root()
+    for entry, _ in seals:
+        frontier.append(entry)
+        if frontier.size in sizes:
+            yield frontier.size, frontier.root()
