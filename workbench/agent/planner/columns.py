@@ -25,6 +25,8 @@ class Column:
     """Least value known, as text."""
     high: str = ""
     description: str = ""
+    distinct: int | None = None
+    """How many different values it has, when that is known."""
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from workbench.agent.planner.columns import columns_of
+from workbench.agent.planner.columns import Column, columns_of, match
 from workbench.agent.planner.entities import STRONG
 from workbench.agent.planner.figures import label, salient, shown
 from workbench.agent.planner.local import groups, keep, measure, ordered
 from workbench.agent.planner.pursuit import Finding
 from workbench.agent.planner.query import Filter, Query, read
 from workbench.agent.planner.question import Need, Question
-from workbench.agent.planner.records import Row, Step
+from workbench.agent.planner.records import Row, Step, contains
 from workbench.agent.planner.words import alike, family, split, terms
 from workbench.events import JSON
 
@@ -36,7 +36,7 @@ def answer(question: Question, findings: Sequence[Finding], calls: int) -> str:
             said.add(text)
             parts.append(text)
     if not parts:
-        parts.append("I found nothing in the question that a tool here could answer.")
+        parts.append("I found nothing in the question that a tool here could look up. Name a thing (an id, an email, a table) and what you want to know of it.")
     parts.append(SIGN.format(n=calls, s="" if calls == 1 else "s"))
     return "\n\n".join(parts)
 
@@ -90,29 +90,49 @@ class _Rows:
         need = self.need
         narrowed = {str(v).lower() for v in self.step.arguments.values()}
         words = tuple(w for w in need.words if w not in narrowed)
-        about = tuple(e for e in need.entities if e.value.lower() not in narrowed and e.kind not in STRONG)
+        about = tuple(
+            e for e in need.entities
+            if e.value.lower() not in narrowed and (e.kind not in STRONG or any(contains(r, e.value) for r in self.step.rows))
+        )  # fmt: skip
         return replace(need, words=words, entities=about, inherited=(), periods=() if self.finding.periods or self.finding.wider else need.periods)
 
     def text(self, head: str) -> str:
-        kept = keep(self.all, self.query.filters) if self.query.filters else self.all
+        """The part of the answer that this result gives."""
+        for extra in self.overview[:1]:
+            if _asked_keys(self.need, extra) and not any(alike(w, n) >= 1 for w in self.need.words for n in self.noun):
+                return f"**{head}**: {self._single(extra)}"
+        kept = keep(self.all, [f for f in self.query.filters if f.sure])
+        for guess in (f for f in self.query.filters if not f.sure):
+            kept = keep(kept, [guess]) or kept
         note = ""
         if not kept:
-            sure = [f for f in self.query.filters if f.sure and not _dated(f)]
-            kept = keep(self.all, sure)
+            kept = keep(self.all, [f for f in self.query.filters if f.sure and not _dated(f)])
             note = f"none within {_periods(self.need)}; " if kept and self.need.periods else ""
             if not kept:
                 return f"**{head}**: none among the {len(self.all)} {self._plural(len(self.all))} that were returned{_asked(self.step)}."
         if self.finding.wider:
             note = f"nothing within {_periods(self.need)}; without that limit: "
-        if len(self.all) == 1 and not self.step.listed and not self.need.analytic:
+        yes = "yes: " if re.match(r"(?:is|are|do|does|did|has|have|was|were)\b.*\b(?:any|there|a|an)\b", self.need.text, re.I) else ""
+        if self._figures():
             return f"**{head}**: {note}{self._single(kept[0])}"
-        return f"**{head}**: {note}{self._many(kept)}"
+        if len(self.all) == 1 and (not self.step.listed or self.finding.known):
+            return f"**{head}**: {note}{self._single(kept[0])}"
+        return f"**{head}**: {note}{yes}{self._many(kept)}"
+
+    def _figures(self) -> bool:
+        """One object of figures (totals, averages), not one thing of many."""
+        numbers = [k for k, v in self.all[0].items() if isinstance(v, (int, float)) and not isinstance(v, bool)]
+        return len(self.all) == 1 and bool(numbers) and (self.need.analytic or not self.step.listed) and not _has_id(self.all[0])
 
     def _single(self, row: JSON) -> str:
         asked = _asked_keys(self.need, row)
+        if self.query.metric and self.query.metric.column in row:
+            asked = [self.query.metric.column]
+        if self.need.measure == "count":
+            asked = [k for k in asked if isinstance(row[k], int)] or [k for k in row if k.lower() in ("total", "count", "n") and row[k] is not None]
         rest = [k for k in row if k not in asked and row[k] not in (None, "", [])]
         if len(asked) == 1:
-            about = [k for k in salient([row], [], 5) if k not in asked][:3]
+            about = [k for k in salient([row], [], 5) if k not in asked][:3] if _has_id(row) else []
             more = ", ".join(shown(row[k], k, self.currency) for k in about if row[k] not in (None, ""))
             return f"{shown(row[asked[0]], asked[0], self.currency)}{f' ({more})' if more else ''}."
         if asked:
@@ -130,15 +150,19 @@ class _Rows:
         for extra in self.overview[:1]:
             facts = [f"{label(k)} {shown(v, k, self.currency)}" for k, v in extra.items() if v not in (None, "", []) and "." not in k]
             lines.append("; ".join(facts[:14]) + ".")
+        grouped = self._grouped(rows)
+        if grouped:
+            return "\n".join([*lines, *grouped]) if not lines else "\n".join(grouped)
         if query.group and not cut:
             found = groups(rows, query)
             key = (query.metric.label if query.metric else "count")
             lines += [f"- {', '.join(shown(r[g]) for g in query.group)}: {shown(r[key], key, self.currency)}" for r in found[:MOST_LINES]]
             return "\n".join(["by " + ", ".join(map(label, query.group)), *lines])
         if query.metric and query.metric.function != "count":
-            value = measure(rows, query.metric)
+            stated = self._stated() if cut and len(rows) == len(self.all) else None
+            value = stated if stated is not None else measure(rows, query.metric)
             if value is not None:
-                over = f" over {len(rows)} of {total}" if cut else f" over {len(rows)}"
+                over = f" over {len(rows)} of {total}" if cut and stated is None else f" over {whole}"
                 lines.append(f"{query.metric.function} of {label(query.metric.column)} = {shown(value, query.metric.column, self.currency)}{over} {self._plural(len(rows))}.")
         if self.need.order and query.order:
             rows = ordered(rows, query.order, query.descending)
@@ -146,11 +170,49 @@ class _Rows:
             rows = sorted(rows, key=lambda r: not any(_is_trouble(v) for v in r.values()))
         most = min(self.need.top or MOST_LINES, 20)
         counted = f"{whole} {self._plural(whole)}{self._breakdown(rows)}" if not lines or not self.overview else f"{self._plural(2).capitalize()}{self._breakdown(rows)}"
-        columns = salient(rows, [*query.fields, query.order] if query.order else list(query.fields))
+        asked = [*([query.order] if query.order else []), *query.fields, *_asked_keys(self.need, rows[0])]
+        asked += [f.column for f in query.filters if f.column in rows[0]]
+        if _trouble(self.question) or re.search(r"\bwhy\b", self.question.text, re.I):
+            asked += [k for k in rows[0] if split(k)[-1:] == ("reason",)]
+        columns = salient(rows, list(dict.fromkeys(asked)))
         listed = ["- " + self._line(r, columns) for r in rows[:most]]
-        if len(rows) > most or cut:
+        if (len(rows) > most or cut) and not (self.need.top and self.need.order):
             listed.append(f"- … and {whole - min(most, len(rows))} more" if whole > most else f"- … of {total} in all")
         return "\n".join([*lines, counted + ":", *listed]) if lines else "\n".join([counted + ":", *listed])
+
+    def _stated(self) -> float | int | None:
+        """A sum over all rows that the result states beside them (`total_amount`)."""
+        metric = self.query.metric
+        for key, value in self.step.scalars.items():
+            words = split(key)
+            if metric and metric.function == "sum" and {"total", "sum"} & set(words) and set(split(metric.column)) & set(words):
+                return value if isinstance(value, (int, float)) else None
+        return None
+
+    def _grouped(self, rows: list[JSON]) -> list[str]:
+        """Rows that the tool grouped already: one line each, the wanted extreme first and said."""
+        shape = self.step.shape
+        if shape is None or not any(p.role == "group" and p.name in self.step.arguments for p in shape.parameters):
+            return []
+        numbers = [k for k in rows[0] if isinstance(rows[0][k], (int, float)) and not isinstance(rows[0][k], bool)]
+        names = [k for k in rows[0] if k not in numbers] or list(rows[0])[:1]
+        wanted = [k for k, _, _ in match(self.need.words, [Column(k, "number") for k in numbers])] if numbers else []
+        key = next((k.name for k in wanted), numbers[0] if numbers else "")
+        if self.need.order in ("desc", "asc") and key:
+            rows = ordered(rows, key, self.need.order == "desc")
+        show = [key, *(k for k in numbers if k != key)] if key else []
+        most = self.need.top or MOST_LINES * 2
+        lines = ["- " + ", ".join(self._named(r.get(n)) for n in names) + ": " + ", ".join(f"{label(k)} {shown(r.get(k), k)}" for k in show) for r in rows[:most]]
+        if self.need.order in ("desc", "asc") and key:
+            lines.insert(0, f"{', '.join(self._named(rows[0].get(n)) for n in names)} ({label(key)} {shown(rows[0][key], key)})")
+        else:
+            lines.insert(0, f"{len(rows)} groups:")
+        return lines if len(rows) <= most else [*lines, f"- … and {len(rows) - most} more"]
+
+    def _named(self, value: object) -> str:
+        """A code with what it stands for."""
+        name = self.finding.names.get(str(value))
+        return f"{shown(value)} ({name})" if name and name != value else shown(value)
 
     def _line(self, row: JSON, columns: Sequence[str]) -> str:
         cells = []
@@ -159,7 +221,7 @@ class _Rows:
             if value in (None, "", []):
                 continue
             text = shown(value, key, self.currency)
-            plain = n == 0 or (isinstance(value, str) and not isinstance(value, bool) and not text[:1].isdigit())
+            plain = isinstance(value, str) and (n == 0 or not text[:1].isdigit())
             cells.append(text if plain or self.currency and text.endswith(self.currency) else f"{label(key)} {text}")
         return " · ".join(cells)
 
@@ -173,8 +235,14 @@ class _Rows:
         return word if n == 1 else word + ("es" if word.endswith(("s", "x", "ch")) else word[-1:] == "y" and "" or "s") if word[-1:] != "y" else word[:-1] + "ies"
 
 
+def _has_id(row: JSON) -> bool:
+    return any(k.lower() == "id" or k.lower().endswith("_id") for k in row)
+
+
 def _surface(noun: Sequence[str], step: Step) -> str:
     """The row's noun as the tool's name spells it."""
+    if noun and len(noun) > 1:
+        return " ".join(noun)
     for word in split(step.tool.rpartition(".")[2]) + split(step.tool.partition(".")[0]):
         if noun and family(word) == noun[-1]:
             return word[:-3] + "y" if word.endswith("ies") else word[:-1] if word.endswith("s") and not word.endswith("ss") else word

@@ -46,7 +46,7 @@ _PATTERNS: tuple[tuple[Kind, str], ...] = (
     ("money", r"[$€£]\s?\d[\d,]*(?:\.\d+)?|\b\d[\d,]*(?:\.\d+)?\s?(?:dollars|euros|pounds|USD|EUR|GBP)\b"),
     ("number", r"(?<![\w.\-])-?\d[\d,]*(?:\.\d+)?\b(?!-)"),
     ("code", r"\b[A-Z][A-Z0-9]{1,5}\b"),
-    ("name", r"\b[A-Z][\w'’&\-]*(?:\s+(?:(?:of|de|van|von|the|and|&)\s+)?[A-Z][\w'’&\-]*)*"),
+    ("name", r"\b[A-Z][\w'’&\-]*(?:\s+(?:(?:of|de|van|von|the|&|(?!(?:and|or|in|on|at|for|to|from|by|with|is|was|has|have|had|did|does|do)\b)[a-z]{3,12}(?<!ed)(?<!ing)(?<!s))\s+)?[A-Z][\w'’&\-]*)*"),
 )  # fmt: skip
 
 _LEAD = frozenset(

@@ -57,17 +57,20 @@ def salient(rows: Sequence[JSON], asked: Sequence[str], most: int = 6) -> list[s
         keys.update(dict.fromkeys(row))
     names = [k for k in keys if any(r.get(k) not in (None, "", []) for r in rows[:20])]
 
+    first = next((k for k in names if k.lower() == "id" or k.lower().endswith(("_id", "_number", "_key"))), "")
+
     def rank(key: str) -> tuple[int, int]:
         words = set(split(key.rpartition(".")[2]))
         if key in asked:
             return (0, list(asked).index(key))
-        if key == names[0] and (words & {"id", "number", "key", "sku"} or key.lower().endswith("id")):
+        if key == first:
             return (1, 0)
         for group, place in _RANKS:
             if words & group and not key.lower().endswith("_id"):
                 return (place + 1, names.index(key))
-        return (9, names.index(key))
+        numeric = any(isinstance(r.get(key), (int, float)) and not isinstance(r[key], bool) for r in rows[:5])
+        return (9 if key.lower().endswith("_id") else 7 if numeric else 8, names.index(key))
 
     best = sorted(names, key=rank)
     chosen = [k for k in best if rank(k)[0] < 9][:most] or best[:most]
-    return sorted(chosen, key=lambda k: (k not in names[:1], rank(k)))
+    return sorted(chosen, key=lambda k: (k != first, rank(k)))

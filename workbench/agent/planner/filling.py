@@ -12,7 +12,7 @@ from datetime import date
 from typing import Any
 
 from workbench.agent.planner.entities import Entity
-from workbench.agent.planner.places import timezone_of
+from workbench.agent.planner.places import country_code, timezone_of
 from workbench.agent.planner.question import Need, Question
 from workbench.agent.planner.records import Step, linked
 from workbench.agent.planner.shapes import Parameter, Shape
@@ -52,7 +52,7 @@ class Filler:
     def fill(self) -> Filled:
         """Required parameters first; among them the exacting roles before free text, which takes what is left."""
         late = ("query", "text", "other", "name")
-        order = sorted(self.shape.parameters, key=lambda p: (p.role in late, not p.required, p.role in ("query",)))
+        order = sorted(self.shape.parameters, key=lambda p: (p.role == "limit", p.role in late, not p.required, p.role == "query"))
         for parameter in order:
             value = self._value(parameter)
             if value is not None:
@@ -180,10 +180,12 @@ class Filler:
         return [w for w in self.need.words if w not in _NOT_SEARCHED and not any(alike(w, k) >= 0.85 for k in known) and family(w) not in ("price", "state")]
 
     def _limit(self, p: Parameter) -> Any:
-        if self.need.top and not self.need.analytic:
+        ranks = "top" in split(self.shape.tool.name) or any(q.role == "order" and self._order(q) for q in self.shape.parameters)
+        if self.need.top and (ranks or self.need.order in ("", "newest")):
             return self._capped(max(self.need.top, 1), p)
         most = p.schema.get("maximum")
-        if (self.need.analytic or self.need.order) and isinstance(most, (int, float)):
+        lost = [e for e in self.spare if e.kind in ("id", "uuid")]
+        if (self.need.analytic or self.need.order or lost) and isinstance(most, (int, float)) and not ranks and not self.shape.takes("group"):
             return most
         number = next((e for e in self.spare if e.kind == "number" and e.before and any(alike(e.before, t) >= 1 for t in p.terms)), None)
         return self._capped(number.number or 1, p) if number else None
@@ -213,6 +215,15 @@ class Filler:
         if period and period.start and (period.start == period.end or p.required):
             self.out.periods = True
             return _stamp(period.start.isoformat(), p, "T00:00:00Z")
+        return None
+
+    def _country(self, p: Parameter) -> Any:
+        short = "[A-Z]{2}" in str(p.schema.get("pattern")) or re.search(r"\biso\b|two.letter|2.letter|alpha-?2", p.description, re.I)
+        for entity in list(self.spare):
+            code = country_code(entity.value) if entity.kind in ("name", "code", "quoted") else None
+            if code:
+                value = self._take(entity)
+                return code if short else value
         return None
 
     def _time(self, p: Parameter) -> Any:
@@ -289,6 +300,9 @@ class Filler:
         wanted = [t for t in p.terms if t not in ("include", "onli", "only", "is", "has", "show", "with")]
         ok = wanted and all(any(alike(w, t) >= 1 for w in self.need.words) for t in wanted)
         if not ok or all(t in self.shape.nouns for t in wanted):
+            return None
+        phrase = [w for w in split(p.name) if w not in ("include", "only", "is", "has", "show", "with")]
+        if len(phrase) > 1 and phrase[0] in STOP and " ".join(phrase) not in " ".join(split(self.need.text)):
             return None
         return not re.search(rf"\b(?:not|no|without|excluding|never)\s+(?:\w+\s+)?{re.escape(wanted[0][:4])}", self.need.text, re.I)
 

@@ -1,4 +1,4 @@
-"""Which timezone a place is in, from the names in the IANA database itself."""
+"""Places: which timezone one is in, from the names in the IANA database itself, and the ISO 3166 codes of countries."""
 
 from __future__ import annotations
 
@@ -35,3 +35,24 @@ def timezone_of(place: str) -> str | None:
         return place
     name = place.strip().lower()
     return _WIDER.get(name) or _cities().get(name)
+
+
+_COUNTRIES = {
+    "AE": "united arab emirates", "AR": "argentina", "AT": "austria", "AU": "australia", "BE": "belgium", "BG": "bulgaria", "BR": "brazil",
+    "CA": "canada", "CH": "switzerland", "CL": "chile", "CN": "china", "CO": "colombia", "CZ": "czechia|czech republic", "DE": "germany",
+    "DK": "denmark", "EE": "estonia", "EG": "egypt", "ES": "spain", "FI": "finland", "FR": "france", "GB": "united kingdom|great britain|uk|britain|england",
+    "GR": "greece", "HK": "hong kong", "HR": "croatia", "HU": "hungary", "ID": "indonesia", "IE": "ireland", "IL": "israel", "IN": "india",
+    "IS": "iceland", "IT": "italy", "JP": "japan", "KE": "kenya", "KR": "south korea|korea", "LT": "lithuania", "LU": "luxembourg", "LV": "latvia",
+    "MA": "morocco", "MX": "mexico", "MY": "malaysia", "NG": "nigeria", "NL": "netherlands|the netherlands|holland", "NO": "norway",
+    "NZ": "new zealand", "PE": "peru", "PH": "philippines", "PK": "pakistan", "PL": "poland", "PT": "portugal", "RO": "romania", "RS": "serbia",
+    "RU": "russia", "SA": "saudi arabia", "SE": "sweden", "SG": "singapore", "SI": "slovenia", "SK": "slovakia", "TH": "thailand", "TR": "turkey|türkiye",
+    "TW": "taiwan", "UA": "ukraine", "US": "united states|usa|united states of america|america|u.s.|the us", "VN": "vietnam", "ZA": "south africa",
+}  # fmt: skip
+_CODES = {name: code for code, names in _COUNTRIES.items() for name in names.split("|")}
+
+
+def country_code(place: str) -> str | None:
+    """The ISO 3166 code of two letters of a country's English name, or of a code itself; None when it is not known."""
+    if place in _COUNTRIES:
+        return place
+    return _CODES.get(place.strip().lower())

@@ -13,10 +13,13 @@ from dataclasses import dataclass, field, replace
 from workbench.agent.planner.entities import STRONG, Entity
 from workbench.agent.planner.filling import Filled, fill
 from workbench.agent.planner.question import Need, Question
-from workbench.agent.planner.records import Step
-from workbench.agent.planner.relevance import Relevance
+from workbench.agent.planner.records import Step, contains
+from workbench.agent.planner.query import Query
+from workbench.agent.planner.relevance import Relevance, parts
 from workbench.agent.planner.shapes import Parameter, Shape
-from workbench.agent.planner.words import alike, overlap, terms
+from workbench.agent.planner.tablekit import kits
+from workbench.agent.planner.tables import Ask, Tables
+from workbench.agent.planner.words import alike, family, terms
 from workbench.events import JSON, canonical
 
 CANDIDATES = 5
@@ -49,6 +52,12 @@ class Finding:
     """Why there is no answer, for a person."""
     periods: bool = False
     """The tool was asked for the period of the need itself."""
+    table: Query | None = None
+    """The query that was put to a table, when one was."""
+    names: dict[str, str] = field(default_factory=dict)
+    """What codes in the result stand for."""
+    known: bool = False
+    """An earlier result already had the answer."""
     wider: bool = False
     """Nothing fitted the period; the answer is about all times."""
 
@@ -61,6 +70,9 @@ class Pursuit:
         self.steps = list(steps)
         self.shapes = [s for s in shapes if not s.tool.quarantined]
         self.relevance = Relevance(self.shapes)
+        kit_list = kits(self.shapes)
+        self.tables = Tables(kit_list, self.past)
+        self.tabular = {s.tool.qualified for k in kit_list for s in self.shapes if s.tool.server == k.server and (s.takes("collection", "sql"))}
         self.done: dict[tuple[str, bytes], Step] = {(s.tool, canonical(s.arguments)): s for s in steps}
 
     # --- which tools
@@ -73,6 +85,8 @@ class Pursuit:
         for shape, score in zip(self.shapes, scores, strict=True):
             if shape.effect == "destroy" or (shape.effect != "read" and not acting):
                 continue
+            if shape.tool.qualified in self.tabular and not acting:
+                continue
             if acting and shape.effect == "read" and not _ordered(need, shape):
                 score -= 0.15
             if score >= FLOOR * 0.6:
@@ -82,12 +96,13 @@ class Pursuit:
         return [f for f in found[: CANDIDATES * 2] if f[0] >= max(FLOOR, 0.55 * found[0][0])][:CANDIDATES] if found else []
 
     def _aptness(self, shape: Shape, need: Need) -> float:
-        filled = fill(shape, need, self.question, self.steps)
+        # without the results so far: the order of candidates must not change from turn to turn
+        filled = fill(shape, need, self.question, [])
         subject = self._subject(need)
         bonus = 0.0
         if subject:
-            reach = self._reach(shape, need, filled, subject)
-            bonus += {"direct": 0.12, "chain": 0.12, "text": 0.02, "none": -0.3}[reach]
+            covered = self._covered(shape, need, filled, subject)
+            bonus += 0.12 * covered - 0.3 * (1 - covered)
         elif any(p.role in ("id", "email") for p in filled.missing):
             bonus -= 0.3
         names = {p.name: p for p in shape.parameters}
@@ -103,22 +118,28 @@ class Pursuit:
             bonus -= 0.15
         if need.analytic and any(p.role == "id" for p in filled.missing):
             bonus -= 0.1
-        return bonus - 0.04 * len(filled.missing)
+        own = [p for p in filled.missing if p.role == "id" and set(p.concept or shape.nouns) & set(shape.nouns)]
+        bonus -= 0.1 * bool(own and (need.measure or _plural(need, shape)))
+        strange = [n for n in shape.nouns if not any(alike(w, n) >= 0.85 for w in need.words)]
+        return bonus - 0.04 * len(filled.missing) - min(0.15, 0.05 * len(strange))
 
     def _subject(self, need: Need) -> list[Entity]:
         strong = [e for e in need.about if e.kind in STRONG]
         return strong or [e for e in need.about if e.kind == "name"]
 
-    def _reach(self, shape: Shape, need: Need, filled: Filled, subject: list[Entity]) -> str:
-        typed = {p.name for p in shape.parameters if p.role not in ("query",)}
-        if any(e in filled.used for e in subject):
-            return "direct" if any(filled.arguments.get(n) for n in typed) or not filled.guessed else "text"
-        if filled.linked:
-            return "chain"
-        for p in shape.takes("id"):
-            if self._producers(p, shape, need, 0):
-                return "chain"
-        return "none"
+    def _covered(self, shape: Shape, need: Need, filled: Filled, subject: list[Entity]) -> float:
+        """The share of the subject that the tool takes, itself or through another tool that finds the id it wants."""
+        typed = [filled.arguments[p.name] for p in shape.parameters if p.role != "query" and p.name in filled.arguments]
+        exact = ("email", "id", "uuid", "name")
+        direct = {e for e in subject if e in filled.used and (e.value in typed or e.kind not in exact or e.kind == "name" and typed)}
+        rest = {e for e in subject if e not in direct}
+        chained: set[Entity] = set()
+        if rest:
+            for p in shape.takes("id"):
+                for _, found in self._producers(p, shape, need, 0):
+                    chained |= rest & found.used
+        loose = {e for e in rest - chained if e in filled.used}
+        return (len(direct) + len(chained) + 0.75 * len(loose)) / len(subject)
 
     # --- chains
 
@@ -134,10 +155,14 @@ class Pursuit:
             gives = _gives(shape, wanted, concept)
             if not gives:
                 continue
-            about = replace(need, words=tuple(w for w in need.words if any(alike(w, t) >= 1 for t in concept)), periods=(), measure="", order="")
+            about = replace(need, words=tuple(w for w in need.words if any(alike(w, t) >= 1 for t in concept)), periods=(), measure="", order="", top=None)
             filled = fill(shape, about, self.question, [])
-            strong = [e for e in filled.used if e.kind in STRONG or e.kind in ("name", "code")]
-            if filled.missing or not strong:
+            typed = {p.name for p in shape.parameters if p.role != "query" and p.name in filled.arguments}
+            strong = [
+                e for e in filled.used
+                if (e.kind in STRONG or e.kind in ("name", "code")) and (e.kind not in ("id", "uuid") or e.value in {filled.arguments[n] for n in typed})
+            ]  # fmt: skip
+            if filled.missing or not strong or not _told(shape, strong, typed):
                 continue
             exact = any(p.role in ("email", "id") and p.name in filled.arguments for p in shape.parameters)
             found.append((gives + 0.5 * exact + 0.2 * len(strong) + 0.1 * any(v in ("search", "find") for v in shape.verbs), shape, filled))
@@ -168,10 +193,14 @@ class Pursuit:
         known = self._known(need)
         if known:
             finding.steps.append(known)
+            finding.known = True
             return finding
         ranked = self.ranked(need)
+        tabled = self._tabled(need, ranked, finding)
+        if tabled is not None:
+            return tabled
         if not ranked:
-            finding.note = "no tool fits"
+            finding.note = self._withheld(need) or "no tool fits"
             return finding
         blank: Finding | None = None
         tried = 0
@@ -190,6 +219,38 @@ class Pursuit:
                     return outcome
             finding.note = outcome.note or finding.note
         return blank or finding
+
+    def _tabled(self, need: Need, ranked: list[tuple[float, Shape]], finding: Finding) -> Finding | None:
+        """The table route, where a table explains more of the need than the best tool does."""
+        if not self.tables.kits or need.kind == "do":
+            return None
+        found = self.tables.explore(need, self._explained(need, ranked))
+        if isinstance(found, Ask):
+            self._plan(finding, found.shape, found.arguments, found.why)
+            return finding
+        if found is None:
+            return None
+        if not found.step.ok:
+            finding.note = f"{found.step.tool}: {found.step.message}"
+        else:
+            finding.steps, finding.table, finding.names = [found.step], found.query, found.names
+            finding.periods = True
+        return finding
+
+    def _explained(self, need: Need, ranked: list[tuple[float, Shape]]) -> float:
+        """The share of a need's words that the best tool's definition has."""
+        if not ranked or not need.words:
+            return 0.0
+        own = {t for words in parts(ranked[0][1]).values() for t in words}
+        return sum(any(alike(w, t) >= 0.85 for t in own) for w in need.words) / len(need.words)
+
+    def _withheld(self, need: Need) -> str:
+        """For an order: the tool that would carry it out and that is not called without a person."""
+        scores = self.relevance.scores(need.words, need.text)
+        fitting = [(score, s.tool.qualified) for s, score in zip(self.shapes, scores, strict=True) if s.effect == "destroy" and score >= FLOOR]
+        if need.kind != "do" or not fitting:
+            return ""
+        return f"{max(fitting)[1]} would do this, but it may destroy something and is never called by the planner itself; call it directly"
 
     def _try(self, shape: Shape, need: Need, finding: Finding) -> Finding | None:
         """One candidate: what to call, or what it answered; None when it cannot be called at all."""
@@ -219,8 +280,20 @@ class Pursuit:
             result.steps, result.periods, result.wider = [past], filled.periods and not wider, bool(wider)
             if past.empty:
                 continue
+            if not self._concerns(past, filled, need):
+                result.steps, result.note = [], f"{shape.tool.qualified} returned nothing about {', '.join(e.value for e in need.entities)}"
+                continue
             return result
         return result
+
+    def _concerns(self, step: Step, filled: Filled, need: Need) -> bool:
+        """The answer is about what the need names: it was asked for, or stands in the rows."""
+        own = [e for e in need.entities if e.kind in STRONG or e.kind == "name"]
+        if not own or filled.linked or any(e in filled.used for e in own):
+            return True
+        if not step.rows:
+            return any(e.value.lower() in str(step.data).lower() for e in own)
+        return any(contains(row, e.value) for row in step.rows for e in own)
 
     def _variants(self, shape: Shape, filled: Filled) -> list[tuple[JSON, bool | None]]:
         """The arguments, then weaker forms: without a relative period, with fewer guessed words."""
@@ -254,13 +327,13 @@ class Pursuit:
             return None
         names = [e.value.lower() for e in subject]
         for step in self.steps:
-            row = step.rows[0] if step.ok and len(step.rows) == 1 else None
+            row = step.head
             if row is None or not any(n in str(v).lower() for n in names for v in (*row.fields.values(), *step.arguments.values())):
                 continue
             nouns = {*row.noun}
             asked = [w for w in need.words if not any(alike(w, n) >= 1 for n in nouns)]
             keys = [w for key, value in row.fields.items() if value is not None for w in terms(key.rpartition(".")[2])]
-            if asked and overlap(asked, keys) >= 0.99 and all(any(alike(w, k) >= 1 for k in keys) for w in asked):
+            if asked and all(any(alike(w, k) >= 0.85 for k in keys) for w in asked):
                 return step
         return None
 
@@ -284,6 +357,19 @@ def _gives(shape: Shape, wanted: Parameter, concept: tuple[str, ...]) -> float:
     if shape.returns:
         return 0.8 if about and any(k.lower() in ("id", "key") for k in shape.returns) else 0.0
     return 0.7 if about else 0.0
+
+
+def _told(shape: Shape, strong: Sequence[Entity], typed: set[str]) -> bool:
+    """A free-text search finds by email only when its description says so."""
+    if typed & {p.name for p in shape.parameters if p.role in ("email", "id", "name")}:
+        return True
+    described = shape.tool.description + " ".join(p.description for p in shape.takes("query"))
+    return any(e.kind != "email" or "mail" in described.lower() for e in strong)
+
+
+def _plural(need: Need, shape: Shape) -> bool:
+    """The part speaks of several of the tool's things (`open tickets`)."""
+    return any(w.endswith("s") and any(family(w) == n for n in shape.nouns) for w in need.words)
 
 
 def _ordered(need: Need, shape: Shape) -> bool:

@@ -199,6 +199,7 @@ class Reader:
             if any(re.search(rf"\b{w}(?:\s+the|\s+\w+)?$", before) for w in words):
                 for c in columns:
                     if any(alike(f, p) >= 0.7 for f in family_of for p in c.words):
+                        self.used.update(i for i, w in enumerate(self.words) if w in words)
                         return c
         for c in columns:
             if entity.before and any(alike(entity.before, p) >= 0.85 for p in c.words):
@@ -207,7 +208,9 @@ class Reader:
 
     def _periods(self) -> None:
         for period in self.need.periods:
-            added = self._dated(period) or self._parts(period)
+            # without a year, a month column says more than a guessed date
+            first, second = (self._dated, self._parts) if period.year_given else (self._parts, self._dated)
+            added = first(period) or second(period)
             self.placed += added
 
     def _dated(self, period: Period) -> bool:
@@ -216,10 +219,10 @@ class Reader:
         if not dates:
             return False
         column, start, end = dates[0], period.start, period.end
-        if not period.year_given and column.high and not within(column, start, end):
+        if not period.year_given and start and end and re.match(r"\d{4}-\d\d-\d\d", column.high):
             year = int(column.high[:4])
-            start = start and _in_year(start, year)
-            end = end and _in_year(end, year)
+            year -= _in_year(end, year).isoformat() > column.high[:10]
+            start, end = _in_year(start, year), _in_year(end, year)
         if start:
             self._filter(Filter(column.name, ">=", start.isoformat()))
         if end:
@@ -270,7 +273,7 @@ class Reader:
     def _metric(self) -> tuple[Metric | None, str]:
         """The aggregate, and the column to sort by when there is none."""
         need = self.need
-        grouping = set(need.which) | set(need.by)
+        grouping = set(need.which) | (set(need.by) if need.order not in ("desc", "asc") else set())
         numeric = [c for c in self.columns if c.type == "number" and not c.identifies]
         free = [w for w in self._free() if w not in grouping] or self._free()
         found = match(free, numeric)
@@ -299,7 +302,8 @@ class Reader:
         names: list[str] = []
         for words in (need.by, need.which if need.order in ("desc", "asc") or need.measure else ()):
             usable = [w for w in words if not any(alike(w, n) >= 0.85 for n in self.noun) and w not in _MEASURING]
-            dims = [c for c in self.columns if not metric or c.name != metric.column]
+            ranking = words is need.by and need.order in ("desc", "asc")
+            dims = [c for c in self.columns if (not metric or c.name != metric.column) and not (ranking and c.type == "number")]
             found = [f for f in match(usable, dims) if f[1] >= 0.55]
             if found and found[0][0].name not in [f.column for f in self.filters if f.op == "="]:
                 same = [f for f in found if f[1] >= found[0][1] - 0.05]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Literal
@@ -105,16 +106,17 @@ def understand(text: str, today: date, earlier: tuple[str, ...] = ()) -> Questio
     spans = [p for p in spans if not any(s <= p.span[0] < e for s, e in quoted)]
     named = entities(text, [p.span for p in spans])
     needs: list[Need] = []
-    for start, end in _clauses(text, named):
+    for n, (start, end) in _clauses(text, named):
         need = _need(text, start, end, named, spans)
         if need is not None:
-            needs.append(need)
+            # the further nouns of a list are wanted in the same way as the first: `show status, open tickets and …`
+            needs.append(replace(need, kind=needs[-1].kind) if n and needs else need)
     carried = _carried(earlier, today) if not any(e.kind in STRONG or e.kind == "name" for e in named) else ()
     return Question(text, today, tuple(_inherit(needs, carried)), tuple(named) or carried)
 
 
-def _clauses(text: str, named: list[Entity]) -> list[tuple[int, int]]:
-    """Spans of sentences and of the clauses in them that ask on their own."""
+def _clauses(text: str, named: list[Entity]) -> list[tuple[int, tuple[int, int]]]:
+    """Spans of sentences and of the clauses in them that ask on their own, each with its place in a list of nouns."""
     whole = [e.span for e in named]
 
     def inside(at: int) -> bool:
@@ -127,16 +129,15 @@ def _clauses(text: str, named: list[Entity]) -> list[tuple[int, int]]:
     cuts.extend(m.end() for m in re.finditer(_SPLIT, text, re.I) if not inside(m.start() + 1))
     cuts = sorted({*cuts, len(text)})
     pieces = list(zip(cuts, cuts[1:], strict=False))
-    return [p for piece in pieces for p in _listed(text, piece, inside)]
+    return [numbered for piece in pieces for numbered in enumerate(_listed(text, piece, inside))]
 
 
-def _listed(text: str, piece: tuple[int, int], inside: object) -> list[tuple[int, int]]:
+def _listed(text: str, piece: tuple[int, int], inside: Callable[[int], bool]) -> list[tuple[int, int]]:
     """A clause that lists nouns (`status, open tickets and payment history of …`) as one span per noun."""
     start, end = piece
     part = text[start:end]
     if any(re.search(p, part, re.I) for _, p in _MEASURES) or re.search(rf"{_MOST}|{_LEAST}|\bbetween\b", part, re.I):
         return [piece]
-    assert callable(inside)
     marks = [
         m for m in re.finditer(r",\s*(?:and\s+)?|\s+and\s+|\s+as well as\s+", part) if not inside(start + m.start() + 1)
     ]
@@ -171,11 +172,7 @@ def _need(text: str, start: int, end: int, named: list[Entity], spans: list[Peri
     by = re.search(
         r"\b(?:per|by|for each|for every|in each|grouped by|broken down by|of each)\s+((?:[a-z_]+\s*){1,3})", left, re.I
     )
-    which = re.search(
-        r"\b(?:which|what|whose|who|top\s+\w+|bottom\s+\w+|the\s+\w+)\s+((?:[a-z_]+\s+){1,3}?)(?=(?:has|have|had|is|are|was|were|did|does|do|with|by|got|made|flew|sold|generated|received|paid|spent)\b)",
-        left,
-        re.I,
-    )
+    which = _which(left)
     top = re.search(
         r"\b(?:top|bottom|first|last|latest|best|worst|highest|lowest|largest|longest|biggest|newest|most recent|cheapest|most expensive)\s+(\d{1,3}|two|three|four|five|six|seven|eight|nine|ten)\b|\b(\d{1,3}|two|three|four|five|ten)\s+(?:most|least|latest|largest|longest|highest|lowest|biggest|newest|best|worst|cheapest|shortest|smallest|busiest|oldest|top)\b",
         text[start:end],
@@ -194,8 +191,26 @@ def _need(text: str, start: int, end: int, named: list[Entity], spans: list[Peri
         order=order,
         top=_small(next(g for g in top.groups() if g)) if top else None,
         by=tuple(w for w in split(by.group(1)) if w not in STOP) if by else (),
-        which=tuple(w for w in split(which.group(1)) if w not in STOP) if which else (),
+        which=which,
     )
+
+
+def _which(text: str) -> tuple[str, ...]:
+    """The things to be named: the words after `which` or `top five`, up to the verb."""
+    m = re.search(r"\b(?:which|what|whose|(?:top|bottom)\s+\w+|the\s+(?:\d+|two|three|four|five|ten))\s+((?:[a-z_\-]+\s*){1,4})", text, re.I)
+    if m is None and re.match(r"\s*who\b", text, re.I):
+        return ("person",)
+    found = []
+    for word in split(m.group(1)) if m else ():
+        if word in STOP or (word.endswith("ed") and word not in ("feed", "seed", "speed")) or word in _VERBS:
+            if found or word not in ("of", "the", "is", "are", "was", "were"):
+                break
+            continue
+        found.append(word)
+    return tuple(found[:2])
+
+
+_VERBS = frozenset("has have had got made make makes flew fly flies sold sell sells spent spend left leave leaves paid pay pays won bought".split())
 
 
 def _small(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,6 +43,15 @@ class Step:
     """Values beside the rows: totals, cursors, echoes of the arguments."""
 
     @property
+    def head(self) -> Row | None:
+        """The one thing that the result is about, when it is about one."""
+        if not self.ok or not self.rows:
+            return None
+        first = self.rows[0]
+        alone = len(self.rows) == 1 or all(set(r.fields) != set(first.fields) for r in self.rows[1:])
+        return first if alone else None
+
+    @property
     def empty(self) -> bool:
         """The tool answered, and there was nothing."""
         if self.rows:
@@ -57,6 +67,8 @@ class Step:
     @property
     def total(self) -> int | None:
         """How many rows there are in all, when the result says so."""
+        if self.shape and any(p.role == "group" and p.name in self.arguments for p in self.shape.parameters):
+            return None  # the total counts what was grouped, not the groups
         for key in ("total", "total_count", "total_rows", "total_matches", "matched", "matching", "count", "row_count", "rows_matched", "n"):
             value = self.scalars.get(key)
             if isinstance(value, int) and not isinstance(value, bool) and value >= len(self.rows):
@@ -84,15 +96,25 @@ def step(shape: Shape | None, tool: str, arguments: JSON, ok: bool, data: Any, m
 def _unwrapped(data: Any) -> Any:
     """`{"result": …}`, which the SDK wraps around anything that is no object, opened."""
     if isinstance(data, Mapping) and len(data) == 1 and "result" in data:
-        return data["result"]
+        data = data["result"]
+    if isinstance(data, str) and data[:1] in "[{(" and data[:1] and len(data) < 1_000_000:
+        # some servers answer with the text of a Python value
+        try:
+            data = ast.literal_eval(data)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return data
     return data
 
 
 def _is_thing(data: Mapping[str, Any]) -> bool:
     """A mapping that describes something, rather than an empty answer (`{"tickets": [], "total": 0}`)."""
     lists = [v for v in data.values() if isinstance(v, list)]
-    told = [v for v in data.values() if v not in (None, "", 0, False) and not isinstance(v, (list, Mapping))]
-    return bool(told) and not (lists and all(not v for v in lists) and len(told) <= 3)
+    told = [k for k, v in data.items() if v not in (None, "", 0, False) and not isinstance(v, (list, Mapping))]
+    if lists and all(not v for v in lists):
+        # an empty page still echoes limits and notes; a count above zero, or several figures, is an answer
+        counted = [k for k in told if isinstance(data[k], (int, float)) and str(k).lower() not in ("limit", "offset", "page", "page_size")]
+        return bool(counted)
+    return bool(told)
 
 
 def _rows(data: Any, noun: tuple[str, ...], depth: int) -> Iterator[tuple[Mapping[str, Any], tuple[str, ...]]]:
@@ -129,9 +151,15 @@ def _rows(data: Any, noun: tuple[str, ...], depth: int) -> Iterator[tuple[Mappin
             yield data, noun
         return
     for key, value in lists.items():
-        named = terms(str(key))
+        named = _owner(value[0]) or terms(str(key))
         generic = not named or str(key).lower() in _GENERIC
-        yield from _rows(value, noun if generic else named, depth + 1)
+        yield from _rows(value, noun if generic and not _owner(value[0]) else named, depth + 1)
+
+
+def _owner(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a row is, told by its first field: `payment_id` opens a payment."""
+    first = str(next(iter(row), ""))
+    return terms(first[:-3]) if first.lower().endswith("_id") else ()
 
 
 _GENERIC = frozenset(

@@ -13,7 +13,7 @@ from workbench.events import JSON, Tool
 
 Role = Literal[
     "email", "id", "query", "limit", "offset", "start", "end", "day", "time", "timezone", "choice", "flag", "min", "max",
-    "path", "url", "name", "number", "collection", "filters", "group", "metrics", "order", "sql", "fields", "text", "other",
+    "path", "url", "name", "country", "number", "collection", "filters", "group", "metrics", "order", "sql", "fields", "text", "other",
 ]  # fmt: skip
 Effect = Literal["read", "write", "destroy", "unknown"]
 
@@ -151,6 +151,12 @@ def _parameters(schema: Mapping[str, Any], tool: Tool) -> Iterator[Parameter]:
     required = set(map(str, needed)) if isinstance(needed, (list, tuple)) else set()
     for name, declared in properties.items():
         resolved = _plain(declared, schema, 0)
+        items = _plain(resolved.get("items"), schema, 0)
+        if items:
+            inner = items.get("properties")
+            if isinstance(inner, Mapping):
+                items["properties"] = {k: _plain(v, schema, 0) for k, v in inner.items()}
+            resolved["items"] = items
         yield Parameter(str(name), resolved, str(name) in required, _role(str(name), resolved, tool), terms(str(name)))
 
 
@@ -228,7 +234,8 @@ def _word_role(name: str) -> Role:
         (bool(s & {"url", "uri", "link"}), "url"),
         (bool(s & {"table", "dataset", "collection", "sheet", "database", "view"}), "collection"),
         (bool(s & {"query", "q", "search", "keywords", "keyword", "question", "term", "text", "phrase", "topic"}), "query"),
-        (bool(s & {"name", "customer", "person", "company", "city", "country", "location", "place", "author"}), "name"),
+        (bool(s & {"country", "nation"}), "country"),
+        (bool(s & {"name", "customer", "person", "company", "city", "location", "place", "author"}), "name"),
     )  # fmt: skip
     return next((role for hit, role in tests if hit), "other")
 

@@ -21,13 +21,14 @@ STOP = frozenset(
 )
 
 _FAMILIES = """
-customer client account buyer
+customer client account
 ticket issue case
 invoice bill billing
 payment pay paid transaction charge
 subscription plan membership
-product item article_sold sku goods
-order purchase
+product item goods
+order purchase buy bought
+assignee agent handler
 meeting event appointment calendar
 document article page doc guide
 price cost priced
@@ -91,6 +92,7 @@ _IRREGULAR = {
     "analyses": "analysis",
     "spent": "spend",
     "bought": "buy",
+    "buyer": "customer",
     "made": "make",
     "sent": "send",
     "days": "day",
