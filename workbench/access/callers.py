@@ -64,6 +64,8 @@ class Access:
         self._version = self._keys.version()
         self._check_at = ticks() + CHECK_SECONDS
         self._checking = threading.Lock()
+        self._generation = 0
+        self._storing = threading.Lock()
         self._local: Caller | None = None
 
     @property
@@ -93,11 +95,14 @@ class Access:
         known = self._known.get(mark)
         if known is not None and self._clock() < known[1]:
             return known[0]
+        generation = self._generation
         key = self._key_in(authorization)
         caller = self._caller(key)
-        if len(self._known) >= CACHE_ENTRIES:
-            self._known.clear()
-        self._known[mark] = (caller, key.expires_us if key.expires_us is not None else 1 << 62)
+        with self._storing:
+            if len(self._known) >= CACHE_ENTRIES:
+                self._known.clear()
+            if generation == self._generation:  # else the key may have been revoked since it was read
+                self._known[mark] = (caller, key.expires_us if key.expires_us is not None else 1 << 62)
         return caller
 
     def local_caller(self) -> Caller:
@@ -172,7 +177,7 @@ class Access:
             Misuse: there is no key of this id.
         """
         done = self._keys.revoke(id, self._clock())
-        self._known.clear()
+        self._forget()
         if not done and all(key.id != id for key in self._keys.all()):
             raise Misuse(f"There is no key {id!r}.", hint="`workbench keys` lists them.")
         return done
@@ -267,9 +272,9 @@ class Access:
                 self._reread(path)
             if version != self._version:
                 self._version = version
-                self._known.clear()
+                self._forget()
         except sqlite3.Error:
-            self._known.clear()  # every caller is looked up anew, and refused if that fails too
+            self._forget()  # every caller is looked up anew, and refused if that fails too
         finally:
             self._check_at = self._ticks() + CHECK_SECONDS
             self._checking.release()
@@ -282,7 +287,12 @@ class Access:
             return
         self.problem = ""
         self._local = None
-        self._known.clear()
+        self._forget()
+
+    def _forget(self) -> None:
+        with self._storing:
+            self._generation += 1
+            self._known.clear()
 
 
 def _stamp(path: Path | None) -> tuple[str, int, int] | None:

@@ -218,8 +218,8 @@ class Approvals:
     def arguments(self, id: str, viewer: Caller) -> JSON | None:
         """The arguments in clear, for somebody of the tenant who may decide and may see personal data.
 
-        Everybody else of the tenant gets them as recorded. They are kept in clear only while the approval is alive. None
-        when there is no such approval in the tenant.
+        Everybody else of the tenant gets them as recorded. They are kept in clear only while the approval is alive.
+        None when there is no such approval in the tenant.
         """
         row = self._one("select tenant, arguments, clear from approvals where id = ?", id)
         if row is None or row[0] != viewer.tenant:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import re
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal, NamedTuple
+
+from workbench.policy.recognisers import suspicious
 
 TYPES = {
     "email": "EMAIL",
@@ -27,18 +29,39 @@ PERSONAL = ("email", "phone", "ssn")
 _FILLERS = frozenset(
     ("address", "addr", "number", "no", "nr", "num", "primary", "secondary", "work", "home", "private")
 )
+_LONGEST = 200
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 _SECRET_WORDS = frozenset(
-    "password passwd pwd passphrase secret authorization credential apikey cookie bearer otp jwt".split()
+    (
+        "password",
+        "passwd",
+        "pwd",
+        "passphrase",
+        "secret",
+        "authorization",
+        "credential",
+        "apikey",
+        "cookie",
+        "otp",
+        "jwt",
+    )
 )
 _SECRET_PAIRS = frozenset(
-    tuple(pair.split())
-    for pair in (
-        "api key|private key|access key|secret key|signing key|encryption key|session id|auth header|connection string"
-        "|pass word"
-    ).split("|")
+    {(which, "key") for which in ("api", "private", "access", "secret", "signing", "encryption")}
+    | {("session", "id"), ("auth", "header"), ("connection", "string"), ("pass", "word")}
 )
+
+
+class Key(NamedTuple):
+    """What the name of a key says about its value."""
+
+    kind: str = ""
+    """Type of the token that replaces the value; empty when the name is none of the columns."""
+    secret: Literal["", "text", "all"] = ""
+    """Whether the value is a credential: no, if it is text, in any case."""
+    suspicious: bool = False
+    """The name itself may hold personal data."""
 
 
 class Columns:
@@ -46,7 +69,7 @@ class Columns:
 
     Args:
         names: columns, as policy or a server names them.
-        lenient: a key that merely contains the name counts too (`email_status`).
+        lenient: for the record: a key that merely contains the name counts too (`email_status`), and credentials count.
     """
 
     def __init__(self, names: tuple[str, ...], *, lenient: bool) -> None:
@@ -61,15 +84,23 @@ class Columns:
             for alias, other in TYPES.items():
                 if other == kind:
                     self._wanted[_words(alias)] = kind
-        self._seen: dict[str, str] = {}
+        self.known: dict[Any, Key | None] = {}
+        """What was found out about keys so far; None when the name says nothing, which is the common case."""
 
-    def type_of(self, key: str) -> str:
-        """The type of the token that replaces the value under `key`; empty when the value may stay."""
-        found = self._seen.get(key)
-        if found is None:
-            found = self._match(_words(key[:200]))
-            if len(self._seen) < 4096 and len(key) <= 200:
-                self._seen[key] = found
+    def key(self, name: Any) -> Key | None:
+        """What `name` says about its value; None when nothing."""
+        if not isinstance(name, str):
+            return None
+        words = _words(name[:_LONGEST])
+        key = Key(
+            kind=self._match(words),
+            secret=_secrecy(words) if self._lenient else "",
+            suspicious=len(name) > 5 and suspicious(name),
+        )
+        found = key if any(key) else None
+        # names that hold data of somebody are as many as there are people, and none of them is kept
+        if len(self.known) < 4096 and len(name) <= _LONGEST and not key.suspicious:
+            self.known[name] = found
         return found
 
     def _match(self, words: tuple[str, ...]) -> str:
@@ -94,10 +125,8 @@ def columns(names: tuple[str, ...], lenient: bool) -> Columns:
     return Columns(names, lenient=lenient)
 
 
-@functools.lru_cache(4096)
-def secrecy(key: str) -> Literal["", "text", "all"]:
-    """Whether the value under `key` is a credential: no, if it is text (`tokens` also counts), or in any case."""
-    words = _words(key)
+def _secrecy(words: tuple[str, ...]) -> Literal["", "text", "all"]:
+    """Whether a key of these words holds a credential: no, if it is text (`tokens` also counts), or in any case."""
     if not words or words[-1] in ("count", "budget", "limit", "used", "type", "url", "expire"):
         return ""
     if not _SECRET_WORDS.isdisjoint(words) or any(p in _SECRET_PAIRS for p in pairwise(words)):

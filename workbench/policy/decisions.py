@@ -221,9 +221,12 @@ def _judge(rego: engine.RegoPolicy, caller: Caller, tool: Tool) -> _Static:
     answer = rego.ask(engine.TOOL_SCOPES, _document(caller, tool))
     needed = tool.scopes
     missing = tuple(needed[i] for i in answer["missing"] if type(i) is int and i >= 0)
-    redact = tuple(answer["redact"]) + (_declared(tool) if answer["redact_declared"] else ())
+    redact = (*answer["redact"], *_declared(tool)) if answer["redact_declared"] else ()
     if any(type(name) is not str for name in redact) or len(missing) != len(answer["missing"]):
         raise engine.Broken("a list in the decision holds something else than agreed")
+    caps = [answer["caps"].get(name) for name in ("arguments_bytes", "result_bytes")]
+    if any(type(cap) is not int or cap < 0 for cap in caps):
+        raise engine.Broken("the caps of the decision are no numbers of bytes")
     qualified = tool.qualified
     base = Decision(
         allow=False,
@@ -231,7 +234,7 @@ def _judge(rego: engine.RegoPolicy, caller: Caller, tool: Tool) -> _Static:
         reason=_reason(answer["rule"], caller, tool, missing),
         missing_scopes=missing,
         redact=tuple(dict.fromkeys(redact)),
-        max_result_bytes=answer["max_result_bytes"],
+        max_result_bytes=caps[1],
         revision=rego.revision,
         engine=engine.NAME,
     )
@@ -247,7 +250,7 @@ def _judge(rego: engine.RegoPolicy, caller: Caller, tool: Tool) -> _Static:
             approval=True,
             reason=f"{qualified} may destroy something; a human has to approve this very call first.",
         )
-    return _Static(tool, decision, unapproved, answer["max_arguments_bytes"])
+    return _Static(tool, decision, unapproved, caps[0])
 
 
 def _document(caller: Caller, tool: Tool) -> JSON:
@@ -265,19 +268,22 @@ def _document(caller: Caller, tool: Tool) -> JSON:
             "subject": caller.subject,
             "roles": list(roles),
             "scopes": held,
-            "wildcards": [scope for scope in held if scope.endswith("*")],
             "method": caller.method,
         },
         "tool": {
-            "server": tool.server,
-            "name": tool.name,
             "qualified": tool.qualified,
-            "scopes": list(needed),
+            "scopes": [{"name": scope, "forms": forms(scope)} for scope in needed],
             "read_only": tool.read_only,
             "destructive": tool.destructive,
             "quarantined": tool.quarantined != "",
         },
     }
+
+
+def forms(scope: str) -> list[str]:
+    """The names under which `scope` may be held: its own, and every wider one up to `*`. What `Caller.has` accepts."""
+    parts = scope.split(":")
+    return [scope, *(":".join(parts[:n]) + ":*" for n in range(len(parts) - 1, 0, -1)), "*"]
 
 
 def _declared(tool: Tool) -> tuple[str, ...]:

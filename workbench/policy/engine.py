@@ -26,12 +26,10 @@ NAME = "embedded-rego"
 
 _PROBES: dict[str, JSON] = {
     TOOL_SCOPES: {
-        "caller": {"tenant": "t", "subject": "s", "roles": [], "scopes": [], "wildcards": [], "method": "key"},
+        "caller": {"tenant": "t", "subject": "s", "roles": [], "scopes": [], "method": "key"},
         "tool": {
-            "server": "a",
-            "name": "b",
             "qualified": "a.b",
-            "scopes": ["a:read"],
+            "scopes": [{"name": "a:read", "forms": ["a:read", "a:*", "*"]}],
             "read_only": True,
             "destructive": False,
             "quarantined": False,
@@ -49,8 +47,7 @@ _ANSWERS: dict[str, dict[str, type[Any]]] = {
         "approval": bool,
         "redact": list,
         "redact_declared": bool,
-        "max_arguments_bytes": int,
-        "max_result_bytes": int,
+        "caps": dict,
     },
     TENANT_QUOTA: {"allow": bool, "rule": str, "per_minute": int},
 }

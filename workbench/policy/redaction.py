@@ -10,48 +10,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import re
 import secrets
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from workbench.config import prepare_home
 from workbench.events import Misuse
-from workbench.policy import recognisers
-from workbench.policy.columns import PERSONAL, Columns, columns, secrecy
+from workbench.policy import credentials, recognisers
+from workbench.policy.columns import PERSONAL, columns
+from workbench.policy.traversal import WITHHELD, Traversal, may_hold_credentials
 
-WITHHELD = "<REDACTED>"
-"""Stands for a text that could not be looked at."""
-SECRET = "<SECRET>"
-MAX_DEPTH = 64
-MAX_NODES = 500_000
 _CACHE_ENTRIES = 2048
 _CACHED_LENGTH = 4096
-_CARDLIKE = range(13, 20)
-
-_SECRET_HINT = re.compile(
-    r"mk_|sk[-_]|pk_|rk_|AIza|gh[pousr]_|github_pat_|glpat-|xox[a-z]-|AKIA|ASIA|eyJ|npm_|hf_|whsec_|SG\.|-----BEGIN"
-    r"|://[^/\s]*@|[Bb]earer |BEARER |[Bb]asic |[Pp]assw|PASSW|[Ss]ecret|SECRET|[Tt]oken|TOKEN|[Aa]pi[-_ ]?[Kk]ey"
-    r"|API[-_ ]?KEY|[Pp]wd|PWD|[Aa]uthorization|AUTHORIZATION"
-)
-_SECRETS = re.compile(
-    r"""
-    -----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----.*?(?:-----END[ ][A-Z ]*PRIVATE[ ]KEY-----|\Z)
-  | \beyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?              # JWT
-  | \b(?:mk_[a-z0-9]{6,}_[\w-]{16,}|sk-[\w-]{16,}|(?:sk|pk|rk)_(?:live|test)_\w{10,}|AIza[\w-]{30,}|gh[pousr]_\w{20,}
-      |github_pat_\w{20,}|glpat-[\w-]{16,}|xox[a-z]-[\w-]{10,}|(?:AKIA|ASIA)[A-Z0-9]{16}|npm_\w{30,}|hf_\w{20,}
-      |whsec_\w{16,}|SG\.[\w-]{16,}\.[\w-]{16,})
-  | (?<=://)[^/\s:@]*:[^/\s@]+(?=@)                        # user:password@ in a URL
-  | (?i:(?<=bearer\ )|(?<=basic\ ))[\w.~+/=-]{8,}
-  | (?i:\b(?:password|passwd|pwd|secret|token|api[-_ ]?key|authorization)["']?\s*(?:[:=]|\bis\b)\s*)
-    (?P<value>"[^"]*"|'[^']*'|[^\s,;&"']+)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
 
 
 class Redactor:
@@ -95,15 +67,16 @@ class Redactor:
         wanted = tuple(names)
         if not wanted:
             return value, 0
-        walk = _Walk(self, columns(wanted, False), tenant, lenient=False)
-        return walk.value(value, 0), walk.count
+        walk = Traversal(self, columns(wanted, False), tenant, lenient=False, prefilter=recognisers.CANDIDATE.search)
+        return walk.value(value), walk.count
 
     def record(self, value: Any, tenant: str) -> Any:
         """`value` as it may be kept: no personal data, no credentials, rather too little than too much.
 
         To be applied before anything is queued or written.
         """
-        return _Walk(self, columns(PERSONAL, True), tenant, lenient=True).value(value, 0)
+        prefilter = _every if may_hold_credentials(value) else recognisers.CANDIDATE.search
+        return Traversal(self, columns(PERSONAL, True), tenant, lenient=True, prefilter=prefilter).value(value)
 
     def token(self, kind: str, value: str, tenant: str) -> str:
         """`<KIND:8 hex digits>`: HMAC-SHA256 (RFC 2104) over the value as it compares, with the tenant's key.
@@ -126,9 +99,9 @@ class Redactor:
     def text(self, text: str, tenant: str, *, lenient: bool) -> tuple[str, int]:
         """One free text, and how many pieces of it were replaced."""
         count = 0
-        if lenient and _SECRET_HINT.search(text):
-            text, count = _SECRETS.subn(_without_secret, text)
-        if len(text) < 6 or not recognisers.suspicious(text):
+        if lenient and credentials.hinted(text):
+            text, count = credentials.without_credentials(text)
+        if not recognisers.suspicious(text):
             return text, count
         if not self._recognisers.ready:
             self._recognisers.warm()
@@ -157,177 +130,9 @@ class Redactor:
         return "".join(parts), len(spans)
 
 
-class _Walk:
-    """One pass over one value. Containers are copied only where something below them changed."""
-
-    def __init__(self, redactor: Redactor, wanted: Columns, tenant: str, *, lenient: bool) -> None:
-        self.redactor = redactor
-        self.wanted = wanted
-        self.tenant = tenant
-        self.lenient = lenient
-        self.count = 0
-        self._left = MAX_NODES
-
-    def value(self, value: Any, depth: int) -> Any:
-        kind = type(value)
-        if kind is str:
-            return self._text(value, depth) if len(value) > 5 else value
-        if kind is dict:
-            return self._dict(value, depth) if self._within(depth, len(value)) else self._withheld()
-        if kind is list or kind is tuple:
-            return self._list(value, depth) if self._within(depth, len(value)) else self._withheld()
-        if kind is int and self.lenient and value > 10**12 and len(str(value)) in _CARDLIKE and str(value)[0] in "3456":
-            seen, n = self.redactor.text(str(value), self.tenant, lenient=True)
-            self.count += n
-            return seen if n else value
-        if kind is int or kind is float or kind is bool or value is None:
-            return value
-        # bytes, dates and what else an embedded caller may hand over
-        return self._text(str(value), depth)
-
-    def _within(self, depth: int, size: int) -> bool:
-        self._left -= size + 1
-        return depth < MAX_DEPTH and self._left > 0
-
-    def _withheld(self) -> str:
-        self.count += 1
-        return WITHHELD
-
-    def _text(self, text: str, depth: int) -> str:
-        if text[0] in "{[" and text.rstrip()[-1] in "}]":
-            inner = self._json(text, depth)
-            if inner is not None:
-                return inner
-        seen, n = self.redactor.text(text, self.tenant, lenient=self.lenient)
-        self.count += n
-        return seen
-
-    def _json(self, text: str, depth: int) -> str | None:
-        """A text that is itself JSON is searched by its columns too; None when it is not JSON."""
-        try:
-            inner = orjson.loads(text)
-        except orjson.JSONDecodeError:
-            return None
-        before = self.count
-        changed = self.value(inner, depth + 1)
-        if self.count == before:
-            return text
-        return orjson.dumps(changed, option=orjson.OPT_INDENT_2 if "\n  " in text else 0).decode()
-
-    def _list(self, items: Any, depth: int) -> Any:
-        changed: list[Any] | None = None
-        for i, item in enumerate(items):
-            if type(item) in _PLAIN or (type(item) is int and item < 10**12):
-                continue
-            new = self.value(item, depth + 1)
-            if new is not item:
-                changed = list(items) if changed is None else changed
-                changed[i] = new
-        return items if changed is None else changed
-
-    def _dict(self, items: dict[Any, Any], depth: int) -> dict[Any, Any]:
-        changed: dict[Any, Any] | None = None
-        by_position = self._positions(items)
-        renamed = False
-        for key, item in items.items():
-            if type(key) is str:
-                if self.lenient and (level := secrecy(key)):
-                    new = self._hidden(item, level, depth)
-                elif kind := self.wanted.type_of(key):
-                    new = self._whole(item, kind, depth)
-                elif by_position and key in _ROWS:
-                    new = self._rows(item, by_position, depth)
-                else:
-                    new = self.value(item, depth + 1)
-                renamed = renamed or (len(key) > 5 and recognisers.suspicious(key))
-            else:
-                new = self.value(item, depth + 1)
-            if new is not item:
-                changed = dict(items) if changed is None else changed
-                changed[key] = new
-        return self._keys(items if changed is None else changed) if renamed else items if changed is None else changed
-
-    def _keys(self, items: dict[Any, Any]) -> dict[Any, Any]:
-        """Keys can be personal data themselves."""
-        named: dict[Any, Any] = {}
-        for key, item in items.items():
-            new = self._text(key, MAX_DEPTH) if type(key) is str else key
-            while new in named:
-                new += "'"
-            named[new] = item
-        return named
-
-    def _positions(self, items: dict[Any, Any]) -> dict[int, str]:
-        """For `{"columns": [...], "rows": [[...]]}`: which positions of a row are to be withheld."""
-        names = items.get("columns")
-        if type(names) is not list:
-            return {}
-        found = {}
-        for i, column in enumerate(names[:10_000]):
-            name = column.get("name") if type(column) is dict else column
-            if type(name) is str and (kind := self._kind(name)):
-                found[i] = kind
-        return found
-
-    def _kind(self, name: str) -> str:
-        return (self.lenient and secrecy(name)) or self.wanted.type_of(name)
-
-    def _rows(self, rows: Any, kinds: dict[int, str], depth: int) -> Any:
-        if type(rows) is not list or not self._within(depth, len(rows)):
-            return self.value(rows, depth + 1)
-        return [self._row(r, kinds, depth + 1) if type(r) in (list, tuple) else self.value(r, depth + 1) for r in rows]
-
-    def _row(self, row: Any, kinds: dict[int, str], depth: int) -> list[Any]:
-        self._left -= len(row)
-        return [self._cell(v, kinds.get(i, ""), depth) for i, v in enumerate(row)]
-
-    def _cell(self, value: Any, kind: str, depth: int) -> Any:
-        if kind == "text" or kind == "all":
-            return self._hidden(value, kind, depth)
-        return self._whole(value, kind, depth) if kind else self.value(value, depth + 1)
-
-    def _whole(self, value: Any, kind: str, depth: int) -> Any:
-        """Every text and number below a named column, replaced whole."""
-        if value is None or type(value) is bool or value == "":
-            return value
-        if type(value) in (list, tuple):
-            if not self._within(depth, len(value)):
-                return self._withheld()
-            return [self._whole(v, kind, depth + 1) for v in value]
-        if type(value) is dict:
-            if not self._within(depth, len(value)):
-                return self._withheld()
-            return {k: self._whole(v, kind, depth + 1) for k, v in value.items()}
-        text = str(value)
-        if type(value) in (int, float) and sum(c.isdigit() for c in text) < 7 and kind in ("EMAIL", "PHONE", "SSN"):
-            return value  # a count or a flag that happens to be named so
-        self.count += 1
-        return self.redactor.token(kind, text, self.tenant)
-
-    def _hidden(self, value: Any, level: str, depth: int) -> Any:
-        """A credential; where only texts can be one, numbers stay."""
-        if value is None or type(value) is bool or value == "" or value == SECRET:
-            return value
-        if level == "text":
-            if type(value) in (int, float):
-                return value
-            if type(value) in (list, tuple) and self._within(depth, len(value)):
-                return [self._hidden(v, level, depth + 1) for v in value]
-            if type(value) is dict and self._within(depth, len(value)):
-                return {k: self._hidden(v, level, depth + 1) for k, v in value.items()}
-        self.count += 1
-        return SECRET
-
-
-_PLAIN = frozenset((float, bool, type(None)))
-_ROWS = frozenset(("rows", "data", "values", "records"))
-
-
-def _without_secret(match: re.Match[str]) -> str:
-    value = match.group("value")
-    if value is None:
-        return SECRET
-    return match.group()[: match.start("value") - match.start()] + SECRET
+def _every(text: str) -> bool:
+    """The prefilter of a value that may hold credentials: every text is looked at."""
+    return True
 
 
 def _bytes(text: str) -> bytes:

@@ -1,29 +1,22 @@
 # May this caller call this tool, and what must be kept from them?
 #
-# The decision never repeats text of the input: missing scopes are answered as positions in the list that
-# came in. Negate only rules of this file by their name; engines disagree about everything else.
+# Input, every field always present:
+#   caller  tenant, subject, roles, scopes, method
+#   tool    qualified, read_only, destructive, quarantined, and scopes: each with its name and the forms it may be held
+#           in, itself and every wider one (`crm:read`, `crm:*`, `*`)
+#
+# The decision repeats no text of the input: missing scopes are answered as positions in the list that came in. After `not`
+# stands only the name of a rule of this file, since engines disagree about the rest.
 package workbench.tool_scopes
-
-default decision := {
-	"allow": false,
-	"rule": "default_deny",
-	"missing": [],
-	"approval": false,
-	"redact": [],
-	"redact_declared": true,
-	"max_arguments_bytes": 0,
-	"max_result_bytes": 0,
-}
 
 decision := {
 	"allow": allow,
 	"rule": rule,
 	"missing": missing,
 	"approval": approval,
-	"redact": kept_back.columns,
-	"redact_declared": kept_back.declared,
-	"max_arguments_bytes": caps.arguments_bytes,
-	"max_result_bytes": caps.result_bytes,
+	"redact": redact,
+	"redact_declared": withheld,
+	"caps": caps,
 }
 
 # --- who may ---------------------------------------------------------------------------------------------------------
@@ -31,24 +24,24 @@ decision := {
 default allow := false
 
 allow if {
-	well_known_caller
+	somebody
 	labelled
+	satisfied
 	not quarantined
-	not lacking
 }
 
 rule := "no_caller" if {
-	not well_known_caller
+	not somebody
 } else := "quarantined" if {
 	quarantined
 } else := "unlabelled" if {
 	not labelled
 } else := "missing_scopes" if {
-	lacking
+	not satisfied
 } else := "allow"
 
 # an empty tenant or subject is nobody
-well_known_caller if {
+somebody if {
 	input.caller.tenant != ""
 	input.caller.subject != ""
 }
@@ -58,55 +51,45 @@ quarantined if input.tool.quarantined
 # a tool that asks for nothing would be open to everybody
 labelled if count(input.tool.scopes) > 0
 
-lacking if count(missing) > 0
+satisfied if {
+	every scope in input.tool.scopes {
+		held(scope.forms)
+	}
+}
+
+held(forms) if {
+	some form in forms
+	form in input.caller.scopes
+}
 
 missing contains position if {
+	not satisfied
 	some position, scope in input.tool.scopes
-	not_held[scope]
+	scope.name in lacking
 }
 
-not_held := {scope | some scope in input.tool.scopes} - held
+lacking := needed - granted
 
-held contains scope if {
+needed contains scope.name if some scope in input.tool.scopes
+
+granted contains scope.name if {
 	some scope in input.tool.scopes
-	scope in input.caller.scopes
-}
-
-held contains scope if {
-	some scope in input.tool.scopes
-	some grant in input.caller.wildcards
-	covers(grant, scope)
-}
-
-covers("*", _)
-
-# `crm:*` covers `crm:read` and `crm:read:pii`, not `crmx:read`
-covers(grant, scope) if {
-	endswith(grant, ":*")
-	startswith(scope, trim_suffix(grant, "*"))
+	held(scope.forms)
 }
 
 # --- a human first ---------------------------------------------------------------------------------------------------
 
 default approval := false
 
-approval if {
-	input.tool.destructive
-	not lacking
-}
+approval if input.tool.destructive
 
 # --- what must be kept from them -------------------------------------------------------------------------------------
 
-sees_personal_data if data.workbench.pii.scope in input.caller.scopes
+default withheld := true
 
-sees_personal_data if {
-	some grant in input.caller.wildcards
-	covers(grant, data.workbench.pii.scope)
-}
+withheld := false if held(data.workbench.pii.seen_with)
 
-kept_back := {"columns": [], "declared": false} if {
-	sees_personal_data
-} else := {"columns": data.workbench.pii.columns, "declared": true}
+redact := data.workbench.pii.columns
 
 # --- how much --------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,238 @@
+"""One pass over a JSON value for the redactor: named columns whole, other texts through the prefilter.
+
+This is the redactor's hot path: it runs over every result and every record. Containers are copied only where something
+below them changed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from workbench.policy import credentials
+from workbench.policy.columns import Columns, Key
+from workbench.policy.credentials import SECRET
+
+if TYPE_CHECKING:
+    from workbench.policy.redaction import Redactor
+
+WITHHELD = "<REDACTED>"
+"""Stands for a value that could not be looked at."""
+MAX_DEPTH = 64
+MAX_NODES = 500_000
+_SHORTEST = 6
+"""No personal data that we know has fewer characters."""
+_LONG = 10**12
+"""Whole numbers from here on may be those of a card."""
+
+_PLAIN = frozenset((float, bool, type(None)))
+_ROWS = frozenset(("rows", "data", "values", "records"))
+
+
+class Traversal:
+    """The state of one pass.
+
+    Args:
+        redactor: replaces texts and makes tokens.
+        columns: which keys name what.
+        tenant: whose tokens.
+        lenient: the profile of the record.
+        prefilter: whether a text deserves a closer look.
+    """
+
+    def __init__(
+        self,
+        redactor: Redactor,
+        columns: Columns,
+        tenant: str,
+        *,
+        lenient: bool,
+        prefilter: Callable[[str], re.Match[str] | bool | None],
+    ) -> None:
+        self.count = 0
+        """Values replaced so far."""
+        self._redactor = redactor
+        self._columns = columns
+        self._known = columns.known
+        self._tenant = tenant
+        self._lenient = lenient
+        self._prefilter = prefilter
+        self._left = MAX_NODES
+
+    def value(self, value: Any, depth: int = 0) -> Any:
+        """`value` with everything replaced that must be; the same object when nothing was."""
+        kind = type(value)
+        if kind is str:
+            return self._text(value, depth) if len(value) >= _SHORTEST and self._prefilter(value) else value
+        if kind is int:
+            return self._number(value) if value >= _LONG else value
+        if kind in _PLAIN:
+            return value
+        if kind is dict:
+            return self._dict(value, depth) if self._within(depth, len(value)) else self._withheld()
+        if kind is list or kind is tuple:
+            return self._list(value, depth) if self._within(depth, len(value)) else self._withheld()
+        # bytes, dates and what else an embedded caller may hand over
+        return self.value(str(value), depth)
+
+    def _within(self, depth: int, size: int) -> bool:
+        self._left -= size + 1
+        return depth < MAX_DEPTH and self._left > 0
+
+    def _withheld(self) -> str:
+        self.count += 1
+        return WITHHELD
+
+    def _text(self, text: str, depth: int) -> str:
+        bare = text.strip()
+        if bare and bare[0] in "{[" and bare[-1] in "}]":
+            inner = self._json(text, depth)
+            if inner is not None:
+                return inner
+        seen, n = self._redactor.text(text, self._tenant, lenient=self._lenient)
+        self.count += n
+        return seen
+
+    def _json(self, text: str, depth: int) -> str | None:
+        """A text that is itself JSON is searched by its columns too; None when it is not JSON."""
+        try:
+            inner = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return None
+        before = self.count
+        changed = self.value(inner, depth + 1)
+        if self.count == before:
+            return text
+        return orjson.dumps(changed, option=orjson.OPT_INDENT_2 if "\n  " in text else 0).decode()
+
+    def _number(self, value: int) -> Any:
+        """Card numbers are stored as numbers now and then; the other kinds cannot be told from ids."""
+        text = str(value)
+        if not self._lenient or not 13 <= len(text) <= 19 or text[0] not in "3456":
+            return value
+        seen, n = self._redactor.text(text, self._tenant, lenient=True)
+        self.count += n
+        return seen if n else value
+
+    def _list(self, items: Any, depth: int) -> Any:
+        changed: list[Any] | None = None
+        for i, item in enumerate(items):
+            new = self.value(item, depth + 1)
+            if new is not item:
+                changed = list(items) if changed is None else changed
+                changed[i] = new
+        return items if changed is None else changed
+
+    def _dict(self, items: dict[Any, Any], depth: int) -> dict[Any, Any]:
+        changed: dict[Any, Any] | None = None
+        known, prefilter = self._known, self._prefilter
+        positions = self._positions(items) if "columns" in items else {}
+        rename = False
+        for name, item in items.items():
+            key = known.get(name) if name in known else self._columns.key(name)
+            if key is None:  # nothing special about the name: the common case, kept short
+                kind = type(item)
+                if kind is str:
+                    if len(item) < _SHORTEST or not prefilter(item):
+                        continue
+                elif kind in _PLAIN or (kind is int and item < _LONG):
+                    continue
+                new = self._rows(item, positions, depth) if positions and name in _ROWS else self.value(item, depth + 1)
+            else:
+                rename = rename or key.suspicious
+                new = self._named(item, key, depth)
+            if new is not item:
+                changed = dict(items) if changed is None else changed
+                changed[name] = new
+        if rename:
+            return self._renamed(items if changed is None else changed)
+        return items if changed is None else changed
+
+    def _named(self, value: Any, key: Key, depth: int) -> Any:
+        if key.secret:
+            return self._hidden(value, key.secret == "text", depth)
+        return self._whole(value, key.kind, depth) if key.kind else self.value(value, depth + 1)
+
+    def _renamed(self, items: dict[Any, Any]) -> dict[Any, Any]:
+        """Keys can be personal data themselves."""
+        named: dict[Any, Any] = {}
+        for name, item in items.items():
+            new = name
+            if isinstance(name, str):
+                new, n = self._redactor.text(name, self._tenant, lenient=self._lenient)
+                self.count += n
+            while new in named:
+                new += "'"
+            named[new] = item
+        return named
+
+    # --- tables: {"columns": [...], "rows": [[...]]} ---------------------------------------------
+
+    def _positions(self, items: dict[Any, Any]) -> dict[int, Key]:
+        """Which positions of a row hold a named column."""
+        names = items["columns"]
+        if type(names) is not list:
+            return {}
+        found = {}
+        for i, column in enumerate(names):
+            name = column.get("name") if type(column) is dict else column
+            key = self._columns.key(name) if type(name) is str else None
+            if key is not None and (key.kind or key.secret):
+                found[i] = key
+        return found
+
+    def _rows(self, rows: Any, positions: dict[int, Key], depth: int) -> Any:
+        if type(rows) is not list or not self._within(depth, len(rows)):
+            return self.value(rows, depth + 1)
+        return [self._row(row, positions, depth + 1) for row in rows]
+
+    def _row(self, row: Any, positions: dict[int, Key], depth: int) -> Any:
+        if type(row) not in (list, tuple) or not self._within(depth, len(row)):
+            return self.value(row, depth)
+        return [
+            self._named(v, positions[i], depth) if i in positions else self.value(v, depth + 1)
+            for i, v in enumerate(row)
+        ]
+
+    # --- replacing whole -------------------------------------------------------------------------
+
+    def _whole(self, value: Any, kind: str, depth: int) -> Any:
+        """Every text and number below a named column, replaced whole."""
+        if value is None or type(value) is bool or value == "":
+            return value
+        if type(value) in (list, tuple, dict):
+            return self._each(value, depth, lambda v: self._whole(v, kind, depth + 1))
+        text = str(value)
+        if type(value) in (int, float) and sum(c.isdigit() for c in text) < 7:
+            return value  # a count or a flag that happens to be named so
+        self.count += 1
+        return self._redactor.token(kind, text, self._tenant)
+
+    def _hidden(self, value: Any, texts_only: bool, depth: int) -> Any:
+        """A credential; where only texts can be one, numbers stay."""
+        if value is None or type(value) is bool or value in ("", SECRET):
+            return value
+        if texts_only and type(value) in (int, float):
+            return value
+        if texts_only and type(value) in (list, tuple, dict):
+            return self._each(value, depth, lambda v: self._hidden(v, texts_only, depth + 1))
+        self.count += 1
+        return SECRET
+
+    def _each(self, value: Any, depth: int, change: Callable[[Any], Any]) -> Any:
+        if not self._within(depth, len(value)):
+            return self._withheld()
+        if type(value) is dict:
+            return {k: change(v) for k, v in value.items()}
+        return [change(v) for v in value]
+
+
+def may_hold_credentials(value: Any) -> bool:
+    """Whether any text in a whole value may hold a credential; one look at its JSON is cheaper than at each text."""
+    try:
+        return credentials.hinted(orjson.dumps(value))
+    except TypeError:  # not JSON as it stands, so each text has to be looked at
+        return True
