@@ -1,0 +1,83 @@
+"""A call that waits for a person: what it would do, and the two buttons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import streamlit as st
+
+import workbench
+from parts import notice
+from parts.connection import bench
+from parts.words import age, moment, plain
+
+Then = Callable[[bool], None]
+
+
+def decide(approval: str, approve: bool, note: str = "") -> bool:
+    """Say yes or no; False, with the reason on the screen, when that is no longer possible."""
+    try:
+        bench().approve(approval, note=note) if approve else bench().deny(approval, note=note)
+    except workbench.WorkbenchError as e:
+        notice.problem(e)
+        return False
+    st.toast("Approved." if approve else "Denied.", icon=":material/check:" if approve else ":material/block:")
+    return True
+
+
+@st.dialog("Approve this call?")
+def ask_in_dialog(approval: str, tool: str, arguments: dict[str, Any], then: Then) -> None:
+    """Name the tool and its arguments, and let a person decide; `then` is told how, before the page is redrawn."""
+    st.markdown(f"**{plain(tool)}** may change or delete something. It would be called once, with exactly this:")
+    st.json(arguments, expanded=True)
+    note = st.text_input("Note for the record", placeholder="optional", max_chars=2000)
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        denied = st.button("Deny", icon=":material/block:")
+        approved = st.button("Approve and run", type="primary", icon=":material/check:")
+    if (approved or denied) and decide(approval, approved, note or ""):
+        then(approved)
+        st.rerun()
+
+
+def draw_inline(event: Any, asked: Any, *, key: str) -> None:
+    """A waiting step of a run; the run goes on by itself when it is decided."""
+    with st.container(border=True):
+        left = f" · denied by itself in {_left(event.expires_us)}" if event.expires_us else ""
+        st.markdown(f":orange[:material/front_hand:] **{plain(event.tool)}** waits for your approval{left}")
+        st.json(asked.arguments if asked else {}, expanded=True)
+        with st.container(horizontal=True):
+            for word, yes in (("Approve", True), ("Deny", False)):
+                st.button(
+                    word, key=f"{key}.{word}", on_click=decide, args=(event.approval, yes),
+                    type="primary" if yes else "secondary",
+                )  # fmt: skip
+
+
+def draw_card(waiting: Any, rule: str) -> None:
+    """One waiting approval on its own screen.
+
+    Args:
+        waiting: the approval.
+        rule: which rule asks for a person, as Markdown.
+    """
+    with st.container(border=True):
+        head, clock = st.columns([3, 2])
+        head.markdown(f"**{plain(waiting.tool)}**")
+        waited = (datetime.now(UTC) - moment(waiting.created_us)).total_seconds()
+        clock.markdown(
+            f"waiting {age(waited)} · denied by itself in :orange[{_left(waiting.expires_us)}]", text_alignment="right"
+        )
+        st.caption(f"{plain(waiting.subject)} asks, through {waiting.source}" + (f" · {rule}" if rule else ""))
+        st.json(waiting.arguments, expanded=True)
+        note = st.text_input("Note for the record", placeholder="optional", max_chars=2000, key=f"note.{waiting.id}")
+        with st.container(horizontal=True):
+            if st.button("Approve", type="primary", icon=":material/check:", key=f"approve.{waiting.id}"):
+                decide(waiting.id, True, note or "") and st.rerun()
+            if st.button("Deny", icon=":material/block:", key=f"deny.{waiting.id}"):
+                decide(waiting.id, False, note or "") and st.rerun()
+
+
+def _left(expires_us: int) -> str:
+    return age((moment(expires_us) - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,50 @@
+"""One server on the home screen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from parts import notice
+from parts.connection import bench
+from parts.words import ago, count, duration, moment, plain
+
+COLOURS = {"ready": "green", "starting": "orange", "down": "red", "stopped": "gray", "failed": "red"}
+
+
+def draw_card(state: Any) -> None:
+    """Name, health and the last error of a server, and a button that restarts it."""
+    with st.container(border=True, key=f"server-{state.id}"):
+        with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+            name = f"**{plain(state.title or state.id)}**"
+            if state.title and state.title != state.id:
+                name += f" :gray[{plain(state.id)}]"
+            st.markdown(name, help=plain(state.description) or None, width="content")
+            colour = COLOURS.get(state.status, "gray")
+            st.markdown(f":{colour}[●] {state.status}", width="content")
+        facts = [
+            count(state.tools, "tool"),
+            f"v{state.version}" if state.version else "",
+            state.transport,
+            f"MCP {state.era}" if state.era else "",
+            f"answers in {duration(state.health_us)}" if state.health_us else "",
+            count(state.restarts, "restart") if state.restarts else "",
+        ]
+        st.caption(plain(" · ".join(f for f in facts if f)))
+        with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+            st.html(f'<small style="opacity:.7">since {ago(moment(state.since_us))}</small>', width="content")
+            if st.button(
+                "Restart", key=f"restart.{state.id}", type="tertiary", icon=":material/refresh:",
+                disabled=state.kind == "url", help="It runs elsewhere." if state.kind == "url" else None,
+            ):  # fmt: skip
+                _restart(state.id)
+        if state.last_error:
+            with st.expander("Last error", type="compact", key=f"error.{state.id}"):
+                st.code(state.last_error, language=None, wrap_lines=True)
+
+
+def _restart(server: str) -> None:
+    with notice.shown():
+        bench().restart(server)
+        st.toast(f"{server} restarts.", icon=":material/refresh:")

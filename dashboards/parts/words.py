@@ -1,0 +1,106 @@
+"""Numbers, sizes, times and names, written for a person."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import streamlit as st
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-!~$:|])")
+
+OUTCOMES = {
+    "ok": ("green", "ok"),
+    "tool_error": ("red", "tool error"),
+    "invalid": ("orange", "invalid arguments"),
+    "not_found": ("orange", "not found"),
+    "denied": ("red", "denied"),
+    "approval_required": ("orange", "needs approval"),
+    "throttled": ("orange", "throttled"),
+    "timeout": ("red", "timed out"),
+    "unavailable": ("red", "unavailable"),
+    "cancelled": ("gray", "cancelled"),
+    "failed": ("red", "failed"),
+}
+"""Every way a call can end: its colour, and what a person reads."""
+
+
+def plain(text: str) -> str:
+    """`text` for a place that reads Markdown, so that it shows as it is."""
+    return _MARKDOWN.sub(r"\\\1", text)
+
+
+def outcome(kind: str) -> str:
+    """How a call ended, coloured, as Markdown."""
+    colour, word = OUTCOMES.get(kind, ("gray", kind))
+    return f":{colour}[{word}]"
+
+
+def duration(us: float | None) -> str:
+    """Microseconds as `0.4 ms`, `18 ms`, `2.1 s`."""
+    if us is None or us != us:  # NaN
+        return "–"
+    if us >= 1_000_000:
+        return f"{us / 1e6:.1f} s"
+    return f"{us / 1e3:.0f} ms" if us >= 9_950 else f"{us / 1e3:.1f} ms"
+
+
+def size(count: int) -> str:
+    """Bytes as `512 B`, `3.4 kB`, `1.2 MB` (1 kB is 1,000 bytes)."""
+    if count < 1_000:
+        return f"{count} B"
+    return f"{count / 1e3:.1f} kB" if count < 1_000_000 else f"{count / 1e6:.1f} MB"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """`1 call`, `2 calls`, `1,204 calls`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def age(seconds: float) -> str:
+    """`12 s`, `4 min`, `3 h`, `2 days`."""
+    seconds = max(0, seconds)
+    for limit, unit, word in ((90, 1, "s"), (5_400, 60, "min"), (129_600, 3_600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f} {word}"
+    return f"{seconds / 86_400:.0f} days"
+
+
+def zone() -> tzinfo:
+    """The time zone of the browser."""
+    try:
+        return ZoneInfo(st.context.timezone or "UTC")
+    except (ZoneInfoNotFoundError, ValueError):
+        return UTC
+
+
+def moment(us: int) -> datetime:
+    """Microseconds since the epoch as a time in UTC."""
+    return datetime.fromtimestamp(us / 1e6, UTC)
+
+
+def local(time: datetime) -> str:
+    """A time as the person's clock shows it; without the date when it is today."""
+    here = time.astimezone(zone())
+    today = datetime.now(zone()).date()
+    return f"{here:%H:%M:%S}" if here.date() == today else f"{here:%d %b %H:%M:%S}"
+
+
+def utc(time: datetime) -> str:
+    """A time in UTC to the millisecond: what stands in the record."""
+    there = time.astimezone(UTC)
+    return f"{there:%Y-%m-%d %H:%M:%S}.{there.microsecond // 1000:03} UTC"
+
+
+def hover(shown: str, full: str) -> str:
+    """HTML for a short text that shows a longer one when the pointer rests on it."""
+    from html import escape
+
+    return f'<span title="{escape(full)}">{escape(shown)}</span>'
+
+
+def ago(time: datetime) -> str:
+    """HTML for how long ago `time` was; local and UTC time on hover."""
+    seconds = (datetime.now(UTC) - time).total_seconds()
+    return hover(f"{age(seconds)} ago", f"{local(time)} local, {utc(time)}")
