@@ -26,6 +26,9 @@ gets it through `env` in its own configuration, where a person wrote it down."""
 
 TAIL_LINES = 200
 LINE_LENGTH = 2_000
+FOLLOWERS_GRACE = 0.3
+"""Seconds that the rest of a group gets once its leader has ended."""
+
 STDOUT_LIMIT = 32 << 20
 """Longest line a stdio server may send, in bytes."""
 
@@ -69,12 +72,15 @@ class Child:
 
     async def end(self, grace: float = GRACE) -> None:
         """Ask the group to end, and after `grace` seconds make it. Nothing of the group is left when this returns."""
-        deadline = asyncio.get_running_loop().time() + grace
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace
         try:
             if send(self.pid, signal.SIGTERM):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout_at(deadline):
                         await self.process.wait()
+                    # What it started has had the same signal; zombies that nobody reaps would count as alive for ever.
+                    async with asyncio.timeout_at(min(deadline, loop.time() + FOLLOWERS_GRACE)):
                         while send(self.pid, 0):  # noqa: ASYNC110 - a process group has no event to wait for
                             await asyncio.sleep(0.01)
         finally:  # also when we are cancelled: better abrupt than left behind

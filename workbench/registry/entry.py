@@ -14,7 +14,7 @@ import msgspec
 
 from workbench.config import Settings
 from workbench.events import JSON, Tool, Unreachable, WorkbenchError, now_us
-from workbench.registry.child import Child
+from workbench.registry.child import TAIL_LINES, Child
 from workbench.registry.connection import Connection, ConnectionFactory, Launched, RpcError
 from workbench.registry.health import Pulse
 from workbench.registry.journal import Journal
@@ -78,7 +78,7 @@ class Entry:
         self._relist = False
         self._restart = False
         self._was_ready = False
-        self._output: deque[str] = deque()
+        self._output: deque[str] = deque(maxlen=TAIL_LINES)
         self._launched = Launched()
         self._listed_at = 0.0
         self._pulse = Pulse(spec.id, journal, interval=settings.health_interval, call_timeout=settings.call_timeout)
@@ -97,8 +97,8 @@ class Entry:
 
     @property
     def output(self) -> list[str]:
-        """The last lines of stderr (over HTTP also of stdout); those of the previous process while it is down."""
-        return list(self.child.tail if self.child is not None else self._output)
+        """The last lines of stderr (over HTTP also of stdout), of earlier processes of this server too."""
+        return [*self._output, *(self.child.tail if self.child is not None else ())][-TAIL_LINES:]
 
     def start(self) -> None:
         """Begin to bring the server up; `settled` tells when that has come to a first result."""
@@ -220,6 +220,13 @@ class Entry:
         )
         await self._list(connection)
 
+    async def _reopen(self) -> None:
+        """One new connection: the server was restarted behind its address, or our session with it has expired."""
+        if self.spec.stdio:
+            raise Unreachable("It closed its output.")
+        self._journal.event(self.spec.id, "reconnecting", {})
+        await self._open()
+
     async def _list(self, connection: Connection) -> None:
         self._relist = False
         timeout = self._settings.call_timeout
@@ -256,11 +263,7 @@ class Entry:
             if self._restart:
                 return "A restart was asked for."
             if not connection.alive:
-                if self.spec.stdio:
-                    return "It closed its output."
-                # Restarted behind its address, or its session has expired: one new connection, then a new start.
-                self._journal.event(self.spec.id, "reconnecting", {})
-                await self._unless_ended(self._open())
+                await self._unless_ended(self._reopen())
             elif self._relist or clock() - self._listed_at > RELIST:
                 await self._unless_ended(self._list_again(connection))
             elif why := await self._unless_ended(self._check(connection)):
@@ -335,8 +338,10 @@ class Entry:
         await self._disconnect()
         child, self.child = self.child, None
         if child is not None:
-            self._output = child.tail
-            await self._supervisor.end(child)
+            try:
+                await self._supervisor.end(child)
+            finally:
+                self._output.extend(child.tail)
 
     def _update(self, **changes: Any) -> None:
         self._state = msgspec.structs.replace(self._state, **changes)

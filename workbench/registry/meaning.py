@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ class Meaning:
         """
         import numpy as np
 
-        table, tokenizer = self._loaded
+        table, tokenizer = _load()
         rows = np.zeros((len(texts), DIMENSIONS), dtype=np.float32)
         for begin in range(0, len(texts), _BATCH):
             encoded = tokenizer.encode_batch_fast(texts[begin : begin + _BATCH], add_special_tokens=False)
@@ -48,14 +48,15 @@ class Meaning:
         np.divide(rows, norms, out=rows, where=norms > 0)
         return rows
 
-    @cached_property
-    def _loaded(self) -> tuple[NDArray[Any], Any]:
-        found = importlib.util.find_spec("wordllama")
-        folder = Path(found.origin).parent if found is not None and found.origin else Path("wordllama")
-        weights = folder / "weights" / "l2_supercat_256.safetensors"
-        vocabulary = folder / "tokenizers" / "l2_supercat_tokenizer_config.json"
-        if not weights.is_file() or not vocabulary.is_file():
-            raise Unreachable(f"There are no embeddings in {folder}.", hint="Install the package wordllama again.")
+
+@cache
+def _load() -> tuple[NDArray[Any], Any]:
+    """The token table and the tokenizer, once for the whole process: they are never changed."""
+    found = importlib.util.find_spec("wordllama")
+    folder = Path(found.origin).parent if found is not None and found.origin else Path("wordllama")
+    weights = folder / "weights" / "l2_supercat_256.safetensors"
+    vocabulary = folder / "tokenizers" / "l2_supercat_tokenizer_config.json"
+    try:
         from safetensors.numpy import load_file
         from tokenizers import Tokenizer
 
@@ -63,3 +64,7 @@ class Meaning:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         return load_file(str(weights))["embedding.weight"], tokenizer
+    except Exception as e:  # the tokenizers library raises nothing more precise
+        raise Unreachable(
+            f"The embeddings in {folder} cannot be read: {e}.", hint="Install the package wordllama again."
+        ) from e

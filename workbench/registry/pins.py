@@ -49,6 +49,7 @@ class Pins:
             checked, new = [], []
             for tool in tools:
                 hash, before = pinned.get(tool.name, ("", b"{}"))
+                tool = msgspec.structs.replace(tool, quarantined="") if tool.quarantined else tool
                 # Our own servers change with our own code, by an upgrade that the user made; there is nobody to ask.
                 if not hash or (hash != tool.definition_hash and spec.trust == "bundled"):
                     new.append(tool)

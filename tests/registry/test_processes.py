@@ -1,0 +1,204 @@
+"""Real child processes: killed, hung, dying at birth, and never left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.registry.conftest import recorded, until
+from workbench.audit import AuditLog
+from workbench.config import Settings
+from workbench.gateway.upstream import upstream_connection
+from workbench.registry import Registry, ServerSpec, ServerState, reaper
+
+CHILD = str(Path(__file__).with_name("child_server.py"))
+
+Launch = Callable[..., Awaitable[Registry]]
+
+
+def spec(id: str, mode: str = "serve", *, stdio: bool = False, **more: Any) -> ServerSpec:
+    kind: Any = "command" if stdio else "bundled"
+    return ServerSpec(
+        id=id, kind=kind, stdio=stdio, command=(sys.executable, CHILD, mode), **{"source": "test.json", **more}
+    )
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs; one that waits to be reaped by its new parent does not."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    return False
+
+
+def state(registry: Registry, id: str) -> ServerState:
+    found = registry.state(id)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+async def launch(settings: Settings, log: AuditLog) -> AsyncIterator[Launch]:
+    opened: list[Registry] = []
+
+    async def launch_them(*specs: ServerSpec, **more: Any) -> Registry:
+        registry = Registry(dataclasses.replace(settings, **more), log, upstream_connection, specs=specs)
+        opened.append(registry)
+        await registry.start()
+        return registry
+
+    yield launch_them
+    for registry in opened:
+        await registry.stop()
+
+
+@pytest.mark.parametrize("stdio", [True, False])
+async def test_a_killed_server_is_restarted_and_said_so(launch: Launch, settings: Settings, stdio: bool) -> None:
+    registry = await launch(spec("crm", stdio=stdio))
+    before = state(registry, "crm")
+    assert before.status == "ready", before.last_error
+    os.kill(before.pid, signal.SIGKILL)
+    await until(lambda: state(registry, "crm").restarts == 1 and state(registry, "crm").status == "ready")
+    after = state(registry, "crm")
+    assert after.pid != before.pid
+    assert after.url == before.url  # the port is kept
+    assert "ended by SIGKILL" in after.last_error
+    assert registry.resolve("crm.who")[0].description == f"pid {after.pid}"
+    said = [r["outcome"] for r in recorded(settings.home)]
+    assert [e for e in said if e != "tools_changed"] == ["ready", "down", "restarting", "ready"]
+
+
+async def test_a_call_during_the_restart_waits_instead_of_being_refused(launch: Launch) -> None:
+    registry = await launch(spec("crm"), restart_backoff=0.2)
+    _, connection = registry.resolve("crm.who")
+    os.kill(state(registry, "crm").pid, signal.SIGKILL)
+    await until(lambda: state(registry, "crm").status == "down")
+    import socket
+
+    port = int(state(registry, "crm").url.split(":")[2].split("/")[0])
+    with socket.create_connection(("127.0.0.1", port), timeout=5):
+        await until(lambda: state(registry, "crm").status == "ready")
+    assert not connection.alive or registry.resolve("crm.who")[1] is not connection
+
+
+async def test_a_server_that_dies_at_birth_shows_why_and_stops_no_other(launch: Launch) -> None:
+    registry = await launch(spec("sick", "die"), spec("pipe", "die", stdio=True), spec("well", stdio=True))
+    assert [t.qualified for t in registry.tools()] == ["well.who"]
+    for id in ("sick", "pipe"):
+        assert state(registry, id).status == "failed"
+        assert state(registry, id).last_error.startswith(
+            "The process exited with status 3.\nno such database: /nowhere"
+        )
+        assert set(registry.output(id)) == {"no such database: /nowhere"}
+
+
+async def test_a_program_that_is_missing_is_named(launch: Launch, tmp_path: Path) -> None:
+    plain = tmp_path / "plain.txt"
+    plain.write_text("no program")
+    registry = await launch(
+        dataclasses_free("absent", command=("no-such-program-here",)),
+        dataclasses_free("plain", command=(str(plain),)),
+        dataclasses_free("adrift", command=(sys.executable,), cwd=str(tmp_path / "nowhere")),
+    )
+    assert "'no-such-program-here' is not on the PATH" in state(registry, "absent").last_error
+    assert "cannot be started" in state(registry, "plain").last_error
+    assert "working directory" in state(registry, "adrift").last_error
+
+
+def dataclasses_free(id: str, **more: Any) -> ServerSpec:
+    return ServerSpec(id=id, kind="command", stdio=True, source="test.json", **more)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stdio", [True, False])
+async def test_a_hanging_server_is_noticed_and_replaced(launch: Launch, stdio: bool) -> None:
+    registry = await launch(spec("crm", stdio=stdio), health_interval=0.05, call_timeout=0.5)
+    before = state(registry, "crm")
+    os.kill(before.pid, signal.SIGSTOP)
+    await until(lambda: state(registry, "crm").status == "down", 20)
+    assert "does not answer" in state(registry, "crm").last_error
+    await until(lambda: state(registry, "crm").status == "ready", 20)
+    assert state(registry, "crm").pid != before.pid
+    assert not alive(before.pid)
+
+
+async def test_stderr_is_kept_but_not_without_bounds(launch: Launch) -> None:
+    registry = await launch(spec("loud", "noisy", stdio=True))
+    await until(lambda: registry.output("loud")[-1:] == ["last"])
+    kept = registry.output("loud")
+    assert len(kept) == 200
+    assert max(map(len, kept)) <= 2_000
+    assert "line 999" in kept
+
+
+async def test_stop_ends_everything_within_three_seconds(launch: Launch) -> None:
+    registry = await launch(
+        spec("nested", "nest", stdio=True), spec("deaf", "deaf", stdio=True), spec("stiff", "deaf"), spec("plain")
+    )
+    pids = [s.pid for s in registry.servers()]
+    pids += map(int, registry.resolve("nested.who")[0].description.split())
+    assert all(map(alive, pids))
+    async with asyncio.timeout(3):
+        await registry.stop()
+    await until(lambda: not any(map(alive, pids)), 1)
+
+
+async def test_grandchildren_end_with_a_server_that_is_restarted(launch: Launch) -> None:
+    registry = await launch(spec("nested", "nest", stdio=True))
+    near, _ = map(int, registry.resolve("nested.who")[0].description.split())
+    await registry.restart("nested")
+    assert not alive(near)
+
+
+async def test_a_child_sees_only_what_it_was_given(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "WORKBENCH_TOKEN", "AWS_SECRET_ACCESS_KEY", "PYTHONPATH"):
+        monkeypatch.setenv(name, "secret")
+    registry = await launch(spec("crm", stdio=True, env={"MINE": "1"}), spec("own"))
+    seen = Path(f"/proc/{state(registry, 'crm').pid}/environ").read_bytes().decode()
+    names = {line.partition("=")[0] for line in seen.split("\0") if line}
+    assert "secret" not in seen
+    assert {"PATH", "MINE", reaper.VARIABLE} <= names
+    assert "MCP_SERVER_SECRET" not in names
+
+
+async def test_only_the_gateway_is_answered_by_a_bundled_server(launch: Launch) -> None:
+    import http.client
+
+    registry = await launch(spec("crm"))
+    host = state(registry, "crm").url.split("/")[2]
+
+    def ask() -> int:
+        connection = http.client.HTTPConnection(host, timeout=5)
+        connection.request("POST", "/mcp", body=b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}')
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
+    assert await asyncio.to_thread(ask) == 401
+
+
+async def test_a_killed_reaper_is_replaced_and_told_everything(launch: Launch) -> None:
+    registry = await launch(spec("crm", stdio=True))
+    supervisor = registry.supervisor
+    first = supervisor._reaper
+    assert first is not None
+    first.kill()
+    first.wait()
+    await registry.restart("crm")
+    second = supervisor._reaper
+    assert second is not None
+    assert second.pid != first.pid
+    pid = state(registry, "crm").pid
+    assert alive(pid)
+    os.close(supervisor._pipe)  # as if we had died
+    supervisor._pipe = os.open(os.devnull, os.O_WRONLY)
+    await until(lambda: not alive(pid) or state(registry, "crm").pid != pid)
+    assert await asyncio.to_thread(second.wait) == 0

@@ -1,0 +1,127 @@
+"""Nothing outlives the platform, even when it is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from workbench.registry import reaper
+
+PLATFORM = """
+import asyncio, sys
+from workbench.registry import ServerSpec
+from workbench.registry.supervisor import Supervisor
+
+async def main():
+    supervisor = Supervisor()
+    await supervisor.open()
+    for mode in ("nest", "deaf"):
+        spec = ServerSpec(id=mode, kind="command", stdio=True, command=(sys.executable, sys.argv[1], mode))
+        child = await supervisor.launch(spec)
+        child.launched.stdin.write(b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}\\n')
+        line = (await child.launched.stdout.readline()).decode()
+        print(child.pid, line.split('"description": "')[1].split('"')[0].replace("pid", ""), flush=True)
+    print(supervisor._reaper.pid, flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+def test_a_killed_platform_leaves_no_child_and_no_grandchild() -> None:
+    child_server = str(Path(__file__).with_name("child_server.py"))
+    platform = subprocess.Popen(
+        [sys.executable, "-c", PLATFORM, child_server], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    )
+    assert platform.stdout is not None
+    pids = [int(word) for _ in range(3) for word in platform.stdout.readline().split()]
+    assert len(set(pids)) == 5  # nest and its two grandchildren, deaf, the reaper
+    assert not any(map(gone, pids))
+    platform.send_signal(signal.SIGKILL)
+    platform.wait()
+    platform.stdout.close()
+    deadline = time.monotonic() + 10
+    while not all(map(gone, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert [pid for pid in pids if not gone(pid)] == []
+
+
+def run_reaper(told: bytes, mark: str = "nobody") -> subprocess.Popen[bytes]:
+    helper = subprocess.Popen([sys.executable, "-I", "-S", reaper.__file__, mark], stdin=subprocess.PIPE)
+    assert helper.stdin is not None
+    helper.stdin.write(told)
+    helper.stdin.close()
+    return helper
+
+
+def test_the_reaper_ends_what_it_was_told_and_nothing_else() -> None:
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    told, untold, taken_back = (subprocess.Popen(sleep, start_new_session=True) for _ in range(3))
+    helper = run_reaper(f"+{told.pid}\n+{taken_back.pid}\nnonsense\n+\n-{taken_back.pid}\n".encode())
+    assert told.wait(5) == -signal.SIGTERM
+    assert helper.wait(5) == 0
+    assert untold.poll() is None
+    assert taken_back.poll() is None
+    for process in (untold, taken_back):
+        process.kill()
+        process.wait()
+
+
+def test_the_reaper_does_not_heed_the_signals_of_a_terminal() -> None:
+    helper = subprocess.Popen([sys.executable, "-I", "-S", reaper.__file__, "x"], stdin=subprocess.PIPE)
+    assert helper.stdin is not None
+    ready = time.monotonic() + 5
+    ignored = (1 << signal.SIGINT - 1) | (1 << signal.SIGTERM - 1) | (1 << signal.SIGHUP - 1)
+    while time.monotonic() < ready:
+        status = Path(f"/proc/{helper.pid}/status").read_text()
+        mask = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigIgn"))
+        if mask & ignored == ignored:
+            break
+        time.sleep(0.01)
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        helper.send_signal(signum)
+    assert helper.poll() is None
+    helper.stdin.close()
+    assert helper.wait(5) == 0
+
+
+def test_marked_processes_are_found_by_their_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    marked = subprocess.Popen(sleep, env={**os.environ, reaper.VARIABLE: "test-mark"}, start_new_session=True)
+    other = subprocess.Popen(sleep, env={**os.environ, reaper.VARIABLE: "test-mark-2"}, start_new_session=True)
+    assert reaper.marked("test-mark") == [marked.pid]
+    reaper.sweep("test-mark")
+    assert marked.wait(5) == -signal.SIGKILL
+    assert other.poll() is None
+    other.kill()
+    other.wait()
+    monkeypatch.setattr(os, "listdir", _no_proc)
+    assert reaper.marked("test-mark-2") == []  # as on macOS
+
+
+def _no_proc(path: str) -> list[str]:
+    raise FileNotFoundError(path)
+
+
+def test_a_group_that_is_gone_is_told_from_one_that_lives() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
+    assert reaper.send(process.pid, 0)
+    process.kill()
+    process.wait()
+    assert not reaper.send(process.pid, 0)
+    assert process.stdin is not None
+    process.stdin.close()
