@@ -137,11 +137,13 @@ class OpenAI:
         if final.output:  # what is in the completed response counts; some servers only stream the items
             items = [_echo(item) for item in final.output]
         items = [item for item in items if item["type"] != "reasoning" or item.get("encrypted_content")]
-        calls: list[Part] = [
-            requested(item["call_id"], item["name"], item["arguments"])
-            for item in items
-            if item["type"] == "function_call"
-        ]
+        calls: list[Part] = []
+        for item in items:
+            if item["type"] == "function_call":
+                call = requested(item["call_id"], item["name"], item["arguments"])
+                calls.append(call)
+                if call.malformed:  # what nobody can parse does not go back
+                    item["arguments"] = "{}"
         end = TurnEnd(usage=self._usage(final.usage), stop="refusal" if refusal else stop, items=tuple(items))
         return [*calls, end]
 
