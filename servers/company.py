@@ -6,6 +6,7 @@ every server that holds a changed table reads the line before its next query, so
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import json
@@ -20,6 +21,7 @@ from typing import Any
 import duckdb
 
 STATE_VARIABLE = "WORKBENCH_SERVER_STATE"
+CHANGES = "changes.jsonl"
 DATA = Path(__file__).resolve().parents[1] / "data" / "company"
 
 Row = dict[str, Any]
@@ -38,7 +40,7 @@ class Company:
     def __init__(self, *tables: str, data: Path = DATA, state: Path | None = None) -> None:
         self.tables = ("company", *tables)
         self.data = data
-        self._given_state = state
+        self._state = state
         self._loading = threading.Lock()
         self._database: duckdb.DuckDBPyConnection | None = None
         self._local = threading.local()
@@ -82,7 +84,7 @@ class Company:
     def health(self) -> Row:
         """For `/health`: the tables are loaded and the state folder can be written."""
         self._cursor()
-        if not os.access(self.state, os.W_OK):
+        if STATE_VARIABLE in os.environ and not os.access(self.state, os.W_OK):
             raise PermissionError(f"{self.state} cannot be written")
         return {"as_of": self.as_of.isoformat()}
 
@@ -100,7 +102,7 @@ class Company:
         """
         self._cursor()
         changes: list[Change] = []
-        with open(self._file, "a+b") as file:
+        with open(self.state / CHANGES, "a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             _cut_torn_line(file)
             self._catch_up()
@@ -117,21 +119,18 @@ class Company:
     @property
     def state(self) -> Path:
         """The folder of the changes."""
-        if self._given_state is None:
+        if self._state is None:
             named = os.environ.get(STATE_VARIABLE)
             if named:
-                self._given_state = Path(named)
+                self._state = Path(named)
             else:
-                self._temporary = tempfile.TemporaryDirectory(prefix="larkfield-")
-                self._given_state = Path(self._temporary.name)
-        self._given_state.mkdir(parents=True, exist_ok=True)
-        return self._given_state
+                temporary = tempfile.TemporaryDirectory(prefix="larkfield-")
+                atexit.register(temporary.cleanup)
+                self._state = Path(temporary.name)
+            self._state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self._state
 
     # --- inside
-
-    @property
-    def _file(self) -> Path:
-        return self.state / "changes.jsonl"
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
         cursor = getattr(self._local, "cursor", None)
@@ -158,13 +157,16 @@ class Company:
 
     def _catch_up(self) -> None:
         """Apply the lines that were added since, by whichever process."""
+        if self._state is None and STATE_VARIABLE not in os.environ:
+            return  # alone, and nothing was written yet
+        path = self.state / CHANGES
         try:
-            size = os.stat(self._file).st_size
+            size = os.stat(path).st_size
         except FileNotFoundError:
             return
         if size <= self._applied:
             return
-        with self._applying, open(self._file, "rb") as file:
+        with self._applying, open(path, "rb") as file:
             file.seek(self._applied)
             for line in file:
                 if not line.endswith(b"\n"):
@@ -189,7 +191,7 @@ class Company:
         named = [*change.get("row", ()), *change.get("set", ()), *change.get("key", ())]
         unknown = [name for name in named if name not in self._columns[table]]
         if unknown:
-            raise ValueError(f"{self._file} names the column {unknown[0]!r}, which {table} does not have.")
+            raise ValueError(f"{self.state / CHANGES} names {unknown[0]!r}, which {table} does not have.")
         if "row" in change:
             row = change["row"]
             marks = ", ".join("?" for _ in row)

@@ -1,7 +1,7 @@
 """Writes `server.json` of every server: `python -m servers.manifest`.
 
-The format is that of the official registry (schema of 2025-12-11). What it has no field for, scopes and personal columns
-of each tool, stands where it lets publishers add their own.
+The format is that of the official registry (schema of 2025-12-11). What it has no field for, scopes and personal
+columns of each tool, stands where it lets publishers add their own.
 """
 
 from __future__ import annotations

@@ -58,12 +58,10 @@ def parse(raw: bytes, kind: str, name: str) -> Document:
 def _headings(text: str, kind: str) -> list[tuple[int, int, str]]:
     """Start and end of each heading, and its words."""
     if kind in ("markdown", "html"):
-        found = []
         fenced = [m.span() for m in re.finditer(r"^(```|~~~).*?^\1", text, re.M | re.S)]
-        for m in re.finditer(r"^#{1,6} +(.+?) *#*$", text, re.M):
-            if not any(a <= m.start() < b for a, b in fenced):
-                found.append((m.start(), m.end(), m.group(1).strip()))
-        return found
+        lines = re.finditer(r"^#{1,6} +(.+)$", text, re.M)
+        outside = [m for m in lines if not any(a <= m.start() < b for a, b in fenced)]
+        return [(m.start(), m.end(), m.group(1).rstrip("# ")) for m in outside]
     if kind == "rst":
         lines = re.finditer(r"^(?P<words>\S.*)\n(?P<rule>([=\-~^\"'`#*+.:_])\3{2,})\s*$", text, re.M)
         return [(m.start(), m.end(), m["words"].strip()) for m in lines if len(m["rule"]) >= len(m["words"].strip())]
