@@ -22,6 +22,12 @@ from workbench.registry import Registry, ServerSpec, ServerState, reaper
 
 CHILD = str(Path(__file__).with_name("child_server.py"))
 
+
+@pytest.fixture(params=[True, False], ids=["uvloop", "asyncio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": request.param}
+
+
 Launch = Callable[..., Awaitable[Registry]]
 
 
@@ -76,6 +82,13 @@ async def test_a_killed_server_is_restarted_and_said_so(launch: Launch, settings
     assert [e for e in said if e != "tools_changed"] == ["ready", "down", "restarting", "ready"]
 
 
+async def test_a_crash_is_noticed_although_a_grandchild_holds_the_pipes(launch: Launch) -> None:
+    registry = await launch(spec("nested", "nest", stdio=True), health_interval=60.0)
+    os.kill(state(registry, "nested").pid, signal.SIGKILL)
+    await until(lambda: state(registry, "nested").restarts == 1, 3)
+    assert "ended by SIGKILL" in state(registry, "nested").last_error
+
+
 async def test_a_call_during_the_restart_waits_instead_of_being_refused(launch: Launch) -> None:
     registry = await launch(spec("crm"), restart_backoff=0.2)
     _, connection = registry.resolve("crm.who")
@@ -104,16 +117,16 @@ async def test_a_program_that_is_missing_is_named(launch: Launch, tmp_path: Path
     plain = tmp_path / "plain.txt"
     plain.write_text("no program")
     registry = await launch(
-        dataclasses_free("absent", command=("no-such-program-here",)),
-        dataclasses_free("plain", command=(str(plain),)),
-        dataclasses_free("adrift", command=(sys.executable,), cwd=str(tmp_path / "nowhere")),
+        program("absent", command=("no-such-program-here",)),
+        program("plain", command=(str(plain),)),
+        program("adrift", command=(sys.executable,), cwd=str(tmp_path / "nowhere")),
     )
     assert "'no-such-program-here' is not on the PATH" in state(registry, "absent").last_error
     assert "cannot be started" in state(registry, "plain").last_error
     assert "working directory" in state(registry, "adrift").last_error
 
 
-def dataclasses_free(id: str, **more: Any) -> ServerSpec:
+def program(id: str, **more: Any) -> ServerSpec:
     return ServerSpec(id=id, kind="command", stdio=True, source="test.json", **more)
 
 

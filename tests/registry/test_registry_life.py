@@ -141,6 +141,7 @@ async def test_a_silent_server_is_down_until_it_answers_again(open_registry: Ope
     crm = Neighbour("crm", tool("a"))
     registry = await open_registry(crm)
     before = registry.version
+    await until(lambda: registry.servers()[0].health_us > 0)
     crm.faults.answers.clear()
     await until(lambda: registry.servers()[0].status == "down")
     with pytest.raises(ServerDown, match="does not answer health checks"):

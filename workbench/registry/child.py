@@ -41,13 +41,34 @@ def environment(spec: ServerSpec, mark: Mapping[str, str], ours: Mapping[str, st
     return {**{n: ours[n] for n in INHERITED if n in ours}, **spec.env, **mark}
 
 
-class Child:
-    """A process in its own session and group. Made by `Supervisor.launch`."""
+class _Exit(asyncio.subprocess.SubprocessStreamProtocol):
+    """Tells of the end of the process at once. `Process.wait` returns only when its pipes are closed, too, which any
+    grandchild can prevent."""
 
-    def __init__(self, spec: ServerSpec, process: asyncio.subprocess.Process, launched: Launched) -> None:
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit, asyncio.get_running_loop())
+        self.happened = asyncio.Event()
+
+    def process_exited(self) -> None:
+        super().process_exited()
+        self.happened.set()
+
+
+class Child:
+    """A process in its own session and group. Made by `spawn`."""
+
+    def __init__(
+        self, spec: ServerSpec, transport: asyncio.SubprocessTransport, exit: _Exit, process: asyncio.subprocess.Process
+    ) -> None:
         self.spec = spec
         self.process = process
-        self.launched = launched
+        self.launched = Launched(
+            process=process,
+            stdin=process.stdin if spec.stdio else None,
+            stdout=process.stdout if spec.stdio else None,
+        )
+        self._transport = transport
+        self._exit = exit
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         output = process.stderr if spec.stdio else process.stdout
         assert output is not None
@@ -59,7 +80,8 @@ class Child:
 
     async def exited(self) -> str:
         """Wait for the end; returns how it ended, in words, with the last lines of stderr."""
-        code = await self.process.wait()
+        await self._exit.happened.wait()
+        code = self.process.returncode or 0
         # What it wrote last is still on its way; a grandchild may hold the pipe open, so do not wait for its end.
         await asyncio.wait({self._reading}, timeout=0.2)
         how = f"ended by {_signal_name(-code)}" if code < 0 else f"exited with status {code}"
@@ -78,7 +100,7 @@ class Child:
             if send(self.pid, signal.SIGTERM):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout_at(deadline):
-                        await self.process.wait()
+                        await self._exit.happened.wait()
                     # What it started has had the same signal; zombies that nobody reaps would count as alive for ever.
                     async with asyncio.timeout_at(min(deadline, loop.time() + FOLLOWERS_GRACE)):
                         while send(self.pid, 0):  # noqa: ASYNC110 - a process group has no event to wait for
@@ -86,9 +108,8 @@ class Child:
         finally:  # also when we are cancelled: better abrupt than left behind
             send(self.pid, signal.SIGKILL)
             self._reading.cancel()
-            if self.launched.stdin is not None:
-                self.launched.stdin.close()
-        await self.process.wait()
+            self._transport.close()
+        await self._exit.happened.wait()
 
     async def _read(self, stream: asyncio.StreamReader) -> None:
         rest = ""
@@ -114,8 +135,10 @@ async def spawn(spec: ServerSpec, command: tuple[str, ...], env: dict[str, str],
         raise Unreachable(
             f"The program {command[0]!r} is not on the PATH.", hint="Install it, or give its full path as command."
         )
+    loop = asyncio.get_running_loop()
     try:
-        process = await asyncio.create_subprocess_exec(
+        transport, exit = await loop.subprocess_exec(
+            lambda: _Exit(STDOUT_LIMIT),
             program,
             *command[1:],
             stdin=asyncio.subprocess.PIPE if spec.stdio else asyncio.subprocess.DEVNULL,
@@ -125,16 +148,10 @@ async def spawn(spec: ServerSpec, command: tuple[str, ...], env: dict[str, str],
             cwd=folder,
             start_new_session=True,
             pass_fds=fds,
-            limit=STDOUT_LIMIT,
         )
     except (OSError, ValueError) as e:
         raise Unreachable(f"{program!r} cannot be started: {e}.", hint=f"It is configured in {spec.source}.") from e
-    launched = Launched(
-        process=process,
-        stdin=process.stdin if spec.stdio else None,
-        stdout=process.stdout if spec.stdio else None,
-    )
-    return Child(spec, process, launched)
+    return Child(spec, transport, exit, asyncio.subprocess.Process(transport, exit, loop))
 
 
 def _signal_name(number: int) -> str:
