@@ -6,7 +6,8 @@ method of `Platform` and the answer into JSON. Every error body is `{"error": {"
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from fastapi import Depends, FastAPI, Header, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from fastapi_swagger import patch_fastapi
 from pydantic import BaseModel, Field
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
 import workbench
@@ -33,7 +35,8 @@ from workbench.events import (
     Unreachable,
     WorkbenchError,
 )
-from workbench.gateway import challenge
+from workbench.gateway import McpEndpoint, challenge
+from workbench.gateway.senders import Senders
 
 _STATUS: dict[OutcomeKind, int] = {
     "ok": 200, "tool_error": 200, "invalid": 422, "not_found": 404, "denied": 403, "approval_required": 202,
@@ -104,6 +107,34 @@ class LoadRequests(BaseModel):
 
     run: dict[str, Any]
     requests: list[dict[str, Any]] = Field(default_factory=list, max_length=10_000)
+
+
+ASGI = Callable[[Any, Any, Any], Awaitable[None]]
+
+_MCP_PATHS = re.compile(r"/mcp|/servers/[^/]+/mcp|/\.well-known/oauth-protected-resource(/.*)?")
+
+
+def build_app(platform: Platform) -> ASGI:
+    """Everything that is served on the gateway's port, as one ASGI application.
+
+    MCP is dispatched before any framework router: it is the hot path. All other paths are the management API, behind
+    the same checks of Host and Origin.
+    """
+    endpoint, api = McpEndpoint(platform.gateway), build_api(platform)
+    senders = Senders(platform.settings)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if _MCP_PATHS.fullmatch(scope["path"]):
+            await endpoint(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        refused = senders.refusal(headers.get("host"), headers.get("origin"))
+        if refused is None:
+            await api(scope, receive, send)
+        else:
+            await _error("Misuse", refused[1], "", refused[0])(scope, receive, send)
+
+    return app
 
 
 def build_api(platform: Platform) -> FastAPI:

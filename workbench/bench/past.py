@@ -23,7 +23,7 @@ def recorded_call(reader: Reader, call: str) -> Result | None:
 
 
 def recorded_run(reader: Reader, run: str) -> Run | None:
-    """The run of that id as it was recorded. Its streamed text is not kept, only the answer. None when there is none."""
+    """The run of that id as it was recorded: steps and answer, not the streamed text. None when there is none."""
     rows = reader.sql(_RUN, {"id": run}).to_pylist()
     if not rows:
         return None

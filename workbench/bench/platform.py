@@ -137,6 +137,12 @@ class Platform:
             "runs": sorted(self._runs),
         }
 
+    def metrics(self) -> bytes:
+        """Counters and histograms in Prometheus' text format."""
+        from workbench.bench.metrics import exposition
+
+        return exposition(self)
+
     # --- calls and questions ------------------------------
 
     async def call(self, call: Call) -> Outcome:

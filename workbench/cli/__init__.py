@@ -76,7 +76,7 @@ def cli(ctx: click.Context, home: str | None) -> None:
 def main() -> None:
     """Entry point: errors that a user can mend are one line with a hint; everything else is a traceback."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False, prog_name="workbench")
     except click.ClickException as e:
         e.show()
         code = e.exit_code

@@ -1,0 +1,56 @@
+"""The platform's counters in Prometheus' text format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from workbench.gateway.tally import BUCKETS_US
+
+if TYPE_CHECKING:
+    from workbench.bench.platform import Platform
+
+
+class PlatformCollector:
+    """Reads the counters at the moment of a scrape; nothing is counted twice."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    def collect(self) -> Iterable[Metric]:
+        tally = self._platform.gateway.tally
+        calls = CounterMetricFamily(
+            "workbench_calls", "Tool calls by how they ended.", labels=("server", "tool", "outcome")
+        )
+        for key, number in sorted(tally.calls.items()):
+            calls.add_metric(key, number)
+        yield calls
+        seconds = HistogramMetricFamily(
+            "workbench_call_seconds", "From receipt to answer.", labels=("server", "tool"), unit="seconds"
+        )
+        bounds = [str(us / 1e6) for us in BUCKETS_US] + ["+Inf"]
+        for names, found in sorted(tally.latencies.items()):
+            buckets = list(zip(bounds, accumulate(found.buckets), strict=True))
+            seconds.add_metric(names, buckets, sum_value=found.total_us / 1e6)
+        yield seconds
+        up = GaugeMetricFamily("workbench_server_up", "Whether a server is ready.", labels=("server",))
+        restarts = CounterMetricFamily("workbench_server_restarts", "Restarts of a server.", labels=("server",))
+        for state in self._platform.servers():
+            up.add_metric((state.id,), float(state.status == "ready"))
+            restarts.add_metric((state.id,), state.restarts)
+        yield up
+        yield restarts
+        failed = GaugeMetricFamily("workbench_record_failed", "1 when nothing can be recorded and calls are refused.")
+        failed.add_metric((), float(bool(self._platform.audit.failed)))
+        yield failed
+
+
+def exposition(platform: Platform) -> bytes:
+    """What `/metrics` answers."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(PlatformCollector(platform))
+    return generate_latest(registry)
