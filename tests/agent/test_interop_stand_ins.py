@@ -1,9 +1,8 @@
-"""The three providers against stand-ins that nobody here wrote: aimock (npm) for the wire, llmock (PyPI) for failures."""
+"""The three providers against stand-ins that nobody here wrote: aimock (npm) on the wire, llmock (PyPI) in trouble."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +22,9 @@ pytestmark = [
 
 PROVIDERS = ("openai", "anthropic", "gemini")
 EACH = pytest.mark.parametrize("provider", PROVIDERS)
-ANSWER = "The account is past due. TCK-7 (Renewal failed) is open. PAY-9 of 49.00 failed: card expired; PAY-8 succeeded."
+ANSWER = (
+    "The account is past due. TCK-7 (Renewal failed) is open. PAY-9 of 49.00 failed: card expired; PAY-8 succeeded."
+)
 
 FIXTURES = [
     {
@@ -44,7 +45,10 @@ FIXTURES = [
     },
     {
         "match": {"userMessage": "subscription renewal failed", "turnIndex": 2, "toolResultContains": "card_expired"},
-        "response": {"content": ANSWER},
+        "response": {
+            "content": ANSWER,
+            "usage": {"prompt_tokens": 900, "completion_tokens": 60, "total_tokens": 960},
+        },
     },
     {"match": {"userMessage": "cut me off"}, "response": {"content": "w " * 400}, "truncateAfterChunks": 3},
     {
@@ -111,11 +115,19 @@ async def test_the_question_is_answered_over_an_independent_wire(
     assert [call.tool for call in desk.calls] == [FIND.qualified, OPEN.qualified, PAID.qualified]
     assert all(event.outcome.ok for event in events if isinstance(event, ToolDone))
     assert "".join(e.text for e in events if isinstance(e, TextDelta) and e.turn == 1) == "Let me look him up."
-    assert done(events).usage.input_tokens > 0
+    usage = done(events).usage
+    assert (usage.input_tokens, usage.output_tokens) == (900, 60)
+    assert usage.cost_usd > 0
 
 
-@EACH
-@pytest.mark.parametrize("question", ["Please cut me off", "Please cut my call off"])
+@pytest.mark.parametrize(
+    ("provider", "question"),
+    [
+        *((provider, "Please cut me off") for provider in PROVIDERS),
+        ("openai", "Please cut my call off"),
+        ("anthropic", "Please cut my call off"),  # Gemini sends a call in one piece
+    ],
+)
 async def test_a_stream_that_is_cut_is_not_an_answer(
     provider: str, question: str, mock: str, settings: Settings, caller: Caller
 ) -> None:
@@ -154,9 +166,15 @@ async def test_a_scripted_run_is_answered_by_the_second_stand_in_too(
 ) -> None:
     desk = Desk()
     script = [
-        {"type": "reply", "tool_calls": [{"name": "crm__find_customer", "arguments": {"email": "john.smith@acme.com"}}]},
+        {
+            "type": "reply",
+            "tool_calls": [{"name": "crm__find_customer", "arguments": {"email": "john.smith@acme.com"}}],
+        },
         {"type": "reply", "tool_calls": [{"name": "tickets__list_tickets", "arguments": {"customer_id": "CUS-0042"}}]},
-        {"type": "reply", "tool_calls": [{"name": "payments__list_payments", "arguments": {"customer_id": "CUS-0042"}}]},
+        {
+            "type": "reply",
+            "tool_calls": [{"name": "payments__list_payments", "arguments": {"customer_id": "CUS-0042"}}],
+        },
         {"type": "reply", "text": ANSWER},
     ]
     end, verdict = await judged(chaos, script, settings, caller, provider, desk)
@@ -173,9 +191,7 @@ async def test_passing_failures_are_survived_with_manners(
     fault: dict[str, Any] = {"type": "fail", "status": status, "times": 2}
     if status == 429:
         fault["retry_after"] = 1
-    end, verdict = await judged(
-        chaos, [fault, {"type": "reply", "text": "Here."}], settings, caller, provider, Desk()
-    )
+    end, verdict = await judged(chaos, [fault, {"type": "reply", "text": "Here."}], settings, caller, provider, Desk())
     assert (end.status, end.answer) == ("answered", "Here."), end.message
     assert verdict["findings"] == []
 
@@ -186,10 +202,13 @@ async def test_broken_streams_are_never_believed(
     provider: str, kind: str, chaos: str, settings: Settings, caller: Caller
 ) -> None:
     fault = {"type": "stream_fault", "kind": kind, "after_chunks": 2}
-    reply = {"type": "reply", "text": "This answer is never finished, whatever it says."}
-    end, verdict = await judged(chaos, [reply, fault], settings, caller, provider, Desk())
-    assert end.status == "failed"
-    assert [finding for finding in verdict["findings"] if finding["severity"] == "error"] == []
+    lost = {"type": "reply", "text": "This answer is never finished, whatever it says."}
+    whole = {"type": "reply", "text": "This one is whole."}
+    end, verdict = await judged(chaos, [lost, fault, whole], settings, caller, provider, Desk())
+    assert (end.status, end.answer) == ("answered", "This one is whole."), end.message
+    # A stand-in that had sent everything before we hung up cannot know that we did not go on; the answer above does.
+    assert [found for found in verdict["findings"] if found["code"] != "malformed_chunk_ignored"] == []
+    assert (verdict["attempts"], verdict["faults_injected"]) == (2, 1)
 
 
 @EACH
@@ -198,7 +217,12 @@ async def test_a_broken_call_is_mended_not_crashed_on(
     provider: str, kind: str, chaos: str, settings: Settings, caller: Caller
 ) -> None:
     end, verdict = await judged(
-        chaos, [{"type": "tool_fault", "kind": kind}, {"type": "reply", "text": "Mended."}], settings, caller, provider, Desk()
+        chaos,
+        [{"type": "tool_fault", "kind": kind}, {"type": "reply", "text": "Mended."}],
+        settings,
+        caller,
+        provider,
+        Desk(),
     )
     assert end.status == "answered", end.message
     assert verdict["findings"] == []
@@ -213,10 +237,4 @@ async def test_what_cannot_succeed_is_not_retried(
     end, verdict = await judged(chaos, [fault], settings, caller, provider, Desk())
     assert end.status == "failed"
     assert verdict["findings"] == []
-    assert verdict["requests"] == 1
-
-
-def test_the_folder_of_a_stand_in_is_made_once(tmp_path: Path) -> None:
-    from tests.agent.stand_ins import _folder
-
-    assert _folder("x y") == _folder("x y")
+    assert verdict["attempts"] == 1

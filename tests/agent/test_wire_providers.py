@@ -1,4 +1,4 @@
-"""Each remote provider over real HTTP against a strict fake: what it sends, what it makes of answers and of failures."""
+"""Each remote provider over real HTTP against a strict fake: what it sends, what it makes of answers and failures."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def test_the_question_is_answered_through_real_calls(
     assert done(events).answer == "The account is past due; TCK-7 is open; PAY-9 failed because the card expired."
     assert [call.tool for call in desk.calls] == [FIND.qualified, OPEN.qualified, PAID.qualified]
     results = [event.outcome.data for event in events if isinstance(event, ToolDone)]
-    assert [rows["result"][0] for rows in results][0]["status"] == "past_due"
+    assert results[0]["result"][0]["status"] == "past_due"
     started = events[0]
     assert isinstance(started, RunStarted)
     assert (started.provider, started.is_llm, started.why) == (provider, True, "asked for")
@@ -169,14 +169,29 @@ async def test_a_lasting_failure_says_what_to_do(
 async def test_a_broken_stream_runs_no_tools(
     provider: str, fault: Any, wire: WireFake, settings: Settings, caller: Caller
 ) -> None:
-    wire.faults.append(fault)
-    wire.script(Turn(text="Soon.", calls=(("crm__add_note", {"customer_id": "CUS-0042", "text": "x" * 40}),)))
+    wire.faults.extend([fault, fault])
+    note = Turn(text="Soon.", calls=(("crm__add_note", {"customer_id": "CUS-0042", "text": "x" * 40}),))
+    wire.script(note, note)
     desk = Desk()
     events = await asked(settings, wire, provider, caller, desk)
     assert done(events).status == "failed"
     assert "Ask again" in done(events).message
     assert desk.calls == []
     assert not [event for event in events if isinstance(event, ToolAsked)]
+
+
+@EACH
+@pytest.mark.parametrize("fault", ["cut", "reset", "malformed", "error"])
+async def test_a_turn_that_breaks_off_is_asked_for_once_more(
+    provider: str, fault: Any, wire: WireFake, settings: Settings, caller: Caller
+) -> None:
+    wire.faults.append(fault)
+    wire.script(Turn(text="Half of this is lost."), Turn(text="This is whole."))
+    events = await asked(settings, wire, provider, caller, Desk())
+    assert (done(events).status, done(events).answer) == ("answered", "This is whole."), done(events).message
+    stops = [event.stop for event in events if isinstance(event, TurnDone)]
+    assert stops[0] in ("cut", "overloaded")
+    assert done(events).turns == len(stops) == 2
 
 
 @EACH
@@ -271,8 +286,7 @@ async def test_stopping_closes_the_stream_at_the_provider(
     events = [await anext(stream)]
 
     async def stop_when_asked() -> None:
-        while not wire.requests:
-            await asyncio.sleep(0)
+        await wire.asked.wait()
         assert agent.stop("r1")
 
     async with asyncio.timeout(10):

@@ -51,6 +51,8 @@ class WireFake:
     requests: list[dict[str, Any]] = field(default_factory=list)
     arrivals: list[float] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the first request has come."""
     broken: list[str] = field(default_factory=list)
     issued: set[str] = field(default_factory=set)
     open_streams: int = 0
@@ -91,6 +93,7 @@ class WireFake:
         async def handle(request: web.Request) -> web.StreamResponse:
             body = await request.json()
             self.requests.append(body)
+            self.asked.set()
             self.headers.append({k.lower(): v for k, v in request.headers.items()})
             self.arrivals.append(asyncio.get_running_loop().time())
             spoken = dialect(self)

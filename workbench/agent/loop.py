@@ -191,7 +191,7 @@ class Run:
             left = self._settings.token_budget - self._usage.input_tokens - self._usage.output_tokens
             if left < MIN_OUTPUT_TOKENS and self._provider.is_llm:
                 return "limit", f"The budget of {self._settings.token_budget} tokens is used up (setting token_budget)."
-            said, end = await self._one_turn(min(MAX_OUTPUT_TOKENS, left) if self._provider.is_llm else left)
+            said, end = await self._whole_turn(min(MAX_OUTPUT_TOKENS, left) if self._provider.is_llm else left)
             self._conversation.append(said)
             if said.requests:
                 self._conversation.append(await self._steps.perform(self._turn, said.requests))
@@ -212,11 +212,20 @@ class Run:
             return "failed", f"{self._provider.name} ended without an answer ({end.stop or 'no reason given'})."
         return "answered", ""
 
+    async def _whole_turn(self, max_output_tokens: int) -> tuple[AssistantMessage, TurnEnd]:
+        """One turn; one that breaks off in the middle is asked for once more, as a turn of its own."""
+        try:
+            return await self._one_turn(max_output_tokens)
+        except ProviderError as error:
+            if not error.again or self._turn >= self._settings.max_turns:
+                raise
+            await self._close_turn()
+            return await self._one_turn(max_output_tokens)
+
     async def _one_turn(self, max_output_tokens: int) -> tuple[AssistantMessage, TurnEnd]:
         """One turn of the provider, streamed."""
         self._turn += 1
         began = time.monotonic_ns()
-        text: list[str] = []
         requests: list[ToolRequest] = []
         end: TurnEnd | None = None
         self._answer = ""
@@ -226,28 +235,33 @@ class Run:
             max_output_tokens=max_output_tokens,
             timeout=self._deadline.left,
         )
-        async with contextlib.AsyncExitStack() as stack:
-            if hasattr(stream, "aclose"):
-                stack.push_async_callback(stream.aclose)
-            async for part in stream:
-                match part:
-                    case TextPart():
-                        text.append(part.text)
-                        self._answer += part.text
-                        await self._emit(TextDelta(run=self._run, text=part.text, turn=self._turn))
-                    case ToolRequest():
-                        requests.append(part)
-                    case TurnEnd():
-                        end = part
-        if end is None:
-            raise ProviderError("cut", f"{self._provider.name} ended its turn in the middle.", hint="Ask again.")
-        self._usage += end.usage
-        elapsed_us = (time.monotonic_ns() - began) // 1000
-        self._turn_done = TurnDone(
-            run=self._run, turn=self._turn, usage=end.usage, elapsed_us=elapsed_us, stop=end.stop
-        )
+        stop = "cancelled"
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                if hasattr(stream, "aclose"):
+                    stack.push_async_callback(stream.aclose)
+                async for part in stream:
+                    match part:
+                        case TextPart():
+                            self._answer += part.text
+                            await self._emit(TextDelta(run=self._run, text=part.text, turn=self._turn))
+                        case ToolRequest():
+                            requests.append(part)
+                        case TurnEnd():
+                            end = part
+            if end is None:
+                raise ProviderError("cut", f"{self._provider.name} ended its turn in the middle.", hint="Ask again.")
+            stop = end.stop
+        except ProviderError as error:
+            stop = error.kind
+            raise
+        finally:
+            usage = end.usage if end else Usage()
+            self._usage += usage
+            elapsed_us = (time.monotonic_ns() - began) // 1000
+            self._turn_done = TurnDone(run=self._run, turn=self._turn, usage=usage, elapsed_us=elapsed_us, stop=stop)
         said = AssistantMessage(
-            text="".join(text), requests=tuple(requests), provider=self._provider.name, items=end.items
+            text=self._answer, requests=tuple(requests), provider=self._provider.name, items=end.items
         )
         return said, end
 

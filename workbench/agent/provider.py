@@ -199,6 +199,8 @@ class ProviderError(WorkbenchError):
 
     exit_code = 4
 
-    def __init__(self, kind: ProviderErrorKind, message: str, *, hint: str = "") -> None:
+    def __init__(self, kind: ProviderErrorKind, message: str, *, hint: str = "", again: bool | None = None) -> None:
         super().__init__(message, hint=hint)
         self.kind = kind
+        self.again = kind == "cut" if again is None else again
+        """The same turn may be asked once more at once: it broke off in the middle."""

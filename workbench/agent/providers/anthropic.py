@@ -1,8 +1,9 @@
 """Anthropic, by the Messages API.
 
-The stream is put together here, block by block, rather than by the SDK: the SDK hands out a message whose stream was
-cut, with half of a tool's input in it. Thinking blocks go back with their signatures. Sampling parameters no longer
-exist in this API (version 2026-10-21). Source: platform.claude.com/docs, and the installed SDK.
+The stream is put together here, event by event, rather than by the SDK: the SDK hands out a message whose stream was
+cut, with half of a tool's input in it, and passes over what it cannot read. Thinking blocks go back with their
+signatures. Sampling parameters no longer exist in this API (version 2026-10-21). Source: platform.claude.com/docs, and
+the installed SDK.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ from workbench.agent.provider import (
     UserMessage,
 )
 from workbench.agent.providers.calls import requested, safe_id, safe_tool_name
-from workbench.agent.providers.faults import Faults, fault
+from workbench.agent.providers.faults import Faults, fault, fault_of_status
 from workbench.events import JSON, Usage
 
 KEY = "ANTHROPIC_API_KEY"
 RETRIES = 2
+STATUS = {"overloaded_error": 529, "rate_limit_error": 429, "invalid_request_error": 400, "timeout_error": 504}
+"""What an error that comes inside a stream would have been as an answer; 500 for all others."""
 SILENCE_SECONDS = 120.0
 
 
@@ -86,12 +89,10 @@ class Anthropic:
         }
         message = _Streamed()
         with Faults(self.name, key=KEY, sdk=sdk.AnthropicError) as faults:
-            stream = await self._client.messages.create(**request)
-            faults.streaming = True
-            async with stream:
-                async for event in stream:
-                    text = message.take(event.model_dump(mode="json", exclude_none=True, warnings=False))
-                    if text:
+            async with self._client.messages.with_streaming_response.create(**request) as response:
+                faults.streaming = True
+                async for event in sdk.AsyncStream.raw_events(response.http_response):
+                    if event.data and (text := message.take(event.json())):
                         yield TextPart(text=text)
         for part in self._finish(message):
             yield part
@@ -145,11 +146,17 @@ class _Streamed:
     def take(self, event: JSON) -> str:
         """Add one event; the text that it brings, if it does."""
         match event["type"]:
+            case "error":
+                error = event.get("error") or {}
+                kind = str(error.get("type", ""))
+                raise fault_of_status(
+                    STATUS.get(kind, 500), Anthropic.name, error.get("message", ""), code=kind, key=KEY
+                )
             case "message_start":
                 self.usage.update(event["message"].get("usage", {}))
             case "message_delta":
                 self.stop = event["delta"].get("stop_reason") or self.stop
-                self.usage.update(event.get("usage", {}))
+                self.usage.update(event.get("usage") or {})
             case "content_block_start":
                 self.blocks[event["index"]] = event["content_block"]
                 self.inputs[event["index"]] = ""

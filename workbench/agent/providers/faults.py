@@ -84,14 +84,16 @@ class Faults:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None and (translated := self._translate(error)) is not None:
+        translated = error if isinstance(error, ProviderError) else self._translate(error) if error else None
+        if translated is None:
+            return
+        translated.again = translated.again or (self.streaming and translated.kind == "overloaded")
+        if translated is not error:
             raise translated from error
 
     def _translate(self, error: BaseException) -> ProviderError | None:
         import httpx2
 
-        if isinstance(error, ProviderError):
-            return None
         name = type(error).__name__
         if isinstance(error, httpx2.TimeoutException) or (isinstance(error, self._sdk) and "Timeout" in name):
             return fault("timeout", self._provider, "no answer in time.")

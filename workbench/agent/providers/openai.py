@@ -127,7 +127,9 @@ class OpenAI:
             error = final.error
             code, message = (error.code, error.message) if error else ("", "the response failed")
             status = 429 if code == "rate_limit_exceeded" else 500 if code in ("server_error", "") else 400
-            raise fault_of_status(status, self.name, message, code=str(code), key=KEY)
+            failed = fault_of_status(status, self.name, message, code=str(code), key=KEY)
+            failed.again = status == 500
+            raise failed
         stop = str(final.status or "completed")
         reason = str(getattr(final.incomplete_details, "reason", "") or "")
         if reason == "content_filter":
