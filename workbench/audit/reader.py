@@ -100,8 +100,16 @@ class Reader:
         with self._running(timeout_s):
             self._guard.check(query)
             self._refresh()
-            relation = self._connection.sql(query, params=parameters)
-            return self._collect(relation.to_arrow_reader(_BATCH), max_rows)
+            return self._collect(self._relation(query, parameters).to_arrow_reader(_BATCH), max_rows)
+
+    def _relation(self, query: str, parameters: Any) -> Any:
+        import duckdb
+
+        try:
+            return self._connection.sql(query, params=parameters)
+        except (duckdb.BinderException, duckdb.CatalogException):
+            self._connection.execute(query, parameters)  # the same complaint, with the line and a caret
+            raise
 
     @contextmanager
     def _running(self, timeout_s: float) -> Iterator[None]:

@@ -340,18 +340,20 @@ def plain(value: Any, depth: int = 0) -> Any:
     """`value` as JSON that every reader can hold.
 
     Integers beyond 64 bits become their decimal text, lone surrogates U+FFFD, keys text, unknown objects their `str`,
-    and what lies deeper than 100 levels its `repr`.
+    and what lies deeper than 100 levels is left out.
     """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
-        return value if -_LARGEST_INT <= value <= _LARGEST_INT else str(value)
+        if -_LARGEST_INT <= value <= _LARGEST_INT:
+            return value
+        return str(value) if value.bit_length() < 10_000 else hex(value)  # Python refuses to print very long decimals
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
         return _SURROGATE.sub("\ufffd", value)
     if depth >= 100:
-        return text(repr(value))
+        return "… (nested deeper than 100 levels)"
     if isinstance(value, dict):
         return {text(key): plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
