@@ -84,8 +84,10 @@ class Company:
     def health(self) -> Row:
         """For `/health`: the tables are loaded and the state folder can be written."""
         self._cursor()
-        if STATE_VARIABLE in os.environ and not os.access(self.state, os.W_OK):
-            raise PermissionError(f"{self.state} cannot be written")
+        if STATE_VARIABLE in os.environ:
+            self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not os.access(self.state, os.W_OK):
+                raise PermissionError(f"{self.state} cannot be written")
         return {"as_of": self.as_of.isoformat()}
 
     # --- writing
@@ -102,6 +104,7 @@ class Company:
         """
         self._cursor()
         changes: list[Change] = []
+        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(self.state / CHANGES, "a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             _cut_torn_line(file)
@@ -127,7 +130,6 @@ class Company:
                 temporary = tempfile.TemporaryDirectory(prefix="larkfield-")
                 atexit.register(temporary.cleanup)
                 self._state = Path(temporary.name)
-            self._state.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self._state
 
     # --- inside

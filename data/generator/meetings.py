@@ -65,11 +65,16 @@ def build(customers: list[Row], employees: list[Row]) -> tuple[list[Row], list[R
                 "kind": who,
                 "attendee_id": ident,
                 "email": email,
-                "response": weighted(rng, accepted=8, tentative=1, declined=0.6, **{"no reply": 1}),
+                "response": _answer(rng, organizes=ident == meetings[n]["organizer_id"]),
             }
             for who, ident, email in people[n]
         ]
     return [meetings[n] for n in order], attendees
+
+
+def _answer(rng: random.Random, *, organizes: bool) -> str:
+    answer = weighted(rng, accepted=8, tentative=1, declined=0.6, **{"no reply": 1})
+    return "accepted" if organizes else answer
 
 
 def _others(rng: random.Random, host: Row, employees: list[Row], kind: str) -> list[Row]:

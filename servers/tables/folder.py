@@ -7,8 +7,10 @@ the copies are attached read-only before it is locked down, so that no statement
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 import threading
+import weakref
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,7 +106,8 @@ class Folder:
         if not self.root.is_dir():
             raise NotADirectoryError(f"{root} is no folder. Give --folder a folder of CSV, Parquet or JSON files.")
         self.memory, self.threads, self.most_bytes = memory, threads, most_bytes
-        self._copies = tempfile.TemporaryDirectory(prefix="tables-")
+        self._copies = Path(tempfile.mkdtemp(prefix="tables-"))
+        self._remove_copies = weakref.finalize(self, shutil.rmtree, self._copies, ignore_errors=True)
         self._loaded: dict[str, _Loaded] = {}
         self._snapshot: Snapshot | None = None
         self._seen: dict[str, Stamp] = {}
@@ -125,7 +128,7 @@ class Folder:
         """Remove the copies."""
         if self._snapshot:
             self._snapshot.connection.close()
-        self._copies.cleanup()
+        self._remove_copies()
 
     # --- finding
 
@@ -174,9 +177,9 @@ class Folder:
         if stamp[1] > self.most_bytes:
             return _Loaded(stamp, None, error=f"The file has {stamp[1]:,} bytes, more than {self.most_bytes:,}.")
         self._made += 1
-        target = Path(self._copies.name) / f"t{self._made}.duckdb"
+        target = self._copies / f"t{self._made}.duckdb"
         # a link with a plain name: the file's own may hold characters that mean a pattern
-        link = Path(self._copies.name) / f"in{self._made}{'.gz' if file.lower().endswith('.gz') else ''}"
+        link = self._copies / f"in{self._made}{'.gz' if file.lower().endswith('.gz') else ''}"
         link.symlink_to(source)
         try:
             with duckdb.connect(str(target), config={"threads": self.threads, "memory_limit": "1GB"}) as loader:
