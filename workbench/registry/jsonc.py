@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, NoReturn
 
 Path = tuple[str | int, ...]
 
-_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|/\*.*?\*/|[{}\[\],:]|[^\s"/{}\[\],:]+|.', re.DOTALL)
+_TOKEN = re.compile(r'\s+|"(?:[^"\\\n]|\\.)*"|//[^\n]*|/\*.*?\*/|[{}\[\],:]|[^\s"/{}\[\],:]+|.', re.DOTALL)
 MAX_DEPTH = 32
 
 
@@ -57,46 +57,35 @@ def _scan(text: str) -> tuple[str, dict[Path, int]]:
     lines: dict[Path, int] = {(): 1}
     path: list[str | int] = []
     opened: list[str] = []
-    line, end, comma, expect_key = 1, 0, -1, False
+    line, before, comma = 1, "", -1
     for match in _TOKEN.finditer(text):
         token = match.group()
-        gap = text[end : match.start()]
-        line += gap.count("\n")
-        end = match.end()
-        out.append(gap)
-        if token.startswith(("//", "/*")):
+        if token.isspace() or token.startswith(("//", "/*")):
             out.append(re.sub(r"[^\n]", " ", token))
             line += token.count("\n")
             continue
-        if token in "}]" and comma >= 0:
+        if token in "}]" and before == "," and comma >= 0:
             out[comma] = " "
-        comma = len(out) if token == "," else -1 if token.strip() else comma
+        # A comma is trailing only behind a value, so that `[,]` stays as wrong as it is.
+        comma = len(out) if token == "," and before not in ("", "{", "[", ",", ":") else -1
         out.append(token)
-        if token.isspace():
-            line += token.count("\n")
-        elif token in "{[":
-            opened.append(token)
-            if len(opened) > MAX_DEPTH:
-                raise Malformed(line, f"nested deeper than {MAX_DEPTH} levels")
-            expect_key = token == "{"
-            path.append("" if expect_key else 0)
-            if not expect_key:
-                lines[tuple(path)] = line
-        elif token in "}]" and opened:
-            opened.pop()
-            path.pop()
-            expect_key = False
-        elif token == "," and opened:
-            expect_key = opened[-1] == "{"
-            if not expect_key:
-                path[-1] = int(path[-1]) + 1
-                lines[tuple(path)] = line
-        elif expect_key and token.startswith('"'):
+        if before in ("[", ",") and opened and opened[-1] == "[" and token != "]":
+            path[-1] = 0 if before == "[" else int(path[-1]) + 1
+            lines[tuple(path)] = line
+        elif before in ("{", ",") and opened and opened[-1] == "{" and token.startswith('"'):
             path[-1] = _key(token, line)
             if tuple(path) in lines:
                 raise Malformed(line, f"the key {path[-1]!r} is there twice")
             lines[tuple(path)] = line
-            expect_key = False
+        if token in "{[":
+            opened.append(token)
+            path.append("" if token == "{" else 0)
+            if len(opened) > MAX_DEPTH:
+                raise Malformed(line, f"nested deeper than {MAX_DEPTH} levels")
+        elif token in "}]" and opened:
+            opened.pop()
+            path.pop()
+        before = token
     return "".join(out), lines
 
 

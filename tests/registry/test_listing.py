@@ -1,0 +1,246 @@
+"""Which tool definitions and names are accepted, what is made of them, and why others are not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.registry.conftest import tool
+from workbench.events import JSON, Misuse, Unreachable
+from workbench.registry import RpcError, ServerSpec
+from workbench.registry.listing import definition_hash, list_tools, read_definitions
+from workbench.registry.names import close_names, confusable, hidden_character, server_id, skeleton
+
+FOREIGN = ServerSpec(id="far", kind="url", url="https://far.example/mcp")
+OWN = ServerSpec(id="crm", kind="bundled", trust="bundled")
+
+
+def scopes(spec: ServerSpec, **more: Any) -> tuple[str, ...]:
+    return read_definitions(spec, [tool("t", **more)]).tools[0].scopes
+
+
+def test_a_definition_becomes_a_tool_and_is_kept_as_it_was() -> None:
+    definition = tool(
+        "find",
+        "Finds.",
+        title="Find it",
+        outputSchema={"type": "object"},
+        annotations={"readOnlyHint": True},
+        somethingNew={"x": 1},
+    )
+    (made,) = read_definitions(FOREIGN, [definition]).tools
+    assert made.qualified == "far.find"
+    assert (made.title, made.description, made.read_only) == ("Find it", "Finds.", True)
+    assert made.output_schema == {"type": "object"}
+    assert made.definition == definition
+    assert made.definition_hash == definition_hash(definition)
+
+
+def test_the_title_may_stand_in_the_annotations() -> None:
+    (made,) = read_definitions(FOREIGN, [tool("find", annotations={"title": "Find it"})]).tools
+    assert made.title == "Find it"
+
+
+def test_scopes_of_our_own_servers_are_their_labels() -> None:
+    assert scopes(OWN, _meta={"workbench/scopes": ["crm:read", "crm:read:pii", "crm:read"]}) == (
+        "crm:read",
+        "crm:read:pii",
+    )
+    assert scopes(OWN) == ("crm:write",)
+    assert scopes(OWN, annotations={"readOnlyHint": True}) == ("crm:read",)
+
+
+@pytest.mark.parametrize("labels", [["crm read"], [7], ["crm:read", ""], [""]])
+def test_an_unreadable_label_opens_nothing(labels: list[Any]) -> None:
+    assert scopes(OWN, _meta={"workbench/scopes": labels}) == ("*",)
+
+
+def test_labels_of_strangers_do_not_count() -> None:
+    assert scopes(FOREIGN, _meta={"workbench/scopes": ["public"]}) == ("far:write",)
+    assert scopes(FOREIGN, annotations={"readOnlyHint": True}) == ("far:read",)
+    assert scopes(FOREIGN, annotations={"readOnlyHint": "true"}) == ("far:write",)
+
+
+def nested(depth: int) -> JSON:
+    schema: JSON = {"type": "object"}
+    for _ in range(depth):
+        schema = {"type": "object", "properties": {"x": schema}}
+    return schema
+
+
+REFUSED = [
+    ({"name": "no schema"}, "characters outside"),
+    (tool(""), "characters outside"),
+    (tool("a/b"), "characters outside"),
+    (tool("\u0430dmin"), "characters outside"),
+    (tool("x" * 129), "longer than 128"),
+    ({"name": "t"}, "inputSchema is NoneType"),
+    ({"name": "t", "inputSchema": True}, "inputSchema is bool"),
+    (tool("t", title=7), "title is int"),
+    ({"name": "t", "description": ["x"], "inputSchema": {}}, "description is list"),
+    (tool("t", outputSchema="x"), "outputSchema is str"),
+    (tool("t", annotations=[1]), "annotations is list"),
+    (tool("t", _meta=3), "_meta is int"),
+    (tool("t", "zero\u200bwidth"), "U+200B ZERO WIDTH SPACE"),
+    (tool("t", "left \u202e thgir"), "U+202E RIGHT-TO-LEFT OVERRIDE"),
+    (tool("t", "tags \U000e0041\U000e0042"), "U+E0041"),
+    (tool("t", "variation \U000e0100"), "U+E0100"),
+    (tool("t", "bell \x07"), "U+0007"),
+    (tool("t", title="\u2066x"), "U+2066"),
+    ({"name": "t", "inputSchema": {"properties": {"q": {"description": "hi\u2062dden"}}}}, "U+2062"),
+    ({"name": "t", "inputSchema": {"properties": {"q\ufeff": {}}}}, "U+FEFF"),
+    (tool("t", "\ud800"), "cannot be written as JSON"),
+    ({"name": "t", "inputSchema": {"maximum": 2**70}}, "cannot be written as JSON"),
+    (tool("t", "x" * 300_000), "bytes; at most"),
+    ({"name": "t", "inputSchema": nested(70)}, "nested deeper than"),
+    ("text", "has to be an object"),
+    ({"title": "x"}, "has to be an object"),
+    ({"name": 7}, "has to be an object"),
+    (None, "has to be an object"),
+]
+
+
+@pytest.mark.parametrize(("definition", "why"), REFUSED, ids=[why[:25] for _, why in REFUSED])
+def test_a_definition_that_could_mislead_is_refused_with_the_reason(definition: Any, why: str) -> None:
+    listing = read_definitions(FOREIGN, [definition, tool("good")])
+    assert [t.name for t in listing.tools] == ["good"]
+    assert why in " ".join(listing.refused.values())
+
+
+@pytest.mark.parametrize(
+    "text", ["Résumé – “quoted” …", "日本語の説明", "نص عربي", "👩\u200d🔬 science", "❤️", "line\n\ttab", "क्\u200dष"]
+)
+def test_living_languages_are_welcome(text: str) -> None:
+    assert not hidden_character(text)
+    assert read_definitions(FOREIGN, [tool("t", text)]).tools[0].description == text
+
+
+def test_tools_that_can_be_taken_for_one_another_are_not_both_offered() -> None:
+    listing = read_definitions(FOREIGN, [tool("read_file"), tool("read_fi1e"), tool("Read_File")])
+    assert [t.name for t in listing.tools] == ["Read_File"]
+    assert set(listing.refused.values()) == {"Its name can be taken for that of 'Read_File'."}
+    assert read_definitions(FOREIGN, [tool("a"), tool("a", "Other.")]).refused == {"a": "It is listed twice."}
+    assert len(read_definitions(FOREIGN, [tool("mail"), tool("mall"), tool("email")]).tools) == 3
+
+
+def test_order_does_not_depend_on_the_server() -> None:
+    names = ["b", "a", "C", "d.e"]
+    forth = read_definitions(FOREIGN, [tool(n) for n in names]).tools
+    back = read_definitions(FOREIGN, [tool(n) for n in reversed(names)]).tools
+    assert forth == back
+
+
+def test_the_hash_covers_what_people_and_models_decide_by_and_nothing_else() -> None:
+    base = tool("t", "d", annotations={"readOnlyHint": True})
+    assert definition_hash(base) == definition_hash({**base, "_meta": {"x": 1}, "icons": [], "title": None})
+    for change in (
+        {"name": "u"},
+        {"title": "T"},
+        {"description": "D"},
+        {"inputSchema": {}},
+        {"outputSchema": {}},
+        {"annotations": {}},
+    ):
+        assert definition_hash(base) != definition_hash({**base, **change})
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=10,
+)
+fields = st.sampled_from(["name", "title", "description", "inputSchema", "outputSchema", "annotations", "_meta"])
+
+
+@given(
+    st.lists(st.dictionaries(fields, anything | st.sampled_from(["a", "A", "list"]), max_size=7) | anything, max_size=4)
+)
+def test_whatever_is_listed_is_taken_or_refused(definitions: list[Any]) -> None:
+    listing = read_definitions(FOREIGN, definitions)
+    assert len(listing.tools) + len(listing.refused) <= len(definitions)
+    assert (len(listing.tools) + len(listing.refused) > 0) == bool(definitions)
+
+
+class Paged:
+    """A connection whose tools/list answers are scripted: for what the SDK's own server would never send."""
+
+    era, capabilities = "2026-07-28", {"tools": {}}
+
+    def __init__(self, *pages: Any) -> None:
+        self.pages = list(pages)
+        self.cursors: list[Any] = []
+
+    async def request(self, method: str, params: JSON, *, timeout: float, **_: Any) -> Any:
+        self.cursors.append(params.get("cursor"))
+        page = self.pages[min(len(self.cursors), len(self.pages)) - 1]
+        if isinstance(page, Exception):
+            raise page
+        return page
+
+
+async def test_pages_are_followed_by_their_cursors() -> None:
+    wire: Any = Paged({"tools": [tool("a")], "nextCursor": "1"}, {"tools": [tool("b")], "nextCursor": ""})
+    assert [t.name for t in (await list_tools(FOREIGN, wire, 1.0)).tools] == ["a", "b"]
+    assert wire.cursors == [None, "1"]
+
+
+@pytest.mark.parametrize(
+    ("page", "why"),
+    [
+        ({"tools": [tool("a")], "nextCursor": "again"}, "never end"),
+        ({"tools": [tool(f"t{n}") for n in range(10_001)]}, "more than 10000 tools"),
+        ({"tools": {"a": 1}}, "without a list"),
+        ({}, "without a list"),
+    ],
+)
+async def test_a_list_that_never_ends_or_is_none_is_given_up(page: JSON, why: str) -> None:
+    wire: Any = Paged(page)
+    with pytest.raises(Unreachable, match=why):
+        await list_tools(FOREIGN, wire, 1.0)
+
+
+async def test_ever_new_cursors_come_to_an_end() -> None:
+    wire: Any = Paged(*({"tools": [], "nextCursor": str(n)} for n in range(600)))
+    with pytest.raises(Unreachable, match="never end"):
+        await list_tools(FOREIGN, wire, 1.0)
+    assert len(wire.cursors) == 500
+
+
+async def test_an_error_while_listing_is_passed_on() -> None:
+    wire: Any = Paged(RpcError(-32603, "broken"))
+    with pytest.raises(RpcError, match="broken"):
+        await list_tools(FOREIGN, wire, 1.0)
+
+
+def test_ids_are_made_of_names_or_refused() -> None:
+    assert server_id("My Server!") == "My-Server"
+    assert server_id("a.b", ["a_c"]) == "a-b"
+    for name, taken in (
+        ("crm", ["crm"]),
+        ("CRM", ["crm"]),
+        ("a_b", ["a-b"]),
+        ("Workbench", []),
+        ("x" * 49, []),
+        ("!", []),
+    ):
+        with pytest.raises(Misuse):
+            server_id(name, taken)
+
+
+def test_look_alikes_share_a_skeleton() -> None:
+    for one, other in (("files", "fi1es"), ("FILES", "FlLES"), ("modern", "modem"), ("payment0", "paymentO")):
+        assert skeleton(one) == skeleton(other)
+        assert confusable(one, ["else", other]) == other
+    assert confusable("mail", ["mall", "main"]) == ""
+
+
+def test_suggestions() -> None:
+    known = ["crm.get_customer", "crm.search_customers", "files.read"]
+    assert close_names("crm.get_custommer", known)[0] == "crm.get_customer"
+    assert close_names("CRM.GET_CUSTOMER", known)[0] == "crm.get_customer"
+    assert close_names("read", known) == ("files.read",)
+    assert close_names("tickets.read", known) == ("files.read",)
+    assert close_names("zzzz", known) == ()
