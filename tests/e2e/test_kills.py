@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
@@ -49,7 +49,7 @@ class Callers:
     def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
         eventually(condition, seconds)
 
-    @contextmanager
+    @contextlib.contextmanager
     def calling(self) -> Iterator[Callers]:
         for thread in self._threads:
             thread.start()
@@ -145,7 +145,11 @@ def test_an_app_that_is_killed_is_started_again(tmp_path: Path) -> None:
                 return False
 
         def app() -> psutil.Process | None:
-            return next((p for p in children(running.pid) if "streamlit" in " ".join(p.cmdline())), None)
+            for process in children(running.pid):
+                with contextlib.suppress(psutil.Error):  # it may end while we look
+                    if "streamlit" in process.cmdline():
+                        return process
+            return None
 
         eventually(healthy)
         first = app()

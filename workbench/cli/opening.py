@@ -47,7 +47,8 @@ def console(*, err: bool = False) -> Console:
     """Standard output (or error) for tables and traces."""
     from rich.console import Console
 
-    return Console(stderr=err, highlight=False, soft_wrap=not sys.stdout.isatty())
+    stream = sys.stderr if err else sys.stdout
+    return Console(stderr=err, highlight=False, width=None if stream.isatty() else 160)
 
 
 def print_json(value: Any) -> None:
