@@ -9,11 +9,22 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+import orjson
 import pytest
 import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field
+
+from workbench.access import Access
+from workbench.audit import AuditLog
+from workbench.config import Settings
+from workbench.events import JSON, Caller
+from workbench.gateway import Gateway, McpEndpoint, upstream_connection
+from workbench.gateway.upstream.memory import MemoryConnection
+from workbench.policy import Policy
+from workbench.registry import Connection, Launched, Registry, ServerSpec
 
 Scope = MutableMapping[str, Any]
 Serve = Callable[[Any], Awaitable[str]]
@@ -38,7 +49,7 @@ def make_calc() -> Calc:
     mcp = MCPServer("calc", version="1.2", instructions="Adds numbers.")
     calc = Calc(mcp)
 
-    @mcp.tool()
+    @mcp.tool(annotations=ToolAnnotations(read_only_hint=True))
     async def add(a: int, b: Annotated[int, Field(ge=0)]) -> Sum:
         """Add two numbers."""
         calc.calls.append("add")
@@ -72,6 +83,12 @@ def make_calc() -> Calc:
     def region(region: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})]) -> str:
         """Mirrors its argument in a header."""
         return region
+
+    @mcp.tool(annotations=ToolAnnotations(destructive_hint=True))
+    def erase(what: str) -> str:
+        """Destroys something."""
+        calc.calls.append(f"erase {what}")
+        return f"{what} is gone"
 
     return calc
 
@@ -123,3 +140,90 @@ async def serve() -> AsyncIterator[Serve]:
             return url
 
         yield start
+
+
+# --- a whole gateway -----------------------------------------------------------------------------
+
+
+@dataclass
+class House:
+    """All rooms that the gateway stands on, real, over servers in this process."""
+
+    settings: Settings
+    audit: AuditLog
+    access: Access
+    policy: Policy
+    registry: Registry
+    gateway: Gateway
+    endpoint: McpEndpoint
+    calc: Calc
+
+    @property
+    def owner(self) -> Caller:
+        return self.access.local_caller()
+
+    def key(self, *roles: str, scopes: tuple[str, ...] = (), subject: str = "ann") -> str:
+        """A token of somebody with these roles and scopes."""
+        return self.access.create_key(subject, roles=roles, scopes=scopes)[1]
+
+    def caller(self, *roles: str, scopes: tuple[str, ...] = (), subject: str = "ann") -> Caller:
+        return self.access.authenticate(f"Bearer {self.key(*roles, scopes=scopes, subject=subject)}")
+
+    def recorded(self, kind: str = "call") -> list[JSON]:
+        """The records of one kind that are on disk, oldest first."""
+        found: list[JSON] = []
+        for file in sorted((self.settings.home).rglob("*.jsonl")):
+            if file.parent.name == "wal":
+                found += [orjson.loads(line) for line in file.read_bytes().splitlines() if line.strip()]
+        return [record for record in found if record.get("kind") == kind]
+
+    def outcomes(self) -> list[str]:
+        return [record["outcome"] for record in self.recorded()]
+
+
+Furnish = Callable[..., Awaitable[House]]
+
+
+@pytest.fixture
+async def furnish(settings: Settings, calc: Calc) -> AsyncIterator[Furnish]:
+    """`await furnish()` opens a gateway over `calc` and further servers; settings can be given."""
+    async with AsyncExitStack() as stack:
+
+        async def open_house(**more: Any) -> House:
+            servers: dict[str, Any] = {"calc": calc.mcp, **more.pop("servers", {})}
+            changed = settings.replace(health_interval=5.0, **more)
+            audit = await AuditLog.open(changed)
+            stack.push_async_callback(audit.close)
+            access, policy = Access(changed), Policy(changed)
+            stack.callback(access.close)
+            stack.callback(policy.close)
+
+            def connect(spec: ServerSpec, launched: Launched) -> Connection:
+                server = servers[spec.id]
+                if isinstance(server, str):
+                    return upstream_connection(spec, launched)
+                return server if hasattr(server, "request") else MemoryConnection(server, name=spec.id)
+
+            specs = [
+                ServerSpec(id=id, kind="url", url=server if isinstance(server, str) else f"memory://{id}")
+                for id, server in servers.items()
+            ]
+            registry = Registry(changed, audit, connect, specs=specs)
+            stack.push_async_callback(registry.stop)
+            await registry.start()
+            gateway = Gateway(changed, registry, access, policy, audit)
+            return House(changed, audit, access, policy, registry, gateway, McpEndpoint(gateway), calc)
+
+        yield open_house
+
+
+@pytest.fixture
+async def house(furnish: Furnish) -> House:
+    return await furnish()
+
+
+async def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+    """Wait for something that other tasks bring about; the deadline fails the test."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - the condition is of many kinds
+            await asyncio.sleep(0.005)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from workbench.gateway.challenge import challenge
 from workbench.gateway.upstream import upstream_connection
 
 if TYPE_CHECKING:
     from workbench.gateway.call import Gateway
     from workbench.gateway.http import McpEndpoint
 
-__all__ = ["Gateway", "McpEndpoint", "upstream_connection"]
+__all__ = ["Gateway", "McpEndpoint", "challenge", "upstream_connection"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,101 @@
+"""From the outcome of a call to what an MCP client gets: a tool result, a JSON-RPC error, an HTTP status."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from workbench.events import JSON, NotRecorded, Outcome
+from workbench.gateway import wire
+from workbench.gateway.challenge import challenge
+
+Headers = list[tuple[bytes, bytes]]
+
+JSON_TYPE: Final = (b"content-type", b"application/json")
+
+
+class Answer(NamedTuple):
+    """One HTTP response. In a stream or a batch only the body counts."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+def say_outcome(id: object, outcome: Outcome, *, modern: bool, resource: str = "") -> Answer:
+    """The answer to `tools/call`.
+
+    What the model can act on (a failed tool, wrong arguments, a needed approval, a timeout) is a tool result with
+    `isError`, as the specification asks (server/tools, "Error Handling"). What the client has to act on (missing
+    scopes, a used-up rate, an unknown tool) is an HTTP status and a JSON-RPC error.
+
+    Args:
+        id: of the request.
+        outcome: how the call ended.
+        modern: whether the client speaks 2026-07-28, where errors have statuses of their own.
+        resource: URL of the endpoint, for the challenge.
+    """
+    details = outcome.details
+    if outcome.kind in ("ok", "tool_error") and outcome.result is not None:
+        return _tool_result(id, outcome.result, modern=modern)
+    if missing := details.get("missing_scopes"):
+        scope = " ".join(missing)
+        headers = [(b"www-authenticate", challenge(scope=scope, resource=resource).encode("latin-1"))]
+        return _error(403, headers, id, wire.DENIED, outcome)
+    if outcome.kind == "throttled":
+        retry = [(b"retry-after", b"%d" % details.get("retry_after", 1))]
+        return _error(429, retry, id, wire.THROTTLED, outcome)
+    if outcome.kind == "not_found" or details.get("malformed"):
+        code = details.get("code", wire.INVALID_PARAMS)
+        return _error(wire.HTTP_STATUS[code] if modern else 200, [], id, code, outcome)
+    if upstream := details.get("rpc_error"):
+        body = wire.error(id, upstream["code"], upstream["message"], upstream["data"])
+        status = wire.HTTP_STATUS.get(upstream["code"], 200) if modern else 200
+        return Answer(status, [JSON_TYPE], body)
+    told: JSON = {
+        "content": [{"type": "text", "text": outcome.message}],
+        "isError": True,
+        "_meta": {"workbench/outcome": summary(outcome)},
+    }
+    return _tool_result(id, told, modern=modern)
+
+
+def say_not_recorded(id: object, error: NotRecorded) -> Answer:
+    """The answer when nothing may be answered."""
+    body = wire.error(id, wire.NOT_RECORDED, str(error), {"workbench/outcome": {"kind": "not_recorded"}})
+    return Answer(503, [JSON_TYPE, (b"retry-after", b"1")], body)
+
+
+def say_error(id: object, code: int, message: str, data: object = None, *, modern: bool = True) -> Answer:
+    """A JSON-RPC error with the HTTP status that belongs to it."""
+    status = wire.HTTP_STATUS.get(code, 200) if modern else 200
+    return Answer(status, [JSON_TYPE], wire.error(id, code, message, data))
+
+
+def summary(outcome: Outcome) -> JSON:
+    """What a program wants to know of a refused call: kind, rule, call id, and the details."""
+    decision = outcome.decision
+    found: JSON = {"kind": outcome.kind, "call": outcome.call, **outcome.details}
+    if decision is not None:
+        found.setdefault("rule", decision.rule)
+    return found
+
+
+def _tool_result(id: object, value: JSON, *, modern: bool) -> Answer:
+    kind = value.get("resultType")
+    if modern and kind is None:
+        value = {**value, "resultType": "complete"}  # required since 2026-07-28; older servers do not send it
+    elif not modern and kind not in (None, "complete"):
+        text = f"The server answered with {kind!r}, which needs a client of protocol revision 2026-07-28."
+        value = {"content": [{"type": "text", "text": text}], "isError": True}
+    return Answer(200, [JSON_TYPE], wire.result(id, value))
+
+
+def _error(status: int, headers: Headers, id: object, code: int, outcome: Outcome) -> Answer:
+    data = {"workbench/outcome": summary(outcome), **_hoisted(outcome)}
+    return Answer(status, [JSON_TYPE, *headers], wire.error(id, code, outcome.message, data))
+
+
+def _hoisted(outcome: Outcome) -> JSON:
+    """Details that clients of other gateways look for at the top of `data`."""
+    names = ("rule", "missing_scopes", "suggestions", "retry_after")
+    return {name: outcome.details[name] for name in names if name in outcome.details}

@@ -1,0 +1,329 @@
+"""The one way to a tool: every door ends here, and everything that happens here is on the record."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from workbench.audit import records
+from workbench.config import Settings
+from workbench.events import (
+    JSON,
+    Call,
+    Caller,
+    Decision,
+    Misuse,
+    NotRecorded,
+    Outcome,
+    OutcomeKind,
+    Tool,
+    Unreachable,
+)
+from workbench.gateway.arguments import BrokenSchema, Validators
+from workbench.gateway.refusals import Refusal, State, denied, say, text_of, unknown
+from workbench.gateway.tally import Tally
+from workbench.gateway.upstream.messages import Notify, encode
+from workbench.gateway.upstream.revision import Answered
+from workbench.registry.connection import Connection, RpcError
+from workbench.registry.server import ServerDown, UnknownTool
+
+if TYPE_CHECKING:
+    from workbench.access import Access
+    from workbench.audit import AuditLog
+    from workbench.policy import Policy
+    from workbench.registry import Registry
+
+MOST_PER_SERVER: Final = 1024
+MOST_AT_ONCE: Final = 4096
+"""Calls under way before further ones are turned away: memory stays bounded however slow a server is."""
+
+_MOST_LISTS: Final = 512
+
+
+class Gateway:
+    """Runs calls under the rules of one workbench.
+
+    Args:
+        settings: deadlines and caps.
+        registry: which tools there are, and the connections to their servers.
+        access: who is calling; used by the doors.
+        policy: whether they may.
+        audit: the record.
+    """
+
+    def __init__(self, settings: Settings, registry: Registry, access: Access, policy: Policy, audit: AuditLog) -> None:
+        self.settings = settings
+        self.registry = registry
+        self.access = access
+        self.policy = policy
+        self.audit = audit
+        self.tally = Tally()
+        self._validators = Validators()
+        self._under_way: Counter[str] = Counter()
+        self._all_under_way = 0
+        self._lists: dict[Any, list[Tool]] = {}
+
+    # --- the call path ------------------------------------------------------------------------------
+
+    async def call(self, call: Call, *, notify: Notify | None = None) -> Outcome:
+        """Run one tool once, or say why not. A tool's failure and every refusal are outcomes, not exceptions.
+
+        Cancelling the task cancels the call on the server, and the call is recorded as cancelled.
+
+        Args:
+            call: who asks for what. `meta` holds the siblings of `name` and `arguments` in the client's `params`.
+            notify: awaited with progress and log notifications of the server; it must not block for long.
+
+        Raises:
+            NotRecorded: the record cannot be written. Nothing was answered, and nothing was done if that was known
+                before.
+        """
+        started = perf_counter_ns()
+        state = State()
+        try:
+            # 1. Who: the door has turned the credential into `call.caller`; no record can be kept without a log.
+            if self.audit.failed:
+                raise NotRecorded(f"The audit log cannot be written: {self.audit.failed}.")
+
+            # 2. What: the tool of that name on a server that answers.
+            tool, connection = self._resolve(call)
+            state.tool = tool
+
+            # 3. May they: scopes and policy, the arguments, how often, and where needed a human's approval.
+            state.decision = self._permit(call, tool)
+            if not state.decision.allow:
+                state.decision = await self._approved(call, tool, state.decision)
+
+            # 4. On the record: what is about to be done, where the setting asks for that.
+            if self.audit.mode == "strict":
+                args = self.policy.redactor.record(call.arguments, call.caller.tenant)
+                await self.audit.write(call.caller.tenant, records.intent(call, tool, args_redacted=args))
+
+            # 5. Do it.
+            dispatched = perf_counter_ns()
+            try:
+                result = await self._dispatch(call, tool, connection, notify, started)
+            finally:
+                state.upstream_us = (perf_counter_ns() - dispatched) // 1000
+
+            # 6. Shape it: nothing leaves that the decision withholds, and nothing larger than agreed.
+            outcome = self._shape(call, state, result)
+        except Refusal as refusal:
+            outcome = state.refused(call, refusal)
+        except NotRecorded:
+            raise
+        except asyncio.CancelledError:
+            self._put_cancelled(call, state, started)
+            raise
+        except Exception as bug:
+            broken = Refusal("failed", f"The gateway has a bug: {type(bug).__name__}.")
+            await self._record(call, state.tool, state.refused(call, broken), started)
+            raise
+
+        # 7. On the record: the outcome is acknowledged before the answer leaves.
+        return await self._record(call, state.tool, outcome, started)
+
+    async def refuse(self, call: Call, kind: OutcomeKind, message: str, **details: Any) -> Outcome:
+        """The outcome of a call that a door turns down itself, because it cannot be read; recorded like any other.
+
+        Raises:
+            NotRecorded: the record cannot be written.
+        """
+        outcome = State().refused(call, Refusal(kind, message, **details))
+        return await self._record(call, None, outcome, perf_counter_ns())
+
+    # --- lists: the same rules as for calls -----------------------------------------------------------
+
+    def tools(self, caller: Caller) -> list[Tool]:
+        """The tools that `caller` may call, in a stable order. Do not change the list."""
+        key = (self.registry.version, self.policy.revision, *identity(caller))
+        found = self._lists.get(key)
+        if found is None:
+            if len(self._lists) >= _MOST_LISTS:
+                self._lists.clear()
+            found = [tool for tool in self.registry.tools() if self.policy.visible(caller, tool)]
+            self._lists[key] = found
+        return found
+
+    def search(self, caller: Caller, query: str, limit: int = 20) -> list[tuple[Tool, float]]:
+        """Of the tools that `caller` may call, those nearest to `query`, best first, with a score."""
+        return self.registry.search(query, limit, {tool.qualified for tool in self.tools(caller)})
+
+    # --- the steps --------------------------------------------------------------------------------------
+
+    def _resolve(self, call: Call) -> tuple[Tool, Connection]:
+        try:
+            tool, connection = self.registry.resolve(call.tool)
+        except UnknownTool as e:
+            # Names of tools that the caller may not see are nobody's business.
+            seen = {tool.qualified for tool in self.tools(call.caller)}
+            raise unknown(call.tool, [name for name in e.suggestions if name in seen]) from e
+        except ServerDown as e:
+            down = e.state
+            # What a server last wrote is for those who look after servers: it may quote anything.
+            why = f" {down.last_error}" if down.last_error and call.caller.has("servers:manage") else ""
+            message = f"Server {down.id!r} is {down.status}; it is started again by itself.{why}"
+            raise Refusal("unavailable", message, server=down.id, status=down.status, retry_after=1) from e
+        if tool.quarantined:
+            message = f"{tool.qualified} is quarantined: {tool.quarantined} An administrator has to accept the change."
+            raise Refusal("unavailable", message, rule="quarantined")
+        return tool, connection
+
+    def _permit(self, call: Call, tool: Tool) -> Decision:
+        """The decision that allows the call, or would with an approval; everything else is a refusal.
+
+        Policy speaks before the schema does, so that who may not call a tool does not learn about its arguments; and
+        an approval is only asked for, or used up, by a call that nothing else stands against.
+        """
+        decision = self.policy.decide(call, tool)
+        if not decision.allow and not decision.approval:
+            raise denied(decision)
+        try:
+            problems = self._validators.problems(tool, call.arguments)
+        except BrokenSchema as e:
+            raise Refusal("unavailable", str(e), decision=decision, rule="schema") from e
+        if problems:
+            raise Refusal("invalid", say(tool, problems[0]), decision=decision, **problems[0], errors=problems)
+        wait = self.policy.limits.check(call.caller, tool)
+        if wait is not None:
+            message = f"{call.caller.subject} has used up the calls per minute. Wait {wait:.0f} s, then call again."
+            raise Refusal("throttled", message, decision=decision, rule="rate_limit", retry_after=max(1, round(wait)))
+        return decision
+
+    async def _approved(self, call: Call, tool: Tool, decision: Decision) -> Decision:
+        """The decision with a live approval of exactly this call; without one, a person is asked."""
+        approvals, tenant = self.policy.approvals, call.caller.tenant
+        try:
+            key = approval_id(call) or approvals.binding(call, tool)
+            if approvals.consume(key, call, tool):
+                used = {"id": key, "tool": tool.qualified, "subject": call.caller.subject, "call": call.id}
+                await self.audit.write(tenant, records.approval(used, "used", tenant=tenant))
+                decision = self.policy.decide(call, tool, approved=True)
+                if not decision.allow:
+                    raise denied(decision)
+                return decision
+            approval = approvals.request(call, tool)
+        except Misuse as e:
+            raise Refusal("denied", str(e), decision=decision, rule="approvals") from e
+        if approval.call == call.id:
+            await self.audit.write(tenant, records.approval(approval.to_dict(), "requested", tenant=tenant))
+        message = (
+            f"{decision.reason} Approval {approval.id} was asked for. Once it is granted (`workbench approvals`, or "
+            "the Approvals page of the app), make exactly the same call again."
+        )
+        raise Refusal("approval_required", message, decision=decision, rule=decision.rule, approval=approval.id)
+
+    async def _dispatch(
+        self, call: Call, tool: Tool, connection: Connection, notify: Notify | None, started: int
+    ) -> JSON:
+        """Send it, within the deadline, and once more where that cannot do harm."""
+        limit = min(call.timeout_s or self.settings.call_timeout, self.settings.call_timeout)
+        server = tool.server
+        if self._under_way[server] >= MOST_PER_SERVER or self._all_under_way >= MOST_AT_ONCE:
+            raise Refusal("unavailable", f"Too many calls are waiting for {server!r}.", rule="busy", retry_after=1)
+        params, meta = self._params(call, tool)
+        self._under_way[server] += 1
+        self._all_under_way += 1
+        try:
+            for last in (False, True):
+                remaining = limit - (perf_counter_ns() - started) / 1e9
+                try:
+                    return await connection.request("tools/call", params, timeout=remaining, notify=notify, meta=meta)
+                except Unreachable as e:
+                    self.registry.suspect(server)
+                    if last or not tool.idempotent or isinstance(e, Answered):
+                        raise Refusal("unavailable", str(e), server=server) from e
+                    _, connection = self._resolve(call)
+            raise AssertionError("unreachable")
+        except TimeoutError as e:
+            message = f"{tool.qualified} did not answer within {limit:g} s and was cancelled."
+            raise Refusal("timeout", message, timeout_s=limit) from e
+        except RpcError as e:
+            error = {"code": e.code, "message": str(e.args[0]), "data": e.data}
+            raise Refusal("failed", f"{server} answered with error {e.code}: {e}", code=e.code, rpc_error=error) from e
+        finally:
+            self._under_way[server] -= 1
+            self._all_under_way -= 1
+
+    def _params(self, call: Call, tool: Tool) -> tuple[JSON, JSON]:
+        """`params` and `_meta` for the server: the client's own, our name for the tool undone, our span as parent."""
+        siblings = call.meta
+        meta = siblings.get("_meta") or {}
+        params = {key: value for key, value in siblings.items() if key != "_meta"} if siblings else {}
+        params["name"] = tool.name
+        params["arguments"] = call.arguments
+        return params, {**meta, "traceparent": f"00-{call.trace_id}-{call.span_id}-01"}
+
+    def _shape(self, call: Call, state: State, result: JSON) -> Outcome:
+        decision = state.decision
+        assert decision is not None
+        count = 0
+        if decision.redact:
+            result, count = self.policy.redactor.result(result, decision.redact, call.caller.tenant)
+        size = len(encode(result))
+        most = min(decision.max_result_bytes or self.settings.max_result_bytes, self.settings.max_result_bytes)
+        if size > most:
+            message = f"The result has {size:,} bytes; at most {most:,} are passed on. Ask for less, e.g. with a limit."
+            raise Refusal("failed", message, rule="max_result_bytes", bytes=size)
+        failed = result.get("isError") is True
+        return Outcome(
+            kind="tool_error" if failed else "ok",
+            call=call.id,
+            tool=call.tool,
+            result=result,
+            message=text_of(result) if failed else "",
+            decision=decision,
+            upstream_us=state.upstream_us,
+            server=state.tool.server if state.tool else "",
+            redactions=count,
+            result_bytes=size,
+        )
+
+    # --- the record: reached exactly once per call -----------------------------------------------------
+
+    async def _record(self, call: Call, tool: Tool | None, outcome: Outcome, started: int) -> Outcome:
+        outcome = msgspec.structs.replace(outcome, latency_us=(perf_counter_ns() - started) // 1000)
+        acknowledged = self._put(call, tool, outcome)
+        if acknowledged is not None:
+            await acknowledged
+        return outcome
+
+    def _put_cancelled(self, call: Call, state: State, started: int) -> None:
+        """Nobody waits for an answer any more, so nobody waits for the acknowledgement either."""
+        gone = state.refused(call, Refusal("cancelled", "The caller went away or asked to stop."))
+        gone = msgspec.structs.replace(gone, latency_us=(perf_counter_ns() - started) // 1000)
+        with contextlib.suppress(NotRecorded):
+            acknowledged = self._put(call, state.tool, gone)
+            if acknowledged is not None:
+                acknowledged.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def _put(self, call: Call, tool: Tool | None, outcome: Outcome) -> asyncio.Future[None] | None:
+        self.tally.count(outcome)
+        tenant, redact = call.caller.tenant, self.policy.redactor.record
+        kept = outcome
+        if outcome.message:
+            kept = msgspec.structs.replace(outcome, message=str(redact(outcome.message, tenant)))
+        record = records.call(
+            call,
+            tool,
+            kept,
+            args_redacted=redact(call.arguments, tenant),
+            response_redacted=redact(outcome.result, tenant),
+        )
+        return self.audit.put(tenant, record)
+
+
+def identity(caller: Caller) -> tuple[Any, ...]:
+    """What the rules can know of a caller; two callers with the same identity see the same tools."""
+    return (caller.tenant, caller.subject, caller.roles, caller.scopes, caller.method)
+
+
+def approval_id(call: Call) -> str:
+    """The approval that the client names in `_meta`; empty when the gateway shall find the one for this very call."""
+    named = (call.meta.get("_meta") or {}).get("workbench/approval")
+    return named if isinstance(named, str) else ""

@@ -1,0 +1,189 @@
+"""The MCP endpoint: raw ASGI for `/mcp` and `/servers/{id}/mcp`, in both protocol eras.
+
+No framework and no objects of the SDK stand on this path: at several thousand calls a second they would cost more than
+everything else together.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from workbench.events import Unauthenticated
+from workbench.gateway import wire
+from workbench.gateway.answers import JSON_TYPE, Answer, say_error
+from workbench.gateway.call import Gateway
+from workbench.gateway.challenge import WELL_KNOWN, challenge, metadata
+from workbench.gateway.legacy import Legacy
+from workbench.gateway.lists import Lists
+from workbench.gateway.modern import Modern
+from workbench.gateway.request import Gone, Receive, Request, Scope, Send, TooLarge
+from workbench.gateway.streams import Announcements
+from workbench.gateway.toolcall import ToolCalls
+from workbench.gateway.upstream.messages import encode
+from workbench.gateway.upstream.revision import LEGACY, VERSION_KEY
+
+_PATH = re.compile(r"(?:/servers/([^/]{1,128}))?/mcp")
+_LOCAL: Final = ("localhost", "127.0.0.1", "[::1]")
+_LEGACY: Final = frozenset(LEGACY)
+
+_ONCE: Final = frozenset(
+    {b"host", b"origin", b"authorization", b"accept", b"content-type", b"content-length", b"content-encoding"}
+)
+"""Headers that may stand once, beside all that begin with `mcp-`: of two copies, two programs read different ones."""
+
+
+class BadHeaders(Exception):
+    """The headers cannot be accepted; `answer` says why."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+class McpEndpoint:
+    """The gateway as an MCP server over Streamable HTTP.
+
+    Args:
+        gateway: what runs the calls.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._lists = Lists(gateway)
+        calls, announcements = ToolCalls(gateway), Announcements(gateway)
+        self._modern = Modern(gateway, self._lists, calls, announcements)
+        self._legacy = Legacy(gateway, self._lists, calls, announcements)
+        settings = gateway.settings
+        hosts = (*_LOCAL, settings.host, f"[{settings.host}]", *settings.allowed_hosts)
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self._origins = frozenset(origin.lower().rstrip("/") for origin in settings.allowed_origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        path = scope["path"]
+        about = path.startswith(WELL_KNOWN)
+        found = _PATH.fullmatch(path.removeprefix(WELL_KNOWN) if about else path)
+        request = Request(scope, receive, send, {}, (found[1] or "") if found else "", "")
+        try:
+            request.headers = _headers(scope["headers"])
+            host = self._check_sender(request)
+        except BadHeaders as e:
+            await request.reply(e.answer)
+            return
+        request.resource = f"{scope.get('scheme', 'http')}://{host}{found[0] if found else '/mcp'}"
+        if found is None and path != WELL_KNOWN:
+            await request.reply(_plain(404, "There is no MCP endpoint here; see /mcp and /servers/{id}/mcp."))
+        elif about:
+            await request.reply(Answer(200, [JSON_TYPE], encode(metadata(request.resource, self._lists.scopes()))))
+        elif self._authenticated(request) is not None:
+            await request.reply(self._challenge(request))
+        elif request.view and self._gateway.registry.state(request.view) is None:
+            await request.reply(_plain(404, f"There is no server {request.view!r}."))
+        else:
+            await self._answer(request, scope["method"])
+
+    async def _answer(self, request: Request, method: str) -> None:
+        revision = request.header(b"mcp-protocol-version")
+        older = revision is None or revision in _LEGACY
+        if method == "POST":
+            await self._post(request, older=older)
+        elif older and method == "GET":
+            await self._legacy.listen(request)
+        elif older and method == "DELETE":
+            await self._legacy.end(request)
+        else:
+            allow = b"POST, GET, DELETE" if older else b"POST"
+            await request.reply(Answer(405, [(b"allow", allow)], b""))
+
+    async def _post(self, request: Request, *, older: bool) -> None:
+        try:
+            _check_content(request)
+            message = wire.parse(await request.body(self._gateway.settings.max_request_bytes))
+        except BadHeaders as e:
+            await request.reply(e.answer)
+        except TooLarge:
+            most = self._gateway.settings.max_request_bytes
+            await request.reply(_plain(413, f"The body has more than {most:,} bytes.", close=True))
+        except TimeoutError:
+            await request.reply(_plain(408, "The body did not arrive in time.", close=True))
+        except Gone:
+            return
+        except wire.BadMessage as e:
+            await request.reply(say_error(None, e.code, str(e), e.data))
+        else:
+            # A request that describes itself in the body belongs to the new era, even if its header is missing: there
+            # the contradiction is told.
+            if older and not _describes_itself(message):
+                await self._legacy.answer(request, message)
+            else:
+                await self._modern.answer(request, message)
+
+    # --- who is asking
+
+    def _check_sender(self, request: Request) -> str:
+        """The Host header, if it names us; a page of another origin must not reach us through the user's browser."""
+        host = (request.header(b"host") or "").lower()
+        if host not in self._hosts and _without_port(host) not in self._hosts:
+            raise BadHeaders(_plain(421, "This host is not served here; see the setting allowed_hosts."))
+        origin = request.header(b"origin")
+        if origin is not None and origin.lower() not in self._origins:
+            name = origin.lower().removeprefix("http://").removeprefix("https://")
+            if "://" not in origin or _without_port(name) not in _LOCAL:
+                raise BadHeaders(_plain(403, "This origin is not allowed; see the setting allowed_origins."))
+        return host
+
+    def _authenticated(self, request: Request) -> Unauthenticated | None:
+        try:
+            request.caller = self._gateway.access.authenticate(request.header(b"authorization"))
+        except Unauthenticated as e:
+            return e
+        return None
+
+    def _challenge(self, request: Request) -> Answer:
+        presented = b"authorization" in request.headers
+        scope = " ".join(self._lists.reading_scopes())
+        told = challenge(Unauthenticated(""), scope=scope, resource=request.resource, presented=presented)
+        words = "The credential is not valid." if presented else "Authenticate with `Authorization: Bearer <key>`."
+        body = wire.error(None, 401, words, {"workbench/outcome": {"kind": "unauthenticated"}})
+        return Answer(401, [JSON_TYPE, (b"www-authenticate", told.encode("latin-1"))], body)
+
+
+def _headers(raw: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Headers by name, values without the blanks around them, which the parser keeps (RFC 9110 §5.5)."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in raw:
+        if name in headers and (name in _ONCE or name.startswith(b"mcp-")):
+            shown = name.decode("latin-1")
+            raise BadHeaders(say_error(None, wire.HEADER_MISMATCH, f"The header {shown} stands twice."))
+        headers[name] = value.strip(b" \t")
+    return headers
+
+
+def _check_content(request: Request) -> None:
+    """Only plain JSON is read: no other type, nothing compressed."""
+    kind, _, parameter = request.headers.get(b"content-type", b"").lower().partition(b";")
+    if kind.strip() != b"application/json" or parameter.strip() not in (b"", b"charset=utf-8", b'charset="utf-8"'):
+        raise BadHeaders(_plain(415, "Content-Type has to be application/json."))
+    if request.headers.get(b"content-encoding", b"identity") != b"identity":
+        raise BadHeaders(_plain(415, "Compressed bodies are not read."))
+    accept = request.headers.get(b"accept", b"*/*")
+    if b"application/json" not in accept and b"*/*" not in accept and b"application/*" not in accept:
+        raise BadHeaders(_plain(406, "Accept has to list application/json and text/event-stream."))
+
+
+def _describes_itself(message: object) -> bool:
+    params = message.get("params") if isinstance(message, dict) else None
+    meta = params.get("_meta") if isinstance(params, dict) else None
+    return isinstance(meta, dict) and VERSION_KEY in meta
+
+
+def _without_port(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() else host
+
+
+def _plain(status: int, words: str, *, close: bool = False) -> Answer:
+    """An answer outside of JSON-RPC; with `close` the connection is not used again, for its rest is unread."""
+    headers = [(b"content-type", b"text/plain; charset=utf-8")]
+    return Answer(status, [*headers, (b"connection", b"close")] if close else headers, words.encode())

@@ -1,0 +1,179 @@
+"""2024-11-05 to 2025-11-25 at the front: a handshake, sessions, batches; disconnecting does not cancel."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from workbench.events import JSON, Caller
+from workbench.gateway import wire
+from workbench.gateway.answers import JSON_TYPE, Answer, say_error
+from workbench.gateway.call import Gateway
+from workbench.gateway.lists import CAPABILITIES, Lists
+from workbench.gateway.request import Request, Running, Stream
+from workbench.gateway.sessions import Session, Sessions
+from workbench.gateway.streams import Announcements
+from workbench.gateway.toolcall import ToolCalls
+from workbench.gateway.upstream.revision import LEGACY
+
+SESSION: Final = b"mcp-session-id"
+BATCHES: Final = "2025-03-26"
+"""The one revision that has batches, and the one that is assumed where nothing is said."""
+
+MOST_IN_BATCH: Final = 100
+
+_ACCEPTED: Final = Answer(202, [], b"")
+_CHANGED: Final = wire.event(b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}')
+
+
+class Legacy:
+    """Answers requests of the older revisions on behalf of one endpoint.
+
+    A session carries nothing but what was agreed on, so requests without one are served as well, and any replica can
+    serve any session.
+    """
+
+    def __init__(self, gateway: Gateway, lists: Lists, calls: ToolCalls, announcements: Announcements) -> None:
+        self._lists = lists
+        self._calls = calls
+        self._announcements = announcements
+        self._sessions = Sessions(gateway.settings.home)
+        self._under_way: dict[tuple[Any, ...], Running] = {}
+
+    async def answer(self, request: Request, message: Any) -> None:
+        """Answer one POST whose body was `message`."""
+        session = self._session(request)
+        if session is None and SESSION in request.headers:
+            await request.reply(_no_session())
+        elif isinstance(message, list):
+            await request.reply(await self._batch(request, session, message))
+        else:
+            stream = Stream(request) if request.takes_events else None
+            answer = await self._one(request, session, message, stream)
+            if stream is not None and stream.started:
+                await stream.finish(answer.body)
+            else:
+                await request.reply(answer)
+
+    async def listen(self, request: Request) -> None:
+        """Answer a GET: the stream on which changes are announced."""
+        session = self._session(request)
+        if session is None:
+            missing = say_error(None, wire.INVALID_REQUEST, "A stream needs the Mcp-Session-Id of a session.")
+            await request.reply(_no_session() if SESSION in request.headers else missing)
+        elif not request.takes_events:
+            await request.reply(Answer(406, [], b""))
+        elif self._announcements.full:
+            await request.reply(Answer(503, [(b"retry-after", b"30")], b""))
+        else:
+            await self._announcements.keep(request, b": listening\n\n", lambda: _CHANGED)
+
+    async def end(self, request: Request) -> None:
+        """Answer a DELETE: the session is over."""
+        session = self._session(request)
+        if session is None:
+            await request.reply(_no_session())
+            return
+        self._sessions.end(session)
+        await request.reply(Answer(204, [], b""))
+
+    def _session(self, request: Request) -> Session | None:
+        token = request.header(SESSION)
+        return None if token is None else self._sessions.find(token, request.caller, request.view)
+
+    # --- messages
+
+    async def _batch(self, request: Request, session: Session | None, messages: list[Any]) -> Answer:
+        """Several messages at once (2025-03-26, basic/index "Batching"); the answers come in the same order."""
+        revision = session.revision if session else request.header(b"mcp-protocol-version") or BATCHES
+        if revision != BATCHES or not 0 < len(messages) <= MOST_IN_BATCH:
+            told = f"A batch has 1 to {MOST_IN_BATCH} messages and exists only at revision {BATCHES}."
+            return say_error(None, wire.INVALID_REQUEST, told)
+        # tasks of their own, so that cancelling one does not cancel all
+        answers = await asyncio.gather(*(self._one(request, session, one, None, batched=True) for one in messages))
+        bodies = [answer.body for answer in answers if answer.body]
+        if any(answer.status == 503 for answer in answers):
+            return next(answer for answer in answers if answer.status == 503)
+        return Answer(200, [JSON_TYPE], b"[" + b",".join(bodies) + b"]") if bodies else _ACCEPTED
+
+    async def _one(
+        self, request: Request, session: Session | None, message: Any, stream: Stream | None, *, batched: bool = False
+    ) -> Answer:
+        try:
+            message = wire.check_envelope(message)
+            if "method" not in message:
+                return _ACCEPTED  # an answer to a question that we did not ask
+            method, params = message["method"], message.get("params") or {}
+            if "id" not in message:
+                self._notified(request.caller, session, method, params)
+                return _ACCEPTED
+            id = wire.request_id(message)
+        except wire.BadMessage as e:
+            return say_error(None, e.code, str(e), e.data, modern=not batched)
+        if method == "tools/call":
+            return await self._call(request, session, id, params, stream)
+        if method == "initialize":
+            if batched:
+                return say_error(id, wire.INVALID_REQUEST, "initialize must not be part of a batch.", modern=False)
+            return self._initialize(request, id, params)
+        if method == "ping":
+            return Answer(200, [JSON_TYPE], wire.result(id, {}))
+        if method == "tools/list":
+            if params.get("cursor") is not None:
+                told = "There is no such cursor: all tools are on one page."
+                return say_error(id, wire.INVALID_PARAMS, told, modern=False)
+            listed = self._lists.tools(request.caller, request.view, modern=False)
+            return Answer(200, [JSON_TYPE], wire.encoded_result(id, listed))
+        return say_error(id, wire.METHOD_NOT_FOUND, f"There is no method {method[:100]!r} here.", modern=False)
+
+    def _initialize(self, request: Request, id: Any, params: JSON) -> Answer:
+        asked = params.get("protocolVersion")
+        if not isinstance(asked, str):
+            return say_error(id, wire.INVALID_PARAMS, "initialize needs a protocolVersion.", modern=False)
+        revision = asked if asked in LEGACY else LEGACY[0]
+        capabilities, client = params.get("capabilities"), params.get("clientInfo")
+        token = self._sessions.begin(
+            request.caller,
+            request.view,
+            revision,
+            capabilities if isinstance(capabilities, dict) else {},
+            client if isinstance(client, dict) else {},
+        )
+        value = {
+            "protocolVersion": revision,
+            "capabilities": CAPABILITIES,
+            "serverInfo": self._lists.server_info(request.view),
+            "instructions": self._lists.instructions(request.view),
+        }
+        return Answer(200, [JSON_TYPE, (SESSION, token.encode())], wire.result(id, value))
+
+    async def _call(
+        self, request: Request, session: Session | None, id: Any, params: JSON, stream: Stream | None
+    ) -> Answer:
+        revision = session.revision if session else request.header(b"mcp-protocol-version") or BATCHES
+        call, problem = self._calls.read(request, params, revision, session=session.id if session else "")
+        running = Running(None)
+        key = _key(request.caller, session, id)
+        self._under_way[key] = running
+        try:
+            return await self._calls.answer(request, id, call, problem, running, stream)
+        finally:
+            if self._under_way.get(key) is running:
+                del self._under_way[key]
+
+    def _notified(self, caller: Caller, session: Session | None, method: str, params: JSON) -> None:
+        """Only cancellation has an effect, and only on requests of the same caller in the same session."""
+        if method == "notifications/cancelled":
+            running = self._under_way.get(_key(caller, session, params.get("requestId")))
+            if running is not None:
+                running.stop()
+
+
+def _key(caller: Caller, session: Session | None, id: Any) -> tuple[Any, ...]:
+    # 1 and "1" are different ids, and so are 1 and True, which are equal in Python
+    shown = id if isinstance(id, (str, int)) else None
+    return (caller.tenant, caller.subject, session.id if session else "", type(id).__name__, shown)
+
+
+def _no_session() -> Answer:
+    return Answer(404, [JSON_TYPE], wire.error(None, wire.INVALID_REQUEST, "There is no such session: initialize."))

@@ -1,0 +1,107 @@
+"""What there is, as clients are told: tools, capabilities and instructions, encoded once for each kind of caller."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from workbench import __version__
+from workbench.events import JSON, Caller, Tool
+from workbench.gateway.call import Gateway, identity
+from workbench.gateway.upstream.messages import encode
+from workbench.gateway.upstream.revision import META, MODERN
+from workbench.registry.server import ServerState
+
+SERVER_INFO: Final[JSON] = {"name": "mcp-workbench", "title": "MCP Workbench", "version": __version__}
+
+TTL_MS: Final = 30_000
+"""How long a client may keep a list; changes are announced to those who listen."""
+
+CAPABILITIES: Final[JSON] = {"tools": {"listChanged": True}}
+
+_MOST_ENCODED: Final = 256
+_LONGEST_INSTRUCTIONS: Final = 8000
+
+
+class Lists:
+    """The lists of one gateway, for the endpoint of all servers (view "") and that of each one (view its id)."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._encoded: dict[Any, bytes] = {}
+
+    def tools(self, caller: Caller, view: str, *, modern: bool) -> bytes:
+        """The encoded result of `tools/list`: what the caller may call, and how each server is."""
+        gateway = self._gateway
+        states = self.states(view)
+        health = tuple((state.id, state.status) for state in states)
+        key = (view, modern, gateway.registry.version, gateway.policy.revision, health, identity(caller))
+        found = self._encoded.get(key)
+        if found is None:
+            if len(self._encoded) >= _MOST_ENCODED:
+                self._encoded.clear()
+            found = self._encoded[key] = encode(self._tools(caller, view, states, modern=modern))
+        return found
+
+    def states(self, view: str) -> list[ServerState]:
+        """The servers behind an endpoint."""
+        return [state for state in self._gateway.registry.servers() if view in ("", state.id)]
+
+    def discovered(self, view: str) -> JSON:
+        """The result of `server/discover`."""
+        return {
+            "supportedVersions": [MODERN],
+            "capabilities": CAPABILITIES,
+            "instructions": self.instructions(view),
+            "ttlMs": TTL_MS,
+            "cacheScope": "private",
+            "resultType": "complete",
+            "_meta": {META + "serverInfo": self.server_info(view)},
+        }
+
+    def server_info(self, view: str) -> JSON:
+        """Who answers: we, or behind an endpoint of one server that server, as it introduced itself."""
+        for state in self.states(view) if view else ():
+            return {"name": state.id, "title": state.title or state.id, "version": state.version or "unknown"}
+        return SERVER_INFO
+
+    def instructions(self, view: str) -> str:
+        """What the servers say on how to use them, each under its name."""
+        told = [(state.id, state.instructions.strip()) for state in self.states(view) if state.instructions.strip()]
+        if view:
+            return told[0][1] if told else ""
+        lines = ["Tools of several servers; each is called `server.tool`.", *(f"{id}: {text}" for id, text in told)]
+        return "\n".join(lines)[:_LONGEST_INSTRUCTIONS]
+
+    def scopes(self) -> list[str]:
+        """Every scope that some tool needs."""
+        return sorted({scope for tool in self._gateway.registry.tools() for scope in tool.scopes})
+
+    def reading_scopes(self) -> list[str]:
+        """The scopes with which a client can begin: those of tools that change nothing."""
+        return sorted({scope for tool in self._gateway.registry.tools() if tool.read_only for scope in tool.scopes})
+
+    def _tools(self, caller: Caller, view: str, states: list[ServerState], *, modern: bool) -> JSON:
+        listed = [_definition(tool, view) for tool in self._gateway.tools(caller) if view in ("", tool.server)]
+        servers = {state.id: _health(state, caller) for state in states}
+        value: JSON = {"tools": listed, "_meta": {"workbench/servers": servers}}
+        if modern:
+            # What is filtered for one caller must not be shared with another (server/utilities/caching).
+            value |= {"ttlMs": TTL_MS, "cacheScope": "private", "resultType": "complete"}
+        return value
+
+
+def _definition(tool: Tool, view: str) -> JSON:
+    """The definition as the server lists it, under the name by which it is called here."""
+    shown = tool.definition or {
+        "description": tool.description,
+        "inputSchema": tool.input_schema,
+        "annotations": tool.annotations,
+    }
+    return {**shown, "name": tool.name if view else tool.qualified}
+
+
+def _health(state: ServerState, caller: Caller) -> JSON:
+    health: JSON = {"status": state.status}
+    if state.status != "ready" and caller.has("servers:manage"):
+        health["error"] = state.last_error[:300]
+    return health

@@ -1,0 +1,148 @@
+"""2026-07-28 at the front: no sessions, every request describes itself, disconnecting cancels."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from mcp.shared.inbound import (
+    InboundLadderRejection,
+    classify_inbound_request,
+    find_invalid_x_mcp_header,
+    unsupported_protocol_version_rejection,
+    validate_mcp_param_headers,
+    x_mcp_header_map,
+)
+
+from workbench.events import JSON, Call
+from workbench.gateway import wire
+from workbench.gateway.answers import JSON_TYPE, Answer, say_error
+from workbench.gateway.call import Gateway
+from workbench.gateway.lists import Lists
+from workbench.gateway.request import Request, Running, Stream
+from workbench.gateway.streams import Announcements
+from workbench.gateway.toolcall import ToolCalls
+from workbench.gateway.upstream.messages import encode
+from workbench.gateway.upstream.revision import META, MODERN
+
+_ROUTING: Final = (b"mcp-protocol-version", b"mcp-method", b"mcp-name")
+_ACCEPTED: Final = Answer(202, [], b"")
+
+
+class Modern:
+    """Answers requests of 2026-07-28 on behalf of one endpoint."""
+
+    def __init__(self, gateway: Gateway, lists: Lists, calls: ToolCalls, announcements: Announcements) -> None:
+        self._gateway = gateway
+        self._lists = lists
+        self._calls = calls
+        self._announcements = announcements
+        self._mirrored: dict[str, JSON] = {}
+        self._mirrored_version = -1
+
+    async def answer(self, request: Request, message: Any) -> None:
+        """Answer one POST whose body was `message`."""
+        try:
+            message = wire.check_envelope(message)
+            if "method" not in message:
+                raise wire.BadMessage(wire.INVALID_REQUEST, "A client of this revision does not send responses.")
+            if "id" not in message:
+                await request.reply(self._notified(request))
+                return
+            id = wire.request_id(message)
+        except wire.BadMessage as e:
+            await request.reply(say_error(None, e.code, str(e), e.data))
+            return
+        headers = {name.decode(): value for name in _ROUTING if (value := request.header(name)) is not None}
+        verdict = classify_inbound_request(message, headers=headers)
+        rejected = verdict if isinstance(verdict, InboundLadderRejection) else None
+        method, params = message["method"], message.get("params") or {}
+        if method == "tools/call":
+            await self._call(request, id, params, rejected)
+        elif rejected is not None:
+            await request.reply(say_error(id, rejected.code, rejected.message, rejected.data))
+        elif method == "subscriptions/listen":
+            await self._listen(request, id, params)
+        else:
+            await request.reply(self._answer(request, id, method, params))
+
+    def _notified(self, request: Request) -> Answer:
+        """Notifications are accepted and have no effect: at this revision a client cancels by disconnecting."""
+        unsupported = unsupported_protocol_version_rejection(request.header(b"mcp-protocol-version") or "")
+        if unsupported is not None:
+            return say_error(None, unsupported.code, unsupported.message, unsupported.data)
+        return _ACCEPTED
+
+    def _answer(self, request: Request, id: Any, method: str, params: JSON) -> Answer:
+        if method == "server/discover":
+            return Answer(200, [JSON_TYPE], wire.result(id, self._lists.discovered(request.view)))
+        if method == "tools/list":
+            if params.get("cursor") is not None:
+                return say_error(id, wire.INVALID_PARAMS, "There is no such cursor: all tools are on one page.")
+            listed = self._lists.tools(request.caller, request.view, modern=True)
+            return Answer(200, [JSON_TYPE], wire.encoded_result(id, listed))
+        return say_error(id, wire.METHOD_NOT_FOUND, f"There is no method {method[:100]!r} here.")
+
+    # --- calls
+
+    async def _call(self, request: Request, id: Any, params: JSON, rejected: InboundLadderRejection | None) -> None:
+        call, problem = self._calls.read(request, params, MODERN)
+        rejected = rejected or self._mismatch(request, call)
+        if rejected is not None:
+            await request.reply(
+                await self._calls.refuse(request, id, call, rejected.code, rejected.message, rejected.data)
+            )
+            return
+        stream = Stream(request) if request.takes_events else None
+        running = Running(request.receive)
+        answer = await self._calls.answer(request, id, call, problem, running, stream)
+        if stream is None or not stream.started:
+            if not running.stopped:
+                await request.reply(answer)
+        elif running.stopped:
+            stream.abandon()
+        else:
+            await stream.finish(answer.body)
+
+    def _mismatch(self, request: Request, call: Call) -> InboundLadderRejection | None:
+        """Whether arguments and their mirrors in `Mcp-Param-*` headers disagree (streamable-http, "Custom headers")."""
+        registry = self._gateway.registry
+        if self._mirrored_version != registry.version:
+            self._mirrored = {
+                tool.qualified: tool.input_schema
+                for tool in registry.tools()
+                if find_invalid_x_mcp_header(tool.input_schema) is None and x_mcp_header_map(tool.input_schema)
+            }
+            self._mirrored_version = registry.version
+        schema = self._mirrored.get(call.tool)
+        if schema is None:
+            return None
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in request.headers.items()
+            if name.startswith(b"mcp-param-")
+        }
+        return validate_mcp_param_headers(schema, call.arguments, headers)
+
+    # --- announcements
+
+    async def _listen(self, request: Request, id: Any, params: JSON) -> None:
+        """A stream that announces changes of the tool list (basic/patterns/subscriptions)."""
+        wanted = params.get("notifications")
+        if not isinstance(wanted, dict):
+            await request.reply(say_error(id, wire.INVALID_PARAMS, "params.notifications has to say what to announce."))
+            return
+        if not request.takes_events:
+            await request.reply(Answer(406, [], b""))
+            return
+        if self._announcements.full:
+            await request.reply(Answer(503, [(b"retry-after", b"30")], b""))
+            return
+        honoured = {"toolsListChanged": True} if wanted.get("toolsListChanged") is True else {}
+        meta = {META + "subscriptionId": id}
+
+        def frame(method: str, **more: Any) -> bytes:
+            return wire.event(encode({"jsonrpc": "2.0", "method": method, "params": {**more, "_meta": meta}}))
+
+        first = frame("notifications/subscriptions/acknowledged", notifications=honoured)
+        change = (lambda: frame("notifications/tools/list_changed")) if honoured else (lambda: b": nothing\n\n")
+        await self._announcements.keep(request, first, change)

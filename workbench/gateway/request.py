@@ -1,0 +1,216 @@
+"""One HTTP request at the MCP endpoint: reading it within bounds, and sending what answers it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from workbench.events import Caller
+from workbench.gateway import wire
+from workbench.gateway.answers import Answer
+from workbench.gateway.upstream.messages import encode
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+BODY_TIMEOUT: Final = 30.0
+"""Seconds in which a body has to arrive."""
+
+MOST_WAITING: Final = 256
+"""Notifications kept for a client that reads slowly; the oldest are dropped then, as their sender may (progress)."""
+
+WATCH_AFTER: Final = 0.02
+"""Seconds until we listen for the client going away. Nearly every call is over by then and never pays for it."""
+
+_EVENTS: Final = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class Gone(Exception):
+    """The client went away before its request was complete."""
+
+
+class TooLarge(Exception):
+    """The body has more bytes than allowed."""
+
+
+class Request:
+    """An authenticated request to one of the endpoints.
+
+    Args:
+        scope: of ASGI.
+        receive: of ASGI.
+        send: of ASGI.
+        headers: names in lower case, values without surrounding blanks.
+        view: empty for the endpoint of all servers, else the id of one.
+        resource: URL of the endpoint.
+    """
+
+    __slots__ = ("caller", "headers", "receive", "resource", "scope", "send", "view")
+
+    caller: Caller
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes], view: str, resource: str
+    ) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.headers = headers
+        self.view = view
+        self.resource = resource
+
+    def header(self, name: bytes) -> str | None:
+        """The value of a header, or None."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    @property
+    def takes_events(self) -> bool:
+        """Whether the client reads an event stream as an answer."""
+        accept = self.headers.get(b"accept", b"*/*")
+        return b"text/event-stream" in accept or b"*/*" in accept
+
+    async def body(self, most: int) -> bytes:
+        """The whole body.
+
+        Raises:
+            TooLarge: it has more than `most` bytes.
+            Gone: the client went away.
+            TimeoutError: it did not arrive in time.
+        """
+        declared = self.headers.get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > most:
+            raise TooLarge
+        message = await self.receive()
+        body: bytes = message.get("body", b"")
+        if message["type"] == "http.request" and not message.get("more_body"):
+            if len(body) > most:
+                raise TooLarge
+            return body
+        parts, size = [body], len(body)
+        async with asyncio.timeout(BODY_TIMEOUT):
+            while message.get("more_body"):
+                message = await self.receive()
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > most:
+                    raise TooLarge
+        if message["type"] == "http.disconnect":
+            raise Gone
+        return b"".join(parts)
+
+    async def reply(self, answer: Answer) -> None:
+        """Send one complete response."""
+        headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]
+        await self.send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": answer.body})
+
+    async def begin_events(self) -> None:
+        """Start a response that is an event stream."""
+        await self.send({"type": "http.response.start", "status": 200, "headers": list(_EVENTS)})
+
+    async def send_event(self, data: bytes, *, last: bool = False) -> None:
+        """Send bytes of an event stream as they are."""
+        await self.send({"type": "http.response.body", "body": data, "more_body": not last})
+
+
+class Stream:
+    """An event stream that begins with the first notification, and never makes the notifier wait for the client."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._waiting: deque[bytes] = deque(maxlen=MOST_WAITING)
+        self._pump: asyncio.Task[None] | None = None
+        self._more = asyncio.Event()
+        self._ending = False
+
+    @property
+    def started(self) -> bool:
+        return self._pump is not None
+
+    async def notify(self, message: Any) -> None:
+        """Queue one notification."""
+        self._waiting.append(wire.event(encode({"jsonrpc": "2.0", **message})))
+        self._more.set()
+        if self._pump is None:
+            self._pump = asyncio.get_running_loop().create_task(self._run())
+
+    async def finish(self, body: bytes) -> None:
+        """Send what is queued, then `body` as the last event."""
+        assert self._pump is not None
+        self._ending = True
+        self._more.set()
+        await self._pump
+        await self._request.send_event(wire.event(body), last=True)
+
+    def abandon(self) -> None:
+        """Stop: nobody reads any more."""
+        if self._pump is not None:
+            self._pump.cancel()
+
+    async def _run(self) -> None:
+        await self._request.begin_events()
+        while True:
+            while self._waiting:
+                await self._request.send_event(self._waiting.popleft())
+            if self._ending:
+                return
+            self._more.clear()
+            await self._more.wait()
+
+
+class Running:
+    """A call under way, with the ways in which it can be stopped from outside.
+
+    Use as a context manager around the call, in the task that runs it. `stopped` tells afterwards whether a
+    CancelledError came from here; it is to be swallowed then.
+
+    Args:
+        receive: of ASGI, when the client's going away shall stop the call; None when it shall not.
+    """
+
+    def __init__(self, receive: Receive | None) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._receive = receive
+        self._timer: asyncio.TimerHandle | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self.stopped = False
+
+    def __enter__(self) -> Running:
+        if self._receive is not None:
+            self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER, self._start_watching)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+        if not self.stopped:
+            return False
+        self._task.uncancel()
+        return kind is asyncio.CancelledError
+
+    def stop(self) -> None:
+        """Cancel the call."""
+        if not self.stopped:
+            self.stopped = True
+            self._task.cancel()
+
+    def _start_watching(self) -> None:
+        self._watch = asyncio.get_running_loop().create_task(self._until_gone())
+
+    async def _until_gone(self) -> None:
+        assert self._receive is not None
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.stop()

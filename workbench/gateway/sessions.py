@@ -1,0 +1,127 @@
+"""Sessions of older clients: the id itself carries all there is to know, sealed, so that any replica can read it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from workbench.events import JSON, Caller, Misuse, Record
+
+LIFETIME_S: Final = 7 * 24 * 3600
+_MOST_KNOWN: Final = 8192
+_LONGEST: Final = 4096
+_CONTEXT: Final = b"mcp session v1"
+
+
+class Session(Record, frozen=True, kw_only=True):
+    """What `initialize` agreed on."""
+
+    id: str
+    tenant: str
+    subject: str
+    view: str
+    """The endpoint it belongs to: empty for all servers, else the id of one."""
+    revision: str
+    capabilities: JSON = msgspec.field(default_factory=dict)
+    client: JSON = msgspec.field(default_factory=dict)
+    started: int = 0
+
+    def belongs_to(self, caller: Caller) -> bool:
+        """Whether `caller` is the one who began it."""
+        return (self.tenant, self.subject) == (caller.tenant, caller.subject)
+
+
+class Sessions:
+    """Seals and opens session ids (AES-256-GCM, NIST SP 800-38D).
+
+    Nobody can make an id, change one, or use one of another principal. An id that was ended is remembered by this
+    process only: an ended session gives no rights that its owner does not have without it.
+
+    Args:
+        home: the state folder; the key lies there, readable by its owner alone, and is shared by all replicas.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._cipher = AESGCM(_key(home / "session.key"))
+        self._known: dict[str, Session] = {}
+        self._ended: dict[str, int] = {}
+
+    def begin(self, caller: Caller, view: str, revision: str, capabilities: JSON, client: JSON) -> str:
+        """The id of a new session of `caller`."""
+        session = Session(
+            id=secrets.token_hex(8),
+            tenant=caller.tenant,
+            subject=caller.subject,
+            view=view,
+            revision=revision,
+            capabilities=capabilities,
+            client=client,
+            started=int(time.time()),
+        )
+        nonce = os.urandom(12)
+        sealed = nonce + self._cipher.encrypt(nonce, msgspec.json.encode(session), _CONTEXT)
+        token = base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
+        if len(token) > _LONGEST:  # a client that describes itself at length must not make an id that no proxy carries
+            return self.begin(caller, view, revision, {}, {})
+        return token
+
+    def find(self, token: str, caller: Caller, view: str) -> Session | None:
+        """The session of that id, if it is whole, alive, the caller's own, and of this endpoint."""
+        session = self._known.get(token) or self._open(token)
+        if session is None or session.id in self._ended or not session.belongs_to(caller) or session.view != view:
+            return None
+        return session if session.started + LIFETIME_S > time.time() else None
+
+    def end(self, session: Session) -> None:
+        """Refuse the session from now on."""
+        if len(self._ended) >= _MOST_KNOWN:
+            alive = time.time() - LIFETIME_S
+            self._ended = {id: at for id, at in self._ended.items() if at > alive}
+            while len(self._ended) >= _MOST_KNOWN:
+                del self._ended[next(iter(self._ended))]
+        self._ended[session.id] = session.started
+
+    def _open(self, token: str) -> Session | None:
+        if len(token) > _LONGEST:
+            return None
+        try:
+            sealed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+            session = msgspec.json.decode(self._cipher.decrypt(sealed[:12], sealed[12:], _CONTEXT), type=Session)
+        except (ValueError, InvalidTag, msgspec.DecodeError):
+            return None
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[token] = session
+        return session
+
+
+def _key(path: Path) -> bytes:
+    """32 random bytes, made once even when several processes start together."""
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    if not path.exists():
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(32))
+            file.flush()
+            os.fsync(descriptor)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        finally:
+            temporary.unlink()
+    key = path.read_bytes()
+    if len(key) != 32:
+        raise Misuse(
+            f"{path} has {len(key)} bytes; expected 32.", hint="Move it away; clients begin new sessions then."
+        )
+    path.chmod(0o600)
+    return key

@@ -1,0 +1,134 @@
+"""`tools/call` over HTTP, whatever the era: from `params` to a `Call`, and from its outcome to an answer."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from workbench.events import JSON, Call, NotRecorded, new_trace_id
+from workbench.gateway import wire
+from workbench.gateway.answers import Answer, say_error, say_not_recorded, say_outcome
+from workbench.gateway.call import Gateway
+from workbench.gateway.request import Request, Running, Stream
+from workbench.gateway.upstream.revision import CAPABILITIES_KEY, VERSION_KEY
+
+CANCELLED: Final = -32000
+TASKS: Final = "io.modelcontextprotocol/tasks"
+
+_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}")
+_NOT_CARRIED: Final = frozenset({"name", "arguments", "_meta"})
+
+
+class Malformed(Exception):
+    """The params of a call cannot be read; it is recorded as refused."""
+
+
+class ToolCalls:
+    """Runs calls that came over HTTP.
+
+    Args:
+        gateway: what runs them.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def read(self, request: Request, params: JSON, protocol: str, *, session: str = "") -> tuple[Call, str]:
+        """The call that `params` describe, and what is wrong with them, if anything.
+
+        Siblings of `name` and `arguments` and further keys of `_meta` are kept for the server as they are.
+        """
+        problem = ""
+        meta = params.get("_meta")
+        if not isinstance(meta, dict):
+            problem, meta = "_meta is no object" if meta is not None else "", {}
+        name = params.get("name")
+        if not isinstance(name, str):
+            problem, name = "name is no text", ""
+        arguments = params.get("arguments")
+        if not isinstance(arguments, dict):
+            problem, arguments = "arguments are no object" if arguments is not None else problem, {}
+        trace_id, parent = _trace(meta.get("traceparent") or request.header(b"traceparent"))
+        carried: JSON = {"_meta": _carried(meta)}
+        if len(params) > 3 or not params.keys() <= _NOT_CARRIED:
+            carried |= {key: value for key, value in params.items() if key not in _NOT_CARRIED}
+        call = Call(
+            caller=request.caller,
+            tool=f"{request.view}.{name}" if request.view else name,
+            arguments=arguments,
+            source="mcp",
+            protocol=protocol,
+            session=session,
+            trace_id=trace_id,
+            parent_span_id=parent,
+            meta=carried,
+        )
+        return call, problem
+
+    async def run(self, request: Request, id: Any, call: Call, running: Running, stream: Stream | None) -> Answer:
+        """Run the call and give its answer; in a stream only the body counts.
+
+        Args:
+            id: of the request.
+            running: how the call can be stopped from outside; then the answer says that it was cancelled.
+            stream: where notifications go; None when the client wants none.
+        """
+        modern = request_is_modern(call.protocol)
+        notify = stream.notify if stream is not None and wants_notifications(call) else None
+        try:
+            with running:
+                outcome = await self._gateway.call(call, notify=notify)
+        except NotRecorded as e:
+            return say_not_recorded(id, e)
+        if running.stopped:
+            return say_error(id, CANCELLED, "The request was cancelled.", modern=modern)
+        return say_outcome(id, outcome, modern=modern, resource=request.resource)
+
+    async def refuse(self, request: Request, id: Any, call: Call, code: int, problem: str, data: Any = None) -> Answer:
+        """The answer to a call that cannot be understood; it is recorded like any other."""
+        try:
+            await self._gateway.refuse(call, "invalid", problem, code=code)
+        except NotRecorded as e:
+            return say_not_recorded(id, e)
+        return say_error(id, code, problem, data, modern=request_is_modern(call.protocol))
+
+    async def answer(
+        self, request: Request, id: Any, call: Call, problem: str, running: Running, stream: Stream | None
+    ) -> Answer:
+        """`run`, or `refuse` where `read` found a problem."""
+        if problem:
+            return await self.refuse(request, id, call, wire.INVALID_PARAMS, f"The params of tools/call: {problem}.")
+        return await self.run(request, id, call, running, stream)
+
+
+def request_is_modern(protocol: str) -> bool:
+    """Whether a revision has statuses for errors and no sessions."""
+    return protocol >= "2026"
+
+
+def wants_notifications(call: Call) -> bool:
+    """Whether the client asked for progress or log messages of this call."""
+    meta = call.meta["_meta"]
+    return "progressToken" in meta or "io.modelcontextprotocol/logLevel" in meta
+
+
+def _carried(meta: JSON) -> JSON:
+    """The client's `_meta` as it may reach the server: without the revision, which is the connection's own matter.
+
+    Capabilities travel on, so that the server knows what the client can do; tasks do not, because their later
+    requests (`tasks/get` and others) could not be routed.
+    """
+    if not meta:
+        return {}
+    kept = {key: value for key, value in meta.items() if key != VERSION_KEY}
+    capabilities = kept.get(CAPABILITIES_KEY)
+    if isinstance(capabilities, dict) and isinstance(extensions := capabilities.get("extensions"), dict):
+        others = {key: value for key, value in extensions.items() if key != TASKS}
+        kept[CAPABILITIES_KEY] = {**capabilities, "extensions": others}
+    return kept
+
+
+def _trace(traceparent: Any) -> tuple[str, str]:
+    """Trace id and parent span (W3C Trace Context §3.2); a new trace when there is none, or a malformed one."""
+    found = _TRACEPARENT.fullmatch(traceparent) if isinstance(traceparent, str) else None
+    return (found[1], found[2]) if found else (new_trace_id(), "")

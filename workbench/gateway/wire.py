@@ -1,0 +1,161 @@
+"""JSON-RPC as it stands on the wire: reading what clients send, strictly, and building what they get."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from workbench.events import JSON
+from workbench.gateway.upstream.messages import encode
+
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
+INTERNAL_ERROR: Final = -32603
+HEADER_MISMATCH: Final = -32020
+UNSUPPORTED_VERSION: Final = -32022
+
+DENIED: Final = 403
+THROTTLED: Final = 429
+NOT_RECORDED: Final = 503
+"""Codes of our own lie outside of what JSON-RPC reserves; these read like the HTTP statuses that they come with."""
+
+HTTP_STATUS: Final = {
+    PARSE_ERROR: 400,
+    INVALID_REQUEST: 400,
+    INVALID_PARAMS: 400,
+    HEADER_MISMATCH: 400,
+    -32021: 400,
+    UNSUPPORTED_VERSION: 400,
+    METHOD_NOT_FOUND: 404,
+}
+"""HTTP status of an error at 2026-07-28; other codes travel with 200."""
+
+DEEPEST: Final = 64
+"""Levels of nesting that a request may have; schemas and validators below us recurse."""
+
+MOST_COMMAS: Final = 100_000
+"""Bounds the number of values in a request: a body of many tiny ones stalls the event loop longer than a long text."""
+
+_decode = msgspec.json.Decoder(Any).decode
+
+
+class BadMessage(Exception):
+    """What a client sent cannot be understood; becomes a JSON-RPC error."""
+
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.data = data
+
+
+def parse(body: bytes) -> Any:
+    """The JSON in `body`, exactly as it was meant.
+
+    Refused are, beside what is no JSON: too deep or too many values, integers beyond 64 bits (programs disagree about
+    their value), and objects with a key twice (programs disagree about which one counts).
+
+    Raises:
+        BadMessage: with the code to answer.
+    """
+    if body.count(b",") > MOST_COMMAS:
+        raise BadMessage(INVALID_REQUEST, f"The body has more than {MOST_COMMAS:,} values.")
+    openings = body.count(b"[") + body.count(b"{")
+    try:
+        value = _decode(body)
+        if openings > DEEPEST and _deeper_than(value, DEEPEST):
+            raise BadMessage(INVALID_REQUEST, f"The body is nested deeper than {DEEPEST} levels.")
+        plain = orjson.dumps(value)
+    except (msgspec.DecodeError, RecursionError) as e:
+        raise BadMessage(PARSE_ERROR, f"The body is not JSON: {e}.") from e
+    except TypeError as e:
+        raise BadMessage(INVALID_REQUEST, f"The body has a value that is not portable: {e}.") from e
+    # Every key has a colon, and a key that came twice is gone from `plain`. Colons in texts count on both sides, except
+    # where they were written as \u003a. So equal counts prove that no key came twice; only otherwise look closely.
+    if body.count(b":") != plain.count(b":") or b"\\u" in body:
+        _refuse_duplicates(body)
+    return value
+
+
+def _refuse_duplicates(body: bytes) -> None:
+    def unique(pairs: list[tuple[str, Any]]) -> None:
+        if len({key for key, _ in pairs}) != len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise BadMessage(INVALID_REQUEST, f"The key {twice[:100]!r} stands twice in one object.")
+
+    json.loads(body, object_pairs_hook=unique)
+
+
+def _deeper_than(value: Any, levels: int) -> bool:
+    current = [value]
+    for _ in range(levels):
+        below: list[Any] = []
+        for item in current:
+            if isinstance(item, dict):
+                below += [child for child in item.values() if isinstance(child, (dict, list))]
+            elif isinstance(item, list):
+                below += [child for child in item if isinstance(child, (dict, list))]
+        if not below:
+            return False
+        current = below
+    return True
+
+
+def request_id(message: JSON) -> Any:
+    """The id of a request.
+
+    Raises:
+        BadMessage: it is neither text nor a whole number (basic/index, "Requests": null is not allowed).
+    """
+    id = message["id"]
+    if isinstance(id, str) or (isinstance(id, int) and not isinstance(id, bool)):
+        return id
+    raise BadMessage(INVALID_REQUEST, f"The id of a request is {json.dumps(id)[:50]}; expected text or a number.")
+
+
+def check_envelope(message: Any) -> JSON:
+    """`message` if it is one JSON-RPC request, notification or response.
+
+    Raises:
+        BadMessage: it is not.
+    """
+    if not isinstance(message, dict):
+        raise BadMessage(INVALID_REQUEST, "Expected one JSON-RPC object.")
+    if message.get("jsonrpc") != "2.0":
+        raise BadMessage(INVALID_REQUEST, 'The message has no "jsonrpc": "2.0".')
+    if "method" in message:
+        if not isinstance(message["method"], str):
+            raise BadMessage(INVALID_REQUEST, "The method is no text.")
+        if not isinstance(message.get("params", {}), dict):
+            raise BadMessage(INVALID_PARAMS, "The params are no object.")
+    elif "result" not in message and "error" not in message:
+        raise BadMessage(INVALID_REQUEST, "The message is neither a request nor a notification nor a response.")
+    return message
+
+
+def result(id: Any, value: JSON) -> bytes:
+    """A response with `value`."""
+    return encode({"jsonrpc": "2.0", "id": id, "result": value})
+
+
+def encoded_result(id: Any, value: bytes) -> bytes:
+    """A response with a result that is encoded already."""
+    return b'{"jsonrpc":"2.0","id":' + encode(id) + b',"result":' + value + b"}"
+
+
+def error(id: Any, code: int, message: str, data: Any = None) -> bytes:
+    """An error response; `id` is None when the request's could not be read."""
+    body: JSON = {"code": code, "message": message}
+    if data is not None:
+        body["data"] = data
+    return encode({"jsonrpc": "2.0", "id": id, "error": body})
+
+
+def event(message: bytes) -> bytes:
+    """A message as a server-sent event."""
+    return b"event: message\ndata: " + message + b"\n\n"
