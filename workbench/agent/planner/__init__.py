@@ -10,23 +10,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import date
 
+from workbench.agent.planner.conversation import finished_steps, last_question
 from workbench.agent.planner.planning import next_turn
-from workbench.agent.planner.records import Step, step
-from workbench.agent.planner.shapes import Shape, shape
-from workbench.agent.provider import (
-    AssistantMessage,
-    Message,
-    Part,
-    TextPart,
-    ToolRequest,
-    ToolResults,
-    ToolSpec,
-    TurnEnd,
-    UserMessage,
-)
-from workbench.events import canonical
+from workbench.agent.planner.shapes import shape
+from workbench.agent.provider import Message, Part, ProviderStatus, TextPart, ToolRequest, ToolSpec, TurnEnd
+from workbench.config import Settings
 
-__all__ = ["Planner"]
+__all__ = ["Planner", "build", "status"]
 
 
 class Planner:
@@ -61,16 +51,10 @@ class Planner:
 
     def decide(self, conversation: Sequence[Message], tools: Sequence[ToolSpec]) -> list[Part]:
         """What `turn` yields, as a pure function of its arguments and of today."""
-        asked = [n for n, m in enumerate(conversation) if isinstance(m, UserMessage)]
-        if not asked:
-            return [TextPart(text="There is no question."), TurnEnd(stop="answered")]
-        last = asked[-1]
-        question = conversation[last]
-        assert isinstance(question, UserMessage)
-        earlier = tuple(m.text for m in conversation[:last] if isinstance(m, UserMessage))
+        question, earlier = last_question(conversation)
         shapes = [shape(t.tool, t.name, t.schema) for t in tools]
-        steps = _steps(conversation[last:], shapes, tools)
-        calls, text = next_turn(question.text, shapes, steps, self._today(), earlier)
+        steps = finished_steps(conversation, shapes)
+        calls, text = next_turn(question, shapes, steps, self._today(), earlier)
         if not calls:
             return [TextPart(text=text), TurnEnd(stop="answered")]
         asking = [
@@ -80,18 +64,17 @@ class Planner:
         return [*asking, TurnEnd(stop="calls")]
 
 
-def _steps(messages: Sequence[Message], shapes: Sequence[Shape], tools: Sequence[ToolSpec]) -> list[Step]:
-    """The finished calls since the question."""
-    by_name = {s.name: s for s in shapes} | {s.tool.qualified: s for s in shapes}
-    found: dict[tuple[str, bytes], Step] = {}
-    requests = {r.id: r for m in messages if isinstance(m, AssistantMessage) for r in m.requests}
-    for message in messages:
-        for result in message.results if isinstance(message, ToolResults) else ():
-            known = by_name.get(result.name) or by_name.get(result.tool)
-            request = requests.get(result.id)
-            arguments = request.arguments if request else result.arguments
-            name = known.tool.qualified if known else result.tool or result.name
-            data = result.outcome.data if result.ok else None
-            done = step(known, name, arguments, result.ok, data, result.outcome.message or result.text[:300], len(found))
-            found.setdefault((name, canonical(arguments)), done)
-    return list(found.values())
+def build(settings: Settings) -> Planner:
+    """The planner; it has no settings."""
+    return Planner()
+
+
+def status(settings: Settings) -> ProviderStatus:
+    """Always ready."""
+    return ProviderStatus(
+        name=Planner.name,
+        ready=True,
+        model=Planner.model,
+        why="always there: rules over words and schemas, no language model",
+        is_llm=False,
+    )

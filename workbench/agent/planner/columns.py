@@ -35,7 +35,14 @@ class Column:
     @property
     def identifies(self) -> bool:
         """Looks like an id, of which averages and sums make no sense."""
-        return self.words[-1:] in (("id",), ("uuid",), ("key",), ("number",), ("code",), ("zip",)) or self.name.lower().endswith("id")
+        return self.words[-1:] in (
+            ("id",),
+            ("uuid",),
+            ("key",),
+            ("number",),
+            ("code",),
+            ("zip",),
+        ) or self.name.lower().endswith("id")
 
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}.*)?$")
@@ -72,10 +79,16 @@ def declared_type(text: str) -> Type:
         return "date"
     if "bool" in t:
         return "bool"
-    return "number" if any(w in t for w in ("int", "double", "float", "decimal", "numeric", "real", "number", "long")) else "text"
+    return (
+        "number"
+        if any(w in t for w in ("int", "double", "float", "decimal", "numeric", "real", "number", "long"))
+        else "text"
+    )
 
 
-def match(words: Sequence[str], columns: Sequence[Column], types: Iterable[Type] | None = None) -> list[tuple[Column, float, frozenset[int]]]:
+def match(
+    words: Sequence[str], columns: Sequence[Column], types: Iterable[Type] | None = None
+) -> list[tuple[Column, float, frozenset[int]]]:
     """Columns that `words` mean, best first, each with its score and the positions of the words that it used.
 
     A column is meant as a whole: for `departure delay`, `dep_delay` beats `arr_delay`, which only shares one word.
@@ -96,8 +109,33 @@ def match(words: Sequence[str], columns: Sequence[Column], types: Iterable[Type]
         if not used:
             continue
         head = max((alike(words[i], own[-1]) for i in used), default=0.0)
-        helpers = [w for w in own if w in ("id", "name", "code", "usd", "eur", "cents", "total", "no", "number", "count", "pct", "min", "mins", "minutes", "hours", "at", "value")]
-        whole = got / max(1, len(own) - 0.7 * len([h for h in helpers if family(h) not in {family(words[i]) for i in used}]))
+        helpers = [
+            w
+            for w in own
+            if w
+            in (
+                "id",
+                "name",
+                "code",
+                "usd",
+                "eur",
+                "cents",
+                "total",
+                "no",
+                "number",
+                "count",
+                "pct",
+                "min",
+                "mins",
+                "minutes",
+                "hours",
+                "at",
+                "value",
+            )
+        ]
+        whole = got / max(
+            1, len(own) - 0.7 * len([h for h in helpers if family(h) not in {family(words[i]) for i in used}])
+        )
         score = min(1.0, whole) * (0.75 + 0.1 * min(len(used), 2)) + 0.05 * head
         found.append((column, score, frozenset(used)))
     return sorted(found, key=lambda f: (-f[1], len(f[0].words), columns.index(f[0])))

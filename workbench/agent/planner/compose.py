@@ -18,7 +18,7 @@ from workbench.agent.planner.pursuit import Finding
 from workbench.agent.planner.query import Filter, Query, read
 from workbench.agent.planner.question import Need, Question
 from workbench.agent.planner.records import Row, Step, contains
-from workbench.agent.planner.words import alike, family, split, terms
+from workbench.agent.planner.words import alike, family, listed, split, terms
 from workbench.events import JSON
 
 MOST_LINES = 8
@@ -36,7 +36,9 @@ def answer(question: Question, findings: Sequence[Finding], calls: int) -> str:
             said.add(text)
             parts.append(text)
     if not parts:
-        parts.append("I found nothing in the question that a tool here could look up. Name a thing (an id, an email, a table) and what you want to know of it.")
+        parts.append(
+            "I found nothing in the question that a tool here could look up. Name a thing (an id, an email, a table) and what you want to know of it."
+        )
     parts.append(SIGN.format(n=calls, s="" if calls == 1 else "s"))
     return "\n\n".join(parts)
 
@@ -94,7 +96,13 @@ class _Rows:
             e for e in need.entities
             if e.value.lower() not in narrowed and (e.kind not in STRONG or any(contains(r, e.value) for r in self.step.rows))
         )  # fmt: skip
-        return replace(need, words=words, entities=about, inherited=(), periods=() if self.finding.periods or self.finding.wider else need.periods)
+        return replace(
+            need,
+            words=words,
+            entities=about,
+            inherited=(),
+            periods=() if self.finding.periods or self.finding.wider else need.periods,
+        )
 
     def text(self, head: str) -> str:
         """The part of the answer that this result gives."""
@@ -112,28 +120,52 @@ class _Rows:
                 return f"**{head}**: none among the {len(self.all)} {self._plural(len(self.all))} that were returned{_asked(self.step)}."
         if self.finding.wider:
             note = f"nothing within {_periods(self.need)}; without that limit: "
-        yes = "yes: " if re.match(r"(?:is|are|do|does|did|has|have|was|were)\b.*\b(?:any|there|a|an)\b", self.need.text, re.I) else ""
+        yes = (
+            "yes: "
+            if re.match(r"(?:is|are|do|does|did|has|have|was|were)\b.*\b(?:any|there|a|an)\b", self.need.text, re.I)
+            else ""
+        )
         if self._figures():
             return f"**{head}**: {note}{self._single(kept[0])}"
-        if len(self.all) == 1 and (not self.step.listed or self.finding.known):
+        if len(self.all) == 1 and (not self.step.listed or self.finding.known or self.finding.table):
             return f"**{head}**: {note}{self._single(kept[0])}"
         return f"**{head}**: {note}{yes}{self._many(kept)}"
 
     def _figures(self) -> bool:
         """One object of figures (totals, averages), not one thing of many."""
         numbers = [k for k, v in self.all[0].items() if isinstance(v, (int, float)) and not isinstance(v, bool)]
-        return len(self.all) == 1 and bool(numbers) and (self.need.analytic or not self.step.listed) and not _has_id(self.all[0])
+        return (
+            len(self.all) == 1
+            and bool(numbers)
+            and (self.need.analytic or not self.step.listed)
+            and not _has_id(self.all[0])
+        )
 
     def _single(self, row: JSON) -> str:
         asked = _asked_keys(self.need, row)
-        if self.query.metric and self.query.metric.column in row:
+        if self.query.metric and self.query.metric.column in row and self.query.metric.function != "count":
             asked = [self.query.metric.column]
-        if self.need.measure == "count":
-            asked = [k for k in asked if isinstance(row[k], int)] or [k for k in row if k.lower() in ("total", "count", "n") and row[k] is not None]
+        table = self.finding.table
+        if table and table.order in row:
+            asked = [table.order, *(k for k in asked if k != table.order)][:1]
+        elif table and not table.metric and table.fields:
+            asked = [k for k in table.fields if k in row]
+        if self.need.measure == "count" and not (table and not table.metric):
+            asked = [k for k in asked if isinstance(row[k], int)] or [
+                k for k in row if k.lower() in ("total", "count", "n") and row[k] is not None
+            ]
         rest = [k for k in row if k not in asked and row[k] not in (None, "", [])]
         if len(asked) == 1:
-            about = [k for k in salient([row], [], 5) if k not in asked][:3] if _has_id(row) else []
-            more = ", ".join(shown(row[k], k, self.currency) for k in about if row[k] not in (None, ""))
+            about = (
+                [k for k in salient([row], [], 8) if k not in asked][: 6 if table else 3]
+                if _has_id(row) or (table and len(row) > 3)
+                else []
+            )
+            more = ", ".join(
+                (f"{label(k)} " if table else "") + shown(row[k], k, self.currency)
+                for k in about
+                if row[k] not in (None, "")
+            )
             return f"{shown(row[asked[0]], asked[0], self.currency)}{f' ({more})' if more else ''}."
         if asked:
             lead = "; ".join(f"{label(k)}: {shown(row[k], k, self.currency)}" for k in asked)
@@ -148,28 +180,41 @@ class _Rows:
         cut = total is not None and total > len(self.all)
         lines: list[str] = []
         for extra in self.overview[:1]:
-            facts = [f"{label(k)} {shown(v, k, self.currency)}" for k, v in extra.items() if v not in (None, "", []) and "." not in k]
+            facts = [
+                f"{label(k)} {shown(v, k, self.currency)}"
+                for k, v in extra.items()
+                if v not in (None, "", []) and "." not in k
+            ]
             lines.append("; ".join(facts[:14]) + ".")
         grouped = self._grouped(rows)
         if grouped:
             return "\n".join([*lines, *grouped]) if not lines else "\n".join(grouped)
         if query.group and not cut:
             found = groups(rows, query)
-            key = (query.metric.label if query.metric else "count")
-            lines += [f"- {', '.join(shown(r[g]) for g in query.group)}: {shown(r[key], key, self.currency)}" for r in found[:MOST_LINES]]
+            key = query.metric.label if query.metric else "count"
+            lines += [
+                f"- {', '.join(shown(r[g]) for g in query.group)}: {shown(r[key], key, self.currency)}"
+                for r in found[:MOST_LINES]
+            ]
             return "\n".join(["by " + ", ".join(map(label, query.group)), *lines])
         if query.metric and query.metric.function != "count":
             stated = self._stated() if cut and len(rows) == len(self.all) else None
             value = stated if stated is not None else measure(rows, query.metric)
             if value is not None:
                 over = f" over {len(rows)} of {total}" if cut and stated is None else f" over {whole}"
-                lines.append(f"{query.metric.function} of {label(query.metric.column)} = {shown(value, query.metric.column, self.currency)}{over} {self._plural(len(rows))}.")
+                lines.append(
+                    f"{query.metric.function} of {label(query.metric.column)} = {shown(value, query.metric.column, self.currency)}{over} {self._plural(len(rows))}."
+                )
         if self.need.order and query.order:
             rows = ordered(rows, query.order, query.descending)
         elif _trouble(self.question):
             rows = sorted(rows, key=lambda r: not any(_is_trouble(v) for v in r.values()))
         most = min(self.need.top or MOST_LINES, 20)
-        counted = f"{whole} {self._plural(whole)}{self._breakdown(rows)}" if not lines or not self.overview else f"{self._plural(2).capitalize()}{self._breakdown(rows)}"
+        counted = (
+            f"{whole} {self._plural(whole)}{self._breakdown(rows)}"
+            if not lines or not self.overview
+            else f"{self._plural(2).capitalize()}{self._breakdown(rows)}"
+        )
         asked = [*([query.order] if query.order else []), *query.fields, *_asked_keys(self.need, rows[0])]
         asked += [f.column for f in query.filters if f.column in rows[0]]
         if _trouble(self.question) or re.search(r"\bwhy\b", self.question.text, re.I):
@@ -185,7 +230,12 @@ class _Rows:
         metric = self.query.metric
         for key, value in self.step.scalars.items():
             words = split(key)
-            if metric and metric.function == "sum" and {"total", "sum"} & set(words) and set(split(metric.column)) & set(words):
+            if (
+                metric
+                and metric.function == "sum"
+                and {"total", "sum"} & set(words)
+                and set(split(metric.column)) & set(words)
+            ):
                 return value if isinstance(value, (int, float)) else None
         return None
 
@@ -194,17 +244,30 @@ class _Rows:
         shape = self.step.shape
         if shape is None or not any(p.role == "group" and p.name in self.step.arguments for p in shape.parameters):
             return []
-        numbers = [k for k in rows[0] if isinstance(rows[0][k], (int, float)) and not isinstance(rows[0][k], bool)]
+        by = [str(g) for p in shape.takes("group") for g in _as_list(self.step.arguments.get(p.name))]
+        numbers = [
+            k
+            for k in rows[0]
+            if isinstance(rows[0][k], (int, float)) and not isinstance(rows[0][k], bool) and k not in by
+        ]
         names = [k for k in rows[0] if k not in numbers] or list(rows[0])[:1]
         wanted = [k for k, _, _ in match(self.need.words, [Column(k, "number") for k in numbers])] if numbers else []
         key = next((k.name for k in wanted), numbers[0] if numbers else "")
         if self.need.order in ("desc", "asc") and key:
             rows = ordered(rows, key, self.need.order == "desc")
         show = [key, *(k for k in numbers if k != key)] if key else []
-        most = self.need.top or MOST_LINES * 2
-        lines = ["- " + ", ".join(self._named(r.get(n)) for n in names) + ": " + ", ".join(f"{label(k)} {shown(r.get(k), k)}" for k in show) for r in rows[:most]]
+        most = self.need.top or (5 if self.need.order in ("desc", "asc") else MOST_LINES * 3)
+        lines = [
+            "- "
+            + ", ".join(self._named(r.get(n)) for n in names)
+            + ": "
+            + ", ".join(f"{label(k)} {shown(r.get(k), k)}" for k in show)
+            for r in rows[:most]
+        ]
         if self.need.order in ("desc", "asc") and key:
-            lines.insert(0, f"{', '.join(self._named(rows[0].get(n)) for n in names)} ({label(key)} {shown(rows[0][key], key)})")
+            lines.insert(
+                0, f"{', '.join(self._named(rows[0].get(n)) for n in names)} ({label(key)} {shown(rows[0][key], key)})"
+            )
         else:
             lines.insert(0, f"{len(rows)} groups:")
         return lines if len(rows) <= most else [*lines, f"- … and {len(rows) - most} more"]
@@ -222,17 +285,29 @@ class _Rows:
                 continue
             text = shown(value, key, self.currency)
             plain = isinstance(value, str) and (n == 0 or not text[:1].isdigit())
-            cells.append(text if plain or self.currency and text.endswith(self.currency) else f"{label(key)} {text}")
+            cells.append(text if plain or (self.currency and text.endswith(self.currency)) else f"{label(key)} {text}")
         return " · ".join(cells)
 
     def _breakdown(self, rows: Sequence[JSON]) -> str:
-        key = next((k for k in (rows[0] if rows else {}) if split(k)[-1:] in (("status",), ("state",), ("outcome",))), "")
+        key = next(
+            (k for k in (rows[0] if rows else {}) if split(k)[-1:] in (("status",), ("state",), ("outcome",))), ""
+        )
         counts = Counter(shown(r.get(key)) for r in rows) if key else Counter()
         return f" ({', '.join(f'{n} {v}' for v, n in counts.most_common(6))})" if counts and len(rows) > 1 else ""
 
     def _plural(self, n: int) -> str:
-        word = _surface(self.noun, self.step)
-        return word if n == 1 else word + ("es" if word.endswith(("s", "x", "ch")) else word[-1:] == "y" and "" or "s") if word[-1:] != "y" else word[:-1] + "ies"
+        word = "row" if self.finding.table else _surface(self.noun, self.step)
+        return (
+            word
+            if n == 1
+            else word + ("es" if word.endswith(("s", "x", "ch")) else (word[-1:] == "y" and "") or "s")
+            if word[-1:] != "y"
+            else word[:-1] + "ies"
+        )
+
+
+def _as_list(value: object) -> list[object]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _has_id(row: JSON) -> bool:
@@ -245,7 +320,13 @@ def _surface(noun: Sequence[str], step: Step) -> str:
         return " ".join(noun)
     for word in split(step.tool.rpartition(".")[2]) + split(step.tool.partition(".")[0]):
         if noun and family(word) == noun[-1]:
-            return word[:-3] + "y" if word.endswith("ies") else word[:-1] if word.endswith("s") and not word.endswith("ss") else word
+            return (
+                word[:-3] + "y"
+                if word.endswith("ies")
+                else word[:-1]
+                if word.endswith("s") and not word.endswith("ss")
+                else word
+            )
     return noun[-1] if noun else "row"
 
 
@@ -258,7 +339,9 @@ def _main(step: Step, need: Need) -> list[Row]:
         return []
     if step.listed and len(kinds) > 1 and len(kinds[next(iter(kinds))]) == 1:
         kinds.pop(next(iter(kinds)))  # the object that holds the list
-    return max(kinds.values(), key=lambda rows: (sum(alike(w, n) >= 1 for w in need.words for n in rows[0].noun), len(rows)))
+    return max(
+        kinds.values(), key=lambda rows: (sum(alike(w, n) >= 1 for w in need.words for n in rows[0].noun), len(rows))
+    )
 
 
 def _asked_keys(need: Need, row: JSON) -> list[str]:
@@ -266,12 +349,24 @@ def _asked_keys(need: Need, row: JSON) -> list[str]:
     found = []
     for key, value in row.items():
         words = terms(key.rpartition(".")[2])
-        if value is not None and words and any(alike(w, words[-1]) >= 0.85 for w in need.words) and not (words[-1] == "id" and "id" not in need.words):
+        if (
+            value is not None
+            and words
+            and any(alike(w, words[-1]) >= 0.85 for w in need.words)
+            and not (words[-1] == "id" and "id" not in need.words)
+        ):
             found.append(key)
     return found[:6]
 
 
-_TROUBLE = frozenset(map(family, "fail failed declined error overdue past_due unpaid rejected expired blocked problem wrong broken".split()))
+_TROUBLE = frozenset(
+    map(
+        family,
+        listed("""
+            fail failed declined error overdue past_due unpaid rejected expired blocked problem wrong broken
+        """),
+    )
+)
 
 
 def _trouble(question: Question) -> bool:

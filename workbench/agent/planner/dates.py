@@ -7,12 +7,21 @@ import re
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from workbench.agent.planner.words import listed
+
 MONTHS = {m.lower(): i for i, m in enumerate(calendar.month_name) if m} | {
     m.lower(): i for i, m in enumerate(calendar.month_abbr) if m
 }
 MONTHS["sept"] = 9
 _MONTH = "|".join(sorted(MONTHS, key=len, reverse=True))
-_NUMBERS = {w: i for i, w in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())}
+_NUMBERS = {
+    w: i
+    for i, w in enumerate(
+        listed("""
+            zero one two three four five six seven eight nine ten eleven twelve
+        """)
+    )
+}
 _COUNT = r"(?P<n>\d{1,4}|" + "|".join(_NUMBERS) + r"|couple of|few|several)"
 _UNIT = r"(?P<unit>day|week|month|quarter|year)s?"
 
@@ -134,7 +143,7 @@ def _months(text: str, today: date) -> list[Period]:
         if m["m"].lower() in ("may", "mar", "sun", "march") and not (
             m["y"] or re.match(r"in|during|of|for", m.group(), re.I)
         ):
-            if m["m"][0].islower() or m["m"].lower() == "may" and m.start() == 0:
+            if m["m"][0].islower() or (m["m"].lower() == "may" and m.start() == 0):
                 continue  # "may" and "march" are also verbs
         month = MONTHS[m["m"].lower()]
         year = int(m["y"]) if m["y"] else today.year - (month > today.month)

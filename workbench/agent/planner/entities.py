@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from workbench.agent.planner.words import STOP, family, split
+from workbench.agent.planner.words import STOP, family, listed, split
 
 Kind = Literal["email", "url", "uuid", "id", "path", "quoted", "time", "money", "number", "code", "name"]
 
@@ -50,14 +50,19 @@ _PATTERNS: tuple[tuple[Kind, str], ...] = (
 )  # fmt: skip
 
 _LEAD = frozenset(
-    """what which who how when where why is are was were do does did can could please show list find give tell get has have
-    i the a an in on for of at by and or customer if will would should any there compare create open add schedule send
-    count summarize summarise explain describe search look sum cancel update delete remove book between from since top
-    on calculate compute fetch read display let's use using also then now yes no thanks hi hello dear we our my""".split()
+    listed("""
+        what which who how when where why is are was were do does did can could please show list find give tell
+        get has have i the a an in on for of at by and or customer if will would should any there compare create
+        open add schedule send count summarize summarise explain describe search look sum cancel update delete
+        remove book between from since top on calculate compute fetch read display let's use using also then now
+        yes no thanks hi hello dear we our my
+    """)
 )
 _MONTHS_DAYS = frozenset(
-    """january february march april may june july august september october november december monday tuesday wednesday
-    thursday friday saturday sunday jan feb mar apr jun jul aug sep sept oct nov dec""".split()
+    listed("""
+        january february march april may june july august september october november december monday tuesday
+        wednesday thursday friday saturday sunday jan feb mar apr jun jul aug sep sept oct nov dec
+    """)
 )
 _OVER = r"(?:over|above|more than|greater than|at least|exceeding|exceeds?|from|minimum(?: of)?|no less than|>=?)\s*$"
 _UNDER = r"(?:under|below|less than|fewer than|at most|up to|cheaper than|maximum(?: of)?|no more than|<=?)\s*$"

@@ -6,10 +6,14 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from workbench.agent.planner.words import split
+from workbench.agent.planner.words import listed, split
 from workbench.events import JSON
 
-_MONEY = frozenset("amount price total paid owed spent revenue balance cost refunded due value mrr arr fee subtotal".split())
+_MONEY = frozenset(
+    listed("""
+        amount price total paid owed spent revenue balance cost refunded due value mrr arr fee subtotal
+    """)
+)
 
 
 def shown(value: Any, key: str = "", currency: str = "") -> str:
@@ -20,7 +24,13 @@ def shown(value: Any, key: str = "", currency: str = "") -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         money = currency and split(key.rpartition(".")[2])[-1:] and split(key)[-1] in _MONEY
-        text = f"{value:,.2f}" if money or abs(value) >= 1000 else f"{round(value, 4):g}" if abs(value) < 1 else f"{round(value, 2):,.10g}"
+        text = (
+            f"{value:,.2f}"
+            if money or abs(value) >= 1000
+            else f"{round(value, 4):g}"
+            if abs(value) < 1
+            else f"{round(value, 2):,.10g}"
+        )
         return f"{text} {currency}".strip() if money else text
     if isinstance(value, int):
         return str(value)

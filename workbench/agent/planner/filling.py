@@ -16,12 +16,14 @@ from workbench.agent.planner.places import country_code, timezone_of
 from workbench.agent.planner.question import Need, Question
 from workbench.agent.planner.records import Step, linked
 from workbench.agent.planner.shapes import Parameter, Shape
-from workbench.agent.planner.words import STOP, alike, family, split, terms
+from workbench.agent.planner.words import STOP, alike, family, listed, split, terms
 from workbench.events import JSON
 
 _NOT_SEARCHED = frozenset(
-    """many much average mean total sum count number highest lowest most least latest newest oldest recent top details detail information
-    info overview summary history list status say find search documentation""".split()
+    listed("""
+        many much average mean total sum count number highest lowest most least latest newest oldest recent top
+        details detail information info overview summary history list status say find search documentation
+    """)
 )
 
 
@@ -52,16 +54,21 @@ class Filler:
     def fill(self) -> Filled:
         """Required parameters first; among them the exacting roles before free text, which takes what is left."""
         late = ("query", "text", "other", "name")
-        order = sorted(self.shape.parameters, key=lambda p: (p.role == "limit", p.role in late, not p.required, p.role == "query"))
+        order = sorted(
+            self.shape.parameters, key=lambda p: (p.role == "limit", p.role in late, not p.required, p.role == "query")
+        )
         for parameter in order:
-            value = self._value(parameter)
+            value = self.value(parameter)
             if value is not None:
-                self.out.arguments[parameter.name] = [value] if parameter.type == "array" and not isinstance(value, list) else value
+                self.out.arguments[parameter.name] = (
+                    [value] if parameter.type == "array" and not isinstance(value, list) else value
+                )
             elif parameter.required and "default" not in parameter.schema:
                 self.out.missing.append(parameter)
         return self.out
 
-    def _value(self, p: Parameter) -> Any:
+    def value(self, p: Parameter) -> Any:
+        """The next value for one parameter, taken from what is left; None when there is none."""
         reader = getattr(self, f"_{p.role}", None)
         if reader is None:
             return None
@@ -116,7 +123,9 @@ class Filler:
         for entity in list(self.spare):
             if entity.kind in ("id", "uuid", "quoted", "number", "code") and self._identifies(entity, p, concept):
                 return self._take(entity)
-        focus = [e.value for e in (*self.need.about, *self.question.entities) if e.kind not in ("number", "money", "time")]
+        focus = [
+            e.value for e in (*self.need.about, *self.question.entities) if e.kind not in ("number", "money", "time")
+        ]
         mentioned = p.required or any(alike(w, c) >= 1 for w in self.need.words for c in concept)
         earlier = [s for s in self.steps if s.shape is not self.shape]
         found = linked(earlier, concept, p.name, focus, "integer" if p.type == "integer" else "", not mentioned)
@@ -135,7 +144,9 @@ class Filler:
             return _fits_pattern(pattern, entity.value)
         said = bool(entity.before) and any(alike(c, entity.before) >= 1 for c in concept)
         if entity.kind == "number":
-            return said or (p.required and p.type in ("integer", "number") and not entity.comparison and not entity.before)
+            return said or (
+                p.required and p.type in ("integer", "number") and not entity.comparison and not entity.before
+            )
         if entity.kind == "quoted":
             return said and " " not in entity.value
         shown = [str(x) for x in (*_examples(p), p.description) if x]
@@ -156,7 +167,11 @@ class Filler:
         if strong:
             self.out.guessed |= strong.kind == "quoted"
             return self._take(strong)
-        prose = re.search(r"\b(?:document|article|semantic|natural language|knowledge|passages?|meaning)", self.shape.tool.description + p.description, re.I)
+        prose = re.search(
+            r"\b(?:document|article|semantic|natural language|knowledge|passages?|meaning)",
+            self.shape.tool.description + p.description,
+            re.I,
+        )
         words = [w for w in self.need.words if w not in _NOT_SEARCHED] if prose else self._unexplained()
         name = next((e for e in self.spare if e.kind in ("name", "code")), None)
         if name and not (prose and words):
@@ -168,26 +183,53 @@ class Filler:
         if prose:
             for entity in [e for e in self.spare if e.kind in ("name", "code")]:
                 self.out.used.add(entity)
-            return " ".join(w for w in re.findall(r"[\w'@.\-/]+", self.need.text) if w.lower() not in _QUESTION_WORDS).strip(" .?") or None
+            return (
+                " ".join(
+                    w for w in re.findall(r"[\w'@.\-/]+", self.need.text) if w.lower() not in _QUESTION_WORDS
+                ).strip(" .?")
+                or None
+            )
         return " ".join(words)
 
     def _unexplained(self) -> list[str]:
         """Words that neither the tool's nouns nor its parameters nor what it returns account for."""
         known = {*self.shape.nouns, *terms(self.shape.tool.server), *self.shape.verbs}
-        known.update(t for p in self.shape.parameters for t in (*p.terms, *(x for c in p.choices for x in terms(str(c)))))
+        known.update(
+            t for p in self.shape.parameters for t in (*p.terms, *(x for c in p.choices for x in terms(str(c))))
+        )
         known.update(t for key in self.shape.returns for t in terms(key))
         known.update(("customer", "product"))
-        return [w for w in self.need.words if w not in _NOT_SEARCHED and not any(alike(w, k) >= 0.85 for k in known) and family(w) not in ("price", "state")]
+        return [
+            w
+            for w in self.need.words
+            if w not in _NOT_SEARCHED
+            and not any(alike(w, k) >= 0.85 for k in known)
+            and family(w) not in ("price", "state")
+        ]
 
     def _limit(self, p: Parameter) -> Any:
-        ranks = "top" in split(self.shape.tool.name) or any(q.role == "order" and self._order(q) for q in self.shape.parameters)
+        ranks = "top" in split(self.shape.tool.name) or any(
+            q.role == "order" and self._order(q) for q in self.shape.parameters
+        )
         if self.need.top and (ranks or self.need.order in ("", "newest")):
             return self._capped(max(self.need.top, 1), p)
         most = p.schema.get("maximum")
         lost = [e for e in self.spare if e.kind in ("id", "uuid")]
-        if (self.need.analytic or self.need.order or lost) and isinstance(most, (int, float)) and not ranks and not self.shape.takes("group"):
+        if (
+            (self.need.analytic or self.need.order or lost)
+            and isinstance(most, (int, float))
+            and not ranks
+            and not self.shape.takes("group")
+        ):
             return most
-        number = next((e for e in self.spare if e.kind == "number" and e.before and any(alike(e.before, t) >= 1 for t in p.terms)), None)
+        number = next(
+            (
+                e
+                for e in self.spare
+                if e.kind == "number" and e.before and any(alike(e.before, t) >= 1 for t in p.terms)
+            ),
+            None,
+        )
         return self._capped(number.number or 1, p) if number else None
 
     def _capped(self, n: float, p: Parameter) -> float:
@@ -218,7 +260,9 @@ class Filler:
         return None
 
     def _country(self, p: Parameter) -> Any:
-        short = "[A-Z]{2}" in str(p.schema.get("pattern")) or re.search(r"\biso\b|two.letter|2.letter|alpha-?2", p.description, re.I)
+        short = "[A-Z]{2}" in str(p.schema.get("pattern")) or re.search(
+            r"\biso\b|two.letter|2.letter|alpha-?2", p.description, re.I
+        )
         for entity in list(self.spare):
             code = country_code(entity.value) if entity.kind in ("name", "code", "quoted") else None
             if code:
@@ -236,7 +280,11 @@ class Filler:
         return f"{hour:02d}:{m[2] or '00'}"
 
     def _timezone(self, p: Parameter) -> Any:
-        placed = [(e, z) for e in self.question.entities if e.kind in ("name", "code", "quoted", "path") and (z := timezone_of(e.value)) and e not in self.out.used]
+        placed = [
+            (e, z)
+            for e in self.question.entities
+            if e.kind in ("name", "code", "quoted", "path") and (z := timezone_of(e.value)) and e not in self.out.used
+        ]
         clock = next((e for e in self.question.entities if e.kind == "time"), None)
         several = len(self.shape.takes("timezone")) > 1
         if several and clock:
@@ -258,12 +306,17 @@ class Filler:
             phrase = " ".join(spelled)
             if re.search(rf"\b{re.escape(phrase)}\b", text) and not (len(phrase) < 3 and not phrase.isdigit()):
                 hits.append((1.0 + len(spelled), choice))
-            elif all(any(alike(w, s) >= 1 and not (w.endswith("ed") and not s.endswith("ed")) for w in self.need.words) for s in spelled):
+            elif all(
+                any(alike(w, s) >= 1 and not (w.endswith("ed") and not s.endswith("ed")) for w in self.need.words)
+                for s in spelled
+            ):
                 hits.append((0.9, choice))
         if not hits:
             return None
         top = max(h[0] for h in hits)
-        chosen = [c for score, c in hits if score >= 0.9] if p.type == "array" else [c for score, c in hits if score == top]
+        chosen = (
+            [c for score, c in hits if score >= 0.9] if p.type == "array" else [c for score, c in hits if score == top]
+        )
         if self._clashes(p, chosen[0]):
             return None
         for entity in list(self.spare):
@@ -286,7 +339,9 @@ class Filler:
         if not p.choices or not self.need.order:
             return None
         down = self.need.order in ("desc", "newest")
-        directions = [c for c in p.choices if str(c).lower() in (("desc", "descending") if down else ("asc", "ascending"))]
+        directions = [
+            c for c in p.choices if str(c).lower() in (("desc", "descending") if down else ("asc", "ascending"))
+        ]
         if directions:
             return directions[0]
         hits = [c for c in p.choices if any(alike(w, s) >= 1 for w in self.need.words for s in split(str(c)))]
@@ -304,7 +359,9 @@ class Filler:
         phrase = [w for w in split(p.name) if w not in ("include", "only", "is", "has", "show", "with")]
         if len(phrase) > 1 and phrase[0] in STOP and " ".join(phrase) not in " ".join(split(self.need.text)):
             return None
-        return not re.search(rf"\b(?:not|no|without|excluding|never)\s+(?:\w+\s+)?{re.escape(wanted[0][:4])}", self.need.text, re.I)
+        return not re.search(
+            rf"\b(?:not|no|without|excluding|never)\s+(?:\w+\s+)?{re.escape(wanted[0][:4])}", self.need.text, re.I
+        )
 
     def _min(self, p: Parameter) -> Any:
         return self._bound(p, "min")
@@ -316,7 +373,11 @@ class Filler:
         for entity in list(self.spare):
             if entity.number is not None and entity.comparison == side:
                 meant = [t for t in p.terms if t not in ("min", "max", "minimum", "maximum")]
-                if entity.kind == "money" or not meant or any(alike(w, t) >= 0.85 for w in self.need.words for t in meant):
+                if (
+                    entity.kind == "money"
+                    or not meant
+                    or any(alike(w, t) >= 0.85 for w in self.need.words for t in meant)
+                ):
                     self._take(entity)
                     return entity.number
         return None
@@ -342,7 +403,11 @@ class Filler:
         if entity.before and any(alike(entity.before, t) >= 1 for t in p.terms):
             return True
         about = {*p.terms} - {"name"}
-        return not about or bool(about & set(self.shape.nouns)) or any(alike(t, w) >= 1 for t in about for w in self.need.words)
+        return (
+            not about
+            or bool(about & set(self.shape.nouns))
+            or any(alike(t, w) >= 1 for t in about for w in self.need.words)
+        )
 
     def _collection(self, p: Parameter) -> Any:
         quoted = next((e for e in self.spare if e.kind == "quoted" and " " not in e.value), None)
@@ -356,9 +421,17 @@ class Filler:
         if p.type not in ("string", ""):
             return None
         for entity in list(self.spare):
-            if entity.kind in ("quoted", "name", "code", "id") and entity.before and any(alike(entity.before, t) >= 1 for t in p.terms):
+            if (
+                entity.kind in ("quoted", "name", "code", "id")
+                and entity.before
+                and any(alike(entity.before, t) >= 1 for t in p.terms)
+            ):
                 return self._take(entity)
-        listed = [w for w in self.need.words if len(w) > 3 and re.search(rf"[`'\"(,|/:]\s*{re.escape(w)}\b", p.description, re.I)]
+        listed = [
+            w
+            for w in self.need.words
+            if len(w) > 3 and re.search(rf"[`'\"(,|/:]\s*{re.escape(w)}\b", p.description, re.I)
+        ]
         if listed:
             return listed[0]
         if self.need.kind == "do" and p.required:
@@ -377,7 +450,10 @@ class Filler:
         if len(values) == 1:
             self.out.linked = True
             return values[0]
-        scored = sorted(((sum(alike(w, v) for w in self.need.words for v in split(str(x)) if v not in STOP), x) for x in values), key=lambda t: -t[0])
+        scored = sorted(
+            ((sum(alike(w, v) for w in self.need.words for v in split(str(x)) if v not in STOP), x) for x in values),
+            key=lambda t: -t[0],
+        )
         if scored and scored[0][0] >= 1:
             self.out.linked = True
             return scored[0][1]
@@ -385,8 +461,11 @@ class Filler:
 
 
 _QUESTION_WORDS = frozenset(
-    """what which who how do does did is are was were the a an can could i we you me my our please tell about find show search look for of say
-    says documentation docs document documents article articles there any it to in on explain describe should would will""".split()
+    listed("""
+        what which who how do does did is are was were the a an can could i we you me my our please tell about
+        find show search look for of say says documentation docs document documents article articles there any
+        it to in on explain describe should would will
+    """)
 )
 
 

@@ -22,7 +22,9 @@ def _cities() -> dict[str, str]:
     found: dict[str, str] = {}
     for zone in sorted(zoneinfo.available_timezones()):
         area, _, city = zone.rpartition("/")
-        if area and not area.startswith(("Etc", "posix", "right", "SystemV", "US", "Canada", "Brazil", "Chile", "Mexico")):
+        if area and not area.startswith(
+            ("Etc", "posix", "right", "SystemV", "US", "Canada", "Brazil", "Chile", "Mexico")
+        ):
             found.setdefault(city.replace("_", " ").lower(), zone)
         elif not area and zone not in ("Factory", "localtime", "posixrules"):
             found.setdefault(zone.lower(), zone)

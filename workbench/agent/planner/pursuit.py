@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 
 from workbench.agent.planner.entities import STRONG, Entity
 from workbench.agent.planner.filling import Filled, fill
+from workbench.agent.planner.query import Query
 from workbench.agent.planner.question import Need, Question
 from workbench.agent.planner.records import Step, contains
-from workbench.agent.planner.query import Query
 from workbench.agent.planner.relevance import Relevance, parts
 from workbench.agent.planner.shapes import Parameter, Shape
 from workbench.agent.planner.tablekit import kits
@@ -72,7 +72,12 @@ class Pursuit:
         self.relevance = Relevance(self.shapes)
         kit_list = kits(self.shapes)
         self.tables = Tables(kit_list, self.past)
-        self.tabular = {s.tool.qualified for k in kit_list for s in self.shapes if s.tool.server == k.server and (s.takes("collection", "sql"))}
+        self.tabular = {
+            s.tool.qualified
+            for k in kit_list
+            for s in self.shapes
+            if s.tool.server == k.server and (s.takes("collection", "sql"))
+        }
         self.done: dict[tuple[str, bytes], Step] = {(s.tool, canonical(s.arguments)): s for s in steps}
 
     # --- which tools
@@ -93,7 +98,9 @@ class Pursuit:
                 apt = score + self._aptness(shape, need)
                 found.append((apt, shape))
         found.sort(key=lambda f: (-f[0], f[1].tool.qualified))
-        return [f for f in found[: CANDIDATES * 2] if f[0] >= max(FLOOR, 0.55 * found[0][0])][:CANDIDATES] if found else []
+        return (
+            [f for f in found[: CANDIDATES * 2] if f[0] >= max(FLOOR, 0.55 * found[0][0])][:CANDIDATES] if found else []
+        )
 
     def _aptness(self, shape: Shape, need: Need) -> float:
         # without the results so far: the order of candidates must not change from turn to turn
@@ -106,7 +113,11 @@ class Pursuit:
         elif any(p.role in ("id", "email") for p in filled.missing):
             bonus -= 0.3
         names = {p.name: p for p in shape.parameters}
-        exact = [n for n in filled.arguments if names[n].role in ("choice", "start", "end", "day", "min", "max", "flag", "timezone", "time", "path")]
+        exact = [
+            n
+            for n in filled.arguments
+            if names[n].role in ("choice", "start", "end", "day", "min", "max", "flag", "timezone", "time", "path")
+        ]
         bonus += min(0.2, 0.08 * len(exact))
         if shape.takes("group"):
             bonus += 0.15 if any(names[n].role == "group" for n in filled.arguments) else -0.02
@@ -131,22 +142,26 @@ class Pursuit:
         """The share of the subject that the tool takes, itself or through another tool that finds the id it wants."""
         typed = [filled.arguments[p.name] for p in shape.parameters if p.role != "query" and p.name in filled.arguments]
         exact = ("email", "id", "uuid", "name")
-        direct = {e for e in subject if e in filled.used and (e.value in typed or e.kind not in exact or e.kind == "name" and typed)}
+        direct = {
+            e
+            for e in subject
+            if e in filled.used and (e.value in typed or e.kind not in exact or (e.kind == "name" and typed))
+        }
         rest = {e for e in subject if e not in direct}
         chained: set[Entity] = set()
         if rest:
             for p in shape.takes("id"):
-                for _, found in self._producers(p, shape, need, 0):
+                for _, found in self.producers(p, shape, need):
                     chained |= rest & found.used
         loose = {e for e in rest - chained if e in filled.used}
         return (len(direct) + len(chained) + 0.75 * len(loose)) / len(subject)
 
     # --- chains
 
-    def _producers(self, wanted: Parameter, user: Shape, need: Need, depth: int) -> list[tuple[Shape, Filled]]:
+    def producers(self, wanted: Parameter, user: Shape, need: Need) -> list[tuple[Shape, Filled]]:
         """Read-only tools that return what `wanted` needs and can be called with what the question names."""
         concept = wanted.concept or user.nouns
-        if not concept or depth > 1:
+        if not concept:
             return []
         found: list[tuple[float, Shape, Filled]] = []
         for shape in self.shapes:
@@ -155,7 +170,14 @@ class Pursuit:
             gives = _gives(shape, wanted, concept)
             if not gives:
                 continue
-            about = replace(need, words=tuple(w for w in need.words if any(alike(w, t) >= 1 for t in concept)), periods=(), measure="", order="", top=None)
+            about = replace(
+                need,
+                words=tuple(w for w in need.words if any(alike(w, t) >= 1 for t in concept)),
+                periods=(),
+                measure="",
+                order="",
+                top=None,
+            )
             filled = fill(shape, about, self.question, [])
             typed = {p.name for p in shape.parameters if p.role != "query" and p.name in filled.arguments}
             strong = [
@@ -165,7 +187,13 @@ class Pursuit:
             if filled.missing or not strong or not _told(shape, strong, typed):
                 continue
             exact = any(p.role in ("email", "id") and p.name in filled.arguments for p in shape.parameters)
-            found.append((gives + 0.5 * exact + 0.2 * len(strong) + 0.1 * any(v in ("search", "find") for v in shape.verbs), shape, filled))
+            found.append(
+                (
+                    gives + 0.5 * exact + 0.2 * len(strong) + 0.1 * any(v in ("search", "find") for v in shape.verbs),
+                    shape,
+                    filled,
+                )
+            )
         found.sort(key=lambda f: (-f[0], f[1].tool.qualified))
         return [(s, f) for _, s, f in found[:3]]
 
@@ -176,10 +204,15 @@ class Pursuit:
         if not wants and subject and not filled.linked and not any(e in filled.used for e in subject):
             wants = [p for p in shape.takes("id") if p.name not in filled.arguments]
         for parameter in wants:
-            for producer, arguments in self._producers(parameter, shape, need, 0):
+            for producer, arguments in self.producers(parameter, shape, need):
                 past = self.past(producer, arguments.arguments)
                 if past is None:
-                    self._plan(finding, producer, arguments.arguments, f"finds the {' '.join(parameter.concept) or parameter.name} for {shape.tool.qualified}")
+                    self._plan(
+                        finding,
+                        producer,
+                        arguments.arguments,
+                        f"finds the {' '.join(parameter.concept) or parameter.name} for {shape.tool.qualified}",
+                    )
                     return True
                 if past.ok and not past.empty:
                     break
@@ -247,7 +280,11 @@ class Pursuit:
     def _withheld(self, need: Need) -> str:
         """For an order: the tool that would carry it out and that is not called without a person."""
         scores = self.relevance.scores(need.words, need.text)
-        fitting = [(score, s.tool.qualified) for s, score in zip(self.shapes, scores, strict=True) if s.effect == "destroy" and score >= FLOOR]
+        fitting = [
+            (score, s.tool.qualified)
+            for s, score in zip(self.shapes, scores, strict=True)
+            if s.effect == "destroy" and score >= FLOOR
+        ]
         if need.kind != "do" or not fitting:
             return ""
         return f"{max(fitting)[1]} would do this, but it may destroy something and is never called by the planner itself; call it directly"
@@ -281,7 +318,10 @@ class Pursuit:
             if past.empty:
                 continue
             if not self._concerns(past, filled, need):
-                result.steps, result.note = [], f"{shape.tool.qualified} returned nothing about {', '.join(e.value for e in need.entities)}"
+                result.steps, result.note = (
+                    [],
+                    f"{shape.tool.qualified} returned nothing about {', '.join(e.value for e in need.entities)}",
+                )
                 continue
             return result
         return result
@@ -300,8 +340,13 @@ class Pursuit:
         base = dict(filled.arguments)
         found: list[tuple[JSON, bool | None]] = [(base, False)]
         roles = {p.name: p for p in shape.parameters}
-        if filled.periods and any(p.relative for p in self.question.needs[0].periods + tuple(x for n in self.question.needs for x in n.periods)):
-            timeless = {k: v for k, v in base.items() if roles[k].role not in ("start", "end", "day") or roles[k].required}
+        if filled.periods and any(
+            p.relative
+            for p in self.question.needs[0].periods + tuple(x for n in self.question.needs for x in n.periods)
+        ):
+            timeless = {
+                k: v for k, v in base.items() if roles[k].role not in ("start", "end", "day") or roles[k].required
+            }
             found.append((timeless, True))
         for name, value in base.items():
             if roles[name].role == "query" and filled.guessed and isinstance(value, str) and " " in value:
@@ -328,7 +373,9 @@ class Pursuit:
         names = [e.value.lower() for e in subject]
         for step in self.steps:
             row = step.head
-            if row is None or not any(n in str(v).lower() for n in names for v in (*row.fields.values(), *step.arguments.values())):
+            if row is None or not any(
+                n in str(v).lower() for n in names for v in (*row.fields.values(), *step.arguments.values())
+            ):
                 continue
             nouns = {*row.noun}
             asked = [w for w in need.words if not any(alike(w, n) >= 1 for n in nouns)]
@@ -345,7 +392,13 @@ class Pursuit:
         finding.calls.append(Planned(shape, arguments, why))
 
     def _because(self, need: Need, shape: Shape) -> str:
-        words = [w for w in need.words if any(alike(w, t) >= 0.85 for t in (*shape.nouns, *terms(shape.tool.description), *terms(shape.tool.server)))]
+        words = [
+            w
+            for w in need.words
+            if any(
+                alike(w, t) >= 0.85 for t in (*shape.nouns, *terms(shape.tool.description), *terms(shape.tool.server))
+            )
+        ]
         return f"matches {', '.join(dict.fromkeys(words[:4]))}" if words else "nearest in meaning"
 
 

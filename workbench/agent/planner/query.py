@@ -17,7 +17,7 @@ from workbench.agent.planner.columns import Column, holding, match, within
 from workbench.agent.planner.dates import Period
 from workbench.agent.planner.entities import Entity
 from workbench.agent.planner.question import Need
-from workbench.agent.planner.words import alike, family, split
+from workbench.agent.planner.words import alike, family, listed, split
 
 Function = Literal["count", "count_distinct", "sum", "avg", "min", "max", "median"]
 
@@ -31,13 +31,41 @@ _ADJECTIVES = {
     "spent": "amount total spend", "spend": "amount total", "paid": "amount paid", "earn": "revenue amount", "worth": "amount value",
     "revenue": "amount total", "owe": "amount balance due", "owed": "amount balance due", "mail": "email",
 }  # fmt: skip
-_FROM = ("from", "left", "leave", "leaving", "leaves", "departed", "departing", "depart", "departs", "out of", "originating")
-_TO = ("to", "into", "arrived", "arriving", "arrive", "arrives", "toward", "towards", "reach", "reached", "destined", "landed")
+_FROM = (
+    "from",
+    "left",
+    "leave",
+    "leaving",
+    "leaves",
+    "departed",
+    "departing",
+    "depart",
+    "departs",
+    "out of",
+    "originating",
+)
+_TO = (
+    "to",
+    "into",
+    "arrived",
+    "arriving",
+    "arrive",
+    "arrives",
+    "toward",
+    "towards",
+    "reach",
+    "reached",
+    "destined",
+    "landed",
+)
 _MEASURING = frozenset(
-    """average mean avg total sum overall count median highest lowest most least largest smallest biggest longest shortest maximum minimum max
-    min top bottom best worst latest earliest newest oldest recent first last fewest greatest number distinct unique different combined
-    altogether many much typical busiest hottest coldest cheapest fastest slowest rank ranked ranking sort sorted order ordered expensive
-    table row rows tables dataset data record records entry entries""".split()
+    listed("""
+        average mean avg total sum overall count median highest lowest most least largest smallest biggest
+        longest shortest maximum minimum max min top bottom best worst latest earliest newest oldest recent
+        first last fewest greatest number distinct unique different combined altogether many much typical
+        busiest hottest coldest cheapest fastest slowest rank ranked ranking sort sorted order ordered expensive
+        table row rows tables dataset data record records entry entries
+    """)
 )
 
 
@@ -132,7 +160,10 @@ class Reader:
                 if any(j in self.used for j in range(i, i + size)):
                     continue
                 phrase = " ".join(self.words[i : i + size])
-                if size == 1 and (len(phrase) < 3 or any(alike(phrase, p) >= 1 for c in self.columns for p in c.words) and not self._said(phrase)):
+                if size == 1 and (
+                    len(phrase) < 3
+                    or (any(alike(phrase, p) >= 1 for c in self.columns for p in c.words) and not self._said(phrase))
+                ):
                     continue
                 hits = [h for h in holding(phrase, self.columns) if h[0].type == "text"] or self._spelled(phrase)
                 if hits:
@@ -141,19 +172,37 @@ class Reader:
                     self.used.update(range(i, i + size))
         for i, word in enumerate(self.words):
             for column in self.columns:
-                if column.type == "bool" and i not in self.used and any(alike(word, p) >= 1 for p in column.words if p not in ("is", "has")):
-                    negated = bool(re.search(rf"\b(?:not|no|without|never|in)\s*-?{re.escape(word)}", self.need.text, re.I))
+                if (
+                    column.type == "bool"
+                    and i not in self.used
+                    and any(alike(word, p) >= 1 for p in column.words if p not in ("is", "has"))
+                ):
+                    negated = bool(
+                        re.search(rf"\b(?:not|no|without|never|in)\s*-?{re.escape(word)}", self.need.text, re.I)
+                    )
                     self._filter(Filter(column.name, "=", not negated))
                     self.used.add(i)
 
     def _said(self, word: str) -> bool:
         """A word that is a column and a value: it is a value when it describes rows (`open tickets`)."""
-        return bool(re.search(rf"\b{re.escape(word)}\s+(?:\w+\s+)?(?:{'|'.join(map(re.escape, self.noun)) or '$'})", self.need.text, re.I))
+        return bool(
+            re.search(
+                rf"\b{re.escape(word)}\s+(?:\w+\s+)?(?:{'|'.join(map(re.escape, self.noun)) or '$'})",
+                self.need.text,
+                re.I,
+            )
+        )
 
     def _spelled(self, phrase: str) -> list[tuple[Column, str]]:
         """Values written with another joint: `past due` for `past_due`, `in progress` for `in-progress`."""
         squeezed = re.sub(r"[\W_]+", "", phrase.lower())
-        return [(c, v) for c in self.columns if c.type == "text" for v in c.values if re.sub(r"[\W_]+", "", v.lower()) == squeezed and squeezed]
+        return [
+            (c, v)
+            for c in self.columns
+            if c.type == "text"
+            for v in c.values
+            if re.sub(r"[\W_]+", "", v.lower()) == squeezed and squeezed
+        ]
 
     def _entities(self) -> None:
         for entity in self.need.about:
@@ -181,11 +230,14 @@ class Reader:
                 owner = [w for w in c.words if w not in ("id", "key")] or self.noun
                 if any(alike(o, entity.before or "?") >= 1 or (prefix and alike(o, prefix.group()) > 0) for o in owner):
                     return Filter(c.name, "=", entity.value)
-            return None
+            drawn = [c for c in texts if any(_drawn(v) == _drawn(entity.value) for v in (*c.values, c.low, c.high))]
+            return Filter(drawn[0].name, "=", entity.value) if drawn else None
         if entity.kind == "code":
             column = self._best(entity, [c for c in texts if all(len(v) <= 8 for v in c.values[:20])], sure=False)
             return Filter(column.name, "=", entity.value, sure=False) if column else None
-        named = [c for c in texts if c.words[-1] in ("name", "title", "customer", "company", "city", "country", "label")]
+        named = [
+            c for c in texts if c.words[-1] in ("name", "title", "customer", "company", "city", "country", "label")
+        ]
         column = self._best(entity, named, sure=False) or (named[0] if named else None)
         return Filter(column.name, "contains", entity.value, sure=False) if column else None
 
@@ -195,7 +247,10 @@ class Reader:
             return None
         start = self.need.text.find(entity.value)
         before = " ".join(split(self.need.text[max(0, start - 40) : max(start, 0)])[-3:])
-        for words, family_of in ((_FROM, ("origin", "source", "from", "start", "depart")), (_TO, ("destination", "to", "target", "arrive", "end"))):
+        for words, family_of in (
+            (_FROM, ("origin", "source", "from", "start", "depart")),
+            (_TO, ("destination", "to", "target", "arrive", "end")),
+        ):
             if any(re.search(rf"\b{w}(?:\s+the|\s+\w+)?$", before) for w in words):
                 for c in columns:
                     if any(alike(f, p) >= 0.7 for f in family_of for p in c.words):
@@ -231,7 +286,11 @@ class Reader:
 
     def _parts(self, period: Period) -> bool:
         """Tables that keep year, month and day in columns of their own."""
-        by = {c.words[-1]: c for c in self.columns if c.type == "number" and c.words and c.words[-1] in ("year", "month", "day")}
+        by = {
+            c.words[-1]: c
+            for c in self.columns
+            if c.type == "number" and c.words and c.words[-1] in ("year", "month", "day")
+        }
         start, end = period.start, period.end
         if not by or start is None or end is None:
             return False
@@ -254,7 +313,11 @@ class Reader:
             value: float | int = int(number) if number == int(number) else number
             near = _around(self.need.text, entity)
             numeric = [c for c in self.columns if c.type == "number"]
-            found = match(near, numeric) or match(_widened(near), numeric) or (match(("amount", "price", "total"), numeric) if entity.kind == "money" else [])
+            found = (
+                match(near, numeric)
+                or match(_widened(near), numeric)
+                or (match(("amount", "price", "total"), numeric) if entity.kind == "money" else [])
+            )
             if found:
                 op = {"min": ">", "max": "<", "": "="}[entity.comparison]
                 if re.search(r"at least|no less|from\s*$|minimum|>=", self.need.text, re.I) and op == ">":
@@ -274,7 +337,8 @@ class Reader:
         """The aggregate, and the column to sort by when there is none."""
         need = self.need
         grouping = set(need.which) | (set(need.by) if need.order not in ("desc", "asc") else set())
-        numeric = [c for c in self.columns if c.type == "number" and not c.identifies]
+        grouped = {f[0].name for f in match([w for w in grouping if w not in _MEASURING], self.columns) if f[1] >= 0.8}
+        numeric = [c for c in self.columns if c.type == "number" and not c.identifies and c.name not in grouped]
         free = [w for w in self._free() if w not in grouping] or self._free()
         found = match(free, numeric)
         if not found or found[0][1] < 0.6:
@@ -286,6 +350,17 @@ class Reader:
             named = match(self._free(), self.columns)
             return (Metric("count_distinct", named[0][0].name) if named else Metric("count")), ""
         if measure == "count":
+            asked = re.search(r"how many\s+((?:[a-z_\-]+\s*){1,2})", need.text, re.I)
+            held = [f for f in match(split(asked.group(1))[:1], numeric) if f[1] >= 0.8] if asked else []
+            if (
+                held and not any(alike(w, n) >= 1 for w in split(asked.group(1))[:1] for n in self.noun)
+                if asked
+                else False
+            ):
+                # `how many seats does N123 have` asks for a field of one row; over many rows it asks for their sum
+                self._use(free, held[0][2])
+                single = any(f.op == "=" and f.sure for f in self.filters)
+                return (None if single else Metric("sum", held[0][0].name)), ""
             return Metric("count"), ""
         if measure in ("sum", "avg", "median") and column:
             self._use(free, found[0][2])
@@ -303,7 +378,11 @@ class Reader:
         for words in (need.by, need.which if need.order in ("desc", "asc") or need.measure else ()):
             usable = [w for w in words if not any(alike(w, n) >= 0.85 for n in self.noun) and w not in _MEASURING]
             ranking = words is need.by and need.order in ("desc", "asc")
-            dims = [c for c in self.columns if (not metric or c.name != metric.column) and not (ranking and c.type == "number")]
+            dims = [
+                c
+                for c in self.columns
+                if (not metric or c.name != metric.column) and not (ranking and c.type == "number")
+            ]
             found = [f for f in match(usable, dims) if f[1] >= 0.55]
             if found and found[0][0].name not in [f.column for f in self.filters if f.op == "="]:
                 same = [f for f in found if f[1] >= found[0][1] - 0.05]
@@ -341,6 +420,11 @@ def _around(text: str, entity: Entity) -> tuple[str, ...]:
 def _widened(words: Sequence[str]) -> tuple[str, ...]:
     """What adjectives of size stand for: `cheapest` looks for a price."""
     return tuple(x for w in words for x in _ADJECTIVES.get(w, "").split())
+
+
+def _drawn(value: str) -> str:
+    """The look of a code: letters as A, runs of digits as 9."""
+    return re.sub(r"\d+", "9", re.sub(r"[A-Za-z]", "A", value))
 
 
 def _in_year(day: date, year: int) -> date:

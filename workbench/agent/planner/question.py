@@ -10,7 +10,7 @@ from typing import Literal
 
 from workbench.agent.planner.dates import Period, periods
 from workbench.agent.planner.entities import STRONG, Entity, entities
-from workbench.agent.planner.words import STOP, family, split
+from workbench.agent.planner.words import STOP, family, listed, split
 
 Measure = Literal["", "count", "sum", "avg", "max", "min", "median", "distinct"]
 
@@ -197,10 +197,14 @@ def _need(text: str, start: int, end: int, named: list[Entity], spans: list[Peri
 
 def _which(text: str) -> tuple[str, ...]:
     """The things to be named: the words after `which` or `top five`, up to the verb."""
-    m = re.search(r"\b(?:which|what|whose|(?:top|bottom)\s+\w+|the\s+(?:\d+|two|three|four|five|ten))\s+((?:[a-z_\-]+\s*){1,4})", text, re.I)
+    m = re.search(
+        r"\b(?:(?:which|what|whose)(?!\s+(?:is|are|was|were|do|does|did|has|have|s)\b)|(?:top|bottom)\s+\w+|the\s+(?:\d+|two|three|four|five|ten))\s+((?:[a-z_\-]+\s*){1,4})",
+        text,
+        re.I,
+    )
     if m is None and re.match(r"\s*who\b", text, re.I):
         return ("person",)
-    found = []
+    found: list[str] = []
     for word in split(m.group(1)) if m else ():
         if word in STOP or (word.endswith("ed") and word not in ("feed", "seed", "speed")) or word in _VERBS:
             if found or word not in ("of", "the", "is", "are", "was", "were"):
@@ -210,11 +214,18 @@ def _which(text: str) -> tuple[str, ...]:
     return tuple(found[:2])
 
 
-_VERBS = frozenset("has have had got made make makes flew fly flies sold sell sells spent spend left leave leaves paid pay pays won bought".split())
+_VERBS = frozenset(
+    listed("""
+        has have had got made make makes flew fly flies sold sell sells spent spend left leave leaves paid pay
+        pays won bought
+    """)
+)
 
 
 def _small(text: str) -> int:
-    numbers = "zero one two three four five six seven eight nine ten".split()
+    numbers = listed("""
+        zero one two three four five six seven eight nine ten
+    """)
     return int(text) if text.isdigit() else numbers.index(text.lower())
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.agent.planner.shapes import Shape
-from workbench.agent.planner.words import alike, family, terms
+from workbench.agent.planner.words import alike, family, listed, terms
 from workbench.events import JSON
 
 MOST_ROWS = 5_000
@@ -69,7 +69,18 @@ class Step:
         """How many rows there are in all, when the result says so."""
         if self.shape and any(p.role == "group" and p.name in self.arguments for p in self.shape.parameters):
             return None  # the total counts what was grouped, not the groups
-        for key in ("total", "total_count", "total_rows", "total_matches", "matched", "matching", "count", "row_count", "rows_matched", "n"):
+        for key in (
+            "total",
+            "total_count",
+            "total_rows",
+            "total_matches",
+            "matched",
+            "matching",
+            "count",
+            "row_count",
+            "rows_matched",
+            "n",
+        ):
             value = self.scalars.get(key)
             if isinstance(value, int) and not isinstance(value, bool) and value >= len(self.rows):
                 return value
@@ -88,7 +99,9 @@ def step(shape: Shape | None, tool: str, arguments: JSON, ok: bool, data: Any, m
             scalars = {str(k): v for k, v in data.items() if not isinstance(v, (Mapping, list))}
             if not rows and scalars:
                 rows = [Row(flat(data), noun, index)] if _is_thing(data) else []
-    listed = isinstance(data, list) or (isinstance(data, Mapping) and any(isinstance(v, list) for v in data.values()) and len(rows) != 0)
+    listed = isinstance(data, list) or (
+        isinstance(data, Mapping) and any(isinstance(v, list) for v in data.values()) and len(rows) != 0
+    )
     listed = listed and not (isinstance(data, Mapping) and len(rows) == 1 and _identified(scalars))
     return Step(shape, tool, arguments, ok, data, message, tuple(rows), listed, scalars)
 
@@ -112,7 +125,11 @@ def _is_thing(data: Mapping[str, Any]) -> bool:
     told = [k for k, v in data.items() if v not in (None, "", 0, False) and not isinstance(v, (list, Mapping))]
     if lists and all(not v for v in lists):
         # an empty page still echoes limits and notes; a count above zero, or several figures, is an answer
-        counted = [k for k in told if isinstance(data[k], (int, float)) and str(k).lower() not in ("limit", "offset", "page", "page_size")]
+        counted = [
+            k
+            for k in told
+            if isinstance(data[k], (int, float)) and str(k).lower() not in ("limit", "offset", "page", "page_size")
+        ]
         return bool(counted)
     return bool(told)
 
@@ -163,16 +180,25 @@ def _owner(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 _GENERIC = frozenset(
-    "rows items results result data records entries matches hits values recent latest last top list found groups lines children".split()
+    listed("""
+        rows items results result data records entries matches hits values recent latest last top list found
+        groups lines children
+    """)
 )
 _COUNTERS = frozenset(
-    "total count limit offset page pages has_more next cursor next_cursor total_count truncated took_ms elapsed_ms note row_count returned shown matched currency".split()
+    listed("""
+        total count limit offset page pages has_more next cursor next_cursor total_count truncated took_ms
+        elapsed_ms note row_count returned shown matched currency
+    """)
 )
 
 
 def _identified(fields: Mapping[str, Any]) -> bool:
     """Whether an object carries an id or a name of its own."""
-    return any(str(k).lower() in ("id", "name", "title", "email") or str(k).lower().endswith(("_id", "id", "_name")) for k in fields)
+    return any(
+        str(k).lower() in ("id", "name", "title", "email") or str(k).lower().endswith(("_id", "id", "_name"))
+        for k in fields
+    )
 
 
 def _table(data: list[Any]) -> bool:
@@ -215,7 +241,12 @@ def linked(
                 continue
             for key, value in row.fields.items():
                 fit = _fits(key, row.noun, wanted, name)
-                if fit and value not in (None, "") and not isinstance(value, (bool, list, Mapping)) and _typed(value, kind):
+                if (
+                    fit
+                    and value not in (None, "")
+                    and not isinstance(value, (bool, list, Mapping))
+                    and _typed(value, kind)
+                ):
                     best.append((fit + 0.1 * bool(looked and any(contains(row, f) for f in looked)), number, value))
     if not best:
         return []

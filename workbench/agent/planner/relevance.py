@@ -12,7 +12,14 @@ from typing import Any
 from workbench.agent.planner.shapes import Shape
 from workbench.agent.planner.words import alike, split, terms
 
-_WEIGHTS = (("name", 1.0), ("server", 0.75), ("title", 0.8), ("description", 0.6), ("returns", 0.5), ("parameters", 0.45))
+_WEIGHTS = (
+    ("name", 1.0),
+    ("server", 0.75),
+    ("title", 0.8),
+    ("description", 0.6),
+    ("returns", 0.5),
+    ("parameters", 0.45),
+)
 MEANING = 0.45
 """Share of the embedding in the score; the rest is words."""
 
@@ -28,7 +35,9 @@ def parts(shape: Shape) -> dict[str, tuple[str, ...]]:
         "returns": tuple(dict.fromkeys(t for key in shape.returns for t in terms(key))),
         "parameters": tuple(
             dict.fromkeys(
-                t for p in shape.parameters for t in (*p.terms, *(x for c in p.choices for x in terms(str(c))), *terms(p.description[:120]))
+                t
+                for p in shape.parameters
+                for t in (*p.terms, *(x for c in p.choices for x in terms(str(c))), *terms(p.description[:120]))
             )
         ),
     }
@@ -66,7 +75,9 @@ class Relevance:
         for word in words:
             weight = min(self._rarity.get(t, self._new) for t in (terms(word) or (word,)))
             wanted += weight
-            got += weight * max((w * max((alike(word, t) for t in tool[where]), default=0.0) for where, w in _WEIGHTS), default=0.0)
+            got += weight * max(
+                (w * max((alike(word, t) for t in tool[where]), default=0.0) for where, w in _WEIGHTS), default=0.0
+            )
         return got / wanted if wanted else 0.0
 
 

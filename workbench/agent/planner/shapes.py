@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from workbench.agent.planner.words import split, stem, terms
+from workbench.agent.planner.words import listed, split, stem, terms
 from workbench.events import JSON, Tool
 
 Role = Literal[
@@ -20,22 +20,35 @@ Effect = Literal["read", "write", "destroy", "unknown"]
 _READ = frozenset(
     map(
         stem,
-        """get list search find show read fetch describe count status log diff query lookup look retrieve view check summarize
-        summary convert compute calculate aggregate sample info current now history stats statistics compare inspect explain head
-        tail tree browse analyze report preview validate schema resolve lookup recent top health forecast average trend overview
-        availability free metrics breakdown tables columns rows records profile timeline balance grep glob exists""".split(),
+        listed("""
+            get list search find show read fetch describe count status log diff query lookup look retrieve view
+            check summarize summary convert compute calculate aggregate sample info current now history stats
+            statistics compare inspect explain head tail tree browse analyze report preview validate schema
+            resolve lookup recent top health forecast average trend overview availability free metrics breakdown
+            tables columns rows records profile timeline balance grep glob exists
+        """),
     )
 )
 _WRITE = frozenset(
     map(
         stem,
-        """create add update delete remove write set send insert edit move rename commit reset checkout push merge cancel refund pay
-        charge schedule book assign close reopen post put patch drop truncate purge upload publish archive restore import execute
-        run start stop restart kill submit approve reject modify append replace init clone stash apply invite register subscribe
-        unsubscribe issue void resolve_ticket comment reply import mark grant revoke enable disable""".split(),
+        listed("""
+            create add update delete remove write set send insert edit move rename commit reset checkout push
+            merge cancel refund pay charge schedule book assign close reopen post put patch drop truncate purge
+            upload publish archive restore import execute run start stop restart kill submit approve reject
+            modify append replace init clone stash apply invite register subscribe unsubscribe issue void
+            resolve_ticket comment reply import mark grant revoke enable disable
+        """),
     )
 )
-_DESTROY = frozenset(map(stem, "delete remove drop truncate purge reset kill void wipe destroy erase revoke".split()))
+_DESTROY = frozenset(
+    map(
+        stem,
+        listed("""
+            delete remove drop truncate purge reset kill void wipe destroy erase revoke
+        """),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -222,7 +235,7 @@ def _word_role(name: str) -> Role:
         (bool(s & {"sort", "order"}) and not s & {"id", "number", "status"}, "order"),
         (bool(s & {"columns", "fields", "select"}), "fields"),
         (last in ("id", "ids", "uuid", "identifier", "sku", "number", "ref", "slug", "iban") or name.endswith(("Id", "ID")), "id"),
-        (bool(s & {"limit", "count", "top", "n", "k", "size"}) and not s & {"min", "image"} or s == {"max"} or bool(s & {"max"}) and bool(s & {"results", "count", "rows", "items"}), "limit"),
+        ((bool(s & {"limit", "count", "top", "n", "k", "size"}) and not s & {"min", "image"}) or s == {"max"} or (bool(s & {"max"}) and bool(s & {"results", "count", "rows", "items"})), "limit"),
         (bool(s & {"offset", "skip", "page", "cursor"}), "offset"),
         (bool(s & {"start", "since", "from", "after", "begin", "earliest"}), "start"),
         (bool(s & {"end", "until", "to", "before", "till", "latest"}), "end"),

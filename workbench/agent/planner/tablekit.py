@@ -69,7 +69,9 @@ def kits(shapes: Sequence[Shape]) -> list[Kit]:
 
 def _lists(shape: Shape) -> bool:
     words = set(split(shape.tool.name))
-    return bool(words & {"list", "show", "get", "tables", "all"}) and bool(words & {"tables", "datasets", "collections", "sheets", "views"})
+    return bool(words & {"list", "show", "get", "tables", "all"}) and bool(
+        words & {"tables", "datasets", "collections", "sheets", "views"}
+    )
 
 
 def put(kit: Kit, table: str, query: Query, types: dict[str, str]) -> tuple[Shape, JSON] | None:
@@ -127,7 +129,9 @@ def _aggregated(shape: Shape, table: str, query: Query) -> JSON | None:
         arguments[parameter.name] = [f"{function}({column or '*'})"]
     else:
         spelled = _spelled(parameter.schema, _FUNCTIONS[function])
-        target = next((p for p in shape.parameters if split(p.name)[-1:] in [(c,) for c in _COLUMN] and p is not parameter), None)
+        target = next(
+            (p for p in shape.parameters if split(p.name)[-1:] in [(c,) for c in _COLUMN] and p is not parameter), None
+        )
         if spelled is None or (column and target is None):
             return None
         arguments[parameter.name] = spelled
@@ -206,7 +210,9 @@ def select(table: str, query: Query, types: dict[str, str]) -> str:
     figure, named = "COUNT(*)", "count"
     if metric and metric.column:
         inner = _name(metric.column)
-        figure = f"COUNT(DISTINCT {inner})" if metric.function == "count_distinct" else f"{metric.function.upper()}({inner})"
+        figure = (
+            f"COUNT(DISTINCT {inner})" if metric.function == "count_distinct" else f"{metric.function.upper()}({inner})"
+        )
         named = metric.label
     groups = ", ".join(_name(g) for g in query.group)
     if not groups:

@@ -99,7 +99,9 @@ class Tables:
         best = max(chosen, key=lambda c: (c[0], len(c[2].filters), c[1].rows))
         if best[0] <= floor:
             return None
-        return self._answer(need, best[1], [t for t in listed if t.name != best[1].name and t.kit is best[1].kit], best[0])
+        return self._answer(
+            need, best[1], [t for t in listed if t.name != best[1].name and t.kit is best[1].kit], best[0]
+        )
 
     def _described(self, table: Table) -> Table | Ask:
         shape = table.kit.describer
@@ -128,8 +130,14 @@ class Tables:
                 return key
             if key:
                 extra.append(key)
-        query = replace(query, filters=(*(f for f in query.filters if not any(f.value == e.value and not f.sure for e in query.unplaced)), *extra))
-        types = {c.name: c.type for c in columns}
+        query = replace(
+            query,
+            filters=(
+                *(f for f in query.filters if not any(f.value == e.value and not f.sure for e in query.unplaced)),
+                *extra,
+            ),
+        )
+        types: dict[str, str] = {c.name: c.type for c in columns}
         call = put(table.kit, table.name, query, types)
         if call is None:
             return None
@@ -144,8 +152,12 @@ class Tables:
     def _values(self, need: Need, table: Table, query: Query) -> list[Column] | Ask:
         """The columns, with all values of the small text columns; one column is fetched per turn, three at most."""
         columns = list(table.columns)
-        texts = [c for c in columns if c.type == "text" and (c.distinct is None or c.distinct <= SMALL) and not _complete(c)]
-        texts.sort(key=lambda c: (-max((alike(w, p) for w in need.words for p in c.words), default=0.0), c.distinct or SMALL))
+        texts = [
+            c for c in columns if c.type == "text" and (c.distinct is None or c.distinct <= SMALL) and not _complete(c)
+        ]
+        texts.sort(
+            key=lambda c: (-max((alike(w, p) for w in need.words for p in c.words), default=0.0), c.distinct or SMALL)
+        )
         for column in texts[:3]:
             listing = Query(metric=Metric("count"), group=(column.name,), limit=SMALL)
             call = put(table.kit, table.name, listing, {})
@@ -157,7 +169,9 @@ class Tables:
             if done is None:
                 return Ask(call[0], arguments, f"learns the values of {column.name}")
             values = tuple(str(r.fields[column.name]) for r in done.rows if r.fields.get(column.name) is not None)
-            columns[columns.index(column)] = replace(column, values=values or column.values, distinct=len(values) or column.distinct)
+            columns[columns.index(column)] = replace(
+                column, values=values or column.values, distinct=len(values) or column.distinct
+            )
         return columns
 
     def _lookup(self, entity: Entity, table: Table, others: Sequence[Table]) -> Filter | Ask | None:
@@ -169,11 +183,16 @@ class Tables:
             known = self._described(other) if not other.columns else other
             if isinstance(known, Ask):
                 return known
-            name = next((c for c in known.columns if c.words[-1:] in (("name",), ("title",), ("label",), ("description",))), None)
+            name = next(
+                (c for c in known.columns if c.words[-1:] in (("name",), ("title",), ("label",), ("description",))),
+                None,
+            )
             key = next((c for c in known.columns if c.name.lower() in own and c is not name), None)
             if name is None or key is None:
                 continue
-            call = put(known.kit, known.name, Query(filters=(Filter(name.name, "contains", entity.value),), limit=5), {})
+            call = put(
+                known.kit, known.name, Query(filters=(Filter(name.name, "contains", entity.value),), limit=5), {}
+            )
             if call is None:
                 continue
             done = self.past(*call)
@@ -199,7 +218,9 @@ class Tables:
             found = self.past(*call)
             if found is None:
                 return Ask(call[0], call[1], f"names the {query.group[0]} codes")
-            return {str(r.fields.get(key.name)): str(r.fields.get(name.name)) for r in found.rows if r.fields.get(name.name)}
+            return {
+                str(r.fields.get(key.name)): str(r.fields.get(name.name)) for r in found.rows if r.fields.get(name.name)
+            }
         return {}
 
 
@@ -207,7 +228,14 @@ def _listed(kit: Kit, step: Step) -> list[Table]:
     """Tables from what the lister returned: rows with a name, or plain names."""
     found = []
     for row in step.rows:
-        name = next((row.fields[k] for k in ("table", "table_name", "name", "dataset", "collection", "id") if isinstance(row.fields.get(k), str)), None)
+        name = next(
+            (
+                row.fields[k]
+                for k in ("table", "table_name", "name", "dataset", "collection", "id")
+                if isinstance(row.fields.get(k), str)
+            ),
+            None,
+        )
         if name:
             named = row.fields.get("columns")
             columns = tuple(Column(str(c), "text") for c in named) if isinstance(named, list) else ()
@@ -215,9 +243,34 @@ def _listed(kit: Kit, step: Step) -> list[Table]:
             found.append(Table(kit, name, columns, count if isinstance(count, int) else 0, False))
     if not found:
         data: Any = step.data
-        names = data if isinstance(data, list) else next((v for v in data.values() if isinstance(v, list)), []) if isinstance(data, dict) else str(data or "").split()
+        names = (
+            data
+            if isinstance(data, list)
+            else next((v for v in data.values() if isinstance(v, list)), [])
+            if isinstance(data, dict)
+            else str(data or "").split()
+        )
         found = [Table(kit, str(n), (), 0, False) for n in names if isinstance(n, str) and n][:50]
     return found
+
+
+def table_names(kit: Kit, steps: Sequence[Step]) -> list[str]:
+    """Tables that the kit's lister has named so far."""
+    return [
+        t.name
+        for s in steps
+        if s.ok and s.shape is not None and s.shape.name == kit.lister.name
+        for t in _listed(kit, s)
+    ]
+
+
+def described_columns(kit: Kit, steps: Sequence[Step]) -> list[str]:
+    """Columns of the tables that were described so far, or listed when the lister names them."""
+    names: dict[str, None] = {}
+    for s in steps:
+        if s.ok and s.shape is not None and kit.describer is not None and s.shape.name == kit.describer.name:
+            names.update(dict.fromkeys(c.name for c in _columns(s)))
+    return list(names)
 
 
 def _columns(step: Step) -> tuple[Column, ...]:
@@ -229,12 +282,40 @@ def _columns(step: Step) -> tuple[Column, ...]:
         kind = next((f[k] for k in ("type", "data_type", "dtype", "column_type") if isinstance(f.get(k), str)), None)
         if name is None or kind is None:
             continue
-        shown = next((f[k] for k in ("values", "examples", "top_values", "sample_values", "samples") if isinstance(f.get(k), list)), [])
-        distinct = next((f[k] for k in ("distinct", "distinct_count", "n_distinct", "unique", "cardinality") if isinstance(f.get(k), int)), None)
+        shown: list[Any] = next(
+            (
+                f[k]
+                for k in ("values", "examples", "top_values", "sample_values", "samples")
+                if isinstance(f.get(k), list)
+            ),
+            [],
+        )
+        distinct = next(
+            (
+                f[k]
+                for k in ("distinct", "distinct_count", "n_distinct", "unique", "cardinality")
+                if isinstance(f.get(k), int)
+            ),
+            None,
+        )
         low, high = (str(f.get(k) if f.get(k) is not None else "") for k in ("min", "max"))
         texts = tuple(str(v) for v in shown if isinstance(v, (str, int, float)))
-        found.append(Column(name, declared_type(kind), texts if declared_type(kind) == "text" else (), low, high, str(f.get("description") or ""), distinct))
-    return tuple(found) or tuple(columns_of([r.fields for r in step.rows]) if len(step.rows) > 3 and "type" not in (step.rows[0].fields if step.rows else {}) else ())
+        found.append(
+            Column(
+                name,
+                declared_type(kind),
+                texts if declared_type(kind) == "text" else (),
+                low,
+                high,
+                str(f.get("description") or ""),
+                distinct,
+            )
+        )
+    return tuple(found) or tuple(
+        columns_of([r.fields for r in step.rows])
+        if len(step.rows) > 3 and "type" not in (step.rows[0].fields if step.rows else {})
+        else ()
+    )
 
 
 def _rough(need: Need, table: Table) -> float:
@@ -247,7 +328,14 @@ def _rough(need: Need, table: Table) -> float:
 
 def _fit(need: Need, query: Query, table: Table) -> float:
     named = any(alike(w, n) >= 0.85 for w in need.words for n in table.noun)
-    return query.fit + (0.1 if named else -0.1)
+    counted = (
+        need.order in ("desc", "asc")
+        and not query.metric
+        and not query.order
+        and any(alike(w, n) >= 0.85 for w in need.which for n in table.noun)
+    )
+    # `which airport had most departures` counts rows of another table than the airports
+    return query.fit + (0.1 if named else -0.1) - 0.5 * counted
 
 
 def _loose(need: Need, query: Query) -> bool:

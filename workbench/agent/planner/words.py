@@ -10,14 +10,23 @@ import functools
 import re
 from collections.abc import Iterable
 
+
+def listed(text: str) -> list[str]:
+    """The words of a text, one list entry each: how long lists of words are written here."""
+    return text.split()
+
+
 STOP = frozenset(
-    """a an the of to in on at for from by with and or but as is are was were be been being am do does did done has have had
-    having can could will would shall should may might must i me my mine we us our ours you your yours he him his she her hers it
-    its they them their theirs this that these those there here who whom whose what which when where why how please tell show give
-    let lets say says said look looks looking like about into onto than then so if any some all each every both few more most other
-    such only own same too very just also not no nor up out off over under again once get got gets find list display me
-    know want need currently now ever yet still many much per via using use used named called name's else s t re ve ll
-    exist exists happen happened happens kind sort know""".split()
+    listed("""
+        a an the of to in on at for from by with and or but as is are was were be been being am do does did done
+        has have had having can could will would shall should may might must i me my mine we us our ours you
+        your yours he him his she her hers it its they them their theirs this that these those there here who
+        whom whose what which when where why how please tell show give let lets say says said look looks looking
+        like about into onto than then so if any some all each every both few more most other such only own same
+        too very just also not no nor up out off over under again once get got gets find list display me know
+        want need currently now ever yet still many much per via using use used named called name's else s t re
+        ve ll exist exists happen happened happens kind sort know
+    """)
 )
 
 _FAMILIES = """

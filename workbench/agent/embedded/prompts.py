@@ -1,0 +1,136 @@
+"""What the small model reads: tools in a line each, results in a few lines, one small decision at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from workbench.agent.embedded.offer import Offer
+from workbench.agent.planner.figures import label, salient, shown
+from workbench.agent.planner.question import Need, Question
+from workbench.agent.planner.records import Step
+from workbench.agent.planner.shapes import Parameter, Shape
+from workbench.events import JSON, canonical
+
+NEXT = "no_more_calls"
+RESULT_CHARACTERS = 900
+"""Of one result while tools are being called; the answer is written from more."""
+
+
+def system(shapes: Sequence[Shape]) -> str:
+    """The part that stays the same for the whole question, so that it is read once."""
+    lines = "\n".join(
+        f"- {s.tool.qualified}({', '.join(_parameter(p) for p in s.parameters if p.role not in ('offset',))}): {_first(s.tool.description)}"
+        for s in shapes
+    )
+    return (
+        "You find facts by calling tools, one call at a time. Never invent ids or values.\n"
+        f"Tools (? marks optional arguments):\n{lines}\n"
+        f'Reply with JSON: {{"tool": name, "arguments": {{...}}}}. When the part asked about is answered by the results, reply '
+        f'{{"tool": "{NEXT}", "arguments": {{}}}}.'
+    )
+
+
+def _parameter(p: Parameter) -> str:
+    mark = "" if p.required else "?"
+    choices = "=" + "|".join(str(c) for c in p.choices[:8]) if p.choices else ""
+    return f"{p.name}{mark}{choices}"
+
+
+def _first(description: str) -> str:
+    text = " ".join(description.split())
+    return text if len(text) <= 110 else text[:107] + "…"
+
+
+def opening(question: Question) -> str:
+    """The question, with the dates that its words stand for."""
+    when = "; ".join(f"“{p.text}” is {p.shown()}" for n in question.needs for p in n.periods)
+    return f"Today is {question.today}. {'Dates: ' + when + '. ' if when else ''}Question: {question.text}"
+
+
+def asking(need: Need, offers: Sequence[Offer], nothing_yet: bool) -> str:
+    """The decision of this turn."""
+    names = ", ".join(o.shape.tool.qualified for o in offers)
+    return f"Which call finds this: “{need.text}”? Possible now: {names}{'' if nothing_yet else ', ' + NEXT}."
+
+
+def decision_schema(offers: Sequence[Offer], may_stop: bool) -> JSON:
+    """The JSON schema that the reply must fit: one branch per tool."""
+    branches: list[JSON] = [
+        {
+            "type": "object",
+            "properties": {"tool": {"const": o.shape.tool.qualified}, "arguments": o.schema},
+            "required": ["tool", "arguments"],
+            "additionalProperties": False,
+        }
+        for o in offers
+    ]
+    if may_stop:
+        branches.append(
+            {
+                "type": "object",
+                "properties": {
+                    "tool": {"const": NEXT},
+                    "arguments": {"type": "object", "properties": {}, "additionalProperties": False},
+                },
+                "required": ["tool", "arguments"],
+                "additionalProperties": False,
+            }
+        )
+    return {"anyOf": branches} if len(branches) > 1 else branches[0]
+
+
+def call_text(step: Step) -> str:
+    """A finished call as the model's own reply."""
+    return f'{{"tool": "{step.tool}", "arguments": {canonical(step.arguments).decode()}}}'
+
+
+def result_text(step: Step, limit: int = RESULT_CHARACTERS) -> str:
+    """A result in few words: its figures, and its rows with the columns that matter."""
+    if not step.ok:
+        return f"Failed: {step.message[:300]}"
+    if step.empty:
+        return "Nothing found."
+    if not step.rows:
+        return str(step.data)[:limit]
+    lines: list[str] = []
+    figures = [
+        f"{label(k)} {shown(v, k)}" for k, v in step.scalars.items() if v not in (None, "") and len(step.rows) != 1
+    ]
+    if figures:
+        lines.append("; ".join(figures))
+    for kind in _kinds(step):
+        columns = list(kind[0]) if len(kind) == 1 else salient(kind, [], 9)
+        for row in kind[:12]:
+            cells = [f"{label(k)} {shown(row[k], k)}" for k in columns if row.get(k) not in (None, "", [])]
+            lines.append("- " + "; ".join(cells)[:400])
+        if len(kind) > 12:
+            lines.append(f"- … {len(kind) - 12} more rows")
+    text = "\n".join(lines)
+    return text if len(text) <= limit else text[:limit].rsplit("\n", 1)[0] + "\n- …"
+
+
+def _kinds(step: Step) -> list[list[JSON]]:
+    """Rows grouped by their columns: an object and the list it holds are shown differently."""
+    groups: dict[frozenset[str], list[JSON]] = {}
+    for row in step.rows:
+        groups.setdefault(frozenset(row.fields), []).append(row.fields)
+    return list(groups.values())[:3]
+
+
+def answering(question: Question, steps: Sequence[Step]) -> list[JSON]:
+    """The messages from which the answer is written: results only, no tools."""
+    share = max(400, 6000 // max(1, len(steps)))
+    blocks = "\n\n".join(
+        f"[{n}] {s.tool} {canonical(s.arguments).decode()}\n{result_text(s, share)}" for n, s in enumerate(steps, 1)
+    )
+    return [
+        {
+            "role": "system",
+            "content": "Answer the question from the results of tools below, every part of it. State ids, names, statuses, dates and "
+            "amounts exactly as they stand there. Say which part the results do not answer. Be short, plain text.",
+        },
+        {
+            "role": "user",
+            "content": f"Results:\n{blocks or 'none'}\n\nToday is {question.today}. Question: {question.text}",
+        },
+    ]

@@ -1,0 +1,209 @@
+"""The embedded model as a `Provider`: one small decision per turn, then an answer from the results.
+
+The question is taken apart by the planner's rules; for each part the model is offered the few tools that fit and decides
+which to call, with which arguments, or that the results suffice. Its replies are held to JSON by a grammar. The answer is
+the model's own text, written from the results. Temperature is zero.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+from workbench.agent.embedded import prompts
+from workbench.agent.embedded.engine import Engine, collect, delta
+from workbench.agent.embedded.offer import Offer, chosen, offers
+from workbench.agent.embedded.weights import MODEL
+from workbench.agent.planner.conversation import finished_steps, last_question
+from workbench.agent.planner.question import Question, understand
+from workbench.agent.planner.records import Step
+from workbench.agent.planner.shapes import Shape, shape
+from workbench.agent.provider import (
+    AssistantMessage,
+    Message,
+    Part,
+    ProviderError,
+    TextPart,
+    ToolRequest,
+    ToolSpec,
+    TurnEnd,
+)
+from workbench.events import JSON, Usage, canonical
+
+CALLS_PER_PART = 4
+MOST_CALLS = 12
+ANSWER_TOKENS = 400
+
+
+@dataclass
+class _Spent:
+    """What the model calls of one turn took."""
+
+    usage: Usage = field(default_factory=Usage)
+    first_token: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+
+    def token(self) -> None:
+        self.first_token = self.first_token or time.monotonic() - self.began
+
+    def add(self, end: JSON) -> None:
+        told = end.get("usage") or {}
+        cached = (told.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
+        self.usage = self.usage + Usage(
+            input_tokens=int(told.get("prompt_tokens", 0)),
+            output_tokens=int(told.get("completion_tokens", 0)),
+            cached_tokens=int(cached or 0),
+        )
+
+    def stop(self, word: str) -> str:
+        """The reason, with the latency a person would feel."""
+        return f"{word}; first token after {self.first_token:.1f} s"
+
+
+class Embedded:
+    """A `Provider` on the weights in this machine."""
+
+    name = "embedded"
+    is_llm = True
+    wants_all_tools = True
+    model = MODEL
+
+    def __init__(self, weights: Path, *, engine: Engine | None = None, today: date | None = None) -> None:
+        """Args:
+        weights: the model file.
+        engine: for tests; default a process over `weights`.
+        today: the day that relative dates count from; None means the day of the turn.
+        """
+        self._engine = engine or Engine(weights)
+        self._today = today
+
+    async def close(self) -> None:
+        """End the model's process."""
+        await self._engine.close()
+
+    async def turn(
+        self, conversation: Sequence[Message], tools: Sequence[ToolSpec], *, max_output_tokens: int, timeout: float
+    ) -> AsyncIterator[Part]:
+        """One call, or the answer. See `Provider.turn`.
+
+        Raises:
+            ProviderError: the model's process failed, or the time was up.
+        """
+        spent = _Spent()
+        try:
+            async with asyncio.timeout(timeout):
+                text, earlier = last_question(conversation)
+                question, shapes, steps = await asyncio.to_thread(self._read, conversation, tools, text, earlier)
+                request, part = await self._decide(question, shapes, steps, _part(conversation), spent)
+                if request is not None:
+                    yield request
+                    yield TurnEnd(usage=spent.usage, stop=spent.stop("tool call"), items=({"part": part},))
+                    return
+                async with aclosing(
+                    self._answer(question, steps, min(max_output_tokens, ANSWER_TOKENS), spent)
+                ) as parts:  # type: ignore[type-var]
+                    async for piece in parts:
+                        yield piece
+        except TimeoutError:
+            raise ProviderError(
+                "timeout",
+                f"The embedded model did not finish its turn within {timeout:g} s.",
+                hint="Give it more time, or a provider with a key.",
+            ) from None
+
+    def _read(
+        self, conversation: Sequence[Message], tools: Sequence[ToolSpec], text: str, earlier: tuple[str, ...]
+    ) -> tuple[Question, list[Shape], list[Step]]:
+        question = understand(text, self._today or date.today(), earlier)
+        shapes = [shape(t.tool, t.name, t.schema) for t in tools]
+        steps = finished_steps(conversation, shapes)
+        return question, chosen(question, shapes), steps
+
+    async def _decide(
+        self, question: Question, shapes: list[Shape], steps: list[Step], at: tuple[int, int], spent: _Spent
+    ) -> tuple[ToolRequest | None, int]:
+        """The next call and the part it is for; None when the model wants no more."""
+        part, made = at
+        while part < len(question.needs) and len(steps) < MOST_CALLS:
+            need = question.needs[part]
+            options = [] if made >= CALLS_PER_PART else await asyncio.to_thread(offers, question, need, shapes, steps)
+            done = {(s.tool, canonical(s.arguments)) for s in steps}
+            while options:
+                tool, arguments = await self._choose(question, part, options, shapes, steps, spent)
+                picked = next((o for o in options if o.shape.tool.qualified == tool), None)
+                if picked is None:
+                    break
+                if (tool, canonical(arguments)) not in done:
+                    number = f"call-{len(steps) + 1}"
+                    return ToolRequest(
+                        id=number, name=picked.shape.name, arguments=arguments, why=f"for “{need.text[:80]}”"
+                    ), part
+                options = [o for o in options if o is not picked]  # asked before: it would only come again
+            part, made = part + 1, 0
+        return None, part
+
+    async def _choose(
+        self, question: Question, part: int, options: list[Offer], shapes: list[Shape], steps: list[Step], spent: _Spent
+    ) -> tuple[str, JSON]:
+        """The model's decision among the options."""
+        messages: list[JSON] = [
+            {"role": "system", "content": prompts.system(shapes)},
+            {"role": "user", "content": prompts.opening(question)},
+        ]
+        for done in steps:
+            messages.append({"role": "assistant", "content": prompts.call_text(done)})
+            messages.append({"role": "user", "content": prompts.result_text(done)})
+        messages.append({"role": "user", "content": prompts.asking(question.needs[part], options, not steps)})
+        schema = prompts.decision_schema(options, may_stop=bool(steps))
+        request: JSON = {
+            "messages": messages, "temperature": 0, "max_tokens": 200, "cache_prompt": True, "stream_options": {"include_usage": True},
+            "response_format": {"type": "json_schema", "json_schema": {"name": "call", "schema": schema}},
+        }  # fmt: skip
+        for _ in range(2):
+            text, end = await collect(self._engine, request, spent.token)
+            spent.add(end)
+            try:
+                reply = json.loads(text)
+                if isinstance(reply, dict) and isinstance(reply.get("arguments"), dict):
+                    return str(reply.get("tool")), reply["arguments"]
+            except json.JSONDecodeError:
+                pass
+            # only a reply that hit the token limit is no JSON: ask for a shorter one
+            request = {
+                **request,
+                "messages": [*messages, {"role": "user", "content": "Reply again, shorter, valid JSON only."}],
+            }
+        return prompts.NEXT, {}
+
+    async def _answer(self, question: Question, steps: list[Step], most: int, spent: _Spent) -> AsyncIterator[Part]:
+        request: JSON = {
+            "messages": prompts.answering(question, steps), "temperature": 0, "max_tokens": most, "cache_prompt": True,
+            "stream_options": {"include_usage": True},
+        }  # fmt: skip
+        finish = ""
+        async with aclosing(self._engine.chat(request)) as chunks:  # type: ignore[type-var]
+            async for chunk in chunks:
+                if text := delta(chunk):
+                    spent.token()
+                    yield TextPart(text=text)
+                spent.add(chunk)
+                finish = next(
+                    (c["finish_reason"] for c in chunk.get("choices") or [] if c.get("finish_reason")), finish
+                )
+        yield TurnEnd(usage=spent.usage, stop=spent.stop(finish or "stop"), truncated=finish == "length")
+
+
+def _part(conversation: Sequence[Message]) -> tuple[int, int]:
+    """The part that was being worked on, and how many calls were made for it."""
+    parts = [
+        item["part"]
+        for m in conversation if isinstance(m, AssistantMessage) and m.provider in ("", "embedded")
+        for item in m.items if isinstance(item.get("part"), int)
+    ]  # fmt: skip
+    return (parts[-1], parts.count(parts[-1])) if parts else (0, 0)
