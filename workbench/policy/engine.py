@@ -7,6 +7,7 @@ and a policy that calls what the engine lacks is refused when it is loaded.
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections.abc import Mapping
 from importlib import resources
@@ -156,6 +157,8 @@ class RegoPolicy:
             if not output.ok():
                 raise Broken(_first_error(str(output)))
             expressions = output.results[0].expressions if output.results else []
+        except json.JSONDecodeError as e:
+            raise Broken("it ends in an error: recursion, two values at once, or a text that it cannot write") from e
         except (guard.Unsuitable, regopy.RegoError, ValueError) as e:
             raise Broken(_first_error(e)) from e
         if len(expressions) != 1:
