@@ -36,7 +36,13 @@ class Meaning:
         table, tokenizer = _load()
         rows = np.zeros((len(texts), DIMENSIONS), dtype=np.float32)
         for begin in range(0, len(texts), _BATCH):
-            encoded = tokenizer.encode_batch_fast(texts[begin : begin + _BATCH], add_special_tokens=False)
+            batch = texts[begin : begin + _BATCH]
+            # A batch of one would still wake a pool of threads, which on a busy machine costs a hundred times the work.
+            encoded = (
+                tokenizer.encode_batch_fast(batch, add_special_tokens=False)
+                if len(batch) > 1
+                else [tokenizer.encode(batch[0], add_special_tokens=False)]
+            )
             lengths = np.array([len(e.ids) for e in encoded])
             if not lengths.any():
                 continue

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["Index", "Meaning", "words"]
 
 K1, B = 1.2, 0.6
-FUSION = 60.0
-"""The constant of reciprocal rank fusion; 60 is the published one."""
+FUSION = 10.0
+"""The constant of reciprocal rank fusion. The published 60 is for lists of a thousand; here the first few count."""
+
+SURER = 1.01
+"""Weight of words against meaning: where they disagree entirely, a word that is there is surer than a likeness."""
 
 DEPTH = 200
 """How far down each ranking takes part in the fusion."""
@@ -82,7 +85,8 @@ class _Entry:
             + words(" ".join(parameters))
         )
         name = " ".join(_CASES.sub(" ", re.sub(r"[_.-]+", " ", tool.name)).split())
-        self.text = f"{tool.server} {name}. {about}"[:1_000]
+        # The first line says what a tool does; what follows is about arguments and caveats, and blurs the vector.
+        self.text = f"{tool.server} {name}. {tool.title} {tool.description.strip().partition(chr(10))[0]}"[:300]
         self.vector: Any = None
 
 
@@ -135,16 +139,16 @@ class Index:
             among = among if isinstance(among, set | frozenset | dict) else set(among)
             allowed = np.fromiter((name in among for name in self._names), dtype=bool, count=len(self._names))
         fused = np.zeros(len(self._names))
-        rankings = [self._by_words(query), self._by_meaning(query)]
-        for scores in rankings:
+        rankings = [(SURER, self._by_words(query)), (1.0, self._by_meaning(query))]
+        possible = sum(weight for weight, scores in rankings if scores is not None) / (FUSION + 1)
+        for weight, scores in rankings:
             if scores is None:
                 continue
             if allowed is not None:
                 scores = np.where(allowed, scores, 0.0)
             best = _best(scores, DEPTH)
-            fused[best] += 1.0 / (FUSION + 1 + np.arange(len(best)))
-        possible = sum(r is not None for r in rankings) / (FUSION + 1)
-        return [(self._names[n], float(fused[n] / possible)) for n in _best(fused, limit)]
+            fused[best] += weight / (FUSION + 1 + np.arange(len(best)))
+        return [(self._names[n], min(1.0, float(fused[n] / possible))) for n in _best(fused, limit)]
 
     def _by_words(self, query: str) -> NDArray[np.float32]:
         import numpy as np
@@ -158,7 +162,10 @@ class Index:
     def _by_meaning(self, query: str) -> NDArray[np.float32] | None:
         if self._vectors is None or self._meaning is None:
             return None
-        scores: NDArray[np.float32] = self._vectors @ self._meaning.embed([query[:2_000]])[0]
+        import numpy as np
+
+        # Not `@`: a linear-algebra library would share this fraction of a millisecond out to threads, and wait for them.
+        scores: NDArray[np.float32] = np.einsum("ij,j->i", self._vectors, self._meaning.embed([query[:2_000]])[0])
         return scores
 
     def _embed(self, entries: list[_Entry]) -> None:
