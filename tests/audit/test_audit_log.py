@@ -18,6 +18,13 @@ from workbench.config import Settings
 from workbench.events import Misuse, NotRecorded
 
 
+async def until(condition) -> None:
+    """Wait for the writer thread; a test that waits too long fails."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - the thread has no event to offer
+            await asyncio.sleep(0.001)
+
+
 def lines_of(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -95,7 +102,7 @@ async def test_a_full_queue_refuses_and_what_was_queued_is_still_written(open_lo
         commit = log._segments.commit
         monkeypatch.setattr(log._segments, "commit", lambda batch: gate.wait(10) and commit(batch))
         waiting = []
-        with pytest.raises(NotRecorded, match="20000 bytes are already waiting"):
+        with pytest.raises(NotRecorded, match="20000 bytes are already waiting"):  # noqa: PT012 - which put is open
             while True:
                 waiting.append(log.put("acme", make_call()))
         gate.set()
@@ -125,8 +132,7 @@ async def test_a_lineage_that_cannot_be_written_stops_the_log(open_log, make_cal
     async with open_log() as log:
         AuditFolder(home).lineage.joinpath("tenant=acme").write_text("in the way")
         await log.write("acme", make_call())  # the log itself holds it
-        while not log.failed:
-            await asyncio.sleep(0)
+        await until(lambda: log.failed)
         with pytest.raises(NotRecorded):
             log.put("acme", make_call())
     AuditFolder(home).lineage.joinpath("tenant=acme").unlink()
@@ -150,14 +156,13 @@ async def test_a_disk_without_room_refuses_until_there_is_room_again(open_log, m
     async with open_log() as log:
         log._min_free = 1 << 62
         await log.write("acme", make_call())  # notices the disk while writing
+        await until(lambda: log.failed)
         with pytest.raises(NotRecorded, match="MiB are free"):
-            while True:
-                await log.write("acme", make_call())
+            log.put("acme", make_call())
         assert "must stay free" in log.failed
         log._min_free = 1
         log._wake.set()
-        while log.failed:
-            await asyncio.sleep(0.001)
+        await until(lambda: not log.failed)
         await log.write("acme", make_call())
 
 
@@ -179,7 +184,7 @@ async def test_an_unwritable_folder_is_refused_at_the_start(settings: Settings):
 
 async def test_a_file_where_a_folder_belongs_is_refused_at_the_start(settings: Settings):
     (settings.home / "audit").write_text("in the way")
-    with pytest.raises(NotRecorded, match="cannot be opened.*Make the folder writable"):
+    with pytest.raises(NotRecorded, match=r"cannot be opened.*Make the folder writable"):
         await AuditLog.open(settings)
 
 
@@ -218,8 +223,7 @@ async def test_segments_are_sealed_by_size(open_log, make_call, home):
 async def test_segments_are_sealed_by_age(open_log, make_call, home):
     async with open_log(audit_segment_seconds=0.01) as log:
         await log.write("acme", make_call())
-        while not AuditFolder(home).seals.exists() or not AuditFolder(home).seals.stat().st_size:
-            await asyncio.sleep(0.001)
+        await until(lambda: AuditFolder(home).seals.exists() and AuditFolder(home).seals.stat().st_size)
         await log.write("acme", make_call())
     assert verify(home).segments == 2
 
@@ -255,7 +259,7 @@ async def test_a_forked_child_cannot_write_and_does_not_keep_the_parent_alive(op
         os.close(write_end)
         with os.fdopen(read_end) as pipe:
             assert "forked" in pipe.read()
-        os.waitpid(child, 0)
+        await asyncio.to_thread(os.waitpid, child, 0)
         assert log.failed == ""
         await log.write("acme", make_call())
     assert verify(home, deep=True).rows == 2

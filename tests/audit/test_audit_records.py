@@ -187,7 +187,7 @@ def test_the_fingerprint_of_arguments_does_not_depend_on_their_order():
             "runs",
             records.run(
                 RunStarted(
-                    run="r1", question="why?", provider="planner", model="m", is_llm=False, why="no key", trace_id="t" * 32
+                    run="r1", question="why?", provider="planner", model="m", is_llm=False, why="-", trace_id="t" * 32
                 ),
                 RunDone(
                     run="r1",
@@ -236,8 +236,8 @@ def test_the_fingerprint_of_arguments_does_not_depend_on_their_order():
         (
             "approvals",
             records.approval(
-                {"id": "a1", "tool": "crm.drop", "subject": "bob", "call": "c1", "status": "approved", "decided_by": "eve",
-                 "note": "fine", "args_hash": "h"},
+                {"id": "a1", "tool": "crm.drop", "subject": "bob", "call": "c1", "status": "approved",
+                 "decided_by": "eve", "note": "fine", "args_hash": "h"},
                 "approved",
                 tenant="acme",
             ),
@@ -256,7 +256,7 @@ def test_the_fingerprint_of_arguments_does_not_depend_on_their_order():
         ),
         (
             "load_requests",
-            records.load_request({"run": "l1", "name": "crm.find", "ok": False, "latency_us": 8, "message": "x"}, "acme"),
+            records.load_request({"run": "l1", "name": "crm.find", "ok": 0, "latency_us": 8, "message": "x"}, "acme"),
             {"run_id": "l1", "name": "crm.find", "ok": False, "latency_us": 8, "error_message": "x"},
         ),
         (

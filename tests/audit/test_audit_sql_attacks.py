@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -146,7 +145,7 @@ async def two_tenants(open_log, make_call, home: Path):
     async with open_log() as log:
         for tenant in ("acme", "rival"):
             await log.write(tenant, make_call(tenant=tenant, user=f"user-of-{tenant}", arguments={"n": secret(tenant)}))
-        yield home
+    return home
 
 
 def secret(tenant: str):
@@ -235,7 +234,7 @@ async def test_no_expression_is_evaluated_on_a_row_of_another_tenant(probe, two_
     reader = open_reader(tenant="acme")
     for _ in range(3):  # filters may be reordered at run time
         try:
-            found = str(reader.sql(probe).to_pylist())
+            found = str([list(row.values()) for row in reader.sql(probe).to_pylist()])  # names repeat the probe
         except Misuse as e:
             found = str(e).split("LINE 1:")[0]
         assert "TOPSECRET" not in found
@@ -258,6 +257,7 @@ async def test_the_connection_itself_reaches_no_file_outside_the_record(two_tena
     outside.write_text("a\n1\n")
     connection = open_reader()._connection
     for statement in (
+        f"from '{outside}'",
         f"from read_csv('{outside}')",
         "from read_text('/etc/passwd')",
         f"copy (select 1) to '{tmp_path}/out.csv'",
@@ -268,8 +268,7 @@ async def test_the_connection_itself_reaches_no_file_outside_the_record(two_tena
     ):
         with pytest.raises(duckdb.Error):
             connection.execute(statement)
-    assert os.listdir(tmp_path) == sorted(os.listdir(tmp_path), key=os.listdir(tmp_path).index)
-    assert not (tmp_path / "out.csv").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"home", "outside.csv"}
 
 
 ALLOWED = [

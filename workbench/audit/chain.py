@@ -36,6 +36,7 @@ def follow(state: ChainState, lines: Iterable[bytes]) -> tuple[ChainState, Broke
     """Walk along `lines` (with their newlines) and stop at the first that does not continue the chain."""
     seq, head = state.seq, state.head.encode()
     tenant = b'"tenant":' + orjson.dumps(state.tenant)
+    lines = iter(lines)
     for line in lines:
         match = LINE.match(line)
         if line[-1:] != b"\n":
@@ -45,7 +46,12 @@ def follow(state: ChainState, lines: Iterable[bytes]) -> tuple[ChainState, Broke
         elif int(match[1]) != seq:
             reason = f"the line has number {int(match[1])}: lines are missing, repeated or moved"
         elif match[2] != head:
-            reason = "the line does not follow from the one before it: one of the two was altered"
+            following = LINE.match(next(lines, b""))
+            if seq > state.seq and following and following[2] == hashlib.sha256(line[:-1]).hexdigest().encode():
+                # What comes after agrees with this line, so it is the one before that is not what it was.
+                broken = Broken(seq - 1, "the line was altered: the one after it does not follow from it")
+                return ChainState(state.tenant, seq - 1, head.decode()), broken
+            reason = "the line does not follow from the one before it"
         elif tenant not in line:
             reason = "the line belongs to another tenant"
         else:
