@@ -1,8 +1,8 @@
 """Who answers: an explicit choice, else the first rung of a ladder that is ready. The rung and why are always said.
 
-The ladder: a provider with a key (openai, anthropic, gemini, in that order), then the embedded language model when it
-has been pulled, then the planner, which is no language model and needs nothing. A local OpenAI-compatible server is
-offered when one is found, and used only when it is asked for.
+The ladder: a provider with a key (openai, anthropic, gemini, in that order), then an OpenAI-compatible server whose
+address is configured, then the embedded language model when it has been pulled, then the planner, which is no language
+model and needs nothing. A local server that merely runs is offered when it is found, and used only when asked for.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ KEYS: dict[str, tuple[str, ...]] = {
     "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
 }
 """Variables that hold the key of a remote provider; the first that is set counts."""
+
+ADDRESS = "COMPATIBLE_BASE_URL"
+"""Names an OpenAI-compatible server; whoever sets it means it."""
 
 SDKS = {"openai": "openai", "anthropic": "anthropic", "gemini": "google.genai", "compatible": "openai"}
 
@@ -67,8 +70,11 @@ class Chooser:
         return os.environ if self._given is None else self._given
 
     def statuses(self) -> list[ProviderStatus]:
-        """Every provider and whether it is ready; asks no network."""
-        return [self.status(name) for name in NAMES]
+        """Every provider and whether it is ready, in the order of the ladder; asks no network."""
+        found = [self.status(name) for name in NAMES]
+        if not self._env.get(ADDRESS):  # it is no rung then
+            found.sort(key=lambda status: status.name == "compatible")
+        return found
 
     def status(self, name: str) -> ProviderStatus:
         """Whether provider `name` could answer now."""
@@ -122,6 +128,8 @@ class Chooser:
         for rung in ("openai", "anthropic", "gemini"):
             if (status := self.status(rung)).ready:
                 return self._build(rung, model, status.why)
+        if self._env.get(ADDRESS):
+            return self._build("compatible", model, f"{ADDRESS} is set")
         if (status := self.status("embedded")).ready:
             return self._build("embedded", model, f"no key is set; {status.why}")
         return self._build("planner", None, "no key is set and no model is pulled: planner (not an LLM)")

@@ -38,6 +38,7 @@ _SINGLES = (
     "additionalItems",
 )
 _DROPPED = ("$schema", "$id", "$anchor", "$dynamicAnchor", "$comment", "$vocabulary", "$defs", "definitions")
+_TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
 _ANNOTATIONS = {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"}
 _AT_ROOT = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "enum", "const", "dependentSchemas")
 """Keywords that OpenAI and Anthropic refuse at the root of a tool's schema, or cannot be expressed beside them."""
@@ -160,6 +161,7 @@ class _Walk:
             if "additionalItems" in kept:
                 kept["items"] = kept.pop("additionalItems")
         _split_dependencies(kept)
+        _mend(kept)
 
         def rewrite(child: Any) -> Any:
             return child if isinstance(child, bool) else self.schema(child, inside, depth + 1)
@@ -255,6 +257,28 @@ def _split_dependencies(node: JSON) -> None:
         node["dependentRequired"] = {**names, **node.get("dependentRequired", {})}
     if schemas:
         node["dependentSchemas"] = {**schemas, **node.get("dependentSchemas", {})}
+
+
+def _mend(node: JSON) -> None:
+    """Bring what real servers publish although 2020-12 does not know it into its words, or leave it out."""
+    for exclusive, inclusive in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        # draft 4: a flag beside the bound
+        if isinstance(node.get(exclusive), bool) and node.pop(exclusive) and inclusive in node:
+            node[exclusive] = node.pop(inclusive)
+    if "type" in node:
+        named = node["type"] if isinstance(node["type"], list) else [node["type"]]
+        known = list(dict.fromkeys(name for name in named if name in _TYPES))
+        if len(known) < len(named):
+            node.pop("type")
+        if known and len(known) < len(named):
+            node["type"] = known if len(known) > 1 else known[0]
+    if "required" in node:
+        listed = node.pop("required")
+        names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+        if names:
+            node["required"] = list(dict.fromkeys(names))
+    if not isinstance(node.get("enum", [None]), list) or node.get("enum") == []:
+        del node["enum"]
 
 
 def _fold_root(root: JSON) -> JSON:
