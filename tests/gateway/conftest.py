@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -227,3 +228,110 @@ async def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - the condition is of many kinds
             await asyncio.sleep(0.005)
+
+
+# --- a client in this process --------------------------------------------------------------------
+
+MODERN = "2026-07-28"
+
+
+@dataclass
+class Response:
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def events(self) -> list[Any]:
+        return [json.loads(line[6:]) for line in self.body.split(b"\n") if line.startswith(b"data: ")]
+
+    @property
+    def error(self) -> Any:
+        return self.json["error"]
+
+
+class Browser:
+    """Speaks ASGI to the endpoint, as uvicorn would."""
+
+    def __init__(self, house: Any, path: str = "/mcp", token: str | None = None) -> None:
+        self.house = house
+        self.path = path
+        self.token = house.access.local_key() if token is None else token
+
+    async def send(
+        self,
+        body: Any = None,
+        *,
+        method: str = "POST",
+        headers: dict[str, str | None] | None = None,
+        extra: tuple[tuple[str, str], ...] = (),
+        leave: asyncio.Event | None = None,
+        path: str | None = None,
+    ) -> Response:
+        """One request; a header of None is left out. The client leaves when `leave` is set."""
+        found: dict[str, str | None] = {
+            "host": "127.0.0.1:8800",
+            "content-type": "application/json",
+            "accept": "application/json, text/event-stream",
+        }
+        if self.token:
+            found["authorization"] = f"Bearer {self.token}"
+        found |= headers or {}
+        raw = [(k.lower().encode(), v.encode("latin-1")) for k, v in [*found.items(), *extra] if v is not None]
+        data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        response, done = Response(), asyncio.Event()
+        pending = [{"type": "http.request", "body": data, "more_body": False}]
+
+        async def receive() -> Any:
+            if pending:
+                return pending.pop(0)
+            await (leave or done).wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                assert not response.status, "the response was started twice"
+                response.status = message["status"]
+                response.headers = {k.decode(): v.decode() for k, v in message["headers"]}
+            else:
+                assert response.status
+                response.body += message.get("body", b"")
+                if not message.get("more_body"):
+                    done.set()
+
+        scope = {"type": "http", "method": method, "path": path or self.path, "headers": raw, "scheme": "http"}
+        async with asyncio.timeout(20):
+            await self.house.endpoint(scope, receive, send)
+        return response
+
+    async def modern(self, method: str, params: JSON | None = None, *, id: Any = 1, **more: Any) -> Response:
+        meta = {
+            "io.modelcontextprotocol/protocolVersion": MODERN,
+            "io.modelcontextprotocol/clientCapabilities": {},
+            **more.pop("meta", {}),
+        }
+        params = {**(params or {}), "_meta": meta}
+        headers = {"mcp-protocol-version": MODERN, "mcp-method": method, **more.pop("headers", {})}
+        if "name" in params:
+            headers.setdefault("mcp-name", params["name"])
+        body = {"jsonrpc": "2.0", "id": id, "method": method, "params": params}
+        return await self.send(body, headers=headers, **more)
+
+    async def legacy(self, method: str, params: JSON | None = None, *, id: Any = 1, **more: Any) -> Response:
+        body = {"jsonrpc": "2.0", "id": id, "method": method, "params": params or {}}
+        return await self.send(body, **more)
+
+
+@pytest.fixture
+def browse() -> type[Browser]:
+    """`browse(house, path, token=…)` is a client of that house's endpoint."""
+    return Browser
+
+
+@pytest.fixture
+def browser(house: House) -> Browser:
+    return Browser(house)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 import sys
 import time
 from typing import Any
 
+import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
 
 
@@ -24,7 +27,21 @@ def sdk() -> None:
         await ctx.report_progress(1, 2, "half")
         return "done"
 
-    mcp.run()
+    @mcp.tool()
+    async def hang() -> str:
+        """Never answers."""
+        print("hanging", flush=True)
+        await asyncio.Event().wait()
+        return ""
+
+    if "--http" not in sys.argv:
+        mcp.run()
+        return
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    print(listening.getsockname()[1], flush=True)
+    config = uvicorn.Config(mcp.streamable_http_app(), log_level="error")
+    asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
 
 
 def send(message: dict[str, Any]) -> None:

@@ -26,9 +26,10 @@ Launch = Callable[..., Awaitable[StdioConnection]]
 async def launch(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Launch]:
     """`await launch("old")` starts the child of that kind; it is gone when the test ends."""
     children: list[tuple[asyncio.subprocess.Process, StdioConnection]] = []
-    monkeypatch.setattr(duplex, "PROBE_TIMEOUT", 3.0)
 
     async def start(kind: str, **options: Any) -> StdioConnection:
+        if kind == "old":  # it does not answer the probe at all
+            monkeypatch.setattr(duplex, "PROBE_TIMEOUT", 0.4)
         child = await asyncio.create_subprocess_exec(
             sys.executable, str(CHILD), kind, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
         )
@@ -71,10 +72,7 @@ async def test_a_dual_era_child_is_spoken_to_in_the_modern_way(launch: Launch) -
     assert caught.value.code == -32601
 
 
-async def test_an_old_child_gets_a_handshake_and_hears_of_cancellation(
-    launch: Launch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(duplex, "PROBE_TIMEOUT", 0.5)
+async def test_an_old_child_gets_a_handshake_and_hears_of_cancellation(launch: Launch) -> None:
     connection = await launch("old")
     heard: list[JSON] = []
     connection.on_notification = heard.append

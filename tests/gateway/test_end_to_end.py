@@ -1,0 +1,98 @@
+"""Real clients over real sockets: the SDK in both eras, through uvicorn, to real servers behind the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from mcp import Client, MCPError
+from mcp.client.streamable_http import streamable_http_client
+
+CHILD = Path(__file__).parent / "stdio_child.py"
+
+
+@asynccontextmanager
+async def client(url: str, token: str, mode: Any, **options: Any) -> Any:
+    """An SDK client of the gateway; `mode` is `legacy` or a revision."""
+    async with httpx2.AsyncClient(headers={"authorization": f"Bearer {token}"}) as http:
+        transport = streamable_http_client(url, http_client=http)
+        async with Client(transport, mode=mode, **options) as connected:
+            yield connected
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_the_sdk_client_lists_calls_and_hears_progress(furnish: Any, serve: Any, calc: Any, mode: str) -> None:
+    house = await furnish(servers={"remote": await serve(calc.mcp.streamable_http_app()) + "/mcp"})
+    url = await serve(house.endpoint)
+    heard: list[Any] = []
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        heard.append((progress, message))
+
+    async with client(f"{url}/mcp", house.access.local_key(), mode) as connected:
+        tools = (await connected.list_tools()).tools
+        assert {"calc.add", "remote.add"} <= {tool.name for tool in tools}
+        answer = await connected.call_tool("remote.add", {"a": 2, "b": 3})
+        assert answer.structured_content == {"total": 5}
+        await connected.call_tool("remote.steps", {}, progress_callback=on_progress)
+        assert heard == [(1, "half"), (2, "whole")]
+        failed = await connected.call_tool("remote.fail", {})
+        assert failed.is_error
+        with pytest.raises(MCPError, match="There is no tool"):
+            await connected.call_tool("remote.nope", {})
+        mirrored = await connected.call_tool("remote.region", {"region": "Zürich"})
+        assert mirrored.content[0].text == "Zürich"
+    async with client(f"{url}/servers/remote/mcp", house.access.local_key(), mode) as connected:
+        assert "add" in {tool.name for tool in (await connected.list_tools()).tools}
+        assert (await connected.call_tool("add", {"a": 2, "b": 3})).structured_content == {"total": 5}
+    protocols = {record["protocol"] for record in house.recorded()}
+    assert protocols == {"2026-07-28" if mode == "auto" else "2025-11-25"}
+    assert house.outcomes() == ["ok", "ok", "tool_error", "not_found", "ok", "ok"]
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_giving_up_in_the_client_cancels_on_the_server(furnish: Any, serve: Any, calc: Any, mode: str) -> None:
+    house = await furnish(servers={"remote": await serve(calc.mcp.streamable_http_app()) + "/mcp"})
+    url = await serve(house.endpoint)
+    async with client(f"{url}/mcp", house.access.local_key(), mode) as connected:
+        await connected.list_tools()
+        asked = asyncio.create_task(connected.call_tool("remote.hang", {}))
+        async with asyncio.timeout(10):
+            await calc.started.wait()
+            asked.cancel()
+            await calc.cancelled.wait()
+            while not house.outcomes():  # noqa: ASYNC110 - the record is written by another thread
+                await asyncio.sleep(0.005)
+    assert house.outcomes() == ["cancelled"]
+
+
+@pytest.mark.slow
+async def test_a_server_killed_in_the_middle_of_a_call_is_an_outcome(furnish: Any, serve: Any, browse: Any) -> None:
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, str(CHILD), "sdk", "--http", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    assert child.stdout is not None
+    async with asyncio.timeout(30):
+        port = int(await child.stdout.readline())
+    house = await furnish(servers={"remote": f"http://127.0.0.1:{port}/mcp"})
+    browser = browse(house)
+    asked = asyncio.create_task(browser.modern("tools/call", {"name": "remote.hang", "arguments": {}}))
+    async with asyncio.timeout(10):
+        assert await child.stdout.readline() == b"hanging\n"
+        child.kill()
+        response = await asked
+        await child.stdout.read()
+        await child.wait()
+    result = response.json["result"]
+    assert result["_meta"]["workbench/outcome"]["kind"] == "unavailable"
+    assert "remote" in result["content"][0]["text"]
+    again = await browser.modern("tools/call", {"name": "remote.echo", "arguments": {"text": "x"}})
+    assert again.json["result"]["_meta"]["workbench/outcome"]["kind"] == "unavailable"
+    listed = (await browser.modern("tools/list")).json["result"]
+    assert "calc.add" in [tool["name"] for tool in listed["tools"]]
+    assert house.outcomes() == ["unavailable", "unavailable"]
