@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 from parts import notice
 from parts.connection import bench, connect
 
 import workbench
 
-st.set_page_config("MCP Workbench", page_icon=":material/hub:", layout="wide")
+# a picture of our own: Material icons would be fetched from a network for the tab
+st.set_page_config("MCP Workbench", page_icon=Path(__file__).with_name("icon.png"), layout="wide")
 
 
 def waiting() -> int:

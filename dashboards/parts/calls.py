@@ -9,22 +9,13 @@ import pandas as pd
 import streamlit as st
 
 from parts import notice, record
-from parts.connection import bench
-from parts.result import draw_result
-from parts.words import OUTCOMES, count, duration, local, plain, utc, zone
+from parts.connection import bench, platform_url
+from parts.result import draw_data, draw_elsewhere, draw_headline, draw_json
+from parts.words import count, duration, local, plain, utc, zone
 
 SHOWN = 500
 """Rows in the table; the download and the SQL box have more."""
 DOWNLOADED = 100_000
-
-LABELS = {
-    "15m": "15 min",
-    "1h": "1 hour",
-    "24h": "24 hours",
-    "7d": "7 days",
-    "30d": "30 days",
-    "all": "all",
-}
 
 
 def draw_explorer(until: datetime) -> None:
@@ -43,14 +34,13 @@ def draw_filters(until: datetime) -> record.Filters:
     """The filters, kept in the address of the page."""
     known = record.names(bench())
     window = st.segmented_control(
-        "Time range", list(LABELS), key="window", bind="query-params", default="24h", required=True,
-        format_func=LABELS.__getitem__, label_visibility="collapsed", on_change=_refresh,
+        "Time range", list(record.WINDOWS), key="window", bind="query-params", default="24h", required=True,
+        label_visibility="collapsed", on_change=_refresh,
     )  # fmt: skip
     with st.grid("auto", min_column_width=190, gap="small"):
         chosen = {
             facet: st.multiselect(
-                label, _with_linked(facet, known[facet]), key=facet, bind="query-params", placeholder="any",
-                format_func=(lambda kind: OUTCOMES.get(kind, ("", kind))[1]) if facet == "outcome" else str,
+                label, _with_linked(facet, known[facet]), key=facet, bind="query-params", placeholder="any"
             )
             for label, facet in (("Server", "server"), ("Outcome", "outcome"), ("User", "user"))
         }  # fmt: skip
@@ -107,7 +97,7 @@ def draw_table(filters: record.Filters, until: datetime) -> None:
     st.session_state["call_ids"] = found["request_id"].tolist()
     st.dataframe(
         _shown(found), key="calls", on_select=_choose, selection_mode="single-row", hide_index=True,
-        height=min(430, 38 + 35 * len(found)), alt="Calls, newest first",
+        height=430 if len(found) > 11 else "content", alt="Calls, newest first",
         column_config={
             "time": st.column_config.DatetimeColumn("time", format="D MMM HH:mm:ss", help=f"Your time ({zone()})."),
             "ms": st.column_config.NumberColumn("ms", format="%.1f", help="From receipt to answer."),
@@ -133,10 +123,14 @@ def draw_call(request: str) -> None:
             f"{local(time)} local · {utc(time)} · {plain(row['user_id'])} through {row['source']}"
             + (f" · MCP {row['protocol']}" if row["protocol"] else "")
         )
-        answer, arguments, decision, trace = st.tabs(["Result", "Arguments", "Decision", "Trace"])
+        draw_headline(result.outcome)
+        names = ["Result", "Arguments", "Decision", "Trace", "Raw", "Python", "CLI", "curl"]
+        answer, arguments, decision, trace, raw, *elsewhere = st.tabs(names)
         with answer:
-            running = bench().running
-            draw_result(result, running.url if running else "http://127.0.0.1:8800", key="call")
+            draw_data(result.data, result.outcome, key="call")
+        with raw:
+            draw_json(result.outcome.to_dict(), key="call.raw")
+        draw_elsewhere(result, platform_url(), *elsewhere)
         with arguments:
             st.json(result.arguments, expanded=True)
             if record.whole(row):
@@ -188,7 +182,6 @@ def _shown(found: pd.DataFrame) -> pd.DataFrame:
     """The columns that a person reads, in the browser's time."""
     table = found.drop(columns=[c for c in ("run_id", "request_id", "error_message") if c in found])
     table.insert(0, "time", table.pop("ts").dt.tz_localize("UTC").dt.tz_convert(str(zone())))
-    table["outcome"] = table["outcome"].map(lambda kind: OUTCOMES.get(kind, ("", kind))[1])
     return table.rename(columns={"user_id": "user", "args": "arguments", "source": "through"})
 
 
@@ -215,5 +208,5 @@ def _refresh() -> None:
 
 
 def _view_as_sql(query: str) -> None:
-    st.session_state["view"] = "sql"
+    st.session_state["view"] = "SQL"
     st.session_state["sql_text"] = query

@@ -21,14 +21,18 @@ def draw_list(tools: Sequence[Any], chosen: Any, *, grouped: bool) -> None:
     if not tools:
         notice.nothing("No tool fits", "Try other words, or clear the search to see all.", ":material/search_off:")
     elif not grouped:
-        for tool in tools:
-            _draw(tool, tool.qualified, chosen)
+        with st.container(gap=None):
+            for tool in tools:
+                _draw(tool, tool.qualified, chosen)
     else:
         for server, members in groupby(sorted(tools, key=lambda t: t.server), key=lambda t: t.server):
             of_server = list(members)
             inside = chosen is not None and chosen.server == server
-            with st.expander(
-                f"{plain(server)} :gray[{len(of_server)}]", expanded=inside, key=f"group.{server}.{inside}"
+            with (
+                st.expander(
+                    f"{plain(server)} :gray[{len(of_server)}]", expanded=inside, key=f"group.{server}.{inside}"
+                ),
+                st.container(gap=None),
             ):
                 for tool in of_server:
                     _draw(tool, tool.name, chosen)

@@ -37,6 +37,12 @@ def connect() -> workbench.Workbench:
     return bench()
 
 
+def platform_url() -> str:
+    """Origin of the management API, for snippets."""
+    running = bench().running
+    return running.url if running else "http://127.0.0.1:8800"
+
+
 def bench() -> workbench.Workbench:
     """The workbench that `connect` found."""
     return cast("workbench.Workbench", st.session_state["bench"])

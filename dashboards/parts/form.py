@@ -23,6 +23,8 @@ from parts.fields import (
 )
 from parts.words import plain
 
+_WIDE = ("prose", "lines", "group", "json")
+
 
 @dataclass
 class Entry:
@@ -39,8 +41,11 @@ def draw_fields(schema: JSON, arguments: JSON, key: str) -> Entry:
     fields = with_others(fields_of(schema), arguments)
     if not fields:
         st.caption("This tool takes no arguments.")
+    grid = st.grid("auto", min_column_width=260, gap="small")
     for each in fields:
-        value = _draw(each, arguments.get(each.name, MISSING), f"{key}.{each.name}", each.name, entry)
+        fitted = fitting(each, arguments.get(each.name, MISSING))
+        with grid.cell(column_span="all" if fitted.kind in _WIDE else 1):
+            value = _draw(each, arguments.get(each.name, MISSING), f"{key}.{each.name}", each.name, entry)
         if value is not MISSING:
             entry.arguments[each.name] = value
     return entry

@@ -21,13 +21,12 @@ class LiveRun:
         self.fault: BaseException | None = None
         self.stopping = False
         self._bench, self._provider, self._history = bench, provider, list(history)
-        self._news = threading.Condition()
-        self._thread = threading.Thread(target=self._read, name="run", daemon=True)
-        self._thread.start()
+        self._news, self._over = threading.Condition(), False
+        threading.Thread(target=self._read, name="run", daemon=True).start()
 
     @property
     def finished(self) -> bool:
-        return not self._thread.is_alive()
+        return self._over
 
     @property
     def id(self) -> str:
@@ -63,3 +62,7 @@ class LiveRun:
             self.error = e
         except Exception as e:  # noqa: BLE001  a bug: raised again on the script's thread, where it shows
             self.fault = e
+        finally:
+            with self._news:
+                self._over = True
+                self._news.notify_all()

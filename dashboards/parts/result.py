@@ -23,15 +23,24 @@ def draw_result(result: Any, url: str, *, key: str) -> None:
         url: origin of the management API, for the curl line.
         key: prefix of the widget keys.
     """
-    ended = result.outcome
+    draw_headline(result.outcome)
+    answer, raw, *elsewhere = st.tabs(["Result", "Raw", "Python", "CLI", "curl"])
+    with answer:
+        draw_data(result.data, result.outcome, key=key)
+    with raw:
+        draw_json(result.outcome.to_dict(), key=f"{key}.raw")
+    draw_elsewhere(result, url, *elsewhere)
+
+
+def draw_headline(ended: Any) -> None:
+    """How it ended, and what to do when it did not end well."""
     st.markdown(headline(ended))
     if ended.message:
         _draw_message(ended)
-    answer, raw, python, terminal, curl = st.tabs(["Result", "Raw", "Python", "CLI", "curl"])
-    with answer:
-        draw_data(result.data, ended, key=key)
-    with raw:
-        draw_json(ended.to_dict(), key=f"{key}.raw")
+
+
+def draw_elsewhere(result: Any, url: str, python: Any, terminal: Any, curl: Any) -> None:
+    """The same call in three other places, each into its container."""
     python.code(snippets.python_call(result.tool, result.arguments), language="python", wrap_lines=True)
     terminal.code(snippets.terminal_call(result.tool, result.arguments), language="bash", wrap_lines=True)
     curl.code(snippets.curl_call(url, result.tool, result.arguments), language="bash", wrap_lines=True)

@@ -17,13 +17,11 @@ def draw_card(state: Any) -> None:
     """Name, health and the last error of a server, and a button that restarts it."""
     with st.container(border=True, key=f"server-{state.id}"):
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-            name = f"**{plain(state.title or state.id)}**"
-            if state.title and state.title != state.id:
-                name += f" :gray[{plain(state.id)}]"
-            st.markdown(name, help=plain(state.description) or None, width="content")
+            st.markdown(f"**{plain(state.title or state.id)}**", width="content")
             colour = COLOURS.get(state.status, "gray")
             st.markdown(f":{colour}[●] {state.status}", width="content")
         facts = [
+            state.id if state.title and state.title.lower() != state.id else "",
             count(state.tools, "tool"),
             f"v{state.version}" if state.version else "",
             state.transport,

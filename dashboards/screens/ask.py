@@ -11,9 +11,18 @@ from parts.live import LiveRun
 from parts.steps import Timeline
 from parts.words import plain
 
+st.set_page_config(layout="centered")
 state = st.session_state
 state.setdefault("turns", [])  # finished ones: question, events, and the run's id
 state.setdefault("live", None)
+
+
+YOU, AGENT = ("user", ":material/person:"), ("assistant", ":material/hub:")
+
+
+def speaker(who: tuple[str, str]) -> Any:
+    """The place for what somebody says."""
+    return st.chat_message(who[0], avatar=who[1])
 
 
 def history() -> list[dict[str, str]]:
@@ -65,8 +74,8 @@ def reopen() -> None:
 
 def draw_turn(turn: dict[str, Any], number: int) -> None:
     """A finished question with its answer."""
-    st.chat_message("user").markdown(plain(turn["question"]))
-    with st.chat_message("assistant"):
+    speaker(YOU).markdown(plain(turn["question"]))
+    with speaker(AGENT):
         timeline = Timeline(f"turn.{number}", live=False)
         for event in turn["events"]:
             timeline.draw(event)
@@ -82,8 +91,8 @@ def draw_turn(turn: dict[str, Any], number: int) -> None:
 
 def follow(live: LiveRun) -> None:
     """Draw a run while it happens."""
-    st.chat_message("user").markdown(plain(live.question))
-    with st.chat_message("assistant"):
+    speaker(YOU).markdown(plain(live.question))
+    with speaker(AGENT):
         timeline = Timeline("live", live=True)
         st.button(
             "Stopping …" if live.stopping else "Stop", icon=":material/stop_circle:", on_click=live.stop,
@@ -100,29 +109,43 @@ def follow(live: LiveRun) -> None:
     st.rerun()
 
 
-def choose_provider() -> tuple[str, bool]:
-    """The provider that is chosen, and whether it can answer now."""
-    known = {p.name: p for p in bench().providers()}
-    first = next((p for p in known.values() if p.ready), None)
-    name = st.selectbox(
-        "Answered by", ["auto", *known], key="provider", bind="query-params", label_visibility="collapsed", width=230,
+def choose_provider(known: dict[str, Any]) -> str:
+    """The provider that is chosen; `auto` lets the platform take the best that is ready."""
+    names = ["auto", *known]
+    linked = st.query_params.get("provider", "auto")
+    return st.selectbox(
+        "Answered by", names, names.index(linked) if linked in names else 0, key="provider_name", width=230,
+        label_visibility="collapsed", on_change=_link_provider,
         format_func=lambda n: "best that is ready" if n == "auto" else f"{n} · {'' if known[n].ready else 'not '}ready",
     )  # fmt: skip
-    status = first if name == "auto" else known[name]
-    if status is None:
-        st.caption("No provider is ready.")
-        return name, False
-    kind = "" if status.is_llm else " It is not a language model."
-    st.caption(f"{'' if name != 'auto' else plain(status.name) + ': '}{plain(status.why)}{kind}")
-    return name, status.ready
 
 
-head, controls = st.columns([3, 2], vertical_alignment="top")
-head.title("Ask")
-with controls, st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
-    provider, ready = choose_provider()
-    if state["turns"] or state["live"] is not None:
-        st.button("New conversation", icon=":material/add_comment:", on_click=start_over, key="start_over")
+def _link_provider() -> None:
+    st.query_params["provider"] = state["provider_name"]
+
+
+def say_provider(name: str, known: dict[str, Any]) -> None:
+    """Who answers, and why, or what is missing."""
+    if name == "auto":
+        ready = ", ".join(plain(p.name) for p in known.values() if p.ready)
+        st.caption(f"Ready: {ready or 'none'}. The best of them answers, and every answer says who gave it and why.")
+        return
+    status = known[name]
+    kind = "" if status.is_llm else " :gray-badge[not a language model]"
+    model = f" · {plain(status.model)}" if status.model else ""
+    st.caption(f"{plain(status.name)}{model}: {plain(status.why)}{kind}")
+
+
+providers = {p.name: p for p in bench().providers()}
+with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+    st.title("Ask", width="content")
+    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", width="content"):
+        if state["turns"] or state["live"] is not None:
+            st.button("New conversation", icon=":material/add_comment:", type="tertiary", on_click=start_over)
+        provider = choose_provider(providers)
+ready = any(p.ready for p in providers.values()) if provider == "auto" else providers[provider].ready
+if not ready or (not state["turns"] and state["live"] is None):
+    say_provider(provider, providers)  # later, each answer says who gave it
 
 with notice.shown():
     reopen()
@@ -138,10 +161,11 @@ for number, turn in enumerate(state["turns"]):
 if not state["turns"] and state["live"] is None and not question:
     notice.nothing("Ask about what your servers know", "Every tool that is called appears as a step, with its result.",
                    ":material/forum:")  # fmt: skip
-    for number, example in enumerate(bench().examples()):
-        if st.button(example, key=f"suggestion.{number}", width="stretch", wrap=True, disabled=not ready):
-            state["pending"] = example
-            st.rerun()
+    with st.container(gap="xsmall"):
+        for number, example in enumerate(bench().examples()):
+            if st.button(example, key=f"suggestion.{number}", width="stretch", wrap=True, disabled=not ready):
+                state["pending"] = example
+                st.rerun()
 
 if question and state["live"] is None:
     begin(question, provider)

@@ -7,19 +7,17 @@ from datetime import UTC, datetime
 import streamlit as st
 from parts import calls, integrity, sql
 
-VIEWS = {"calls": "Calls", "sql": "SQL", "integrity": "Integrity"}
-
 head, switch = st.columns([3, 2], vertical_alignment="center")
 head.title("Audit")
 with switch, st.container(horizontal=True, horizontal_alignment="right"):
     view = st.segmented_control(
-        "View", list(VIEWS), key="view", bind="query-params", default="calls", required=True,
-        format_func=VIEWS.__getitem__, label_visibility="collapsed",
+        "View", ["Calls", "SQL", "Integrity"], key="view", bind="query-params", default="Calls", required=True,
+        label_visibility="collapsed",
     )  # fmt: skip
 
-if view == "sql":
+if view == "SQL":
     sql.draw_box()
-elif view == "integrity":
+elif view == "Integrity":
     integrity.draw_check()
 else:
     until = st.session_state.setdefault("audit_until", datetime.now(UTC))

@@ -70,10 +70,11 @@ def first_questions() -> None:
     """Questions to try; each opens the chat and asks."""
     examples = bench().examples()
     st.subheader("Try a question")
-    for number, question in enumerate(examples):
-        if st.button(question, key=f"example.{number}", icon=":material/forum:", width="stretch", wrap=True):
-            st.session_state["pending"] = question
-            st.switch_page("screens/ask.py")
+    with st.container(gap="xsmall"):
+        for number, question in enumerate(examples):
+            if st.button(question, key=f"example.{number}", icon=":material/forum:", width="stretch", wrap=True):
+                st.session_state["pending"] = question
+                st.switch_page("screens/ask.py")
     if not examples:
         st.caption("Ask whatever your servers can answer.")
         st.page_link("screens/ask.py", label="Open the chat", icon=":material/forum:")

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 from parts import approval, catalogue, form, notice, record
-from parts.connection import bench
+from parts.connection import bench, platform_url
 from parts.fields import JSON
 from parts.result import draw_result
 from parts.words import ago, count, duration, outcome, plain
@@ -84,7 +84,6 @@ def draw_outcome(tool: Any) -> None:
     if result is None:
         st.caption("The result appears here. Ctrl+Enter runs the form.")
         return
-    running = bench().running
     with st.container(border=True):
         waiting = result.outcome.details.get("approval")
         if result.kind == "approval_required" and waiting:
@@ -94,7 +93,7 @@ def draw_outcome(tool: Any) -> None:
                     identity, result.tool, result.arguments,
                     lambda yes: run(result.tool, result.arguments) if yes else state["results"].pop(result.tool, None),
                 )  # fmt: skip
-        draw_result(result, running.url if running else "http://127.0.0.1:8800", key=f"result.{result.tool}")
+        draw_result(result, platform_url(), key=f"result.{result.tool}")
 
 
 def draw_history(tool: Any) -> None:
