@@ -134,7 +134,7 @@ def opa_answers(folder: Path, inputs: list[JSON]) -> list[Any]:
     for name, content in engine.Files(None).read().items():
         (folder / name).write_bytes(content)
     (folder / "cases.json").write_text(json.dumps({"cases": inputs}))
-    query = "[d | some i; d := data.workbench.tool_scopes.decision with input as data.cases[i]]"
+    query = "[d | some document in data.cases; d := data.workbench.tool_scopes.decision with input as document]"
     done = subprocess.run(
         ["opa", "eval", "--format", "json", "--data", str(folder), query],
         capture_output=True,

@@ -110,7 +110,7 @@ class Columns:
             end = len(words)
             while end > 1 and (words[end - 1] in _FILLERS or words[end - 1].isdigit()):
                 end -= 1
-            ends = range(end, end - 1, -1)
+            ends = range(len(words), end - 1, -1)
         for end in ends:
             for start in range(end):
                 kind = self._wanted.get(words[start:end])

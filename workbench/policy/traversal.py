@@ -226,7 +226,9 @@ class Traversal:
         if not self._within(depth, len(value)):
             return self._withheld()
         if type(value) is dict:
-            return {k: change(v) for k, v in value.items()}
+            changed = {k: change(v) for k, v in value.items()}
+            doubtful = any((key := self._columns.key(k)) is not None and key.suspicious for k in value)
+            return self._renamed(changed) if doubtful else changed
         return [change(v) for v in value]
 
 
