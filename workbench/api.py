@@ -34,6 +34,7 @@ from workbench.events import (
     Unauthenticated,
     Unreachable,
     WorkbenchError,
+    new_trace_id,
 )
 from workbench.gateway import McpEndpoint, challenge
 from workbench.gateway.senders import Senders
@@ -285,7 +286,7 @@ def _tools(api: FastAPI, platform: Platform) -> None:
         """Call one tool. The answer is an outcome; a tool's own failure is an outcome too."""
         made = Call(
             caller=caller, tool=body.tool, arguments=body.arguments, source=source, timeout_s=body.timeout_s,
-            **({"trace_id": body.trace_id} if body.trace_id else {}),
+            trace_id=body.trace_id or new_trace_id(),
         )  # fmt: skip
         outcome = await _unless_gone(request, platform.call(made))
         return _json(outcome, _STATUS[outcome.kind], _outcome_headers(outcome))

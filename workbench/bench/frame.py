@@ -15,6 +15,7 @@ class Frame(pd.DataFrame):
 
     _internal_names = [*pd.DataFrame._internal_names, "_arrow"]  # type: ignore[attr-defined]  # noqa: RUF012
     _internal_names_set = set(_internal_names)  # noqa: RUF012
+    _arrow: pa.Table
 
     @property
     def _constructor(self) -> Any:
@@ -22,7 +23,7 @@ class Frame(pd.DataFrame):
 
     def arrow(self) -> pa.Table:
         """The rows as DuckDB gave them, without a copy and without pandas' types."""
-        return self._arrow  # type: ignore[no-any-return]
+        return self._arrow
 
 
 def frame(table: pa.Table) -> Frame:

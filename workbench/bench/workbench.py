@@ -10,7 +10,7 @@ import contextlib
 import functools
 import queue
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -278,9 +278,9 @@ class Workbench:
     def __repr__(self) -> str:
         return f"<Workbench {self._backend.where}, state in {self.settings.home}>"
 
-    def _run(self, function: Callable[..., Any], *args: Any) -> Any:
+    def _run(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Run a coroutine function on the loop thread; interrupting cancels it."""
-        future: Future[Any] = self._portal.start_task_soon(function, *args)
+        future: Future[T] = self._portal.start_task_soon(function, *args)
         try:
             return future.result()
         except KeyboardInterrupt:

@@ -57,9 +57,9 @@ class Workbench(click.Group):
             import difflib
 
             close = difflib.get_close_matches(args[0], COMMANDS, 3)
-            if close and "Did you mean" not in str(e):
-                e.message += f" Did you mean {' or '.join(close)}?"
-            raise
+            if not close or "Did you mean" in e.format_message():
+                raise
+            raise click.UsageError(f"{e.format_message()} Did you mean {' or '.join(close)}?", ctx) from e
 
 
 @click.group(cls=Workbench, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from workbench.cli.opening import as_json, opened, print_json
+from workbench.events import Misuse
 
 if TYPE_CHECKING:
     from workbench.access import Access
@@ -78,18 +79,48 @@ def revoke(key: str) -> None:
 
 
 @access.command()
-@click.argument("tool")
-@click.option("--as", "role", required=True, help="A role, or the id of a key.")
 @as_json
-def explain(tool: str, role: str, as_json: bool) -> None:
-    """Whether ROLE (or a key) may call TOOL, and through which rule."""
+def roles(as_json: bool) -> None:
+    """List the roles and what they grant."""
+    found = _access().roles
+    if as_json:
+        print_json({name: sorted(found.scopes((name,))) for name in found.roles})
+        return
+    for name in found.roles:
+        click.echo(f"{click.style(name, bold=True):<20} {', '.join(sorted(found.scopes((name,))))}")
+
+
+@access.command()
+@click.argument("tool")
+@click.option("--as", "role", required=True, help="A role, e.g. employee.")
+@as_json
+@click.pass_context
+def explain(ctx: click.Context, tool: str, role: str, as_json: bool) -> None:
+    """Whether ROLE may call TOOL, scope by scope, and which rule of the policy decides. Exit code 7 when not."""
+    from workbench.events import Call, Caller
+    from workbench.policy import Policy
+
+    access = _access()
     with opened() as wb:
         found = next((t for t in wb.tools(limit=10_000) if t.qualified == tool), None)
-        if found is None:
-            near = [t.qualified for t in wb.tools(tool, limit=3)]
-            raise click.UsageError(f"There is no tool {tool!r}. Did you mean {' or '.join(near)}?")
-    explanation = _access().explain(role, found)
+        near = [] if found else [t.qualified for t in wb.tools(tool, limit=3)]
+        policy = Policy(wb.settings)
+    if found is None:
+        raise Misuse(f"There is no tool {tool!r}.", hint=f"Did you mean {' or '.join(near)}?" if near else "")
+    access.roles.check((role,))
+    caller = Caller(
+        tenant=wb.settings.tenant,
+        subject=f"anyone with role {role}",
+        roles=(role,),
+        scopes=access.roles.scopes((role,)),
+    )
+    explanation = access.explain(caller, found)
+    decision = policy.decide(Call(caller=caller, tool=tool), found)
     if as_json:
-        print_json(explanation)
+        print_json({"explanation": explanation, "decision": decision})
     else:
-        click.echo(str(explanation))
+        verdict = "yes" if decision.allow else "only with a human approval" if decision.approval else "no"
+        click.echo(f"{verdict}, by {decision.rule}{': ' + decision.reason if decision.reason else ''}")
+        for line in explanation.lines:
+            click.echo(f"  {line}")
+    ctx.exit(0 if decision.allow or decision.approval else 7)

@@ -103,11 +103,11 @@ def parse_arguments(pairs: tuple[str, ...], document: str | None, schema: JSON) 
     found: JSON = {}
     if document is not None:
         text = click.get_text_stream("stdin").read() if document == "-" else document
-        found = _json(text, "--args")
-        if not isinstance(found, dict):
-            raise Misuse(
-                f"--args is a JSON {type(found).__name__}.", hint='Expected an object, e.g. \'{"query": "smith"}\'.'
-            )
+        given: object = _json(text, "--args")
+        if not isinstance(given, dict):
+            kind = type(given).__name__
+            raise Misuse(f"--args is a JSON {kind}.", hint='Expected an object, e.g. \'{"query": "smith"}\'.')
+        found = given
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator or key in ("", ":"):
