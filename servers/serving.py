@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import hmac
 import json
 import logging
@@ -176,6 +177,8 @@ def _listen(host: str, port: int) -> socket.socket:
 def _run(app: ASGIApp, listener: socket.socket) -> None:
     import uvicorn
 
+    # uvicorn raises the signal again when it has shut down: then leave as on any other end, temporary files removed
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -189,5 +192,6 @@ def _run(app: ASGIApp, listener: socket.socket) -> None:
 
 
 def _leave(signum: int, frame: object) -> None:
-    # reading stdin blocks in a thread that cannot be woken; nothing is buffered that would be lost
+    # reading stdin blocks in a thread that cannot be woken, so the ordinary end would wait for it
+    atexit._run_exitfuncs()
     os._exit(0)

@@ -9,11 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import duckdb
-from mcp.server.mcpserver.exceptions import ToolError
-from pydantic import BaseModel, Field
 
 from servers.tables.folder import quoted
-from servers.tables.statements import first_lines
 
 LONGEST_VALUE = 4000
 MOST_BYTES = 1 << 20
@@ -23,13 +20,12 @@ PLAIN = {"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTIN
 PLAIN |= {"UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE"}
 
 
-class Rows(BaseModel):
-    """Rows of a table or of a query."""
+_cursors = threading.Lock()
+"""A connection refuses to be used twice at a time, even to make a cursor."""
 
-    columns: list[str]
-    rows: list[dict[str, Any]] = Field(description="One object for each row, keyed by column.")
-    row_count: int = Field(description="How many rows are here.")
-    truncated: bool = Field(False, description="Whether there were more, or values were cut.")
+
+class QueryFailed(Exception):
+    """The query is wrong, too slow or too large. The message is for the caller."""
 
 
 def run(
@@ -39,8 +35,8 @@ def run(
     *,
     most_rows: int,
     timeout_s: float,
-) -> Rows:
-    """The rows of one query that has been checked.
+) -> dict[str, Any]:
+    """The rows of one query that has been checked: `columns`, `rows`, `row_count`, `truncated`.
 
     Args:
         connection: a locked-down connection; the query runs on a cursor of its own.
@@ -50,38 +46,50 @@ def run(
         timeout_s: seconds until the query is interrupted.
 
     Raises:
-        ToolError: the query is wrong, too slow or too large.
+        QueryFailed: the query is wrong, too slow or too large.
     """
-    cursor = connection.cursor()
+    cursor = new_cursor(connection)
     timer = threading.Timer(timeout_s, cursor.interrupt)
     timer.daemon = True
     timer.start()
     try:
         described = cursor.execute(f"select * from (\n{sql}\n) limit 0", parameters).description or []
         if len(described) > MOST_COLUMNS:
-            raise ToolError(f"The query gives {len(described)} columns; at most {MOST_COLUMNS} are allowed.")
+            raise QueryFailed(f"The query gives {len(described)} columns; at most {MOST_COLUMNS} are allowed.")
         inner = [f"c{n}" for n in range(len(described))]
         shaped = ", ".join(_shaped(c, str(d[1])) for c, d in zip(inner, described, strict=True))
         cursor.execute(f"select {shaped} from (\n{sql}\n) as q({', '.join(inner)}) limit {most_rows + 1}", parameters)
         return _collect(cursor, _unique([str(d[0]) for d in described]), [str(d[1]) for d in described], most_rows)
     except duckdb.InterruptException as e:
-        raise ToolError(f"The query took longer than {timeout_s:g} s and was stopped. Narrow it.") from e
+        raise QueryFailed(f"The query took longer than {timeout_s:g} s and was stopped. Narrow it.") from e
     except duckdb.OutOfMemoryException as e:
-        raise ToolError("The query needs more memory than it may have. Narrow it or group first.") from e
+        raise QueryFailed("The query needs more memory than it may have. Narrow it or group first.") from e
     except duckdb.Error as e:
-        raise ToolError(f"The query failed. {first_lines(e)}") from e
+        raise QueryFailed(f"The query failed. {first_lines(e)}") from e
     finally:
         timer.cancel()
         cursor.close()
 
 
-def _collect(cursor: duckdb.DuckDBPyConnection, columns: list[str], types: list[str], most_rows: int) -> Rows:
+def new_cursor(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """A cursor for one thread."""
+    with _cursors:
+        return connection.cursor()
+
+
+def first_lines(error: Exception, most: int = 3) -> str:
+    """The useful part of an engine's message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:most])[:600]
+
+
+def _collect(cursor: duckdb.DuckDBPyConnection, columns: list[str], types: list[str], most_rows: int) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     size, cut = 0, False
     while batch := cursor.fetchmany(200):
         for raw in batch:
             if len(rows) >= most_rows or size > MOST_BYTES:
-                return Rows(columns=columns, rows=rows, row_count=len(rows), truncated=True)
+                return {"columns": columns, "rows": rows, "row_count": len(rows), "truncated": True}
             values = []
             for value, kind in zip(raw, types, strict=True):
                 plain, was_cut = _value(value, kind)
@@ -89,7 +97,7 @@ def _collect(cursor: duckdb.DuckDBPyConnection, columns: list[str], types: list[
                 cut |= was_cut
                 size += len(plain) if isinstance(plain, str) else 16
             rows.append(dict(zip(columns, values, strict=True)))
-    return Rows(columns=columns, rows=rows, row_count=len(rows), truncated=cut)
+    return {"columns": columns, "rows": rows, "row_count": len(rows), "truncated": cut}
 
 
 def _shaped(column: str, kind: str) -> str:

@@ -87,6 +87,8 @@ class Snapshot:
 
     tables: dict[str, Table]
     connection: duckdb.DuckDBPyConnection
+    views: tuple[tuple[str, str], ...] = ()
+    """Name and database file of each table."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What was worked out about the tables, e.g. the figures of each column."""
 
@@ -96,16 +98,16 @@ class Folder:
 
     Args:
         root: the folder; subfolders are read too, hidden ones are not.
-        memory: most memory of one query's engine.
+        memory_mb: most memory of the engine, in megabytes.
         threads: threads of the engine.
         most_bytes: larger files are listed with an error.
     """
 
-    def __init__(self, root: Path, *, memory: str = "512MB", threads: int = 2, most_bytes: int = 4 << 30) -> None:
+    def __init__(self, root: Path, *, memory_mb: int = 512, threads: int = 2, most_bytes: int = 4 << 30) -> None:
         self.root = root.resolve()
         if not self.root.is_dir():
             raise NotADirectoryError(f"{root} is no folder. Give --folder a folder of CSV, Parquet or JSON files.")
-        self.memory, self.threads, self.most_bytes = memory, threads, most_bytes
+        self.memory_mb, self.threads, self.most_bytes = memory_mb, threads, most_bytes
         self._copies = Path(tempfile.mkdtemp(prefix="tables-"))
         self._remove_copies = weakref.finalize(self, shutil.rmtree, self._copies, ignore_errors=True)
         self._loaded: dict[str, _Loaded] = {}
@@ -200,17 +202,33 @@ class Folder:
     # --- serving
 
     def _attach(self) -> Snapshot:
-        connection = duckdb.connect(":memory:", config={"threads": self.threads, "memory_limit": self.memory})
         tables: dict[str, Table] = {}
+        views = []
         for file, name in names(list(self._loaded)).items():
             loaded = self._loaded[file]
             tables[name] = Table(name, file, loaded.stamp[1], loaded.columns, loaded.rows, loaded.error)
             if loaded.path:
-                connection.execute(f"attach '{loaded.path}' as {loaded.path.stem} (read_only)")
-                connection.execute(f"create view {quoted(name)} as from {loaded.path.stem}.main.data")
-        for statement in LOCK_DOWN:
-            connection.execute(statement)
-        return Snapshot(tables, connection)
+                views.append((name, str(loaded.path)))
+        connection = attached(views, memory=f"{self.memory_mb}MB", threads=self.threads)
+        return Snapshot(tables, connection, tuple(views))
+
+
+def attached(views: list[tuple[str, str]], *, memory: str, threads: int) -> duckdb.DuckDBPyConnection:
+    """A connection that sees the tables of some database files, and nothing else.
+
+    Args:
+        views: name and database file of each table.
+        memory: most memory of the engine.
+        threads: threads of the engine.
+    """
+    connection = duckdb.connect(":memory:", config={"threads": threads, "memory_limit": memory})
+    for name, path in views:
+        database = quoted(Path(path).stem)
+        connection.execute(f"attach '{path}' as {database} (read_only)")
+        connection.execute(f"create view {quoted(name)} as from {database}.main.data")
+    for statement in LOCK_DOWN:
+        connection.execute(statement)
+    return connection
 
 
 def kind_of(name: str) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from servers.labels import READ, labels
 from servers.serving import arguments, serve
-from servers.tables.answers import Rows, names_of, run
+from servers.tables.answers import QueryFailed, names_of, run
 from servers.tables.folder import Folder, Snapshot, Table, quoted
 from servers.tables.statements import (
     Filters,
@@ -30,6 +33,7 @@ from servers.tables.statements import (
     known_column,
     time_group,
 )
+from servers.tables.worker import Worker
 
 FOLDER_VARIABLE = "WORKBENCH_TABLES_FOLDER"
 TIMEOUT_S = 10.0
@@ -76,6 +80,15 @@ class TableDescription(BaseModel):
     columns: list[ColumnFacts]
 
 
+class Rows(BaseModel):
+    """Rows of a table or of a query."""
+
+    columns: list[str]
+    rows: list[dict[str, Any]] = Field(description="One object for each row, keyed by column.")
+    row_count: int = Field(description="How many rows are here.")
+    truncated: bool = Field(False, description="Whether there were more, or values were cut.")
+
+
 class Count(BaseModel):
     table: str
     count: int
@@ -98,6 +111,7 @@ def build(folder: Folder, *, timeout_s: float = TIMEOUT_S) -> MCPServer[None]:
         log_level="WARNING",
     )
     read = labels("tables:read")
+    workers = Workers(folder)
 
     @server.tool(title="List tables", annotations=READ, meta=read)
     def list_tables() -> TableList:
@@ -130,7 +144,7 @@ def build(folder: Folder, *, timeout_s: float = TIMEOUT_S) -> MCPServer[None]:
         snapshot, found = _find(folder, table)
         sample = f" using sample reservoir({int(limit)} rows) repeatable (42)" if random else f" limit {int(limit)}"
         sql = f"select * from {quoted(found.name)}{sample}"
-        return run(snapshot.connection, sql, most_rows=limit, timeout_s=timeout_s)
+        return _rows(snapshot, sql, most_rows=limit, timeout_s=timeout_s)
 
     @server.tool(title="Count rows", annotations=READ, meta=read)
     def count_rows(table: TableName, filters: Filters = None) -> Count:
@@ -138,7 +152,7 @@ def build(folder: Folder, *, timeout_s: float = TIMEOUT_S) -> MCPServer[None]:
         snapshot, found = _find(folder, table)
         clause, parameters = conditions(found, filters)
         sql = f"select count(*) as n from {quoted(found.name)}{clause}"
-        rows = run(snapshot.connection, sql, parameters, most_rows=1, timeout_s=timeout_s)
+        rows = _rows(snapshot, sql, parameters, most_rows=1, timeout_s=timeout_s)
         return Count(table=found.name, count=rows.rows[0]["n"])
 
     @server.tool(title="Find rows", annotations=READ, meta=read)
@@ -160,7 +174,7 @@ def build(folder: Folder, *, timeout_s: float = TIMEOUT_S) -> MCPServer[None]:
             way = "desc" if descending else "asc"
             order = f" order by {quoted(known_column(found, order_by).name)} {way} nulls last"
         sql = f"select {chosen} from {quoted(found.name)}{clause}{order} limit {int(limit) + 1} offset {int(offset)}"
-        return run(snapshot.connection, sql, parameters, most_rows=limit, timeout_s=timeout_s)
+        return _rows(snapshot, sql, parameters, most_rows=limit, timeout_s=timeout_s)
 
     @server.tool(title="Aggregate", annotations=READ, meta=read)
     def aggregate(
@@ -211,7 +225,8 @@ def build(folder: Folder, *, timeout_s: float = TIMEOUT_S) -> MCPServer[None]:
         snapshot = folder.snapshot()
         there = {t.name for t in snapshot.tables.values() if not t.error}
         statement = checked(snapshot.connection, sql, there)
-        return run(snapshot.connection, statement, parameters or [], most_rows=limit, timeout_s=timeout_s)
+        with _asked():
+            return Rows(**workers.at(snapshot).run(statement, parameters or [], most_rows=limit, timeout_s=timeout_s))
 
     @server.resource("tables://{table}", title="A table's description", mime_type="application/json")
     def table_resource(table: str) -> str:
@@ -219,6 +234,43 @@ def build(folder: Folder, *, timeout_s: float = TIMEOUT_S) -> MCPServer[None]:
         return describe_table(table).model_dump_json(indent=2)
 
     return server
+
+
+class Workers:
+    """The process for free-form SQL that belongs to the tables as they are now."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._worker: Worker | None = None
+        self._of: Snapshot | None = None
+
+    def at(self, snapshot: Snapshot) -> Worker:
+        """The worker of a snapshot; that of an older one ends."""
+        with self._lock:
+            if self._worker is None or self._of is not snapshot:
+                if self._worker:
+                    self._worker.close()
+                views, memory_mb = list(snapshot.views), self._folder.memory_mb
+                self._worker = Worker(views, memory_mb=memory_mb, threads=self._folder.threads)
+                self._of = snapshot
+                weakref.finalize(self, self._worker.close)
+            return self._worker
+
+
+@contextmanager
+def _asked() -> Iterator[None]:
+    try:
+        yield
+    except QueryFailed as e:
+        raise ToolError(str(e)) from e
+
+
+def _rows(
+    snapshot: Snapshot, sql: str, parameters: list[Any] | None = None, *, most_rows: int, timeout_s: float
+) -> Rows:
+    with _asked():
+        return Rows(**run(snapshot.connection, sql, parameters or [], most_rows=most_rows, timeout_s=timeout_s))
 
 
 def _find(folder: Folder, name: str) -> tuple[Snapshot, Table]:
@@ -250,7 +302,7 @@ def _facts(snapshot: Snapshot, table: Table, timeout_s: float) -> list[ColumnFac
             )
         name = quoted(table.name)
         sql = f"with head as (select * from {name} limit 1000) select {', '.join(wanted)} from {name}"
-        row = run(snapshot.connection, sql, most_rows=1, timeout_s=timeout_s)
+        row = _rows(snapshot, sql, most_rows=1, timeout_s=timeout_s)
         values = list(row.rows[0].values())
         for n, column in enumerate(part):
             nulls, distinct, least, most, examples = values[5 * n : 5 * n + 5]
@@ -288,12 +340,12 @@ def main() -> None:
     parser = arguments("Serve a folder of CSV, TSV, Parquet and JSON files.")
     parser.add_argument("--folder", default=os.environ.get(FOLDER_VARIABLE), help="the folder with the files")
     parser.add_argument("--timeout", type=float, default=TIMEOUT_S, help="seconds that a query may take (default 10)")
-    parser.add_argument("--memory", default="512MB", help="memory that a query may take (default 512MB)")
+    parser.add_argument("--memory", type=int, default=512, help="megabytes that a query may take (default 512)")
     given = parser.parse_args()
     if not given.folder:
         parser.error(f"give --folder DIR, or set {FOLDER_VARIABLE}")
     try:
-        folder = Folder(Path(given.folder).expanduser(), memory=given.memory)
+        folder = Folder(Path(given.folder).expanduser(), memory_mb=given.memory)
     except NotADirectoryError as e:
         parser.error(str(e))
     threading.Thread(target=folder.snapshot, name="first load", daemon=True).start()

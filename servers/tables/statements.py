@@ -10,6 +10,7 @@ import duckdb
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel, Field
 
+from servers.tables.answers import first_lines, new_cursor
 from servers.tables.folder import Column, Table, quoted
 
 LONGEST_QUERY = 20_000
@@ -172,8 +173,12 @@ def checked(connection: duckdb.DuckDBPyConnection, sql: str, tables: set[str]) -
     if len(statements) != 1:
         raise ToolError(f"One statement is expected, got {len(statements)}.")
     statement = statements[0].query.strip().rstrip(";")
-    answer = connection.execute("select json_serialize_sql(?)", [statement]).fetchone()
-    tree = json.loads(answer[0]) if answer else {"error": True}
+    try:
+        with new_cursor(connection) as cursor:
+            answer = cursor.execute("select json_serialize_sql(?)", [statement]).fetchone()
+        tree = json.loads(answer[0]) if answer else {"error": True}
+    except (duckdb.Error, RecursionError, UnicodeError) as e:
+        raise ToolError(f"The query cannot be checked, so it is not run. {first_lines(e)}") from e
     if tree.get("error") or len(tree["statements"]) != 1:
         raise ToolError("Only one SELECT is allowed: no writes, no settings, no PIVOT statement.")
     known = {t.casefold() for t in tables}
@@ -220,9 +225,3 @@ def _nodes(tree: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
     elif isinstance(tree, list):
         for value in tree:
             yield from _nodes(value, depth + 1)
-
-
-def first_lines(error: Exception, most: int = 3) -> str:
-    """The useful part of an engine's message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:most])[:600]
