@@ -232,7 +232,7 @@ def _probes(api: FastAPI, platform: Platform) -> None:
         return _json({"status": "ok" if ok else "failing", "version": workbench.__version__}, 200 if ok else 503)
 
     @api.get("/status", tags=["platform"])
-    def status(caller: Caller = _needs(platform, "platform:read")) -> Response:
+    def status(caller: Caller = _needs(platform, "servers:read")) -> Response:
         """Version, servers, log and runs."""
         return _json(platform.status())
 
@@ -247,23 +247,23 @@ def _probes(api: FastAPI, platform: Platform) -> None:
 def _servers(api: FastAPI, platform: Platform) -> None:
     @api.get("/servers", tags=["registry"])
     @api.get("/api/platform/servers", tags=["registry"])
-    def servers(caller: Caller = _needs(platform, "platform:read")) -> Response:
+    def servers(caller: Caller = _needs(platform, "servers:read")) -> Response:
         """All servers with their health."""
         return _json({"servers": platform.servers()})
 
     @api.post("/servers", tags=["registry"], status_code=201)
-    async def register(server: Registration, caller: Caller = _needs(platform, "platform:admin")) -> Response:
+    async def register(server: Registration, caller: Caller = _needs(platform, "servers:manage")) -> Response:
         """Register a server that is reached over HTTP."""
         return _json(await platform.register(server.model_dump(), caller), 201)
 
     @api.delete("/servers/{server}", tags=["registry"])
-    async def remove(server: str, caller: Caller = _needs(platform, "platform:admin")) -> Response:
+    async def remove(server: str, caller: Caller = _needs(platform, "servers:manage")) -> Response:
         """Remove a registered server."""
         await platform.unregister(server, caller)
         return _json({"removed": server})
 
     @api.post("/api/platform/servers/{server}/restart", tags=["registry"])
-    async def restart(server: str, caller: Caller = _needs(platform, "platform:admin")) -> Response:
+    async def restart(server: str, caller: Caller = _needs(platform, "servers:manage")) -> Response:
         """Restart a server that was launched here."""
         await platform.restart(server, caller)
         return _json({"restarted": server})
@@ -292,7 +292,7 @@ def _tools(api: FastAPI, platform: Platform) -> None:
         return _json(outcome, _STATUS[outcome.kind], _outcome_headers(outcome))
 
     @api.get("/api/platform/approvals", tags=["tools"])
-    def approvals(caller: Caller = _needs(platform, "approvals:read")) -> Response:
+    def approvals(caller: Caller = _needs(platform, "approvals:decide")) -> Response:
         """Calls of the caller's tenant that wait for a human."""
         return _json({"approvals": platform.policy.approvals.pending(caller.tenant)})
 

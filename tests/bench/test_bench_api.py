@@ -40,8 +40,8 @@ def test_a_key_without_the_scope_gets_403_naming_it(api: Api, platform: Platform
     _, secret = platform.access.create_key("eve", roles=["viewer"])
     answer = api("POST", "/servers", token=secret, json={"id": "x", "url": "http://127.0.0.1:1/mcp"})
     assert answer.status_code == 403
-    assert "platform:admin" in answer.json()["error"]["message"]
-    assert 'scope="platform:admin"' in answer.headers["www-authenticate"]
+    assert "servers:manage" in answer.json()["error"]["message"]
+    assert 'scope="servers:manage"' in answer.headers["www-authenticate"]
 
 
 def test_servers_and_tools_are_listed(api: Api) -> None:

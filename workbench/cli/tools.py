@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import click
@@ -102,7 +103,7 @@ def parse_arguments(pairs: tuple[str, ...], document: str | None, schema: JSON) 
     """
     found: JSON = {}
     if document is not None:
-        text = click.get_text_stream("stdin").read() if document == "-" else document
+        text = sys.stdin.read() if document == "-" else document
         given: object = _json(text, "--args")
         if not isinstance(given, dict):
             kind = type(given).__name__
