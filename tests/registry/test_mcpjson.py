@@ -157,6 +157,8 @@ MALFORMED = {
     server('{"url": "http://x", "headers": {"Bad Name": "1"}}'): "'Bad Name' is no name of a header",
     server('{"url": "http://x", "headers": {"A": "1\\r\\nB: 2"}}'): "header 'A' has line breaks",
     server('{"url": "http://x", "headers": {"A": null}}'): "'A' is null",
+    server('{"url": "http://x", "headers": {"Mcp-Session-Id": "1"}}'): "'Mcp-Session-Id' is set by the gateway itself",
+    server('{"url": "http://x", "headers": {"HOST": "y"}}'): "'HOST' is set by the gateway itself",
     '{"mcpServers": {"": {"command": "x"}}}': "Server name '' cannot be used",
     '{"mcpServers": {"a/b": {"command": "x"},\n"a b": {"command": "x"}}}': "line 2, key mcpServers.a b: Server name",
     '{"mcpServers": {"\u0441rm": {"command": "x"}}}': "has the character U+0441",

@@ -152,14 +152,14 @@ async def test_stderr_is_kept_but_not_without_bounds(launch: Launch) -> None:
     assert "line 999" in kept
 
 
-async def test_stop_ends_everything_within_three_seconds(launch: Launch) -> None:
+async def test_stop_ends_everything_also_what_does_not_want_to_end(launch: Launch) -> None:
     registry = await launch(
         spec("nested", "nest", stdio=True), spec("deaf", "deaf", stdio=True), spec("stiff", "deaf"), spec("plain")
     )
     pids = [s.pid for s in registry.servers()]
     pids += map(int, registry.resolve("nested.who")[0].description.split())
     assert all(map(alive, pids))
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(10):
         await registry.stop()
     await until(lambda: not any(map(alive, pids)), 1)
 

@@ -146,6 +146,24 @@ async def test_a_caller_cannot_have_our_own_network_called(open_registry: Open) 
             await registry.add(ServerSpec(id="x", kind="url", url=url))
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"headers": {"X\r\nHost": "a"}},
+        {"headers": {"X": "a\r\nHost: b"}},
+        {"headers": {"Host": "internal"}},
+        {"title": "x\u202e"},
+        {"title": "x" * 201},
+        {"description": "hid\u200bden"},
+    ],
+)
+async def test_headers_and_texts_of_a_registration_are_checked(open_registry: Open, given: dict[str, Any]) -> None:
+    registry = await open_registry()
+    with pytest.raises(Misuse):
+        await registry.add(ServerSpec(id="x", kind="url", url=URL, **given))
+    assert registry.servers() == []
+
+
 async def test_loopback_can_be_allowed(open_registry: Open) -> None:
     url = "http://127.0.0.1:9000/mcp"
     registry = await open_registry(elsewhere={url: Neighbour("near", tool("a"))}, local_urls=True)

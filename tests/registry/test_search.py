@@ -201,7 +201,7 @@ def recall(hits: list[list[str]], expected: list[set[str]], k: int) -> float:
 
 
 @pytest.mark.slow
-def test_words_and_meaning_together_find_more_than_either(
+def test_words_and_meaning_together_find_more_than_words_alone(
     catalogue: list[Tool], record_property: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests = json.loads(Path(__file__).with_name("tool_requests.json").read_text(encoding="utf-8"))
@@ -222,8 +222,8 @@ def test_words_and_meaning_together_find_more_than_either(
         record_property(f"recall_{name}", figures)
         print(f"{name:8} recall@1/5/20 over {len(requests)} requests and {len(catalogue)} tools: {figures}")
     at_20 = {name: recall(hits, expected, 20) for name, hits in rankings.items()}
-    assert at_20["fused"] >= at_20["words"]
-    assert at_20["fused"] >= 0.85
+    assert at_20["fused"] >= at_20["words"] + 0.15
+    assert at_20["fused"] >= 0.8
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from workbench.registry.connection import Connection, ConnectionFactory, Launche
 from workbench.registry.health import Pulse
 from workbench.registry.journal import Journal
 from workbench.registry.listing import Listing, list_tools
+from workbench.registry.names import shown
 from workbench.registry.pins import Pins
 from workbench.registry.server import ServerSpec, ServerState, ServerStatus
 from workbench.registry.supervisor import Supervisor
@@ -212,10 +213,10 @@ class Entry:
         transport = "stdio" if self.spec.stdio else "http" if self._launched.url else "memory"
         self._update(
             era=connection.era,
-            version=str(info.get("version") or ""),
-            title=self.spec.title or str(info.get("title") or info.get("name") or self.spec.id),
-            description=self.spec.description or str(info.get("description") or ""),
-            instructions=connection.instructions,
+            version=shown(info.get("version"), 100),
+            title=self.spec.title or shown(info.get("title") or info.get("name"), 200) or self.spec.id,
+            description=self.spec.description or shown(info.get("description"), 2_000),
+            instructions=shown(connection.instructions, 10_000),
             transport=transport,
         )
         await self._list(connection)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from workbench.config import BUNDLED_SERVERS
 from workbench.events import Misuse
 from workbench.registry import jsonc
-from workbench.registry.names import close_names, server_id
+from workbench.registry.names import close_names, header_objection, server_id
 from workbench.registry.server import ServerSpec
 
 MAX_BYTES = 1 << 20
@@ -33,7 +33,6 @@ _TYPES = {
 }
 _VARIABLE = re.compile(r"\$\{([^{}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 
 
 def read_mcp_json(path: Path | str, *, env: Mapping[str, str] | None = None) -> list[ServerSpec]:
@@ -193,12 +192,8 @@ class _Reader:
         found = {}
         for name, value in self._object(where, entry.get("headers") or {}).items():
             text = self._text((*where, name), value, numbers=True).strip()
-            if not _HEADER.fullmatch(name):
-                self._refuse((*where, name), f"{name!r} is no name of a header", "See RFC 9110 §5.6.2.")
-            if re.search(r"[^\t\x20-\x7e\x80-\xff]", text):
-                self._refuse(
-                    (*where, name), f"header {name!r} has line breaks or characters beyond Latin-1", "Mend it."
-                )
+            if why := header_objection(name, text):
+                self._refuse((*where, name), why, "Mend or remove it.")
             found[name] = text
         return found
 

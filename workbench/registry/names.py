@@ -21,6 +21,18 @@ SERVER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}")
 
 RESERVED = ("tables", "workbench", "gateway", "registry")
 
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OURS = (
+    "host",
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "transfer-encoding",
+    "connection",
+    "accept",
+    "te",
+)
+
 # Format characters, tags, bidirectional controls, blanks that print nothing, and supplementary variation selectors.
 # Zero-width joiners (U+200C, U+200D) and the emoji selector (U+FE0F) stay allowed: living languages need them.
 _HIDDEN = re.compile(
@@ -36,6 +48,22 @@ def hidden_character(text: str) -> str:
         return ""
     char = found.group()
     return f"U+{ord(char):04X} {unicodedata.name(char, 'control character')}"
+
+
+def shown(text: object, limit: int) -> str:
+    """`text` of a stranger as it may be shown: nothing when it hides something, and not too long."""
+    return "" if not isinstance(text, str) or hidden_character(text) else text[:limit]
+
+
+def header_objection(name: str, value: str) -> str:
+    """Why a header must not be sent as configured; empty if it may (RFC 9110 §5.5, §5.6.2)."""
+    if not _HEADER.fullmatch(name):
+        return f"{name!r} is no name of a header"
+    if name.lower() in _OURS or name.lower().startswith("mcp-"):
+        return f"the header {name!r} is set by the gateway itself"
+    if re.search(r"[^\t\x20-\x7e\x80-\xff]", value):
+        return f"header {name!r} has line breaks or characters beyond Latin-1"
+    return ""
 
 
 def skeleton(name: str) -> str:

@@ -17,7 +17,7 @@ import time
 VARIABLE = "WORKBENCH_LAUNCH"
 """Every child has it in its environment, and passes it on to what it starts itself."""
 
-GRACE = 1.5
+GRACE = 1.0
 """Seconds between SIGTERM and SIGKILL."""
 
 

@@ -17,7 +17,7 @@ from workbench.registry.connection import Connection, ConnectionFactory
 from workbench.registry.entry import Entry
 from workbench.registry.journal import Journal
 from workbench.registry.mcpjson import read_mcp_json
-from workbench.registry.names import close_names, confusable, server_id
+from workbench.registry.names import close_names, confusable, header_objection, server_id, shown
 from workbench.registry.pins import Pins
 from workbench.registry.server import ServerDown, ServerSpec, ServerState, UnknownTool
 from workbench.registry.supervisor import Supervisor
@@ -195,6 +195,14 @@ class Registry:
                 hint="Only a URL can be registered here; commands are read from an mcp.json on disk.",
             )
         check_url(spec.url, local_allowed=self._settings.local_urls)
+        for name, value in spec.headers.items():
+            if why := header_objection(name, value):
+                raise Misuse(f"Server {spec.id!r} cannot be registered: {why}.", hint="Mend or remove the header.")
+        if spec.title != shown(spec.title, 200) or spec.description != shown(spec.description, 2_000):
+            raise Misuse(
+                f"Title or description of server {spec.id!r} is too long or has hidden characters.",
+                hint="Use plain text, at most 200 and 2000 characters.",
+            )
         spec = msgspec.structs.replace(
             spec, id=server_id(spec.id, self._entries), trust="configured", source="registered"
         )

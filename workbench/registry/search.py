@@ -164,7 +164,7 @@ class Index:
             return None
         import numpy as np
 
-        # Not `@`: a linear-algebra library would share this fraction of a millisecond out to threads, and wait for them.
+        # Not `@`: a linear-algebra library would share this fraction of a millisecond out to threads and wait for them.
         scores: NDArray[np.float32] = np.einsum("ij,j->i", self._vectors, self._meaning.embed([query[:2_000]])[0])
         return scores
 

@@ -92,7 +92,7 @@ class ServerDown(WorkbenchError):
 
     def __init__(self, state: ServerState) -> None:
         self.state = state
-        why = f": {state.last_error}" if state.last_error else ""
+        why = f": {state.last_error.rstrip('.')}" if state.last_error else ""
         super().__init__(
             f"Server {state.id!r} is {state.status}{why}.",
             hint="It is restarted by itself; see `workbench servers`." if state.status != "stopped" else "",
