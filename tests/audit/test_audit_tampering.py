@@ -425,10 +425,10 @@ async def test_a_lost_key_is_not_replaced_by_a_new_one(recorded, open_log, make_
 
 async def test_seals_truncated_under_a_running_writer_are_not_signed_over(recorded, open_log, make_call):
     seals = SealLog(recorded)
-    seals.append({"v": 1, "type": "lake", "added": [], "removed": [], "manifest_sha256": ""})
+    seals.append({"v": 1, "type": "lake", "lines": [], "added": [], "removed": [], "manifest_sha256": ""})
     recorded.seals.write_bytes(b"")
     note = recorded.checkpoint.read_text()
-    seals.append({"v": 1, "type": "lake", "added": [], "removed": [], "manifest_sha256": ""})
+    seals.append({"v": 1, "type": "lake", "lines": [], "added": [], "removed": [], "manifest_sha256": ""})
     assert recorded.checkpoint.read_text() == note
 
 

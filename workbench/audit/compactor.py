@@ -22,6 +22,7 @@ from workbench.audit.folder import AuditFolder, sync_folder
 from workbench.audit.lake import Manifest
 from workbench.audit.rollup import merge_rollups, merge_traces, select_rollup, select_traces
 from workbench.audit.seal import SealLog, Witness, read_seals
+from workbench.audit.tree import Frontier
 from workbench.events import JSON, WorkbenchError, now_us
 
 if TYPE_CHECKING:
@@ -168,9 +169,28 @@ class Compactor:
         for seal in batch:
             manifest.marks[seal["writer"]] = max(manifest.marks.get(seal["writer"], 0), seal["number"] + 1)
             manifest.retired.append({"path": f"wal/{seal['segment']}", "since_us": now_us()})
-        self._put_in_place(manifest, added, [])
+        lines = [self._line_tree(state) for seal in batch for state in seal["lineage"]]
+        self._put_in_place(manifest, added, [], lines)
         connection.execute("DROP TABLE batch")
         return rows
+
+    def _line_tree(self, state: JSON) -> dict[str, Any]:
+        """Root of the tree over the lines of one sealed range of lineage: with it, one line can be proved alone."""
+        content = read_range(self._folder, state)
+        if hashlib.sha256(content).hexdigest() != state["sha256"]:
+            raise LakeRefused(
+                f"The lineage {state['file']} is not what its seal says.", hint="Run `workbench audit verify --deep`."
+            )
+        frontier = Frontier()
+        for line in content.split(b"\n")[:-1]:
+            frontier.append(line)
+        return {
+            "file": state["file"],
+            "start": state["start"],
+            "bytes": state["bytes"],
+            "rows": frontier.size,
+            "root": frontier.root().hex(),
+        }
 
     def _write_day(
         self, connection: duckdb.DuckDBPyConnection, manifest: Manifest, day: str, events: str, source: str
@@ -207,7 +227,13 @@ class Compactor:
             "sha256": digest,
         }
 
-    def _put_in_place(self, manifest: Manifest, added: list[dict[str, Any]], removed: list[str]) -> None:
+    def _put_in_place(
+        self,
+        manifest: Manifest,
+        added: list[dict[str, Any]],
+        removed: list[str],
+        lines: list[dict[str, Any]] | None = None,
+    ) -> None:
         """State the new files and the manifest in the seals, then let them count."""
         manifest.published_us = now_us()
         stated = {
@@ -217,6 +243,7 @@ class Compactor:
             "manifest_sha256": manifest.digest(),
             "added": added,
             "removed": removed,
+            "lines": lines or [],
             "sealed_us": manifest.published_us,
         }
         SealLog(self._folder, self._witness).append(stated)
@@ -282,6 +309,14 @@ class Compactor:
             manifest.generation += 1
             self._put_in_place(manifest, [], [])
         return len(gone)
+
+
+def read_range(folder: AuditFolder, state: JSON) -> bytes:
+    """The bytes of lineage that a seal's `file`, `start` and `bytes` name; fewer when the file is shorter."""
+    with (folder.lineage / state["file"]).open("rb") as file:
+        file.seek(state["start"])
+        content: bytes = file.read(state["bytes"] - state["start"])
+        return content
 
 
 def _check_segment(path: Path, seal: JSON) -> None:

@@ -113,6 +113,7 @@ class ContentsCheck:
         with file:
             start = 0
             for entry in ranges:
+                start = entry["start"]
                 if entry["sealed_us"] >= self._since_us:
                     same = self._digest(file, start, entry["bytes"]) == entry["sha256"]
                     if not same or self._found.deep:

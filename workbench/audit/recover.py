@@ -212,6 +212,7 @@ class _Recovery:
             "rows": len(lines),
             "seq": last + 1,
             "head": hashlib.sha256(lines[last][:-1]).hexdigest() if lines else genesis(tenant, self.writer),
+            "start": base.size,
             "bytes": base.size + len(wanted),
             "sha256": hashlib.sha256(wanted).hexdigest(),
         }

@@ -30,7 +30,7 @@ def genesis(tenant: str, writer: str) -> str:
 class Chain:
     """One tenant's lines of one writer: the next sequence number, the last hash, and the lineage file."""
 
-    __slots__ = ("digest", "head", "path", "rows", "seq", "size", "tenant")
+    __slots__ = ("digest", "head", "path", "rows", "seq", "size", "start", "tenant")
 
     def __init__(self, tenant: str, path: Path, head: str) -> None:
         self.tenant = tenant
@@ -43,6 +43,7 @@ class Chain:
     def begin_segment(self) -> None:
         """Count and digest from here; both are stated in the next seal."""
         self.rows = 0
+        self.start = self.size
         self.digest: _Hash = hashlib.sha256()
 
     def state(self, folder: AuditFolder) -> JSON:
@@ -53,6 +54,7 @@ class Chain:
             "rows": self.rows,
             "seq": self.seq,
             "head": self.head,
+            "start": self.start,
             "bytes": self.size,
             "sha256": self.digest.hexdigest(),
         }
