@@ -1,0 +1,137 @@
+"""The verifier in the document is a second opinion: it shares no code with the platform and must agree with it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workbench.audit.compactor import Compactor
+from workbench.audit.folder import AuditFolder
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "audit-format.md"
+
+
+@pytest.fixture
+def verifier(tmp_path: Path) -> Path:
+    [code] = re.findall(r"^```python\n(.*?)^```$", DOCUMENT.read_text(), re.S | re.M)
+    script = tmp_path / "check_record.py"
+    script.write_text(code)
+    return script
+
+
+@pytest.fixture
+async def recorded(open_log, make_call, home: Path) -> AuditFolder:
+    for round in range(2):
+        async with open_log(audit_segment_bytes=5000) as log:
+            for number in range(20):
+                await log.write(f"t{number % 3}", make_call(tenant=f"t{number % 3}", arguments={"ü": number}))
+        if round == 0:
+            Compactor(AuditFolder(home), grace_s=0).run(today="2999-01-01")
+    return AuditFolder(home)
+
+
+def check(verifier: Path, home: Path, *witnessed: Path) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-I", str(verifier), str(home), *map(str, witnessed)],
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+def test_the_verifier_is_small_enough_to_read(verifier: Path):
+    code = verifier.read_text()
+    assert len(code.splitlines()) < 110
+    assert "workbench." not in code
+    assert "import workbench" not in code
+
+
+async def test_it_accepts_an_honest_record(verifier, recorded):
+    assert check(verifier, recorded.home) == (0, "The record is as it was signed.\n")
+
+
+def altered_line(folder: AuditFolder) -> str:
+    path = folder.lineages()[0]
+    path.write_bytes(path.read_bytes().replace(b'"outcome":"ok"', b'"outcome":"no"', 1))
+    return "broken at seq 1 of tenant t0"
+
+
+def altered_last_line(folder: AuditFolder) -> str:
+    path = folder.lineages()[0]
+    head, _, last = path.read_bytes().rpartition(b'"user":"ann"')
+    path.write_bytes(head + b'"user":"bob"' + last)
+    return "not as sealed, near seq 6 of tenant t0"
+
+
+def removed_file(folder: AuditFolder) -> str:
+    folder.lineages()[0].unlink()
+    return "not as sealed"
+
+
+def altered_segment(folder: AuditFolder) -> str:
+    path = folder.segments()[-1][2]
+    path.write_bytes(path.read_bytes()[:-10])
+    return f"{path.name} is not the segment"
+
+
+def altered_lake(folder: AuditFolder) -> str:
+    path = next(folder.lake.glob("*/*.parquet"))
+    path.write_bytes(path.read_bytes() + b"x")
+    return f"{path.name} is not the file"
+
+
+def altered_manifest(folder: AuditFolder) -> str:
+    folder.manifest.write_bytes(folder.manifest.read_bytes() + b" ")
+    return "MANIFEST.json is not one that was sealed"
+
+
+def removed_seal(folder: AuditFolder) -> str:
+    lines = folder.seals.read_bytes().splitlines(keepends=True)
+    folder.seals.write_bytes(b"".join(lines[:-1]))
+    return "seals.jsonl is not what a checkpoint"
+
+
+def forged_checkpoint(folder: AuditFolder) -> str:
+    folder.checkpoint.write_text(folder.checkpoint.read_text().replace("\n", "\n1", 1))
+    return "not signed by the key"
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        altered_line,
+        altered_last_line,
+        removed_file,
+        altered_segment,
+        altered_lake,
+        altered_manifest,
+        removed_seal,
+        forged_checkpoint,
+    ],
+)
+async def test_it_names_what_was_altered(alter, verifier, recorded):
+    expected = alter(recorded)
+    code, said = check(verifier, recorded.home)
+    assert code == 1
+    assert expected in said
+
+
+async def test_a_witnessed_checkpoint_shows_that_the_end_was_cut_off(verifier, open_log, make_call, home, tmp_path):
+    async with open_log() as log:
+        await log.write("acme", make_call())
+    folder = AuditFolder(home)
+    kept = {path: path.read_bytes() for path in (folder.seals, folder.checkpoint)}
+    async with open_log(witness=tmp_path / "witness") as log:
+        await log.write("acme", make_call())
+    for path, content in kept.items():
+        path.write_bytes(content)
+    [witnessed] = (tmp_path / "witness").iterdir()
+    assert check(verifier, home)[0] == 0
+    code, said = check(verifier, home, witnessed)
+    assert (code, "checkpoint of 2 seals" in said) == (1, True)
