@@ -1,0 +1,249 @@
+"""What governance costs: the gateway with everything on, beside a bare pass-through, in one run.
+
+`python -m loadtests.bench_gateway [--seconds S]`. Measured are processor milliseconds per call of the proxy's own
+process with 32 calls in flight (the figure that neighbours on the machine disturb least), the latency that it adds for
+one client, and calls per second. The client speaks raw sockets, so that it is not what is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+
+ROOT = Path(__file__).parents[1]
+ROUNDS = 3
+IN_FLIGHT = 32
+SEQUENTIAL = 200
+META = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientInfo": {"name": "bench", "version": "1"},
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+
+
+class Target(NamedTuple):
+    """Something that answers `tools/call`."""
+
+    port: int
+    pids: tuple[int, ...]
+    """Whose processor time counts."""
+    tool: str
+    arguments: dict[str, Any]
+    token: str = ""
+    legacy: bool = False
+
+
+class Client:
+    """One keep-alive connection that sends the same call again and again, and checks every answer."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        params: dict[str, Any] = {"name": target.tool, "arguments": target.arguments}
+        headers = {"mcp-protocol-version": "2025-11-25"}
+        if not target.legacy:
+            params["_meta"] = META
+            headers = {"mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": target.tool}
+        if target.token:
+            headers["authorization"] = f"Bearer {target.token}"
+        body = json.dumps({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}).encode()
+        lines = [
+            "POST /mcp HTTP/1.1", f"host: 127.0.0.1:{target.port}", "content-type: application/json",
+            "accept: application/json, text/event-stream", f"content-length: {len(body)}",
+            *(f"{name}: {value}" for name, value in headers.items()),
+        ]  # fmt: skip
+        self.request = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+    async def open(self) -> Client:
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.target.port)
+        return self
+
+    async def call(self) -> None:
+        self.writer.write(self.request)
+        head = (await self.reader.readuntil(b"\r\n\r\n")).lower()
+        if not head.startswith(b"http/1.1 200") or b"content-length:" not in head:
+            raise SystemExit(f"The call failed: {head!r} {await self.reader.read(2000)!r}")
+        length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
+        body = await self.reader.readexactly(length)
+        if b'"structuredContent"' not in body:
+            raise SystemExit(f"The call failed: {body[:500]!r}")
+
+
+class Figures(NamedTuple):
+    p50_ms: float
+    """One client."""
+    cpu_ms: float
+    """Per call, 32 in flight."""
+    per_second: float
+
+
+async def sequential(client: Client) -> list[float]:
+    times = []
+    for _ in range(SEQUENTIAL):
+        began = time.perf_counter()
+        await client.call()
+        times.append((time.perf_counter() - began) * 1e3)
+    return times
+
+
+async def crowd(target: Target, seconds: float) -> tuple[float, float]:
+    """Processor milliseconds per call, and calls per second, with many calls in flight."""
+    clients = [await Client(target).open() for _ in range(IN_FLIGHT)]
+    await asyncio.gather(*(client.call() for client in clients))
+    calls, stop = 0, time.perf_counter() + seconds
+
+    async def work(client: Client) -> None:
+        nonlocal calls
+        while time.perf_counter() < stop:
+            await client.call()
+            calls += 1
+
+    before, began = cpu(target.pids), time.perf_counter()
+    await asyncio.gather(*(work(client) for client in clients))
+    elapsed, used = time.perf_counter() - began, cpu(target.pids) - before
+    for client in clients:
+        client.writer.close()
+    return used / calls * 1e3, calls / elapsed
+
+
+def cpu(pids: tuple[int, ...]) -> float:
+    """Seconds of processor time used so far."""
+    return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
+
+
+async def measure(targets: dict[str, Target], seconds: float) -> dict[str, Figures]:
+    """All targets in turn, several rounds, so that a disturbance of the machine hits all of them alike."""
+    latencies: dict[str, list[float]] = {name: [] for name in targets}
+    crowds: dict[str, list[tuple[float, float]]] = {name: [] for name in targets}
+    clients = {name: await Client(target).open() for name, target in targets.items()}
+    for client in clients.values():
+        for _ in range(50):
+            await client.call()
+    for _ in range(ROUNDS):
+        for name, client in clients.items():
+            latencies[name] += await sequential(client)
+        for name, target in targets.items():
+            crowds[name].append(await crowd(target, seconds))
+        clients = {name: await Client(target).open() for name, target in targets.items()}  # idle ones were closed
+    return {
+        name: Figures(
+            statistics.median(latencies[name]),
+            statistics.median(one[0] for one in crowds[name]),
+            statistics.median(one[1] for one in crowds[name]),
+        )
+        for name in targets
+    }
+
+
+@contextlib.contextmanager
+def process(*command: str, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    """A child that ends with the block."""
+    child = subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, env=env)
+    try:
+        yield child
+    finally:
+        child.terminate()
+        child.communicate(timeout=15)
+
+
+@contextlib.contextmanager
+def platform(home: Path, upstream: str) -> Iterator[tuple[int, int, str, dict[str, str]]]:
+    """A whole platform over the bare server and one real one: port, pid, token, environment."""
+    config = home.with_name("mcp.json")
+    config.write_text(json.dumps({"mcpServers": {"bare": {"url": upstream}}}), encoding="utf-8")
+    env = {
+        **os.environ, "WORKBENCH_HOME": str(home), "WORKBENCH_RATE_PER_MINUTE": "100000000",
+        "WORKBENCH_AUDIT_MODE": "os",
+    }  # fmt: skip
+    up = ("-m", "workbench", "up", "--no-app", "--port", "auto", "--servers", "products", "--config", str(config))
+    with process(*up, env=env) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if "Ctrl-C" in line:
+                break
+        running = json.loads((home / "run.json").read_text(encoding="utf-8"))
+        yield int(running["url"].rpartition(":")[2]), running["pid"], running["token"], env
+
+
+def narrow_key(env: dict[str, str]) -> str:
+    """A key that sees no personal data in clear, so that every result is searched for it."""
+    scopes = ("--scope", "bare:read", "--scope", "products:read")
+    made = subprocess.run(
+        [sys.executable, "-m", "workbench", "access", "create", "bench", "--role", "owner", *scopes, "--json"],
+        cwd=ROOT, env=env, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return str(json.loads(made.stdout)["secret"])
+
+
+def table(found: dict[str, Figures]) -> list[dict[str, Any]]:
+    """Rows with their targets."""
+    bare, full = found["bare pass-through"], found["gateway, narrow key (redaction)"]
+    rows = []
+    for name, figures in found.items():
+        rows.append(row(f"{name}: p50 at one client", figures.p50_ms, "ms"))
+        if name != "server alone":
+            rows.append(row(f"{name}: CPU per call", figures.cpu_ms, "ms"))
+        rows.append(row(f"{name}: throughput at {IN_FLIGHT} clients", figures.per_second, "call/s"))
+    own = found["gateway"]
+    alone = found["server alone"]
+    return [
+        row("CPU per call, audit os, cached policy", own.cpu_ms, "ms", 0.25),
+        row("  as a multiple of the bare pass-through", own.cpu_ms / bare.cpu_ms, "times", 1.8),
+        row("CPU per call, also redaction and quotas", full.cpu_ms, "ms", 0.5),
+        row("added p50 at one client, full governance", full.p50_ms - alone.p50_ms, "ms", 0.6),
+        *rows,
+    ]
+
+
+def row(name: str, value: float, unit: str, target: float | None = None) -> dict[str, Any]:
+    return {
+        "name": name, "value": round(value, 3), "unit": unit,
+        "target": f"≤ {target:g}" if target else "", "ok": None if target is None else value <= target,
+    }  # fmt: skip
+
+
+def main(json_path: str | None = None, *, seconds: float = 1.5) -> list[dict[str, Any]]:
+    """Measure and print; rows also go to `json_path`."""
+    with tempfile.TemporaryDirectory(prefix="workbench-gateway-") as folder, contextlib.ExitStack() as stack:
+        server = stack.enter_context(process("-m", "loadtests.bare", "server"))
+        server_port = int(server.stdout.readline())  # type: ignore[union-attr]
+        url = f"http://127.0.0.1:{server_port}/mcp"
+        proxy = stack.enter_context(process("-m", "loadtests.bare", "passthrough", url))
+        proxy_port = int(proxy.stdout.readline())  # type: ignore[union-attr]
+        port, pid, token, env = stack.enter_context(platform(Path(folder) / "home", url))
+        narrow = narrow_key(env)
+        add = {"a": 1, "b": 2}
+        product = {"product_id": "P-0001"}
+        targets = {
+            "server alone": Target(server_port, (server.pid,), "add", add),
+            "bare pass-through": Target(proxy_port, (proxy.pid,), "add", add),
+            "gateway": Target(port, (pid,), "bare.add", add, token),
+            "gateway, narrow key (redaction)": Target(port, (pid,), "bare.add", add, narrow),
+            "gateway, client of 2025-11-25": Target(port, (pid,), "bare.add", add, token, legacy=True),
+            "gateway, real server (products)": Target(port, (pid,), "products.check_stock", product, token),
+        }
+        rows = table(asyncio.run(measure(targets, seconds)))
+    for r in rows:
+        met = {True: "yes", False: "NO", None: ""}[r["ok"]]
+        print(f"{r['name']:<62} {r['value']:>10,.3f} {r['unit']:<7} {r['target']:<8} {met}")
+    if json_path:
+        Path(json_path).write_text(json.dumps(rows), encoding="utf-8")
+    return rows
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=1.5, help="length of each burst")
+    main(seconds=parser.parse_args().seconds)
