@@ -19,8 +19,6 @@ from workbench.agent.planner.tablekit import Kit, kits
 from workbench.agent.planner.tables import described_columns, table_names
 from workbench.events import JSON
 
-MOST_TOOLS = 9
-"""Tools named in the prompt of one question."""
 PER_PART = 4
 """Tools that are nearest to one part of the question."""
 
@@ -33,36 +31,54 @@ class Offer:
     schema: JSON
 
 
-def chosen(question: Question, shapes: Sequence[Shape]) -> list[Shape]:
-    """The tools for a question, the same in every turn of it: nearest to its parts, and those that find their ids."""
-    pursuit = Pursuit(question, shapes, [])
-    safe = [s for s in pursuit.shapes if s.effect == "read"]
-    if len(safe) <= MOST_TOOLS:
-        return safe
-    found: dict[str, Shape] = {}
-    for need in question.needs:
-        ranked = [s for _, s in pursuit.ranked(need)][:PER_PART]
-        for shape in ranked:
-            found.setdefault(shape.name, shape)
-            for parameter in shape.takes("id"):
-                for producer, _ in pursuit.producers(parameter, shape, need)[:1]:
-                    found.setdefault(producer.name, producer)
-        if not ranked:
-            for kit in kits(shapes):
-                for tool in (kit.lister, kit.describer, kit.aggregator, kit.counter, kit.finder):
-                    if tool:
-                        found.setdefault(tool.name, tool)
-    return list(found.values())[:MOST_TOOLS]
-
-
 def offers(question: Question, need: Need, shapes: Sequence[Shape], steps: Sequence[Step]) -> list[Offer]:
-    """Which of the tools can be called now for one part, each with its narrowed schema."""
-    result = []
-    for shape in shapes:
+    """Which tools can be called now for one part, each with its narrowed schema.
+
+    The nearest tools; for those that lack an id, the tools that find it; the tools over tables where nothing else is near.
+    Tools that change something are offered for an order (`create …`) alone, and never those that may destroy.
+    """
+    pursuit = Pursuit(question, shapes, [])
+    ranked = [s for _, s in pursuit.ranked(need)][:PER_PART]
+    ready: list[Offer] = []
+    finders: dict[str, Shape] = {}
+    for shape in ranked:
         schema = narrowed(shape, question, need, shapes, steps)
         if schema is not None:
-            result.append(Offer(shape, schema))
-    return result
+            ready.append(Offer(shape, schema))
+        lacking = [p for p in shape.takes("id") if schema is None or p.name not in schema["properties"]]
+        if schema is None or pursuit.unanchored(shape, need):
+            for parameter in lacking:
+                for producer, _ in pursuit.producers(parameter, shape, need)[:1]:
+                    finders.setdefault(producer.name, producer)
+    for finder in finders.values():
+        schema = narrowed(finder, question, need, shapes, steps)
+        if schema is not None and all(o.shape is not finder for o in ready) and not _used(finder, steps):
+            ready.append(Offer(finder, schema))
+    return ready + _tabular(question, need, shapes, steps, pursuit.explained(need))
+
+
+def _used(shape: Shape, steps: Sequence[Step]) -> bool:
+    """The tool has found something already: whatever it finds is among the values on offer."""
+    return any(s.shape is not None and s.shape.name == shape.name and s.ok and not s.empty for s in steps)
+
+
+def _tabular(
+    question: Question, need: Need, shapes: Sequence[Shape], steps: Sequence[Step], explained: float
+) -> list[Offer]:
+    """Tools over tables: listing first, then describing, then asking."""
+    if explained >= 0.99:
+        return []
+    found = []
+    for kit in kits(shapes):
+        named, columns = table_names(kit, steps), described_columns(kit, steps)
+        stage = (
+            [kit.lister] if not named else [kit.describer] if not columns else [kit.aggregator, kit.counter, kit.finder]
+        )
+        for shape in stage:
+            schema = narrowed(shape, question, need, shapes, steps) if shape else None
+            if shape and schema is not None:
+                found.append(Offer(shape, schema))
+    return found
 
 
 def narrowed(
@@ -77,7 +93,13 @@ def narrowed(
             properties[p.name] = allowed
         elif p.required:
             return None
-    required = [p.name for p in shape.required]
+    subject = [e.value for e in question.subject]
+    required = [p.name for p in shape.parameters if p.required and p.name in properties]
+    # what the question is about must not be left out, although the schema would allow it
+    required += [
+        p.name for p in shape.parameters
+        if not p.required and p.name in properties and subject and p.role in ("id", "email", "query") and properties[p.name].get("enum")
+    ][:1]  # fmt: skip
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
@@ -104,6 +126,17 @@ def _allowed(
             if values
             else None
         )
+    if p.role in ("choice", "flag") and not p.required:
+        values = _values(p, shape, question, need, steps)
+        if not values:
+            return None
+        return {"type": "array", "items": {"enum": values}, "maxItems": 2} if p.type == "array" else {"enum": values}
+    if p.role in ("query", "name") and (
+        named := [e.value for e in need.about if e.kind in ("email", "quoted", "name", "id")]
+    ):
+        return {"enum": named}
+    if p.role == "query" and not p.required and need.analytic:
+        return None
     if p.role == "choice":
         return (
             {"enum": list(p.choices)}
@@ -112,11 +145,16 @@ def _allowed(
         )
     if p.role == "flag":
         return {"type": "boolean"}
+    if p.type in ("integer", "number") and not p.required:
+        values = _values(p, shape, question, need, steps)
+        return {"enum": values} if values else None
     if p.type in ("integer", "number"):
         bounds: JSON = {k: p.schema[k] for k in ("minimum", "maximum") if k in p.schema}
         return {"type": p.type, **bounds}
     if p.choices:
         return {"enum": list(p.choices)}
+    if p.role == "other" and not p.required:
+        return None
     return {"type": "string", "maxLength": 80} if p.type in ("string", "") else None
 
 

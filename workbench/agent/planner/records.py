@@ -138,7 +138,7 @@ def _rows(data: Any, noun: tuple[str, ...], depth: int) -> Iterator[tuple[Mappin
     if depth > 5:
         return
     if isinstance(data, list):
-        if _table(data):
+        if not any(isinstance(item, Mapping) for item in data[:20]):
             return
         for item in data[:MOST_ROWS]:
             if isinstance(item, Mapping):
@@ -199,10 +199,6 @@ def _identified(fields: Mapping[str, Any]) -> bool:
         str(k).lower() in ("id", "name", "title", "email") or str(k).lower().endswith(("_id", "id", "_name"))
         for k in fields
     )
-
-
-def _table(data: list[Any]) -> bool:
-    return not any(isinstance(item, Mapping) for item in data[:20])
 
 
 def flat(data: Mapping[str, Any], prefix: str = "", depth: int = 0) -> JSON:

