@@ -218,6 +218,7 @@ def load_request(request: JSON, tenant: str) -> JSON:
     return {
         **_base("load_request", tenant),
         "run_id": _identifier(request.get("run") or request.get("run_id")),
+        "trace_id": _identifier(request.get("trace_id")),
         "outcome": None if ok is None else "ok" if ok else "failed",
         "latency_us": whole(request.get("latency_us")),
         "error_message": text(request.get("message")) or None,

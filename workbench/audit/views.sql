@@ -135,10 +135,11 @@ CREATE OR REPLACE VIEW load_requests AS
 SELECT ts, tenant, run_id,
        data ->> '$.name' AS name,
        outcome = 'ok' AS ok,
-       latency_us, error_message,
+       latency_us, error_message, trace_id,
        data AS details, event_id
 FROM events WHERE kind = 'load_request';
 COMMENT ON VIEW load_requests IS 'Requests of load runs, or aggregate lines of them.';
 COMMENT ON COLUMN load_requests.name IS 'What was requested.';
 COMMENT ON COLUMN load_requests.ok IS 'Whether it succeeded.';
+COMMENT ON COLUMN load_requests.trace_id IS 'The same as in tool_calls: joins what the client saw with what the gateway did.';
 COMMENT ON COLUMN load_requests.details IS 'Everything that was reported, as JSON text.';

@@ -102,7 +102,7 @@ def explain(ctx: click.Context, tool: str, role: str, as_json: bool) -> None:
 
     access = _access()
     with opened() as wb:
-        found = next((t for t in wb.tools(limit=10_000) if t.qualified == tool), None)
+        found = next((t for t in wb.tools() if t.qualified == tool), None)
         near = [] if found else [t.qualified for t in wb.tools(tool, limit=3)]
         policy = Policy(wb.settings)
     if found is None:

@@ -46,8 +46,8 @@ def sql(query: str | None, limit: int, timeout: float, as_csv: bool, as_json: bo
     """
     if not query:
         query = (
-            "select table_name, string_agg(column_name, ', ' order by column_index) as columns from duckdb_columns() "
-            "where not internal group by table_name order by table_name"
+            "select t.name, t.meaning, string_agg(c.column_name, ', ') as columns from tables t "
+            "join table_columns c on c.table_name = t.name group by t.name, t.meaning order by t.name"
         )
     table = _query(query, max_rows=limit or None, timeout=timeout)
     if as_json:

@@ -54,7 +54,7 @@ def call(
     workbench call payments.list_invoices --args '{"customer_id": "C-00017"}'
     """
     with opened() as wb:
-        schema = next((t.input_schema for t in wb.tools(limit=1000) if t.qualified == tool), {})
+        schema = next((t.input_schema for t in wb.tools() if t.qualified == tool), {})
         result = wb.call_with(tool, parse_arguments(arguments, document, schema), timeout=timeout)
     if as_json:
         print_json(result.outcome)
