@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.access import Access, Unauthenticated
-from workbench.access import callers as callers_module
+from workbench.access import Access, Unauthenticated, private
 from workbench.access.roles import covers, narrowed, read_roles
 from workbench.config import Settings
 from workbench.events import Caller, Misuse, Tool
@@ -165,7 +164,7 @@ def test_a_user_id_without_an_account_still_has_a_name(settings: Settings, monke
     def nobody() -> str:
         raise KeyError("getpwuid(): uid not found")
 
-    monkeypatch.setattr(callers_module.getpass, "getuser", nobody)
+    monkeypatch.setattr(private.getpass, "getuser", nobody)
     assert Access(settings).local_caller().subject == "local"
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from workbench.config import Settings
 from workbench.events import Call, Caller, Misuse, Tool
-from workbench.policy import Approval, Approvals, Redactor, approvals
-from workbench.policy.approvals import TTL_US, Refused
+from workbench.policy import Approval, Approvals, Redactor, Refused, approvals
+from workbench.policy.approvals import TTL_US
 
 change = msgspec.structs.replace
 
@@ -73,7 +73,10 @@ def test_the_binding_of_the_call_serves_as_well_as_the_id(
     approved(desk, asked, delete, owner)
     again = Call(caller=asked.caller, tool=asked.tool, arguments=dict(asked.arguments), source="rest")
     key = desk.binding(again, delete)
-    assert desk.consume(key, again, delete)
+    used = desk.redeem(key, again, delete)
+    assert used is not None
+    assert (used.status, used.decided_by) == ("used", "ann")
+    assert desk.redeem(key, again, delete) is None
     assert not desk.consume(key, again, delete)
 
 
@@ -165,6 +168,7 @@ def test_a_request_that_nobody_decides_ends_after_fifteen_minutes(
     assert desk.expire() == []
     clock.at += 1
     assert desk.pending("acme") == []
+    assert desk.arguments(request.id, owner) == request.arguments
     with pytest.raises(Refused, match="is expired"):
         desk.decide(request.id, True, owner, via="app")
     assert not desk.consume(request.id, asked, delete)
@@ -180,6 +184,17 @@ def test_an_approval_that_nobody_uses_ends_fifteen_minutes_after_the_decision(
     clock.at += TTL_US
     assert not desk.consume(request.id, asked, delete)
     assert [(a.id, a.status) for a in desk.expire()] == [(request.id, "expired")]
+    assert desk.expire() == []
+
+
+def test_what_ended_by_the_way_is_told_to_whoever_keeps_the_record(
+    desk: Approvals, asked: Call, delete: Tool, clock: Clock
+) -> None:
+    first = desk.request(asked, delete)
+    clock.at += TTL_US
+    second = desk.request(asked, delete)
+    assert second.id != first.id
+    assert [(a.id, a.status) for a in desk.expire()] == [(first.id, "expired")]
     assert desk.expire() == []
 
 

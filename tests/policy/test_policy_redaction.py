@@ -395,7 +395,7 @@ _shared: dict[str, Redactor] = {}
 
 
 @given(VALUES)
-@hypothesis_settings(max_examples=250, deadline=None)
+@hypothesis_settings(max_examples=120, deadline=None)
 def test_wherever_personal_data_stands_the_record_does_not_hold_it(
     tmp_path_factory: pytest.TempPathFactory, loaded: None, value: Any
 ) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import secrets
 import sqlite3
 import threading
 import time
@@ -12,6 +9,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from workbench.access.keys import KeyInfo, Keys, fingerprint, new_key_id
+from workbench.access.private import read_private, user_name, write_private
 from workbench.access.roles import Roles, check_scopes, covers, narrowed, read_roles, roles_file
 from workbench.config import Settings, prepare_home
 from workbench.events import Caller, Misuse, Record, Tool, Unauthenticated, now_us
@@ -110,7 +108,7 @@ class Access:
         if self._local is None:
             self._local = Caller(
                 tenant=self._settings.tenant,
-                subject=_user(),
+                subject=user_name(),
                 roles=(OWNER,),
                 scopes=self._roles.scopes((OWNER,)),
                 credential="local",
@@ -189,12 +187,12 @@ class Access:
         """
         path = self._home / "token"
         with self._keys.exclusively():  # two processes starting together make one token
-            token = _read_private(path)
+            token = read_private(path)
             key = self._keys.find(token) if token else None
             if key is not None and key.usable(self._clock()):
                 return token
-            _, token = self.create_key(_user(), roles=(OWNER,), note="local user, made at the first start")
-            _write_private(path, token)
+            _, token = self.create_key(user_name(), roles=(OWNER,), note="local user, made at the first start")
+            write_private(path, token)
         return token
 
     def explain(self, caller: Caller, tool: Tool) -> Explanation:
@@ -300,31 +298,3 @@ def _stamp(path: Path | None) -> tuple[str, int, int] | None:
         return (str(path), path.stat().st_mtime_ns, path.stat().st_size) if path else None
     except OSError:
         return None
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a user id without an account, as in many containers
-        return "local"
-
-
-def _read_private(path: Path) -> str:
-    """The text of a file that only its owner may read; empty when it is not there or is a link."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-    except OSError:
-        return ""
-    with os.fdopen(descriptor, encoding="utf-8", errors="replace") as file:
-        os.fchmod(descriptor, 0o600)
-        return file.read(_MAX_HEADER).strip()
-
-
-def _write_private(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

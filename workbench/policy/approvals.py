@@ -12,14 +12,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import orjson
 
 from workbench.config import open_control, prepare_home
-from workbench.events import JSON, Call, Caller, Misuse, Record, Tool, digest, now_us
-from workbench.policy import guard
+from workbench.events import JSON, Call, Caller, Misuse, Tool, now_us
+from workbench.policy.approval import Approval, Refused, bind, check_decider
 from workbench.policy.redaction import Redactor
 
 TTL_US = 15 * 60 * 1_000_000
@@ -28,11 +28,6 @@ POLL_SECONDS = 0.25
 """How soon a decision in another process is seen."""
 MAX_WAITING = 100
 """Pending requests of one caller."""
-HUMAN_DOORS = ("app", "cli")
-"""Where somebody may approve their own call: a person sits there, and no tool call arrives through them unattended."""
-
-Status = Literal["pending", "approved", "denied", "expired", "used"]
-
 _TABLE = """
 create table if not exists approvals (
   id text primary key, tenant text not null, subject text not null, tool text not null,
@@ -45,38 +40,6 @@ create table if not exists approvals (
 create unique index if not exists approvals_live on approvals (binding) where status in ('pending', 'approved');
 create index if not exists approvals_waiting on approvals (tenant, status);
 """
-
-
-class Approval(Record, frozen=True, kw_only=True):
-    """One request for a human's yes, as it stands. `to_dict()` is what the record keeps."""
-
-    id: str
-    tenant: str
-    subject: str
-    """Who wants to call."""
-    tool: str
-    args_hash: str
-    definition_hash: str
-    arguments: JSON
-    """As they may be recorded: without personal data and secrets."""
-    source: str
-    """The door of the call."""
-    call: str
-    run: str
-    status: Status
-    created_us: int
-    expires_us: int
-    """Until when it can be decided, or, once approved, used."""
-    decided_by: str = ""
-    decided_via: str = ""
-    """The door of the decision: app, cli…"""
-    decided_us: int = 0
-    note: str = ""
-    used_us: int = 0
-
-
-class Refused(Misuse):
-    """This decision may not be made: by this person, at this door, or any more."""
 
 
 class Approvals:
@@ -94,6 +57,7 @@ class Approvals:
         self._lock = threading.Lock()
         self._redactor = redactor
         self._clock = clock
+        self._ended: list[Approval] = []
         self._waiting: dict[str, set[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = {}
 
     def request(self, call: Call, tool: Tool) -> Approval:
@@ -102,9 +66,9 @@ class Approvals:
         Raises:
             Misuse: the arguments are no plain JSON, or this caller has too many requests waiting.
         """
-        args_hash, definition_hash, bound = _binding(call, tool)
+        args_hash, definition_hash, bound = bind(call, tool)
         now = self._clock()
-        self.expire()
+        self._ended.extend(self._end_old())
         caller = call.caller
         waiting = "select count(*) from approvals where tenant = ? and subject = ? and status = 'pending'"
         if self._one(waiting, caller.tenant, caller.subject)[0] >= MAX_WAITING and self._live(bound) is None:
@@ -152,12 +116,11 @@ class Approvals:
             Refused: unknown, expired or decided already; another tenant; no scope `approvals:decide`; one's own call
                 without scope `approvals:self` or elsewhere than at the app or the command line.
         """
-        self.expire()
         approval = self.get(id)
         if approval is None or (isinstance(by, Caller) and by.tenant != approval.tenant):
             raise Refused(f"There is no approval {id!r}.", hint="`pending` lists those that wait.")
         name = by if isinstance(by, str) else by.subject
-        _may_decide(approval, by, via)
+        check_decider(approval, by, via)
         now = self._clock()
         status = "approved" if approve is True else "denied"
         done = self._change(
@@ -182,17 +145,22 @@ class Approvals:
             call: what is about to run; tenant, caller, tool and arguments must be those that were approved.
             tool: its definition must be the one that was approved.
         """
+        return self.redeem(key, call, tool) is not None
+
+    def redeem(self, key: str, call: Call, tool: Tool) -> Approval | None:
+        """`consume`, returning the approval that was used up, for the record; None where `consume` says False."""
         try:
-            _, _, bound = _binding(call, tool)
+            _, _, bound = bind(call, tool)
         except Misuse:
-            return False
+            return None
         now = self._clock()
-        return self._change(
+        row = self._one(
             "update approvals set status = 'used', used_us = ?, clear = null "
             "where (id = ? or binding = ?) and binding = ? and tenant = ? and subject = ? and tool = ? "
-            "and status = 'approved' and expires_us > ?",
+            f"and status = 'approved' and expires_us > ? returning {_COLUMNS}",
             *(now, key, key, bound, call.caller.tenant, call.caller.subject, tool.qualified, now),
         )
+        return _approval(row) if row else None
 
     def binding(self, call: Call, tool: Tool) -> str:
         """The hash that an approval of this call is bound to.
@@ -200,13 +168,17 @@ class Approvals:
         Raises:
             Misuse: the arguments are no plain JSON.
         """
-        return _binding(call, tool)[2]
+        return bind(call, tool)[2]
 
     def get(self, id: str) -> Approval | None:
         """The approval as it stands, whatever its state."""
-        with self._lock:
-            row = self._db.execute(f"select {_COLUMNS} from approvals where id = ?", (id,)).fetchone()
-        return _approval(row) if row else None
+        row = self._one(f"select {_COLUMNS} from approvals where id = ?", id)
+        if row is None:
+            return None
+        approval = _approval(row)
+        if approval.status in ("pending", "approved") and approval.expires_us <= self._clock():
+            return msgspec.structs.replace(approval, status="expired")
+        return approval
 
     def pending(self, tenant: str) -> list[Approval]:
         """What waits for a human in this tenant, oldest first."""
@@ -221,15 +193,25 @@ class Approvals:
         Everybody else of the tenant gets them as recorded. They are kept in clear only while the approval is alive.
         None when there is no such approval in the tenant.
         """
-        row = self._one("select tenant, arguments, clear from approvals where id = ?", id)
+        row = self._one("select tenant, arguments, clear, expires_us from approvals where id = ?", id)
         if row is None or row[0] != viewer.tenant:
             return None
-        clear = row[2] is not None and viewer.has("approvals:decide") and viewer.has("pii:read")
+        clear = (
+            row[2] is not None and row[3] > self._clock() and viewer.has("approvals:decide") and viewer.has("pii:read")
+        )
         found: JSON = orjson.loads(row[2] if clear else row[1])
         return found
 
     def expire(self) -> list[Approval]:
-        """End what is too old, and return what ended just now: each is returned to exactly one caller."""
+        """End what is too old and wipe its arguments in clear; to be called now and then.
+
+        Returns:
+            What ended since the last time, for the record: each approval is returned to exactly one caller.
+        """
+        ended, self._ended = self._ended, []
+        return ended + self._end_old()
+
+    def _end_old(self) -> list[Approval]:
         now = self._clock()
         with self._lock:
             rows = self._db.execute(
@@ -250,7 +232,6 @@ class Approvals:
         try:
             while True:
                 mine[1].clear()
-                self.expire()
                 approval = self.get(id)
                 left = deadline - time.monotonic()
                 if approval is None or approval.status != "pending" or left <= 0:
@@ -287,37 +268,6 @@ class Approvals:
         for loop, event in tuple(self._waiting.get(id, ())):
             if not loop.is_closed():
                 loop.call_soon_threadsafe(event.set)
-
-
-def _may_decide(approval: Approval, by: Caller | str, via: str) -> None:
-    name = by if isinstance(by, str) else by.subject
-    if not name:
-        raise Refused("An approval needs to be decided by somebody.", hint="Name the person who decides.")
-    if isinstance(by, Caller) and not by.has("approvals:decide"):
-        raise Refused(f"{name} may not decide approvals.", hint="The scope approvals:decide is needed.")
-    if name != approval.subject:
-        return
-    if not (isinstance(by, Caller) and by.has("approvals:self")):
-        raise Refused(f"{name} made this call and may not decide it.", hint="Somebody else has to.")
-    if via not in HUMAN_DOORS:
-        raise Refused(
-            f"One's own call is decided at the app or the command line, not via {via or 'nothing'!r}.",
-            hint="Open the approvals in the app, or decide on the command line.",
-        )
-
-
-def _binding(call: Call, tool: Tool) -> tuple[str, str, str]:
-    """Hash of the arguments, of the definition, and of everything that an approval is bound to."""
-    try:
-        args_hash = digest(guard.checked(call.arguments))
-        definition_hash = tool.definition_hash or digest(tool.to_dict())
-    except (guard.Unsuitable, TypeError, ValueError) as e:
-        raise Misuse(
-            f"The arguments of {call.tool} cannot be bound to an approval: {e}.", hint="Send plain JSON."
-        ) from e
-    caller = call.caller
-    bound = digest([caller.tenant, caller.subject, tool.qualified, args_hash, definition_hash])
-    return args_hash, definition_hash, bound
 
 
 _COLUMNS = ", ".join(Approval.__struct_fields__)

@@ -1,0 +1,77 @@
+"""One approval: what it is bound to, and who may decide it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from workbench.events import JSON, Call, Caller, Misuse, Record, Tool, digest
+from workbench.policy import guard
+
+HUMAN_DOORS = ("app", "cli")
+"""Where somebody may approve their own call: a person sits there, and no tool call arrives through them unattended."""
+
+Status = Literal["pending", "approved", "denied", "expired", "used"]
+
+
+class Approval(Record, frozen=True, kw_only=True):
+    """One request for a human's yes, as it stands. `to_dict()` is what the record keeps."""
+
+    id: str
+    tenant: str
+    subject: str
+    """Who wants to call."""
+    tool: str
+    args_hash: str
+    definition_hash: str
+    arguments: JSON
+    """As they may be recorded: without personal data and secrets."""
+    source: str
+    """The door of the call."""
+    call: str
+    run: str
+    status: Status
+    created_us: int
+    expires_us: int
+    """Until when it can be decided, or, once approved, used."""
+    decided_by: str = ""
+    decided_via: str = ""
+    """The door of the decision: app, cli…"""
+    decided_us: int = 0
+    note: str = ""
+    used_us: int = 0
+
+
+class Refused(Misuse):
+    """This decision may not be made: by this person, at this door, or any more."""
+
+
+def check_decider(approval: Approval, by: Caller | str, via: str) -> None:
+    """Raises Refused when `by` may not decide `approval` at the door `via`: scope, four eyes, a door with a person."""
+    name = by if isinstance(by, str) else by.subject
+    if not name:
+        raise Refused("An approval needs to be decided by somebody.", hint="Name the person who decides.")
+    if isinstance(by, Caller) and not by.has("approvals:decide"):
+        raise Refused(f"{name} may not decide approvals.", hint="The scope approvals:decide is needed.")
+    if name != approval.subject:
+        return
+    if not (isinstance(by, Caller) and by.has("approvals:self")):
+        raise Refused(f"{name} made this call and may not decide it.", hint="Somebody else has to.")
+    if via not in HUMAN_DOORS:
+        raise Refused(
+            f"One's own call is decided at the app or the command line, not via {via or 'nothing'!r}.",
+            hint="Open the approvals in the app, or decide on the command line.",
+        )
+
+
+def bind(call: Call, tool: Tool) -> tuple[str, str, str]:
+    """Hash of the arguments, of the definition, and of everything that an approval is bound to."""
+    try:
+        args_hash = digest(guard.checked(call.arguments))
+        definition_hash = tool.definition_hash or digest(tool.to_dict())
+    except (guard.Unsuitable, TypeError, ValueError) as e:
+        raise Misuse(
+            f"The arguments of {call.tool} cannot be bound to an approval: {e}.", hint="Send plain JSON."
+        ) from e
+    caller = call.caller
+    bound = digest([caller.tenant, caller.subject, tool.qualified, args_hash, definition_hash])
+    return args_hash, definition_hash, bound
