@@ -13,7 +13,7 @@ import orjson
 import pytest
 from mcp.server.lowlevel import Server
 
-from workbench.audit import AuditLog
+from workbench.audit import AuditLog, records
 from workbench.config import Settings
 from workbench.events import JSON, Unreachable
 from workbench.gateway.upstream.memory import MemoryConnection
@@ -148,3 +148,8 @@ def recorded(home: Path, kind: str = "registry_event") -> list[JSON]:
         if file.parent.name == "wal":
             found += [orjson.loads(line) for line in file.read_bytes().splitlines() if line.strip()]
     return [r for r in found if r.get("kind") == kind]
+
+
+async def flushed(log: AuditLog) -> None:
+    """Wait until everything put into the log so far is on disk; it keeps the order."""
+    await log.write("local", records.metric("flushed", 1.0, tenant="local"))

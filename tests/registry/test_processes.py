@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.registry.conftest import recorded, until
+from tests.registry.conftest import flushed, recorded, until
 from workbench.audit import AuditLog
 from workbench.config import Settings
 from workbench.gateway.upstream import upstream_connection
@@ -67,7 +67,9 @@ async def launch(settings: Settings, log: AuditLog) -> AsyncIterator[Launch]:
 
 
 @pytest.mark.parametrize("stdio", [True, False])
-async def test_a_killed_server_is_restarted_and_said_so(launch: Launch, settings: Settings, stdio: bool) -> None:
+async def test_a_killed_server_is_restarted_and_said_so(
+    launch: Launch, settings: Settings, log: AuditLog, stdio: bool
+) -> None:
     registry = await launch(spec("crm", stdio=stdio))
     before = state(registry, "crm")
     assert before.status == "ready", before.last_error
@@ -78,6 +80,7 @@ async def test_a_killed_server_is_restarted_and_said_so(launch: Launch, settings
     assert after.url == before.url  # the port is kept
     assert "ended by SIGKILL" in after.last_error
     assert registry.resolve("crm.who")[0].description == f"pid {after.pid}"
+    await flushed(log)
     said = [r["outcome"] for r in recorded(settings.home)]
     assert [e for e in said if e != "tools_changed"] == ["ready", "down", "restarting", "ready"]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.registry.conftest import Neighbour, Open, recorded, tool, until
+from tests.registry.conftest import Neighbour, Open, flushed, recorded, tool, until
 from workbench.audit import AuditLog
 from workbench.config import Settings
 from workbench.events import Misuse
-from workbench.registry import Registry, ServerDown, ServerSpec, UnknownTool
+from workbench.registry import Connection, Launched, Registry, ServerDown, ServerSpec, UnknownTool, entry
 
 
 def events_of(settings: Settings, server: str) -> list[str]:
@@ -57,7 +57,61 @@ async def test_start_says_how_each_server_fares(settings: Settings, log: AuditLo
     assert {s.status for s in registry.servers()} == {"stopped"}
 
 
-async def test_a_failed_server_is_tried_again_until_it_comes(open_registry: Open, settings: Settings) -> None:
+async def test_start_need_not_wait_for_the_slowest(settings: Settings, log: AuditLog) -> None:
+    slow, quick = Neighbour("slow", tool("a")), Neighbour("quick", tool("b"))
+    by_id = {"slow": slow, "quick": quick}
+    arrives = asyncio.Event()
+
+    def connect(spec: ServerSpec, launched: Launched) -> Connection:
+        connection = by_id[spec.id].connect()
+        if spec.id == "slow":
+            connect_now = connection.open
+
+            async def open_late() -> None:
+                await arrives.wait()
+                await connect_now()
+
+            connection.open = open_late  # type: ignore[method-assign]
+        return connection
+
+    registry = Registry(settings, log, connect, specs=[slow.spec, quick.spec])
+    lines: list[str] = []
+    await registry.start(lines.append, patience=0.5)
+    assert [s.status for s in registry.servers()] == ["starting", "ready"]
+    assert len(lines) == 1
+    with pytest.raises(ServerDown, match="Server 'slow' is starting"):
+        registry.resolve("slow.a")
+    arrives.set()
+    await until(lambda: len(lines) == 2)
+    assert registry.resolve("slow.a")[0].name == "a"
+    await registry.stop()
+
+
+async def test_stop_does_not_wait_for_a_server_that_is_still_starting(settings: Settings, log: AuditLog) -> None:
+    slow = Neighbour("slow", tool("a"))
+
+    def connect(spec: ServerSpec, launched: Launched) -> Connection:
+        connection = slow.connect()
+        connection.open = asyncio.Event().wait  # type: ignore[assignment, method-assign]
+        return connection
+
+    registry = Registry(settings, log, connect, specs=[slow.spec])
+    await registry.start(patience=0.01)
+    await registry.stop()
+    assert registry.servers()[0].status == "stopped"
+
+
+async def test_a_change_that_nobody_announces_is_found(open_registry: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entry, "RELIST", 0.0)
+    crm = Neighbour("crm", tool("pay", "Pays."))
+    registry = await open_registry(crm)
+    crm.tools = [tool("pay", "Pays somebody else.")]
+    await until(lambda: registry.resolve("crm.pay")[0].quarantined)
+
+
+async def test_a_failed_server_is_tried_again_until_it_comes(
+    open_registry: Open, settings: Settings, log: AuditLog
+) -> None:
     late = Neighbour("late", tool("x"))
     late.faults.refuses = "Not yet."
     registry = await open_registry(late)
@@ -65,6 +119,7 @@ async def test_a_failed_server_is_tried_again_until_it_comes(open_registry: Open
     late.faults.refuses = ""
     await until(lambda: registry.servers()[0].status == "ready")
     assert registry.resolve("late.x")[0].name == "x"
+    await flushed(log)
     assert {"failed", "restarting", "ready"} <= set(events_of(settings, "late"))
 
 
@@ -89,7 +144,7 @@ async def test_a_tool_of_a_server_that_is_down_is_told_from_an_unknown_one(open_
         registry.connection("crm")
 
 
-async def test_a_change_of_tools_is_noticed_and_counted(open_registry: Open, settings: Settings) -> None:
+async def test_a_change_of_tools_is_noticed_and_counted(open_registry: Open, settings: Settings, log: AuditLog) -> None:
     crm = Neighbour("crm", tool("a"), tool("b"))
     registry = await open_registry(crm)
     before, heard = registry.version, []
@@ -100,6 +155,7 @@ async def test_a_change_of_tools_is_noticed_and_counted(open_registry: Open, set
     assert [t.qualified for t in registry.tools()] == ["crm.b", "crm.c"]
     assert heard == [registry.version]
     await until(lambda: [t.qualified for t, _ in registry.search("clouds")][:1] == ["crm.c"])
+    await flushed(log)
     change = [r["data"] for r in recorded(settings.home) if r["outcome"] == "tools_changed"][-1]
     assert (change["added"], change["removed"]) == (["c"], ["a"])
 
@@ -137,7 +193,9 @@ def _out_of_time(crm: Neighbour):  # type: ignore[no-untyped-def]
     return slow_list
 
 
-async def test_a_silent_server_is_down_until_it_answers_again(open_registry: Open, settings: Settings) -> None:
+async def test_a_silent_server_is_down_until_it_answers_again(
+    open_registry: Open, settings: Settings, log: AuditLog
+) -> None:
     crm = Neighbour("crm", tool("a"))
     registry = await open_registry(crm)
     before = registry.version
@@ -152,6 +210,7 @@ async def test_a_silent_server_is_down_until_it_answers_again(open_registry: Ope
     await until(lambda: registry.servers()[0].status == "ready")
     assert registry.resolve("crm.a")[0].name == "a"
     assert len(crm.connections) == 1  # silence shorter than a call may last is no reason for a restart
+    await flushed(log)
     assert [r["outcome"] for r in recorded(settings.home, "health_check")] == ["ok", "failed", "ok"]
 
 
@@ -171,7 +230,7 @@ async def test_a_server_silent_for_longer_than_any_call_is_brought_up_again(
     assert len(crm.connections) >= 2
 
 
-async def test_a_lost_connection_is_opened_once_more(open_registry: Open, settings: Settings) -> None:
+async def test_a_lost_connection_is_opened_once_more(open_registry: Open, settings: Settings, log: AuditLog) -> None:
     crm = Neighbour("crm", tool("a"))
     registry = await open_registry(crm, health_interval=60.0)
     crm.faults.lost = True
@@ -180,6 +239,7 @@ async def test_a_lost_connection_is_opened_once_more(open_registry: Open, settin
     await until(lambda: crm.faults.opened == 2)
     await until(lambda: registry.resolve("crm.a") if not crm.faults.lost and crm.connections[-1].alive else None)
     assert registry.servers()[0].restarts == 0
+    await flushed(log)
     assert "reconnecting" in events_of(settings, "crm")
 
 
@@ -270,11 +330,14 @@ async def test_health_is_measured(open_registry: Open, settings: Settings) -> No
     assert first["latency_us"] > 0
 
 
-async def test_an_unchanged_health_is_not_recorded_at_every_check(open_registry: Open, settings: Settings) -> None:
+async def test_an_unchanged_health_is_not_recorded_at_every_check(
+    open_registry: Open, settings: Settings, log: AuditLog
+) -> None:
     crm = Neighbour("crm", tool("a"))
     await open_registry(crm)
     await until(lambda: crm.faults.methods.count("server/discover") > 5)
-    assert len(recorded(settings.home, "health_check")) <= 1
+    await flushed(log)
+    assert len(recorded(settings.home, "health_check")) == 1
 
 
 async def test_servers_are_looked_after_while_nothing_can_be_recorded(

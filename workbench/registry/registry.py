@@ -56,6 +56,7 @@ class Registry:
         self._entries: dict[str, Entry] = {}
         self._catalog = Catalog()
         self._pins: Pins | None = None
+        self._settling: set[asyncio.Task[None]] = set()
 
     @property
     def version(self) -> int:
@@ -69,11 +70,13 @@ class Registry:
 
     # --- opening and closing
 
-    async def start(self, progress: Callable[[str], None] | None = None) -> None:
+    async def start(self, progress: Callable[[str], None] | None = None, *, patience: float | None = None) -> None:
         """Launch all servers at once and return when each is ready or has failed for the first time.
 
         Args:
             progress: called with a line for a person whenever one of them is.
+            patience: return after so many seconds although some are still starting, as a foreign server may that first
+                downloads itself. They go on, and are said to be ready or failed when they are.
 
         Raises:
             Misuse: the configuration cannot be meant; nothing was launched then.
@@ -89,11 +92,17 @@ class Registry:
         await self.supervisor.open()
         for spec in specs:
             self._enter(spec)
-        await asyncio.gather(*(self._settle(e, progress) for e in self._entries.values()))
+        self._settling = {
+            asyncio.create_task(self._settle(e, progress), name=f"start of {e.spec.id}") for e in self._entries.values()
+        }
+        if self._settling:
+            await asyncio.wait(self._settling, timeout=patience)
         await self._catalog.indexed()
 
     async def stop(self) -> None:
         """End every server and everything that any of them started, within about three seconds."""
+        for waiting in self._settling:
+            waiting.cancel()
         await asyncio.gather(*(entry.stop() for entry in self._entries.values()))
         await self._catalog.close()
         await self.supervisor.close()
