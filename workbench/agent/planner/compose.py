@@ -142,7 +142,8 @@ class _Rows:
         )
 
     def _single(self, row: JSON) -> str:
-        asked = _asked_keys(self.need, row)
+        # what was given to the tool is no news
+        asked = [k for k in _asked_keys(self.need, row) if row[k] not in self.step.arguments.values()]
         if self.query.metric and self.query.metric.column in row and self.query.metric.function != "count":
             asked = [self.query.metric.column]
         table = self.finding.table
@@ -345,18 +346,17 @@ def _main(step: Step, need: Need) -> list[Row]:
 
 
 def _asked_keys(need: Need, row: JSON) -> list[str]:
-    """Fields of a row that the need names."""
-    found = []
+    """Fields of a row that the need names; a field of exactly that name shuts out those that only sound like it."""
+    exact, near = [], []
     for key, value in row.items():
         words = terms(key.rpartition(".")[2])
-        if (
-            value is not None
-            and words
-            and any(alike(w, words[-1]) >= 0.85 for w in need.words)
-            and not (words[-1] == "id" and "id" not in need.words)
-        ):
-            found.append(key)
-    return found[:6]
+        if value is None or not words or (words[-1] == "id" and "id" not in need.words):
+            continue
+        if any(alike(w, words[-1]) >= 1 for w in need.words):
+            exact.append(key)
+        elif any(alike(w, words[-1]) >= 0.85 or (len(w) >= 4 and key.lower().endswith(w)) for w in need.words):
+            near.append(key)
+    return (exact or near)[:6]
 
 
 _TROUBLE = frozenset(

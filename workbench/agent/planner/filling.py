@@ -27,6 +27,10 @@ _NOT_SEARCHED = frozenset(
 )
 
 
+PROSE = re.compile(r"\b(?:documents?|articles?|semantic|natural language|knowledge|passages?|meaning)\b", re.I)
+"""A description of a search over texts: the query may be a whole phrase."""
+
+
 @dataclass
 class Filled:
     """Arguments as far as they could be found."""
@@ -167,11 +171,7 @@ class Filler:
         if strong:
             self.out.guessed |= strong.kind == "quoted"
             return self._take(strong)
-        prose = re.search(
-            r"\b(?:document|article|semantic|natural language|knowledge|passages?|meaning)",
-            self.shape.tool.description + p.description,
-            re.I,
-        )
+        prose = PROSE.search(self.shape.tool.description + p.description)
         words = [w for w in self.need.words if w not in _NOT_SEARCHED] if prose else self._unexplained()
         name = next((e for e in self.spare if e.kind in ("name", "code")), None)
         if name and not (prose and words):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from workbench.agent.planner.entities import STRONG, Entity
-from workbench.agent.planner.filling import Filled, fill
+from workbench.agent.planner.filling import PROSE, Filled, fill
 from workbench.agent.planner.query import Query
 from workbench.agent.planner.question import Need, Question
 from workbench.agent.planner.records import Step, contains
@@ -19,7 +19,7 @@ from workbench.agent.planner.relevance import Relevance, parts
 from workbench.agent.planner.shapes import Parameter, Shape
 from workbench.agent.planner.tablekit import kits
 from workbench.agent.planner.tables import Ask, Tables
-from workbench.agent.planner.words import alike, family, terms
+from workbench.agent.planner.words import MEASURING, alike, family, terms
 from workbench.events import JSON, canonical
 
 CANDIDATES = 5
@@ -98,9 +98,21 @@ class Pursuit:
                 apt = score + self._aptness(shape, need)
                 found.append((apt, shape))
         found.sort(key=lambda f: (-f[0], f[1].tool.qualified))
-        return (
-            [f for f in found[: CANDIDATES * 2] if f[0] >= max(FLOOR, 0.55 * found[0][0])][:CANDIDATES] if found else []
-        )
+        near = [f for f in found if f[0] >= max(FLOOR, 0.55 * found[0][0])][:CANDIDATES]
+        return near or ([] if acting else self._documents(need, scores))
+
+    def _documents(self, need: Need, scores: list[float]) -> list[tuple[float, Shape]]:
+        """Searches over documents, for a part that no tool is made for: its subject may be what a text is about."""
+        if not need.words or need.analytic:
+            return []
+        return sorted(
+            (
+                (score, s)
+                for s, score in zip(self.shapes, scores, strict=True)
+                if s.effect == "read" and reads_prose(s) and len(s.required) <= 1
+            ),
+            key=lambda f: (-f[0], f[1].tool.qualified),
+        )[:1]
 
     def _aptness(self, shape: Shape, need: Need) -> float:
         # without the results so far: the order of candidates must not change from turn to turn
@@ -337,6 +349,14 @@ class Pursuit:
 
     def _concerns(self, step: Step, filled: Filled, need: Need) -> bool:
         """The answer is about what the need names: it was asked for, or stands in the rows."""
+        if reads_prose(step.shape) and filled.guessed and step.rows:
+            # a search by meaning always returns something; it is an answer when it speaks of what was asked
+            texts = {
+                t for row in step.rows[:5] for v in row.fields.values() if isinstance(v, str) for t in terms(v[:2000])
+            }
+            wanted = [w for w in need.words if w not in MEASURING]
+            if sum(any(alike(w, t) >= 0.85 for t in texts) for w in wanted) < 0.6 * len(wanted):
+                return False
         own = [e for e in need.entities if e.kind in STRONG or e.kind == "name"]
         if not own or filled.linked or any(e in filled.used for e in own):
             return True
@@ -427,6 +447,12 @@ def _told(shape: Shape, strong: Sequence[Entity], typed: set[str]) -> bool:
         return True
     described = shape.tool.description + " ".join(p.description for p in shape.takes("query"))
     return any(e.kind != "email" or "mail" in described.lower() for e in strong)
+
+
+def reads_prose(shape: Shape | None) -> bool:
+    """A search over documents, whose answer is a passage."""
+    described = shape.tool.description + " ".join(p.description for p in shape.takes("query")) if shape else ""
+    return bool(shape and shape.takes("query") and PROSE.search(described))
 
 
 def _plural(need: Need, shape: Shape) -> bool:

@@ -17,7 +17,7 @@ from workbench.agent.planner.columns import Column, holding, match, within
 from workbench.agent.planner.dates import Period
 from workbench.agent.planner.entities import Entity
 from workbench.agent.planner.question import Need
-from workbench.agent.planner.words import alike, family, listed, split
+from workbench.agent.planner.words import MEASURING, alike, family, split
 
 Function = Literal["count", "count_distinct", "sum", "avg", "min", "max", "median"]
 
@@ -57,15 +57,6 @@ _TO = (
     "reached",
     "destined",
     "landed",
-)
-_MEASURING = frozenset(
-    listed("""
-        average mean avg total sum overall count median highest lowest most least largest smallest biggest
-        longest shortest maximum minimum max min top bottom best worst latest earliest newest oldest recent
-        first last fewest greatest number distinct unique different combined altogether many much typical
-        busiest hottest coldest cheapest fastest slowest rank ranked ranking sort sorted order ordered expensive
-        table row rows tables dataset data record records entry entries
-    """)
 )
 
 
@@ -119,7 +110,7 @@ class Reader:
         self.noun = [family(n) for n in noun]
         self.words = list(need.words)
         self.used: set[int] = {
-            i for i, w in enumerate(self.words) if w in _MEASURING or any(alike(w, n) >= 0.85 for n in self.noun)
+            i for i, w in enumerate(self.words) if w in MEASURING or any(alike(w, n) >= 0.85 for n in self.noun)
         }
         self.filters: list[Filter] = []
         self.unplaced: list[Entity] = []
@@ -337,7 +328,7 @@ class Reader:
         """The aggregate, and the column to sort by when there is none."""
         need = self.need
         grouping = set(need.which) | (set(need.by) if need.order not in ("desc", "asc") else set())
-        grouped = {f[0].name for f in match([w for w in grouping if w not in _MEASURING], self.columns) if f[1] >= 0.8}
+        grouped = {f[0].name for f in match([w for w in grouping if w not in MEASURING], self.columns) if f[1] >= 0.8}
         numeric = [c for c in self.columns if c.type == "number" and not c.identifies and c.name not in grouped]
         free = [w for w in self._free() if w not in grouping] or self._free()
         found = match(free, numeric)
@@ -376,7 +367,7 @@ class Reader:
         need = self.need
         names: list[str] = []
         for words in (need.by, need.which if need.order in ("desc", "asc") or need.measure else ()):
-            usable = [w for w in words if not any(alike(w, n) >= 0.85 for n in self.noun) and w not in _MEASURING]
+            usable = [w for w in words if not any(alike(w, n) >= 0.85 for n in self.noun) and w not in MEASURING]
             ranking = words is need.by and need.order in ("desc", "asc")
             dims = [
                 c

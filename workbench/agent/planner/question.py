@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -123,12 +124,17 @@ def _clauses(text: str, named: list[Entity]) -> list[tuple[int, tuple[int, int]]
         return any(s < at < e for s, e in whole)
 
     cuts = [0]
-    for m in re.finditer(r"[.?!]+(?=\s|$)|\n+", text):
-        if not inside(m.start()) and not re.search(r"\b(?:e\.g|i\.e|vs|mr|mrs|dr|no|st)$", text[: m.start()], re.I):
+    cuts += [
+        m.end()
+        for m in re.finditer(r"[.?!]+(?=\s|$)|\n+", text)
+        if not inside(m.start()) and not re.search(r"\b(?:e\.g|i\.e|vs|mr|mrs|dr|no|st)$", text[: m.start()], re.I)
+    ]
+    for m in re.finditer(_SPLIT, text, re.I):
+        sentence = text[max(c for c in cuts if c <= m.start()) : m.start()]
+        # `if it is noon here, what time is it there`: the condition belongs to what follows
+        if not inside(m.start() + 1) and not re.match(r"\s*(?:if|when|given|suppose|assuming|while)\b", sentence, re.I):
             cuts.append(m.end())
-    cuts.extend(m.end() for m in re.finditer(_SPLIT, text, re.I) if not inside(m.start() + 1))
-    cuts = sorted({*cuts, len(text)})
-    pieces = list(zip(cuts, cuts[1:], strict=False))
+    pieces = list(itertools.pairwise(sorted({*cuts, len(text)})))
     return [numbered for piece in pieces for numbered in enumerate(_listed(text, piece, inside))]
 
 

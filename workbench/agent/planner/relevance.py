@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.agent.planner.shapes import Shape
-from workbench.agent.planner.words import alike, split, terms
+from workbench.agent.planner.words import MEASURING, alike, split, terms
 
 _WEIGHTS = (
     ("name", 1.0),
@@ -53,7 +53,8 @@ class Relevance:
         for p in self._parts:
             seen.update({t for words in p.values() for t in words})
         self._rarity = {t: math.log(1 + len(shapes) / n) for t, n in seen.items()}
-        self._new = math.log(1 + max(len(shapes), 1) / 0.5)
+        # a word that no tool has says little about which tool is meant: it may be a thing to look for
+        self._new = 0.6 * math.log(1 + max(len(shapes), 1))
 
     def scores(self, words: Sequence[str], text: str) -> list[float]:
         """One score from 0 to about 1 per tool.
@@ -69,10 +70,9 @@ class Relevance:
         return [(1 - MEANING) * w + MEANING * max(0.0, m) for w, m in zip(lexical, near, strict=True)]
 
     def _words(self, words: Sequence[str], tool: dict[str, tuple[str, ...]]) -> float:
-        if not words:
-            return 0.0
+        telling = [w for w in words if w not in MEASURING and not w.isdigit()] or list(words)
         got = wanted = 0.0
-        for word in words:
+        for word in telling:
             weight = min(self._rarity.get(t, self._new) for t in (terms(word) or (word,)))
             wanted += weight
             got += weight * max(

@@ -29,6 +29,17 @@ STOP = frozenset(
     """)
 )
 
+MEASURING = frozenset(
+    listed("""
+        average mean avg total sum overall count median highest lowest most least largest smallest biggest
+        longest shortest maximum minimum max min top bottom best worst latest earliest newest oldest recent
+        first last fewest greatest number distinct unique different combined altogether many much typical
+        busiest hottest coldest cheapest fastest slowest rank ranked ranking sort sorted order ordered expensive
+        table row rows tables dataset data record records entry entries
+    """)
+)
+"""Words that say how to compute or sort, and nothing about what."""
+
 _FAMILIES = """
 customer client account
 ticket issue case
