@@ -19,7 +19,7 @@ CHECK_SECONDS = 0.5
 """How often the database and the roles are looked at for changes made elsewhere."""
 CACHE_ENTRIES = 4096
 _MAX_HEADER = 8192
-_HINT = "Send `Authorization: Bearer <key>`; `workbench keys` lists and creates keys."
+_HINT = "Send `Authorization: Bearer <key>`; `workbench access` lists and creates keys."
 
 
 class Explanation(Record, frozen=True, kw_only=True):
@@ -177,7 +177,7 @@ class Access:
         done = self._keys.revoke(id, self._clock())
         self._forget()
         if not done and all(key.id != id for key in self._keys.all()):
-            raise Misuse(f"There is no key {id!r}.", hint="`workbench keys` lists them.")
+            raise Misuse(f"There is no key {id!r}.", hint="`workbench access keys` lists them.")
         return done
 
     def local_key(self) -> str:
