@@ -557,6 +557,16 @@ async def test_two_runs_cannot_share_an_id(caller: Caller) -> None:
     assert "running=0" in repr(agent)
 
 
+async def test_halves_of_characters_are_not_passed_on(caller: Caller) -> None:
+    half = "\ud83d"
+    asked = calls(("crm__find_customer", {"email": half}), (f"crm{half}", {}), text=f"I see {half}.")
+    events = await run(Scripted(asked, answer("Done ✓ 😀.")), Desk(), caller)
+    assert kinds(events) == ["invalid", "not_found"]
+    assert done(events).answer == "Done ✓ 😀."
+    assert next(event.text for event in events if isinstance(event, TextDelta)) == "I see \ufffd."
+    check_order(events)
+
+
 # --- whatever a model says ---------------------------------------------------
 
 names = st.sampled_from(["crm__find_customer", "tickets__list_tickets", "crm__add_note", "nope", "", "crm.", "__"])

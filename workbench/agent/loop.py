@@ -243,10 +243,11 @@ class Run:
                 async for part in stream:
                     match part:
                         case TextPart():
-                            self._answer += part.text
-                            await self._emit(TextDelta(run=self._run, text=part.text, turn=self._turn))
+                            text = sound(part.text)
+                            self._answer += text
+                            await self._emit(TextDelta(run=self._run, text=text, turn=self._turn))
                         case ToolRequest():
-                            requests.append(part)
+                            requests.append(_sound_request(part))
                         case TurnEnd():
                             end = part
             if end is None:
@@ -264,6 +265,20 @@ class Run:
             text=self._answer, requests=tuple(requests), provider=self._provider.name, items=end.items
         )
         return said, end
+
+
+def sound(text: str) -> str:
+    """`text` without halves of characters, which some servers send and nothing could store."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _sound_request(request: ToolRequest) -> ToolRequest:
+    try:
+        msgspec.json.encode(request)
+    except UnicodeEncodeError:
+        malformed = request.malformed or "text that is no Unicode"
+        return ToolRequest(id=sound(request.id), name=sound(request.name), malformed=sound(malformed))
+    return request
 
 
 def unresolved(conversation: Sequence[Message]) -> tuple[ToolRequest, ...]:

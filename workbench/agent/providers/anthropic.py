@@ -9,7 +9,6 @@ the installed SDK.
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -69,12 +68,7 @@ class Anthropic:
         """One streamed message. See `Provider.turn`."""
         if not self._key:
             raise fault("no_key", self.name, f"{KEY} is not set.", key=KEY)
-        sdk: Any = await asyncio.to_thread(importlib.import_module, "anthropic")
-        if self._client is None:
-            # Tracing is the workbench's own; with the SDK's every call would be told twice.
-            self._client = sdk.AsyncAnthropic(
-                api_key=self._key, base_url=self._base_url, max_retries=RETRIES, open_telemetry=False
-            )
+        sdk: Any = await asyncio.to_thread(self._connect)
         request = {
             "model": self.model,
             "system": "\n".join(m.text for m in conversation if isinstance(m, SystemMessage)) or sdk.omit,
@@ -96,6 +90,18 @@ class Anthropic:
                         yield TextPart(text=text)
         for part in self._finish(message):
             yield part
+
+    def _connect(self) -> Any:
+        """The SDK, with a client of it made. Takes seconds the first time; not for the event loop."""
+        import anthropic as sdk
+        import genai_prices  # noqa: F401 - needed when the turn ends
+
+        if self._client is None:
+            # Tracing is the workbench's own; with the SDK's every call would be told twice.
+            self._client = sdk.AsyncAnthropic(
+                api_key=self._key, base_url=self._base_url, max_retries=RETRIES, open_telemetry=False
+            )
+        return sdk
 
     def _finish(self, message: _Streamed) -> list[Part]:
         """The requests and the end of the turn, once the message is complete.

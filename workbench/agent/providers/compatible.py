@@ -7,7 +7,6 @@ is sent. A server is recognised by what it says of itself, not by an open port.
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
@@ -156,9 +155,7 @@ class Compatible:
         if not self._base_url:
             hint_key = "COMPATIBLE_BASE_URL"
             raise fault("no_key", self.name, "no local server was found and no address is configured.", key=hint_key)
-        sdk: Any = await asyncio.to_thread(importlib.import_module, "openai")
-        if self._client is None:
-            self._client = sdk.AsyncOpenAI(api_key=self._key, base_url=self._base_url, max_retries=RETRIES)
+        sdk: Any = await asyncio.to_thread(self._connect)
         request: JSON = {
             "messages": _messages(conversation),
             "max_tokens": max_output_tokens,
@@ -187,6 +184,14 @@ class Compatible:
         for request_ in completion.requests():
             yield request_
         yield TurnEnd(usage=completion.usage, stop=completion.stop)
+
+    def _connect(self) -> Any:
+        """The SDK, with a client of it made. Takes up to a second the first time; not for the event loop."""
+        import openai as sdk
+
+        if self._client is None:
+            self._client = sdk.AsyncOpenAI(api_key=self._key, base_url=self._base_url, max_retries=RETRIES)
+        return sdk
 
     async def _first_model(self) -> str:
         async for model in self._client.models.list():

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import random
 import re
 import time
@@ -98,9 +97,7 @@ class Gemini:
         """One streamed content. See `Provider.turn`."""
         if not self._key:
             raise fault("no_key", self.name, f"{KEY} is not set.", key=KEY)
-        genai: Any = await asyncio.to_thread(importlib.import_module, "google.genai")
-        types, errors = genai.types, importlib.import_module("google.genai.errors")
-        self._connect(genai)
+        types, errors = await asyncio.to_thread(self._connect)
         request = {
             "model": self.model,
             "contents": _contents(conversation, types),
@@ -119,11 +116,15 @@ class Gemini:
         for part in self._finish(answer):
             yield part
 
-    def _connect(self, genai: Any) -> None:
-        if self._client is not None:
-            return
+    def _connect(self) -> tuple[Any, Any]:
+        """The SDK's types and errors, with a client made. Takes seconds the first time; not for the event loop."""
+        import genai_prices  # noqa: F401 - needed when the turn ends
         import httpx2
+        from google import genai
+        from google.genai import errors
 
+        if self._client is not None:
+            return genai.types, errors
         # The transport is ours, as with the other SDKs; by itself this SDK would take whichever library it finds.
         self._http = httpx2.AsyncClient(timeout=SILENCE_SECONDS, follow_redirects=True)
         options = genai.types.HttpOptions(
@@ -133,6 +134,7 @@ class Gemini:
             retry_options=genai.types.HttpRetryOptions(attempts=1),
         )
         self._client = genai.Client(api_key=self._key, vertexai=False, http_options=options)
+        return genai.types, errors
 
     def _config(
         self,

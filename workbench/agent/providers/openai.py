@@ -7,7 +7,6 @@ item goes back as it came. Source: platform.openai.com/docs/guides/reasoning, /f
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -68,9 +67,7 @@ class OpenAI:
         """One streamed response. See `Provider.turn`."""
         if not self._key:
             raise fault("no_key", self.name, f"{KEY} is not set.", key=KEY)
-        sdk: Any = await asyncio.to_thread(importlib.import_module, "openai")
-        if self._client is None:
-            self._client = sdk.AsyncOpenAI(api_key=self._key, base_url=self._base_url, max_retries=RETRIES)
+        sdk: Any = await asyncio.to_thread(self._connect)
         request = {
             "model": self.model,
             "instructions": "\n".join(m.text for m in conversation if isinstance(m, SystemMessage)) or sdk.omit,
@@ -103,6 +100,15 @@ class OpenAI:
                             raise fault_of_status(500, self.name, event.message, code=str(event.code or ""), key=KEY)
         for part in self._finish(final, items, refusal):
             yield part
+
+    def _connect(self) -> Any:
+        """The SDK, with a client of it made. Takes up to a second the first time; not for the event loop."""
+        import genai_prices  # noqa: F401 - needed when the turn ends
+        import openai as sdk
+
+        if self._client is None:
+            self._client = sdk.AsyncOpenAI(api_key=self._key, base_url=self._base_url, max_retries=RETRIES)
+        return sdk
 
     async def _open(self, sdk: Any, request: JSON) -> Any:
         """Begin the stream. Models that do not reason refuse to encrypt their reasoning; then it is not asked for."""
