@@ -20,16 +20,18 @@ def draw_card(state: Any) -> None:
             st.markdown(f"**{plain(state.title or state.id)}**", width="content")
             colour = COLOURS.get(state.status, "gray")
             st.markdown(f":{colour}[●] {state.status}", width="content")
-        facts = [
+        what = [
             state.id if state.title and state.title.lower() != state.id else "",
             count(state.tools, "tool"),
             f"v{state.version}" if state.version else "",
-            state.transport,
-            f"MCP {state.era}" if state.era else "",
-            f"answers in {duration(state.health_us)}" if state.health_us else "",
             count(state.restarts, "restart") if state.restarts else "",
         ]
-        st.caption(plain(" · ".join(f for f in facts if f)))
+        how = [
+            state.transport,
+            f"MCP {state.era}".replace("-", "\N{NON-BREAKING HYPHEN}") if state.era else "",
+            f"health {duration(state.health_us)}" if state.health_us else "",
+        ]
+        st.caption("  \n".join(plain(" · ".join(f for f in facts if f)) for facts in (what, how)))
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
             st.html(f'<small style="opacity:.7">since {ago(moment(state.since_us))}</small>', width="content")
             if st.button(

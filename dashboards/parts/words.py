@@ -38,12 +38,13 @@ def outcome(kind: str) -> str:
 
 
 def duration(us: float | None) -> str:
-    """Microseconds as `0.4 ms`, `18 ms`, `2.1 s`."""
+    """Microseconds as `0.04 ms`, `0.4 ms`, `18 ms`, `2.1 s`."""
     if us is None or us != us:  # NaN
         return "–"
     if us >= 1_000_000:
         return f"{us / 1e6:.1f} s"
-    return f"{us / 1e3:.0f} ms" if us >= 9_950 else f"{us / 1e3:.1f} ms"
+    digits = 0 if us >= 9_950 else 1 if us >= 95 else 2
+    return f"{us / 1e3:.{digits}f} ms"
 
 
 def size(count: int) -> str:

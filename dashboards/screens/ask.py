@@ -120,6 +120,19 @@ def choose_provider(known: dict[str, Any]) -> str:
     )  # fmt: skip
 
 
+def suggest(ready: bool) -> None:
+    """What an empty conversation shows: what happens here, and questions to try."""
+    notice.nothing(
+        "Ask about what your servers know", "Every tool that is called appears as a step, with its result.",
+        ":material/forum:",
+    )  # fmt: skip
+    with st.container(gap="xsmall"):
+        for number, example in enumerate(bench().examples()):
+            if st.button(example, key=f"suggestion.{number}", width="stretch", wrap=True, disabled=not ready):
+                state["pending"] = example
+                st.rerun()
+
+
 def _link_provider() -> None:
     st.query_params["provider"] = state["provider_name"]
 
@@ -144,30 +157,35 @@ with st.container(horizontal=True, horizontal_alignment="distribute", vertical_a
             st.button("New conversation", icon=":material/add_comment:", type="tertiary", on_click=start_over)
         provider = choose_provider(providers)
 ready = any(p.ready for p in providers.values()) if provider == "auto" else providers[provider].ready
-if not ready or (not state["turns"] and state["live"] is None):
-    say_provider(provider, providers)  # later, each answer says who gave it
+# every part has its place, so that nothing moves or stays behind while a run is drawn
+about, reopened, conversation, under_way, suggestions = (
+    st.empty(),
+    st.container(),
+    st.container(),
+    st.empty(),
+    st.empty(),
+)
 
-with notice.shown():
+with reopened, notice.shown():
     reopen()
 question = st.chat_input(
     "Ask a question" if ready else "This provider is not ready: choose another",
     disabled=state["live"] is not None or not ready, key="question",
 )  # fmt: skip
 question = question or state.pop("pending", None)
-
-for number, turn in enumerate(state["turns"]):
-    draw_turn(turn, number)
-
-if not state["turns"] and state["live"] is None and not question:
-    notice.nothing("Ask about what your servers know", "Every tool that is called appears as a step, with its result.",
-                   ":material/forum:")  # fmt: skip
-    with st.container(gap="xsmall"):
-        for number, example in enumerate(bench().examples()):
-            if st.button(example, key=f"suggestion.{number}", width="stretch", wrap=True, disabled=not ready):
-                state["pending"] = example
-                st.rerun()
-
 if question and state["live"] is None:
     begin(question, provider)
+fresh = not state["turns"] and state["live"] is None
+
+if fresh or not ready:
+    with about.container():
+        say_provider(provider, providers)  # later, each answer says who gave it
+with conversation:
+    for number, turn in enumerate(state["turns"]):
+        draw_turn(turn, number)
+if fresh:
+    with suggestions.container():
+        suggest(ready)
 if state["live"] is not None:
-    follow(state["live"])
+    with under_way.container():
+        follow(state["live"])
