@@ -160,6 +160,18 @@ async def test_a_change_of_tools_is_noticed_and_counted(open_registry: Open, set
     assert (change["added"], change["removed"]) == (["c"], ["a"])
 
 
+async def test_endless_announcements_do_not_keep_us_busy(open_registry: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    crm = Neighbour("crm", tool("a"))
+    await open_registry(crm)
+    monkeypatch.setattr(entry, "SOONEST_RELIST", 60.0)
+    crm.announce()
+    await until(lambda: crm.faults.methods.count("tools/list") == 2)
+    checked = crm.faults.methods.count("server/discover")
+    crm.announce()
+    await until(lambda: crm.faults.methods.count("server/discover") > checked + 2)  # its health is watched all the same
+    assert crm.faults.methods.count("tools/list") == 2
+
+
 async def test_an_announcement_without_a_change_changes_nothing(open_registry: Open) -> None:
     crm = Neighbour("crm", tool("a"))
     registry = await open_registry(crm)

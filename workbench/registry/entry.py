@@ -34,6 +34,10 @@ STEADY = 30.0
 RELIST = 60.0
 """Seconds after which tools are listed again although nothing was said: not every server announces changes."""
 
+SOONEST_RELIST = 0.2
+"""Seconds between two listings, and ten times what one takes: a server that announces changes without end is not worth
+more than a tenth of our time."""
+
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -82,6 +86,7 @@ class Entry:
         self._output: deque[str] = deque(maxlen=TAIL_LINES)
         self._launched = Launched()
         self._listed_at = 0.0
+        self._list_from = 0.0
         self._pulse = Pulse(spec.id, journal, interval=settings.health_interval, call_timeout=settings.call_timeout)
         self._task: asyncio.Task[None] | None = None
         self._state = ServerState(
@@ -248,24 +253,30 @@ class Entry:
 
     async def _list_again(self, connection: Connection) -> None:
         """List once more; when that fails the known tools stay, and health checks tell whether the server lives."""
+        clock = asyncio.get_running_loop().time
+        started = clock()
         try:
             await self._list(connection)
         except (WorkbenchError, TimeoutError) as e:
             self._listed_at = asyncio.get_running_loop().time()
             self._journal.event(self.spec.id, "listing_failed", {"why": str(e) or "It took too long."})
+        self._list_from = clock() + max(SOONEST_RELIST, 10 * (clock() - started))
 
     async def _watch(self) -> str:
         """Return why the server has to be brought up again, as soon as it has to."""
         clock = asyncio.get_running_loop().time
         while True:
-            await self._unless_ended(self._turn(self._settings.health_interval))
+            turn = self._settings.health_interval
+            if self._relist:
+                turn = min(turn, max(0.0, self._list_from - clock()))
+            await self._unless_ended(self._turn(turn))
             connection = self.connection
             assert connection is not None
             if self._restart:
                 return "A restart was asked for."
             if not connection.alive:
                 await self._unless_ended(self._reopen())
-            elif self._relist or clock() - self._listed_at > RELIST:
+            elif (self._relist and clock() >= self._list_from) or clock() - self._listed_at > RELIST:
                 await self._unless_ended(self._list_again(connection))
             elif why := await self._unless_ended(self._check(connection)):
                 return why
@@ -285,7 +296,7 @@ class Entry:
     # --- its parts
 
     def _heard(self, message: JSON) -> None:
-        if message.get("method") == "notifications/tools/list_changed":
+        if message.get("method") == "notifications/tools/list_changed" and not self._relist:
             self._relist = True
             self._wake.set()
 

@@ -56,6 +56,7 @@ class Registry:
         self._entries: dict[str, Entry] = {}
         self._catalog = Catalog()
         self._pins: Pins | None = None
+        self._editing = asyncio.Lock()
         self._settling: set[asyncio.Task[None]] = set()
 
     @property
@@ -198,26 +199,16 @@ class Registry:
                 taken or can be mistaken for another.
             NotRecorded: the log cannot record it, so it was not added.
         """
-        if spec.kind != "url" or spec.command or spec.env or spec.cwd or spec.stdio:
-            raise Misuse(
-                f"Server {spec.id!r} has a launch command.",
-                hint="Only a URL can be registered here; commands are read from an mcp.json on disk.",
-            )
+        _check_registration(spec)
         check_url(spec.url, local_allowed=self._settings.local_urls)
-        for name, value in spec.headers.items():
-            if why := header_objection(name, value):
-                raise Misuse(f"Server {spec.id!r} cannot be registered: {why}.", hint="Mend or remove the header.")
-        if spec.title != shown(spec.title, 200) or spec.description != shown(spec.description, 2_000):
-            raise Misuse(
-                f"Title or description of server {spec.id!r} is too long or has hidden characters.",
-                hint="Use plain text, at most 200 and 2000 characters.",
+        async with self._editing:
+            spec = msgspec.structs.replace(
+                spec, id=server_id(spec.id, self._entries), trust="configured", source="registered"
             )
-        spec = msgspec.structs.replace(
-            spec, id=server_id(spec.id, self._entries), trust="configured", source="registered"
-        )
-        await self._journal.decided(spec.id, "added", spec.public())
-        await asyncio.to_thread(self._opened_pins().register, spec)
-        entry = self._enter(spec)
+            pins = self._opened_pins()
+            await self._journal.decided(spec.id, "added", spec.public())
+            await asyncio.to_thread(pins.register, spec)
+            entry = self._enter(spec)
         await entry.settled.wait()
         await self._catalog.indexed()
         return entry.state
@@ -234,9 +225,10 @@ class Registry:
             raise Misuse(
                 f"Server {id!r} was not registered while running.", hint=f"It is configured in {entry.spec.source}."
             )
-        await self._journal.decided(id, "removed")
-        await asyncio.to_thread(self._opened_pins().forget, id)
-        del self._entries[id]
+        async with self._editing:
+            await self._journal.decided(id, "removed")
+            await asyncio.to_thread(self._opened_pins().forget, id)
+            self._entries.pop(id, None)
         await entry.stop()
         self._changed()
         await self._catalog.indexed()
@@ -269,20 +261,24 @@ class Registry:
             raise UnknownTool(qualified, self.suggest(qualified))
         return self._opened_pins().changes(self._catalog.by_name[qualified][0])
 
-    async def accept(self, qualified: str, *, by: str) -> Tool:
-        """Accept the definition of a quarantined tool as it is listed now; the tool can be called again.
+    async def accept(self, qualified: str, *, by: str, seen: str = "") -> Tool:
+        """Accept the definition of a quarantined tool; the tool can be called again.
 
         Args:
             qualified: the tool.
             by: who has looked at the change.
+            seen: `definition_hash` of what they looked at; empty takes it as it is listed now.
 
         Raises:
             UnknownTool: no ready server lists it.
+            Misuse: it has changed again since it was looked at.
             NotRecorded: the log cannot record it, so nothing was accepted.
         """
         if qualified not in self._catalog.by_name:
             raise UnknownTool(qualified, self.suggest(qualified))
         tool, entry = self._catalog.by_name[qualified]
+        if seen and seen != tool.definition_hash:
+            raise Misuse(f"The definition of {qualified!r} has changed again.", hint="Look at the change once more.")
         pins = self._opened_pins()
         detail = {"tool": tool.name, "by": by, "hash": tool.definition_hash, "changes": pins.changes(tool)}
         await self._journal.decided(tool.server, "definition_accepted", detail)
@@ -340,6 +336,23 @@ class Registry:
 
     def _changed(self) -> None:
         self._catalog.rebuild(self._entries.values())
+
+
+def _check_registration(spec: ServerSpec) -> None:
+    """What can be said of a registration without looking at its URL or at other servers."""
+    if spec.kind != "url" or spec.command or spec.env or spec.cwd or spec.stdio:
+        raise Misuse(
+            f"Server {spec.id!r} has a launch command.",
+            hint="Only a URL can be registered here; commands are read from an mcp.json on disk.",
+        )
+    for name, value in spec.headers.items():
+        if why := header_objection(name, value):
+            raise Misuse(f"Server {spec.id!r} cannot be registered: {why}.", hint="Mend or remove the header.")
+    if spec.title != shown(spec.title, 200) or spec.description != shown(spec.description, 2_000):
+        raise Misuse(
+            f"Title or description of server {spec.id!r} is too long or has hidden characters.",
+            hint="Use plain text, at most 200 and 2000 characters.",
+        )
 
 
 def _not_ready(state: ServerState) -> ServerState:
