@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from workbench.agent.planner.filling import Filler
+from workbench.agent.planner.filling import Filled, fill
 from workbench.agent.planner.pursuit import Pursuit
 from workbench.agent.planner.question import Need, Question
-from workbench.agent.planner.records import Step, linked
+from workbench.agent.planner.records import Step
 from workbench.agent.planner.shapes import Parameter, Shape
 from workbench.agent.planner.tablekit import Kit, kits
 from workbench.agent.planner.tables import described_columns, table_names
@@ -87,8 +88,9 @@ def narrowed(
     """The tool's schema with every argument narrowed to what can be meant; None when a required one has no value yet."""
     kit = next((k for k in kits(shapes) if k.server == shape.tool.server), None)
     properties: JSON = {}
+    filled = fill(shape, need, question, steps)
     for p in shape.parameters:
-        allowed = _allowed(p, shape, question, need, steps, kit)
+        allowed = _allowed(p, filled, question, need, steps, kit)
         if allowed is not None:
             properties[p.name] = allowed
         elif p.required:
@@ -98,14 +100,15 @@ def narrowed(
     # what the question is about must not be left out, although the schema would allow it
     required += [
         p.name for p in shape.parameters
-        if not p.required and p.name in properties and subject and p.role in ("id", "email", "query") and properties[p.name].get("enum")
+        if not p.required and p.name in properties and subject and p.role in ("id", "email", "query") and "enum" in (properties[p.name].get("items") or properties[p.name])
     ][:1]  # fmt: skip
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
 def _allowed(
-    p: Parameter, shape: Shape, question: Question, need: Need, steps: Sequence[Step], kit: Kit | None
+    p: Parameter, filled: Filled, question: Question, need: Need, steps: Sequence[Step], kit: Kit | None
 ) -> JSON | None:
+    """The schema of one argument now, or None when it may not be given."""
     if p.role in ("offset", "fields", "sql"):
         return None
     if p.role == "collection" and kit:
@@ -113,65 +116,23 @@ def _allowed(
         return {"enum": names} if names else None
     if p.role in ("filters", "metrics", "group", "order") and kit:
         return _columned(p, described_columns(kit, steps))
-    if p.role == "limit" and not need.top:
+    if p.choices and (p.required or (p.role == "group" and need.analytic)):
+        return _listed(p, list(p.choices))
+    if p.name in filled.arguments:
+        value = filled.arguments[p.name]
+        found = value if isinstance(value, list) else [value, *filled.others.get(p.name, [])]
+        return _listed(p, found)
+    if not p.required:
         return None
-    if p.role in ("start", "end", "day") and not any(n.periods for n in question.needs):
-        return None
-    if p.role in ("id", "email", "start", "end", "day", "path", "url", "timezone", "country", "time", "collection"):
-        values = _values(p, shape, question, need, steps)
-        return (
-            {"type": "array", "items": {"enum": values}, "maxItems": 4}
-            if values and p.type == "array"
-            else {"enum": values}
-            if values
-            else None
-        )
-    if p.role in ("choice", "flag") and not p.required:
-        values = _values(p, shape, question, need, steps)
-        if not values:
-            return None
-        return {"type": "array", "items": {"enum": values}, "maxItems": 2} if p.type == "array" else {"enum": values}
-    if p.role in ("query", "name") and (
-        named := [e.value for e in need.about if e.kind in ("email", "quoted", "name", "id")]
-    ):
-        return {"enum": named}
-    if p.role == "query" and not p.required and need.analytic:
-        return None
-    if p.role == "choice":
-        return (
-            {"enum": list(p.choices)}
-            if p.type != "array"
-            else {"type": "array", "items": {"enum": list(p.choices)}, "maxItems": 4}
-        )
-    if p.role == "flag":
-        return {"type": "boolean"}
-    if p.type in ("integer", "number") and not p.required:
-        values = _values(p, shape, question, need, steps)
-        return {"enum": values} if values else None
     if p.type in ("integer", "number"):
-        bounds: JSON = {k: p.schema[k] for k in ("minimum", "maximum") if k in p.schema}
-        return {"type": p.type, **bounds}
-    if p.choices:
-        return {"enum": list(p.choices)}
-    if p.role == "other" and not p.required:
-        return None
-    return {"type": "string", "maxLength": 80} if p.type in ("string", "") else None
+        return {"type": p.type, **{k: p.schema[k] for k in ("minimum", "maximum") if k in p.schema}}
+    # an id, an address or a place that nothing has named yet would only be invented
+    free = p.role in ("query", "text", "other", "name") and p.type in ("string", "")
+    return {"type": "string", "maxLength": 80} if free else None
 
 
-def _values(p: Parameter, shape: Shape, question: Question, need: Need, steps: Sequence[Step]) -> list[object]:
-    """Values of the question and of earlier results that fit the parameter."""
-    found: list[object] = []
-    if p.role == "id":
-        focus = [e.value for e in question.entities]
-        found += linked(steps, p.concept or shape.nouns, p.name, focus, "integer" if p.type == "integer" else "")[:8]
-    for part in (need, *question.needs):
-        filler = Filler(shape, part, question, steps)
-        for _ in range(4):
-            value = filler.value(p)
-            if value is None or value in found:
-                break
-            found.append(value)
-    return found
+def _listed(p: Parameter, values: list[Any]) -> JSON:
+    return {"type": "array", "items": {"enum": values}, "maxItems": 4} if p.type == "array" else {"enum": values}
 
 
 def _columned(p: Parameter, columns: list[str]) -> JSON | None:

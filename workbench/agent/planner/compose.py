@@ -62,7 +62,14 @@ def _part(question: Question, finding: Finding) -> str:
 
 def _heading(need: Need) -> str:
     text = re.sub(r"[\s,;]+(?:and|or|also|then)$", "", need.text.strip(" .?,;:"))
-    if need.kind == "ask" and not need.analytic and need.words and not need.entities and len(need.words) <= 5:
+    if (
+        need.kind == "ask"
+        and not need.analytic
+        and need.words
+        and not need.entities
+        and not need.periods
+        and len(need.words) <= 5
+    ):
         text = " ".join(need.words)
     return text[:1].upper() + text[1:] if len(text) <= 90 else text[:87] + "…"
 
@@ -82,7 +89,9 @@ class _Rows:
         main = _main(step, self.need)
         self.all = [r.fields for r in main]
         self.noun = main[0].noun if main else ()
-        self.overview = [r.fields for r in step.rows if r not in main]
+        beside = [r for r in step.rows if r not in main]
+        self.overview = [r.fields for r in beside]
+        self.head_noun = beside[0].noun if beside else ()
         need = self._left()
         self.query: Query = read(need, columns_of(self.all), self.noun)
         self.currency = next((str(r["currency"]) for r in self.all if isinstance(r.get("currency"), str)), "")
@@ -107,7 +116,9 @@ class _Rows:
     def text(self, head: str) -> str:
         """The part of the answer that this result gives."""
         for extra in self.overview[:1]:
-            if _asked_keys(self.need, extra) and not any(alike(w, n) >= 1 for w in self.need.words for n in self.noun):
+            if _asked_keys(self.need, extra, self.head_noun) and not any(
+                alike(w, n) >= 1 for w in self.need.words for n in self.noun
+            ):
                 return f"**{head}**: {self._single(extra)}"
         kept = keep(self.all, [f for f in self.query.filters if f.sure])
         for guess in (f for f in self.query.filters if not f.sure):
@@ -143,7 +154,11 @@ class _Rows:
 
     def _single(self, row: JSON) -> str:
         # what was given to the tool is no news
-        asked = [k for k in _asked_keys(self.need, row) if row[k] not in self.step.arguments.values()]
+        asked = [
+            k
+            for k in _asked_keys(self.need, row, (*self.noun, *self.head_noun))
+            if row[k] not in self.step.arguments.values()
+        ]
         if self.query.metric and self.query.metric.column in row and self.query.metric.function != "count":
             asked = [self.query.metric.column]
         table = self.finding.table
@@ -190,6 +205,10 @@ class _Rows:
         grouped = self._grouped(rows)
         if grouped:
             return "\n".join([*lines, *grouped]) if not lines else "\n".join(grouped)
+        alone = self._alone(rows)
+        if alone:
+            rows = ordered(rows, alone, self.need.order == "desc")
+            query = replace(query, group=(), metric=None, order=alone)
         if query.group and not cut:
             found = groups(rows, query)
             key = query.metric.label if query.metric else "count"
@@ -216,7 +235,7 @@ class _Rows:
             if not lines or not self.overview
             else f"{self._plural(2).capitalize()}{self._breakdown(rows)}"
         )
-        asked = [*([query.order] if query.order else []), *query.fields, *_asked_keys(self.need, rows[0])]
+        asked = [*([query.order] if query.order else []), *query.fields, *_asked_keys(self.need, rows[0], self.noun)]
         asked += [f.column for f in query.filters if f.column in rows[0]]
         if _trouble(self.question) or re.search(r"\bwhy\b", self.question.text, re.I):
             asked += [k for k in rows[0] if split(k)[-1:] == ("reason",)]
@@ -225,6 +244,15 @@ class _Rows:
         if (len(rows) > most or cut) and not (self.need.top and self.need.order):
             listed.append(f"- … and {whole - min(most, len(rows))} more" if whole > most else f"- … of {total} in all")
         return "\n".join([*lines, counted + ":", *listed]) if lines else "\n".join([counted + ":", *listed])
+
+    def _alone(self, rows: list[JSON]) -> str:
+        """The column to sort by when what is asked for names one row each (`which warehouse holds the least`)."""
+        group = self.query.group
+        if not group or self.need.order not in ("desc", "asc") or len({str(r.get(group[0])) for r in rows}) < len(rows):
+            return ""
+        numbers = [c for c in columns_of(rows) if c.type == "number" and not c.identifies]
+        wanted = match(self.need.words, numbers)
+        return wanted[0][0].name if wanted else numbers[0].name if numbers else ""
 
     def _stated(self) -> float | int | None:
         """A sum over all rows that the result states beside them (`total_amount`)."""
@@ -297,14 +325,12 @@ class _Rows:
         return f" ({', '.join(f'{n} {v}' for v, n in counts.most_common(6))})" if counts and len(rows) > 1 else ""
 
     def _plural(self, n: int) -> str:
-        word = "row" if self.finding.table else _surface(self.noun, self.step)
-        return (
-            word
-            if n == 1
-            else word + ("es" if word.endswith(("s", "x", "ch")) else (word[-1:] == "y" and "") or "s")
-            if word[-1:] != "y"
-            else word[:-1] + "ies"
-        )
+        word = "row" if self.finding.table else _surface(self.noun, self.step, self.all[0] if self.all else {})
+        if n == 1:
+            return word
+        if word.endswith("y") and word[-2:-1] not in "aeiou":
+            return word[:-1] + "ies"
+        return word + ("es" if word.endswith(("s", "x", "ch", "sh")) else "s")
 
 
 def _as_list(value: object) -> list[object]:
@@ -315,19 +341,16 @@ def _has_id(row: JSON) -> bool:
     return any(k.lower() == "id" or k.lower().endswith("_id") for k in row)
 
 
-def _surface(noun: Sequence[str], step: Step) -> str:
-    """The row's noun as the tool's name spells it."""
-    if noun and len(noun) > 1:
-        return " ".join(noun)
+def _surface(noun: Sequence[str], step: Step, row: JSON) -> str:
+    """The row's noun as its id or the tool's name spells it."""
+    first = next(iter(row), "")
+    if first.lower().endswith("_id") and noun and family(split(first)[-2]) == noun[-1]:
+        return " ".join(split(first)[:-1])
     for word in split(step.tool.rpartition(".")[2]) + split(step.tool.partition(".")[0]):
         if noun and family(word) == noun[-1]:
-            return (
-                word[:-3] + "y"
-                if word.endswith("ies")
-                else word[:-1]
-                if word.endswith("s") and not word.endswith("ss")
-                else word
-            )
+            if word.endswith("ies"):
+                return word[:-3] + "y"
+            return word[:-1] if word.endswith("s") and not word.endswith("ss") else word
     return noun[-1] if noun else "row"
 
 
@@ -345,16 +368,18 @@ def _main(step: Step, need: Need) -> list[Row]:
     )
 
 
-def _asked_keys(need: Need, row: JSON) -> list[str]:
+def _asked_keys(need: Need, row: JSON, noun: Sequence[str] = ()) -> list[str]:
     """Fields of a row that the need names; a field of exactly that name shuts out those that only sound like it."""
-    exact, near = [], []
+    exact: list[str] = []
+    near: list[str] = []
+    asking = [w for w in need.words if not any(alike(w, n) >= 1 for n in noun)]
     for key, value in row.items():
         words = terms(key.rpartition(".")[2])
         if value is None or not words or (words[-1] == "id" and "id" not in need.words):
             continue
-        if any(alike(w, words[-1]) >= 1 for w in need.words):
+        if any(alike(w, words[-1]) >= 1 for w in asking):
             exact.append(key)
-        elif any(alike(w, words[-1]) >= 0.85 or (len(w) >= 4 and key.lower().endswith(w)) for w in need.words):
+        elif any(alike(w, words[-1]) >= 0.85 or (len(w) >= 4 and key.lower().endswith(w)) for w in asking):
             near.append(key)
     return (exact or near)[:6]
 

@@ -214,7 +214,7 @@ class Filler:
         if self.need.top and (ranks or self.need.order in ("", "newest")):
             return self._capped(max(self.need.top, 1), p)
         most = p.schema.get("maximum")
-        lost = [e for e in self.spare if e.kind in ("id", "uuid")]
+        lost = [e for e in self.spare if e.kind in ("id", "uuid") or e.comparison]
         if (
             (self.need.analytic or self.need.order or lost)
             and isinstance(most, (int, float))

@@ -26,6 +26,9 @@ CANDIDATES = 5
 """Tools tried for one part before it is given up."""
 CALLS_PER_NEED = 6
 MOST_CALLS = 24
+MOST_PAGES = 8
+NEXT_PAGE = ("next_offset", "next_cursor", "nextCursor", "next_page", "next")
+"""Fields in which results say how to get the page after them."""
 FLOOR = 0.22
 """Least relevance of a tool that is called for a part of a question."""
 
@@ -338,6 +341,12 @@ class Pursuit:
             result.steps, result.periods, result.wider = [past], filled.periods and not wider, bool(wider)
             if past.empty:
                 continue
+            if self._every_row(need, filled):
+                whole = self._paged(shape, arguments, past, result)
+                if result.calls:
+                    return result
+                result.steps = [whole]
+                past = whole
             if not self._concerns(past, filled, need):
                 result.steps, result.note = (
                     [],
@@ -346,6 +355,34 @@ class Pursuit:
                 continue
             return result
         return result
+
+    def _every_row(self, need: Need, filled: Filled) -> bool:
+        """One page is not enough: something is computed over all rows, or the rows must be searched here."""
+        over_all = (
+            need.measure in ("avg", "median", "distinct", "sum") or bool(need.by) or need.order in ("desc", "asc")
+        )
+        unused = [e for e in need.entities if e not in filled.used and (e.comparison or e.kind in ("id", "uuid"))]
+        return over_all or bool(unused)
+
+    def _paged(self, shape: Shape, arguments: JSON, first: Step, finding: Finding) -> Step:
+        """All pages of a result as one, or the call for the next page. Ends early when a wanted id was found."""
+        offset = next((p for p in shape.takes("offset") if p.name not in arguments), None)
+        wanted = [e.value for e in finding.need.entities if e.kind in ("id", "uuid")]
+        whole, page = first, first
+        for _ in range(MOST_PAGES):
+            following = next((page.scalars[k] for k in NEXT_PAGE if page.scalars.get(k) not in (None, "", False)), None)
+            if offset is None or following is None or (whole.total or 0) > MOST_PAGES * max(1, len(first.rows)):
+                break
+            if wanted and any(contains(row, w) for row in whole.rows for w in wanted):
+                break
+            found = self.past(shape, {**arguments, offset.name: following})
+            if found is None:
+                self._plan(finding, shape, {**arguments, offset.name: following}, "reads the next page")
+                break
+            if not found.ok:
+                break
+            whole, page = replace(whole, rows=(*whole.rows, *found.rows)), found
+        return whole
 
     def _concerns(self, step: Step, filled: Filled, need: Need) -> bool:
         """The answer is about what the need names: it was asked for, or stands in the rows."""

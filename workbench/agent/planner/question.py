@@ -42,6 +42,17 @@ _NEWEST = r"\b(?:latest|most recent|newest|last|recent|recently)\b(?!\s+(?:\d+\s
 _OLDEST = r"\b(?:earliest|oldest|first)\b(?!\s+(?:name|class|of all))"
 
 
+_SMALL = "two|three|four|five|six|seven|eight|nine|ten"
+_EXTREME = (
+    "top|bottom|first|last|latest|best|worst|highest|lowest|largest|longest|biggest|newest|most recent|cheapest|"
+    "most expensive|most|least|shortest|smallest|busiest|oldest"
+)
+_TOP = (
+    rf"\b(?:{_EXTREME})\s+(\d{{1,3}}|{_SMALL})\b(?!\s+(?:minute|hour|day|week|month|quarter|year)s?\b)"
+    rf"|\b(\d{{1,3}}|{_SMALL})\s+(?:{_EXTREME})\b"
+)
+
+
 @dataclass(frozen=True)
 class Need:
     """One piece of information that the question wants, says, or orders."""
@@ -111,7 +122,8 @@ def understand(text: str, today: date, earlier: tuple[str, ...] = ()) -> Questio
         need = _need(text, start, end, named, spans)
         if need is not None:
             # the further nouns of a list are wanted in the same way as the first: `show status, open tickets and …`
-            needs.append(replace(need, kind=needs[-1].kind) if n and needs else need)
+            need = replace(need, kind=needs[-1].kind) if n and needs else need
+            needs.extend(_each_period(need))
     carried = _carried(earlier, today) if not any(e.kind in STRONG or e.kind == "name" for e in named) else ()
     return Question(text, today, tuple(_inherit(needs, carried)), tuple(named) or carried)
 
@@ -179,11 +191,7 @@ def _need(text: str, start: int, end: int, named: list[Entity], spans: list[Peri
         r"\b(?:per|by|for each|for every|in each|grouped by|broken down by|of each)\s+((?:[a-z_]+\s*){1,3})", left, re.I
     )
     which = _which(left)
-    top = re.search(
-        r"\b(?:top|bottom|first|last|latest|best|worst|highest|lowest|largest|longest|biggest|newest|most recent|cheapest|most expensive)\s+(\d{1,3}|two|three|four|five|six|seven|eight|nine|ten)\b|\b(\d{1,3}|two|three|four|five|ten)\s+(?:most|least|latest|largest|longest|highest|lowest|biggest|newest|best|worst|cheapest|shortest|smallest|busiest|oldest|top)\b",
-        text[start:end],
-        re.I,
-    )
+    top = re.search(_TOP, text[start:end], re.I)
     words = tuple(w for w in split(left) if w not in STOP and (len(w) > 1 or w.isdigit()))
     if not words and not own and not when:
         return None
@@ -226,6 +234,13 @@ _VERBS = frozenset(
         pays won bought
     """)
 )
+
+
+def _each_period(need: Need) -> list[Need]:
+    """A part about several times as one part for each: `compare May and June`."""
+    if len(need.periods) < 2 or len(need.periods) > 6:
+        return [need]
+    return [replace(need, text=f"{need.text.strip(' ,;?.')} ({p.text.strip()})", periods=(p,)) for p in need.periods]
 
 
 def _small(text: str) -> int:

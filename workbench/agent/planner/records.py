@@ -138,11 +138,7 @@ def _rows(data: Any, noun: tuple[str, ...], depth: int) -> Iterator[tuple[Mappin
     if depth > 5:
         return
     if isinstance(data, list):
-        if not any(isinstance(item, Mapping) for item in data[:20]):
-            return
-        for item in data[:MOST_ROWS]:
-            if isinstance(item, Mapping):
-                yield item, noun
+        yield from ((item, noun) for item in data[:MOST_ROWS] if isinstance(item, Mapping))
         return
     if not isinstance(data, Mapping):
         return
@@ -167,10 +163,10 @@ def _rows(data: Any, noun: tuple[str, ...], depth: int) -> Iterator[tuple[Mappin
         if _is_thing(data) and (about or any(isinstance(v, Mapping) for v in data.values())):
             yield data, noun
         return
-    for key, value in lists.items():
-        named = _owner(value[0]) or terms(str(key))
+    for key, found in lists.items():
+        named = _owner(found[0]) or terms(str(key))
         generic = not named or str(key).lower() in _GENERIC
-        yield from _rows(value, noun if generic and not _owner(value[0]) else named, depth + 1)
+        yield from _rows(found, noun if generic and not _owner(found[0]) else named, depth + 1)
 
 
 def _owner(row: Mapping[str, Any]) -> tuple[str, ...]:

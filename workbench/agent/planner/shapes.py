@@ -248,7 +248,8 @@ def _word_role(name: str) -> Role:
         (bool(s & {"table", "dataset", "collection", "sheet", "database", "view"}), "collection"),
         (bool(s & {"query", "q", "search", "keywords", "keyword", "question", "term", "text", "phrase", "topic"}), "query"),
         (bool(s & {"country", "nation"}), "country"),
-        (bool(s & {"name", "customer", "person", "company", "city", "location", "place", "author"}), "name"),
+        (bool(s & {"name", "customer", "person", "company", "city", "location", "place", "author",
+                   "people", "persons", "attendees", "participants", "members", "user", "users"}), "name"),
     )  # fmt: skip
     return next((role for hit, role in tests if hit), "other")
 
