@@ -171,7 +171,7 @@ def _listen(host: str, port: int) -> socket.socket:
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=512
         )
     except OSError as e:
-        raise SystemExit(f"Cannot listen on {host}:{port}: {e.strerror}. Choose another --port.") from e
+        raise SystemExit(f"Cannot listen on {host}:{port}: {os.strerror(e.errno or 0)}. Choose another --port.") from e
 
 
 def _run(app: ASGIApp, listener: socket.socket) -> None:

@@ -176,6 +176,8 @@ class Folder:
             return _Loaded(stamp, None, error="The file is a link to a place outside the folder.")
         if not source.is_file():
             return _Loaded(stamp, None, error="This is no regular file.")
+        if stamp[1] == 0:
+            return _Loaded(stamp, None, error="The file is empty.")
         if stamp[1] > self.most_bytes:
             return _Loaded(stamp, None, error=f"The file has {stamp[1]:,} bytes, more than {self.most_bytes:,}.")
         self._made += 1

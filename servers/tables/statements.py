@@ -21,13 +21,7 @@ SOURCES = {"BASE_TABLE", "SUBQUERY", "JOIN", "TABLE_FUNCTION", "EXPRESSION_LIST"
 TABLE_FUNCTIONS = {"range", "generate_series", "unnest", "json_each", "json_tree"}
 REFUSED = {"query", "query_table", "current_setting", "getenv", "getvariable", "version", "pg_typeof", "nextval"}
 REFUSED |= {"currval", "set_config", "add_parquet_key", "write_log", "txid_current", "current_database"}
-REFUSED |= {
-    "levenshtein",
-    "damerau_levenshtein",
-    "editdist3",
-    "json_execute_serialized_sql",
-    "parse_duckdb_log_message",
-}
+REFUSED |= {"json_execute_serialized_sql", "parse_duckdb_log_message"}
 REFUSED_PREFIX = ("duckdb_", "pragma_", "read_", "parquet_", "pg_", "sniff_", "glob", "which_secret", "current_schema")
 
 Scalar = str | int | float | bool
@@ -140,9 +134,10 @@ def figure(table: Table, metric: Metric) -> tuple[str, str]:
 def time_group(table: Table, column: str, unit: TimeUnit) -> str:
     """A column of dates or times cut to a unit, as SQL that gives text which sorts by time."""
     found = known_column(table, column)
-    if not found.type.startswith(("DATE", "TIMESTAMP")):
+    if not found.type.startswith(("DATE", "TIMESTAMP", "VARCHAR")):
         raise ToolError(f"time_column needs dates or times; {found.name!r} of {table.name} is {found.type}.")
-    name = f"{quoted(found.name)}::timestamp"
+    # text may hold times as well; what is none falls into the group without a name
+    name = f"try_cast({quoted(found.name)} as timestamp)"
     forms = {
         "year": f"strftime({name}, '%Y')",
         "quarter": f"year({name}) || '-Q' || quarter({name})",
