@@ -440,6 +440,30 @@ def test_the_watcher_sees_a_change_and_tries_a_broken_file_once(
     policy.close()
 
 
+def test_a_folder_that_goes_away_and_comes_back_is_a_problem_only_while_it_is_gone(
+    settings: Settings, tmp_path: Path, owner: Caller, find: Tool
+) -> None:
+    folder, aside = tmp_path / "rules", tmp_path / "aside"
+    folder.mkdir()
+    policy = Policy(settings.replace(policy=folder))
+    policy._closed.set()  # the test takes the watcher's steps itself
+
+    class Once(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            passed, self.passed = getattr(self, "passed", False), True
+            return passed
+
+    folder.rename(aside)
+    decisions._watch(weakref.ref(policy), Once())
+    assert "stays in force" in policy.problem
+    assert "cannot be read" in policy.problem
+    assert policy.decide(call(owner, find), find).allow
+    aside.rename(folder)
+    decisions._watch(weakref.ref(policy), Once())
+    assert policy.problem == ""
+    policy.close()
+
+
 def test_a_policy_that_nobody_holds_any_more_is_not_kept_by_its_watcher(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

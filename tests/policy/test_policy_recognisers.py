@@ -128,23 +128,27 @@ LOOK_ALIKES: dict[str, Maker] = {
         f"{r.randint(0, 23):02d}:{r.randint(0, 59):02d}-{r.randint(0, 23):02d}:{r.randint(0, 59):02d}"
     ),
 }
-CEILING = {  # at most this share raises an alarm in results; the record may be over-cautious
-    "sixteen digits": 0.06,  # one in ten has a valid check digit, half of them the prefix of a card
-    "sha-256": 0.01,
-    "isbn": 0.05,
-    "coordinates": 0.02,
+CEILING = {  # at most this share raises an alarm: (results, record)
+    "sixteen digits": (0.06, 0.1),  # one in ten has a valid check digit, half of them the prefix of a card
+    "sha-256": (0.01, 0.02),
+    "uuid": (0.01, 0.01),
+    "traceparent": (0.01, 0.01),
+    "isbn": (0.05, 0.05),
+    "coordinates": (0.02, 0.02),
+    "invoice": (0.0, 1.0),  # written like a short telephone number, and the record is over-cautious
 }
 
 
 @pytest.mark.parametrize("kind", list(LOOK_ALIKES))
-def test_what_only_looks_personal_is_left_alone_in_results(found: Recognisers, kind: str) -> None:
-    rng = random.Random(kind)
-    alarms = []
-    for _ in range(MANY):
-        text = LOOK_ALIKES[kind](rng)
-        if recognisers.suspicious(text) and found.find(text, lenient=False):
-            alarms.append(text)
-    assert len(alarms) / MANY <= CEILING.get(kind, 0.0), (kind, len(alarms), alarms[:5])
+def test_what_only_looks_personal_is_left_alone(found: Recognisers, kind: str) -> None:
+    for lenient, ceiling in zip((False, True), CEILING.get(kind, (0.0, 0.0)), strict=True):
+        rng = random.Random(kind)
+        alarms = []
+        for _ in range(MANY):
+            text = rng.choice(FRAMES).format(LOOK_ALIKES[kind](rng))
+            if recognisers.suspicious(text) and found.find(text, lenient=lenient):
+                alarms.append(text)
+        assert len(alarms) / MANY <= ceiling, (kind, lenient, len(alarms), alarms[:5])
 
 
 def test_overlapping_finds_become_one(found: Recognisers) -> None:

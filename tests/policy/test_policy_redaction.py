@@ -482,6 +482,17 @@ def test_what_has_too_many_values_is_withheld(redactor: Redactor, monkeypatch: p
     assert kept["c"] == "kept"
 
 
+def test_only_so_much_suspicious_text_is_read_in_one_pass_and_the_rest_is_withheld(
+    redactor: Redactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workbench.policy.traversal.MAX_SUSPICIOUS", 100)
+    value = ["mail ann@acme.example " + "x" * 50, "plain " * 100, "mail bob@acme.example " + "x" * 50, "plain " * 100]
+    for seen in (redactor.record(value, "acme"), redactor.result(value, NAMES, "acme")[0]):
+        assert seen[0].startswith("mail <EMAIL:")
+        assert (seen[1], seen[3]) == (value[1], value[3])
+        assert seen[2] == "<REDACTED>"
+
+
 @pytest.mark.parametrize("at", [0, 65_530, 65_536 - 10, 65_536, 131_070, 199_950])
 def test_a_long_text_is_searched_to_its_end_and_across_its_windows(redactor: Redactor, at: int) -> None:
     filler = "lorem ipsum dolor " * 11_112

@@ -208,11 +208,13 @@ def _watch(policy: weakref.ref[Policy], closed: threading.Event) -> None:
             return
         try:
             seen = current._files.fingerprint()
-            if seen not in (current._rules.fingerprint, tried):
+            if seen == current._rules.fingerprint:
+                current.problem = ""
+            elif seen != tried:
                 tried = seen
                 current.reload()
         except (Misuse, OSError) as e:
-            current.problem = current.problem or str(e)
+            current.problem = current.problem or f"Revision {current.revision} stays in force. {e}"
         del current
 
 

@@ -193,13 +193,14 @@ def _phone_recogniser(lenient: bool) -> Any:
 
     regions = ("US", "GB", "DE", "FR", "IN", "BR", "CA", "AU", "ES", "IT", "NL", "CH")
     looks_like_date = re.compile(r"\d{4}-\d\d-\d\d|\d\d?[/.]\d\d?[/.]\d{4}")
-    decimal = re.compile(r"^\d{1,3}\.\d{4,}")
+    decimal = re.compile(r"\d{1,3}\.\d{4,}")
 
     class Phone(PatternRecognizer):
         """Numbers that are grouped as people write them; Presidio's own scan costs 4 ms a kilobyte and takes ids."""
 
         def validate_result(self, pattern_text: str) -> bool:
-            if looks_like_date.match(pattern_text) or decimal.search(pattern_text):
+            bare = pattern_text.lstrip("(")
+            if looks_like_date.match(bare) or decimal.match(bare):
                 return False
             digits = sum(c.isdigit() for c in pattern_text.partition("x")[0])
             if pattern_text.startswith("+"):

@@ -15,6 +15,7 @@ import orjson
 from workbench.policy import credentials
 from workbench.policy.columns import Columns, Key
 from workbench.policy.credentials import SECRET
+from workbench.policy.recognisers import suspicious
 
 if TYPE_CHECKING:
     from workbench.policy.redaction import Redactor
@@ -23,6 +24,9 @@ WITHHELD = "<REDACTED>"
 """Stands for a value that could not be looked at."""
 MAX_DEPTH = 64
 MAX_NODES = 500_000
+MAX_SUSPICIOUS = 256 * 1024
+"""Characters of suspicious text that one pass has read; the rest is withheld. The worst of texts costs 12 µs a
+character, and a server could send megabytes of it."""
 _SHORTEST = 6
 """No personal data that we know has fewer characters."""
 _LONG = 10**12
@@ -61,6 +65,7 @@ class Traversal:
         self._lenient = lenient
         self._prefilter = prefilter
         self._left = MAX_NODES
+        self._readable = MAX_SUSPICIOUS
 
     def value(self, value: Any, depth: int = 0) -> Any:
         """`value` with everything replaced that must be; the same object when nothing was."""
@@ -92,6 +97,10 @@ class Traversal:
             inner = self._json(text, depth)
             if inner is not None:
                 return inner
+        if suspicious(text):
+            self._readable -= len(text)
+            if self._readable < 0:
+                return self._withheld()
         seen, n = self._redactor.text(text, self._tenant, lenient=self._lenient)
         self.count += n
         return seen
