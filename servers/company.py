@@ -141,7 +141,7 @@ class Company:
                 if self._database is None:
                     self._database = self._load()
                 cursor = self._local.cursor = self._database.cursor()
-        return cursor  # type: ignore[no-any-return]
+        return cursor
 
     def _load(self) -> duckdb.DuckDBPyConnection:
         database = duckdb.connect(":memory:", config={"threads": 1, "memory_limit": "256MB"})

@@ -74,7 +74,7 @@ def application(
     started = time.monotonic()
 
     async def health_document(request: Request) -> JSONResponse:
-        document = {"status": "ok", "server": server.name, "version": server.version}
+        document: dict[str, Any] = {"status": "ok", "server": server.name, "version": server.version}
         document["uptime_s"] = round(time.monotonic() - started, 3)
         try:
             document |= health() if health else {}

@@ -93,7 +93,7 @@ def build(tree: Tree) -> MCPServer[None]:
         limit: Annotated[int, Field(description="Most entries to return.", ge=1, le=1000)] = 200,
     ) -> Directory:
         """Files and directories of a directory, with size and time of change."""
-        entries = _asked(lambda: tree.list(path))
+        entries = _asked(lambda: tree.entries(path))
         return Directory(path=path, entries=[_info(e) for e in entries[:limit]], truncated=len(entries) > limit)
 
     @server.tool(title="Read a file", annotations=READ, meta=read)
@@ -169,7 +169,7 @@ def _lines(tree: Tree, entry: Entry, wanted: str, most: int) -> list[Match]:
         return []  # unreadable or replaced since it was listed
     if b"\0" in raw[:8192]:
         return []
-    found = []
+    found: list[Match] = []
     for number, line in enumerate(raw.decode("utf-8", errors="replace").splitlines(), 1):
         if len(found) >= most:
             break

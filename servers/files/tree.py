@@ -66,7 +66,7 @@ class Tree:
         with self._opened(path) as fd:
             return _entry(self._parts(path), os.fstat(fd))
 
-    def list(self, path: str) -> list[Entry]:
+    def entries(self, path: str) -> list[Entry]:
         """The entries of a directory, directories first, then by name."""
         with self._opened(path, directory=True) as fd:
             parts = self._parts(path)
@@ -94,7 +94,7 @@ class Tree:
         while waiting:
             at = waiting.pop(0)
             try:
-                entries = self.list(at)
+                entries = self.entries(at)
             except Refused:
                 if at == path:
                     raise

@@ -125,7 +125,7 @@ class Library:
             row = self._db.execute("select text from documents where id = ?", (document_id,)).fetchone()
             return (self._listed(document_id), row[0]) if row else None
 
-    def list(self, source: str | None = None) -> list[Listed]:
+    def documents(self, source: str | None = None) -> list[Listed]:
         """All documents by id."""
         with self._lock:
             self._catch_up()

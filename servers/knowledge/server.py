@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
@@ -132,7 +132,7 @@ def build(library: Library) -> MCPServer[None]:
     @server.tool(title="List documents", annotations=READ, meta=read)
     def list_documents(source: Source = None, limit: Limit = 50, offset: Offset = 0) -> DocumentPage:
         """The documents of all sources or of one, by id."""
-        listed = library.list(source)
+        listed = library.documents(source)
         part = listed[offset : offset + limit]
         return DocumentPage(
             total=len(listed),
@@ -194,7 +194,7 @@ def _articles() -> list[tuple[str, Document, str]]:
     ]
 
 
-def _summary(listed: Listed) -> dict[str, object]:
+def _summary(listed: Listed) -> dict[str, Any]:
     return {
         "document_id": listed.document_id,
         "title": listed.title,

@@ -39,7 +39,7 @@ FOLDER_VARIABLE = "WORKBENCH_TABLES_FOLDER"
 TIMEOUT_S = 10.0
 
 TableName = Annotated[str, Field(description="Name of a table, as list_tables gives it.", examples=["flights"])]
-COUNT = [Metric()]
+COUNT = [Metric(function="count", column=None)]
 RowLimit = Annotated[int, Field(description="Most rows to return.", ge=1, le=1000)]
 
 
@@ -208,9 +208,8 @@ def build(folder: Folder, *, timeout_s: float = TIMEOUT_S) -> MCPServer[None]:
         if groups:
             sql += f" group by {', '.join(str(n + 1) for n in range(len(groups)))}"
             sql += _order(labels_, len(groups), order_by, descending, by_time=time_column is not None)
-        return run(
-            snapshot.connection, f"{sql} limit {int(limit) + 1}", parameters, most_rows=limit, timeout_s=timeout_s
-        )
+        sql += f" limit {int(limit) + 1}"
+        return _rows(snapshot, sql, parameters, most_rows=limit, timeout_s=timeout_s)
 
     @server.tool(title="Query with SQL", annotations=READ, meta=read)
     def query(

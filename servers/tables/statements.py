@@ -171,10 +171,10 @@ def checked(connection: duckdb.DuckDBPyConnection, sql: str, tables: set[str]) -
     try:
         with new_cursor(connection) as cursor:
             answer = cursor.execute("select json_serialize_sql(?)", [statement]).fetchone()
-        tree = json.loads(answer[0]) if answer else {"error": True}
+        tree: dict[str, Any] = json.loads(answer[0]) if answer else {}
     except (duckdb.Error, RecursionError, UnicodeError) as e:
         raise ToolError(f"The query cannot be checked, so it is not run. {first_lines(e)}") from e
-    if tree.get("error") or len(tree["statements"]) != 1:
+    if tree.get("error") or len(tree.get("statements") or ()) != 1:
         raise ToolError("Only one SELECT is allowed: no writes, no settings, no PIVOT statement.")
     known = {t.casefold() for t in tables}
     defined = {str(entry["key"]).casefold() for node in _nodes(tree) for entry in _ctes(node)}

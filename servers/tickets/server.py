@@ -143,7 +143,7 @@ def list_tickets(
     offset: Offset = 0,
 ) -> TicketPage:
     """Tickets by customer, status, priority, category, agent, product and day of opening, the latest first."""
-    conditions = [
+    conditions: list[Condition] = [
         ("customer_id = ?", customer_id),
         ("assignee_id = ?", assignee_id),
         ("product_id = ?", product_id),

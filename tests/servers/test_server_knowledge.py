@@ -96,7 +96,7 @@ async def test_links_hidden_and_unreadable_files_are_left_out(library: tuple[Lib
     (notes / "picture.png").write_bytes(b"zebra")
     os.mkfifo(notes / "pipe.txt")
     assert lib.search("zebra", 5)[1] == 0
-    assert lib.list("notes") == []
+    assert lib.documents("notes") == []
 
 
 async def test_the_projects_own_documents_are_there(ask: Ask, library: tuple[Library, Path]) -> None:
@@ -174,5 +174,5 @@ def test_a_single_file_can_be_a_source(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("# Read me\n\naxolotl")
     (tmp_path / "other.md").write_text("axolotl")
     library = Library([Folder("project", tmp_path, only="README.md")])
-    assert [d.document_id for d in library.list()] == ["project/README.md"]
+    assert [d.document_id for d in library.documents()] == ["project/README.md"]
     library.close()
