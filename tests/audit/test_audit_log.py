@@ -115,11 +115,15 @@ async def test_a_failed_write_is_final_and_fails_everybody_who_waits(open_log, m
     async with open_log() as log:
         await log.write("acme", make_call())
 
+        gate = threading.Event()
+
         def broken(batch):
+            gate.wait(10)
             raise OSError(5, "Input/output error")
 
         monkeypatch.setattr(log._segments, "commit", broken)
         waiting = [log.put("acme", make_call()) for _ in range(20)]
+        gate.set()
         results = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 10)
         assert {type(result) for result in results} == {NotRecorded}
         assert "Input/output error" in log.failed

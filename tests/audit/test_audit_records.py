@@ -49,8 +49,8 @@ def as_read(value):
     return orjson.loads(orjson.dumps(value))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(arguments=st.lists(st.dictionaries(st.text(), anything, max_size=4), min_size=1, max_size=20))
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(arguments=st.lists(st.dictionaries(st.text(), anything, max_size=4), min_size=1, max_size=40))
 @example(arguments=[{"q": "a\u2028b\u2029c\x00d\x7f\u0085 \ud7ff \U0001f600"}, {"": [[[[]]]]}, {"n": -(1 << 62)}])
 def test_any_json_arguments_come_back_through_sql(arguments, tmp_path_factory):
     home = tmp_path_factory.mktemp("round") / "home"
@@ -59,8 +59,8 @@ def test_any_json_arguments_come_back_through_sql(arguments, tmp_path_factory):
     assert verify(home, deep=True).ok
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(arguments=st.lists(wild, min_size=1, max_size=20))
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(arguments=st.lists(wild, min_size=1, max_size=40))
 @example(arguments=[1 << 80, 1 << 40_000, "\ud800", {"x": "\udfff"}, {1: 2}, math.nan, math.inf, b"\xff", {"a", "b"}])
 def test_no_value_whatever_loses_a_row(arguments, tmp_path_factory):
     home = tmp_path_factory.mktemp("wild") / "home"

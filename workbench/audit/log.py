@@ -207,7 +207,7 @@ class AuditLog:
                 if self._failed:
                     return  # the callers were already told
                 self._write_batch()
-                if self._segments.seconds_until_due() == 0.0:
+                if self._segments.must_seal():
                     self._segments.seal()
                 self._check_space()
             self._segments.seal(last=True)
@@ -221,7 +221,7 @@ class AuditLog:
     def _patience(self) -> float:
         if self._queue:
             return 0.0
-        return min(self._segments.seconds_until_due(), _SPACE_CHECK_S if self._full else 60.0)
+        return min(self._segments.patience(), _SPACE_CHECK_S if self._full else 60.0)
 
     def _write_batch(self) -> None:
         batch: list[tuple[str, bytes]] = []
@@ -233,6 +233,7 @@ class AuditLog:
             if waiter is not None:
                 waiters.append(waiter)
         if not batch:
+            self._segments.extend_lineage({})
             return
         by_tenant = self._segments.commit(batch)
         self._bytes_out += sum(len(body) for _, body in batch)

@@ -22,7 +22,7 @@ from workbench.audit.tree import Frontier
 from workbench.events import Misuse
 
 Progress = Callable[[int, int], object]
-"""Called with the bytes checked so far and the bytes to check in all."""
+"""Called with the bytes checked so far and the bytes to check in all; from several threads, one at a time."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _MOST_OPEN = 256
 """Lineage files held open at once."""
 
+_LINEAGE_DELAY_S = 0.02
+_LINEAGE_BYTES = 1 << 20
+"""Lines wait so long, or until they are so many bytes, before they go to the lineage: one write for many batches."""
+
 
 def genesis(tenant: str, writer: str) -> str:
     """What the first line of a chain names as its predecessor: it ties the chain to its tenant and its writer."""
@@ -91,6 +95,9 @@ class SegmentWriter:
         self._segment_seconds = segment_seconds
         self._chains: dict[str, Chain] = {}
         self._touched: dict[str, Chain] = {}
+        self._pending: dict[str, list[bytes]] = {}
+        self._pending_bytes = 0
+        self._pending_since = 0.0
         self._open: OrderedDict[str, int] = OrderedDict()
         self._new_folders: set[Path] = set()
         self._number = 0
@@ -158,9 +165,23 @@ class SegmentWriter:
         self._size += len(content)
         self._rows += rows
 
-    def extend_lineage(self, by_tenant: dict[str, list[bytes]]) -> None:
-        """Append the lines to each tenant's own file (page cache only; the seal makes them durable)."""
+    def extend_lineage(self, by_tenant: dict[str, list[bytes]], *, now: bool = False) -> None:
+        """Append the lines to each tenant's own file, in the page cache; the seal makes them durable.
+
+        They were acknowledged before, and the log has them: should the process die, the lineage is filled up from it.
+
+        Args:
+            by_tenant: what `commit` returned; empty to look whether waiting lines are due.
+            now: write everything that waits.
+        """
+        if by_tenant and not self._pending:
+            self._pending_since = time.monotonic()
         for tenant, lines in by_tenant.items():
+            self._pending.setdefault(tenant, []).extend(lines)
+            self._pending_bytes += sum(map(len, lines))
+        if not now and self._pending_bytes < _LINEAGE_BYTES and self._lineage_due() > 0.0:
+            return
+        for tenant, lines in self._pending.items():
             chain = self._chains[tenant]
             content = b"".join(lines)
             write_all(self._lineage_fd(chain), content)
@@ -168,6 +189,11 @@ class SegmentWriter:
             chain.size += len(content)
             chain.rows += len(lines)
             self._touched[tenant] = chain
+        self._pending.clear()
+        self._pending_bytes = 0
+
+    def _lineage_due(self) -> float:
+        return max(0.0, self._pending_since + _LINEAGE_DELAY_S - time.monotonic())
 
     def _lineage_fd(self, chain: Chain) -> int:
         fd = self._open.get(chain.tenant)
@@ -187,17 +213,20 @@ class SegmentWriter:
 
     # --- seals --------------------------------------------------------------
 
-    def seconds_until_due(self) -> float:
-        """Seconds until the segment has to be sealed; 0 when it has to be now; a long time when it is empty."""
-        if not self._rows:
-            return 3600.0
-        if self._size >= self._segment_bytes:
-            return 0.0
-        return max(0.0, self._due - time.monotonic())
+    def must_seal(self) -> bool:
+        """Whether the segment is large or old enough."""
+        return self._rows > 0 and (self._size >= self._segment_bytes or time.monotonic() >= self._due)
+
+    def patience(self) -> float:
+        """Seconds that may pass until there is something to do even if nothing more is written."""
+        if self._pending:
+            return self._lineage_due()
+        return max(0.0, self._due - time.monotonic()) if self._rows else 3600.0
 
     def seal(self, *, last: bool = False) -> None:
         """Make the lineage durable, state the segment in `seals.jsonl`, begin the next one unless this is the last."""
         if self._rows:
+            self.extend_lineage({}, now=True)
             self._sync()
             self._seals.append(
                 {
