@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.agent.planner.filling import Filled, fill
+from workbench.agent.planner.filling import fill
 from workbench.agent.planner.pursuit import Pursuit
 from workbench.agent.planner.question import Need, Question
 from workbench.agent.planner.records import Step
 from workbench.agent.planner.shapes import Parameter, Shape
 from workbench.agent.planner.tablekit import Kit, kits
 from workbench.agent.planner.tables import described_columns, table_names
+from workbench.agent.planner.values import Filled
 from workbench.events import JSON
 
 PER_PART = 4
@@ -44,10 +45,13 @@ def offers(question: Question, need: Need, shapes: Sequence[Shape], steps: Seque
     finders: dict[str, Shape] = {}
     for shape in ranked:
         schema = narrowed(shape, question, need, shapes, steps)
+        adrift = pursuit.unanchored(shape, need)
+        if adrift and any(pursuit.producers(p, shape, need) for p in shape.takes("id")):
+            schema = schema if _anchored(schema, shape) else None  # without the id it would answer for everyone
         if schema is not None:
             ready.append(Offer(shape, schema))
         lacking = [p for p in shape.takes("id") if schema is None or p.name not in schema["properties"]]
-        if schema is None or pursuit.unanchored(shape, need):
+        if schema is None or adrift:
             for parameter in lacking:
                 for producer, _ in pursuit.producers(parameter, shape, need)[:1]:
                     finders.setdefault(producer.name, producer)
@@ -56,6 +60,10 @@ def offers(question: Question, need: Need, shapes: Sequence[Shape], steps: Seque
         if schema is not None and all(o.shape is not finder for o in ready) and not _used(finder, steps):
             ready.append(Offer(finder, schema))
     return ready + _tabular(question, need, shapes, steps, pursuit.explained(need))
+
+
+def _anchored(schema: JSON | None, shape: Shape) -> bool:
+    return schema is not None and any(p.name in schema["properties"] for p in shape.takes("id", "email"))
 
 
 def _used(shape: Shape, steps: Sequence[Step]) -> bool:
@@ -95,6 +103,9 @@ def narrowed(
             properties[p.name] = allowed
         elif p.required:
             return None
+    for p in shape.takes("query"):
+        if not p.required and any(q.name in properties for q in shape.takes("email", "id")):
+            properties.pop(p.name, None)  # the exact argument says it all
     subject = [e.value for e in question.subject]
     required = [p.name for p in shape.parameters if p.required and p.name in properties]
     # what the question is about must not be left out, although the schema would allow it

@@ -140,16 +140,18 @@ def _months(text: str, today: date) -> list[Period]:
     found = []
     shape = rf"\b(?:in\s+|during\s+|of\s+|for\s+)?(?P<m>{_MONTH})\b\.?(?:,?\s+(?:of\s+)?(?P<y>\d{{4}})\b)?"
     for m in re.finditer(shape, text, re.I):
-        if m["m"].lower() in ("may", "mar", "sun", "march") and not (
-            m["y"] or re.match(r"in|during|of|for", m.group(), re.I)
-        ):
-            if m["m"][0].islower() or (m["m"].lower() == "may" and m.start() == 0):
-                continue  # "may" and "march" are also verbs
+        preposition = re.match(r"in|during|of|for", m.group(), re.I)
+        # "may" and "march" are also verbs
+        verb = m["m"][0].islower() or (m["m"].lower() == "may" and m.start() == 0)
+        if m["m"].lower() in ("may", "mar", "sun", "march") and verb and not m["y"] and not preposition:
+            continue
         month = MONTHS[m["m"].lower()]
         year = int(m["y"]) if m["y"] else today.year - (month > today.month)
         found.append(_span_of_month(year, month, m.group(), m.span(), bool(m["y"])))
-    for m in re.finditer(r"\b(?P<y>\d{4})-(?P<m>0[1-9]|1[0-2])\b(?!-)", text):
-        found.append(_span_of_month(int(m["y"]), int(m["m"]), m.group(), m.span(), True))
+    found += [
+        _span_of_month(int(m["y"]), int(m["m"]), m.group(), m.span(), True)
+        for m in re.finditer(r"\b(?P<y>\d{4})-(?P<m>0[1-9]|1[0-2])\b(?!-)", text)
+    ]
     for m in re.finditer(r"\bQ(?P<q>[1-4])(?:\s+(?:of\s+)?(?P<y>\d{4}))?\b", text, re.I):
         year = int(m["y"]) if m["y"] else today.year
         start = date(year, 3 * int(m["q"]) - 2, 1)

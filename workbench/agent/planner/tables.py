@@ -12,8 +12,9 @@ from typing import Any
 
 from workbench.agent.planner.columns import Column, columns_of, declared_type
 from workbench.agent.planner.entities import Entity
-from workbench.agent.planner.query import Filter, Metric, Query, read
+from workbench.agent.planner.query import Filter, Metric, Query
 from workbench.agent.planner.question import Need
+from workbench.agent.planner.reading import read
 from workbench.agent.planner.records import Step
 from workbench.agent.planner.shapes import Shape
 from workbench.agent.planner.tablekit import Kit, put

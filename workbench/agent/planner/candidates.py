@@ -1,0 +1,227 @@
+"""Which tools could serve a part of a question, and which other tools would find the ids that they need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from workbench.agent.planner.entities import STRONG, Entity
+from workbench.agent.planner.filling import PROSE, fill
+from workbench.agent.planner.question import Need, Question
+from workbench.agent.planner.records import Step
+from workbench.agent.planner.relevance import Relevance, parts
+from workbench.agent.planner.shapes import Parameter, Shape
+from workbench.agent.planner.values import Filled
+from workbench.agent.planner.words import alike, family, terms
+
+CANDIDATES = 5
+"""Tools tried for one part before it is given up."""
+FLOOR = 0.22
+"""Least relevance of a tool that is called for a part of a question."""
+
+
+class Candidates:
+    """Ranks the tools of one catalogue for the needs of one question."""
+
+    question: Question
+    shapes: list[Shape]
+    steps: list[Step]
+    relevance: Relevance
+    tabular: set[str]
+
+    def ranked(self, need: Need) -> list[tuple[float, Shape]]:
+        """Tools for a need, best first: relevance, and whether they can use what the need names."""
+        scores = self.relevance.scores(need.words, need.text)
+        acting = need.kind == "do"
+        found = []
+        for shape, score in zip(self.shapes, scores, strict=True):
+            if shape.effect == "destroy" or (shape.effect != "read" and not acting):
+                continue
+            if shape.tool.qualified in self.tabular and not acting:
+                continue
+            if acting and shape.effect == "read" and not is_ordered(need, shape):
+                score -= 0.15
+            if score >= FLOOR * 0.6:
+                apt = score + self._aptness(shape, need)
+                found.append((apt, shape))
+        found.sort(key=lambda f: (-f[0], f[1].tool.qualified))
+        near = [f for f in found if f[0] >= max(FLOOR, 0.55 * found[0][0])][:CANDIDATES]
+        return near or ([] if acting else self._documents(need, scores))
+
+    def _documents(self, need: Need, scores: list[float]) -> list[tuple[float, Shape]]:
+        """Searches over documents, for a part that no tool is made for: its subject may be what a text is about."""
+        if not need.words or need.analytic:
+            return []
+        return sorted(
+            (
+                (score, s)
+                for s, score in zip(self.shapes, scores, strict=True)
+                if s.effect == "read" and reads_prose(s) and len(s.required) <= 1
+            ),
+            key=lambda f: (-f[0], f[1].tool.qualified),
+        )[:1]
+
+    def _aptness(self, shape: Shape, need: Need) -> float:
+        # without the results so far: the order of candidates must not change from turn to turn
+        filled = fill(shape, need, self.question, [])
+        subject = self._subject(need)
+        bonus = 0.0
+        if subject:
+            covered = self._covered(shape, need, filled, subject)
+            bonus += 0.12 * covered - 0.3 * (1 - covered)
+        elif any(p.role in ("id", "email") for p in filled.missing):
+            bonus -= 0.3
+        names = {p.name: p for p in shape.parameters}
+        exact = [
+            n
+            for n in filled.arguments
+            if names[n].role in ("choice", "start", "end", "day", "min", "max", "flag", "timezone", "time", "path")
+        ]
+        bonus += min(0.2, 0.08 * len(exact))
+        if shape.takes("group"):
+            bonus += 0.15 if any(names[n].role == "group" for n in filled.arguments) else -0.02
+        elif need.by or (need.which and need.order in ("desc", "asc")):
+            bonus -= 0.04
+        if need.measure == "count" and any(v in ("count", "stat", "statistic") for v in shape.verbs):
+            bonus += 0.12
+        elif not need.measure and "count" in shape.verbs:
+            bonus -= 0.15
+        if need.analytic and any(p.role == "id" for p in filled.missing):
+            bonus -= 0.1
+        own = [p for p in filled.missing if p.role == "id" and set(p.concept or shape.nouns) & set(shape.nouns)]
+        bonus -= 0.1 * bool(own and (need.measure or _plural(need, shape)))
+        strange = [n for n in shape.nouns if not any(alike(w, n) >= 0.85 for w in need.words)]
+        return bonus - 0.04 * len(filled.missing) - min(0.15, 0.05 * len(strange))
+
+    def _subject(self, need: Need) -> list[Entity]:
+        strong = [e for e in need.about if e.kind in STRONG]
+        return strong or [e for e in need.about if e.kind == "name"]
+
+    def _covered(self, shape: Shape, need: Need, filled: Filled, subject: list[Entity]) -> float:
+        """The share of the subject that the tool takes, itself or through another tool that finds the id it wants."""
+        typed = [filled.arguments[p.name] for p in shape.parameters if p.role != "query" and p.name in filled.arguments]
+        exact = ("email", "id", "uuid", "name")
+        direct = {
+            e
+            for e in subject
+            if e in filled.used and (e.value in typed or e.kind not in exact or (e.kind == "name" and typed))
+        }
+        rest = {e for e in subject if e not in direct}
+        chained: set[Entity] = set()
+        if rest:
+            for p in shape.takes("id"):
+                for _, found in self.producers(p, shape, need):
+                    chained |= rest & found.used
+        loose = {e for e in rest - chained if e in filled.used}
+        return (len(direct) + len(chained) + 0.75 * len(loose)) / len(subject)
+
+    def producers(self, wanted: Parameter, user: Shape, need: Need) -> list[tuple[Shape, Filled]]:
+        """Read-only tools that return what `wanted` needs and can be called with what the question names."""
+        concept = wanted.concept or user.nouns
+        if not concept:
+            return []
+        found: list[tuple[float, Shape, Filled]] = []
+        for shape in self.shapes:
+            if shape is user or shape.effect != "read":
+                continue
+            gives = _gives(shape, wanted, concept)
+            if not gives:
+                continue
+            about = replace(
+                need,
+                words=tuple(w for w in need.words if any(alike(w, t) >= 1 for t in concept)),
+                periods=(),
+                measure="",
+                order="",
+                top=None,
+            )
+            filled = fill(shape, about, self.question, [])
+            typed = {p.name for p in shape.parameters if p.role != "query" and p.name in filled.arguments}
+            strong = [
+                e for e in filled.used
+                if (e.kind in STRONG or e.kind in ("name", "code")) and (e.kind not in ("id", "uuid") or e.value in {filled.arguments[n] for n in typed})
+            ]  # fmt: skip
+            if filled.missing or not strong or not _told(shape, strong, typed):
+                continue
+            exact = any(p.role in ("email", "id") and p.name in filled.arguments for p in shape.parameters)
+            found.append(
+                (
+                    gives + 0.5 * exact + 0.2 * len(strong) + 0.1 * any(v in ("search", "find") for v in shape.verbs),
+                    shape,
+                    filled,
+                )
+            )
+        found.sort(key=lambda f: (-f[0], f[1].tool.qualified))
+        return [(s, f) for _, s, f in found[:3]]
+
+    def unanchored(self, shape: Shape, need: Need) -> bool:
+        """The need is about something that the tool can only take by an id that is not known yet."""
+        subject = self._subject(need)
+        filled = fill(shape, need, self.question, self.steps)
+        return bool(subject) and not filled.linked and not any(e in filled.used for e in subject)
+
+    def explained(self, need: Need) -> float:
+        """The share of a need's words that the best tool's definition has."""
+        return self._explained(need, self.ranked(need))
+
+    def _explained(self, need: Need, ranked: list[tuple[float, Shape]]) -> float:
+        if not ranked or not need.words:
+            return 0.0
+        own = {t for words in parts(ranked[0][1]).values() for t in words}
+        return sum(any(alike(w, t) >= 0.85 for t in own) for w in need.words) / len(need.words)
+
+    def _withheld(self, need: Need) -> str:
+        """For an order: the tool that would carry it out and that is not called without a person."""
+        scores = self.relevance.scores(need.words, need.text)
+        fitting = [
+            (score, s.tool.qualified)
+            for s, score in zip(self.shapes, scores, strict=True)
+            if s.effect == "destroy" and score >= FLOOR
+        ]
+        if need.kind != "do" or not fitting:
+            return ""
+        return f"{max(fitting)[1]} would do this, but it may destroy something and is never called by the planner itself; call it directly"
+
+    def _because(self, need: Need, shape: Shape) -> str:
+        words = [
+            w
+            for w in need.words
+            if any(
+                alike(w, t) >= 0.85 for t in (*shape.nouns, *terms(shape.tool.description), *terms(shape.tool.server))
+            )
+        ]
+        return f"matches {', '.join(dict.fromkeys(words[:4]))}" if words else "nearest in meaning"
+
+
+def _gives(shape: Shape, wanted: Parameter, concept: tuple[str, ...]) -> float:
+    """How surely a tool returns the wanted id: it declares the field, or it is about the thing."""
+    if any(key.lower().replace("_", "") == wanted.name.lower().replace("_", "") for key in shape.returns):
+        return 1.0 if set(concept) & set(shape.nouns) else 0.6
+    about = any(alike(c, n) >= 1 for c in concept for n in shape.nouns)
+    if shape.returns:
+        return 0.8 if about and any(k.lower() in ("id", "key") for k in shape.returns) else 0.0
+    return 0.7 if about else 0.0
+
+
+def _told(shape: Shape, strong: Sequence[Entity], typed: set[str]) -> bool:
+    """A free-text search finds by email only when its description says so."""
+    if typed & {p.name for p in shape.parameters if p.role in ("email", "id", "name")}:
+        return True
+    described = shape.tool.description + " ".join(p.description for p in shape.takes("query"))
+    return any(e.kind != "email" or "mail" in described.lower() for e in strong)
+
+
+def reads_prose(shape: Shape | None) -> bool:
+    """A search over documents, whose answer is a passage."""
+    described = shape.tool.description + " ".join(p.description for p in shape.takes("query")) if shape else ""
+    return bool(shape and shape.takes("query") and PROSE.search(described))
+
+
+def _plural(need: Need, shape: Shape) -> bool:
+    """The part speaks of several of the tool's things (`open tickets`)."""
+    return any(w.endswith("s") and any(family(w) == n for n in shape.nouns) for w in need.words)
+
+
+def is_ordered(need: Need, shape: Shape) -> bool:
+    """The order names this very tool's verb (`run`, `check`): then a reading tool may serve it."""
+    return any(alike(w, v) >= 1 for w in need.words[:2] for v in shape.verbs)

@@ -1,0 +1,382 @@
+"""Reads a part of a question against a set of columns: what filters, what groups, what is measured, what sorts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from workbench.agent.planner.columns import Column, holding, match, within
+from workbench.agent.planner.dates import Period
+from workbench.agent.planner.entities import Entity
+from workbench.agent.planner.query import Filter, Metric, Query
+from workbench.agent.planner.question import Need
+from workbench.agent.planner.words import MEASURING, alike, family, split
+
+_ADJECTIVES = {
+    "longest": "distance duration length time", "shortest": "distance duration length time", "farthest": "distance",
+    "furthest": "distance", "nearest": "distance", "hottest": "temp temperature", "warmest": "temp temperature", "coldest": "temp temperature",
+    "cheapest": "price cost amount", "priciest": "price cost amount", "expensive": "price cost amount", "fastest": "speed duration time",
+    "slowest": "speed duration time", "oldest": "year age date", "newest": "year date", "heaviest": "weight mass", "tallest": "height alt altitude",
+    "highest": "alt altitude elevation height", "lowest": "alt altitude elevation height", "costs": "price cost", "cost": "price cost",
+    "windiest": "wind speed", "biggest": "size seats amount total", "largest": "size seats amount total", "late": "delay", "delayed": "delay",
+    "spent": "amount total spend", "spend": "amount total", "paid": "amount paid", "earn": "revenue amount", "worth": "amount value",
+    "revenue": "amount total", "owe": "amount balance due", "owed": "amount balance due", "mail": "email",
+}  # fmt: skip
+_FROM = (
+    "from",
+    "left",
+    "leave",
+    "leaving",
+    "leaves",
+    "departed",
+    "departing",
+    "depart",
+    "departs",
+    "out of",
+    "originating",
+)
+_TO = (
+    "to",
+    "into",
+    "arrived",
+    "arriving",
+    "arrive",
+    "arrives",
+    "toward",
+    "towards",
+    "reach",
+    "reached",
+    "destined",
+    "landed",
+)
+
+
+class Reader:
+    """Reads one need against one set of columns."""
+
+    def __init__(self, need: Need, columns: Sequence[Column], noun: Sequence[str]) -> None:
+        self.need = need
+        self.columns = list(columns)
+        self.noun = [family(n) for n in noun]
+        self.words = list(need.words)
+        self.used: set[int] = {
+            i for i, w in enumerate(self.words) if w in MEASURING or any(alike(w, n) >= 0.85 for n in self.noun)
+        }
+        self.filters: list[Filter] = []
+        self.unplaced: list[Entity] = []
+        self.placed = 0
+
+    def query(self) -> Query:
+        """The query. Order matters: what filters is no longer free to be grouped or measured."""
+        self._values()
+        self._entities()
+        self._periods()
+        metric, order = self._metric()
+        group = self._group(metric)
+        if group and metric is None and self.need.order in ("desc", "asc"):
+            metric = Metric("sum", order) if order else Metric("count")
+            order = ""
+        if group and order and metric and metric.function == "count":
+            metric, order = Metric("sum", order), ""
+        self._numbers(metric)
+        descending = self.need.order not in ("asc", "oldest")
+        if self.need.order in ("newest", "oldest") and not metric:
+            dates = self._named(("date",)) or [c for c in self.columns if c.type == "date"]
+            order = dates[0].name if dates else order
+        limit = self.need.top or (1 if order and not group and self.need.order else None)
+        fields = tuple(c.name for c, score, _ in match(self._free(), self.columns) if score >= 0.8)[:4]
+        total = len(self.words) + len(self.need.entities) + len(self.need.periods)
+        explained = len(self.used) + self.placed
+        return Query(
+            tuple(self.filters), group, metric, "" if metric else order, descending, limit, tuple(self.unplaced),
+            min(1.0, explained / total) if total else 0.0, fields,
+        )  # fmt: skip
+
+    # --- filters
+
+    def _values(self) -> None:
+        """Words that are values of some column: `enterprise customers`, `failed payments`."""
+        for size in (3, 2, 1):
+            for i in range(len(self.words) - size + 1):
+                if any(j in self.used for j in range(i, i + size)):
+                    continue
+                phrase = " ".join(self.words[i : i + size])
+                if size == 1 and (
+                    len(phrase) < 3
+                    or (any(alike(phrase, p) >= 1 for c in self.columns for p in c.words) and not self._said(phrase))
+                ):
+                    continue
+                hits = [h for h in holding(phrase, self.columns) if h[0].type == "text"] or self._spelled(phrase)
+                if hits:
+                    column, value = hits[0]
+                    self._filter(Filter(column.name, "=", value))
+                    self.used.update(range(i, i + size))
+        for i, word in enumerate(self.words):
+            for column in self.columns:
+                if (
+                    column.type == "bool"
+                    and i not in self.used
+                    and any(alike(word, p) >= 1 for p in column.words if p not in ("is", "has"))
+                ):
+                    negated = bool(
+                        re.search(rf"\b(?:not|no|without|never|in)\s*-?{re.escape(word)}", self.need.text, re.I)
+                    )
+                    self._filter(Filter(column.name, "=", not negated))
+                    self.used.add(i)
+
+    def _said(self, word: str) -> bool:
+        """A word that is a column and a value: it is a value when it describes rows (`open tickets`)."""
+        return bool(
+            re.search(
+                rf"\b{re.escape(word)}\s+(?:\w+\s+)?(?:{'|'.join(map(re.escape, self.noun)) or '$'})",
+                self.need.text,
+                re.I,
+            )
+        )
+
+    def _spelled(self, phrase: str) -> list[tuple[Column, str]]:
+        """Values written with another joint: `past due` for `past_due`, `in progress` for `in-progress`."""
+        squeezed = re.sub(r"[\W_]+", "", phrase.lower())
+        return [
+            (c, v)
+            for c in self.columns
+            if c.type == "text"
+            for v in c.values
+            if re.sub(r"[\W_]+", "", v.lower()) == squeezed and squeezed
+        ]
+
+    def _entities(self) -> None:
+        for entity in self.need.about:
+            if entity.kind in ("number", "money", "time", "path", "url"):
+                continue
+            found = self._place(entity)
+            if found:
+                self._filter(found)
+                self.placed += entity in self.need.entities
+            else:
+                self.unplaced.append(entity)
+
+    def _place(self, entity: Entity) -> Filter | None:
+        hits = holding(entity.value, self.columns)
+        column = self._best(entity, [h[0] for h in hits])
+        if column:
+            return Filter(column.name, "=", next(v for c, v in hits if c is column))
+        if entity.kind == "email":
+            column = next((c for c in self.columns if c.words[-1] in ("email", "mail")), None)
+            return Filter(column.name, "=", entity.value) if column else None
+        texts = [c for c in self.columns if c.type == "text"]
+        if entity.kind in ("id", "uuid"):
+            prefix = re.match(r"[A-Za-z]+", entity.value)
+            for c in (c for c in texts if c.identifies):
+                owner = [w for w in c.words if w not in ("id", "key")] or self.noun
+                if any(alike(o, entity.before or "?") >= 1 or (prefix and alike(o, prefix.group()) > 0) for o in owner):
+                    return Filter(c.name, "=", entity.value)
+            drawn = [c for c in texts if any(_drawn(v) == _drawn(entity.value) for v in (*c.values, c.low, c.high))]
+            return Filter(drawn[0].name, "=", entity.value) if drawn else None
+        if entity.kind == "code":
+            column = self._best(entity, [c for c in texts if all(len(v) <= 8 for v in c.values[:20])], sure=False)
+            return Filter(column.name, "=", entity.value, sure=False) if column else None
+        named = [
+            c for c in texts if c.words[-1] in ("name", "title", "customer", "company", "city", "country", "label")
+        ]
+        column = self._best(entity, named, sure=False) or (named[0] if named else None)
+        return Filter(column.name, "contains", entity.value, sure=False) if column else None
+
+    def _best(self, entity: Entity, columns: Sequence[Column], sure: bool = True) -> Column | None:
+        """The column that the words before the entity point at; the first one when nothing does and the value is known."""
+        if not columns:
+            return None
+        start = self.need.text.find(entity.value)
+        before = " ".join(split(self.need.text[max(0, start - 40) : max(start, 0)])[-3:])
+        for words, family_of in (
+            (_FROM, ("origin", "source", "from", "start", "depart")),
+            (_TO, ("destination", "to", "target", "arrive", "end")),
+        ):
+            if any(re.search(rf"\b{w}(?:\s+the|\s+\w+)?$", before) for w in words):
+                for c in columns:
+                    if any(alike(f, p) >= 0.7 for f in family_of for p in c.words):
+                        self.used.update(i for i, w in enumerate(self.words) if w in words)
+                        return c
+        for c in columns:
+            if entity.before and any(alike(entity.before, p) >= 0.85 for p in c.words):
+                return c
+        return columns[0] if sure else None
+
+    def _periods(self) -> None:
+        for period in self.need.periods:
+            # without a year, a month column says more than a guessed date
+            first, second = (self._dated, self._parts) if period.year_given else (self._parts, self._dated)
+            added = first(period) or second(period)
+            self.placed += added
+
+    def _dated(self, period: Period) -> bool:
+        dates = self._named(("date",), spare=True) or [c for c in self.columns if c.type == "date"]
+        dates = sorted(dates, key=lambda c: not within(c, period.start, period.end))
+        if not dates:
+            return False
+        column, start, end = dates[0], period.start, period.end
+        if not period.year_given and start and end and re.match(r"\d{4}-\d\d-\d\d", column.high):
+            year = int(column.high[:4])
+            year -= _in_year(end, year).isoformat() > column.high[:10]
+            start, end = _in_year(start, year), _in_year(end, year)
+        if start:
+            self._filter(Filter(column.name, ">=", start.isoformat()))
+        if end:
+            self._filter(Filter(column.name, "<", date.fromordinal(end.toordinal() + 1).isoformat()))
+        return bool(start or end)
+
+    def _parts(self, period: Period) -> bool:
+        """Tables that keep year, month and day in columns of their own."""
+        by = {
+            c.words[-1]: c
+            for c in self.columns
+            if c.type == "number" and c.words and c.words[-1] in ("year", "month", "day")
+        }
+        start, end = period.start, period.end
+        if not by or start is None or end is None:
+            return False
+        if "month" in by and (start.year, start.month) == (end.year, end.month):
+            self._filter(Filter(by["month"].name, "=", start.month))
+            if "day" in by and start == end:
+                self._filter(Filter(by["day"].name, "=", start.day))
+        elif "month" in by and period.unit != "year" and start.year == end.year:
+            self._filter(Filter(by["month"].name, ">=", start.month))
+            self._filter(Filter(by["month"].name, "<=", end.month))
+        if "year" in by and period.year_given and start.year == end.year:
+            self._filter(Filter(by["year"].name, "=", start.year))
+        return True
+
+    def _numbers(self, metric: Metric | None) -> None:
+        for entity in self.need.entities:
+            number = entity.number
+            if number is None or (self.need.top == number and not entity.comparison):
+                continue
+            value: float | int = int(number) if number == int(number) else number
+            near = _around(self.need.text, entity)
+            numeric = [c for c in self.columns if c.type == "number"]
+            found = (
+                match(near, numeric)
+                or match(_widened(near), numeric)
+                or (match(("amount", "price", "total"), numeric) if entity.kind == "money" else [])
+            )
+            if found:
+                op = {"min": ">", "max": "<", "": "="}[entity.comparison]
+                if re.search(r"at least|no less|from\s*$|minimum|>=", self.need.text, re.I) and op == ">":
+                    op = ">="
+                if re.search(r"at most|up to|no more|maximum|<=", self.need.text, re.I) and op == "<":
+                    op = "<="
+                if not (metric and metric.column == found[0][0].name and not entity.comparison):
+                    self._filter(Filter(found[0][0].name, op, value))
+                    self._use(near, found[0][2])
+                    self.placed += 1
+                    continue
+            self.unplaced.append(entity)
+
+    # --- what is computed
+
+    def _metric(self) -> tuple[Metric | None, str]:
+        """The aggregate, and the column to sort by when there is none."""
+        need = self.need
+        grouping = set(need.which) | (set(need.by) if need.order not in ("desc", "asc") else set())
+        grouped = {f[0].name for f in match([w for w in grouping if w not in MEASURING], self.columns) if f[1] >= 0.8}
+        numeric = [c for c in self.columns if c.type == "number" and not c.identifies and c.name not in grouped]
+        free = [w for w in self._free() if w not in grouping] or self._free()
+        found = match(free, numeric)
+        if not found or found[0][1] < 0.6:
+            wide = match(_widened(split(need.text)), numeric)
+            found = wide if wide and (not found or wide[0][1] > found[0][1]) else found
+        column = found[0][0].name if found and found[0][1] >= 0.45 else ""
+        measure = need.measure
+        if measure == "distinct":
+            named = match(self._free(), self.columns)
+            return (Metric("count_distinct", named[0][0].name) if named else Metric("count")), ""
+        if measure == "count":
+            asked = re.search(r"how many\s+((?:[a-z_\-]+\s*){1,2})", need.text, re.I)
+            held = [f for f in match(split(asked.group(1))[:1], numeric) if f[1] >= 0.8] if asked else []
+            if (
+                held and not any(alike(w, n) >= 1 for w in split(asked.group(1))[:1] for n in self.noun)
+                if asked
+                else False
+            ):
+                # `how many seats does N123 have` asks for a field of one row; over many rows it asks for their sum
+                self._use(free, held[0][2])
+                single = any(f.op == "=" and f.sure for f in self.filters)
+                return (None if single else Metric("sum", held[0][0].name)), ""
+            return Metric("count"), ""
+        if measure in ("sum", "avg", "median") and column:
+            self._use(free, found[0][2])
+            return Metric(measure, column), ""
+        if measure == "sum" and not column:
+            return Metric("count"), ""
+        if need.order in ("desc", "asc") and column:
+            self._use(free, found[0][2])
+            return None, column
+        return None, ""
+
+    def _group(self, metric: Metric | None) -> tuple[str, ...]:
+        need = self.need
+        names: list[str] = []
+        for words in (need.by, need.which if need.order in ("desc", "asc") or need.measure else ()):
+            usable = [w for w in words if not any(alike(w, n) >= 0.85 for n in self.noun) and w not in MEASURING]
+            ranking = words is need.by and need.order in ("desc", "asc")
+            dims = [
+                c
+                for c in self.columns
+                if (not metric or c.name != metric.column) and not (ranking and c.type == "number")
+            ]
+            found = [f for f in match(usable, dims) if f[1] >= 0.55]
+            if found and found[0][0].name not in [f.column for f in self.filters if f.op == "="]:
+                same = [f for f in found if f[1] >= found[0][1] - 0.05]
+                column = next((f[0] for f in same if f[0].type == "text"), same[0][0])
+                names.append(column.name)
+                self._use(self.words, frozenset(i for i, w in enumerate(self.words) if w in usable))
+        return tuple(dict.fromkeys(names))[:2]
+
+    # --- bookkeeping
+
+    def _filter(self, condition: Filter) -> None:
+        if condition not in self.filters:
+            self.filters.append(condition)
+
+    def _free(self) -> list[str]:
+        return [w for i, w in enumerate(self.words) if i not in self.used]
+
+    def _use(self, words: Sequence[str], positions: frozenset[int]) -> None:
+        chosen = {words[i] for i in positions if i < len(words)}
+        self.used.update(i for i, w in enumerate(self.words) if w in chosen)
+
+    def _named(self, types: Sequence[Any], spare: bool = False) -> list[Column]:
+        found = [f for f in match(self._free() if spare else self.words, self.columns, types) if f[1] >= 0.4]
+        return [f[0] for f in found]
+
+
+def _around(text: str, entity: Entity) -> tuple[str, ...]:
+    """The words nearest to a number: four before it and three after."""
+    at = text.find(entity.value)
+    if at < 0:
+        return split(text)
+    return (*split(text[:at])[-4:], *split(text[at + len(entity.value) :])[:3])
+
+
+def _widened(words: Sequence[str]) -> tuple[str, ...]:
+    """What adjectives of size stand for: `cheapest` looks for a price."""
+    return tuple(x for w in words for x in _ADJECTIVES.get(w, "").split())
+
+
+def _drawn(value: str) -> str:
+    """The look of a code: letters as A, runs of digits as 9."""
+    return re.sub(r"\d+", "9", re.sub(r"[A-Za-z]", "A", value))
+
+
+def _in_year(day: date, year: int) -> date:
+    try:
+        return day.replace(year=year)
+    except ValueError:
+        return day.replace(year=year, day=28)
+
+
+def read(need: Need, columns: Sequence[Column], noun: Sequence[str]) -> Query:
+    """The query that `need` means over `columns` of rows that are `noun`s."""
+    return Reader(need, columns, noun).query()
