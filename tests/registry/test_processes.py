@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ import pytest
 from tests.registry.conftest import flushed, recorded, until
 from workbench.audit import AuditLog
 from workbench.config import Settings
+from workbench.events import Misuse
 from workbench.gateway.upstream import upstream_connection
 from workbench.registry import Registry, ServerSpec, ServerState, reaper
 
@@ -144,6 +146,31 @@ async def test_a_hanging_server_is_noticed_and_replaced(launch: Launch, stdio: b
     await until(lambda: state(registry, "crm").status == "ready", 20)
     assert state(registry, "crm").pid != before.pid
     assert not alive(before.pid)
+
+
+async def test_servers_of_a_configuration_file_are_launched(settings: Settings, log: AuditLog, tmp_path: Path) -> None:
+    file = tmp_path / "mcp.json"
+    file.write_text(json.dumps({"mcpServers": {"mine": {"command": sys.executable, "args": [CHILD]}}}))
+    registry = Registry(dataclasses.replace(settings, servers=(), mcp_config=file), log, upstream_connection)
+    await registry.start()
+    try:
+        assert state(registry, "mine").status == "ready", state(registry, "mine").last_error
+        assert state(registry, "mine").transport == "stdio"
+        assert registry.connection("mine") is registry.resolve("mine.who")[1]
+    finally:
+        await registry.stop()
+
+
+async def test_nothing_is_launched_when_the_configuration_cannot_be_meant(
+    settings: Settings, log: AuditLog, tmp_path: Path
+) -> None:
+    file = tmp_path / "mcp.json"
+    file.write_text('{"mcpServers": {"a": {"comand": "x"}}}')
+    registry = Registry(dataclasses.replace(settings, mcp_config=file), log, upstream_connection)
+    with pytest.raises(Misuse, match="Did you mean 'command'"):
+        await registry.start()
+    assert registry.servers() == []
+    await registry.stop()
 
 
 async def test_stderr_is_kept_but_not_without_bounds(launch: Launch) -> None:

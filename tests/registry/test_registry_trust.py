@@ -169,12 +169,17 @@ async def test_a_caller_cannot_have_our_own_network_called(open_registry: Open) 
         {"title": "x\u202e"},
         {"title": "x" * 201},
         {"description": "hid\u200bden"},
+        {"url": 7},
+        {"headers": {"X": 1}},
+        {"headers": ["X"]},
+        {"id": None},
+        {"title": object()},
     ],
 )
 async def test_headers_and_texts_of_a_registration_are_checked(open_registry: Open, given: dict[str, Any]) -> None:
     registry = await open_registry()
     with pytest.raises(Misuse):
-        await registry.add(ServerSpec(id="x", kind="url", url=URL, **given))
+        await registry.add(ServerSpec(**{"id": "x", "kind": "url", "url": URL, **given}))
     assert registry.servers() == []
 
 

@@ -269,7 +269,7 @@ class Entry:
             turn = self._settings.health_interval
             if self._relist:
                 turn = min(turn, max(0.0, self._list_from - clock()))
-            await self._unless_ended(self._turn(turn))
+            await self._unless_ended(self._turn(turn), settle=0.0)
             connection = self.connection
             assert connection is not None
             if self._restart:
@@ -313,7 +313,7 @@ class Entry:
                     await self._wake.wait()
                     self._wake.clear()
 
-    async def _unless_ended(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _unless_ended(self, work: Coroutine[Any, Any, T], *, settle: float = 0.1) -> T:
         """Await `work`, but give it up when the process ends.
 
         Raises:
@@ -329,6 +329,8 @@ class Entry:
                 # A dying process closes its pipes first; why it died says more than that they are closed.
                 await asyncio.wait({ended}, timeout=0.5)
             if ended.done():
+                # What waits on the closed pipes is about to fail by itself, which is cleaner than to be cancelled then.
+                await asyncio.wait({task}, timeout=settle)
                 raise Unreachable(ended.result())
             return task.result()
         finally:

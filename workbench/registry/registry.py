@@ -283,8 +283,8 @@ class Registry:
         detail = {"tool": tool.name, "by": by, "hash": tool.definition_hash, "changes": pins.changes(tool)}
         await self._journal.decided(tool.server, "definition_accepted", detail)
         await asyncio.to_thread(pins.accept, tool, by)
-        entry.apply(await asyncio.to_thread(pins.check, entry.spec, entry.tools))
-        return self._catalog.by_name[qualified][0]
+        entry.apply(pins.check(entry.spec, entry.tools))
+        return next((t for t in entry.tools if t.name == tool.name), tool)
 
     # --- inside
 
@@ -340,6 +340,10 @@ class Registry:
 
 def _check_registration(spec: ServerSpec) -> None:
     """What can be said of a registration without looking at its URL or at other servers."""
+    try:
+        msgspec.convert(msgspec.to_builtins(spec), ServerSpec)  # the constructor takes values of any type
+    except (msgspec.ValidationError, TypeError) as e:
+        raise Misuse(f"The server cannot be registered: {e}.", hint="Give id, url, and headers as texts.") from e
     if spec.kind != "url" or spec.command or spec.env or spec.cwd or spec.stdio:
         raise Misuse(
             f"Server {spec.id!r} has a launch command.",
