@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -249,11 +248,10 @@ class Workers:
         with self._lock:
             if self._worker is None or self._of is not snapshot:
                 if self._worker:
-                    self._worker.close()
+                    self._worker.retire()
                 views, memory_mb = list(snapshot.views), self._folder.memory_mb
                 self._worker = Worker(views, memory_mb=memory_mb, threads=self._folder.threads)
                 self._of = snapshot
-                weakref.finalize(self, self._worker.close)
             return self._worker
 
 

@@ -6,6 +6,7 @@ million numbers, made while the query is planned). A process can be given a limi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -13,6 +14,7 @@ import select
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,8 @@ class Worker:
     def __init__(self, views: list[tuple[str, str]], *, memory_mb: int, threads: int) -> None:
         self._start = {"views": views, "memory_mb": memory_mb, "threads": threads}
         self._process: subprocess.Popen[bytes] | None = None
+        self._end: weakref.finalize[Any, Any] | None = None
+        self._retired = False
         self._lock = threading.Lock()
 
     def run(self, sql: str, parameters: Any, *, most_rows: int, timeout_s: float) -> dict[str, Any]:
@@ -52,6 +56,8 @@ class Worker:
         if not self._lock.acquire(timeout=2 * timeout_s + PATIENCE_S):
             raise QueryFailed("Other queries are running. Try again.")
         try:
+            if self._retired:
+                raise QueryFailed("The tables have changed while the query waited. Try again.")
             process = self._process
             if process is None or process.poll() is not None:
                 process = self._process = self._launch()
@@ -63,15 +69,21 @@ class Worker:
             raise QueryFailed(answer["error"])
         return answer
 
+    def retire(self) -> None:
+        """End when the query that runs has its answer; take no more. Returns at once."""
+
+        def wait() -> None:
+            with self._lock:
+                self._retired = True
+                self.close()
+
+        threading.Thread(target=wait, daemon=True).start()
+
     def close(self) -> None:
         """End the process."""
-        process, self._process = self._process, None
-        if process:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe:
-                    pipe.close()
+        end, self._end, self._process = self._end, None, None
+        if end:
+            end()
 
     def _launch(self) -> subprocess.Popen[bytes]:
         self.close()
@@ -81,6 +93,8 @@ class Worker:
             stdout=subprocess.PIPE,
             env={k: v for k, v in os.environ.items() if k in ("PATH", "PYTHONPATH", "LANG", "TMPDIR", "SYSTEMROOT")},
         )
+        # also when nobody closes: with the object, or at the end of the program
+        self._end = weakref.finalize(self, _end, process)
         assert process.stdout
         process.stdout.readline()  # it says when it is ready
         return process
@@ -101,6 +115,15 @@ class Worker:
         if ready:
             raise QueryFailed("The query needs more memory than it may have. Narrow it or group first.")
         raise QueryFailed(f"The query took longer than {request['timeout_s']:g} s and was stopped. Narrow it.")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
 
 def main() -> None:
