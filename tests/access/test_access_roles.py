@@ -35,10 +35,11 @@ def test_the_shipped_roles_grow_from_viewer_to_owner() -> None:
 
 def test_an_edited_copy_in_the_state_folder_replaces_the_shipped_roles(settings: Settings) -> None:
     (settings.home / "policy").mkdir()
-    (settings.home / "policy" / "roles.toml").write_text('[clerk]\nscopes = ["crm:read"]\n')
+    (settings.home / "policy" / "roles.toml").write_text('[clerk]\nscopes = ["crm:read"]\n[owner]\nscopes = []\n')
     access = Access(settings)
-    assert list(access.roles.roles) == ["clerk"]
+    assert list(access.roles.roles) == ["clerk", "owner"]
     assert access.local_caller().scopes == frozenset()
+    assert access.authenticate(f"Bearer {access.local_key()}").scopes == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,7 @@ def test_an_edited_copy_in_the_state_folder_replaces_the_shipped_roles(settings:
         ("[clerk]\nscopes = [5]\n", "names the scope 5"),
         ('[clerk]\nscope = ["*"]\nscopes = []\n', "has the key 'scope'"),
         ("\xff", "not readable TOML"),
+        ('[clerk]\nscopes = ["crm:read"]\n', "no role 'owner'"),
     ],
 )
 def test_a_broken_roles_file_is_refused_at_the_start_and_ignored_later(

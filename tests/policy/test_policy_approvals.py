@@ -187,13 +187,22 @@ def test_an_approval_that_nobody_uses_ends_fifteen_minutes_after_the_decision(
     assert desk.expire() == []
 
 
-def test_what_ended_by_the_way_is_told_to_whoever_keeps_the_record(
-    desk: Approvals, asked: Call, delete: Tool, clock: Clock
+@pytest.mark.parametrize("way", ["asked again", "listed", "waited for"])
+async def test_what_ended_by_the_way_is_wiped_and_told_once_to_whoever_keeps_the_record(
+    desk: Approvals, asked: Call, delete: Tool, clock: Clock, way: str
 ) -> None:
     first = desk.request(asked, delete)
     clock.at += TTL_US
-    second = desk.request(asked, delete)
-    assert second.id != first.id
+    if way == "asked again":
+        assert desk.request(asked, delete).id != first.id
+    elif way == "listed":
+        assert desk.pending("acme") == []
+    else:
+        ended = await desk.wait(first.id, 10)
+        assert ended is not None
+        assert ended.status == "expired"
+    kept = desk._db.execute("select status, clear from approvals where id = ?", (first.id,)).fetchone()
+    assert kept == ("expired", None)
     assert [(a.id, a.status) for a in desk.expire()] == [(first.id, "expired")]
     assert desk.expire() == []
 

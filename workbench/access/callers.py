@@ -10,11 +10,10 @@ from pathlib import Path
 
 from workbench.access.keys import KeyInfo, Keys, fingerprint, new_key_id
 from workbench.access.private import read_private, user_name, write_private
-from workbench.access.roles import Roles, check_scopes, covers, narrowed, read_roles, roles_file
+from workbench.access.roles import OWNER, Roles, check_scopes, covers, narrowed, read_roles, roles_file
 from workbench.config import Settings, prepare_home
 from workbench.events import Caller, Misuse, Record, Tool, Unauthenticated, now_us
 
-OWNER = "owner"
 CHECK_SECONDS = 0.5
 """How often the database and the roles are looked at for changes made elsewhere."""
 CACHE_ENTRIES = 4096
@@ -191,7 +190,16 @@ class Access:
             key = self._keys.find(token) if token else None
             if key is not None and key.usable(self._clock()):
                 return token
-            _, token = self.create_key(user_name(), roles=(OWNER,), note="local user, made at the first start")
+            info = KeyInfo(
+                id=new_key_id(),
+                tenant=self._settings.tenant,
+                subject=user_name(),
+                roles=(OWNER,),
+                scopes=(),
+                created_us=self._clock(),
+                note="local user, made at the first start",
+            )
+            token = self._keys.add(info)
             write_private(path, token)
         return token
 

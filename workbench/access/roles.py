@@ -12,6 +12,8 @@ from pathlib import Path
 from workbench.config import Settings
 from workbench.events import Caller, Misuse, Record
 
+OWNER = "owner"
+"""The role of the user of this machine."""
 SCOPE = re.compile(r"\*|[A-Za-z0-9_.\-]+(?::[A-Za-z0-9_.\-]+)*(?::\*)?")
 """A scope: names joined by colons; `:*` at the end, or `*` alone, stands for everything below."""
 
@@ -110,4 +112,6 @@ def read_roles(path: Path | None) -> Roles:
             )
         check_scopes(scopes, f"{source}: role {name!r}")
         roles[name] = Role(name=name, scopes=tuple(scopes), description=str(table.get("description", "")))
+    if OWNER not in roles:
+        raise Misuse(f"{source} has no role {OWNER!r}, which the local user has.", hint="It may have no scopes.")
     return Roles(roles, source)

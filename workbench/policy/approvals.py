@@ -182,10 +182,14 @@ class Approvals:
 
     def pending(self, tenant: str) -> list[Approval]:
         """What waits for a human in this tenant, oldest first."""
-        query = f"select {_COLUMNS} from approvals where tenant = ? and status = 'pending' and expires_us > ?"
+        query = f"select {_COLUMNS} from approvals where tenant = ? and status = 'pending' order by created_us"
         with self._lock:
-            rows = self._db.execute(f"{query} order by created_us", (tenant, self._clock())).fetchall()
-        return [_approval(row) for row in rows]
+            found = [_approval(row) for row in self._db.execute(query, (tenant,)).fetchall()]
+        now = self._clock()
+        alive = [approval for approval in found if approval.expires_us > now]
+        if len(alive) < len(found):
+            self._ended.extend(self._end_old())
+        return alive
 
     def arguments(self, id: str, viewer: Caller) -> JSON | None:
         """The arguments in clear, for somebody of the tenant who may decide and may see personal data.
@@ -234,6 +238,8 @@ class Approvals:
                 mine[1].clear()
                 approval = self.get(id)
                 left = deadline - time.monotonic()
+                if approval is not None and approval.status == "expired":
+                    self._ended.extend(self._end_old())
                 if approval is None or approval.status != "pending" or left <= 0:
                     return approval
                 try:
