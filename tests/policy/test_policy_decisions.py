@@ -173,6 +173,25 @@ def test_caps_come_from_the_data_per_tool(settings: Settings, tmp_path: Path, ow
     assert "at most 20" in too_long.reason
     other = change(find, name="other")
     assert policy.decide(call(owner, other, arguments={"q": "x" * 5000}), other).max_result_bytes == 7
+    delete = change(find, annotations={"destructiveHint": True})
+    hopeless = policy.decide(call(owner, delete, arguments={"q": "1234567890abcdef"}), delete)
+    assert (hopeless.allow, hopeless.approval, hopeless.rule) == (False, False, "tool_scopes.arguments_bytes")
+    policy.close()
+
+
+def test_a_file_beside_the_shipped_data_adds_quotas_and_caps(
+    settings: Settings, tmp_path: Path, owner: Caller, find: Tool
+) -> None:
+    own = {
+        "quotas": {"tenants": {"acme": {"crm.find": 2}}},
+        "caps": {"tools": {"crm.find": {"arguments_bytes": 9, "result_bytes": 5}}},
+    }
+    (tmp_path / "ours.json").write_text(json.dumps({"workbench": own}))
+    policy = Policy(settings.replace(policy=tmp_path))
+    assert policy.quota("acme", "crm.find") == 2
+    assert policy.quota("acme", "crm.other") == 0
+    assert policy.decide(call(owner, find), find).max_result_bytes == 5
+    assert [policy.limits.check(owner, find) is None for _ in range(3)] == [True, True, False]
     policy.close()
 
 

@@ -134,7 +134,7 @@ class Policy:
 
     def _decide(self, rules: _Rules, call: Call, tool: Tool, approved: bool, usage: JSON | None) -> Decision:
         static = self._static(rules, call.caller, tool)
-        decision = static.decision if approved else static.unapproved
+        decision = static.decision
         if decision.allow is not True:
             return decision
         if call.tool != f"{tool.server}.{tool.name}":
@@ -158,7 +158,8 @@ class Policy:
                     f"tenant_quota.{answer['rule']}",
                     f"Tenant {call.caller.tenant} has used its {answer['per_minute']} calls per minute of {call.tool}.",
                 )
-        return decision
+        # last, so that nobody is asked about a call that cannot run anyway
+        return decision if approved else static.unapproved
 
     def _static(self, rules: _Rules, caller: Caller, tool: Tool) -> _Static:
         key = (
