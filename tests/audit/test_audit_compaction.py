@@ -75,6 +75,16 @@ async def test_finished_days_are_merged_into_one_file_each(open_log, make_call, 
     assert verify(home, deep=True).ok
 
 
+async def test_a_day_that_is_not_finished_is_merged_when_it_has_very_many_files(open_log, make_call, home, monkeypatch):
+    monkeypatch.setattr("workbench.audit.compactor._MOST_PARTS", 3)
+    await record_days(open_log, make_call, days=1, segment_bytes=1)
+    done = Compactor(AuditFolder(home), batch_bytes=1).run(today="2026-06-01")
+    assert done is not None
+    assert (done.segments, done.merged_days) == (6, 1)
+    assert len(Manifest.read(AuditFolder(home)).parts) == 1
+    assert len(ids(home)) == 6
+
+
 async def test_files_that_count_no_more_are_removed_after_the_grace_time(open_log, make_call, home):
     folder = AuditFolder(home)
     await record_days(open_log, make_call, days=1)

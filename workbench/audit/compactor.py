@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ GRACE_S = 900.0
 """Seconds that a file stays after it stopped counting, for readers that still use it."""
 
 _BATCH_BYTES = 64 << 20
+_MOST_PARTS = 120
 _SORTED = "ORDER BY tenant, ts, writer, seq"
 
 
@@ -252,13 +254,15 @@ class Compactor:
     # --- housekeeping -------------------------------------------------------
 
     def _merge(self, connection: duckdb.DuckDBPyConnection, today: str) -> int:
-        """Rewrite each finished day that has several files as one: many small files make every query slower."""
-        manifest = Manifest.read(self._folder)
-        days = [part["date"] for part in manifest.parts]
-        finished = sorted({day for day in days if day < today and days.count(day) > 1})
-        for day in finished:
+        """Rewrite each finished day that has several files as one, and the current day when it has very many.
+
+        Many small files make every query slower.
+        """
+        days = Counter(part["date"] for part in Manifest.read(self._folder).parts)
+        due = sorted(day for day, parts in days.items() if parts > (1 if day < today else _MOST_PARTS))
+        for day in due:
             self._merge_day(connection, day)
-        return len(finished)
+        return len(due)
 
     def _merge_day(self, connection: duckdb.DuckDBPyConnection, day: str) -> None:
         manifest = Manifest.read(self._folder)
