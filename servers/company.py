@@ -70,9 +70,15 @@ class Company:
 
     def page(self, select: str, order: str, limit: int, offset: int, parameters: list[Any]) -> tuple[list[Row], int]:
         """One page of a query and the number of all its rows."""
-        total = self.rows(f"select count(*) as n from ({select})", *parameters)[0]["n"]
-        rows = self.rows(f"{select} order by {order} limit {int(limit)} offset {int(offset)}", *parameters)
-        return rows, int(total)
+        counted = f"select *, count(*) over () as total_ from ({select})"
+        rows = self.rows(f"{counted} order by {order} limit {int(limit)} offset {int(offset)}", *parameters)
+        if not rows and offset:  # behind the end, where no row tells the number
+            found = self.one(f"select count(*) as total_ from ({select})", *parameters)
+            return [], int(found["total_"]) if found else 0
+        total = int(rows[0]["total_"]) if rows else 0
+        for row in rows:
+            del row["total_"]
+        return rows, total
 
     @property
     def as_of(self) -> date:

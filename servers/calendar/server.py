@@ -95,8 +95,8 @@ class People(Page):
 
 
 FIELDS = """meeting_id, title, kind, customer_id, organizer_id,
-    (select e.name from employees e where e.employee_id = organizer_id) as organizer,
-    starts_at, ends_at, location, status"""
+    organizer, starts_at, ends_at, location, status"""
+MEETINGS = "meetings join (select employee_id as organizer_id, name as organizer from employees) using (organizer_id)"
 
 
 @server.tool(title="List meetings", annotations=READ, meta=labels("calendar:read"))
@@ -126,7 +126,7 @@ def list_meetings(
         containing(query, "title"),
     )
     order = "starts_at desc, meeting_id desc" if latest_first else "starts_at, meeting_id"
-    rows, total = sample.page(f"select {FIELDS} from meetings{clause}", order, limit, offset, parameters)
+    rows, total = sample.page(f"select {FIELDS} from {MEETINGS}{clause}", order, limit, offset, parameters)
     return MeetingPage(
         total=total, next_offset=following(total, offset, len(rows)), meetings=[Meeting(**row) for row in rows]
     )
@@ -207,7 +207,7 @@ def cancel_meeting(
 
 
 def _meeting(meeting_id: str) -> Row:
-    row = sample.one(f"select {FIELDS} from meetings where meeting_id = ?", meeting_id)
+    row = sample.one(f"select {FIELDS} from {MEETINGS} where meeting_id = ?", meeting_id)
     if row is None:
         raise ToolError(f"No meeting {meeting_id}. Find one with calendar.list_meetings.")
     return row

@@ -153,17 +153,17 @@ def get_customer(customer_id: CustomerId) -> CustomerProfile:
         f"""
         select {FIELDS}, ssn, account_manager_id,
             (select e.name from employees e where e.employee_id = c.account_manager_id) as account_manager,
-            (select count(*) from contacts x where x.customer_id = c.customer_id) as contacts,
+            (select count(*) from contacts x where x.customer_id = $1) as contacts,
             (select count(*) from subscriptions x
-             where x.customer_id = c.customer_id and x.status in ('active', 'past_due')) as subscriptions,
+             where x.customer_id = $1 and x.status in ('active', 'past_due')) as subscriptions,
             (select count(*) from tickets x
-             where x.customer_id = c.customer_id and x.status in ('open', 'pending')) as open_tickets,
-            (select count(*) from orders x where x.customer_id = c.customer_id) as orders,
+             where x.customer_id = $1 and x.status in ('open', 'pending')) as open_tickets,
+            (select count(*) from orders x where x.customer_id = $1) as orders,
             (select coalesce(round(sum(amount), 2), 0) from invoices x
-             where x.customer_id = c.customer_id and x.status = 'paid') as spent,
+             where x.customer_id = $1 and x.status = 'paid') as spent,
             (select coalesce(round(sum(amount), 2), 0) from invoices x
-             where x.customer_id = c.customer_id and x.status in ('open', 'overdue')) as owed
-        from customers c where customer_id = ?
+             where x.customer_id = $1 and x.status in ('open', 'overdue')) as owed
+        from customers c where customer_id = $1
         """,
         customer_id,
     )

@@ -17,8 +17,8 @@ SubscriptionStatus = Literal["active", "past_due", "cancelled"]
 INVOICE = """invoice_id, customer_id, kind, order_id, subscription_id, description, amount, currency, status,
     issued_on, due_on, paid_on"""
 PAYMENT = """payment_id, customer_id, invoice_id, subscription_id, amount, currency, method, status, failure_reason,
-    attempt, attempted_at,
-    (select i.description from invoices i where i.invoice_id = payments.invoice_id) as description"""
+    attempt, attempted_at, description"""
+PAYMENTS = "payments join (select invoice_id, description from invoices) using (invoice_id)"
 
 
 class Invoice(BaseModel):

@@ -20,6 +20,7 @@ from servers.labels import DESTROY, READ, labels
 from servers.payments.records import (
     INVOICE,
     PAYMENT,
+    PAYMENTS,
     Invoice,
     InvoiceDetail,
     InvoiceKind,
@@ -99,7 +100,7 @@ def get_invoice(invoice_id: InvoiceId) -> InvoiceDetail:
         }
     ]
     payments = sample.rows(
-        f"select {PAYMENT} from payments where invoice_id = ? order by attempted_at, payment_id", invoice_id
+        f"select {PAYMENT} from {PAYMENTS} where invoice_id = ? order by attempted_at, payment_id", invoice_id
     )
     return InvoiceDetail(**row, lines=[InvoiceLine(**x) for x in lines], payments=[Payment(**p) for p in payments])
 
@@ -240,7 +241,7 @@ def refund_payment(
 ) -> Payment:
     """Pay a succeeded payment back in full. It cannot be undone. Kept in the state folder and seen by later reads."""
     with sample.writing("payments.refund_payment") as write:
-        row = sample.one(f"select {PAYMENT} from payments where payment_id = ?", payment_id)
+        row = sample.one(f"select {PAYMENT} from {PAYMENTS} where payment_id = ?", payment_id)
         if row is None:
             raise ToolError(f"No payment {payment_id}. Find one with payments.list_payments.")
         if row["status"] != "succeeded":
@@ -254,13 +255,13 @@ def refund_payment(
             },
             {"table": "invoices", "key": {"invoice_id": row["invoice_id"]}, "set": {"status": "refunded"}},
         )
-    row = sample.one(f"select {PAYMENT} from payments where payment_id = ?", payment_id)
+    row = sample.one(f"select {PAYMENT} from {PAYMENTS} where payment_id = ?", payment_id)
     assert row
     return Payment(**row)
 
 
 def _payments(clause: str, parameters: list[object], limit: int, offset: int) -> PaymentPage:
-    select = f"select {PAYMENT} from payments{clause}"
+    select = f"select {PAYMENT} from {PAYMENTS}{clause}"
     rows, total = sample.page(select, "attempted_at desc, payment_id desc", limit, offset, parameters)
     amount = sample.one(f"select coalesce(round(sum(amount), 2), 0) as a from payments{clause}", *parameters) or {}
     return PaymentPage(

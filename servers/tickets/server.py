@@ -109,8 +109,10 @@ class TicketStats(TicketGroup):
 
 
 FIELDS = """ticket_id, customer_id, product_id, subject, category, priority, status, channel, assignee_id,
-    (select e.name from employees e where e.employee_id = assignee_id) as assignee,
-    opened_at, first_reply_at, resolved_at, satisfaction"""
+    assignee, opened_at, first_reply_at, resolved_at, satisfaction"""
+TICKETS = (
+    """tickets left join (select employee_id as assignee_id, name as assignee from employees) using (assignee_id)"""
+)
 
 
 @server.tool(title="Search tickets", annotations=READ, meta=labels("tickets:read"))
@@ -285,13 +287,13 @@ def _page(
 ) -> TicketPage:
     clause, parameters = where(*conditions, *_filters(status, priority, category))
     rows, total = sample.page(
-        f"select {FIELDS} from tickets{clause}", "opened_at desc, ticket_id", limit, offset, parameters
+        f"select {FIELDS} from {TICKETS}{clause}", "opened_at desc, ticket_id", limit, offset, parameters
     )
     return TicketPage(total=total, next_offset=following(total, offset, len(rows)), tickets=[Ticket(**r) for r in rows])
 
 
 def _ticket(ticket_id: str) -> Row:
-    row = sample.one(f"select {FIELDS} from tickets where ticket_id = ?", ticket_id)
+    row = sample.one(f"select {FIELDS} from {TICKETS} where ticket_id = ?", ticket_id)
     if row is None:
         raise ToolError(f"No ticket {ticket_id}. Find one with tickets.list_tickets or tickets.search_tickets.")
     return row
