@@ -449,6 +449,23 @@ async def test_an_approval_is_waited_for_until_it_expires(caller: Caller) -> Non
     assert (waiting.approval, waiting.expires_us) == ("A", 1)
 
 
+async def test_stopping_while_a_person_is_asked_ends_the_run(caller: Caller) -> None:
+    async def wait(approval: str, seconds: float) -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    agent = agent_of(Scripted(calls(("crm__erase_customer", JOHN))), Desk(), wait_for_approval=wait)
+    events = []
+    async with asyncio.timeout(5):
+        async for event in agent.ask("Erase him.", caller, run="r"):
+            events.append(event)
+            if isinstance(event, ApprovalWaiting):
+                assert agent.stop("r")
+    assert done(events).status == "cancelled"
+    assert kinds(events) == ["cancelled"]
+    check_order(events)
+
+
 # --- stopping ----------------------------------------------------------------
 
 

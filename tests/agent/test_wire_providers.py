@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.agent.desk import FIND, OPEN, PAID, QUESTION, Desk
@@ -361,6 +364,65 @@ async def test_awkward_schemas_and_names_are_accepted_and_translated_back(
     await asked(settings, wire, provider, caller, desk)
     assert desk.calls[-1].tool == "my.server.über-tool/with:everything"
     assert desk.calls[-1].arguments == {"@type": "x"}
+
+
+def spoiled(seed: int) -> Callable[[list[str]], list[str]]:
+    """One value somewhere in one event replaced by something else, or one event lost or doubled."""
+
+    def spoil(events: list[str]) -> list[str]:
+        chance = random.Random(seed)
+        at = chance.randrange(len(events))
+        if chance.random() < 0.1:
+            return [
+                event for number, event in enumerate(events) for _ in range(chance.randrange(3) if number == at else 1)
+            ]
+        head, _, body = events[at].partition("data: ")
+        try:
+            document = json.loads(body)
+        except ValueError:
+            return events
+        places: list[tuple[Any, Any]] = []
+        todo: list[Any] = [document]
+        while todo:
+            node = todo.pop()
+            inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+            for key, value in inner:
+                places.append((node, key))
+                todo.append(value)
+        node, key = chance.choice(places)
+        new = chance.choice([None, 5, -1, "x", "", [], {}, [None], {"a": None}, True, "missing"])
+        if new == "missing":
+            del node[key]
+        else:
+            node[key] = new
+        return [*events[:at], f"{head}data: {json.dumps(document)}\r\n\r\n", *events[at + 1 :]]
+
+    return spoil
+
+
+# the SDKs warn of what they do not know; that is not ours to prevent
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@EACH
+async def test_whatever_a_provider_sends_a_turn_is_whole_or_an_error(provider: str, wire: WireFake) -> None:
+    adapter = made(provider, wire)
+    errors = 0
+    for seed in range(60):
+        wire.spoil = spoiled(seed)
+        wire.turns.clear()
+        wire.script(Turn(text="Text.", thinking="t", calls=(("crm__find_customer", {"email": "a@b.c"}),)))
+        parts: list[Part] = []
+        try:
+            turn = adapter.turn((UserMessage(text="?"),), (), max_output_tokens=99, timeout=5)
+            parts = [part async for part in turn]
+        except ProviderError:
+            errors += 1
+            continue
+        assert isinstance(parts[-1], TurnEnd)
+        assert [isinstance(part, TurnEnd) for part in parts].count(True) == 1
+        for part in parts:  # every value is of the type that it says
+            assert msgspec.json.decode(msgspec.json.encode(part), type=type(part)) == part
+    await adapter.close()
+    assert 0 < errors < 60
 
 
 # --- what only one of them does ----------------------------------------------

@@ -11,7 +11,7 @@ import base64
 import json
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -41,6 +41,8 @@ class BrokenRule(Exception):
 @dataclass
 class WireFake:
     turns: deque[Turn] = field(default_factory=deque)
+    spoil: Callable[[list[str]], list[str]] = list
+    """Changes the events of an answer before they are sent."""
     faults: deque[Fault | None] = field(default_factory=deque)
     """One per request; None lets it pass. Empty means no faults."""
     retry_after: str = "0.05"
@@ -110,7 +112,7 @@ class WireFake:
             if fault == "slow":
                 await asyncio.Event().wait()
             turn = self.turns.popleft()
-            return await self._stream(request, list(spoken.events(turn)), fault, spoken)
+            return await self._stream(request, self.spoil(list(spoken.events(turn))), fault, spoken)
 
         return handle
 

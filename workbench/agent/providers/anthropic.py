@@ -18,14 +18,13 @@ from workbench.agent.provider import (
     Message,
     Part,
     SystemMessage,
-    TextPart,
     ToolRequest,
     ToolResults,
     ToolSpec,
     TurnEnd,
     UserMessage,
 )
-from workbench.agent.providers.calls import requested, safe_id, safe_tool_name
+from workbench.agent.providers.calls import count, piece, requested, safe_id, safe_tool_name
 from workbench.agent.providers.faults import Faults, fault, fault_of_status
 from workbench.events import JSON, Usage
 
@@ -87,8 +86,9 @@ class Anthropic:
                 faults.streaming = True
                 async for event in sdk.AsyncStream.raw_events(response.http_response):
                     if event.data and (text := message.take(event.json())):
-                        yield TextPart(text=text)
-        for part in self._finish(message):
+                        yield piece(text)
+            ending = self._finish(message)
+        for part in ending:
             yield part
 
     def _connect(self) -> Any:
@@ -124,11 +124,11 @@ class Anthropic:
 
     def _usage(self, counted: JSON) -> Usage:
         """Anthropic counts cached tokens apart from the input; `Usage` includes them."""
-        read = counted.get("cache_read_input_tokens") or 0
-        written = counted.get("cache_creation_input_tokens") or 0
+        read = count(counted.get("cache_read_input_tokens"))
+        written = count(counted.get("cache_creation_input_tokens"))
         usage = Usage(
-            input_tokens=(counted.get("input_tokens") or 0) + read + written,
-            output_tokens=counted.get("output_tokens") or 0,
+            input_tokens=count(counted.get("input_tokens")) + read + written,
+            output_tokens=count(counted.get("output_tokens")),
             cached_tokens=read,
         )
         return priced(self.name, self.model, usage, cache_write_tokens=written)
@@ -161,7 +161,7 @@ class _Streamed:
             case "message_start":
                 self.usage.update(event["message"].get("usage", {}))
             case "message_delta":
-                self.stop = event["delta"].get("stop_reason") or self.stop
+                self.stop = str(event["delta"].get("stop_reason") or self.stop)
                 self.usage.update(event.get("usage") or {})
             case "content_block_start":
                 self.blocks[event["index"]] = event["content_block"]

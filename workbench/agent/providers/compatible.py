@@ -15,14 +15,13 @@ from workbench.agent.provider import (
     Message,
     Part,
     SystemMessage,
-    TextPart,
     ToolRequest,
     ToolResults,
     ToolSpec,
     TurnEnd,
     UserMessage,
 )
-from workbench.agent.providers.calls import requested, safe_tool_name
+from workbench.agent.providers.calls import count, piece, requested, safe_tool_name
 from workbench.agent.providers.faults import Faults, fault
 from workbench.events import JSON, Record, Usage
 
@@ -173,17 +172,10 @@ class Compatible:
             async with stream:
                 async for chunk in stream:
                     if text := completion.take(chunk):
-                        yield TextPart(text=text)
-        if not completion.stop:
-            raise fault("cut", self.name, "the stream ended without a finish reason.")
-        if completion.stop == "length":
-            yield TurnEnd(usage=completion.usage, stop=completion.stop, truncated=True)
-            return
-        if completion.stop == "content_filter":
-            raise fault("refused", self.name, "a filter held the answer back.")
-        for request_ in completion.requests():
-            yield request_
-        yield TurnEnd(usage=completion.usage, stop=completion.stop)
+                        yield piece(text)
+            ending = self._finish(completion)
+        for part in ending:
+            yield part
 
     def _connect(self) -> Any:
         """The SDK, with a client of it made. Takes up to a second the first time; not for the event loop."""
@@ -192,6 +184,21 @@ class Compatible:
         if self._client is None:
             self._client = sdk.AsyncOpenAI(api_key=self._key, base_url=self._base_url, max_retries=RETRIES)
         return sdk
+
+    def _finish(self, completion: _Streamed) -> list[Part]:
+        """The requests and the end of the turn, once the completion is complete.
+
+        Raises:
+            ProviderError: it is not, or it was held back.
+        """
+        match completion.stop:
+            case "":
+                raise fault("cut", self.name, "the stream ended without a finish reason.")
+            case "content_filter":
+                raise fault("refused", self.name, "a filter held the answer back.")
+            case "length":
+                return [TurnEnd(usage=completion.usage, stop=completion.stop, truncated=True)]
+        return [*completion.requests(), TurnEnd(usage=completion.usage, stop=completion.stop)]
 
     async def _first_model(self) -> str:
         async for model in self._client.models.list():
@@ -218,14 +225,14 @@ class _Streamed:
         if counted := chunk.usage:
             details = counted.prompt_tokens_details
             self.usage = Usage(
-                input_tokens=counted.prompt_tokens or 0,
-                output_tokens=counted.completion_tokens or 0,
-                cached_tokens=(details.cached_tokens if details else None) or 0,
+                input_tokens=count(counted.prompt_tokens),
+                output_tokens=count(counted.completion_tokens),
+                cached_tokens=count(details.cached_tokens if details else None),
             )
         if not chunk.choices:
             return ""
         choice = chunk.choices[0]
-        self.stop = choice.finish_reason or self.stop
+        self.stop = str(choice.finish_reason or self.stop)
         for delta in choice.delta.tool_calls or []:
             self._grow(delta)
         return choice.delta.content or ""

@@ -110,6 +110,10 @@ class Faults:
             return fault("unreachable", self._provider, f"no connection ({error.__cause__ or error}).")
         if isinstance(error, json.JSONDecodeError | UnicodeDecodeError) or name == "UnknownApiResponseError":
             return fault("cut", self._provider, f"sent something that is not JSON ({error}).")
+        misfit = isinstance(error, LookupError | TypeError | AttributeError | ValueError)
+        if (misfit and self.streaming) or name == "ValidationError":
+            told = f"sent something that does not fit its own interface ({name}: {error})."
+            return fault("cut", self._provider, told)
         if isinstance(error, self._sdk):
             return fault_of_status(_status_of(f"{_code(error)} {error}"), self._provider, str(error), key=self._key)
         return None

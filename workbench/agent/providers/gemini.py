@@ -22,7 +22,6 @@ from workbench.agent.provider import (
     Message,
     Part,
     SystemMessage,
-    TextPart,
     ToolRequest,
     ToolResult,
     ToolResults,
@@ -30,7 +29,7 @@ from workbench.agent.provider import (
     TurnEnd,
     UserMessage,
 )
-from workbench.agent.providers.calls import MADE, requested, safe_tool_name
+from workbench.agent.providers.calls import MADE, count, piece, requested, safe_tool_name
 from workbench.agent.providers.faults import Faults, fault
 from workbench.agent.schema import for_gemini
 from workbench.events import JSON, Usage
@@ -111,9 +110,10 @@ class Gemini:
             async with contextlib.aclosing(chunks):
                 while first is not None:
                     for text in answer.take(first):
-                        yield TextPart(text=text)
+                        yield piece(text)
                     first = await anext(chunks, None)
-        for part in self._finish(answer):
+            ending = self._finish(answer)
+        for part in ending:
             yield part
 
     def _connect(self) -> tuple[Any, Any]:
@@ -201,9 +201,9 @@ class Gemini:
         if counted is None:
             return Usage()
         usage = Usage(
-            input_tokens=(counted.prompt_token_count or 0) + (counted.tool_use_prompt_token_count or 0),
-            output_tokens=(counted.candidates_token_count or 0) + (counted.thoughts_token_count or 0),
-            cached_tokens=counted.cached_content_token_count or 0,
+            input_tokens=count(counted.prompt_token_count) + count(counted.tool_use_prompt_token_count),
+            output_tokens=count(counted.candidates_token_count) + count(counted.thoughts_token_count),
+            cached_tokens=count(counted.cached_content_token_count),
         )
         return priced(self.name, self.model, usage)
 
@@ -251,7 +251,7 @@ class _Streamed:
         last = self.parts[-1] if self.parts else {}
         if part.keys() == {"text"} and last.keys() == {"text"}:
             last["text"] += part["text"]
-        elif part:
+        elif part and part != {"text": ""}:
             self.parts.append(part)
 
 

@@ -16,14 +16,13 @@ from workbench.agent.provider import (
     Message,
     Part,
     SystemMessage,
-    TextPart,
     ToolRequest,
     ToolResults,
     ToolSpec,
     TurnEnd,
     UserMessage,
 )
-from workbench.agent.providers.calls import requested, safe_id, safe_tool_name
+from workbench.agent.providers.calls import count, piece, requested, safe_id, safe_tool_name
 from workbench.agent.providers.faults import Faults, fault, fault_of_status
 from workbench.events import JSON, Usage
 
@@ -88,17 +87,18 @@ class OpenAI:
                 async for event in stream:
                     match getattr(event, "type", ""):
                         case "response.output_text.delta":
-                            yield TextPart(text=event.delta)
+                            yield piece(event.delta)
                         case "response.refusal.delta":
                             refusal += event.delta
-                            yield TextPart(text=event.delta)
+                            yield piece(event.delta)
                         case "response.output_item.done":
                             items.append(_echo(event.item))
                         case "response.completed" | "response.incomplete" | "response.failed":
                             final = event.response
                         case "error":
                             raise fault_of_status(500, self.name, event.message, code=str(event.code or ""), key=KEY)
-        for part in self._finish(final, items, refusal):
+            ending = self._finish(final, items, refusal)
+        for part in ending:
             yield part
 
     def _connect(self) -> Any:
@@ -161,11 +161,11 @@ class OpenAI:
             return Usage()
         details = counted.input_tokens_details
         usage = Usage(
-            input_tokens=counted.input_tokens or 0,
-            output_tokens=counted.output_tokens or 0,
-            cached_tokens=getattr(details, "cached_tokens", None) or 0,
+            input_tokens=count(counted.input_tokens),
+            output_tokens=count(counted.output_tokens),
+            cached_tokens=count(getattr(details, "cached_tokens", None)),
         )
-        written = getattr(details, "cache_write_tokens", None) or 0
+        written = count(getattr(details, "cache_write_tokens", None))
         return priced(self.name, self.model, usage, cache_write_tokens=written)
 
     async def close(self) -> None:
