@@ -18,6 +18,7 @@ from workbench.audit.compact import main
 from workbench.audit.compactor import Compactor, LakeRefused
 from workbench.audit.folder import AuditFolder
 from workbench.audit.lake import Manifest
+from workbench.events import Misuse
 
 DAY_US = 86_400_000_000
 JUNE_1 = 1_780_272_000_000_000  # 2026-06-01T00:00:00Z
@@ -179,6 +180,17 @@ async def test_the_command_reports_what_it_must_not_publish(open_log, make_call,
     AuditFolder(home).segments()[0][2].unlink()
     assert main([str(home)]) == 1
     assert "is not what its seal says" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"unknown": 1}', '{"generation"'])
+async def test_a_damaged_manifest_is_said_to_be_and_never_overwritten(content, open_log, make_call, home, capsys):
+    await record_days(open_log, make_call, days=1)
+    AuditFolder(home).manifest.write_text(content)
+    with Reader(home) as reader, pytest.raises(Misuse, match=r"MANIFEST\.json is damaged"):
+        reader.sql("from events")
+    assert main([str(home)]) == 1
+    assert "is damaged" in capsys.readouterr().err
+    assert AuditFolder(home).manifest.read_text() == content
 
 
 @pytest.mark.slow

@@ -10,9 +10,10 @@ import sys
 import threading
 from pathlib import Path
 
-from workbench.audit.compactor import GRACE_S, Compacted, Compactor, LakeRefused
+from workbench.audit.compactor import GRACE_S, Compacted, Compactor
 from workbench.audit.folder import AuditFolder
 from workbench.audit.views_file import write_views_file
+from workbench.events import WorkbenchError
 
 
 def compact(home: Path, *, grace_s: float = GRACE_S, witness: Path | None = None) -> Compacted | None:
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _once(given: argparse.Namespace) -> int:
     try:
         done = compact(given.home, grace_s=given.grace, witness=given.witness)
-    except (LakeRefused, OSError) as e:
+    except (WorkbenchError, OSError) as e:
         print(f"compactor: {e}", file=sys.stderr, flush=True)
         return 1
     if done is None:

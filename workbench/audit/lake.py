@@ -12,6 +12,7 @@ import orjson
 from workbench.audit.columns import select_lines, select_nothing, select_parquet
 from workbench.audit.folder import AuditFolder, replace_durably
 from workbench.audit.rollup import select_hourly
+from workbench.events import Misuse
 
 
 @dataclass
@@ -35,11 +36,19 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: AuditFolder) -> Manifest:
-        """The current manifest; an empty one when nothing was published yet."""
+        """The current manifest; an empty one when nothing was published yet.
+
+        Raises:
+            Misuse: the file is damaged, or of another version.
+        """
         try:
             return cls(**orjson.loads(folder.manifest.read_bytes()))
         except FileNotFoundError:
             return cls()
+        except (TypeError, orjson.JSONDecodeError) as e:
+            raise Misuse(
+                f"{folder.manifest} is damaged ({e}).", hint="Run `workbench audit verify`; restore it from a copy."
+            ) from e
 
     def encoded(self) -> bytes:
         """The bytes of `MANIFEST.json`."""
