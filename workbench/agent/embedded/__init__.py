@@ -34,7 +34,10 @@ def status(settings: Settings) -> ProviderStatus:
     elif not runtime:
         why = "The model is pulled, but its runtime is not installed. Install the extra `llm` (xllamacpp)."
     else:
-        why = f"the embedded model is pulled: {MODEL}, a small language model in a process of its own; the planner's reading of the question narrows what it may choose"
+        why = (
+            f"the embedded model is pulled: {MODEL}, a small language model in a process of its own; "
+            "the planner's reading of the question narrows what it may choose"
+        )
     return ProviderStatus(name="embedded", ready=path is not None and runtime, model=MODEL, why=why)
 
 

@@ -1,4 +1,4 @@
-"""The language model in a child process: started when first needed, asked over pipes, killed when a run is cancelled."""
+"""The language model in a child process: started when first needed, asked over pipes, stopped when a run is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,9 @@ def threads() -> int:
 class Engine:
     """One model process, one request at a time. Belongs to the event loop that first uses it."""
 
-    def __init__(self, model: Path, *, context: int = 6144) -> None:
+    def __init__(self, model: Path, *, context: int = 6144, worker: Path = WORKER) -> None:
         self.model = model
+        self._worker = worker
         self.context = context
         self.load_seconds = 0.0
         self._process: asyncio.subprocess.Process | None = None
@@ -45,7 +46,7 @@ class Engine:
         """Whether the process runs."""
         return self._process is not None and self._process.returncode is None
 
-    async def chat(self, request: JSON) -> AsyncIterator[JSON]:
+    async def chat(self, request: JSON) -> AsyncGenerator[JSON, None]:
         """Chunks of a chat completion (OpenAI's streaming form). Leaving the iteration stops the model.
 
         Raises:
@@ -92,7 +93,7 @@ class Engine:
         if self._process is not None and self._process.returncode is None:
             return self._process
         await self.close()
-        command = [str(WORKER), str(self.model), "--threads", str(threads()), "--context", str(self.context)]
+        command = [str(self._worker), str(self.model), "--threads", str(threads()), "--context", str(self.context)]
         self._process = process = await asyncio.create_subprocess_exec(
             sys.executable, *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE, limit=1 << 24,
@@ -159,7 +160,7 @@ async def collect(engine: Engine, request: JSON, on_token: Callable[[], None]) -
     """The whole text of a completion, and its `usage` and finish reason; `on_token` is called as text arrives."""
     text: list[str] = []
     end: JSON = {}
-    async with aclosing(engine.chat(request)) as chunks:  # type: ignore[type-var]
+    async with aclosing(engine.chat(request)) as chunks:
         async for chunk in chunks:
             if new := delta(chunk):
                 on_token()

@@ -36,7 +36,7 @@ class Offer:
 def offers(question: Question, need: Need, shapes: Sequence[Shape], steps: Sequence[Step]) -> list[Offer]:
     """Which tools can be called now for one part, each with its narrowed schema.
 
-    The nearest tools; for those that lack an id, the tools that find it; the tools over tables where nothing else is near.
+    The nearest tools; for those that lack an id, the tools that find it; tools over tables where nothing else is near.
     Tools that change something are offered for an order (`create …`) alone, and never those that may destroy.
     """
     pursuit = Pursuit(question, shapes, [])
@@ -93,7 +93,7 @@ def _tabular(
 def narrowed(
     shape: Shape, question: Question, need: Need, shapes: Sequence[Shape], steps: Sequence[Step]
 ) -> JSON | None:
-    """The tool's schema with every argument narrowed to what can be meant; None when a required one has no value yet."""
+    """The tool's schema with every argument narrowed to what can be meant; None while a required one has no value."""
     kit = next((k for k in kits(shapes) if k.server == shape.tool.server), None)
     properties: JSON = {}
     filled = fill(shape, need, question, steps)
@@ -111,7 +111,8 @@ def narrowed(
     # what the question is about must not be left out, although the schema would allow it
     required += [
         p.name for p in shape.parameters
-        if not p.required and p.name in properties and subject and p.role in ("id", "email", "query") and "enum" in (properties[p.name].get("items") or properties[p.name])
+        if not p.required and p.name in properties and subject and p.role in ("id", "email", "query")
+        and "enum" in (properties[p.name].get("items") or properties[p.name])
     ][:1]  # fmt: skip
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
@@ -144,6 +145,12 @@ def _allowed(
 
 def _listed(p: Parameter, values: list[Any]) -> JSON:
     return {"type": "array", "items": {"enum": values}, "maxItems": 4} if p.type == "array" else {"enum": values}
+
+
+def settled(schema: JSON) -> JSON:
+    """The arguments of a schema that leaves no choice; empty when it leaves some."""
+    single = {name: part["enum"][0] for name, part in schema["properties"].items() if len(part.get("enum", ())) == 1}
+    return single if len(single) == len(schema["properties"]) else {}
 
 
 def _columned(p: Parameter, columns: list[str]) -> JSON | None:

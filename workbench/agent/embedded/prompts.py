@@ -115,20 +115,21 @@ def _kinds(step: Step) -> list[list[JSON]]:
     return list(groups.values())[:3]
 
 
-def answering(question: Question, steps: Sequence[Step]) -> list[JSON]:
-    """The messages from which the answer is written: results only, no tools."""
-    share = max(400, 3600 // max(1, len(steps)))
-    blocks = "\n\n".join(
-        f"[{n}] {s.tool} {canonical(s.arguments).decode()}\n{result_text(s, share)}" for n, s in enumerate(steps, 1)
-    )
+def answering(question: Question, need: Need, steps: Sequence[Step]) -> list[JSON]:
+    """The messages from which one part is answered: its results only, no tools. A small model strays in a long text."""
+    last = len(steps) - 1
+    blocks = "\n\n".join(f"{s.tool}:\n{result_text(s, 1400 if n == last else 500)}" for n, s in enumerate(steps))
+    told = " ".join(n.text for n in question.needs if n.kind == "tell")
+    about = f" ({', '.join(e.value for e in need.inherited)})" if need.inherited else ""
     return [
         {
             "role": "system",
-            "content": "Answer the question from the results of tools below, every part of it. State ids, names, statuses, dates and "
-            "amounts exactly as they stand there. Say which part the results do not answer. Be short, plain text.",
+            "content": "Answer in at most three sentences, from the results alone. State the ids, names, statuses, dates "
+            "and amounts that matter exactly as they stand there. If the results do not say it, say so. Plain text.",
         },
         {
             "role": "user",
-            "content": f"Results:\n{blocks or 'none'}\n\nToday is {question.today}. Question: {question.text}",
+            "content": f"Results:\n{blocks or 'none'}\n\nToday is {question.today}. {told}\n"
+            f"Answer only this: {need.text}{about}",
         },
     ]

@@ -1,8 +1,8 @@
 """The embedded model as a `Provider`: one small decision per turn, then an answer from the results.
 
-The question is taken apart by the planner's rules; for each part the model is offered the few tools that fit and decides
-which to call, with which arguments, or that the results suffice. Its replies are held to JSON by a grammar. The answer is
-the model's own text, written from the results. Temperature is zero.
+The question is taken apart by the planner's rules; for each part the model is offered the few tools that fit and
+decides which to call, with which arguments, or that the results suffice. Its replies are held to JSON by a grammar. The
+answer is the model's own text, written from the results. Temperature is zero.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import date
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from workbench.agent.embedded import prompts
 from workbench.agent.embedded.engine import Engine, collect, delta
-from workbench.agent.embedded.offer import Offer, offers
+from workbench.agent.embedded.offer import Offer, offers, settled
 from workbench.agent.embedded.weights import MODEL
 from workbench.agent.planner.conversation import finished_steps, last_question
 from workbench.agent.planner.question import Need, Question, understand
@@ -33,6 +33,7 @@ from workbench.agent.provider import (
     ToolRequest,
     ToolSpec,
     TurnEnd,
+    UserMessage,
 )
 from workbench.events import JSON, Usage, canonical
 
@@ -99,16 +100,16 @@ class Embedded:
         try:
             async with asyncio.timeout(timeout):
                 text, earlier = last_question(conversation)
+                parts = parts_of(conversation)
                 question, shapes, steps = await asyncio.to_thread(self._read, conversation, tools, text, earlier)
-                request, part = await self._decide(question, shapes, steps, _part(conversation), spent)
+                request, part = await self._decide(question, shapes, steps, parts, spent)
                 if request is not None:
                     yield request
                     yield TurnEnd(usage=spent.usage, stop=spent.stop("tool call"), items=({"part": part},))
                     return
-                async with aclosing(
-                    self._answer(question, steps, min(max_output_tokens, ANSWER_TOKENS), spent)
-                ) as parts:  # type: ignore[type-var]
-                    async for piece in parts:
+                most = min(max_output_tokens, ANSWER_TOKENS)
+                async with aclosing(self._answer(question, steps, parts, most, spent)) as pieces:
+                    async for piece in pieces:
                         yield piece
         except TimeoutError:
             raise ProviderError(
@@ -126,26 +127,23 @@ class Embedded:
         return question, shapes, steps
 
     async def _decide(
-        self, question: Question, shapes: list[Shape], steps: list[Step], at: tuple[int, int], spent: _Spent
+        self, question: Question, shapes: list[Shape], steps: list[Step], parts: list[int], spent: _Spent
     ) -> tuple[ToolRequest | None, int]:
         """The next call and the part it is for; None when the model wants no more."""
-        part, made = at
+        part = parts[-1] if parts else 0
+        made = parts.count(part)
         needs = asked(question)
         while part < len(needs) and len(steps) < MOST_CALLS:
             need = needs[part]
             options = [] if made >= CALLS_PER_PART else await asyncio.to_thread(offers, question, need, shapes, steps)
             done = {(s.tool, canonical(s.arguments)) for s in steps}
-            while options:
+            options = [o for o in options if (o.shape.tool.qualified, canonical(settled(o.schema))) not in done]
+            if options:
                 tool, arguments = await self._choose(question, need, options, steps, spent)
                 picked = next((o for o in options if o.shape.tool.qualified == tool), None)
-                if picked is None:
-                    break
-                if (tool, canonical(arguments)) not in done:
-                    number = f"call-{len(steps) + 1}"
-                    return ToolRequest(
-                        id=number, name=picked.shape.name, arguments=arguments, why=f"for “{need.text[:80]}”"
-                    ), part
-                options = [o for o in options if o is not picked]  # asked before: it would only come again
+                if picked is not None and (tool, canonical(arguments)) not in done:
+                    number, why = f"call-{len(steps) + 1}", f"for “{need.text[:80]}”"
+                    return ToolRequest(id=number, name=picked.shape.name, arguments=arguments, why=why), part
             part, made = part + 1, 0
         return None, part
 
@@ -163,7 +161,8 @@ class Embedded:
         messages.append({"role": "user", "content": prompts.asking(need, options, bool(steps))})
         schema = prompts.decision_schema(options, may_stop=bool(steps))
         request: JSON = {
-            "messages": messages, "temperature": 0, "max_tokens": 200, "cache_prompt": True, "stream_options": {"include_usage": True},
+            "messages": messages, "temperature": 0, "max_tokens": 200, "cache_prompt": True,
+            "stream_options": {"include_usage": True},
             "response_format": {"type": "json_schema", "json_schema": {"name": "call", "schema": schema}},
         }  # fmt: skip
         for _ in range(2):
@@ -182,21 +181,29 @@ class Embedded:
             }
         return prompts.NEXT, {}
 
-    async def _answer(self, question: Question, steps: list[Step], most: int, spent: _Spent) -> AsyncIterator[Part]:
-        request: JSON = {
-            "messages": prompts.answering(question, steps), "temperature": 0, "max_tokens": most, "cache_prompt": True,
-            "stream_options": {"include_usage": True},
-        }  # fmt: skip
+    async def _answer(
+        self, question: Question, steps: list[Step], parts: list[int], most: int, spent: _Spent
+    ) -> AsyncGenerator[Part, None]:
+        """The answer, part by part, each from the results of its own calls."""
         finish = ""
-        async with aclosing(self._engine.chat(request)) as chunks:  # type: ignore[type-var]
-            async for chunk in chunks:
-                if text := delta(chunk):
-                    spent.token()
-                    yield TextPart(text=text)
-                spent.add(chunk)
-                finish = next(
-                    (c["finish_reason"] for c in chunk.get("choices") or [] if c.get("finish_reason")), finish
-                )
+        needs = asked(question)
+        for number, need in enumerate(needs):
+            own = [s for s, part in zip(steps, parts, strict=False) if part == number and s.ok] or steps[-3:]
+            request: JSON = {
+                "messages": prompts.answering(question, need, own[-3:]), "temperature": 0, "repeat_penalty": 1.1,
+                "max_tokens": max(40, most // len(needs)), "cache_prompt": True,
+                "stream_options": {"include_usage": True},
+            }  # fmt: skip
+            if number:
+                yield TextPart(text="\n\n")
+            async with aclosing(self._engine.chat(request)) as chunks:
+                async for chunk in chunks:
+                    if text := delta(chunk):
+                        spent.token()
+                        yield TextPart(text=text)
+                    spent.add(chunk)
+                    ended = [c["finish_reason"] for c in chunk.get("choices") or [] if c.get("finish_reason")]
+                    finish = "length" if "length" in (finish, *ended) else (ended or [finish])[0]
         yield TurnEnd(usage=spent.usage, stop=spent.stop(finish or "stop"), truncated=finish == "length")
 
 
@@ -205,11 +212,11 @@ def asked(question: Question) -> list[Need]:
     return [n for n in question.needs if n.kind != "tell"] or list(question.needs)
 
 
-def _part(conversation: Sequence[Message]) -> tuple[int, int]:
-    """The part that was being worked on, and how many calls were made for it."""
-    parts = [
+def parts_of(conversation: Sequence[Message]) -> list[int]:
+    """The part that each call since the last question was made for."""
+    asked_at = max((n for n, m in enumerate(conversation) if isinstance(m, UserMessage)), default=0)
+    return [
         item["part"]
-        for m in conversation if isinstance(m, AssistantMessage) and m.provider in ("", "embedded")
+        for m in conversation[asked_at:] if isinstance(m, AssistantMessage) and m.provider in ("", "embedded")
         for item in m.items if isinstance(item.get("part"), int)
     ]  # fmt: skip
-    return (parts[-1], parts.count(parts[-1])) if parts else (0, 0)

@@ -1,4 +1,4 @@
-"""The process that holds the language model: requests come as JSON lines on standard input, chunks go out on standard output.
+"""The process that holds the language model: requests come as JSON lines on standard input, chunks go out likewise.
 
 A process of its own, because loading native code and two gigabytes into the gateway would put every call at risk, and
 because only a process can be stopped at any moment. It is started by path and imports nothing of the workbench. It ends

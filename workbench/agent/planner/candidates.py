@@ -139,7 +139,8 @@ class Candidates:
             typed = {p.name for p in shape.parameters if p.role != "query" and p.name in filled.arguments}
             strong = [
                 e for e in filled.used
-                if (e.kind in STRONG or e.kind in ("name", "code")) and (e.kind not in ("id", "uuid") or e.value in {filled.arguments[n] for n in typed})
+                if (e.kind in STRONG or e.kind in ("name", "code"))
+                and (e.kind not in ("id", "uuid") or e.value in {filled.arguments[n] for n in typed})
             ]  # fmt: skip
             if filled.missing or not strong or not _told(shape, strong, typed):
                 continue
@@ -180,7 +181,10 @@ class Candidates:
         ]
         if need.kind != "do" or not fitting:
             return ""
-        return f"{max(fitting)[1]} would do this, but it may destroy something and is never called by the planner itself; call it directly"
+        return (
+            f"{max(fitting)[1]} would do this, but it may destroy something and is never called by the planner itself; "
+            "call it directly"
+        )
 
     def _because(self, need: Need, shape: Shape) -> str:
         words = [

@@ -26,7 +26,8 @@ def answer(question: Question, findings: Sequence[Finding], calls: int) -> str:
             parts.append(text)
     if not parts:
         parts.append(
-            "I found nothing in the question that a tool here could look up. Name a thing (an id, an email, a table) and what you want to know of it."
+            "I found nothing in the question that a tool here could look up. "
+            "Name a thing (an id, an email, a table) and what you want to know of it."
         )
     parts.append(SIGN.format(n=calls, s="" if calls == 1 else "s"))
     return "\n\n".join(parts)

@@ -35,18 +35,30 @@ class Entity:
             return None
 
 
+_SUFFIXES = "md|txt|csv|json|py|toml|ya?ml|parquet|pdf|html|log|sql|xml|ini|cfg|rst|js|ts"
+_JOINED = (
+    r"(?:of|de|van|von|the|&|(?!(?:and|or|in|on|at|for|to|from|by|with|is|was|has|have|had|did|does|do)\b)"
+    r"[a-z]{3,12}(?<!ed)(?<!ing)(?<!s))"
+)
+"""A lower-case word that may stand inside a name: `Otter Flow meter Pro`."""
+
 _PATTERNS: tuple[tuple[Kind, str], ...] = (
     ("quoted", r"\"([^\"\n]{1,300})\"|“([^”\n]{1,300})”|(?<!\w)'([^'\n]{1,300})'(?!\w)|`([^`\n]{1,300})`"),
     ("url", r"\bhttps?://[^\s<>\"']+[^\s<>\"'.,;:!?)]"),
     ("email", r"\b[A-Za-z0-9._%+\-]+@[A-Za-z0-9\-]+(?:\.[A-Za-z0-9\-]+)+\b"),
     ("uuid", r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"),
-    ("path", r"(?<![\w/.])(?:~|\.{1,2})?(?:/[\w.\-+@]+)+/?|\b[\w\-]+(?:/[\w.\-]+)*\.(?:md|txt|csv|json|py|toml|ya?ml|parquet|pdf|html|log|sql|xml|ini|cfg|rst|js|ts)\b"),
-    ("id", r"\b[A-Za-z]{1,12}[-_#](?=[\w\-]*\d)[\w]+(?:-[\w]+)*\b|\b[A-Z]{1,6}\d{2,}[A-Z0-9]*\b|(?<!\w)#\d+\b|\b(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{7,40}\b"),
+    ("path", r"(?<![\w/.])(?:~|\.{1,2})?(?:/[\w.\-+@]+)+/?|\b[\w\-]+(?:/[\w.\-]+)*\.(?:" + _SUFFIXES + r")\b"),
+    ("id", "|".join((
+        r"\b[A-Za-z]{1,12}[-_#](?=[\w\-]*\d)[\w]+(?:-[\w]+)*\b",  # INV-2026-0042
+        r"\b[A-Z]{1,6}\d{2,}[A-Z0-9]*\b",  # N14228
+        r"(?<!\w)#\d+\b",
+        r"\b(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{7,40}\b",  # the hash of a commit
+    ))),
     ("time", r"\b(?:[01]?\d|2[0-3]):[0-5]\d(?:\s?[ap]m)?\b|\b(?:1[0-2]|[1-9])\s?[ap]m\b"),
     ("money", r"[$€£]\s?\d[\d,]*(?:\.\d+)?|\b\d[\d,]*(?:\.\d+)?\s?(?:dollars|euros|pounds|USD|EUR|GBP)\b"),
     ("number", r"(?<![\w.\-])-?\d[\d,]*(?:\.\d+)?\b(?!-)"),
     ("code", r"\b[A-Z][A-Z0-9]{1,5}\b"),
-    ("name", r"\b[A-Z][\w'’&\-]*(?:\s+(?:(?:of|de|van|von|the|&|(?!(?:and|or|in|on|at|for|to|from|by|with|is|was|has|have|had|did|does|do)\b)[a-z]{3,12}(?<!ed)(?<!ing)(?<!s))\s+)?[A-Z][\w'’&\-]*)*"),
+    ("name", r"\b[A-Z][\w'’&\-]*(?:\s+(?:" + _JOINED + r"\s+)?[A-Z][\w'’&\-]*)*"),
 )  # fmt: skip
 
 _LEAD = frozenset(

@@ -1,8 +1,8 @@
 """Which calls answer which part of a question, one turn at a time.
 
-A pure function of the question, the tools and what was returned so far: asked twice, it says the same. A part is pursued
-through its nearest tools in turn. Where a tool needs an id that the question does not give, another tool that produces
-it is called first (an email finds a customer, the customer's id finds the tickets).
+A pure function of the question, the tools and what was returned so far: asked twice, it says the same. A part is
+pursued through its nearest tools in turn. Where a tool needs an id that the question does not give, another tool that
+produces it is called first (an email finds a customer, the customer's id finds the tickets).
 """
 
 from __future__ import annotations
@@ -270,7 +270,7 @@ class Pursuit(Candidates):
         return list(unique.values())
 
     def _conclusive(self, shape: Shape, need: Need) -> bool:
-        """An empty answer that needs no second opinion: the tool was asked by id or by fixed choices, not by guessed text."""
+        """An empty answer that needs no second opinion: the tool was asked by id or by choices, not by guessed text."""
         filled = fill(shape, need, self.question, self.steps)
         return not filled.guessed and (filled.linked or bool(filled.used) or bool(filled.arguments))
 

@@ -1,8 +1,8 @@
 """A part of a question as a query over columns: filters, groups, metrics, order.
 
-The same query is sent to a tool that takes filters and groups, written as SQL for a tool that takes SQL, or computed here
-over rows that came back. Columns are matched by words and by the values known to be in them; nothing is invented: what
-cannot be placed on a column is left in `unplaced`, and lowers `fit`.
+The same query is sent to a tool that takes filters and groups, written as SQL for a tool that takes SQL, or computed
+here over rows that came back. Columns are matched by words and by the values known to be in them; nothing is invented:
+what cannot be placed on a column is left in `unplaced`, and lowers `fit`.
 """
 
 from __future__ import annotations

@@ -18,7 +18,10 @@ Measure = Literal["", "count", "sum", "avg", "max", "min", "median", "distinct"]
 _ASKING = (
     r"what|which|who|whom|whose|when|where|why|how|is|are|was|were|do|does|did|can|could|has|have|had|will|would|should"
 )
-_ORDERING = "show|list|find|give|tell|get|look|search|summari[sz]e|explain|describe|count|compare|compute|calculate|check|read|display|fetch|convert|sum"
+_ORDERING = (
+    "show|list|find|give|tell|get|look|search|summari[sz]e|explain|describe|count|compare|compute|calculate|check|"
+    "read|display|fetch|convert|sum"
+)
 _ACTING = (
     "create|open|add|schedule|book|send|update|change|set|cancel|delete|remove|refund|assign|close|write|insert|move|rename|"
     "commit|reset|register|issue|raise|file|make|edit|upload|publish|invite|archive|reply|comment|post"
@@ -36,9 +39,15 @@ _MEASURES: tuple[tuple[Measure, str], ...] = (
     ("avg", r"\baverages?\b|\bmean\b|\bavg\b|\bon average\b|\btypical\b"),
     ("sum", r"\btotals?\b|\bsum\b|\boverall\b|\bcombined\b|\bin all\b|\baltogether\b|\bhow much\b"),
 )
-_MOST = r"\b(?:highest|largest|biggest|most|greatest|maximum|max|top|longest|best|hottest|warmest|fastest|heaviest|tallest|farthest|furthest|priciest|worst|busiest)\b(?!\s+recent)"
+_MOST = (
+    r"\b(?:highest|largest|biggest|most|greatest|maximum|max|top|longest|best|hottest|warmest|fastest|heaviest|"
+    r"tallest|farthest|furthest|priciest|worst|busiest)\b(?!\s+recent)"
+)
 _LEAST = r"\b(?:lowest|smallest|least|fewest|minimum|min|shortest|cheapest|coldest|slowest|lightest|bottom|nearest)\b"
-_NEWEST = r"\b(?:latest|most recent|newest|last|recent|recently)\b(?!\s+(?:\d+\s+)?(?:day|week|month|quarter|year|night|name)s?\b)"
+_NEWEST = (
+    r"\b(?:latest|most recent|newest|last|recent|recently)\b"
+    r"(?!\s+(?:\d+\s+)?(?:day|week|month|quarter|year|night|name)s?\b)"
+)
 _OLDEST = r"\b(?:earliest|oldest|first)\b(?!\s+(?:name|class|of all))"
 
 

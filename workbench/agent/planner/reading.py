@@ -14,16 +14,31 @@ from workbench.agent.planner.query import Filter, Metric, Query
 from workbench.agent.planner.question import Need
 from workbench.agent.planner.words import MEASURING, alike, family, split
 
-_ADJECTIVES = {
-    "longest": "distance duration length time", "shortest": "distance duration length time", "farthest": "distance",
-    "furthest": "distance", "nearest": "distance", "hottest": "temp temperature", "warmest": "temp temperature", "coldest": "temp temperature",
-    "cheapest": "price cost amount", "priciest": "price cost amount", "expensive": "price cost amount", "fastest": "speed duration time",
-    "slowest": "speed duration time", "oldest": "year age date", "newest": "year date", "heaviest": "weight mass", "tallest": "height alt altitude",
-    "highest": "alt altitude elevation height", "lowest": "alt altitude elevation height", "costs": "price cost", "cost": "price cost",
-    "windiest": "wind speed", "biggest": "size seats amount total", "largest": "size seats amount total", "late": "delay", "delayed": "delay",
-    "spent": "amount total spend", "spend": "amount total", "paid": "amount paid", "earn": "revenue amount", "worth": "amount value",
-    "revenue": "amount total", "owe": "amount balance due", "owed": "amount balance due", "mail": "email",
-}  # fmt: skip
+_MEANT = {
+    "distance duration length time": "longest shortest",
+    "distance": "farthest furthest nearest",
+    "temp temperature": "hottest warmest coldest",
+    "price cost amount": "cheapest priciest expensive",
+    "speed duration time": "fastest slowest",
+    "year age date": "oldest",
+    "year date": "newest",
+    "weight mass": "heaviest",
+    "height alt altitude": "tallest",
+    "alt altitude elevation height": "highest lowest",
+    "price cost": "costs cost",
+    "wind speed": "windiest",
+    "size seats amount total": "biggest largest",
+    "delay": "late delayed",
+    "amount total spend": "spent",
+    "amount total": "spend revenue",
+    "amount paid": "paid",
+    "revenue amount": "earn",
+    "amount value": "worth",
+    "amount balance due": "owe owed",
+    "email": "mail",
+}
+"""Columns that a word of size or money looks for: `cheapest` looks for a price."""
+_ADJECTIVES = {word: columns for columns, words in _MEANT.items() for word in words.split()}
 _FROM = (
     "from",
     "left",
@@ -185,7 +200,7 @@ class Reader:
         return Filter(column.name, "contains", entity.value, sure=False) if column else None
 
     def _best(self, entity: Entity, columns: Sequence[Column], sure: bool = True) -> Column | None:
-        """The column that the words before the entity point at; the first one when nothing does and the value is known."""
+        """The column that the words before the entity point at; else the first, if it surely holds the value."""
         if not columns:
             return None
         start = self.need.text.find(entity.value)

@@ -91,7 +91,7 @@ def _sentence(shape: Shape) -> str:
 def _model() -> Any:
     import wordllama
 
-    # The loader looks in `tokenizer/` when offline, the wheel ships `tokenizers/`; the package folder as cache finds both.
+    # Offline the loader looks in `tokenizer/`, the wheel ships `tokenizers/`: with the package as cache it finds it.
     return wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
 
 

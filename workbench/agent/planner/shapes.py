@@ -12,8 +12,9 @@ from workbench.agent.planner.words import listed, split, stem, terms
 from workbench.events import JSON, Tool
 
 Role = Literal[
-    "email", "id", "query", "limit", "offset", "start", "end", "day", "time", "timezone", "choice", "flag", "min", "max",
-    "path", "url", "name", "country", "number", "collection", "filters", "group", "metrics", "order", "sql", "fields", "text", "other",
+    "email", "id", "query", "limit", "offset", "start", "end", "day", "time", "timezone", "choice", "flag",
+    "min", "max", "path", "url", "name", "country", "number", "collection", "filters", "group", "metrics",
+    "order", "sql", "fields", "text", "other",
 ]  # fmt: skip
 Effect = Literal["read", "write", "destroy", "unknown"]
 
@@ -134,7 +135,7 @@ def shape(tool: Tool, name: str = "", schema: Mapping[str, Any] | None = None) -
 
 
 def _effect(tool: Tool, words: list[str]) -> Effect:
-    """Whether a call may change something. The server's word counts first; without it, the verbs; without those, unknown."""
+    """Whether a call may change something. The server's word counts first, then the verbs."""
     if tool.read_only:
         return "read"
     if tool.destructive:
@@ -219,37 +220,48 @@ _BY_FORMAT: dict[str, Role] = {
 }
 
 
+_METRICS = frozenset(("metric", "metrics", "aggregates", "aggregations", "aggregation", "measures", "measure"))
+_IDS = ("id", "ids", "uuid", "identifier", "sku", "number", "ref", "slug", "iban")
+_TEXTS = frozenset(("query", "q", "search", "keywords", "keyword", "question", "term", "text", "phrase", "topic"))
+_NAMED = frozenset(
+    listed("""
+        name customer person company city location place author people persons attendees participants members
+        user users
+    """)
+)
+
+
 @functools.lru_cache(maxsize=4_000)
 def _word_role(name: str) -> Role:
     """The role that a parameter's name alone suggests."""
     w = split(name)
     s = set(w)
     last = w[-1] if w else ""
+    limits = bool(s & {"limit", "count", "top", "n", "k", "size"}) and not s & {"min", "image"}
     tests: tuple[tuple[bool, Role], ...] = (
-        ("email" in s or "mail" in s, "email"),
-        ("timezone" in s or "tz" in s, "timezone"),
+        (bool(s & {"email", "mail"}), "email"),
+        (bool(s & {"timezone", "tz"}), "timezone"),
         ("sql" in s, "sql"),
-        (s <= {"filter", "filters", "where", "conditions", "criteria"} and bool(s), "filters"),
+        (bool(s) and s <= {"filter", "filters", "where", "conditions", "criteria"}, "filters"),
         (bool(s & {"group", "groupby", "dimension", "dimensions", "breakdown"}), "group"),
-        (bool(s & {"metric", "metrics", "aggregates", "aggregations", "aggregation", "measures", "measure"}), "metrics"),
+        (bool(s & _METRICS), "metrics"),
         (bool(s & {"sort", "order"}) and not s & {"id", "number", "status"}, "order"),
         (bool(s & {"columns", "fields", "select"}), "fields"),
-        (last in ("id", "ids", "uuid", "identifier", "sku", "number", "ref", "slug", "iban") or name.endswith(("Id", "ID")), "id"),
-        ((bool(s & {"limit", "count", "top", "n", "k", "size"}) and not s & {"min", "image"}) or s == {"max"} or (bool(s & {"max"}) and bool(s & {"results", "count", "rows", "items"})), "limit"),
+        (last in _IDS or name.endswith(("Id", "ID")), "id"),
+        (limits or s == {"max"} or ("max" in s and bool(s & {"results", "count", "rows", "items"})), "limit"),
         (bool(s & {"offset", "skip", "page", "cursor"}), "offset"),
         (bool(s & {"start", "since", "from", "after", "begin", "earliest"}), "start"),
         (bool(s & {"end", "until", "to", "before", "till", "latest"}), "end"),
         (bool(s & {"min", "minimum", "least"}), "min"),
         (bool(s & {"max", "maximum", "most"}), "max"),
         (bool(s & {"date", "day"}), "day"),
-        (last in ("time",), "time"),
+        (last == "time", "time"),
         (bool(s & {"path", "file", "filename", "directory", "folder", "filepath", "repo", "root"}), "path"),
         (bool(s & {"url", "uri", "link"}), "url"),
         (bool(s & {"table", "dataset", "collection", "sheet", "database", "view"}), "collection"),
-        (bool(s & {"query", "q", "search", "keywords", "keyword", "question", "term", "text", "phrase", "topic"}), "query"),
+        (bool(s & _TEXTS), "query"),
         (bool(s & {"country", "nation"}), "country"),
-        (bool(s & {"name", "customer", "person", "company", "city", "location", "place", "author",
-                   "people", "persons", "attendees", "participants", "members", "user", "users"}), "name"),
+        (bool(s & _NAMED), "name"),
     )  # fmt: skip
     return next((role for hit, role in tests if hit), "other")
 

@@ -1,4 +1,4 @@
-"""Tools that work on tables which they name themselves: recognised by their parameters, and how a query is put to them."""
+"""Tools that work on tables: recognised by their parameters, and how a query is put to them."""
 
 from __future__ import annotations
 
@@ -217,7 +217,8 @@ def select(table: str, query: Query, types: dict[str, str]) -> str:
     groups = ", ".join(_name(g) for g in query.group)
     if not groups:
         return f"SELECT {figure} AS {_name(named)} FROM {_name(table)}{tail}"
-    return f"SELECT {groups}, {figure} AS {_name(named)} FROM {_name(table)}{tail} GROUP BY {groups} ORDER BY {_name(named)} {way}{limit}"
+    grouped = f" GROUP BY {groups} ORDER BY {_name(named)} {way}{limit}"
+    return f"SELECT {groups}, {figure} AS {_name(named)} FROM {_name(table)}{tail}{grouped}"
 
 
 def _name(name: str) -> str:

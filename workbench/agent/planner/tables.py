@@ -1,7 +1,7 @@
 """Questions about tables: find the table, learn its columns, put the query to it, and name what came back.
 
-Each step is one call; what was learnt is read from the results so far. A word of the question that is in no column of the
-chosen table is looked up: among the values of its smaller columns, then by name in a table that shares a key with it.
+Each step is one call; what was learnt is read from the results so far. A word of the question that is in no column of
+the chosen table is looked up: among the values of its smaller columns, then by name in a table that shares a key.
 """
 
 from __future__ import annotations

@@ -52,7 +52,8 @@ class Telling:
         words = tuple(w for w in need.words if w not in narrowed)
         about = tuple(
             e for e in need.entities
-            if e.value.lower() not in narrowed and (e.kind not in STRONG or any(contains(r, e.value) for r in self.step.rows))
+            if e.value.lower() not in narrowed
+            and (e.kind not in STRONG or any(contains(r, e.value) for r in self.step.rows))
         )  # fmt: skip
         return replace(
             need,
@@ -77,7 +78,8 @@ class Telling:
             kept = keep(self.all, [f for f in self.query.filters if f.sure and not _dated(f)])
             note = f"none within {_periods(self.need)}; " if kept and self.need.periods else ""
             if not kept:
-                return f"**{head}**: none among the {len(self.all)} {self._plural(len(self.all))} that were returned{arguments_of(self.step)}."
+                returned = f"{len(self.all)} {self._plural(len(self.all))}"
+                return f"**{head}**: none among the {returned} that were returned{arguments_of(self.step)}."
         if self.finding.wider:
             note = f"nothing within {_periods(self.need)}; without that limit: "
         yes = (
@@ -171,9 +173,9 @@ class Telling:
             value = stated if stated is not None else measure(rows, query.metric)
             if value is not None:
                 over = f" over {len(rows)} of {total}" if cut and stated is None else f" over {whole}"
-                lines.append(
-                    f"{query.metric.function} of {label(query.metric.column)} = {shown(value, query.metric.column, self.currency)}{over} {self._plural(len(rows))}."
-                )
+                column = query.metric.column
+                figure = f"{query.metric.function} of {label(column)} = {shown(value, column, self.currency)}"
+                lines.append(f"{figure}{over} {self._plural(len(rows))}.")
         if self.need.order and query.order:
             rows = ordered(rows, query.order, query.descending)
         elif _trouble(self.question):
