@@ -13,7 +13,7 @@ from tests.registry.conftest import Neighbour, Open, flushed, recorded, tool, un
 from workbench.audit import AuditLog
 from workbench.config import Settings
 from workbench.events import Misuse, NotRecorded
-from workbench.registry import Registry, ServerSpec, UnknownTool
+from workbench.registry import Registry, ServerSpec, UnknownTool, registration
 
 URL = "https://mcp.example.com/mcp"
 
@@ -181,6 +181,32 @@ async def test_headers_and_texts_of_a_registration_are_checked(open_registry: Op
     with pytest.raises(Misuse):
         await registry.add(ServerSpec(**{"id": "x", "kind": "url", "url": URL, **given}))
     assert registry.servers() == []
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        ([], "is an object, not list"),
+        ({"url": URL}, "lacks 'id'"),
+        ({"id": "x"}, "lacks 'url'"),
+        ({"id": "x", "url": ""}, "lacks 'url'"),
+        ({"id": "x", "url": URL, "command": ["sh"]}, "no key 'command'"),
+        ({"id": "x", "url": URL, "trust": "bundled"}, "no key 'trust'"),
+        ({"id": "x", "url": URL, "heders": {}}, "Did you mean 'headers'"),
+        ({"id": "x", "url": URL, "kind": "command"}, "no key 'kind'"),
+        ({"id": "x", "url": ["y"]}, "cannot be registered"),
+        ({"id": "x", "url": URL, "headers": {"A": 1}}, "cannot be registered"),
+        ({"id": "x", "url": URL, 7: 1}, "no key 7"),
+    ],
+)
+def test_what_a_caller_says_of_a_server_is_read_or_refused(data: Any, why: str) -> None:
+    with pytest.raises(Misuse, match=why):
+        registration(data)
+
+
+def test_a_registration_is_a_url_and_nothing_more() -> None:
+    spec = registration({"id": "x", "url": URL, "title": "X", "headers": {"X-Key": "k"}})
+    assert (spec.kind, spec.trust, spec.source, spec.command, spec.url) == ("url", "configured", "registered", (), URL)
 
 
 async def test_loopback_can_be_allowed(open_registry: Open) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from workbench.registry.bundled import bundled_specs
 from workbench.registry.connection import Connection, ConnectionFactory, Launched, RpcError
 from workbench.registry.mcpjson import read_mcp_json
+from workbench.registry.registration import registration
 from workbench.registry.registry import Registry
 from workbench.registry.server import ServerDown, ServerSpec, ServerState, UnknownTool
 
@@ -20,4 +21,5 @@ __all__ = [
     "UnknownTool",
     "bundled_specs",
     "read_mcp_json",
+    "registration",
 ]

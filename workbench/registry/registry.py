@@ -10,15 +10,15 @@ import msgspec
 
 from workbench.config import Settings, prepare_home
 from workbench.events import JSON, Misuse, Tool
-from workbench.registry.address import check_url
 from workbench.registry.bundled import bundled_specs
 from workbench.registry.catalog import Catalog
 from workbench.registry.connection import Connection, ConnectionFactory
 from workbench.registry.entry import Entry
 from workbench.registry.journal import Journal
 from workbench.registry.mcpjson import read_mcp_json
-from workbench.registry.names import close_names, confusable, header_objection, server_id, shown
+from workbench.registry.names import close_names, confusable, server_id
 from workbench.registry.pins import Pins
+from workbench.registry.registration import check_registration
 from workbench.registry.server import ServerDown, ServerSpec, ServerState, UnknownTool
 from workbench.registry.supervisor import Supervisor
 
@@ -199,8 +199,7 @@ class Registry:
                 taken or can be mistaken for another.
             NotRecorded: the log cannot record it, so it was not added.
         """
-        _check_registration(spec)
-        check_url(spec.url, local_allowed=self._settings.local_urls)
+        check_registration(spec, local_allowed=self._settings.local_urls)
         async with self._editing:
             spec = msgspec.structs.replace(
                 spec, id=server_id(spec.id, self._entries), trust="configured", source="registered"
@@ -336,27 +335,6 @@ class Registry:
 
     def _changed(self) -> None:
         self._catalog.rebuild(self._entries.values())
-
-
-def _check_registration(spec: ServerSpec) -> None:
-    """What can be said of a registration without looking at its URL or at other servers."""
-    try:
-        msgspec.convert(msgspec.to_builtins(spec), ServerSpec)  # the constructor takes values of any type
-    except (msgspec.ValidationError, TypeError) as e:
-        raise Misuse(f"The server cannot be registered: {e}.", hint="Give id, url, and headers as texts.") from e
-    if spec.kind != "url" or spec.command or spec.env or spec.cwd or spec.stdio:
-        raise Misuse(
-            f"Server {spec.id!r} has a launch command.",
-            hint="Only a URL can be registered here; commands are read from an mcp.json on disk.",
-        )
-    for name, value in spec.headers.items():
-        if why := header_objection(name, value):
-            raise Misuse(f"Server {spec.id!r} cannot be registered: {why}.", hint="Mend or remove the header.")
-    if spec.title != shown(spec.title, 200) or spec.description != shown(spec.description, 2_000):
-        raise Misuse(
-            f"Title or description of server {spec.id!r} is too long or has hidden characters.",
-            hint="Use plain text, at most 200 and 2000 characters.",
-        )
 
 
 def _not_ready(state: ServerState) -> ServerState:

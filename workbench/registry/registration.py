@@ -1,0 +1,66 @@
+"""Servers that are registered by a caller while we run: what such a caller may say, and what is never accepted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from workbench.events import Misuse
+from workbench.registry.address import check_url
+from workbench.registry.names import close_names, header_objection, shown
+from workbench.registry.server import ServerSpec
+
+KEYS = ("id", "url", "title", "description", "headers")
+"""All that a registration may hold. Launch commands are read from configuration on disk and nowhere else."""
+
+
+def registration(data: Any) -> ServerSpec:
+    """The server that decoded JSON from a caller describes; to be given to `Registry.add`.
+
+    Raises:
+        Misuse: it is no object, lacks `id` or `url`, or has a key or a value that is not expected.
+    """
+    if not isinstance(data, dict):
+        raise Misuse(f"A registration is an object, not {type(data).__name__}.", hint=f"Give {', '.join(KEYS)}.")
+    for key in data:
+        if key not in KEYS:
+            close = close_names(str(key), KEYS, 1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"Expected {', '.join(KEYS)}."
+            raise Misuse(f"A registration has no key {key!r}.", hint=hint)
+    for key in ("id", "url"):
+        if not data.get(key):
+            raise Misuse(f"The registration lacks {key!r}.", hint="Give an id and the URL of an MCP endpoint.")
+    spec = ServerSpec(kind="url", source="registered", **data)
+    _check_types(spec)
+    return spec
+
+
+def check_registration(spec: ServerSpec, *, local_allowed: bool) -> None:
+    """Refuse what must not be registered, whoever asks. Whether the name is free is not looked at.
+
+    Raises:
+        Misuse: it has a launch command, a URL that may not be called, or headers or texts that may not be used.
+    """
+    _check_types(spec)
+    if spec.kind != "url" or spec.command or spec.env or spec.cwd or spec.stdio:
+        raise Misuse(
+            f"Server {spec.id!r} has a launch command.",
+            hint="Only a URL can be registered here; commands are read from an mcp.json on disk.",
+        )
+    check_url(spec.url, local_allowed=local_allowed)
+    for name, value in spec.headers.items():
+        if why := header_objection(name, value):
+            raise Misuse(f"Server {spec.id!r} cannot be registered: {why}.", hint="Mend or remove the header.")
+    if spec.title != shown(spec.title, 200) or spec.description != shown(spec.description, 2_000):
+        raise Misuse(
+            f"Title or description of server {spec.id!r} is too long or has hidden characters.",
+            hint="Use plain text, at most 200 and 2000 characters.",
+        )
+
+
+def _check_types(spec: ServerSpec) -> None:
+    try:
+        msgspec.convert(msgspec.to_builtins(spec), ServerSpec)  # the constructor takes values of any type
+    except (msgspec.ValidationError, TypeError) as e:
+        raise Misuse(f"The server cannot be registered: {e}.", hint="Give id, url, and headers as texts.") from e
