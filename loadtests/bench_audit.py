@@ -71,7 +71,9 @@ async def in_groups(home: Path, mode: str, groups: list[list[tuple[str, dict[str
     log = await AuditLog.open(settings(home, audit_mode=mode))
     began, busy = time.perf_counter(), time.process_time()
     for group in groups:
-        await asyncio.gather(*[waiter for t, r in group if (waiter := log.put(t, r)) is not None])
+        for waiter in [log.put(tenant, record) for tenant, record in group]:
+            assert waiter is not None
+            await waiter
     took, worked = time.perf_counter() - began, time.process_time() - busy
     await log.close()
     count = sum(map(len, groups))
