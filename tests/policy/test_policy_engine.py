@@ -129,6 +129,7 @@ def test_an_answer_that_repeats_awkward_text_is_broken_or_exact_but_never_anothe
         ({"tool_scopes__rego": "package workbench.elsewhere\nx := 1"}, "policy in the test"),
         ({"tenant_quota__rego": "package workbench.tenant_quota\ndecision := 1"}, "workbench.tenant_quota.decision"),
         ({"tool_scopes__rego": "package workbench.tool_scopes\ndecision := f(1)\nf(x) := f(x + 1)"}, "recursion"),
+        ({"extra__rego": "package workbench.tool_scopes\nx if input.caller.scopes[_] in data.a"}, "does not compile"),
         ({"data__json": "{"}, "no usable JSON"),
         ({"data__json": "[]"}, "holds no object"),
         ({"data__json": '{"a": "x\\u0000y"}'}, "no usable JSON"),

@@ -13,8 +13,8 @@ decision := {
 	"allow": allow,
 	"rule": rule,
 	"missing": missing,
-	"approval": approval,
-	"redact": redact,
+	"approval": input.tool.destructive,
+	"redact": data.workbench.pii.columns,
 	"redact_declared": withheld,
 	"caps": caps,
 }
@@ -30,15 +30,15 @@ allow if {
 	not quarantined
 }
 
-rule := "no_caller" if {
+rule := "allow" if {
+	allow
+} else := "no_caller" if {
 	not somebody
 } else := "quarantined" if {
 	quarantined
 } else := "unlabelled" if {
 	not labelled
-} else := "missing_scopes" if {
-	not satisfied
-} else := "allow"
+} else := "missing_scopes"
 
 # an empty tenant or subject is nobody
 somebody if {
@@ -77,19 +77,11 @@ granted contains scope.name if {
 	held(scope.forms)
 }
 
-# --- a human first ---------------------------------------------------------------------------------------------------
-
-default approval := false
-
-approval if input.tool.destructive
-
 # --- what must be kept from them -------------------------------------------------------------------------------------
 
 default withheld := true
 
 withheld := false if held(data.workbench.pii.seen_with)
-
-redact := data.workbench.pii.columns
 
 # --- how much --------------------------------------------------------------------------------------------------------
 
