@@ -315,11 +315,11 @@ async def test_the_callers_capabilities_travel_instead_of_ours(serve: Any) -> No
     assert sent["io.modelcontextprotocol/clientCapabilities"] == {"elicitation": {}}
     assert sent["io.modelcontextprotocol/protocolVersion"] == "2026-07-28"
     assert sent["io.modelcontextprotocol/clientInfo"]["name"] == "mcp-workbench"
-    assert headers["traceparent"] == meta["traceparent"]
+    assert sent["traceparent"] == meta["traceparent"]
     assert headers["authorization"] == "Bearer upstream"
     assert headers["mcp-method"] == "tools/call"
     assert headers["mcp-name"] == "=?base64?Z3LDtsOfZQ==?="
-    assert "accept-encoding" not in headers
+    assert headers["accept-encoding"] == "identity"
     await connection.close()
 
 

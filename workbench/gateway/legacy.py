@@ -13,7 +13,7 @@ from workbench.gateway.lists import CAPABILITIES, Lists
 from workbench.gateway.request import Request, Running, Stream
 from workbench.gateway.sessions import Session, Sessions
 from workbench.gateway.streams import Announcements
-from workbench.gateway.toolcall import ToolCalls
+from workbench.gateway.toolcall import ToolCalls, wants_notifications
 from workbench.gateway.upstream.revision import LEGACY
 
 SESSION: Final = b"mcp-session-id"
@@ -153,6 +153,7 @@ class Legacy:
         revision = session.revision if session else request.header(b"mcp-protocol-version") or BATCHES
         call, problem = self._calls.read(request, params, revision, session=session.id if session else "")
         running = Running(None)
+        stream = stream if wants_notifications(call) else None
         key = _key(request.caller, session, id)
         self._under_way[key] = running
         try:

@@ -20,7 +20,7 @@ from workbench.gateway.call import Gateway
 from workbench.gateway.lists import Lists
 from workbench.gateway.request import Request, Running, Stream
 from workbench.gateway.streams import Announcements
-from workbench.gateway.toolcall import ToolCalls
+from workbench.gateway.toolcall import ToolCalls, wants_notifications
 from workbench.gateway.upstream.messages import encode
 from workbench.gateway.upstream.revision import META, MODERN
 
@@ -92,7 +92,7 @@ class Modern:
                 await self._calls.refuse(request, id, call, rejected.code, rejected.message, rejected.data)
             )
             return
-        stream = Stream(request) if request.takes_events else None
+        stream = Stream(request) if request.takes_events and wants_notifications(call) else None
         running = Running(request.receive)
         answer = await self._calls.answer(request, id, call, problem, running, stream)
         if stream is None or not stream.started:

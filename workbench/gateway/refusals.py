@@ -69,9 +69,7 @@ def unknown(name: str, suggestions: Sequence[str]) -> Refusal:
 def say(tool: Tool, problem: JSON) -> str:
     """One problem of the arguments as a sentence."""
     where = f"Argument {problem['path']!r}" if problem["path"] else "The arguments"
-    return (
-        f"{where} of {tool.qualified}: given {problem['given']}, expected {problem['expected']}. {problem['hint']}"
-    )
+    return f"{where} of {tool.qualified}: given {problem['given']}, expected {problem['expected']}. {problem['hint']}"
 
 
 def text_of(result: JSON) -> str:

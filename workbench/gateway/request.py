@@ -22,7 +22,7 @@ BODY_TIMEOUT: Final = 30.0
 MOST_WAITING: Final = 256
 """Notifications kept for a client that reads slowly; the oldest are dropped then, as their sender may (progress)."""
 
-WATCH_AFTER: Final = 0.02
+WATCH_AFTER: Final = 0.1
 """Seconds until we listen for the client going away. Nearly every call is over by then and never pays for it."""
 
 _EVENTS: Final = [

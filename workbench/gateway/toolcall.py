@@ -74,10 +74,9 @@ class ToolCalls:
             stream: where notifications go; None when the client wants none.
         """
         modern = request_is_modern(call.protocol)
-        notify = stream.notify if stream is not None and wants_notifications(call) else None
         try:
             with running:
-                outcome = await self._gateway.call(call, notify=notify)
+                outcome = await self._gateway.call(call, notify=stream.notify if stream is not None else None)
         except NotRecorded as e:
             return say_not_recorded(id, e)
         if running.stopped:

@@ -16,6 +16,7 @@ from mcp.shared.inbound import (
     mcp_param_headers,
     x_mcp_header_map,
 )
+from multidict import CIMultiDict, istr
 
 from workbench.events import JSON, Unreachable
 from workbench.gateway.upstream import revision
@@ -41,6 +42,9 @@ NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "
 JSON_HEADERS: Final = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
 
 HANDSHAKE_TIMEOUT: Final = 10.0
+MOST_MADE: Final = 2000
+"""Tools of a server whose headers are kept ready."""
+
 RESUMPTIONS: Final = 8
 """How often one answer's stream is taken up again after the server hung up."""
 
@@ -87,6 +91,7 @@ class HttpConnection:
         self._peer = Peer("")
         self._session_id = ""
         self._offered_session = ""
+        self._made: dict[tuple[str, str | None], CIMultiDict[str]] = {}
         self._mirrored: dict[str, dict[tuple[str, ...], str]] = {}
         self._ids = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -167,6 +172,7 @@ class HttpConnection:
             await self._notify_server({"method": "notifications/initialized"})
 
     def _set_base_headers(self) -> None:
+        self._made.clear()
         self._base = {**self._configured, **JSON_HEADERS, "MCP-Protocol-Version": self._peer.revision}
         if self._session_id:
             self._base["Mcp-Session-Id"] = self._session_id
@@ -203,6 +209,7 @@ class HttpConnection:
     async def _exchange(self, method: str, params: JSON, notify: Notify | None, meta: JSON | None) -> JSON:
         id = next(self._ids)
         meta, notify = with_own_token(meta, notify, id)
+        headers: Mapping[str, str]
         if self._peer.modern:
             headers = self._modern_headers(method, params)
             body = {**params, "_meta": revision.modern_meta(meta)}
@@ -210,8 +217,6 @@ class HttpConnection:
             headers = self._base
             found = revision.legacy_meta(meta)
             body = {**params, "_meta": found} if found else params
-        if meta and "traceparent" in meta:
-            headers = {**headers, "traceparent": str(meta["traceparent"])}
         message = encode({"jsonrpc": "2.0", "id": id, "method": method, "params": body})
         try:
             return await self._post(id, method, message, headers, notify)
@@ -221,16 +226,26 @@ class HttpConnection:
                 self._spawn(self._notify_server(told))
             raise
 
-    def _modern_headers(self, method: str, params: JSON) -> dict[str, str]:
-        headers = {**self._base, "Mcp-Method": method}
+    def _modern_headers(self, method: str, params: JSON) -> CIMultiDict[str]:
+        """Headers that mirror the body; those of one tool are made once."""
         key = NAMED.get(method)
-        if key is not None and isinstance(name := params.get(key), str):
-            headers["Mcp-Name"] = encode_header_value(name)
-            if self._mirrored and method == "tools/call" and name in self._mirrored:
-                headers.update(mcp_param_headers(self._mirrored[name], params.get("arguments") or {}))
+        name = params.get(key) if key is not None else None
+        headers = self._made.get((method, name)) if name is None or isinstance(name, str) else None
+        if headers is None:
+            headers = CIMultiDict({istr(each): value for each, value in self._base.items()})
+            headers[istr("Mcp-Method")] = method
+            if isinstance(name, str):
+                headers[istr("Mcp-Name")] = encode_header_value(name)
+            if len(self._made) < MOST_MADE:
+                self._made[method, name] = headers
+        if method == "tools/call" and name in self._mirrored:
+            headers = headers.copy()
+            headers.update(mcp_param_headers(self._mirrored[str(name)], params.get("arguments") or {}))
         return headers
 
-    async def _post(self, id: int, method: str, message: bytes, headers: dict[str, str], notify: Notify | None) -> JSON:
+    async def _post(
+        self, id: int, method: str, message: bytes, headers: Mapping[str, str], notify: Notify | None
+    ) -> JSON:
         assert self._http is not None
         answered = False
         try:

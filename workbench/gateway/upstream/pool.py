@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from workbench import __version__
 from workbench.events import Unreachable
 from workbench.registry import address
 
@@ -58,7 +59,7 @@ class Pool:
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
-                skip_auto_headers=("Accept-Encoding", "User-Agent"),
+                headers={"Accept-Encoding": "identity", "User-Agent": f"mcp-workbench/{__version__}"},
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
                 read_bufsize=1 << 18,
             )
