@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -179,6 +181,20 @@ async def test_several_threads_may_share_a_reader(open_log, make_call, open_read
             *(asyncio.to_thread(reader.sql, "select count(*) n from events") for _ in range(8))
         )
     assert [table.to_pylist() for table in results] == [[{"n": 1}]] * 8
+
+
+def test_a_reader_that_was_forgotten_leaves_quietly(home):
+    code = f"from workbench.audit import Reader; r = Reader({str(home)!r}); print(r.sql('select 1 as one').to_pylist())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[{'one': 1}]\n", "")
+
+
+def test_a_closed_reader_may_be_closed_again(home):
+    reader = Reader(home)
+    reader.close()
+    reader.close()
+    with pytest.raises(Misuse, match="closed"):
+        reader.sql("select 1")
 
 
 # --- saved questions ---------------------------------------------------------

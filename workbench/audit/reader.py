@@ -8,6 +8,7 @@ and with a tenant given it cannot learn anything of the others.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,6 +69,8 @@ class Reader:
                 "enable_external_file_cache": "false",  # the log grows under the reader
             },
         )
+        # DuckDB complains on standard error when a connection outlives the interpreter.
+        self._closing = weakref.finalize(self, self._connection.close)
         self._connection.execute("SET TimeZone = 'UTC'")
         create_views(self._connection, tenant)
         self._guard = SqlGuard(self._connection, {*TABLES, "tables", "table_columns"})
@@ -173,8 +176,8 @@ class Reader:
         self._connection.interrupt()
 
     def close(self) -> None:
-        """Give up the connection."""
-        self._connection.close()
+        """Give up the connection. May be called twice; at the latest it happens when the interpreter exits."""
+        self._closing()
 
     def __enter__(self) -> Reader:
         return self
