@@ -47,13 +47,15 @@ def test_a_killed_platform_leaves_no_child_and_no_grandchild() -> None:
     platform = subprocess.Popen(
         [sys.executable, "-c", PLATFORM, child_server], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
     )
-    assert platform.stdout is not None
-    pids = [int(word) for _ in range(3) for word in platform.stdout.readline().split()]
-    assert len(set(pids)) == 5  # nest and its two grandchildren, deaf, the reaper
-    assert not any(map(gone, pids))
-    platform.send_signal(signal.SIGKILL)
-    platform.wait()
-    platform.stdout.close()
+    try:
+        assert platform.stdout is not None
+        pids = [int(word) for _ in range(3) for word in platform.stdout.readline().split()]
+        platform.stdout.close()
+        assert len(set(pids)) == 5  # nest and its two grandchildren, deaf, the reaper
+        assert not any(map(gone, pids))
+    finally:
+        platform.send_signal(signal.SIGKILL)
+        platform.wait()
     deadline = time.monotonic() + 10
     while not all(map(gone, pids)) and time.monotonic() < deadline:
         time.sleep(0.02)
