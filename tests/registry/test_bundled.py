@@ -22,7 +22,7 @@ def test_every_bundled_server_has_its_program(settings: Settings) -> None:
         assert (spec.kind, spec.trust, spec.stdio) == ("bundled", "bundled", False)
         assert spec.command[0] == sys.executable
         assert Path(spec.command[1]).is_file()
-        assert spec.env["WORKBENCH_SERVER_STATE"] == str(settings.home / "servers" / spec.id)
+        assert spec.env["WORKBENCH_SERVER_STATE"] == str(settings.home / "servers")
 
 
 def test_settings_become_flags(settings: Settings, tmp_path: Path) -> None:

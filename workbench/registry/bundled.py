@@ -42,7 +42,7 @@ def _spec(settings: Settings, folder: Path, id: str) -> ServerSpec:
         id=id,
         kind="tables" if id == "tables" else "bundled",
         command=(sys.executable, str(folder / id / "server.py"), *_flags(settings, id)),
-        env={"WORKBENCH_SERVER_STATE": str(settings.home / "servers" / id), "PYTHONUNBUFFERED": "1"},
+        env={"WORKBENCH_SERVER_STATE": str(settings.home / "servers"), "PYTHONUNBUFFERED": "1"},
         trust="bundled",
         source="bundled",
     )
