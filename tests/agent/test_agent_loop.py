@@ -309,7 +309,7 @@ async def test_the_deadline_ends_a_call_that_hangs(caller: Caller) -> None:
     events = await run(Scripted(calls(("crm__find_customer", EMAIL))), desk, caller, Settings(run_timeout=0.05))
     assert done(events).status == "limit"
     assert desk.cancelled == 1
-    assert kinds(events) == ["failed"]
+    assert kinds(events) == ["timeout"]
     check_order(events)
 
 
@@ -523,6 +523,32 @@ async def test_cancelling_the_reader_cancels_the_run(caller: Caller) -> None:
         await reader
     assert done(recorded).status == "cancelled"
     assert desk.cancelled == 1
+
+
+async def test_a_run_can_be_stopped_once_and_only_while_it_runs(caller: Caller) -> None:
+    ends: list[bool] = []
+
+    async def record(event: AnyRunEvent, *_: Any) -> None:
+        if isinstance(event, RunStarted):
+            ends.extend([agent.stop("r"), agent.stop("r")])
+        if isinstance(event, RunDone):
+            ends.append(agent.stop("r"))
+
+    agent = agent_of(Scripted(answer("Never said.")), Desk(), record=record)
+    assert agent.stop("r") is False
+    events = [event async for event in agent.ask("Who?", caller, run="r")]
+    assert ends == [True, False, False]
+    assert done(events).status == "cancelled"
+
+
+async def test_a_reader_that_is_gone_before_the_run_begins_leaves_nothing_behind(caller: Caller) -> None:
+    agent = agent_of(Scripted(answer("Hello.")), Desk())
+    reader = asyncio.ensure_future(anext(agent.ask("Who?", caller)))
+    await asyncio.sleep(0)
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    assert "running=0" in repr(agent)
 
 
 async def test_closing_the_agent_ends_its_runs(caller: Caller) -> None:

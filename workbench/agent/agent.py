@@ -95,7 +95,6 @@ class Agent:
         )
         self._runs[run] = state
         task = asyncio.create_task(state.go(), name=f"run {run}")
-        state.task = task
         try:
             while True:
                 event = await state.events.get()
@@ -106,23 +105,19 @@ class Agent:
         finally:
             del self._runs[run]
             if not task.done():  # the reader went away: the run still ends in order, and its end is recorded
-                state.stopped = True
-                task.cancel()
+                state.stop()
                 await asyncio.wait([task])
                 task.result()
 
     def stop(self, run: str) -> bool:
         """End a run; its reader still gets `RunDone`, with status "cancelled". False when no such run is under way."""
         state = self._runs.get(run)
-        if state is None or state.task is None or state.task.done():
-            return False
-        state.stopped = True
-        return state.task.cancel()
+        return state is not None and state.stop()
 
     async def close(self) -> None:
         """Stop all runs and let go of what the providers hold."""
-        tasks = [state.task for state in self._runs.values() if state.task is not None]
-        for run in list(self._runs):
-            self.stop(run)
-        await asyncio.gather(*tasks, return_exceptions=True)
+        runs = list(self._runs.values())
+        for run in runs:
+            run.stop()
+        await asyncio.gather(*(run.over.wait() for run in runs))
         await self._chooser.close()

@@ -36,6 +36,7 @@ from workbench.events import (
     AnyRunEvent,
     Call,
     Caller,
+    OutcomeKind,
     RunDone,
     RunStarted,
     Source,
@@ -77,9 +78,9 @@ class Run:
     ) -> None:
         self.events: asyncio.Queue[AnyRunEvent | None] = asyncio.Queue()
         """What happened, in order; None after the last."""
-        self.task: asyncio.Task[None] | None = None
-        self.stopped = False
-        """Set before the task is cancelled, by those who want the run to end in order."""
+        self.over = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._ending = False
         self._settings, self._toolbox, self._record = settings, toolbox, record
         self._run, self._question, self._caller, self._source = run, question, caller, source
         self._chosen, self._provider = chosen, chosen.provider
@@ -120,13 +121,14 @@ class Run:
         """The whole run; says its end in `RunDone`, whatever happens."""
         status: RunStatus = "failed"
         message = "The run ended by a fault of this program."
+        self._task = asyncio.current_task()
         try:
             await self._emit(self._started)
             async with self._deadline.running():
                 status, message = await self._until_answered()
         except asyncio.CancelledError:
             status, message = "cancelled", "The run was stopped."
-            if not self.stopped:  # not ours: whoever cancelled the task wants it to end as cancelled
+            if not self._ending:  # not by `stop`: whoever cancelled the task wants it to end as cancelled
                 raise
         except TimeoutError:
             if not self._deadline.expired:
@@ -136,13 +138,23 @@ class Run:
         except WorkbenchError as error:
             status, message = "failed", str(error)
         finally:
+            self._ending = True
             try:
                 await self._end(status, message)
             finally:
                 self.events.put_nowait(None)
+                self.over.set()
+
+    def stop(self) -> bool:
+        """End the run in order, once; False when it has not begun or is ending already."""
+        if self._task is None or self._ending:
+            return False
+        self._ending = True
+        return self._task.cancel()
 
     async def _end(self, status: RunStatus, message: str) -> None:
-        await self._steps.abandon("cancelled" if status == "cancelled" else "failed", message or "The run ended.")
+        ends: dict[RunStatus, OutcomeKind] = {"cancelled": "cancelled", "limit": "timeout"}
+        await self._steps.abandon(ends.get(status, "failed"), message or "The run ended.")
         await self._close_turn()
         if self._chosen.close_after and isinstance(self._provider, Closable):
             await self._provider.close()
@@ -224,6 +236,7 @@ class Run:
 
     async def _one_turn(self, max_output_tokens: int) -> tuple[AssistantMessage, TurnEnd]:
         """One turn of the provider, streamed."""
+        await asyncio.sleep(0)  # a stop takes effect here, even with a provider that never waits
         self._turn += 1
         began = time.monotonic_ns()
         requests: list[ToolRequest] = []
