@@ -66,14 +66,21 @@ def settings(home: Path, **changes: Any) -> Settings:
     return Settings.load(env={}, cwd=home.parent, home=home, **changes)
 
 
-async def in_groups(home: Path, mode: str, groups: list[list[tuple[str, dict[str, Any]]]]) -> tuple[float, float]:
-    """Events per second, and processor µs of each, when every group is acknowledged before the next is put."""
+async def in_groups(
+    home: Path, mode: str, groups: list[list[tuple[str, dict[str, Any]]]], callers: int = 1
+) -> tuple[float, float]:
+    """Events per second, and processor µs of each, when every caller waits for a group before it puts the next."""
     log = await AuditLog.open(settings(home, audit_mode=mode))
+    left = iter(groups)
+
+    async def caller() -> None:
+        for group in left:
+            for waiter in [log.put(tenant, record) for tenant, record in group]:
+                assert waiter is not None
+                await waiter
+
     began, busy = time.perf_counter(), time.process_time()
-    for group in groups:
-        for waiter in [log.put(tenant, record) for tenant, record in group]:
-            assert waiter is not None
-            await waiter
+    await asyncio.gather(*(caller() for _ in range(callers)))
     took, worked = time.perf_counter() - began, time.process_time() - busy
     await log.close()
     count = sum(map(len, groups))
@@ -179,11 +186,11 @@ def writing(folder: Path, groups: int) -> list[Row]:
     """How fast records are written, and what one alone costs."""
     made = list(events(groups * GROUP))
     split = [made[i : i + GROUP] for i in range(0, len(made), GROUP)]
-    found: dict[str, list[float]] = {name: [] for name in ("fsync", "os", "sqlite", "duckdb", "processor")}
+    found: dict[str, list[float]] = {name: [] for name in ("fsync", "many", "os", "sqlite", "duckdb", "processor")}
     for number in range(3):  # interleaved, so that a busy moment hits all of them
-        for mode in ("fsync", "os"):
-            rate, processor = asyncio.run(in_groups(folder / f"{mode}{number}", mode, split))
-            found[mode].append(rate)
+        for name, mode, callers in (("fsync", "fsync", 1), ("many", "fsync", 8), ("os", "os", 1)):
+            rate, processor = asyncio.run(in_groups(folder / f"{name}{number}", mode, split, callers))
+            found[name].append(rate)
             found["processor"].append(processor)
         found["sqlite"].append(sqlite_groups(folder / f"{number}.sqlite", split))
         found["duckdb"].append(duckdb_groups(folder / f"{number}.duckdb", split[:20]))
@@ -191,6 +198,7 @@ def writing(folder: Path, groups: int) -> list[Row]:
     single = {mode: sorted(asyncio.run(alone(folder / f"alone-{mode}", mode, 1000))) for mode in ("os", "fsync")}
     return [
         row("durable events, groups of 100, one writer", median["fsync"], "1/s", 50_000, at_least=True),
+        row("the same from eight callers at once", median["many"], "1/s", 50_000, at_least=True),
         row("the same, surviving the process only (os)", median["os"], "1/s"),
         row("the same into SQLite (WAL, FULL, 2 indexes)", median["sqlite"], "1/s"),
         row("the same into a DuckDB file (appender)", median["duckdb"], "1/s"),
