@@ -542,7 +542,7 @@ async def test_a_run_can_be_stopped_once_and_only_while_it_runs(caller: Caller) 
 
 
 async def test_a_reader_that_is_gone_before_the_run_begins_leaves_nothing_behind(caller: Caller) -> None:
-    agent = agent_of(Scripted(answer("Hello.")), Desk())
+    agent = agent_of(Scripted([asyncio.Event()]), Desk())
     reader = asyncio.ensure_future(anext(agent.ask("Who?", caller)))
     await asyncio.sleep(0)
     reader.cancel()

@@ -95,6 +95,7 @@ class Agent:
         )
         self._runs[run] = state
         task = asyncio.create_task(state.go(), name=f"run {run}")
+        task.add_done_callback(lambda _: state.over.set())
         try:
             while True:
                 event = await state.events.get()
@@ -105,7 +106,8 @@ class Agent:
         finally:
             del self._runs[run]
             if not task.done():  # the reader went away: the run still ends in order, and its end is recorded
-                state.stop()
+                if not state.stop() and not state.begun:
+                    task.cancel()
                 await asyncio.wait([task])
                 task.result()
 

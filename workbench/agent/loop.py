@@ -79,6 +79,7 @@ class Run:
         self.events: asyncio.Queue[AnyRunEvent | None] = asyncio.Queue()
         """What happened, in order; None after the last."""
         self.over = asyncio.Event()
+        """Set when nothing of the run is left."""
         self._task: asyncio.Task[None] | None = None
         self._ending = False
         self._settings, self._toolbox, self._record = settings, toolbox, record
@@ -143,7 +144,10 @@ class Run:
                 await self._end(status, message)
             finally:
                 self.events.put_nowait(None)
-                self.over.set()
+
+    @property
+    def begun(self) -> bool:
+        return self._task is not None
 
     def stop(self) -> bool:
         """End the run in order, once; False when it has not begun or is ending already."""
