@@ -33,7 +33,7 @@ from workbench.events import (
 )
 from workbench.gateway import Gateway, upstream_connection
 from workbench.policy import Approval, Policy
-from workbench.registry import Registry, ServerSpec, ServerState
+from workbench.registry import Registry, ServerState, registration
 
 Progress = Callable[[str], None]
 
@@ -217,9 +217,14 @@ class Platform:
         await self.registry.restart(server)
 
     async def register(self, server: JSON, caller: Caller) -> ServerState:
-        """Add a server that is reached over HTTP."""
-        await self._administered(server["id"], "registration requested", caller)
-        return await self.registry.add(ServerSpec(kind="url", source="registered", **server))
+        """Add a server that is reached over HTTP.
+
+        Raises:
+            Misuse: not such a registration, an id that is taken, or an address that may not be reached.
+        """
+        spec = registration(server)
+        await self._administered(spec.id, "registration requested", caller)
+        return await self.registry.add(spec)
 
     async def unregister(self, server: str, caller: Caller) -> None:
         """Remove a registered server."""
