@@ -79,7 +79,7 @@ def build(tree: Tree) -> MCPServer[None]:
     """The server over one tree."""
     server: MCPServer[None] = MCPServer(
         "files",
-        title=f"Files in {tree.root.name}",
+        title="Files",
         description="List, read and search the files of one folder.",
         instructions="Paths are relative to the folder. Start with list_directory or search_files.",
         version="0.1.0",

@@ -37,6 +37,9 @@ from workbench.registry import Registry, ServerState, registration
 
 Progress = Callable[[str], None]
 
+PATIENCE = 20.0
+"""Seconds that a start waits for the slowest server; a foreign one that downloads itself first becomes ready later."""
+
 
 class Platform:
     """Owns the log, the registry with its servers, the gateway and the agent; opened and closed as a whole."""
@@ -72,7 +75,7 @@ class Platform:
             registry = Registry(settings, audit, upstream_connection)
             gateway = Gateway(settings, registry, access, policy, audit)
             platform = cls(settings, audit, access, policy, registry, gateway)
-            await registry.start(progress)
+            await registry.start(progress, patience=PATIENCE)
         except BaseException:
             if registry is not None:
                 await registry.stop()

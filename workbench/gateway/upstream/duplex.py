@@ -197,6 +197,7 @@ class DuplexConnection:
         for waiting in self._waiting.values():
             if not waiting.future.done():
                 waiting.future.set_exception(Answered(why) if waiting.received else Unreachable(why))
+                waiting.future.exception()  # whoever stopped waiting must not leave an unread error behind
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
