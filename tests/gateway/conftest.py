@@ -271,8 +271,13 @@ class Browser:
         extra: tuple[tuple[str, str], ...] = (),
         leave: asyncio.Event | None = None,
         path: str | None = None,
+        pieces: int = 1,
+        gone: bool = False,
     ) -> Response:
-        """One request; a header of None is left out. The client leaves when `leave` is set."""
+        """One request; a header of None is left out. The client leaves when `leave` is set.
+
+        The body arrives in so many `pieces`; with `gone` the client leaves before the last one.
+        """
         found: dict[str, str | None] = {
             "host": "127.0.0.1:8800",
             "content-type": "application/json",
@@ -284,7 +289,10 @@ class Browser:
         raw = [(k.lower().encode(), v.encode("latin-1")) for k, v in [*found.items(), *extra] if v is not None]
         data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         response, done = Response(), asyncio.Event()
-        pending = [{"type": "http.request", "body": data, "more_body": False}]
+        size = max(1, -(-len(data) // pieces))
+        parts = [data[at : at + size] for at in range(0, len(data), size)] or [b""]
+        pending: list[Any] = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+        pending[-1] = {"type": "http.disconnect"} if gone else {**pending[-1], "more_body": False}
 
         async def receive() -> Any:
             if pending:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mcp.server.mcpserver import Context
 
 from workbench.events import JSON
 
@@ -236,6 +237,73 @@ async def test_a_body_beyond_the_cap_is_not_even_read(browse: Any, furnish: Any)
     for headers in ({}, {"content-length": "5000"}):
         response = await browser.send(b"x" * 5000, headers=headers)
         assert response.status == 413
+
+
+async def test_a_body_in_pieces_is_put_together_and_a_lost_one_is_forgotten(furnish: Any, browse: Any) -> None:
+    browser = browse(await furnish(max_request_bytes=1000))
+    assert (await browser.legacy("ping", pieces=5)).status == 200
+    assert (await browser.send(b"x" * 3000, pieces=3)).status == 413
+    for pieces in (1, 3):
+        assert (await browser.legacy("ping", pieces=pieces, gone=True)).status == 0
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workbench.gateway.request.BODY_TIMEOUT", 0.05)
+    scope = {"type": "http", "method": "POST", "path": "/mcp", "scheme": "http"}
+    token = f"Bearer {browser.token}".encode()
+    kind = (b"content-type", b"application/json")
+    scope["headers"] = [(b"host", b"localhost"), (b"authorization", token), kind]  # type: ignore[assignment]
+    pending, sent = [{"type": "http.request", "body": b"{", "more_body": True}], []
+
+    async def receive() -> Any:
+        if not pending:
+            await asyncio.Event().wait()
+        return pending.pop()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async with asyncio.timeout(5):
+        await browser.house.endpoint(scope, receive, send)
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]
+
+
+async def test_notifications_of_a_modern_client_are_accepted_and_responses_are_not(browser: Any) -> None:
+    headers = {"mcp-protocol-version": MODERN}
+    told = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}
+    assert (await browser.send(told, headers=headers)).status == 202
+    assert (await browser.send(told, headers={"mcp-protocol-version": "2031-01-01"})).error["code"] == -32022
+    answer = {"jsonrpc": "2.0", "id": 1, "result": {}}
+    assert (await browser.send(answer, headers=headers)).status == 400
+    assert (await browser.send(answer)).status == 202
+
+
+async def test_a_client_that_leaves_in_the_middle_of_a_stream_cancels(browser: Any, house: Any) -> None:
+    leave = asyncio.Event()
+
+    @house.calc.mcp.tool()
+    async def begin_and_hang(ctx: Context) -> str:
+        """Reports progress, then never ends."""
+        await ctx.report_progress(1, 2, "half")
+        house.calc.started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            house.calc.cancelled.set()
+        return ""
+
+    await house.registry.restart("calc")
+    asked = {"name": "calc.begin_and_hang", "arguments": {}}
+    calling = asyncio.create_task(browser.modern("tools/call", asked, meta={"progressToken": 1}, leave=leave))
+    async with asyncio.timeout(5):
+        await house.calc.started.wait()
+        leave.set()
+        await house.calc.cancelled.wait()
+        response = await calling
+    assert [message["params"]["message"] for message in response.events] == ["half"]
+    await house.audit.close()
+    assert house.outcomes() == ["cancelled"]
 
 
 async def test_methods_that_do_not_exist_are_said_not_to(browser: Any) -> None:

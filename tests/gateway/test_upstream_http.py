@@ -23,8 +23,8 @@ from workbench.registry.server import ServerSpec
 Handler = Callable[[dict[str, str], Any], Awaitable[tuple[int, dict[str, str], bytes]]]
 
 
-def raw(handle: Handler, seen: list[tuple[str, dict[str, str], Any]] | None = None) -> Any:
-    """An ASGI app that answers each request with what `handle` says."""
+def raw(handle: Handler, seen: list[tuple[str, dict[str, str], Any]] | None = None, get: Handler | None = None) -> Any:
+    """An ASGI app that answers each POST with what `handle` says, and each GET with what `get` does."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -43,7 +43,9 @@ def raw(handle: Handler, seen: list[tuple[str, dict[str, str], Any]] | None = No
         message = json.loads(body) if body else None
         if seen is not None:
             seen.append((scope["method"], headers, message))
-        if scope["method"] != "POST":
+        if scope["method"] == "GET" and get is not None:
+            status, extra, out = await get(headers, None)
+        elif scope["method"] != "POST":
             status, extra, out = 405, {}, b""
         else:
             status, extra, out = await handle(headers, message)
@@ -401,6 +403,49 @@ async def test_an_address_from_outside_is_judged_when_it_is_dialled(calc: Any, s
     connection = upstream_connection(spec, Launched(url=local, guarded=True, local_allowed=True))
     await connection.open()
     assert connection.era == "2026-07-28"
+    await connection.close()
+
+
+async def test_an_old_server_announces_changes_on_the_stream_it_offers(serve: Any) -> None:
+    async def handle(headers: dict[str, str], message: Any) -> tuple[int, dict[str, str], bytes]:
+        if message["method"] == "initialize":
+            return result(message, {"protocolVersion": "2025-06-18", "capabilities": {"tools": {"listChanged": True}}})
+        return 202 if "id" not in message else 404, {}, b""
+
+    async def get(headers: dict[str, str], _: Any) -> tuple[int, dict[str, str], bytes]:
+        assert headers["mcp-protocol-version"] == "2025-06-18"
+        return 200, AS_EVENTS, b'data: {"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\n\n'
+
+    heard = asyncio.Event()
+    connection = HttpConnection(await serve(raw(handle, get=get)) + "/mcp", name="old")
+    connection.on_notification = lambda message: heard.set()
+    await connection.open()
+    async with asyncio.timeout(5):
+        await heard.wait()
+    await connection.close()
+
+
+async def test_an_answer_whose_stream_breaks_off_is_taken_up_again(serve: Any) -> None:
+    asked: list[Any] = []
+
+    async def handle(headers: dict[str, str], message: Any) -> tuple[int, dict[str, str], bytes]:
+        if message["method"] == "initialize":
+            return result(message, {"protocolVersion": "2025-11-25", "capabilities": {}})
+        if message["method"] == "tools/call":
+            asked.append(message["id"])
+            return 200, AS_EVENTS, b"id: 41\nretry: 1\ndata:\n\n"
+        return 202 if "id" not in message else 404, {}, b""
+
+    async def get(headers: dict[str, str], _: Any) -> tuple[int, dict[str, str], bytes]:
+        if headers["last-event-id"] == "41":
+            return 200, AS_EVENTS, b"id: 42\nretry: 1\ndata:\n\n"
+        assert headers["last-event-id"] == "42"
+        answer = {"jsonrpc": "2.0", "id": asked[0], "result": {"content": [], "late": True}}
+        return 200, AS_EVENTS, b"data: " + json.dumps(answer).encode() + b"\n\n"
+
+    connection = await opened(await serve(raw(handle, get=get)))
+    answer = await connection.request("tools/call", {"name": "x"}, timeout=5)
+    assert answer["late"] is True
     await connection.close()
 
 

@@ -18,13 +18,13 @@ from workbench.gateway.legacy import Legacy
 from workbench.gateway.lists import Lists
 from workbench.gateway.modern import Modern
 from workbench.gateway.request import Gone, Receive, Request, Scope, Send, TooLarge
+from workbench.gateway.senders import Senders
 from workbench.gateway.streams import Announcements
 from workbench.gateway.toolcall import ToolCalls
 from workbench.gateway.upstream.messages import encode
 from workbench.gateway.upstream.revision import LEGACY, VERSION_KEY
 
 _PATH = re.compile(r"(?:/servers/([^/]{1,128}))?/mcp")
-_LOCAL: Final = ("localhost", "127.0.0.1", "[::1]")
 _LEGACY: Final = frozenset(LEGACY)
 
 _ONCE: Final = frozenset(
@@ -54,10 +54,7 @@ class McpEndpoint:
         calls, announcements = ToolCalls(gateway), Announcements(gateway)
         self._modern = Modern(gateway, self._lists, calls, announcements)
         self._legacy = Legacy(gateway, self._lists, calls, announcements)
-        settings = gateway.settings
-        hosts = (*_LOCAL, settings.host, f"[{settings.host}]", *settings.allowed_hosts)
-        self._hosts = frozenset(host.lower() for host in hosts)
-        self._origins = frozenset(origin.lower().rstrip("/") for origin in settings.allowed_origins)
+        self._senders = Senders(gateway.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -86,29 +83,35 @@ class McpEndpoint:
     async def _answer(self, request: Request, method: str) -> None:
         revision = request.header(b"mcp-protocol-version")
         older = revision is None or revision in _LEGACY
-        if method == "POST":
-            await self._post(request, older=older)
-        elif older and method == "GET":
-            await self._legacy.listen(request)
-        elif older and method == "DELETE":
-            await self._legacy.end(request)
-        else:
-            allow = b"POST, GET, DELETE" if older else b"POST"
-            await request.reply(Answer(405, [(b"allow", allow)], b""))
-
-    async def _post(self, request: Request, *, older: bool) -> None:
+        most = self._gateway.settings.max_request_bytes if method == "POST" else 0
         try:
-            _check_content(request)
-            message = wire.parse(await request.body(self._gateway.settings.max_request_bytes))
+            if method == "POST":
+                _check_content(request)
+            body = await request.body(most)
         except BadHeaders as e:
             await request.reply(e.answer)
         except TooLarge:
-            most = self._gateway.settings.max_request_bytes
             await request.reply(_plain(413, f"The body has more than {most:,} bytes.", close=True))
         except TimeoutError:
             await request.reply(_plain(408, "The body did not arrive in time.", close=True))
         except Gone:
             return
+        else:
+            await self._dispatch(request, method, body, older=older)
+
+    async def _dispatch(self, request: Request, method: str, body: bytes, *, older: bool) -> None:
+        if older and method == "GET":
+            await self._legacy.listen(request)
+            return
+        if older and method == "DELETE":
+            await self._legacy.end(request)
+            return
+        if method != "POST":
+            allow = b"POST, GET, DELETE" if older else b"POST"
+            await request.reply(Answer(405, [(b"allow", allow)], b""))
+            return
+        try:
+            message = wire.parse(body)
         except wire.BadMessage as e:
             await request.reply(say_error(None, e.code, str(e), e.data))
         else:
@@ -123,15 +126,11 @@ class McpEndpoint:
 
     def _check_sender(self, request: Request) -> str:
         """The Host header, if it names us; a page of another origin must not reach us through the user's browser."""
-        host = (request.header(b"host") or "").lower()
-        if host not in self._hosts and _without_port(host) not in self._hosts:
-            raise BadHeaders(_plain(421, "This host is not served here; see the setting allowed_hosts."))
-        origin = request.header(b"origin")
-        if origin is not None and origin.lower() not in self._origins:
-            name = origin.lower().removeprefix("http://").removeprefix("https://")
-            if "://" not in origin or _without_port(name) not in _LOCAL:
-                raise BadHeaders(_plain(403, "This origin is not allowed; see the setting allowed_origins."))
-        return host
+        host, origin = request.header(b"host"), request.header(b"origin")
+        refused = self._senders.refusal(host, origin)
+        if refused is not None:
+            raise BadHeaders(_plain(*refused))
+        return str(host).lower()
 
     def _authenticated(self, request: Request) -> Unauthenticated | None:
         try:
@@ -176,11 +175,6 @@ def _describes_itself(message: object) -> bool:
     params = message.get("params") if isinstance(message, dict) else None
     meta = params.get("_meta") if isinstance(params, dict) else None
     return isinstance(meta, dict) and VERSION_KEY in meta
-
-
-def _without_port(host: str) -> str:
-    name, colon, port = host.rpartition(":")
-    return name if colon and port.isdigit() else host
 
 
 def _plain(status: int, words: str, *, close: bool = False) -> Answer:

@@ -211,6 +211,5 @@ class Running:
 
     async def _until_gone(self) -> None:
         assert self._receive is not None
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.stop()
+        if (await self._receive())["type"] == "http.disconnect":
+            self.stop()

@@ -69,6 +69,5 @@ class Announcements:
 
 
 async def _until_gone(request: Request, changed: asyncio.Event) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    await request.receive()  # the body has been read, so all that can come is that the client leaves
     changed.set()

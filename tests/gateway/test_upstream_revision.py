@@ -1,0 +1,72 @@
+"""Finding out what a server speaks: each way in which it may answer the first question."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from workbench.events import JSON, Unreachable
+from workbench.gateway.upstream.revision import LEGACY, MODERN, Refused, negotiate
+from workbench.registry.connection import RpcError
+
+MODERN_ANSWER: JSON = {"supportedVersions": [MODERN], "capabilities": {"tools": {}}, "serverInfo": {"name": "s"}}
+OLD_ANSWER: JSON = {"protocolVersion": LEGACY[1], "capabilities": None, "serverInfo": "odd", "instructions": 7}
+UNSUPPORTED = RpcError(-32022, "no", {"supported": [MODERN]})
+
+
+def says(*answers: JSON | Exception) -> Callable[[], Awaitable[JSON]]:
+    """Answers one after the other; the last one again and again."""
+    waiting = list(answers)
+
+    async def ask() -> JSON:
+        answer = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("discover", "initialize", "era"),
+    [
+        ([MODERN_ANSWER], [OLD_ANSWER], MODERN),
+        ([{"supportedVersions": ["2025-11-25"]}], [OLD_ANSWER], LEGACY[1]),
+        ([{"tools": []}], [OLD_ANSWER], LEGACY[1]),
+        ([RpcError(-32601, "unknown")], [OLD_ANSWER], LEGACY[1]),
+        ([RpcError(-32022, "no", {"supported": ["2025-11-25"]})], [OLD_ANSWER], LEGACY[1]),
+        ([RpcError(-32022, "no", "odd")], [OLD_ANSWER], LEGACY[1]),
+        ([RpcError(-32021, "needs roots")], [OLD_ANSWER], MODERN),
+        ([Refused("HTTP 400", 400)], [OLD_ANSWER], LEGACY[1]),
+        ([TimeoutError()], [OLD_ANSWER], LEGACY[1]),
+        ([TimeoutError(), MODERN_ANSWER], [UNSUPPORTED], MODERN),
+    ],
+)
+async def test_whatever_is_no_modern_answer_leads_to_the_handshake(
+    discover: list[Any], initialize: list[Any], era: str
+) -> None:
+    peer = await negotiate("s", says(*discover), says(*initialize))
+    assert peer.revision == era
+    assert isinstance(peer.capabilities, dict)
+    assert isinstance(peer.info, dict)
+    assert isinstance(peer.instructions, str)
+
+
+@pytest.mark.parametrize(
+    ("discover", "initialize", "words"),
+    [
+        (RpcError(-32022, "no", {"supported": ["2031-01-01"]}), OLD_ANSWER, "speaks only 2031-01-01"),
+        (Refused("refused our credentials", 401), OLD_ANSWER, "credentials"),
+        (RpcError(-32601, "x"), RpcError(-32600, "nope"), "refused the handshake: nope"),
+        (RpcError(-32601, "x"), {"protocolVersion": "1999-01-01"}, "wants protocol revision '1999-01-01'"),
+        (RpcError(-32601, "x"), TimeoutError(), "in time"),
+        ({"tools": []}, UNSUPPORTED, "refused the handshake"),
+    ],
+)
+async def test_a_server_that_cannot_be_spoken_with_is_said_to_be_one(
+    discover: Any, initialize: Any, words: str
+) -> None:
+    with pytest.raises(Unreachable, match=words):
+        await negotiate("s", says(discover), says(initialize))
