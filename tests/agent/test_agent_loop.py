@@ -263,6 +263,20 @@ async def test_of_more_tools_the_search_offers_some_and_the_model_can_find_the_r
     assert found["tools"][0]["name"] == "s2__tool_77"
 
 
+async def test_a_conversation_brings_the_tools_that_it_was_about(caller: Caller) -> None:
+    provider = Scripted(answer("They are open."))
+    request = ToolRequest(id="1", name="s0__tool_90", arguments={})
+    history = (
+        UserMessage(text="Find a customer by e-mail address"),
+        AssistantMessage(text="", requests=(request,)),
+        ToolResults(results=()),
+        AssistantMessage(text="John."),
+    )
+    await run(provider, Desk(*many(100)), caller, question="And his Tickets of a customer?", history=history)
+    assert provider.offered[0][:2] == ["workbench__search_tools", "s0__tool_90"]
+    assert {"crm__find_customer", "tickets__list_tickets"} <= set(provider.offered[0])
+
+
 async def test_a_provider_that_searches_by_itself_is_offered_everything(caller: Caller) -> None:
     provider = Scripted(answer("Hello."), wants_all_tools=True, is_llm=False)
     await run(provider, Desk(*many(100)), caller)

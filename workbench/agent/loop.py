@@ -190,8 +190,18 @@ class Run:
         if self._provider.wants_all_tools or len(self._visible) <= OFFERED_WHOLE:
             self._offer(self._visible)
             return
-        found = self._toolbox.search(self._caller, self._question, limit=OFFERED_FOUND)
-        self._offer([SEARCH, *(tool for tool, _ in found)])
+        # "And his tickets?" only finds its tools together with what was asked before.
+        asked = [message.text for message in self._conversation if isinstance(message, UserMessage)]
+        used = [
+            spec.tool
+            for message in self._conversation
+            if isinstance(message, AssistantMessage)
+            for request in message.requests
+            if (spec := self._names.find(request.name))
+        ]
+        query = "\n".join([*asked[-2:], self._question])
+        found = self._toolbox.search(self._caller, query, limit=OFFERED_FOUND)
+        self._offer([SEARCH, *used, *(tool for tool, _ in found)])
 
     async def _until_answered(self) -> tuple[RunStatus, str]:
         """Turns and calls, until there is an answer or a limit is reached."""
