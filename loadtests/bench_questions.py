@@ -88,7 +88,13 @@ def score(provider: str, questions: list[dict[str, Any]], folder: Path, *, show:
         )  # fmt: skip
         times = sorted(seconds for _, _, seconds in results)
         rows.append(
-            {"name": f"{provider}: {name}, median", "value": round(times[len(times) // 2], 2), "unit": "s", "target": "", "ok": None}
+            {
+                "name": f"{provider}: {name}, median",
+                "value": round(times[len(times) // 2], 2),
+                "unit": "s",
+                "target": "",
+                "ok": None,
+            }
         )
         print(f"{provider}: {name}: {right} of {len(results)}")
         for question, ok, seconds in results:

@@ -63,7 +63,7 @@ def pull(settings: Settings, progress: Progress | None = None, cancel: threading
     folder = folders(settings)[0]
     folder.mkdir(parents=True, exist_ok=True)
     partial, target = folder / f"{MODEL}.partial", folder / f"{MODEL}.gguf"
-    with _alone(folder):
+    with alone(folder):
         done = _whole_parts(partial)
         _room(folder, SIZE - done * PART_SIZE + 2 * PART_SIZE + SPARE)
         client = _client()
@@ -180,7 +180,7 @@ def _room(folder: Path, needed: int) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """One pull at a time per folder, across processes; the lock goes with the process that holds it."""
     with (folder / ".pull.lock").open("w") as lock:
         try:

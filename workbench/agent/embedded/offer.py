@@ -62,6 +62,14 @@ def offers(question: Question, need: Need, shapes: Sequence[Shape], steps: Seque
     return ready + _tabular(question, need, shapes, steps, pursuit.explained(need))
 
 
+def served(question: Question, need: Need, shapes: Sequence[Shape], steps: Sequence[Step]) -> bool:
+    """A call that is near to the part itself, and not only finds an id for others, has returned something."""
+    near = {s.name for _, s in Pursuit(question, shapes, []).ranked(need)[:PER_PART]}
+    for kit in kits(shapes):
+        near |= {s.name for s in (kit.aggregator, kit.counter, kit.finder, kit.sql) if s}
+    return any(s.ok and not s.empty and s.shape is not None and s.shape.name in near for s in steps)
+
+
 def _anchored(schema: JSON | None, shape: Shape) -> bool:
     return schema is not None and any(p.name in schema["properties"] for p in shape.takes("id", "email"))
 

@@ -124,7 +124,7 @@ def answering(question: Question, need: Need, steps: Sequence[Step]) -> list[JSO
     return [
         {
             "role": "system",
-            "content": "Answer in at most three sentences, from the results alone. State the ids, names, statuses, dates "
+            "content": "Answer in at most three sentences, from the results alone. State ids, names, statuses, dates "
             "and amounts that matter exactly as they stand there. If the results do not say it, say so. Plain text.",
         },
         {

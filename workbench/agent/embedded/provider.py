@@ -18,7 +18,7 @@ from pathlib import Path
 
 from workbench.agent.embedded import prompts
 from workbench.agent.embedded.engine import Engine, collect, delta
-from workbench.agent.embedded.offer import Offer, offers, settled
+from workbench.agent.embedded.offer import Offer, offers, served, settled
 from workbench.agent.embedded.weights import MODEL
 from workbench.agent.planner.conversation import finished_steps, last_question
 from workbench.agent.planner.question import Need, Question, understand
@@ -131,11 +131,13 @@ class Embedded:
     ) -> tuple[ToolRequest | None, int]:
         """The next call and the part it is for; None when the model wants no more."""
         part = parts[-1] if parts else 0
-        made = parts.count(part)
         needs = asked(question)
         while part < len(needs) and len(steps) < MOST_CALLS:
             need = needs[part]
-            options = [] if made >= CALLS_PER_PART else await asyncio.to_thread(offers, question, need, shapes, steps)
+            own = [s for s, at in zip(steps, parts, strict=False) if at == part]
+            options: list[Offer] = []
+            if len(own) < CALLS_PER_PART and not await asyncio.to_thread(served, question, need, shapes, own):
+                options = await asyncio.to_thread(offers, question, need, shapes, steps)
             done = {(s.tool, canonical(s.arguments)) for s in steps}
             options = [o for o in options if (o.shape.tool.qualified, canonical(settled(o.schema))) not in done]
             if options:
@@ -144,7 +146,7 @@ class Embedded:
                 if picked is not None and (tool, canonical(arguments)) not in done:
                     number, why = f"call-{len(steps) + 1}", f"for “{need.text[:80]}”"
                     return ToolRequest(id=number, name=picked.shape.name, arguments=arguments, why=why), part
-            part, made = part + 1, 0
+            part += 1
         return None, part
 
     async def _choose(

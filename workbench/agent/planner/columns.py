@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
 
-from workbench.agent.planner.words import STOP, alike, family, split
+from workbench.agent.planner.words import STOP, alike, family, listed, split
 
 Type = Literal["number", "text", "date", "bool"]
 
@@ -44,6 +44,14 @@ class Column:
             ("zip",),
         ) or self.name.lower().endswith("id")
 
+
+_BESIDE = frozenset(
+    listed("""
+        id name code usd eur gbp cents total no number count pct percent min mins minutes hours hrs secs seconds ms at
+        value cm mm km kg lb lbs mi miles deg
+    """)
+)
+"""Words of a column's name that a question leaves out: units and kinds."""
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}.*)?$")
 
@@ -109,30 +117,7 @@ def match(
         if not used:
             continue
         head = max((alike(words[i], own[-1]) for i in used), default=0.0)
-        helpers = [
-            w
-            for w in own
-            if w
-            in (
-                "id",
-                "name",
-                "code",
-                "usd",
-                "eur",
-                "cents",
-                "total",
-                "no",
-                "number",
-                "count",
-                "pct",
-                "min",
-                "mins",
-                "minutes",
-                "hours",
-                "at",
-                "value",
-            )
-        ]
+        helpers = [w for w in own if w in _BESIDE]
         whole = got / max(
             1, len(own) - 0.7 * len([h for h in helpers if family(h) not in {family(words[i]) for i in used}])
         )
