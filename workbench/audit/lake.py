@@ -101,9 +101,10 @@ class CurrentFiles:
 
     def select(self) -> str:
         """SQL for `events` over all of them."""
+        # The newest come first: a query for the latest rows then skips older files by their statistics.
         selects = []
-        if self.parts:
-            selects.append(select_parquet(self.parts))
         if self.segments:
             selects.append(select_lines(self.segments))
+        if self.parts:
+            selects.append(select_parquet(self.parts[::-1]))
         return " UNION ALL ".join(selects) or select_nothing()
