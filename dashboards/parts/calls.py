@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import streamlit as st
@@ -97,7 +97,7 @@ def draw_table(filters: record.Filters, until: datetime) -> None:
     st.session_state["call_ids"] = found["request_id"].tolist()
     st.dataframe(
         _shown(found), key="calls", on_select=_choose, selection_mode="single-row", hide_index=True,
-        height=430 if len(found) > 11 else "content", alt="Calls, newest first",
+        height=_height(len(found)), alt="Calls, newest first",
         column_config={
             "time": st.column_config.DatetimeColumn("time", format="D MMM HH:mm:ss", help=f"Your time ({zone()})."),
             "ms": st.column_config.NumberColumn("ms", format="%.1f", help="From receipt to answer."),
@@ -188,6 +188,12 @@ def _shown(found: pd.DataFrame) -> pd.DataFrame:
 def _with_linked(facet: str, known: list[str]) -> list[str]:
     """The options of a filter, and what a link asked for although the record does not know it yet."""
     return known + [v for v in st.query_params.get_all(facet) if v not in known]
+
+
+def _height(rows: int) -> int | Literal["content"]:
+    """High enough for every row, up to a limit that leaves room for the chosen call below."""
+    most = 7 if st.query_params.get("call") else 12
+    return "content" if rows <= most else 34 * (most + 1)
 
 
 def _choose() -> None:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from parts import notice
 from parts.connection import bench
-from parts.words import ago, count, duration, moment, plain
+from parts.words import count, duration, moment, plain, since
 
 COLOURS = {"ready": "green", "starting": "orange", "down": "red", "stopped": "gray", "failed": "red"}
 
@@ -33,7 +33,8 @@ def draw_card(state: Any) -> None:
         ]
         st.caption("  \n".join(plain(" · ".join(f for f in facts if f)) for facts in (what, how)))
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-            st.html(f'<small style="opacity:.7">since {ago(moment(state.since_us))}</small>', width="content")
+            lasting = since(moment(state.since_us), state.status + " for {}")
+            st.html(f'<small style="opacity:.7">{lasting}</small>', width="content")
             if st.button(
                 "Restart", key=f"restart.{state.id}", type="tertiary", icon=":material/refresh:",
                 disabled=state.kind == "url", help="It runs elsewhere." if state.kind == "url" else None,

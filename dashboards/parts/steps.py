@@ -80,10 +80,10 @@ class Timeline:
     def _draw_asked(self, event: Any) -> None:
         self._asked[event.step] = event
         self._calls += 1
-        with self._status:
-            step = st.status(f":shimmer[{plain(event.tool)}]" if self._live else plain(event.tool), type="step")
-        self._steps[event.step] = step
-        with step:
+        # not `with`: leaving a status marks it as complete and folds it
+        label = f":shimmer[{plain(event.tool)}]" if self._live else plain(event.tool)
+        step = self._steps[event.step] = self._status.status(label, type="step")
+        with step.container():
             said = self._text.strip() or event.why
             if said:
                 st.caption(plain(said))
@@ -96,14 +96,13 @@ class Timeline:
     def _draw_done(self, event: Any) -> None:
         step = self._steps.get(event.step)
         if step is None:  # a call that was never asked for in this stream
-            with self._status:
-                step = self._steps[event.step] = st.status(plain(event.tool), type="step")
+            step = self._steps[event.step] = self._status.status(plain(event.tool), type="step")
         if event.step in self._waiting:
             self._waiting[event.step].empty()
         ended = event.outcome
         label = f"{plain(event.tool)} · {duration(ended.latency_us)} · {outcome(ended.kind)}"
         step.update(label=label, state="complete" if ended.ok else "error")
-        with step:
+        with step.container():
             if ended.message:
                 st.caption(f"{outcome(ended.kind)}: {plain(ended.message)}")
             if ended.data is not None:

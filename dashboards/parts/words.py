@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-!~$:|])")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-!~$:|@])")
 
 OUTCOMES = {
     "ok": ("green", "ok"),
@@ -101,7 +101,11 @@ def hover(shown: str, full: str) -> str:
     return f'<span title="{escape(full)}">{escape(shown)}</span>'
 
 
-def ago(time: datetime) -> str:
-    """HTML for how long ago `time` was; local and UTC time on hover."""
+def since(time: datetime, shown: str = "{} ago") -> str:
+    """HTML for how long ago `time` was; local and UTC time on hover.
+
+    Args:
+        shown: what is read; `{}` becomes the length of time.
+    """
     seconds = (datetime.now(UTC) - time).total_seconds()
-    return hover(f"{age(seconds)} ago", f"{local(time)} local, {utc(time)}")
+    return hover(shown.format(age(seconds)), f"{local(time)} local, {utc(time)}")

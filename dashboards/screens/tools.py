@@ -10,7 +10,7 @@ from parts import approval, catalogue, form, notice, record
 from parts.connection import bench, platform_url
 from parts.fields import JSON
 from parts.result import draw_result
-from parts.words import ago, count, duration, outcome, plain
+from parts.words import count, duration, outcome, plain, since
 
 state = st.session_state
 state.setdefault("drafts", {})  # per tool: the arguments that the form was filled with last
@@ -105,7 +105,7 @@ def draw_history(tool: Any) -> None:
     for row in past:
         arguments, whole = record.arguments(row), record.whole(row)
         with st.container(horizontal=True, vertical_alignment="center", key=f"past-{row['request_id']}"):
-            st.html(f"<small>{ago(row['ts'].tz_localize('UTC'))}</small>", width=90)
+            st.html(f"<small>{since(row['ts'].tz_localize('UTC'))}</small>", width=90)
             st.markdown(f"{outcome(row['outcome'])} · {duration(row['latency_us'])}", width="content")
             st.markdown(f":gray[{plain(json.dumps(arguments, ensure_ascii=False)[:160])}]", width="stretch")
             st.button(

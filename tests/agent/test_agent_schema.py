@@ -190,6 +190,14 @@ def test_alternatives_at_the_root_are_folded_and_told() -> None:
     assert normal["description"].startswith("Find a person. The arguments must also satisfy {")
 
 
+def test_what_one_alternative_leaves_open_stays_open() -> None:
+    closed, open_ = {"properties": {"a": {"type": "object"}}}, {"properties": {"a": {}}}
+    for branches in ([closed, open_], [open_, closed]):
+        assert normalise({"anyOf": branches})["properties"] == {"a": {}}
+    base = {"properties": {"a": {"type": "string"}}, "anyOf": [{"properties": {"a": {"maxLength": 3}}}, open_]}
+    assert normalise(base)["properties"] == {"a": {"type": "string"}}
+
+
 def test_dependencies_of_draft_7_keep_their_meaning() -> None:
     inner = {"dependencies": {"a": ["b"], "c": {"required": ["d"]}}}
     assert normalise({"properties": {"x": inner}})["properties"]["x"] == {

@@ -140,8 +140,8 @@ async def test_a_retry_waits_as_long_as_the_provider_asks(provider: str, wire: W
 @pytest.mark.parametrize(
     ("fault", "kind", "says"),
     [
-        ("429", "rate_limited", "Wait"),
-        ("503", "overloaded", "wait"),
+        pytest.param("429", "rate_limited", "Wait", marks=pytest.mark.slow),
+        pytest.param("503", "overloaded", "wait", marks=pytest.mark.slow),
         ("401", "unauthorized", "API_KEY"),
         ("403", "unauthorized", "API_KEY"),
         ("402", "quota", "billing"),
@@ -206,6 +206,7 @@ async def test_an_error_in_the_middle_of_a_stream_ends_the_turn(provider: str, w
     assert raised.value.kind == "overloaded"
 
 
+@pytest.mark.slow
 @EACH
 async def test_silence_is_a_timeout(provider: str, wire: WireFake) -> None:
     wire.faults.extend(["slow"] * 3)

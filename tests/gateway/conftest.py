@@ -43,6 +43,7 @@ class Calc:
     started: asyncio.Event = field(default_factory=asyncio.Event)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     calls: list[str] = field(default_factory=list)
+    cancellations: int = 0
 
 
 def make_calc() -> Calc:
@@ -65,6 +66,7 @@ def make_calc() -> Calc:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             calc.cancelled.set()
+            calc.cancellations += 1
             raise
         return ""
 

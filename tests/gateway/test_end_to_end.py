@@ -13,6 +13,9 @@ import pytest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
+from workbench.events import Call
+from workbench.gateway.upstream.pool import Pool
+
 CHILD = Path(__file__).parent / "stdio_child.py"
 
 
@@ -93,6 +96,33 @@ async def test_a_server_killed_in_the_middle_of_a_call_is_an_outcome(furnish: An
     assert "remote" in result["content"][0]["text"]
     again = await browser.modern("tools/call", {"name": "remote.echo", "arguments": {"text": "x"}})
     assert again.json["result"]["_meta"]["workbench/outcome"]["kind"] == "unavailable"
-    listed = (await browser.modern("tools/list")).json["result"]
+    async with asyncio.timeout(10):
+        while True:
+            listed = (await browser.modern("tools/list")).json["result"]
+            if listed["_meta"]["workbench/servers"]["remote"]["status"] != "ready":
+                break
+            await asyncio.sleep(0.01)
+    assert listed["_meta"]["workbench/servers"]["calc"]["status"] == "ready"
     assert "calc.add" in [tool["name"] for tool in listed["tools"]]
     assert house.outcomes() == ["unavailable", "unavailable"]
+
+
+async def test_a_hundred_cancelled_calls_leave_nothing_behind(furnish: Any, serve: Any, calc: Any) -> None:
+    house = await furnish(servers={"remote": await serve(calc.mcp.streamable_http_app()) + "/mcp"})
+    pool = Pool.shared()
+    tasks = [asyncio.create_task(house.gateway.call(Call(caller=house.owner, tool="remote.hang"))) for _ in range(100)]
+    async with asyncio.timeout(20):
+        while calc.calls.count("hang") < 100:  # noqa: ASYNC110 - the server is another task of this loop
+            await asyncio.sleep(0.01)
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        while calc.cancellations < 100:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert all(isinstance(one, asyncio.CancelledError) for one in ended)
+    assert sum(house.gateway._under_way.values()) == house.gateway._all_under_way == 0
+    connector = pool._session.connector if pool._session else None
+    assert connector is not None
+    assert len(connector._acquired) <= 1  # the stream on which the server announces changes
+    await house.audit.close()
+    assert house.outcomes() == ["cancelled"] * 100

@@ -297,8 +297,7 @@ def _fold_root(root: JSON) -> JSON:
                 folded.setdefault(key, part[key])
     for keyword in ("anyOf", "oneOf"):
         branches = [_fold_root(branch) for branch in told.get(keyword, [])]
-        for branch in branches:
-            _add_properties(properties, branch.get("properties", {}))
+        _add_properties(properties, _any_of([branch.get("properties", {}) for branch in branches]))
         common = list(branches[0].get("required", [])) if branches else []
         for name in common:
             if name not in required and all(name in branch.get("required", []) for branch in branches):
@@ -320,9 +319,18 @@ def _add_properties(into: JSON, more: Mapping[str, Any]) -> None:
         present = into.get(name)
         if present is None or present == {}:
             into[name] = schema
-        elif present != schema and schema != {}:
-            known = present["anyOf"] if present.keys() == {"anyOf"} else [present]
-            into[name] = present if schema in known else {"anyOf": [*known, schema]}
+        elif schema not in (present, {}):  # both hold; either is as much as can be said side by side
+            into[name] = {"anyOf": [present, schema]}
+
+
+def _any_of(branches: Sequence[Mapping[str, Any]]) -> JSON:
+    """The properties of alternatives; one that takes anything in some branch takes anything."""
+    union: JSON = {}
+    for name in dict.fromkeys(name for branch in branches for name in branch):
+        schemas = [branch[name] for branch in branches if name in branch]
+        distinct = [schema for n, schema in enumerate(schemas) if schema not in schemas[:n]]
+        union[name] = {} if {} in distinct else distinct[0] if len(distinct) == 1 else {"anyOf": distinct}
+    return union
 
 
 def _find_anchor(node: Any, anchor: str, depth: int) -> Any:

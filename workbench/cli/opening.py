@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -22,6 +25,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 def as_json(command: F) -> F:
     """The `--json` flag."""
     return click.option("as_json", "--json", is_flag=True, help="Print JSON.")(command)
+
+
+def program() -> str:
+    """How to call this program from the same shell: its name when that is found on the PATH, else its path."""
+    ours = Path(sys.executable).parent / "workbench"
+    found = shutil.which("workbench")
+    if found is not None and Path(found).resolve() == ours.resolve():
+        return "workbench"
+    return os.path.relpath(ours) if ours.exists() else "python -m workbench"
 
 
 def progress(message: str) -> None:

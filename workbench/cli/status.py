@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from workbench.cli.opening import as_json, console, print_json
+from workbench.cli.opening import as_json, console, print_json, program
 
 
 @click.command()
@@ -23,7 +23,7 @@ def status(as_json: bool = False) -> None:
             print_json({"running": False, "home": settings.home})
             return
         click.echo(f"MCP Workbench {workbench.__version__}: nothing runs on {settings.home}.")
-        _next("workbench up", 'workbench ask "Which five products brought in the most revenue?"', "workbench doctor")
+        _next("up", 'ask "Which five products brought in the most revenue?"', "doctor")
         return
     with workbench.open(home=home, attach=True, source="cli") as wb:
         if as_json:
@@ -36,12 +36,12 @@ def status(as_json: bool = False) -> None:
         waiting = wb.approvals()
     if waiting:
         click.secho(f"{len(waiting)} call(s) wait for approval.", fg="yellow")
-        _next("workbench approvals", f"workbench approvals approve {waiting[0].id}", "workbench questions")
+        _next("approvals", f"approvals approve {waiting[0].id}", "questions")
     else:
-        _next("workbench tools invoice", 'workbench ask "Which invoices are overdue?"', "workbench sql")
+        _next("tools invoice", 'ask "Which invoices are overdue?"', "sql")
 
 
 def _next(*commands: str) -> None:
     click.echo("\nNext:")
     for command in commands:
-        click.echo(f"  {command}")
+        click.echo(f"  {program()} {command}")

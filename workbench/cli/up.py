@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from workbench.cli.opening import progress
+from workbench.cli.opening import program, progress
 
 if TYPE_CHECKING:
     from workbench.bench.platform import Platform
@@ -86,5 +86,5 @@ def _banner(running: Running, platform: Platform, seconds: float) -> None:
     if questions:
         click.echo("Ask something, in the app or in another terminal:")
     for question in questions:
-        click.echo(f'  workbench ask "{question}"')
+        click.echo(f'  {program()} ask "{question}"')
     click.echo("\nCtrl-C stops all of it.")

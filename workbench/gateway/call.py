@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,6 +43,9 @@ MOST_PER_SERVER: Final = 1024
 MOST_AT_ONCE: Final = 4096
 """Calls under way before further ones are turned away: memory stays bounded however slow a server is."""
 
+LARGE: Final = 64 << 10
+"""Bytes of a result from which on it is redacted in a thread, so that the event loop never pauses for long."""
+
 _MOST_LISTS: Final = 512
 
 
@@ -67,6 +71,9 @@ class Gateway:
         self._under_way: Counter[str] = Counter()
         self._all_under_way = 0
         self._lists: dict[Any, list[Tool]] = {}
+        # two, because a third would only make the event loop wait longer for its turn
+        self._threads = ThreadPoolExecutor(2, "redaction")
+        self._recording: set[asyncio.Future[Any]] = set()
 
     # --- the call path ------------------------------------------------------------------------------
 
@@ -95,7 +102,9 @@ class Gateway:
             state.tool = tool
 
             # 3. May they: scopes and policy, the arguments, how often, and where needed a human's approval.
-            state.decision = self._permit(call, tool)
+            decision = self.policy.decide(call, tool) if self.policy.embedded else await self.policy.ask(call, tool)
+            state.decision = self._permit(call, tool, decision)
+            await self._counted(call, tool, decision)
             if not state.decision.allow:
                 state.decision = await self._approved(call, tool, state.decision)
 
@@ -112,7 +121,7 @@ class Gateway:
                 state.upstream_us = (perf_counter_ns() - dispatched) // 1000
 
             # 6. Shape it: nothing leaves that the decision withholds, and nothing larger than agreed.
-            outcome = self._shape(call, state, result)
+            outcome = await self._shape(call, state, result)
         except Refusal as refusal:
             outcome = state.refused(call, refusal)
         except NotRecorded:
@@ -174,13 +183,12 @@ class Gateway:
             raise Refusal("unavailable", message, rule="quarantined")
         return tool, connection
 
-    def _permit(self, call: Call, tool: Tool) -> Decision:
-        """The decision that allows the call, or would with an approval; everything else is a refusal.
+    def _permit(self, call: Call, tool: Tool, decision: Decision) -> Decision:
+        """`decision` where it allows the call, or would with an approval; everything else is a refusal.
 
         Policy speaks before the schema does, so that who may not call a tool does not learn about its arguments; and
         an approval is only asked for, or used up, by a call that nothing else stands against.
         """
-        decision = self.policy.decide(call, tool)
         if not decision.allow and not decision.approval:
             raise denied(decision)
         try:
@@ -189,21 +197,37 @@ class Gateway:
             raise Refusal("unavailable", str(e), decision=decision, rule="schema") from e
         if problems:
             raise Refusal("invalid", say(tool, problems[0]), decision=decision, **problems[0], errors=problems)
-        wait = self.policy.limits.check(call.caller, tool)
-        if wait is not None:
-            message = f"{call.caller.subject} has used up the calls per minute. Wait {wait:.0f} s, then call again."
-            raise Refusal("throttled", message, decision=decision, rule="rate_limit", retry_after=max(1, round(wait)))
         return decision
+
+    async def _counted(self, call: Call, tool: Tool, decision: Decision) -> None:
+        """Count the call against rate and quota; where they are used up, say how long to wait."""
+        limits = self.policy.limits
+        try:
+            used = limits.use(call.caller, tool) if limits.local else await limits.use_shared(call.caller, tool)
+        except Unreachable as e:
+            raise Refusal("unavailable", str(e), decision=decision, rule="rate_limit", retry_after=1) from e
+        if used is not None:
+            whose = f"{tool.qualified} in {call.caller.tenant}" if used.name == "tool" else call.caller.subject
+            message = (
+                f"The {used.limit} calls per minute of {whose} are used up. Wait {used.retry_s} s, then call again."
+            )
+            numbers = {"limit": used.limit, "remaining": used.remaining, "reset_s": used.reset_s}
+            raise Refusal(
+                "throttled", message, decision=decision, rule="rate_limit", retry_after=used.retry_s, rate=numbers
+            )
 
     async def _approved(self, call: Call, tool: Tool, decision: Decision) -> Decision:
         """The decision with a live approval of exactly this call; without one, a person is asked."""
         approvals, tenant = self.policy.approvals, call.caller.tenant
         try:
             key = approval_id(call) or approvals.binding(call, tool)
-            if approvals.consume(key, call, tool):
-                used = {"id": key, "tool": tool.qualified, "subject": call.caller.subject, "call": call.id}
-                await self.audit.write(tenant, records.approval(used, "used", tenant=tenant))
-                decision = self.policy.decide(call, tool, approved=True)
+            if (used := approvals.redeem(key, call, tool)) is not None:
+                await self.audit.write(tenant, records.approval(used.to_dict(), "used", tenant=tenant))
+                policy = self.policy
+                if policy.embedded:
+                    decision = policy.decide(call, tool, approved=True)
+                else:
+                    decision = await policy.ask(call, tool, approved=True)
                 if not decision.allow:
                     raise denied(decision)
                 return decision
@@ -259,13 +283,18 @@ class Gateway:
         params["arguments"] = call.arguments
         return params, {**meta, "traceparent": f"00-{call.trace_id}-{call.span_id}-01"}
 
-    def _shape(self, call: Call, state: State, result: JSON) -> Outcome:
+    async def _shape(self, call: Call, state: State, result: JSON) -> Outcome:
         decision = state.decision
         assert decision is not None
-        count = 0
+        count, size = 0, len(encode(result))
         if decision.redact:
-            result, count = self.policy.redactor.result(result, decision.redact, call.caller.tenant)
-        size = len(encode(result))
+            redact, tenant = self.policy.redactor.result, call.caller.tenant
+            if size <= LARGE:
+                result, count = redact(result, decision.redact, tenant)
+            else:
+                loop = asyncio.get_running_loop()
+                result, count = await loop.run_in_executor(self._threads, redact, result, decision.redact, tenant)
+            size = len(encode(result)) if count else size
         most = min(decision.max_result_bytes or self.settings.max_result_bytes, self.settings.max_result_bytes)
         if size > most:
             message = f"The result has {size:,} bytes; at most {most:,} are passed on. Ask for less, e.g. with a limit."
@@ -288,7 +317,15 @@ class Gateway:
 
     async def _record(self, call: Call, tool: Tool | None, outcome: Outcome, started: int) -> Outcome:
         outcome = msgspec.structs.replace(outcome, latency_us=(perf_counter_ns() - started) // 1000)
-        acknowledged = self._put(call, tool, outcome)
+        large = outcome.result_bytes > LARGE or (bool(call.arguments) and len(encode(call.arguments)) > LARGE)
+        if large:
+            # a caller who leaves meanwhile does not keep the outcome off the record
+            recording = asyncio.ensure_future(self._put_large(call, tool, outcome))
+            self._recording.add(recording)
+            recording.add_done_callback(self._recording.discard)
+            acknowledged = await asyncio.shield(recording)
+        else:
+            acknowledged = self._put(call, outcome, self._kept(call, tool, outcome))
         if acknowledged is not None:
             await acknowledged
         return outcome
@@ -298,24 +335,31 @@ class Gateway:
         gone = state.refused(call, Refusal("cancelled", "The caller went away or asked to stop."))
         gone = msgspec.structs.replace(gone, latency_us=(perf_counter_ns() - started) // 1000)
         with contextlib.suppress(NotRecorded):
-            acknowledged = self._put(call, state.tool, gone)
+            acknowledged = self._put(call, gone, self._kept(call, state.tool, gone))
             if acknowledged is not None:
                 acknowledged.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    def _put(self, call: Call, tool: Tool | None, outcome: Outcome) -> asyncio.Future[None] | None:
+    async def _put_large(self, call: Call, tool: Tool | None, outcome: Outcome) -> asyncio.Future[None] | None:
+        kept = await asyncio.get_running_loop().run_in_executor(self._threads, self._kept, call, tool, outcome)
+        return self._put(call, outcome, kept)
+
+    def _put(self, call: Call, outcome: Outcome, kept: JSON) -> asyncio.Future[None] | None:
         self.tally.count(outcome)
+        return self.audit.put(call.caller.tenant, kept)
+
+    def _kept(self, call: Call, tool: Tool | None, outcome: Outcome) -> JSON:
+        """The outcome as it may be recorded."""
         tenant, redact = call.caller.tenant, self.policy.redactor.record
         kept = outcome
         if outcome.message:
             kept = msgspec.structs.replace(outcome, message=str(redact(outcome.message, tenant)))
-        record = records.call(
+        return records.call(
             call,
             tool,
             kept,
             args_redacted=redact(call.arguments, tenant),
             response_redacted=redact(outcome.result, tenant),
         )
-        return self.audit.put(tenant, record)
 
 
 def identity(caller: Caller) -> tuple[Any, ...]:

@@ -18,7 +18,9 @@ TTL_MS: Final = 30_000
 
 CAPABILITIES: Final[JSON] = {"tools": {"listChanged": True}}
 
-_MOST_ENCODED: Final = 256
+_MOST_BYTES: Final = 64 << 20
+"""Of encoded lists that are kept; there is one for each kind of caller and endpoint."""
+
 _LONGEST_INSTRUCTIONS: Final = 8000
 
 
@@ -28,6 +30,7 @@ class Lists:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._encoded: dict[Any, bytes] = {}
+        self._bytes = 0
 
     def tools(self, caller: Caller, view: str, *, modern: bool) -> bytes:
         """The encoded result of `tools/list`: what the caller may call, and how each server is."""
@@ -37,9 +40,12 @@ class Lists:
         key = (view, modern, gateway.registry.version, gateway.policy.revision, health, identity(caller))
         found = self._encoded.get(key)
         if found is None:
-            if len(self._encoded) >= _MOST_ENCODED:
+            found = encode(self._tools(caller, view, states, modern=modern))
+            if self._bytes + len(found) > _MOST_BYTES:
                 self._encoded.clear()
-            found = self._encoded[key] = encode(self._tools(caller, view, states, modern=modern))
+                self._bytes = 0
+            self._encoded[key] = found
+            self._bytes += len(found)
         return found
 
     def states(self, view: str) -> list[ServerState]:
