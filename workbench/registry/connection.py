@@ -33,7 +33,7 @@ class Launched:
     stdin: asyncio.StreamWriter | None = None
     stdout: asyncio.StreamReader | None = None
     guarded: bool = False
-    """The URL came from an API caller: resolve and check it with `registry.address` at every dial, and never follow a
+    """The URL came from an API caller: resolve and check it with `workbench.address` at every dial, and never follow a
     redirect."""
     local_allowed: bool = False
     """With `guarded`: loopback addresses are permitted by the setting `local_urls`."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from workbench.address import check_url
 from workbench.events import Misuse
-from workbench.registry.address import check_url
 from workbench.registry.names import close_names, header_objection, shown
 from workbench.registry.server import ServerSpec
 

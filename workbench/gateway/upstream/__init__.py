@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from workbench.address import check_url
 from workbench.events import Misuse
 from workbench.gateway.upstream.revision import Answered
-from workbench.registry.address import check_url
 from workbench.registry.connection import Connection, Launched
 from workbench.registry.server import ServerSpec
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import ipaddress
-import socket
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver
 
 from workbench import __version__
-from workbench.events import Unreachable
-from workbench.registry import address
+from workbench.resolver import GuardedResolver
 
 
 class Pool:
@@ -72,32 +68,3 @@ class Pool:
         if self._users == 0 and self._session is not None:
             session, self._session = self._session, None
             await session.close()
-
-
-class GuardedResolver(AbstractResolver):
-    """Resolves only to addresses that may be dialled on behalf of others (`registry.address`)."""
-
-    def __init__(self, *, local_allowed: bool) -> None:
-        self._local_allowed = local_allowed
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        try:
-            found = await address.resolve(host, port, local_allowed=self._local_allowed)
-        except Unreachable as e:
-            raise OSError(errno.EACCES, str(e)) from e
-        return [
-            ResolveResult(
-                hostname=host,
-                host=text,
-                port=port,
-                family=socket.AF_INET6 if ipaddress.ip_address(text).version == 6 else socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for text in found
-        ]
-
-    async def close(self) -> None:
-        """Nothing is held."""

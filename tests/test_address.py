@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workbench.address import check_url, objection, resolve
 from workbench.events import Misuse, Unreachable
-from workbench.registry.address import check_url, objection, resolve
 
 FORBIDDEN = [
     "http://127.0.0.1/mcp",
