@@ -68,6 +68,7 @@ def test_every_table_and_every_column_is_documented(open_reader):
     reader = open_reader()
     tables = {row["name"]: row["meaning"] for row in reader.sql("from tables").to_pylist()}
     assert set(tables) == set(TABLES)
+    assert reader.sql("show tables").to_pylist() == reader.sql("from tables").to_pylist()
     columns = reader.sql("from table_columns").to_pylist()
     assert {row["table_name"] for row in columns} == set(TABLES)
     assert [c for c in columns if not c["meaning"]] == []

@@ -91,7 +91,7 @@ class Reader:
         """The result of one SELECT-like statement over everything recorded up to now.
 
         Args:
-            query: SELECT, FROM, WITH, VALUES, DESCRIBE or SUMMARIZE over the tables of the record.
+            query: SELECT, FROM, WITH, VALUES, DESCRIBE, SUMMARIZE or SHOW TABLES over the tables of the record.
             parameters: values for `?`/`$1` (a sequence) or `$name` (a mapping).
             max_rows: cut the result after so many rows and say so in its schema metadata.
             timeout_s: seconds after which the query is stopped.
@@ -100,6 +100,8 @@ class Reader:
             Misuse: the statement is not allowed or not valid; the message is DuckDB's and points at the place.
             QueryStopped: it was interrupted, took too long, or needed too much memory.
         """
+        if query.strip(" \t\n;").lower() == "show tables":
+            query = "from tables"  # what people type first; DuckDB's own answer would name the views over files as well
         with self._running(timeout_s):
             self._guard.check(query)
             self._refresh()
