@@ -56,7 +56,9 @@ class Timeline:
     def tick(self) -> None:
         """Show that the run still goes on."""
         if self._live and not self._over:
-            self._status.update(label=f":shimmer[Working] · {self._so_far()} · {age(time.monotonic() - self._began)}")
+            label = f":shimmer[Working] · {self._so_far()} · {age(time.monotonic() - self._began)}"
+            # `expanded` each time: updates that follow each other closely reach the browser as one
+            self._status.update(label=label, expanded=True)
 
     def close(self, problem: str = "") -> None:
         """Nothing more will come, although the run did not say how it ended."""
