@@ -194,7 +194,7 @@ async def furnish(settings: Settings, calc: Calc) -> AsyncIterator[Furnish]:
 
         async def open_house(**more: Any) -> House:
             servers: dict[str, Any] = {"calc": calc.mcp, **more.pop("servers", {})}
-            changed = settings.replace(health_interval=5.0, **more)
+            changed = settings.replace(**{"health_interval": 5.0, **more})
             audit = await AuditLog.open(changed)
             stack.push_async_callback(audit.close)
             access, policy = Access(changed), Policy(changed)

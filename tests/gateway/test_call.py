@@ -321,3 +321,25 @@ async def test_personal_data_is_kept_out_of_the_record_of_refusals(house: Any) -
     await house.gateway.call(call(house, "calc.add", {"a": "jane.roe@example.com", "b": 1}))
     (record,) = house.recorded()
     assert "jane.roe" not in str(record)
+
+
+@pytest.mark.parametrize("who", ["owner", "reader"])
+async def test_a_large_result_is_redacted_and_on_the_record_like_any_other(furnish: Any, who: str) -> None:
+    rows = [{"email": "jane.roe@example.com", "note": "x" * 90} for _ in range(1000)]
+    flaky = Flaky(answer={"content": [], "structuredContent": {"rows": rows}})
+    house = await furnish(servers={"flaky": flaky})
+    caller = house.owner if who == "owner" else house.caller(scopes=("flaky:read",))
+    outcome = await house.gateway.call(call(house, "flaky.read", caller=caller))
+    assert outcome.ok
+    assert outcome.result_bytes > 64 << 10
+    assert ("jane.roe" in str(outcome.result)) is (who == "owner")
+    (record,) = house.recorded()
+    assert record["outcome"] == "ok"
+    assert "jane.roe" not in str(record)
+
+
+async def test_a_call_that_timed_out_is_not_sent_again(furnish: Any) -> None:
+    flaky = Flaky(TimeoutError())
+    house = await furnish(servers={"flaky": flaky})
+    assert (await house.gateway.call(call(house, "flaky.read"))).kind == "timeout"
+    assert len(flaky.sent) == 1

@@ -82,7 +82,7 @@ async def test_a_server_killed_in_the_middle_of_a_call_is_an_outcome(furnish: An
     assert child.stdout is not None
     async with asyncio.timeout(30):
         port = int(await child.stdout.readline())
-    house = await furnish(servers={"remote": f"http://127.0.0.1:{port}/mcp"})
+    house = await furnish(servers={"remote": f"http://127.0.0.1:{port}/mcp"}, health_interval=0.1)
     browser = browse(house)
     asked = asyncio.create_task(browser.modern("tools/call", {"name": "remote.hang", "arguments": {}}))
     async with asyncio.timeout(10):
