@@ -37,6 +37,7 @@ from workbench.events import (
     new_trace_id,
 )
 from workbench.gateway import McpEndpoint, challenge
+from workbench.gateway.refusals import rate_headers
 from workbench.gateway.senders import Senders
 
 _STATUS: dict[OutcomeKind, int] = {
@@ -309,7 +310,7 @@ def _tools(api: FastAPI, platform: Platform) -> None:
 
 def _outcome_headers(outcome: Outcome) -> dict[str, str]:
     if outcome.kind == "throttled":
-        return {"Retry-After": str(outcome.details.get("retry_after", 1))}
+        return rate_headers(outcome.details)
     missing = outcome.details.get("missing_scopes")
     return {"WWW-Authenticate": challenge(scope=" ".join(missing))} if missing else {}
 

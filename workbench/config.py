@@ -22,6 +22,7 @@ BUNDLED_SERVERS = ("products", "crm", "tickets", "payments", "calendar", "analyt
 """The local servers over the sample company, in the order they are shown."""
 
 AuditMode = Literal["async", "os", "fsync", "strict"]
+RedisDown = Literal["deny", "memory"]
 
 
 def setting(default: Any, meaning: str) -> Any:
@@ -74,6 +75,11 @@ class Settings:
     token_budget: int = setting(200_000, "Most tokens of one run, input and output together.")
     run_timeout: float = setting(180.0, "Longest time of one run, in seconds.")
     parallel_calls: int = setting(4, "Most tool calls of one turn that run at once.")
+    opa_url: str = setting("", "URL of an Open Policy Agent that decides every call; empty takes the embedded engine.")
+    redis_url: str = setting("", "URL of a Redis that counts calls for all processes; empty counts in this one.")
+    redis_down: RedisDown = setting(
+        "deny", "When Redis does not answer: deny calls, or count in the memory of each process."
+    )
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod

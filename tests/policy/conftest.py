@@ -20,9 +20,9 @@ def policy(settings: Settings) -> Iterator[Policy]:
     opened.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def loaded() -> None:
-    """Presidio, loaded once for all tests that look at free text."""
+    """Presidio, loaded once and before all tests: pytest swaps the filters of warnings while a thread imports."""
     found = recognisers.shared()
     found.warm().join()
     assert found.ready, found.problem

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from workbench.events import JSON, Caller, Tool
-from workbench.policy import decisions, engine
+from workbench.policy import engine, verdict
 
 WORDS = ["crm", "crmx", "read", "write", "pii", "*", "", "a"]
 
@@ -86,7 +86,7 @@ def test_thousands_of_random_inputs_get_the_answer_that_the_description_gives() 
     for _ in range(4000):
         caller, tool = random_case(rng)
         expected = oracle(caller, tool)
-        got = policy.ask(engine.TOOL_SCOPES, decisions._document(caller, tool))
+        got = policy.ask(engine.TOOL_SCOPES, verdict.document(caller, tool))
         assert got == expected, (caller, tool)
         rules[got["rule"]] = rules.get(got["rule"], 0) + 1
     assert min(rules[r] for r in ("allow", "missing_scopes", "quarantined", "unlabelled", "no_caller")) > 100
@@ -151,7 +151,7 @@ def opa_answers(folder: Path, inputs: list[JSON]) -> list[Any]:
 @pytest.mark.timeout(400)
 def test_opa_decides_thousands_of_random_inputs_alike(tmp_path: Path) -> None:
     rng = random.Random(31)
-    inputs = [decisions._document(*random_case(rng)) for _ in range(3000)]
+    inputs = [verdict.document(*random_case(rng)) for _ in range(3000)]
     policy = engine.RegoPolicy(engine.Files(None).read(), "the package")
     theirs = opa_answers(tmp_path, inputs)
     assert len(theirs) == len(inputs)

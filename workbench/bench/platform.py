@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
@@ -21,6 +22,7 @@ from workbench.events import (
     Call,
     Caller,
     Misuse,
+    NotRecorded,
     Outcome,
     RunDone,
     RunStarted,
@@ -36,6 +38,11 @@ from workbench.policy import Approval, Policy
 from workbench.registry import Registry, ServerState, registration
 
 Progress = Callable[[str], None]
+
+EXPIRY_SECONDS = 60.0
+"""How often approvals that nobody decided or used in time are ended."""
+
+_log = logging.getLogger(__name__)
 
 PATIENCE = 20.0
 """Seconds that a start waits for the slowest server; a foreign one that downloads itself first becomes ready later."""
@@ -58,6 +65,7 @@ class Platform:
         self.started_us = now_us()
         self._runs: dict[str, Caller] = {}
         self._compactor: asyncio.subprocess.Process | None = None
+        self._expiring: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(cls, settings: Settings, *, progress: Progress | None = None) -> Platform:
@@ -76,6 +84,7 @@ class Platform:
             gateway = Gateway(settings, registry, access, policy, audit)
             platform = cls(settings, audit, access, policy, registry, gateway)
             await registry.start(progress, patience=PATIENCE)
+            platform._expiring = asyncio.create_task(platform._expire(), name="expiry of approvals")
         except BaseException:
             if registry is not None:
                 await registry.stop()
@@ -86,6 +95,10 @@ class Platform:
     async def close(self) -> None:
         """Stop runs, servers and helpers, then seal the log. Safe to call twice."""
         await self.agent.close()
+        if self._expiring is not None:
+            self._expiring.cancel()
+            await asyncio.gather(self._expiring, return_exceptions=True)
+        await self.policy.disconnect()
         if self._compactor is not None and self._compactor.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._compactor.terminate()
@@ -135,8 +148,17 @@ class Platform:
             "started_us": self.started_us,
             "servers": {s.id: s.status for s in self.servers()},
             "tools": sum(s.tools for s in self.servers() if s.status == "ready"),
-            "record": {"failed": self.audit.failed, "mode": self.settings.audit_mode},
-            "policy": {"revision": self.policy.revision, "problem": self.policy.problem},
+            "record": {
+                "failed": self.audit.failed,
+                "mode": self.settings.audit_mode,
+                "unwitnessed": self.audit.unwitnessed,
+            },
+            "policy": {
+                "revision": self.policy.revision,
+                "engine": "embedded-rego" if self.policy.embedded else "opa",
+                "problem": self.policy.problem,
+            },
+            "access": {"problem": self.access.problem},
             "runs": sorted(self._runs),
         }
 
@@ -213,6 +235,24 @@ class Platform:
         event = "approved" if approve else "denied"
         await self.audit.write(caller.tenant, records.approval(decided.to_dict(), event, tenant=caller.tenant))
         return decided
+
+    async def expire_approvals(self) -> int:
+        """End approvals that nobody decided or used in time, each on the record; how many there were."""
+        ended = await asyncio.to_thread(self.policy.approvals.expire)
+        for approval in ended:
+            await self.audit.write(
+                approval.tenant, records.approval(approval.to_dict(), "expired", tenant=approval.tenant)
+            )
+        return len(ended)
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRY_SECONDS)
+            try:
+                await self.expire_approvals()
+            except NotRecorded as e:
+                # calls are refused meanwhile, so nothing can be done with what has ended unrecorded
+                _log.warning("the end of an approval was not recorded: %s", e)
 
     async def restart(self, server: str, caller: Caller) -> None:
         """Restart a server that was launched here."""

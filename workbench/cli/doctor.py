@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -48,6 +50,8 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 def _text(value: object) -> object:
     if isinstance(value, tuple):
         return [_text(v) for v in value]
+    if isinstance(value, str):  # an address may carry a password
+        return re.sub(r"(?<=://)[^/@\s]*@", "***@", value)
     return str(value) if isinstance(value, Path) else value
 
 
@@ -79,7 +83,8 @@ def examine(settings: Settings) -> Iterator[Check]:
     """All checks, in the order in which one would mend things."""
     for name, look in (
         ("python", _python), ("state folder", _state), ("disk", _disk), ("record", _record), ("platform", _platform),
-        ("ports", _ports), ("policy", _policy), ("mcp.json", _mcp_json), ("data", _data), ("answers", _answers),
+        ("ports", _ports), ("policy", _policy), ("roles", _roles), ("mcp.json", _mcp_json),
+        ("data", _data), ("answers", _answers),
     ):  # fmt: skip
         try:
             found = look(settings)
@@ -141,6 +146,13 @@ def _platform(settings: Settings) -> Check:
     running = find_running(settings.home)
     if running is None:
         return _ok("not running", "`workbench up` starts it.")
+    import workbench
+
+    with workbench.open(home=settings.home, attach=True, source="cli") as wb:
+        status = wb.status()
+    problems = [status[room]["problem"] for room in ("policy", "access") if status.get(room, {}).get("problem")]
+    if problems:
+        return _problem(" ".join(problems), "Mend the file; the running platform takes it up within a second.")
     return _ok(f"runs at {running.url} (process {running.pid})")
 
 
@@ -159,9 +171,26 @@ def _policy(settings: Settings) -> Check:
     from workbench.policy import Policy
 
     policy = Policy(settings)
-    if policy.problem:
-        return _problem(policy.problem, "The last good policy decides; without one every call is denied.")
-    return _ok(f"revision {policy.revision[:12]}")
+    try:
+        problem = asyncio.run(policy.probe())
+    finally:
+        policy.close()
+    if problem:
+        return _problem(problem, "What cannot be asked denies; the last good rules decide as long as they can.")
+    deciding = f", calls are decided by OPA at {settings.opa_url}" if settings.opa_url else ""
+    return _ok(f"revision {policy.revision[:12]}{deciding}")
+
+
+def _roles(settings: Settings) -> Check:
+    from workbench.access import Access
+
+    access = Access(settings)
+    try:
+        if access.problem:
+            return _problem(access.problem, "Mend the file; roles that nobody can read grant nothing.")
+        return _ok(f"{', '.join(access.roles.roles)} from {access.roles.source}")
+    finally:
+        access.close()
 
 
 def _mcp_json(settings: Settings) -> Check:

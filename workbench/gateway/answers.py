@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from workbench.events import JSON, NotRecorded, Outcome
 from workbench.gateway import wire
 from workbench.gateway.challenge import challenge
+from workbench.gateway.refusals import rate_headers
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -42,7 +43,7 @@ def say_outcome(id: object, outcome: Outcome, *, modern: bool, resource: str = "
         headers = [(b"www-authenticate", challenge(scope=scope, resource=resource).encode("latin-1"))]
         return _error(403, headers, id, wire.DENIED, outcome)
     if outcome.kind == "throttled":
-        retry = [(b"retry-after", b"%d" % details.get("retry_after", 1))]
+        retry = [(name.lower().encode(), value.encode()) for name, value in rate_headers(details).items()]
         return _error(429, retry, id, wire.THROTTLED, outcome)
     if outcome.kind == "not_found" or details.get("malformed"):
         code = details.get("code", wire.INVALID_PARAMS)

@@ -102,7 +102,8 @@ class Gateway:
             state.tool = tool
 
             # 3. May they: scopes and policy, the arguments, how often, and where needed a human's approval.
-            decision = self.policy.decide(call, tool) if self.policy.embedded else await self.policy.ask(call, tool)
+            policy = self.policy
+            decision = policy.decide(call, tool) if policy.embedded else await policy.decide_async(call, tool)
             state.decision = self._permit(call, tool, decision)
             await self._counted(call, tool, decision)
             if not state.decision.allow:
@@ -227,7 +228,7 @@ class Gateway:
                 if policy.embedded:
                     decision = policy.decide(call, tool, approved=True)
                 else:
-                    decision = await policy.ask(call, tool, approved=True)
+                    decision = await policy.decide_async(call, tool, approved=True)
                 if not decision.allow:
                     raise denied(decision)
                 return decision
@@ -322,13 +323,18 @@ class Gateway:
             # a caller who leaves meanwhile does not keep the outcome off the record
             recording = asyncio.ensure_future(self._put_large(call, tool, outcome))
             self._recording.add(recording)
-            recording.add_done_callback(self._recording.discard)
+            recording.add_done_callback(self._recorded)
             acknowledged = await asyncio.shield(recording)
         else:
             acknowledged = self._put(call, outcome, self._kept(call, tool, outcome))
         if acknowledged is not None:
             await acknowledged
         return outcome
+
+    def _recorded(self, recording: asyncio.Future[Any]) -> None:
+        self._recording.discard(recording)
+        if not recording.cancelled():
+            recording.exception()  # nobody may be waiting for it any more
 
     def _put_cancelled(self, call: Call, state: State, started: int) -> None:
         """Nobody waits for an answer any more, so nobody waits for the acknowledgement either."""

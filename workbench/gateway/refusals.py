@@ -79,3 +79,18 @@ def text_of(result: JSON) -> str:
         if isinstance(block, dict) and isinstance(text := block.get("text"), str):
             return text[:_LONGEST]
     return "The tool failed without saying why."
+
+
+def rate_headers(details: JSON) -> dict[str, str]:
+    """Headers of a 429: when to come back, and the limit that is used up.
+
+    `Retry-After` is RFC 9110 §10.2.3; the others are those of draft-ietf-httpapi-ratelimit-headers-03, which clients
+    read most.
+    """
+    headers = {"Retry-After": str(details.get("retry_after", 1))}
+    rate = details.get("rate")
+    if isinstance(rate, dict):
+        headers["RateLimit-Limit"] = str(rate["limit"])
+        headers["RateLimit-Remaining"] = str(rate["remaining"])
+        headers["RateLimit-Reset"] = str(rate["reset_s"])
+    return headers

@@ -1,15 +1,19 @@
 """One decision function: may this call happen, and what does it oblige the gateway to?
 
-`decide` never raises. Whatever is undefined, late, malformed or broken is a denial that says which rule spoke. The part
-that depends only on caller and tool is cached; size, approval and usage are looked at on every call.
+`decide` asks the engine in this process, `decide_async` a real OPA where one is configured. Neither ever raises.
+Whatever is undefined, late, malformed or broken is a denial that says which rule spoke. In this process, the part that
+depends only on caller and tool is cached; size, approval and usage are looked at on every call.
 """
 
 from __future__ import annotations
 
+import asyncio
+import os
 import threading
 import time
 import weakref
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import orjson
@@ -19,23 +23,16 @@ from workbench.events import JSON, Call, Caller, Decision, Misuse, Tool
 from workbench.policy import engine
 from workbench.policy.approvals import Approvals
 from workbench.policy.limits import RateLimits
+from workbench.policy.opa import NAME as OPA
+from workbench.policy.opa import Opa, OpaFailed
 from workbench.policy.redaction import Redactor
+from workbench.policy.verdict import Verdict, denied, document, plain, verdict
 
 _CACHE_ENTRIES = 8192
-_MAX_DECLARED = 200
+_MAY = ("tool_scopes.allow", "tool_scopes.approval")
 _WATCH_SECONDS = 1.0
-
-
-class _Static(NamedTuple):
-    """What caller and tool alone decide."""
-
-    tool: Tool
-    """Kept so that the identity in the cache key cannot be taken over by another object."""
-    decision: Decision
-    """When a needed approval is there, or none is needed."""
-    unapproved: Decision
-    """When a needed approval is missing; the same as `decision` where none is needed."""
-    max_arguments_bytes: int
+_QUOTA_SECONDS = 1.0
+"""How long a quota that OPA gave is remembered."""
 
 
 class _Rules:
@@ -44,7 +41,7 @@ class _Rules:
     def __init__(self, rego: engine.RegoPolicy, fingerprint: object) -> None:
         self.rego = rego
         self.fingerprint = fingerprint
-        self.static: dict[Any, _Static] = {}
+        self.static: dict[Any, Verdict] = {}
         self.quotas: dict[tuple[str, str], int] = {}
 
 
@@ -61,10 +58,12 @@ class Policy:
     def __init__(self, settings: Settings) -> None:
         self._files = engine.Files(settings.policy)
         self._rules = self._load()
+        self.opa = Opa(settings.opa_url, os.environ.get("WORKBENCH_OPA_TOKEN", "")) if settings.opa_url else None
+        """Who decides instead of the embedded engine; None where the embedded one does."""
+        self._quotas: dict[tuple[str, str], tuple[float, int]] = {}
         self._reloading = threading.Lock()
-        self.problem = ""
-        """Why the files as they are now are not in force; empty when they are."""
-        self.limits = RateLimits(settings.rate_per_minute, self.quota)
+        self._problem = ""
+        self.limits = _limits(settings, self.quota)
         self.redactor = Redactor(settings.home)
         self.approvals = Approvals(settings.home, self.redactor)
         self.warm()
@@ -75,9 +74,19 @@ class Policy:
             ).start()
 
     @property
+    def embedded(self) -> bool:
+        """Whether the engine in this process decides, so that `decide` is what to call."""
+        return self.opa is None
+
+    @property
     def revision(self) -> str:
-        """Hash of the rules in force."""
+        """Hash of the embedded rules in force; they make the lists of tools, whoever decides calls."""
         return self._rules.rego.revision
+
+    @property
+    def problem(self) -> str:
+        """Why the files as they are now are not in force, or why OPA or Redis last failed; empty when all is well."""
+        return self._problem or (self.opa.problem if self.opa else "") or self.limits.problem
 
     def warm(self) -> None:
         """Load the recognisers of personal data in the background; until then suspicious text is withheld whole."""
@@ -87,6 +96,18 @@ class Policy:
         """Stop watching the files and close the database."""
         self._closed.set()
         self.approvals.close()
+
+    async def probe(self) -> str:
+        """What keeps this policy from deciding, OPA and Redis asked where they are configured; empty when nothing."""
+        found = self._problem or (await self.opa.probe() if self.opa else "") or await self.limits.probe()
+        await self.disconnect()
+        return found
+
+    async def disconnect(self) -> None:
+        """Close the connections to OPA and Redis; deciding again opens new ones."""
+        if self.opa is not None:
+            await self.opa.close()
+        await self.limits.disconnect()
 
     # --- deciding --------------------------------------------------------------------------------
 
@@ -107,11 +128,40 @@ class Policy:
         try:
             decision = self._decide(rules, call, tool, approved is True, usage)
         except Exception as e:  # noqa: BLE001 - whatever breaks here is a denial, never an exception and never a yes
-            decision = _denied(rules.rego.revision, "default_deny", f"The policy could not decide: {_plain(e)}.")
+            decision = denied(rules.rego.revision, "default_deny", f"The policy could not decide: {plain(e)}.")
+        return msgspec.structs.replace(decision, elapsed_us=(time.perf_counter_ns() - started) // 1000)
+
+    async def decide_async(self, call: Call, tool: Tool, *, approved: bool = False) -> Decision:
+        """`decide` by OPA where one is configured, else by the embedded engine. Never raises.
+
+        Nothing that OPA said is remembered, except the quotas for a second. No answer is a denial.
+        """
+        if self.opa is None:
+            return self.decide(call, tool, approved=approved)
+        started = time.perf_counter_ns()
+        try:
+            quota = {"tenant": call.caller.tenant, "tool": tool.qualified, "used": 0}
+            asked = [self.opa.ask(engine.TOOL_SCOPES, document(call.caller, tool))]
+            key = (call.caller.tenant, tool.qualified)
+            if time.monotonic() >= self._quotas.get(key, (0.0, 0))[0]:
+                asked.append(self.opa.ask(engine.TENANT_QUOTA, quota))
+            (answer, revision), *rest = await asyncio.gather(*asked)
+            if rest:
+                if len(self._quotas) >= _CACHE_ENTRIES:
+                    self._quotas.clear()
+                self._quotas[key] = (time.monotonic() + _QUOTA_SECONDS, rest[0][0]["per_minute"])
+            found = verdict(answer, call.caller, tool, revision=revision, by=OPA)
+            decision = self._permitted(found, call, tool, approved is True)
+        except Exception as e:  # noqa: BLE001 - whatever breaks here is a denial, never an exception and never a yes
+            rule = f"opa.{e.kind}" if isinstance(e, OpaFailed) else "default_deny"
+            decision = denied("", rule, f"The policy could not decide: {plain(e)}.", OPA)
         return msgspec.structs.replace(decision, elapsed_us=(time.perf_counter_ns() - started) // 1000)
 
     def visible(self, caller: Caller, tool: Tool) -> bool:
-        """Whether `caller` sees `tool` in lists: the rules of a call, a needed approval put aside."""
+        """Whether `caller` sees `tool` in lists: the embedded rules of a call, a needed approval put aside.
+
+        Where OPA decides, it decides calls; a list does not ask it once for every tool.
+        """
         try:
             return self._static(self._rules, caller, tool).decision.allow is True
         except Exception:  # noqa: BLE001 - what cannot be decided is not shown
@@ -123,6 +173,10 @@ class Policy:
         Raises:
             Broken: the rules give no answer.
         """
+        if self.opa is not None:
+            if (tenant, tool) not in self._quotas:
+                raise engine.Broken("OPA has given no quota")
+            return self._quotas[tenant, tool][1]
         rules = self._rules
         found = rules.quotas.get((tenant, tool))
         if found is None:
@@ -134,34 +188,42 @@ class Policy:
 
     def _decide(self, rules: _Rules, call: Call, tool: Tool, approved: bool, usage: JSON | None) -> Decision:
         static = self._static(rules, call.caller, tool)
+        decision = self._permitted(static, call, tool, approved)
+        if usage is None or static.decision.allow is not True or decision.rule not in _MAY:
+            return decision
+        asked = {"tenant": call.caller.tenant, "tool": call.tool, "used": usage["calls_last_minute"]}
+        if type(asked["used"]) is not int or asked["used"] < 0:
+            return denied(decision.revision, "default_deny", "The usage to hold against the quota is no number.")
+        answer = rules.rego.ask(engine.TENANT_QUOTA, asked)
+        if answer["allow"] is not True:
+            return denied(
+                decision.revision,
+                f"tenant_quota.{answer['rule']}",
+                f"Tenant {call.caller.tenant} has used its {answer['per_minute']} calls per minute of {call.tool}.",
+            )
+        return decision
+
+    def _permitted(self, static: Verdict, call: Call, tool: Tool, approved: bool) -> Decision:
+        """What `static` means for this very call."""
         decision = static.decision
         if decision.allow is not True:
             return decision
         if call.tool != f"{tool.server}.{tool.name}":
-            return _denied(decision.revision, "default_deny", "The call names another tool than the one to be run.")
+            reason = "The call names another tool than the one to be run."
+            return denied(decision.revision, "default_deny", reason, decision.engine)
         if static.max_arguments_bytes:
             size = len(orjson.dumps(call.arguments))
             if size > static.max_arguments_bytes:
-                return _denied(
+                return denied(
                     decision.revision,
                     "tool_scopes.arguments_bytes",
                     f"The arguments have {size} bytes; {call.tool} takes at most {static.max_arguments_bytes}.",
-                )
-        if usage is not None:
-            document = {"tenant": call.caller.tenant, "tool": call.tool, "used": usage["calls_last_minute"]}
-            if type(document["used"]) is not int or document["used"] < 0:
-                return _denied(decision.revision, "default_deny", "The usage to hold against the quota is no number.")
-            answer = rules.rego.ask(engine.TENANT_QUOTA, document)
-            if answer["allow"] is not True:
-                return _denied(
-                    decision.revision,
-                    f"tenant_quota.{answer['rule']}",
-                    f"Tenant {call.caller.tenant} has used its {answer['per_minute']} calls per minute of {call.tool}.",
+                    decision.engine,
                 )
         # last, so that nobody is asked about a call that cannot run anyway
         return decision if approved else static.unapproved
 
-    def _static(self, rules: _Rules, caller: Caller, tool: Tool) -> _Static:
+    def _static(self, rules: _Rules, caller: Caller, tool: Tool) -> Verdict:
         key = (
             id(tool),
             tool.definition_hash,
@@ -173,7 +235,8 @@ class Policy:
         )
         found = rules.static.get(key)
         if found is None or found.tool is not tool:
-            found = _judge(rules.rego, caller, tool)
+            answer = rules.rego.ask(engine.TOOL_SCOPES, document(caller, tool))
+            found = verdict(answer, caller, tool, revision=rules.rego.revision, by=engine.NAME)
             if len(rules.static) >= _CACHE_ENTRIES:
                 rules.static.clear()
             rules.static[key] = found
@@ -191,9 +254,9 @@ class Policy:
             try:
                 self._rules = self._load()
             except Misuse as e:
-                self.problem = f"The changed policy is not in force, revision {self.revision} still is. {e}"
+                self._problem = f"The changed policy is not in force, revision {self.revision} still is. {e}"
                 raise
-            self.problem = ""
+            self._problem = ""
 
     def _load(self) -> _Rules:
         fingerprint = self._files.fingerprint()
@@ -210,114 +273,19 @@ def _watch(policy: weakref.ref[Policy], closed: threading.Event) -> None:
         try:
             seen = current._files.fingerprint()
             if seen == current._rules.fingerprint:
-                current.problem = ""
+                current._problem = ""
             elif seen != tried:
                 tried = seen
                 current.reload()
         except (Misuse, OSError) as e:
-            current.problem = current.problem or f"Revision {current.revision} stays in force. {e}"
+            current._problem = current._problem or f"Revision {current.revision} stays in force. {e}"
         del current
 
 
-def _judge(rego: engine.RegoPolicy, caller: Caller, tool: Tool) -> _Static:
-    """Ask the rules about caller and tool, and turn the answer into the decisions to give."""
-    answer = rego.ask(engine.TOOL_SCOPES, _document(caller, tool))
-    needed = tool.scopes
-    missing = tuple(needed[i] for i in answer["missing"] if type(i) is int and i >= 0)
-    redact = (*answer["redact"], *_declared(tool)) if answer["redact_declared"] else ()
-    if any(type(name) is not str for name in redact) or len(missing) != len(answer["missing"]):
-        raise engine.Broken("a list in the decision holds something else than agreed")
-    caps = [answer["caps"].get(name) for name in ("arguments_bytes", "result_bytes")]
-    if any(type(cap) is not int or cap < 0 for cap in caps):
-        raise engine.Broken("the caps of the decision are no numbers of bytes")
-    qualified = tool.qualified
-    base = Decision(
-        allow=False,
-        rule=f"tool_scopes.{answer['rule']}",
-        reason=_reason(answer["rule"], caller, tool, missing),
-        missing_scopes=missing,
-        redact=tuple(dict.fromkeys(redact)),
-        max_result_bytes=caps[1],
-        revision=rego.revision,
-        engine=engine.NAME,
-    )
-    if answer["allow"] is not True or missing:
-        return _Static(tool, base, base, 0)
-    approval = answer["approval"] is True
-    decision = msgspec.structs.replace(base, allow=True, approval=approval)
-    unapproved = decision
-    if approval:
-        unapproved = msgspec.structs.replace(
-            base,
-            rule="tool_scopes.approval",
-            approval=True,
-            reason=f"{qualified} may destroy something; a human has to approve this very call first.",
-        )
-    return _Static(tool, decision, unapproved, caps[0])
+def _limits(settings: Settings, quota: Callable[[str, str], int]) -> RateLimits:
+    """The counters: of this process, or shared through Redis."""
+    if not settings.redis_url:
+        return RateLimits(settings.rate_per_minute, quota)
+    from workbench.policy.shared_limits import SharedLimits
 
-
-def _document(caller: Caller, tool: Tool) -> JSON:
-    """The closed input of `tool_scopes`: every field present, every type exact."""
-    scopes, roles, needed = caller.scopes, caller.roles, tool.scopes
-    if type(scopes) is not frozenset or type(roles) is not tuple or type(needed) is not tuple:
-        raise engine.Broken("scopes and roles of the caller or scopes of the tool are no sets of names")
-    held = sorted(scopes)
-    texts = (caller.tenant, caller.subject, caller.method, tool.server, tool.name, *held, *roles, *needed)
-    if any(type(text) is not str for text in texts):
-        raise engine.Broken("a name of the caller or the tool is no text")
-    return {
-        "caller": {
-            "tenant": caller.tenant,
-            "subject": caller.subject,
-            "roles": list(roles),
-            "scopes": held,
-            "method": caller.method,
-        },
-        "tool": {
-            "qualified": tool.qualified,
-            "scopes": [{"name": scope, "forms": forms(scope)} for scope in needed],
-            "read_only": tool.read_only,
-            "destructive": tool.destructive,
-            "quarantined": tool.quarantined != "",
-        },
-    }
-
-
-def forms(scope: str) -> list[str]:
-    """The names under which `scope` may be held: its own, and every wider one up to `*`. What `Caller.has` accepts."""
-    parts = scope.split(":")
-    return [scope, *(":".join(parts[:n]) + ":*" for n in range(len(parts) - 1, 0, -1)), "*"]
-
-
-def _declared(tool: Tool) -> tuple[str, ...]:
-    """Columns that the server itself says hold personal data (`_meta` key `workbench/pii`)."""
-    meta = tool.definition.get("_meta")
-    columns = meta.get("workbench/pii") if isinstance(meta, dict) else None
-    names = columns if isinstance(columns, dict | list) else ()
-    return tuple(name for name in names if isinstance(name, str))[:_MAX_DECLARED]
-
-
-def _reason(rule: str, caller: Caller, tool: Tool, missing: tuple[str, ...]) -> str:
-    who = f"{caller.subject} ({', '.join(caller.roles) or 'no role'})"
-    match rule:
-        case "allow":
-            return ""
-        case "missing_scopes":
-            return f"{who} lacks {', '.join(missing)} for {tool.qualified}."
-        case "quarantined":
-            return f"{tool.qualified} is quarantined: {tool.quarantined}"
-        case "unlabelled":
-            return f"{tool.qualified} names no scope that it needs, so nobody may call it."
-        case "no_caller":
-            return "The call has no tenant or no subject."
-        case _:
-            return f"Rule {rule} denies {tool.qualified} to {who}."
-
-
-def _denied(revision: str, rule: str, reason: str) -> Decision:
-    return Decision(allow=False, rule=rule, reason=reason, revision=revision, engine=engine.NAME)
-
-
-def _plain(error: Exception) -> str:
-    """The error without values of the call in it: our own sentences, else only its type."""
-    return str(error) if isinstance(error, engine.Broken) else type(error).__name__
+    return SharedLimits(settings.rate_per_minute, quota, url=settings.redis_url, when_down=settings.redis_down)

@@ -25,7 +25,7 @@ TENANT_QUOTA = "workbench/tenant_quota/decision"
 ENTRYPOINTS = (TOOL_SCOPES, TENANT_QUOTA)
 NAME = "embedded-rego"
 
-_PROBES: dict[str, JSON] = {
+PROBES: dict[str, JSON] = {
     TOOL_SCOPES: {
         "caller": {"tenant": "t", "subject": "s", "roles": [], "scopes": [], "method": "key"},
         "tool": {
@@ -134,7 +134,7 @@ class RegoPolicy:
             raise Misuse(f"The policy in {where} does not compile.", hint="Check it with `opa check`.")
         for entrypoint in ENTRYPOINTS:
             try:
-                self.ask(entrypoint, _PROBES[entrypoint])
+                self.ask(entrypoint, PROBES[entrypoint])
             except Broken as e:
                 name = entrypoint.replace("/", ".")
                 raise Misuse(f"The policy in {where} has no usable rule {name}: {e}.", hint="Mend the file.") from e
@@ -163,7 +163,7 @@ class RegoPolicy:
             raise Broken(_first_error(e)) from e
         if len(expressions) != 1:
             raise Broken("the decision is undefined")
-        return _as_agreed(entrypoint, expressions[0])
+        return as_agreed(entrypoint, expressions[0])
 
 
 def revision_of(files: Mapping[str, bytes]) -> str:
@@ -200,7 +200,7 @@ def _merge(into: JSON, document: JSON, name: str, where: str) -> None:
             raise Misuse(f"{name} in {where} sets {key!r}, which another file sets too.", hint="Keep one of them.")
 
 
-def _as_agreed(entrypoint: str, answer: Any) -> JSON:
+def as_agreed(entrypoint: str, answer: Any) -> JSON:
     """`answer` when it has exactly the agreed fields and types; a decision that is almost right is none."""
     agreed = _ANSWERS[entrypoint]
     if type(answer) is not dict or answer.keys() != agreed.keys():

@@ -12,11 +12,25 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from workbench.events import JSON, Caller, Tool
+from workbench.events import JSON, Caller, Record, Tool
 
 WINDOW = 60.0
 """Seconds."""
 _SWEEP_FROM = 1024
+
+
+class Used(Record, frozen=True, kw_only=True):
+    """A limit that is used up."""
+
+    name: str
+    """`caller` for the rate of one caller, `tool` for the quota of a tenant on a tool."""
+    limit: int
+    """Calls per minute."""
+    remaining: int
+    reset_s: int
+    """Seconds until the whole window is free again."""
+    retry_s: int
+    """Seconds until the next call can be accepted."""
 
 
 class RateLimits:
@@ -37,6 +51,40 @@ class RateLimits:
         self._lock = threading.Lock()
         self._windows: dict[tuple[str, str, str], deque[float]] = {}
         self._sweep_at = _SWEEP_FROM
+
+    local = True
+    """Whether `use` is what to call; else `use_shared`."""
+    problem = ""
+    """Why the counters cannot be reached; counters in memory always can."""
+
+    def use(self, caller: Caller, tool: Tool) -> Used | None:
+        """Count one call. None when it may go on; else what is used up, and nothing is counted."""
+        wait = self.check(caller, tool)
+        if wait is None:
+            return None
+        numbers = self.numbers(caller, tool)
+        return Used(
+            name=numbers["name"],
+            limit=numbers["limit"],
+            remaining=0,
+            reset_s=max(numbers["reset_s"], 1),
+            retry_s=max(1, math.ceil(wait)),
+        )
+
+    async def use_shared(self, caller: Caller, tool: Tool) -> Used | None:
+        """`use`, where the counters may lie in another process.
+
+        Raises:
+            Unreachable: they cannot be reached, and the setting says that nothing goes on then.
+        """
+        return self.use(caller, tool)
+
+    async def probe(self) -> str:
+        """What keeps calls from being counted; empty when they are."""
+        return ""
+
+    async def disconnect(self) -> None:
+        """Close connections, where there are any."""
 
     def check(self, caller: Caller, tool: Tool) -> float | None:
         """Count one call. None when it may go on; else the seconds to wait, and nothing is counted.

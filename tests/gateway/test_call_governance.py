@@ -1,0 +1,130 @@
+"""What stands around the call path: an OPA or a Redis elsewhere, limits that are used up, results that are large."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from mcp.server.mcpserver import MCPServer
+from mcp_types import ToolAnnotations
+
+from workbench.events import JSON, Call
+from workbench.gateway import call as call_path
+from workbench.policy import recognisers
+
+ADD = {"name": "calc.add", "arguments": {"a": 1, "b": 2}}
+
+
+def call(house: Any, tool: str, arguments: JSON | None = None, **more: Any) -> Call:
+    return Call(caller=more.pop("caller", None) or house.owner, tool=tool, arguments=arguments or {}, **more)
+
+
+async def test_a_used_up_rate_is_told_in_headers_and_in_the_error(browse: Any, furnish: Any) -> None:
+    browser = browse(await furnish(rate_per_minute=2))
+    for _ in range(2):
+        assert (await browser.modern("tools/call", ADD)).status == 200
+    response = await browser.modern("tools/call", ADD)
+    headers = response.headers
+    assert (response.status, headers["ratelimit-limit"], headers["ratelimit-remaining"]) == (429, "2", "0")
+    assert 1 <= int(headers["ratelimit-reset"]) <= 60
+    assert 1 <= int(headers["retry-after"]) <= int(headers["ratelimit-reset"])
+    assert response.error["data"]["workbench/outcome"]["rate"]["limit"] == 2
+
+
+async def test_where_opa_decides_nothing_runs_without_it(furnish: Any, unused_port: int) -> None:
+    house = await furnish(opa_url=f"http://127.0.0.1:{unused_port}")
+    outcome = await house.gateway.call(call(house, "calc.add", {"a": 1, "b": 2}))
+    assert (outcome.kind, outcome.details["rule"]) == ("denied", "opa.unreachable")
+    assert house.calc.calls == []
+    (record,) = house.recorded()
+    assert (record["policy_engine"], record["policy_decision"]) == ("opa", "deny")
+    await house.policy.disconnect()
+
+
+async def test_where_redis_counts_nothing_runs_without_it(furnish: Any, unused_port: int) -> None:
+    house = await furnish(redis_url=f"redis://127.0.0.1:{unused_port}")
+    outcome = await house.gateway.call(call(house, "calc.add", {"a": 1, "b": 2}))
+    assert (outcome.kind, outcome.details["rule"]) == ("unavailable", "rate_limit")
+    assert house.calc.calls == []
+    assert house.outcomes() == ["unavailable"]
+    await house.policy.disconnect()
+
+
+async def test_where_the_setting_says_so_calls_go_on_without_redis_and_are_counted_here(
+    furnish: Any, unused_port: int
+) -> None:
+    house = await furnish(redis_url=f"redis://127.0.0.1:{unused_port}", redis_down="memory", rate_per_minute=1)
+    asked = call(house, "calc.add", {"a": 1, "b": 2})
+    assert (await house.gateway.call(asked)).ok
+    assert (await house.gateway.call(asked)).kind == "throttled"
+    await house.policy.disconnect()
+
+
+async def test_the_use_of_an_approval_is_recorded_whole(house: Any) -> None:
+    asked = call(house, "calc.erase", {"what": "all"})
+    first = await house.gateway.call(asked)
+    house.policy.approvals.decide(first.details["approval"], True, "bob")
+    assert (await house.gateway.call(call(house, "calc.erase", {"what": "all"}))).ok
+    used = house.recorded("approval")[-1]
+    assert (used["outcome"], used["approval_id"]) == ("used", first.details["approval"])
+    assert (used["data"]["status"], used["data"]["decided_by"]) == ("used", "bob")
+    assert used["data"]["args_hash"] == house.policy.approvals.get(first.details["approval"]).args_hash
+
+
+def make_bulk() -> MCPServer:
+    mcp = MCPServer("bulk")
+
+    @mcp.tool(annotations=ToolAnnotations(read_only_hint=True))
+    def rows(n: int) -> list[dict[str, Any]]:
+        """Many rows with personal data."""
+        return [{"id": i, "email": f"ann{i}@example.com", "note": f"call +49 30 1234{i:04}"} for i in range(n)]
+
+    return mcp
+
+
+@pytest.fixture
+def ready() -> None:
+    recognisers.shared().warm().join()
+
+
+async def test_a_large_result_is_redacted_like_a_small_one_in_answer_and_record(furnish: Any, ready: None) -> None:
+    house = await furnish(servers={"bulk": make_bulk()})
+    reader = house.caller(scopes=("bulk:read",))
+    outcome = await house.gateway.call(call(house, "bulk.rows", {"n": 1500}, caller=reader))
+    assert outcome.ok
+    assert outcome.result_bytes > call_path.LARGE
+    assert outcome.redactions >= 1500
+    assert b"@example.com" not in str(outcome.result).encode()
+    (record,) = house.recorded()
+    assert "@example.com" not in str(record)
+
+
+async def test_a_caller_who_leaves_while_a_large_result_is_read_is_on_the_record(furnish: Any, ready: None) -> None:
+    house = await furnish(servers={"bulk": make_bulk()})
+    for _ in range(3):
+        running = asyncio.create_task(house.gateway.call(call(house, "bulk.rows", {"n": 1500})))
+        async with asyncio.timeout(20):
+            while not (house.gateway._recording or running.done()):  # noqa: ASYNC110 - no event tells of it
+                await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.gather(running, *house.gateway._recording, return_exceptions=True)
+    await house.audit.close()
+    assert house.outcomes() == ["ok"] * 3
+
+
+async def test_large_arguments_are_recorded_without_personal_data(house: Any, ready: None) -> None:
+    text = "mail ann@example.com " * 5000
+    outcome = await house.gateway.call(call(house, "calc.region", {"region": text}))
+    assert outcome.kind in ("ok", "tool_error", "failed", "unavailable")
+    (record,) = house.recorded()
+    assert "ann@example.com" not in str(record)
+
+
+@pytest.fixture
+def unused_port() -> int:
+    import socket
+
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])

@@ -1,0 +1,172 @@
+"""A real Open Policy Agent behind its REST API: the same input and the same agreed answer as of the engine here.
+
+`POST /v1/data/workbench/<package>/decision` (Data API, "Get a Document with Input"). The rules are those that OPA was
+given; load the shipped ones, or your own with the same answer. Whatever is late, undefined or broken is `Broken`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from workbench.events import JSON, Misuse
+from workbench.policy import engine, guard
+from workbench.policy.breaker import Breaker
+
+if TYPE_CHECKING:
+    import aiohttp
+
+NAME = "opa"
+TIMEOUT = 0.25
+"""Seconds for one decision, connecting included."""
+MOST_BYTES = 1 << 20
+"""Largest answer that is read."""
+_CONNECTIONS = 64
+
+
+class OpaFailed(engine.Broken):
+    """OPA gave no answer that may be trusted.
+
+    Args:
+        kind: `unreachable`, `timeout`, `status`, `breaker_open`, `undefined` or `malformed`; ends the name of the rule.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Opa:
+    """One OPA server. Connections are kept open; belongs to the event loop that first asks.
+
+    Args:
+        url: base URL, e.g. `http://127.0.0.1:8181`.
+        token: sent as a bearer token when there is one.
+        breaker: ends waiting for a server that does not answer.
+
+    Raises:
+        Misuse: the URL is no http(s) URL, or holds a password.
+    """
+
+    def __init__(self, url: str, token: str = "", *, timeout: float = TIMEOUT, breaker: Breaker | None = None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise Misuse(f"Setting opa_url is {url!r}.", hint="Expected a URL such as http://127.0.0.1:8181.")
+        if parts.username or parts.password:
+            raise Misuse("Setting opa_url holds a user or a password.", hint="Put the token into WORKBENCH_OPA_TOKEN.")
+        self.url = url.rstrip("/")
+        self.breaker = breaker or Breaker()
+        self.problem = ""
+        """What went wrong last; empty when the last question was answered."""
+        self._token = token
+        self._timeout = timeout
+        self._http: aiohttp.ClientSession | None = None
+
+    async def ask(self, entrypoint: str, document: JSON) -> tuple[JSON, str]:
+        """The decision document for one input, and the revision of the rules that gave it.
+
+        Args:
+            entrypoint: one of `engine.ENTRYPOINTS`.
+            document: the closed input; every field is present.
+
+        Raises:
+            OpaFailed: no answer, or one that is not exactly of the agreed form.
+        """
+        try:
+            body = orjson.dumps({"input": guard.checked(document)})
+        except (guard.Unsuitable, TypeError) as e:
+            raise OpaFailed("malformed", f"the input cannot be sent: {e}") from e
+        if not self.breaker.admit():
+            raise OpaFailed("breaker_open", f"OPA at {self.url} has failed repeatedly and is not asked for a moment")
+        try:
+            answer = await self._post(entrypoint, body)
+        except OpaFailed as e:
+            self.breaker.failed()
+            self.problem = f"{e}."
+            raise
+        except BaseException:
+            self.breaker.released()
+            raise
+        self.breaker.succeeded()
+        try:
+            if "result" not in answer:
+                raise OpaFailed("undefined", f"OPA at {self.url} has no rule {entrypoint.replace('/', '.')}")
+            try:
+                agreed = engine.as_agreed(entrypoint, answer["result"])
+            except engine.Broken as e:
+                raise OpaFailed("malformed", f"OPA at {self.url}: {e}") from e
+        except OpaFailed as e:
+            self.problem = f"{e}."
+            raise
+        self.problem = ""
+        return agreed, _revision(answer)
+
+    async def probe(self) -> str:
+        """What keeps this OPA from deciding; empty when every entry point answers as agreed."""
+        for entrypoint, document in engine.PROBES.items():
+            try:
+                await self.ask(entrypoint, document)
+            except OpaFailed as e:
+                return f"{e}."
+        return ""
+
+    async def close(self) -> None:
+        """Close the connections; asking again opens new ones."""
+        http, self._http = self._http, None
+        if http is not None:
+            await http.close()
+
+    async def _post(self, entrypoint: str, body: bytes) -> JSON:
+        import aiohttp
+
+        try:
+            async with self._session().post(
+                f"{self.url}/v1/data/{entrypoint}?provenance=true", data=body, allow_redirects=False
+            ) as response:
+                text = await response.content.read(MOST_BYTES + 1)
+                while len(text) <= MOST_BYTES and (more := await response.content.read(MOST_BYTES)):
+                    text += more
+                if response.status != 200:
+                    raise OpaFailed("status", f"OPA at {self.url} answered with HTTP status {response.status}")
+        except TimeoutError as e:
+            raise OpaFailed("timeout", f"OPA at {self.url} did not answer within {self._timeout * 1000:.0f} ms") from e
+        except (aiohttp.ClientError, OSError) as e:
+            raise OpaFailed("unreachable", f"OPA at {self.url} cannot be reached ({type(e).__name__})") from e
+        try:
+            if len(text) > MOST_BYTES:
+                raise ValueError("too long")
+            answer = orjson.loads(text)
+        except ValueError as e:
+            raise OpaFailed("malformed", f"OPA at {self.url} answered with something else than JSON") from e
+        if not isinstance(answer, dict):
+            raise OpaFailed("malformed", f"OPA at {self.url} answered with no object")
+        return answer
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._http is None or self._http.closed:
+            import aiohttp
+
+            headers = {"Content-Type": "application/json"}
+            if self._token:
+                headers["Authorization"] = f"Bearer {self._token}"
+            self._http = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=30.0),
+                timeout=aiohttp.ClientTimeout(total=self._timeout),
+                headers=headers,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._http
+
+
+def _revision(answer: JSON) -> str:
+    """Revisions of the bundles that OPA has loaded, else its own version."""
+    provenance = answer.get("provenance")
+    if not isinstance(provenance, dict):
+        return NAME
+    bundles: Any = provenance.get("bundles")
+    if isinstance(bundles, dict) and bundles:
+        found = sorted(str(b.get("revision", "")) for b in bundles.values() if isinstance(b, dict))
+        return ",".join(found)[:200] or NAME
+    return f"opa-{str(provenance.get('version', ''))[:40]}"

@@ -1,0 +1,186 @@
+"""The same windows as in `limits`, counted in Redis for all processes that share it.
+
+One Lua script looks at both windows and counts in both or in none, so that racing processes never accept more than the
+limit. The clock is Redis's own. Tenants, subjects and tools appear in keys only as hashes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from workbench.config import RedisDown
+from workbench.events import Caller, Misuse, Tool, Unreachable, new_id
+from workbench.policy.breaker import Breaker
+from workbench.policy.limits import WINDOW, RateLimits, Used
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+TIMEOUT = 0.25
+"""Seconds for one count, connecting included."""
+_CONNECTIONS = 64
+
+SCRIPT = """
+local now = redis.call('TIME')
+local us = now[1] * 1000000 + now[2]
+local window = tonumber(ARGV[1])
+local worst, wait = 0, 0
+local found = {}
+for i, key in ipairs(KEYS) do
+  local limit = tonumber(ARGV[i + 2])
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', string.format('%.0f', us - window))
+  local count = redis.call('ZCARD', key)
+  local oldest = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+  local reset = oldest[2] and (tonumber(oldest[2]) + window - us) or 0
+  if count >= limit then
+    -- the next place is free when the call that stands `limit` calls back leaves the window
+    local back = redis.call('ZRANGE', key, count - limit, count - limit, 'WITHSCORES')
+    local left = back[2] and (tonumber(back[2]) + window - us) or window
+    if left > wait then worst, wait = i, left end
+  end
+  found[i] = reset
+end
+if worst > 0 then
+  return {worst, string.format('%.0f', wait), string.format('%.0f', found[worst])}
+end
+for _, key in ipairs(KEYS) do
+  redis.call('ZADD', key, string.format('%.0f', us), ARGV[2])
+  redis.call('PEXPIRE', key, math.ceil(window / 1000))
+end
+return {0, '0', '0'}
+"""
+"""KEYS: the windows. ARGV: length of a window in µs, a name for this call, then one limit for each key."""
+
+
+class SharedLimits(RateLimits):
+    """Sliding windows in Redis.
+
+    Args:
+        per_minute: calls per minute of one caller.
+        quota: (tenant, qualified tool) → calls per minute, 0 for none.
+        url: `redis://`, `rediss://` or `unix://`.
+        when_down: whether calls are denied, or counted in this process, while Redis does not answer.
+        prefix: of all keys.
+
+    Raises:
+        Misuse: redis-py is not installed, or it cannot read the URL.
+    """
+
+    local = False
+
+    def __init__(
+        self,
+        per_minute: int,
+        quota: Callable[[str, str], int],
+        *,
+        url: str,
+        when_down: RedisDown = "deny",
+        prefix: str = "workbench",
+        timeout: float = TIMEOUT,
+        breaker: Breaker | None = None,
+    ) -> None:
+        super().__init__(per_minute, quota)
+        self.breaker = breaker or Breaker()
+        self._when_down = when_down
+        self._prefix = prefix
+        self._timeout = timeout
+        self._redis = _client(url, timeout)
+        self._script = self._redis.register_script(SCRIPT)
+
+    async def use_shared(self, caller: Caller, tool: Tool) -> Used | None:
+        """Count one call for all processes. None when it may go on; else what is used up, and nothing is counted.
+
+        Raises:
+            Unreachable: Redis does not answer, and the setting says that nothing goes on then.
+        """
+        try:
+            quota = self._quota(caller.tenant, tool.qualified)
+        except Exception:  # noqa: BLE001 - undefined means no
+            return Used(name="tool", limit=0, remaining=0, reset_s=int(WINDOW), retry_s=int(WINDOW))
+        tenant = _hash(caller.tenant)
+        keys = [f"{self._prefix}:{{{tenant}}}:caller:{_hash(caller.subject)}"]
+        limits = [self._per_minute]
+        if quota:
+            keys.append(f"{self._prefix}:{{{tenant}}}:tool:{_hash(tool.qualified)}")
+            limits.append(quota)
+        try:
+            worst, wait, reset = await self._count(keys, limits)
+        except Unreachable:
+            if self._when_down == "memory":
+                return self.use(caller, tool)
+            raise
+        if not worst:
+            return None
+        return Used(
+            name="caller" if worst == 1 else "tool",
+            limit=limits[worst - 1],
+            remaining=0,
+            reset_s=_seconds(reset),
+            retry_s=_seconds(wait),
+        )
+
+    async def probe(self) -> str:
+        """What keeps Redis from counting; empty when it counts."""
+        try:
+            await self._count([f"{self._prefix}:{{probe}}"], [1 << 30])
+        except Unreachable as e:
+            return str(e)
+        return ""
+
+    async def disconnect(self) -> None:
+        """Close the connections; counting again opens new ones."""
+        await self._redis.aclose()
+
+    async def _count(self, keys: list[str], limits: list[int]) -> tuple[int, int, int]:
+        from redis.exceptions import RedisError
+
+        if not self.breaker.admit():
+            raise Unreachable("Redis has failed repeatedly and is not asked for a moment, so calls cannot be counted.")
+        arguments: list[Any] = [int(WINDOW * 1_000_000), new_id(), *limits]
+        try:
+            async with asyncio.timeout(self._timeout):
+                worst, wait, reset = await self._script(keys=keys, args=arguments)
+                found = int(worst), int(wait), int(reset)
+        except (RedisError, OSError, TimeoutError, ValueError, TypeError) as e:
+            self.breaker.failed()
+            self.problem = f"Redis does not count calls ({type(e).__name__})."
+            raise Unreachable(self.problem, hint="Check redis_url; calls go on when it answers again.") from e
+        except BaseException:
+            self.breaker.released()
+            raise
+        self.breaker.succeeded()
+        self.problem = ""
+        return found
+
+
+def _client(url: str, timeout: float) -> Redis:
+    try:
+        from redis.asyncio import Redis
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+    except ImportError as e:
+        raise Misuse("Setting redis_url needs the package redis.", hint="pip install redis") from e
+    try:
+        client: Redis = Redis.from_url(
+            url,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            max_connections=_CONNECTIONS,
+            # once more at once: a connection that Redis closed while idle is no failure
+            retry=Retry(NoBackoff(), 1),
+        )
+    except ValueError as e:
+        # the URL may hold a password, so it is not repeated
+        raise Misuse("Setting redis_url cannot be read.", hint="Expected redis://host:6379/0 or rediss://…") from e
+    return client
+
+
+def _hash(name: str) -> str:
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _seconds(microseconds: int) -> int:
+    return max(1, -(-microseconds // 1_000_000))
