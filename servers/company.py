@@ -24,6 +24,9 @@ STATE_VARIABLE = "WORKBENCH_SERVER_STATE"
 CHANGES = "changes.jsonl"
 DATA = Path(__file__).resolve().parents[1] / "data" / "company"
 
+AT_ONCE = 4
+"""Queries that run at the same time. More would not be faster, and each needs a part of the memory limit."""
+
 Row = dict[str, Any]
 Change = dict[str, Any]
 
@@ -41,6 +44,7 @@ class Company:
         self.tables = ("company", *tables)
         self.data = data
         self._state = state
+        self._running = threading.BoundedSemaphore(AT_ONCE)
         self._loading = threading.Lock()
         self._database: duckdb.DuckDBPyConnection | None = None
         self._local = threading.local()
@@ -59,9 +63,11 @@ class Company:
         """
         cursor = self._cursor()
         self._catch_up()
-        result = cursor.execute(sql, parameters)
-        names = [column[0] for column in result.description or ()]
-        return [dict(zip(names, map(_utc, row), strict=True)) for row in result.fetchall()]
+        with self._running:
+            result = cursor.execute(sql, parameters)
+            names = [column[0] for column in result.description or ()]
+            found = result.fetchall()
+        return [dict(zip(names, map(_utc, row), strict=True)) for row in found]
 
     def one(self, sql: str, *parameters: Any) -> Row | None:
         """The first row, or None."""
