@@ -6,10 +6,13 @@ loop runs, and in Streamlit's script threads.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import queue
 import sys
+import threading
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
@@ -89,6 +92,18 @@ async def _attached(running: Any, source: Source) -> Attached:
     return backend
 
 
+def _close_at_exit(bench: Workbench) -> None:
+    """Close what its script did not close, while threads can still be used; otherwise the process would never exit."""
+    reference = weakref.ref(bench)
+
+    def close() -> None:
+        if (left := reference()) is not None:
+            left.close()
+
+    # `atexit` comes too late: the executors that closing needs are shut down before it
+    getattr(threading, "_register_atexit", atexit.register)(close)
+
+
 async def _embedded(settings: Settings, source: Source) -> Embedded:
     return Embedded(await Platform.open(settings), source)
 
@@ -109,6 +124,7 @@ class Workbench:
             self._stack.close()
             raise
         self._stack.callback(self._portal.call, self._backend.close)
+        _close_at_exit(self)
 
     # --- servers and tools ------------------------------
 
@@ -254,7 +270,8 @@ class Workbench:
         """Check that nothing in the record was altered or removed."""
         from workbench.audit import verify
 
-        return verify(self.settings.home, deep=deep, progress=progress)
+        witness = self.settings.audit_witness or None
+        return verify(self.settings.home, deep=deep, progress=progress, witness=witness)
 
     def record_load(self, run: JSON, requests: Sequence[JSON]) -> None:
         """Put a load run on the record: tables `load_runs` and `load_requests`."""
