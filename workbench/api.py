@@ -149,7 +149,7 @@ def build_api(platform: Platform) -> FastAPI:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    _handle_errors(api)
+    _handle_errors(api, platform)
     patch_fastapi(api, redirect_from_root_to_docs=False)  # Swagger UI from the wheel, not from a network
     _probes(api, platform)
     _servers(api, platform)
@@ -165,8 +165,8 @@ def build_api(platform: Platform) -> FastAPI:
 def _needs(platform: Platform, scope: str | None = None) -> Any:
     """A dependency: the caller, who must hold `scope`."""
 
-    def caller(request: Request) -> Caller:
-        found = platform.authenticate(request.headers.getlist("authorization"))
+    async def caller(request: Request) -> Caller:
+        found = await platform.authenticate(request.headers.getlist("authorization"))
         if scope is not None and not found.has(scope):
             raise Denied(scope)
         return found
@@ -183,7 +183,9 @@ def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) 
     return Response(body, status, media_type="application/json", headers=headers)
 
 
-def _handle_errors(api: FastAPI) -> None:
+def _handle_errors(api: FastAPI, platform: Platform) -> None:
+    base = platform.access.resources.origin
+    resource = f"{base}/mcp" if base else ""
     statuses: dict[type[WorkbenchError], int] = {
         Misuse: 400, Unauthenticated: 401, Denied: 403, Unreachable: 503, NotRecorded: 503, WorkbenchError: 400,
     }  # fmt: skip
@@ -193,9 +195,10 @@ def _handle_errors(api: FastAPI) -> None:
         status = next(s for kind, s in statuses.items() if isinstance(error, kind))
         headers = {}
         if isinstance(error, Unauthenticated):
-            headers["WWW-Authenticate"] = challenge(error)
+            presented = "authorization" in request.headers
+            headers["WWW-Authenticate"] = challenge(error, resource=resource, presented=presented)
         elif isinstance(error, Denied):
-            headers["WWW-Authenticate"] = challenge(error, scope=error.scope)
+            headers["WWW-Authenticate"] = challenge(error, scope=error.scope, resource=resource)
         elif status == 503:
             headers["Retry-After"] = "1"
         return _error(type(error).__name__, str(error.args[0]), error.hint, status, headers)

@@ -42,6 +42,29 @@ class Settings:
     authentication: bool = setting(True, "Whether callers must present a token. Off is only accepted on loopback.")
     allowed_hosts: tuple[str, ...] = setting((), "Further values of the Host header to accept, e.g. a public name.")
     allowed_origins: tuple[str, ...] = setting((), "Origins of browsers to accept besides our own app.")
+    public_url: str = setting("", "URL by which clients know the gateway behind a proxy, e.g. https://tools.example.")
+    oauth_issuers: tuple[str, ...] = setting((), "Issuers whose access tokens are accepted. Empty: keys only.")
+    oauth_audiences: tuple[str, ...] = setting(
+        (), "Audiences to accept instead of the URLs of the gateway's endpoints."
+    )
+    oauth_algorithms: tuple[str, ...] = setting(
+        ("ES256", "ES384", "RS256", "PS256", "Ed25519", "EdDSA"), "Signature algorithms that are accepted on tokens."
+    )
+    oauth_token_types: tuple[str, ...] = setting(
+        ("at+jwt",), "Values of `typ` accepted on tokens. Add JWT for issuers that know no at+jwt."
+    )
+    oauth_subject_claim: str = setting("sub", "Claim that holds the subject. Dots lead into objects.")
+    oauth_tenant_claim: str = setting("", "Claim that holds the tenant; empty: every token is of the local tenant.")
+    oauth_roles_claim: str = setting("roles", "Claim that holds names of roles, e.g. realm_access.roles.")
+    oauth_scopes_claim: str = setting("scope", "Claim that holds scopes, as one text or as a list.")
+    oauth_introspection_url: str = setting("", "Endpoint that is asked about tokens that are no JWT (RFC 7662).")
+    oauth_introspection_client: str = setting("", "Client id for that endpoint.")
+    oauth_introspection_secret_env: str = setting(
+        "WORKBENCH_OAUTH_INTROSPECTION_SECRET", "Variable of the environment with the client's secret."
+    )
+    oauth_server: bool = setting(False, "Whether the gateway is also an OAuth authorization server, for local use.")
+    oauth_registration: bool = setting(False, "Whether clients may register themselves at it (RFC 7591).")
+    oauth_token_seconds: int = setting(300, "Lifetime of the access tokens it issues, in seconds.")
     tenant: str = setting("local", "Tenant of the local user and of calls without another.")
     servers: tuple[str, ...] = setting(BUNDLED_SERVERS, "Which bundled servers to launch.")
     data: Path | None = setting(None, "Folder of CSV, Parquet and JSON files to serve as tables.")
@@ -52,9 +75,19 @@ class Settings:
     knowledge: tuple[Path, ...] = setting((), "Further folders of documents for the knowledge server.")
     files_root: Path | None = setting(None, "Root of the files server; default is the sample folder.")
     policy: Path | None = setting(None, "Folder of Rego files and data that replaces the shipped policy.")
+    opa_url: str = setting("", "URL of an Open Policy Agent that decides every call; empty takes the embedded engine.")
+    redis_url: str = setting("", "URL of a Redis that counts calls for all processes; empty counts in this one.")
+    redis_down: RedisDown = setting(
+        "deny", "When Redis does not answer: deny calls, or count in the memory of each process."
+    )
     audit_mode: AuditMode = setting("os", "When a record counts as written: async, os, fsync or strict.")
     audit_segment_bytes: int = setting(64 << 20, "Size at which a segment of the log is sealed, in bytes.")
-    audit_segment_seconds: float = setting(60.0, "Age at which a segment of the log is sealed, in seconds.")
+    audit_segment_seconds: float = setting(
+        10.0, "Age at which a segment of the log is sealed and a checkpoint signed, in seconds."
+    )
+    audit_witness: str = setting(
+        "", "Folder on another disk, or URL of a C2SP tlog-witness, that gets every signed checkpoint of the log."
+    )
     audit_queue_bytes: int = setting(64 << 20, "Most bytes waiting to be written before calls are refused.")
     audit_min_free_bytes: int = setting(64 << 20, "Calls are refused when the disk of the log has less free, in bytes.")
     call_timeout: float = setting(30.0, "Longest time a tool may take, in seconds.")
@@ -75,11 +108,6 @@ class Settings:
     token_budget: int = setting(200_000, "Most tokens of one run, input and output together.")
     run_timeout: float = setting(180.0, "Longest time of one run, in seconds.")
     parallel_calls: int = setting(4, "Most tool calls of one turn that run at once.")
-    opa_url: str = setting("", "URL of an Open Policy Agent that decides every call; empty takes the embedded engine.")
-    redis_url: str = setting("", "URL of a Redis that counts calls for all processes; empty counts in this one.")
-    redis_down: RedisDown = setting(
-        "deny", "When Redis does not answer: deny calls, or count in the memory of each process."
-    )
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -140,6 +168,7 @@ class Settings:
             "max_turns",
             "rate_per_minute",
             "parallel_calls",
+            "oauth_token_seconds",
         ):
             if getattr(self, name) <= 0:
                 raise Misuse(f"Setting {name} is {getattr(self, name)!r}.", hint="Expected a number above zero.")

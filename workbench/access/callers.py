@@ -10,7 +10,9 @@ from pathlib import Path
 
 from workbench.access.keys import KeyInfo, Keys, fingerprint, new_key_id
 from workbench.access.private import read_private, user_name, write_private
+from workbench.access.resources import EVERYWHERE, Resources
 from workbench.access.roles import OWNER, Roles, check_scopes, covers, narrowed, read_roles, roles_file
+from workbench.access.tokens import Tokens
 from workbench.config import Settings, prepare_home
 from workbench.events import Caller, Misuse, Record, Tool, Unauthenticated, now_us
 
@@ -19,6 +21,7 @@ CHECK_SECONDS = 0.5
 CACHE_ENTRIES = 4096
 _MAX_HEADER = 8192
 _HINT = "Send `Authorization: Bearer <key>`; `workbench access` lists and creates keys."
+_KEY = "mk_"
 
 
 class Explanation(Record, frozen=True, kw_only=True):
@@ -34,15 +37,15 @@ class Explanation(Record, frozen=True, kw_only=True):
 
 
 class Access:
-    """Who is calling. Keys of the control database; other kinds of credential join `authenticate` beside them.
+    """Who is calling: by a key of the control database, or by an access token of an issuer that the settings name.
 
     Args:
-        settings: `home`, `tenant`, `authentication`, and `policy` for an edited `roles.toml`.
+        settings: `home`, `tenant`, `authentication`, `oauth_*`, and `policy` for an edited `roles.toml`.
         clock: microseconds since the epoch, for expiry.
         ticks: seconds that only grow, for looking at changes made elsewhere.
 
     Raises:
-        Misuse: the state folder or the roles cannot be used.
+        Misuse: the state folder, the roles or the issuers cannot be used.
     """
 
     def __init__(
@@ -57,7 +60,11 @@ class Access:
         self._roles = read_roles(roles_file(settings))
         self.problem = ""
         """Why the roles as they are edited now are not in force; empty when they are."""
-        self._known: dict[bytes, tuple[Caller, int]] = {}
+        self.resources = Resources(settings)
+        """The URLs of this gateway."""
+        self.tokens = Tokens(settings, self.resources, clock=clock, ticks=ticks)
+        """Access tokens, and where clients get them."""
+        self._known: dict[bytes, tuple[Caller, int, frozenset[str]]] = {}
         self._version = self._keys.version()
         self._check_at = ticks() + CHECK_SECONDS
         self._checking = threading.Lock()
@@ -80,26 +87,48 @@ class Access:
             Unauthenticated: no header, a malformed one, or a key that is unknown, expired or revoked. The message never
                 repeats what was presented.
         """
-        if authorization is None:
-            if self._settings.authentication:
-                raise Unauthenticated("The request has no Authorization header.", hint=_HINT)
-            return self.local_caller()
-        if not isinstance(authorization, str):
-            raise Unauthenticated("The Authorization header is no text.", hint=_HINT)
-        mark = fingerprint(authorization)
-        if self._ticks() >= self._check_at:
-            self._look_for_changes()
-        known = self._known.get(mark)
-        if known is not None and self._clock() < known[1]:
-            return known[0]
+        known = self._remembered(authorization, "")
+        if known is not None:
+            return known
+        assert authorization is not None
         generation = self._generation
-        key = self._key_in(authorization)
+        key = self._key_in(self._token_in(authorization))
         caller = self._caller(key)
-        with self._storing:
-            if len(self._known) >= CACHE_ENTRIES:
-                self._known.clear()
-            if generation == self._generation:  # else the key may have been revoked since it was read
-                self._known[mark] = (caller, key.expires_us if key.expires_us is not None else 1 << 62)
+        until = key.expires_us if key.expires_us is not None else 1 << 62
+        return self._remember(authorization, generation, (caller, until, EVERYWHERE))
+
+    async def authenticate_async(self, authorization: str | None, view: str = "") -> Caller:
+        """As `authenticate`, and access tokens of OAuth too; who was seen lately is told without waiting.
+
+        Args:
+            authorization: value of the `Authorization` header.
+            view: empty for the endpoint of all servers and the management API, else the id of the server behind the
+                endpoint: a token may be for that one alone.
+
+        Raises:
+            Unauthenticated: as for `authenticate`, and for a token that is not good here.
+        """
+        known = self._remembered(authorization, view)
+        if known is not None:
+            return known
+        assert authorization is not None
+        token = self._token_in(authorization)
+        if token.startswith(_KEY) or not self.tokens.accepted:
+            return self.authenticate(authorization)
+        generation = self._generation
+        facts = await self.tokens.verify(token)
+        roles = tuple(role for role in facts.roles if role in self._roles.roles)  # issuers have roles of other uses too
+        caller = Caller(
+            tenant=facts.tenant,
+            subject=facts.subject,
+            roles=roles,
+            scopes=self._effective(roles, facts.scopes),
+            credential=facts.credential,
+            method=facts.method,
+        )
+        self._remember(authorization, generation, (caller, facts.until_us, facts.reach))
+        if not _reaches(facts.reach, view):
+            raise Unauthenticated("The token is for another endpoint.")
         return caller
 
     def local_caller(self) -> Caller:
@@ -232,12 +261,41 @@ class Access:
         """Close the database."""
         self._keys.close()
 
-    def _key_in(self, authorization: str) -> KeyInfo:
+    def _remembered(self, authorization: str | None, view: str) -> Caller | None:
+        """Who presented this lately; None when it has to be looked at."""
+        if authorization is None:
+            if self._settings.authentication:
+                raise Unauthenticated("The request has no Authorization header.", hint=_HINT)
+            return self.local_caller()
+        if not isinstance(authorization, str):
+            raise Unauthenticated("The Authorization header is no text.", hint=_HINT)
+        mark = fingerprint(authorization)
+        if self._ticks() >= self._check_at:
+            self._look_for_changes()
+        known = self._known.get(mark)
+        if known is None or self._clock() >= known[1]:
+            return None
+        if not _reaches(known[2], view):
+            raise Unauthenticated("The token is for another endpoint.")
+        return known[0]
+
+    def _remember(self, authorization: str, generation: int, entry: tuple[Caller, int, frozenset[str]]) -> Caller:
+        with self._storing:
+            if len(self._known) >= CACHE_ENTRIES:
+                self._known.clear()
+            if generation == self._generation:  # else the credential may have been revoked since it was read
+                self._known[fingerprint(authorization)] = entry
+        return entry[0]
+
+    def _token_in(self, authorization: str) -> str:
         if len(authorization) > _MAX_HEADER:
             raise Unauthenticated("The Authorization header is too long.", hint=_HINT)
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise Unauthenticated("The Authorization header is not of the Bearer scheme.", hint=_HINT)
+        return token
+
+    def _key_in(self, token: str) -> KeyInfo:
         try:
             key = self._keys.find(token)
         except sqlite3.Error as e:
@@ -260,10 +318,13 @@ class Access:
         )
 
     def _scopes(self, key: KeyInfo) -> frozenset[str]:
-        if not key.roles:
-            return frozenset(key.scopes)
-        granted = self._roles.scopes(key.roles)
-        return narrowed(granted, key.scopes) if key.scopes else granted
+        return self._effective(key.roles, frozenset(key.scopes) if key.scopes or not key.roles else None)
+
+    def _effective(self, roles: Collection[str], scopes: frozenset[str] | None) -> frozenset[str]:
+        """What roles grant, narrowed by the scopes of a credential; without roles the scopes themselves."""
+        if scopes is None:
+            return self._roles.scopes(roles)
+        return narrowed(self._roles.scopes(roles), scopes) if roles else scopes
 
     def _look_for_changes(self) -> None:
         """Forget who is known when keys or roles were changed by anybody."""
@@ -299,6 +360,10 @@ class Access:
         with self._storing:
             self._generation += 1
             self._known.clear()
+
+
+def _reaches(reach: frozenset[str], view: str) -> bool:
+    return "" in reach or view in reach
 
 
 def _stamp(path: Path | None) -> tuple[str, int, int] | None:

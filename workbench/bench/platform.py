@@ -121,7 +121,7 @@ class Platform:
 
     # --- who, and what there is ------------------------------
 
-    def authenticate(self, headers: Sequence[str]) -> Caller:
+    async def authenticate(self, headers: Sequence[str]) -> Caller:
         """The caller that the `Authorization` headers of a request stand for.
 
         Raises:
@@ -129,7 +129,7 @@ class Platform:
         """
         if len(headers) > 1:
             raise Unauthenticated("Two Authorization headers were sent.", hint="Send one.")
-        return self.access.authenticate(headers[0] if headers else None)
+        return await self.access.authenticate_async(headers[0] if headers else None)
 
     def servers(self) -> list[ServerState]:
         return self.registry.servers()

@@ -47,6 +47,7 @@ async def serve(settings: Settings, build_app: Callable[[Platform], ASGI], *, pr
         )
     bound = listen(settings.host, settings.port, "gateway")
     app_port = free(settings.host, settings.app_port, "app") if settings.app else 0
+    settings = settings.replace(port=str(bound.getsockname()[1]))  # `auto` is over: tokens are for this very URL
     with _stopping() as stop, contextlib.closing(bound):
         platform = await stop.unless_asked(Platform.open(settings, progress=progress))
         app = AppProcess(settings.home, settings.host, app_port, adopt=platform.adopt) if settings.app else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from workbench.events import JSON, Unauthenticated
 
@@ -33,10 +33,17 @@ def challenge(
     return "Bearer " + ", ".join(parts) if parts else "Bearer"
 
 
-def metadata(resource: str, scopes: Iterable[str]) -> JSON:
-    """The protected resource metadata document (RFC 9728 §2) of one endpoint."""
+def metadata(resource: str, scopes: Iterable[str], issuers: Sequence[str] = ()) -> JSON:
+    """The protected resource metadata document (RFC 9728 §2) of one endpoint.
+
+    Args:
+        resource: its URL.
+        scopes: all that its tools need.
+        issuers: authorization servers whose tokens are accepted; empty where there are only keys.
+    """
     return {
         "resource": resource,
+        **({"authorization_servers": list(issuers)} if issuers else {}),
         "resource_name": "MCP Workbench",
         "bearer_methods_supported": ["header"],
         "scopes_supported": sorted(scopes),

@@ -68,12 +68,14 @@ class McpEndpoint:
         except BadHeaders as e:
             await request.reply(e.answer)
             return
-        request.resource = f"{scope.get('scheme', 'http')}://{host}{found[0] if found else '/mcp'}"
+        base = self._gateway.access.resources.base(scope.get("scheme", "http"), host)
+        request.resource = base + (found[0] if found else "/mcp")
         if found is None and path != WELL_KNOWN:
             await request.reply(_plain(404, "There is no MCP endpoint here; see /mcp and /servers/{id}/mcp."))
         elif about:
-            await request.reply(Answer(200, [JSON_TYPE], encode(metadata(request.resource, self._lists.scopes()))))
-        elif self._authenticated(request) is not None:
+            told = metadata(request.resource, self._lists.scopes(), self._gateway.access.tokens.issuers)
+            await request.reply(Answer(200, [JSON_TYPE], encode(told)))
+        elif await self._authenticated(request) is not None:
             await request.reply(self._challenge(request))
         elif request.view and self._gateway.registry.state(request.view) is None:
             await request.reply(_plain(404, f"There is no server {request.view!r}."))
@@ -132,9 +134,10 @@ class McpEndpoint:
             raise BadHeaders(_plain(*refused))
         return str(host).lower()
 
-    def _authenticated(self, request: Request) -> Unauthenticated | None:
+    async def _authenticated(self, request: Request) -> Unauthenticated | None:
+        header = request.header(b"authorization")
         try:
-            request.caller = self._gateway.access.authenticate(request.header(b"authorization"))
+            request.caller = await self._gateway.access.authenticate_async(header, request.view)
         except Unauthenticated as e:
             return e
         return None

@@ -51,7 +51,8 @@ class Announcements:
                     async with asyncio.timeout(KEEP_ALIVE):
                         await changed.wait()
                 except TimeoutError:
-                    self._gateway.access.authenticate(request.header(b"authorization"))
+                    header = request.header(b"authorization")
+                    await self._gateway.access.authenticate_async(header, request.view)
                     await request.send_event(b": still here\n\n")
                     continue
                 changed.clear()
