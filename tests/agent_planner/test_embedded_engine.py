@@ -41,7 +41,8 @@ while True:
         if what == "deaf": time.sleep(60)
         say({"id": m["id"], "chunk": {"choices": [{"delta": {"content": f"{n} "}}]}}); n += 1
         if what == "for ever": time.sleep(0.01)
-    say({"id": m["id"], "chunk": {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 7, "completion_tokens": n}}})
+    usage = {"prompt_tokens": 7, "completion_tokens": n}
+    say({"id": m["id"], "chunk": {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": usage}})
     say({"id": m["id"], "done": True, "stopped": m["id"] in stopped, "error": ""})
 """
 

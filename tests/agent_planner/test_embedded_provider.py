@@ -56,12 +56,32 @@ class Script(Engine):
 
 def library(tool: MakeTool) -> list[Tool]:
     return [
-        tool("people.lookup_member", {"email": {"type": "string"}}, ("email",), description="Look up a member by email.",
-             returns={"member_id": {}, "email": {}, "standing": {}}),
-        tool("desk.list_loans", {"member_id": ID, "state": {"enum": ["out", "overdue"]}}, ("member_id",), description="Loans of a member."),
-        tool("desk.delete_loans", {"member_id": ID}, ("member_id",), read_only=False, destructive=True, description="Delete loans."),
-        *[tool(f"misc.get_thing{n}", {"thing_id": {"type": "string"}}, ("thing_id",), description="Something else.") for n in range(9)],
-    ]  # fmt: skip
+        tool(
+            "people.lookup_member",
+            {"email": {"type": "string"}},
+            ("email",),
+            description="Look up a member by email.",
+            returns={"member_id": {}, "email": {}, "standing": {}},
+        ),
+        tool(
+            "desk.list_loans",
+            {"member_id": ID, "state": {"enum": ["out", "overdue"]}},
+            ("member_id",),
+            description="Loans of a member.",
+        ),
+        tool(
+            "desk.delete_loans",
+            {"member_id": ID},
+            ("member_id",),
+            read_only=False,
+            destructive=True,
+            description="Delete loans.",
+        ),
+        *[
+            tool(f"misc.get_thing{n}", {"thing_id": {"type": "string"}}, ("thing_id",), description="Something else.")
+            for n in range(9)
+        ],
+    ]
 
 
 def offered(question: str, tools: list[Tool], done: list[tuple[str, JSON, Any]] = []) -> dict[str, JSON]:  # noqa: B006
@@ -84,9 +104,11 @@ def test_a_known_id_is_the_only_one_that_can_be_chosen(tool: MakeTool) -> None:
     ]
     found = offered("Which overdue loans has ann@lee.example?", library(tool), done)
     assert found["desk.list_loans"] == {
-        "type": "object", "additionalProperties": False, "required": ["member_id"],
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["member_id"],
         "properties": {"member_id": {"enum": ["MBR-0042"]}, "state": {"enum": ["overdue"]}},
-    }  # fmt: skip
+    }
     assert "people.lookup_member" not in found
 
 

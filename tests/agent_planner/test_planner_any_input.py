@@ -112,23 +112,33 @@ keys = st.sampled_from(
     ]
 ) | st.text(max_size=5)
 values = st.recursive(leaves, lambda v: st.lists(v, max_size=4) | st.dictionaries(keys, v, max_size=5), max_leaves=15)
-schemas = st.fixed_dictionaries({}, optional={
-    "type": st.sampled_from(["string", "integer", "number", "boolean", "array", "object", ["string", "null"]]),
-    "enum": st.lists(st.text(max_size=6) | st.integers(), max_size=3),
-    "pattern": st.sampled_from(["^[A-Z]-\\d+$", "(", "^a+$"]),
-    "items": st.just({"type": "object", "properties": {"column": {}, "op": {"enum": ["=", ">"]}, "value": {}}}) | values,
-    "description": st.text(max_size=20),
-    "maximum": st.integers(1, 100),
-})  # fmt: skip
+schemas = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(["string", "integer", "number", "boolean", "array", "object", ["string", "null"]]),
+        "enum": st.lists(st.text(max_size=6) | st.integers(), max_size=3),
+        "pattern": st.sampled_from(["^[A-Z]-\\d+$", "(", "^a+$"]),
+        "items": st.just({"type": "object", "properties": {"column": {}, "op": {"enum": ["=", ">"]}, "value": {}}})
+        | values,
+        "description": st.text(max_size=20),
+        "maximum": st.integers(1, 100),
+    },
+)
 tools = st.builds(
     lambda name, properties, required, read_only, output: Tool(
-        server="s", name=name, description=name.replace("_", " "),
+        server="s",
+        name=name,
+        description=name.replace("_", " "),
         input_schema={"type": "object", "properties": properties, "required": required},
-        annotations={"readOnlyHint": True} if read_only else {}, output_schema={"properties": output},
+        annotations={"readOnlyHint": True} if read_only else {},
+        output_schema={"properties": output},
     ),
-    st.sampled_from(NAMES), st.dictionaries(st.sampled_from(PARAMETERS), schemas, max_size=5),
-    st.lists(st.sampled_from(PARAMETERS), max_size=2), st.booleans(), st.dictionaries(keys, schemas, max_size=3),
-)  # fmt: skip
+    st.sampled_from(NAMES),
+    st.dictionaries(st.sampled_from(PARAMETERS), schemas, max_size=5),
+    st.lists(st.sampled_from(PARAMETERS), max_size=2),
+    st.booleans(),
+    st.dictionaries(keys, schemas, max_size=3),
+)
 questions = st.lists(st.sampled_from(WORDS), max_size=14).map(" ".join) | st.text(max_size=60)
 
 

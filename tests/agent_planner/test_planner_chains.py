@@ -17,29 +17,58 @@ Play = Callable[..., Any]
 def library(tool: MakeTool) -> list[Tool]:
     """Members and loans of a library."""
     return [
-        tool("people.lookup_member", {"email": {"type": "string", "description": "Email address of a member."}}, ("email",),
-             returns={"member_id": {}, "name": {}, "email": {}, "standing": {}}, description="Look up a member by email."),
-        tool("desk.list_loans", {"member_id": ID, "state": {"enum": ["out", "returned", "overdue"]}}, ("member_id",),
-             description="Books a member has on loan.",
-             returns={"loans": {"items": {"properties": {"loan_id": {}, "title": {}, "state": {}}}}}),
-        tool("desk.renew_loan", {"loan_id": {"type": "string"}}, ("loan_id",), read_only=False, description="Renew a loan."),
-        tool("desk.delete_member", {"member_id": ID}, ("member_id",), read_only=False, destructive=True,
-             description="Delete a member."),
-        tool("weather.get_forecast", {"city": {"type": "string"}}, ("city",), description="Weather forecast of a city."),
-    ]  # fmt: skip
+        tool(
+            "people.lookup_member",
+            {"email": {"type": "string", "description": "Email address of a member."}},
+            ("email",),
+            returns={"member_id": {}, "name": {}, "email": {}, "standing": {}},
+            description="Look up a member by email.",
+        ),
+        tool(
+            "desk.list_loans",
+            {"member_id": ID, "state": {"enum": ["out", "returned", "overdue"]}},
+            ("member_id",),
+            description="Books a member has on loan.",
+            returns={"loans": {"items": {"properties": {"loan_id": {}, "title": {}, "state": {}}}}},
+        ),
+        tool(
+            "desk.renew_loan",
+            {"loan_id": {"type": "string"}},
+            ("loan_id",),
+            read_only=False,
+            description="Renew a loan.",
+        ),
+        tool(
+            "desk.delete_member",
+            {"member_id": ID},
+            ("member_id",),
+            read_only=False,
+            destructive=True,
+            description="Delete a member.",
+        ),
+        tool(
+            "weather.get_forecast", {"city": {"type": "string"}}, ("city",), description="Weather forecast of a city."
+        ),
+    ]
 
 
-LOANS = {"loans": [
-    {"loan_id": "L-1", "title": "On Growth and Form", "state": "overdue"},
-    {"loan_id": "L-2", "title": "Flatland", "state": "out"},
-]}  # fmt: skip
+LOANS = {
+    "loans": [
+        {"loan_id": "L-1", "title": "On Growth and Form", "state": "overdue"},
+        {"loan_id": "L-2", "title": "Flatland", "state": "out"},
+    ]
+}
 
 
 def test_an_email_finds_the_member_and_the_members_id_finds_the_loans(tool: MakeTool, play: Play) -> None:
-    asked = play("Which overdue loans does ann@lee.example have?", library(tool), {
-        "people.lookup_member": MEMBER,
-        "desk.list_loans": lambda given: {"loans": [x for x in LOANS["loans"] if x["state"] == given.get("state")]},
-    })  # fmt: skip
+    asked = play(
+        "Which overdue loans does ann@lee.example have?",
+        library(tool),
+        {
+            "people.lookup_member": MEMBER,
+            "desk.list_loans": lambda given: {"loans": [x for x in LOANS["loans"] if x["state"] == given.get("state")]},
+        },
+    )
     assert asked.calls == [
         ("people.lookup_member", {"email": "ann@lee.example"}),
         ("desk.list_loans", {"member_id": "MBR-0042", "state": "overdue"}),
@@ -55,8 +84,11 @@ def test_an_id_in_the_question_needs_no_lookup(tool: MakeTool, play: Play) -> No
 
 
 def test_what_is_known_already_is_not_asked_again(tool: MakeTool, play: Play) -> None:
-    asked = play("Show the loans and the standing of ann@lee.example", library(tool), {
-        "people.lookup_member": MEMBER, "desk.list_loans": LOANS})  # fmt: skip
+    asked = play(
+        "Show the loans and the standing of ann@lee.example",
+        library(tool),
+        {"people.lookup_member": MEMBER, "desk.list_loans": LOANS},
+    )
     assert asked.tools == ["people.lookup_member", "desk.list_loans"]
     assert "suspended" in asked.answer
 
@@ -73,15 +105,31 @@ def test_nothing_is_changed_by_a_question(tool: MakeTool, play: Play) -> None:
 
 
 def test_an_order_is_carried_out_when_everything_is_given(tool: MakeTool, play: Play) -> None:
-    tools = [tool("desk.add_note", {"loan_id": {"type": "string"}, "body": {"type": "string"}}, ("loan_id", "body"),
-                  read_only=False, destructive=False, description="Add a note to a loan.")]  # fmt: skip
+    tools = [
+        tool(
+            "desk.add_note",
+            {"loan_id": {"type": "string"}, "body": {"type": "string"}},
+            ("loan_id", "body"),
+            read_only=False,
+            destructive=False,
+            description="Add a note to a loan.",
+        )
+    ]
     asked = play('Add a note to loan L-7 saying "back is torn"', tools, {"desk.add_note": {"note_id": "N-1"}})
     assert asked.calls == [("desk.add_note", {"loan_id": "L-7", "body": "back is torn"})]
 
 
 def test_an_order_that_lacks_something_says_what(tool: MakeTool, play: Play) -> None:
-    tools = [tool("desk.add_note", {"loan_id": {"type": "string"}, "body": {"type": "string"}}, ("loan_id", "body"),
-                  read_only=False, destructive=False, description="Add a note to a loan.")]  # fmt: skip
+    tools = [
+        tool(
+            "desk.add_note",
+            {"loan_id": {"type": "string"}, "body": {"type": "string"}},
+            ("loan_id", "body"),
+            read_only=False,
+            destructive=False,
+            description="Add a note to a loan.",
+        )
+    ]
     asked = play("Add a note to loan L-7", tools, {})
     assert asked.calls == []
     assert "needs body" in asked.answer
@@ -116,8 +164,13 @@ def test_an_empty_answer_says_what_was_asked_for(tool: MakeTool, play: Play) -> 
 
 
 def test_a_relative_time_without_rows_is_widened_and_that_is_said(tool: MakeTool, play: Play) -> None:
-    tools = [tool("door.list_visits", {"since": {"type": "string", "format": "date"}, "until": {"type": "string", "format": "date"}},
-                  description="Visits by day.")]  # fmt: skip
+    tools = [
+        tool(
+            "door.list_visits",
+            {"since": {"type": "string", "format": "date"}, "until": {"type": "string", "format": "date"}},
+            description="Visits by day.",
+        )
+    ]
     rows = {"visits": [{"visit_id": "V-1", "day": "2024-01-02"}]}
     asked = play(
         "Which visits were there last week?", tools, {"door.list_visits": lambda g: {"visits": []} if g else rows}
@@ -131,8 +184,13 @@ def test_a_relative_time_without_rows_is_widened_and_that_is_said(tool: MakeTool
 
 
 def test_all_pages_are_read_before_something_is_computed(tool: MakeTool, play: Play) -> None:
-    tools = [tool("shop.list_sales", {"offset": {"type": "integer"}, "limit": {"type": "integer", "maximum": 2}},
-                  description="Sales.")]  # fmt: skip
+    tools = [
+        tool(
+            "shop.list_sales",
+            {"offset": {"type": "integer"}, "limit": {"type": "integer", "maximum": 2}},
+            description="Sales.",
+        )
+    ]
     sales = [{"sale_id": f"S-{n}", "amount": n} for n in range(1, 6)]
 
     def page(given: dict[str, Any]) -> dict[str, Any]:
@@ -147,13 +205,23 @@ def test_all_pages_are_read_before_something_is_computed(tool: MakeTool, play: P
 
 def test_places_become_timezones_in_the_right_order(tool: MakeTool, play: Play) -> None:
     zone = {"type": "string", "description": "IANA timezone name"}
-    tools = [tool("clock.convert_time", {"source_timezone": zone, "time": {"type": "string"}, "target_timezone": zone},
-                  ("source_timezone", "time", "target_timezone"), description="Convert time between timezones.")]  # fmt: skip
+    tools = [
+        tool(
+            "clock.convert_time",
+            {"source_timezone": zone, "time": {"type": "string"}, "target_timezone": zone},
+            ("source_timezone", "time", "target_timezone"),
+            description="Convert time between timezones.",
+        )
+    ]
     asked = play(
         "What time is it in Tokyo when it is 2:30 pm in New York?", tools, {"clock.convert_time": {"time": "04:30"}}
     )
-    assert asked.calls == [("clock.convert_time", {
-        "source_timezone": "America/New_York", "time": "14:30", "target_timezone": "Asia/Tokyo"})]  # fmt: skip
+    assert asked.calls == [
+        (
+            "clock.convert_time",
+            {"source_timezone": "America/New_York", "time": "14:30", "target_timezone": "Asia/Tokyo"},
+        )
+    ]
 
 
 def test_a_country_becomes_its_code_where_a_code_is_wanted(tool: MakeTool, play: Play) -> None:
@@ -166,8 +234,15 @@ def test_a_country_becomes_its_code_where_a_code_is_wanted(tool: MakeTool, play:
 
 
 def test_text_that_is_no_json_is_shown_as_it_is(tool: MakeTool, play: Play) -> None:
-    tools = [tool("vcs.log", {"repo_path": {"type": "string"}, "max_count": {"type": "integer"}}, ("repo_path",),
-                  read_only=None, description="Shows the commit logs")]  # fmt: skip
+    tools = [
+        tool(
+            "vcs.log",
+            {"repo_path": {"type": "string"}, "max_count": {"type": "integer"}},
+            ("repo_path",),
+            read_only=None,
+            description="Shows the commit logs",
+        )
+    ]
     asked = play("Show the last 2 commits in /srv/repo", tools, {"vcs.log": "Commit: a1\nCommit: b2"})
     assert asked.calls == [("vcs.log", {"repo_path": "/srv/repo", "max_count": 2})]
     assert "Commit: b2" in asked.answer

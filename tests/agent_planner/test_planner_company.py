@@ -11,8 +11,8 @@ import pytest
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "company"
 RENEWAL = (
-    "Customer john.smith@acme.com says their subscription renewal failed last week. What is their account status, do they "
-    "have any open support tickets, and what does their payment history look like?"
+    "Customer john.smith@acme.com says their subscription renewal failed last week. What is their account status, "
+    "do they have any open support tickets, and what does their payment history look like?"
 )
 
 
@@ -55,7 +55,8 @@ async def test_asked_years_later_it_says_that_last_week_holds_nothing(company: A
         ("Why did payment Y-025658 fail?", "select failure_reason from payments where payment_id = 'Y-025658'"),
         (
             "What is the total amount of failed payments in October 2026?",
-            "select format('{:,.2f}', sum(amount)) from payments where status = 'failed' and strftime(attempted_at, '%Y-%m') = '2026-10'",
+            "select format('{:,.2f}', sum(amount)) from payments "
+            "where status = 'failed' and strftime(attempted_at, '%Y-%m') = '2026-10'",
         ),
         (
             "List the three most expensive sensors.",
@@ -78,8 +79,9 @@ async def test_a_table_is_found_described_and_grouped(tables: Any) -> None:
 async def test_a_month_without_a_year_is_the_month_in_the_data(tables: Any) -> None:
     asked = await tables.ask("How many shipments were there in January?")
     assert asked.calls[-1][1]["filters"] == [
-        {"column": "sched_date", "op": ">=", "value": "2026-01-01"}, {"column": "sched_date", "op": "<", "value": "2026-02-01"},
-    ]  # fmt: skip
+        {"column": "sched_date", "op": ">=", "value": "2026-01-01"},
+        {"column": "sched_date", "op": "<", "value": "2026-02-01"},
+    ]
     assert "2." in asked.answer
 
 

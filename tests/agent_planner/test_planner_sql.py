@@ -20,7 +20,8 @@ def database() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as db:
         db.execute("create table sightings (id int, bird text, place text, seen_on date, wing_cm double)")
         db.execute(
-            "insert into sightings values (1,'owl','Marsh','2026-01-02',40),(2,'owl','Hill','2026-02-03',44),(3,'wren','Marsh','2026-02-09',6)"
+            "insert into sightings values (1,'owl','Marsh','2026-01-02',40),(2,'owl','Hill','2026-02-03',44),"
+            "(3,'wren','Marsh','2026-02-09',6)"
         )
         yield db
 

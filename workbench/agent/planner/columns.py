@@ -30,6 +30,7 @@ class Column:
 
     @property
     def words(self) -> tuple[str, ...]:
+        """The words of its name."""
         return tuple(w for w in split(self.name.rpartition(".")[2]) if w not in STOP) or split(self.name)
 
     @property

@@ -35,6 +35,7 @@ class Metric:
 
     @property
     def label(self) -> str:
+        """The name of the figure in an answer: `avg_delay`."""
         return f"{self.function}_{self.column}" if self.column else "count"
 
 

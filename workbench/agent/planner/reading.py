@@ -79,6 +79,7 @@ class Reader:
         self.used: set[int] = {
             i for i, w in enumerate(self.words) if w in MEASURING or any(alike(w, n) >= 0.85 for n in self.noun)
         }
+        self.codes = {e.value.lower() for e in need.about if e.kind == "code"}
         self.filters: list[Filter] = []
         self.unplaced: list[Entity] = []
         self.placed = 0
@@ -118,6 +119,8 @@ class Reader:
                 if any(j in self.used for j in range(i, i + size)):
                     continue
                 phrase = " ".join(self.words[i : i + size])
+                if phrase in self.codes:
+                    continue  # placed as a thing named, by the words before it
                 if size == 1 and (
                     len(phrase) < 3
                     or (any(alike(phrase, p) >= 1 for c in self.columns for p in c.words) and not self._said(phrase))

@@ -64,6 +64,7 @@ class Parameter:
 
     @property
     def type(self) -> str:
+        """JSON type, null left out; empty when the schema names none."""
         kind = self.schema.get("type")
         if isinstance(kind, list):
             kind = next((k for k in kind if k != "null"), "string")
@@ -80,6 +81,7 @@ class Parameter:
 
     @property
     def description(self) -> str:
+        """What the server says of it."""
         return str(self.schema.get("description") or "")
 
     @property
@@ -104,6 +106,7 @@ class Shape:
 
     @property
     def required(self) -> tuple[Parameter, ...]:
+        """Parameters without which a call is refused."""
         return tuple(p for p in self.parameters if p.required)
 
     def takes(self, *roles: Role) -> tuple[Parameter, ...]:
@@ -220,7 +223,7 @@ _BY_FORMAT: dict[str, Role] = {
 }
 
 
-_METRICS = frozenset(("metric", "metrics", "aggregates", "aggregations", "aggregation", "measures", "measure"))
+_METRICS = frozenset(listed("metric metrics aggregate aggregates aggregation aggregations agg measure measures"))
 _IDS = ("id", "ids", "uuid", "identifier", "sku", "number", "ref", "slug", "iban")
 _TEXTS = frozenset(("query", "q", "search", "keywords", "keyword", "question", "term", "text", "phrase", "topic"))
 _NAMED = frozenset(

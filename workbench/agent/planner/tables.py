@@ -62,6 +62,7 @@ class Table:
 
     @property
     def noun(self) -> tuple[str, ...]:
+        """What its rows are, by its name."""
         return terms(self.name)
 
 

@@ -202,6 +202,7 @@ class Values:
 
 
 def fits_pattern(pattern: str, value: str) -> bool:
+    """Whether a value fits a schema's pattern, as far as that can be told without risk."""
     if len(pattern) > 200 or len(value) > 200 or re.search(r"[+*}]\)?[+*{]", pattern):
         return True  # nested repeats may take for ever; the server checks them
     try:
