@@ -37,7 +37,7 @@ def draw_filters(until: datetime) -> record.Filters:
         "Time range", list(record.WINDOWS), key="window", bind="query-params", default="24h", required=True,
         label_visibility="collapsed", on_change=_refresh,
     )  # fmt: skip
-    with st.grid("auto", min_column_width=190, gap="small"):
+    with st.grid(4, min_column_width=160, gap="small"):
         chosen = {
             facet: st.multiselect(
                 label, _with_linked(facet, known[facet]), key=facet, bind="query-params", placeholder="any"
@@ -64,7 +64,7 @@ def draw_figures(filters: record.Filters) -> None:
     totals = record.totals(bench(), filters)
     when = "ever" if filters.window == "all" else f"last {record.WINDOWS[filters.window]}"
     share = f"{totals['errors'] / totals['calls']:.1%} of calls" if totals["calls"] else None
-    with st.grid(5, gap="small"):
+    with st.grid(5, min_column_width=150, gap="small"):
         st.metric(f"Calls, {when}", f"{totals['calls']:,.0f}", border=True)
         st.metric("Errors", f"{totals['errors']:,.0f}", border=True, help=f"{share or 'No calls'}, {when}.")
         st.metric("Denied", f"{totals['denied']:,.0f}", border=True, help=f"By scopes or policy, {when}.")

@@ -16,14 +16,13 @@ LONGEST = 200_000
 
 
 def draw_result(result: Any, url: str, *, key: str) -> None:
-    """A `Result` with its tabs.
+    """The tabs of a `Result`; `draw_headline` comes before them.
 
     Args:
         result: as `Workbench.call` and `Workbench.recorded_call` give it.
         url: origin of the management API, for the curl line.
         key: prefix of the widget keys.
     """
-    draw_headline(result.outcome)
     answer, raw, *elsewhere = st.tabs(["Result", "Raw", "Python", "CLI", "curl"])
     with answer:
         draw_data(result.data, result.outcome, key=key)

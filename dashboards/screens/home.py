@@ -15,7 +15,7 @@ def health() -> None:
     """The totals of the last hour, and a card for each server."""
     with notice.shown():
         totals = record.totals(bench(), record.Filters("1h"))
-        with st.grid(4, gap="small"):
+        with st.grid(4, min_column_width=150, gap="small"):
             st.metric("Calls, last hour", f"{totals['calls']:,.0f}", border=True)
             st.metric("Errors, last hour", f"{totals['errors']:,.0f}", border=True,
                       help="Tool errors, bad arguments, timeouts and servers that were not there.")  # fmt: skip

@@ -9,7 +9,7 @@ import streamlit as st
 from parts import approval, catalogue, form, notice, record
 from parts.connection import bench, platform_url
 from parts.fields import JSON
-from parts.result import draw_result
+from parts.result import draw_headline, draw_result
 from parts.words import count, duration, outcome, plain, since
 
 state = st.session_state
@@ -85,6 +85,7 @@ def draw_outcome(tool: Any) -> None:
         st.caption("The result appears here. Ctrl+Enter runs the form.")
         return
     with st.container(border=True):
+        draw_headline(result.outcome)
         waiting = result.outcome.details.get("approval")
         if result.kind == "approval_required" and waiting:
             identity = waiting["id"] if isinstance(waiting, dict) else str(waiting)

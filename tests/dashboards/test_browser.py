@@ -6,10 +6,11 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -167,10 +168,56 @@ def test_a_destructive_call_is_approved_where_it_was_made(page: Any, attached: w
 def test_a_killed_server_is_seen_on_home(page: Any, attached: workbench.Workbench) -> None:
     page.goto("/")
     card = page.locator(".st-key-server-files")
-    card.get_by_text("ready").wait_for()
+    card.get_by_text("● ready").wait_for()
     os.kill(next(s.pid for s in attached.servers() if s.id == "files"), 9)
     card.get_by_text("1 restart").wait_for()
-    card.get_by_text("ready").wait_for()
+    card.get_by_text("● ready").wait_for()
+
+
+def test_the_app_waits_for_a_platform_and_notices_when_it_goes(chromium: Any, tmp_path: Path) -> None:
+    environment = {**os.environ, "WORKBENCH_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--server.headless=true", "--server.address=127.0.0.1", f"--server.port={port}"]
+    app = subprocess.Popen(
+        [sys.executable, "-m", "streamlit", "run", str(ROOT / "dashboards" / "app.py"), *options],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    up: subprocess.Popen[bytes] | None = None
+    context = chromium.new_context(base_url=f"http://127.0.0.1:{port}")
+    context.set_default_timeout(45_000)
+    page = context.new_page()
+    try:
+        wait_for(lambda: reachable(port))
+        page.goto("/audit")
+        page.get_by_text("The platform is not running").wait_for()
+        page.get_by_text("workbench up").first.wait_for()
+        command = [sys.executable, "-m", "workbench", "up", "--port", "auto", "--no-app", "--servers", "crm"]
+        up = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        page.get_by_text("No calls here").wait_for()  # the same page goes on by itself
+        up.terminate()
+        up.wait(20)
+        page.get_by_text("The platform is not running").wait_for()
+        assert page.get_by_test_id("stException").all_inner_texts() == []
+    finally:
+        context.close()
+        for process in (up, app):
+            if process is not None:
+                process.terminate()
+                process.wait(20)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come up within a minute"
+        time.sleep(0.1)
+
+
+def reachable(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_every_screen_fits_a_phone(chromium: Any, attached: workbench.Workbench) -> None:

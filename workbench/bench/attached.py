@@ -55,7 +55,9 @@ class Attached:
             )
         return self._session
 
-    async def _request(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+    async def _request(
+        self, method: str, path: str, body: Any = None, *, seconds: float | None = None, **query: Any
+    ) -> Any:
         import aiohttp
 
         parameters = {k: str(v) for k, v in query.items() if v is not None}
@@ -67,6 +69,7 @@ class Attached:
                 data=data,
                 params=parameters,
                 headers={"Content-Type": "application/json"},
+                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=5),
             ) as response:
                 found = orjson.loads(await response.read())
                 if response.status >= 400 and "error" in found:
@@ -79,7 +82,7 @@ class Attached:
             ) from e
 
     async def status(self) -> JSON:
-        return await self._request("GET", "/status")  # type: ignore[no-any-return]
+        return await self._request("GET", "/status", seconds=5)  # type: ignore[no-any-return]
 
     async def servers(self) -> list[ServerState]:
         found = await self._request("GET", "/api/platform/servers")
