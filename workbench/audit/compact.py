@@ -12,11 +12,12 @@ from pathlib import Path
 
 from workbench.audit.compactor import GRACE_S, Compacted, Compactor
 from workbench.audit.folder import AuditFolder
+from workbench.audit.seal import Witness
 from workbench.audit.views_file import write_views_file
 from workbench.events import WorkbenchError
 
 
-def compact(home: Path, *, grace_s: float = GRACE_S, witness: Path | None = None) -> Compacted | None:
+def compact(home: Path, *, grace_s: float = GRACE_S, witness: Witness | None = None) -> Compacted | None:
     """Publish everything that is sealed, once. None when another compactor is at work.
 
     Args:

@@ -17,6 +17,7 @@ import orjson
 from workbench.audit.folder import AuditFolder, new_writer_id
 from workbench.audit.records import KINDS, plain
 from workbench.audit.seal import SealLog, Witness
+from workbench.audit.witness import WitnessSender, open_witness
 from workbench.audit.writer import SegmentWriter
 from workbench.config import prepare_home
 from workbench.events import JSON, Misuse, NotRecorded
@@ -46,6 +47,7 @@ class AuditLog:
     def __init__(self, settings: Settings, folder: AuditFolder, *, witness: Witness | None = None) -> None:
         self.mode = settings.audit_mode
         self.folder = folder
+        self._witness = witness
         self.acknowledged = 0
         """Records written so far."""
         self.commits = 0
@@ -88,10 +90,11 @@ class AuditLog:
 
         Args:
             settings: `home` and the `audit_*` settings count.
-            witness: folder or function that gets a copy of every signed checkpoint.
+            witness: folder or function that gets a copy of every signed checkpoint; default what the setting
+                `audit_witness` names.
 
         Raises:
-            Misuse: `home` is a file or somebody else's folder.
+            Misuse: `home` is a file or somebody else's folder, or the witness is neither folder nor URL.
             NotRecorded: the log cannot be written.
         """
         from workbench.audit.recover import recover
@@ -100,6 +103,8 @@ class AuditLog:
             prepare_home(settings.home)
             folder = AuditFolder(settings.home)
             folder.prepare()
+            if witness is None and settings.audit_witness:
+                witness = WitnessSender(open_witness(folder, settings.audit_witness))
             await asyncio.to_thread(recover, folder, witness)
             return cls(settings, folder, witness=witness)
         except OSError as e:
@@ -114,6 +119,11 @@ class AuditLog:
     def failed(self) -> str:
         """Why nothing can be recorded (any more); empty when all is well."""
         return self._failed or ("it is closed" if self._stopping else self._full)
+
+    @property
+    def unwitnessed(self) -> str:
+        """Why the newest checkpoint is not with the witness; empty when it is, or none is set."""
+        return self._witness.problem if isinstance(self._witness, WitnessSender) else ""
 
     def put(self, tenant: str, record: JSON) -> asyncio.Future[None] | None:
         """Queue one record. To be called on the event loop that opened the log.
@@ -161,6 +171,8 @@ class AuditLog:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
+        if isinstance(self._witness, WitnessSender):
+            await asyncio.to_thread(self._witness.close)
         await asyncio.sleep(0)  # lets acknowledgements that the thread scheduled arrive
 
     def _refusal(self, why: str) -> NotRecorded:

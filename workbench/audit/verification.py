@@ -19,7 +19,11 @@ from workbench.audit.checkpoint import read_checkpoint, read_verifier_key
 from workbench.audit.folder import AuditFolder
 from workbench.audit.seal import read_seals
 from workbench.audit.tree import Frontier
-from workbench.events import Misuse
+from workbench.audit.witness import HttpWitness, is_url
+from workbench.events import Misuse, Unreachable
+
+_QUICK_WITNESSES = 1000
+"""Copies of checkpoints that a quick check of a witness folder reads: the newest ones."""
 
 Progress = Callable[[int, int], object]
 """Called with the bytes checked so far and the bytes to check in all; from several threads, one at a time."""
@@ -84,7 +88,7 @@ def verify(
     *,
     deep: bool = False,
     progress: Progress | None = None,
-    witness: Path | Iterable[str] | None = None,
+    witness: Path | str | Iterable[str] | None = None,
     since_us: int = 0,
     cancel: Callable[[], bool] | None = None,
 ) -> Verification:
@@ -94,7 +98,8 @@ def verify(
         home: the state folder.
         deep: also check the chain of every line.
         progress: called now and then with bytes done and bytes in all.
-        witness: copies of checkpoints kept elsewhere: a folder of `*.checkpoint` files, or their texts.
+        witness: copies of checkpoints kept elsewhere: a folder of `*.checkpoint` files (unless deep, the newest
+            thousand are read), the URL of a witness, or texts.
         since_us: check only what was sealed at or after this time (µs since the epoch); the signature covers all.
         cancel: asked now and then; True stops.
 
@@ -109,7 +114,11 @@ def verify(
     with _seals_at_rest(folder):
         seals = read_seals(folder)
         note = _text(folder.checkpoint)
-    _check_signatures(found, folder, seals, note, _witness_notes(witness))
+    if isinstance(witness, str) and is_url(witness):
+        _check_signatures(found, folder, seals, note, [])
+        _ask_witness(found, HttpWitness(folder, witness), note, len(seals))
+    else:
+        _check_signatures(found, folder, seals, note, _witness_notes(witness, deep))
     check = ContentsCheck(folder, found, [seal for _, seal in seals], progress, cancel, since_us)
     check.run()
     found.ok = not found.findings and not found.cancelled
@@ -137,13 +146,29 @@ def _text(path: Path) -> str | None:
         return None
 
 
-def _witness_notes(witness: Path | Iterable[str] | None) -> list[tuple[str, str]]:
+def _ask_witness(found: Verification, witness: HttpWitness, note: str | None, seals: int) -> None:
+    """Whether the witness's server saw the same history; one that cannot be asked vouches for nothing."""
+    if note is None or found.findings:
+        return  # the checkpoint is not ours to send
+    try:
+        said = witness.confirm(note, seals)
+    except Unreachable as e:
+        said = str(e.args[0])
+    if said:
+        found.findings.append(Finding("seals.jsonl", said))
+    else:
+        found.witnessed = found.signed
+
+
+def _witness_notes(witness: Path | str | Iterable[str] | None, deep: bool) -> list[tuple[str, str]]:
     if witness is None:
         return []
-    if isinstance(witness, Path):
+    if isinstance(witness, (Path, str)):
+        witness = Path(witness).expanduser()
         if not witness.is_dir():
             raise Misuse(f"{witness} is no folder.", hint="Name the folder that holds the copies of the checkpoints.")
-        return [(path.name, path.read_text(encoding="utf-8")) for path in sorted(witness.glob("*.checkpoint"))]
+        copies = sorted(witness.glob("*.checkpoint"))[0 if deep else -_QUICK_WITNESSES :]
+        return [(path.name, path.read_text(encoding="utf-8")) for path in copies]
     return [(f"witness {number}", note) for number, note in enumerate(witness)]
 
 

@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "servers": ("tools", "List servers and their health; restart one."),
     "sql": ("record", "Query everything that happened with DuckDB SQL."),
     "questions": ("record", "Saved, named questions to the record."),
-    "audit": ("record", "Verify the record."),
+    "audit": ("audit", "Verify the record, prove a call of it, keep it only as long as it should be."),
     "approvals": ("approvals", "Calls that wait for a human: list, approve, deny."),
     "access": ("access", "Keys, and why someone may or may not call a tool."),
     "model": ("model", "The embedded language model: pull, status."),

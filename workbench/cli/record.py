@@ -1,4 +1,4 @@
-"""`workbench sql`, `workbench questions` and `workbench audit`: the record."""
+"""`workbench sql` and `workbench questions`: reading the record."""
 
 from __future__ import annotations
 
@@ -103,24 +103,3 @@ def questions(name: str | None, parameters: tuple[str, ...], as_json: bool) -> N
         print_json(table.to_pylist())
     else:
         _print_table(table)
-
-
-@click.group()
-def audit() -> None:
-    """Check the record."""
-
-
-@audit.command()
-@click.option("--deep", is_flag=True, help="Check every line of every chain, not only sealed files.")
-@as_json
-@click.pass_context
-def verify(ctx: click.Context, deep: bool, as_json: bool) -> None:
-    """Check that nothing was altered or removed; names the first bad record. Exit code 1 when something was."""
-    from workbench.audit import verify as check
-
-    found = check(_home(), deep=deep)
-    if as_json:
-        print_json(found)
-    else:
-        click.echo(str(found))
-    ctx.exit(0 if found.ok else 1)

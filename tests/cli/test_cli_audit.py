@@ -1,0 +1,162 @@
+"""`workbench audit` and `workbench export` on a record that nobody writes to at the moment."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from workbench.audit import AuditLog, records
+from workbench.audit.compact import compact
+from workbench.audit.folder import AuditFolder
+from workbench.cli import cli
+from workbench.config import Settings
+from workbench.events import Call, Caller, Misuse, Outcome, Tool
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def calls(settings: Settings) -> list[str]:
+    """Ids of five recorded, compacted calls."""
+    made = asyncio.run(_record(settings))
+    compact(settings.home)
+    return made
+
+
+async def _record(settings: Settings) -> list[str]:
+    log = await AuditLog.open(settings.replace(audit_min_free_bytes=1, audit_segment_bytes=2000))
+    made = []
+    for number in range(5):
+        call = Call(caller=Caller(tenant="local", subject="ann"), tool="crm.find", arguments={"n": number})
+        outcome = Outcome(kind="ok", call=call.id, tool="crm.find", server="crm")
+        await log.write(
+            "local",
+            records.call(
+                call,
+                Tool(server="crm", name="find"),
+                outcome,
+                args_redacted=call.arguments,
+                response_redacted={"found": number},
+            ),
+        )
+        made.append(call.id)
+    await log.close()
+    return made
+
+
+@pytest.fixture
+def run(settings: Settings) -> Command:
+    def command(*arguments: str, **more: str) -> Result:
+        return CliRunner(env=more).invoke(
+            cli, ["--home", str(settings.home), *arguments], standalone_mode=False, catch_exceptions=False
+        )
+
+    return command
+
+
+def code(result: Result) -> int:
+    return result.return_value if isinstance(result.return_value, int) else result.exit_code
+
+
+def test_a_call_is_proved_and_the_proof_checked_without_the_record(calls, run, settings, tmp_path):
+    proof = tmp_path / "proof.json"
+    assert code(run("audit", "prove", calls[2], "-o", str(proof))) == 0
+    key = tmp_path / "checkpoint.pub"
+    key.write_text(AuditFolder(settings.home).public_key.read_text())
+    elsewhere = CliRunner().invoke(
+        cli, ["audit", "check", str(proof), "--key", str(key)], standalone_mode=False, catch_exceptions=False
+    )
+    assert f"Proved: call {calls[2]} of crm.find by ann" in elsewhere.stdout
+    assert json.loads(run("audit", "check", str(proof), "--json").stdout)[0]["args_redacted"] == {"n": 2}
+    assert calls[1] not in proof.read_text()
+
+
+def test_a_proof_that_was_altered_proves_nothing(calls, run, tmp_path):
+    proof = tmp_path / "proof.json"
+    proof.write_text(run("audit", "prove", calls[0]).stdout.replace('\\"found\\":0', '\\"found\\":9'))
+    with pytest.raises(Misuse, match="proves nothing"):
+        run("audit", "check", str(proof))
+    proof.write_text("{")
+    with pytest.raises(Misuse, match="no proof"):
+        run("audit", "check", str(proof))
+
+
+def test_a_call_that_is_not_there_cannot_be_proved(calls, run):
+    with pytest.raises(Misuse, match="no call"):
+        run("audit", "prove", "nothing")
+
+
+def test_verify_since_leaves_older_seals_to_their_signature(calls, run, settings):
+    everything = json.loads(run("audit", "verify", "--json").stdout)
+    later = json.loads(run("audit", "verify", "--json", "--since", "2999-01-01").stdout)
+    assert everything["ok"]
+    assert later["ok"]
+    assert later["bytes"] < everything["bytes"]
+    with pytest.raises(Misuse, match="no time"):
+        run("audit", "verify", "--since", "yesterday")
+
+
+def test_verify_names_what_was_altered_and_says_so_in_the_exit_code(calls, run, settings):
+    [lineage] = AuditFolder(settings.home).lineages()
+    lineage.write_bytes(lineage.read_bytes().replace(b'"n":3', b'"n":4'))
+    result = run("audit", "verify", "--deep")
+    assert code(result) == 1
+    assert "seq 3" in result.stdout
+
+
+def test_verify_asks_the_witness_of_the_setting(calls, run, tmp_path):
+    with pytest.raises(Misuse, match="is no folder"):
+        run("audit", "verify", WORKBENCH_AUDIT_WITNESS=str(tmp_path / "nothing"))
+
+
+@pytest.mark.slow
+def test_a_witness_is_served_until_ctrl_c(calls, settings, tmp_path):
+    key = AuditFolder(settings.home).public_key
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-c", "from workbench.cli import main; main()", "audit", "witness"),
+            *(str(tmp_path / "store"), "--trust", str(key), "--port", "0"),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        guard = threading.Timer(20, process.kill)
+        guard.start()
+        url = process.stderr.readline().split("=")[1].split(" ")[0]
+        from workbench.audit import verify
+
+        assert verify(settings.home, witness=url.rstrip(";")).witnessed
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+        guard.cancel()
+    assert list((tmp_path / "store").glob("*/*.checkpoint"))
+
+
+def test_a_check_that_is_interrupted_says_so(calls, settings: Settings, run, monkeypatch: pytest.MonkeyPatch):
+    from workbench.cli import audit as commands
+
+    monkeypatch.setattr(commands._Meter, "__call__", lambda self, done, total: signal.raise_signal(signal.SIGINT))
+    result = run("audit", "verify")
+    assert "Cancelled" in result.stdout
+    assert code(result) == 130
+
+
+def test_progress_goes_to_standard_error(
+    calls, run, monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path
+):
+    from workbench.cli import audit as commands
+
+    monkeypatch.setattr(commands, "_PROGRESS_AFTER_S", 0.0)
+    result = run("audit", "verify")
+    assert "100 %" in result.stderr
+    assert "%" not in result.stdout

@@ -1,0 +1,168 @@
+"""A witness: a small HTTP server that stores checkpoints and refuses a history that contradicts what it stored.
+
+It speaks C2SP *tlog-witness* and signs what it took in with C2SP *cosignature/v1*. Run it on another machine or under
+another user than the platform: `workbench audit witness FOLDER --trust checkpoint.pub`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import http.server
+import os
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.audit.checkpoint import Checkpoint, read_checkpoint, read_verifier_key
+from workbench.audit.folder import replace_durably
+from workbench.audit.tree import consistent
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+_LARGEST_BODY = 1 << 16
+_COSIGNATURE = 4
+"""Algorithm byte of C2SP cosignature/v1."""
+
+
+class Refused(Exception):
+    """An answer other than 200."""
+
+    def __init__(self, status: int, text: str, content_type: str = "text/plain") -> None:
+        super().__init__(text)
+        self.status, self.text, self.content_type = status, text, content_type
+
+
+class CheckpointStore:
+    """The checkpoints of the logs that are trusted, one folder for each log; nothing in it is ever written twice.
+
+    Args:
+        folder: where they are kept, with the witness's own key.
+        trusted: texts of `checkpoint.pub`.
+        name: name of this witness in its signatures.
+
+    Raises:
+        Misuse: a text is no such key.
+    """
+
+    def __init__(self, folder: Path, trusted: list[str], name: str = "mcp-workbench/witness") -> None:
+        self._folder = folder
+        self._name = name
+        self._logs: dict[str, Ed25519PublicKey] = dict(map(read_verifier_key, trusted))
+        self._busy = threading.Lock()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._key = self._open_key()
+
+    def _open_key(self) -> Ed25519PrivateKey:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        path = self._folder / "witness.key"
+        if not path.exists():
+            replace_durably(path, Ed25519PrivateKey.generate().private_bytes_raw(), 0o600)
+        return Ed25519PrivateKey.from_private_bytes(path.read_bytes())
+
+    def add(self, body: bytes) -> str:
+        """Take in one checkpoint; returns the lines of signatures to answer with.
+
+        Raises:
+            Refused: with the status that the specification demands.
+        """
+        old, proof, note = _parse(body)
+        origin = note.split("\n", 1)[0]
+        key = self._logs.get(origin)
+        if key is None:
+            raise Refused(404, "this log is not known here\n")
+        try:
+            new = read_checkpoint(note, origin, key)
+        except ValueError as e:
+            raise Refused(403, f"{e}\n") from e
+        if old > new.size:
+            raise Refused(400, "the old size is larger than the new one\n")
+        with self._busy:
+            seen = self._newest(origin, key)
+            if old != (seen.size if seen else 0):
+                raise Refused(409, f"{seen.size if seen else 0}\n", "text/x.tlog.size")
+            if seen is not None and new.size == seen.size:
+                if new.root != seen.root:
+                    raise Refused(409, f"{seen.size}\n", "text/x.tlog.size")
+            elif seen is not None and not consistent(seen.size, new.size, seen.root, new.root, proof):
+                raise Refused(422, "the proof does not lead from what was seen to this\n")
+            elif seen is None or new.size > seen.size:
+                replace_durably(self._of(origin) / f"{new.size:012d}.checkpoint", note.encode(), 0o600)
+        return self._cosign(note)
+
+    def _of(self, origin: str) -> Path:
+        path = self._folder / hashlib.sha256(origin.encode()).hexdigest()[:32]
+        path.mkdir(mode=0o700, exist_ok=True)
+        return path
+
+    def _newest(self, origin: str, key: Ed25519PublicKey) -> Checkpoint | None:
+        stored = max(self._of(origin).glob("*.checkpoint"), default=None)
+        return read_checkpoint(stored.read_text(encoding="utf-8"), origin, key) if stored else None
+
+    def _cosign(self, note: str) -> str:
+        body = note.partition("\n\n")[0] + "\n"
+        now = int(time.time())
+        public = self._key.public_key().public_bytes_raw()
+        named = hashlib.sha256(self._name.encode() + b"\n" + bytes([_COSIGNATURE]) + public).digest()[:4]
+        signature = self._key.sign(f"cosignature/v1\ntime {now}\n{body}".encode())
+        return f"— {self._name} {base64.b64encode(named + now.to_bytes(8, 'big') + signature).decode()}\n"
+
+
+def _parse(body: bytes) -> tuple[int, list[bytes], str]:
+    try:
+        head, separator, note = body.decode().partition("\n\n")
+        first, *steps = head.split("\n")
+        word, _, size = first.partition(" ")
+        proof = [base64.b64decode(step, validate=True) for step in steps]
+    except (UnicodeDecodeError, binascii.Error) as e:
+        raise Refused(400, "the request does not read\n") from e
+    if not separator or word != "old" or not size.isdecimal() or len(proof) > 63:
+        raise Refused(400, "expected: old <size>, the proof, an empty line, the checkpoint\n")
+    return int(size), proof, note
+
+
+class WitnessServer(http.server.ThreadingHTTPServer):
+    """Serves one store. `serve_forever()`, and `shutdown()` from another thread."""
+
+    daemon_threads = True
+
+    def __init__(self, store: CheckpointStore, host: str, port: int) -> None:
+        self.store = store
+        super().__init__((host, port), _Handler)
+
+    @property
+    def url(self) -> str:
+        """What to give as `audit_witness`."""
+        return f"http://{self.server_address[0]!s}:{self.server_address[1]}"
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: WitnessServer
+    timeout = 10.0
+
+    def do_POST(self) -> None:
+        length = self.headers.get("Content-Length", "")
+        try:
+            if self.path != "/add-checkpoint":
+                raise Refused(404, "there is only /add-checkpoint\n")
+            if not length.isdecimal() or int(length) > _LARGEST_BODY:
+                raise Refused(413, f"a body of at most {_LARGEST_BODY} bytes is expected\n")
+            self._answer(200, self.server.store.add(self.rfile.read(int(length))))
+        except Refused as e:
+            self._answer(e.status, e.text, e.content_type)
+
+    def _answer(self, status: int, text: str, content_type: str = "text/plain; charset=utf-8") -> None:
+        content = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        if os.environ.get("WORKBENCH_WITNESS_LOG"):
+            super().log_message(format, *args)

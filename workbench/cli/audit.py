@@ -1,0 +1,175 @@
+"""`workbench audit`: is the record what it was, prove one call of it, keep a witness."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from workbench.cli.opening import as_json, print_json
+from workbench.events import Misuse
+
+if TYPE_CHECKING:
+    from workbench.config import Settings
+
+_PROGRESS_AFTER_S = 0.5
+
+
+@click.group()
+def audit() -> None:
+    """Check the record, prove a call of it, and keep it only as long as it should be."""
+
+
+def _settings() -> Settings:
+    from workbench.config import Settings, prepare_home
+
+    settings = Settings.load(home=click.get_current_context().obj.get("home"))
+    prepare_home(settings.home)
+    return settings
+
+
+def microseconds(text: str | None) -> int:
+    """An ISO 8601 time (UTC unless it says otherwise) as µs since the epoch; 0 for None.
+
+    Raises:
+        Misuse: it is none.
+    """
+    from datetime import UTC, datetime
+
+    if text is None:
+        return 0
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as e:
+        raise Misuse(f"{text!r} is no time.", hint="Expected e.g. 2026-11-20 or 2026-11-20T14:30.") from e
+    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1e6)
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """An event that Ctrl-C sets, instead of tearing the work apart."""
+    asked = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Meter:
+    """Progress on standard error: rewritten in place on a terminal, else a line for every tenth."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._shown = -1
+
+    def __call__(self, done: int, total: int) -> None:
+        percent = 100 * done // max(total, 1)
+        step = percent if sys.stderr.isatty() else percent // 10 * 10
+        if step == self._shown or time.monotonic() - self._began < _PROGRESS_AFTER_S:
+            return
+        self._shown = step
+        text = f"{step:3d} % of {total / 1e6:,.0f} MB"
+        click.echo(f"\r{text}" if sys.stderr.isatty() else text, err=True, nl=not sys.stderr.isatty())
+
+    def close(self) -> None:
+        """Leave the line of the terminal empty."""
+        if self._shown >= 0 and sys.stderr.isatty():
+            click.echo("\r\033[K", err=True, nl=False)
+
+
+@audit.command()
+@click.option("--deep", is_flag=True, help="Check every line of every chain, not only sealed files.")
+@click.option("--since", metavar="TIME", help="Check only what was sealed since then; signatures cover all.")
+@click.option("--witness", metavar="PLACE", help="Folder or URL of a witness. Default: the setting audit_witness.")
+@as_json
+@click.pass_context
+def verify(ctx: click.Context, deep: bool, since: str | None, witness: str | None, as_json: bool) -> None:
+    """Check that nothing was altered or removed; names the first bad record. Exit code 1 when something was."""
+    from workbench.audit import verify as check
+
+    settings, meter = _settings(), _Meter()
+    with _interruptible() as asked:
+        found = check(
+            settings.home,
+            deep=deep,
+            since_us=microseconds(since),
+            witness=witness or settings.audit_witness or None,
+            progress=meter,
+            cancel=asked.is_set,
+        )
+    meter.close()
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(str(found))
+    ctx.exit(130 if found.cancelled else 0 if found.ok else 1)
+
+
+@audit.command()
+@click.argument("call_id")
+@click.option("-o", "output", type=click.Path(dir_okay=False, path_type=Path), help="File; default standard output.")
+def prove(call_id: str, output: Path | None) -> None:
+    """Write a proof that one call is on the record; it is checked offline and reveals no other call."""
+    import json
+
+    from workbench.audit.proof import prove as proof_of
+
+    text = json.dumps(proof_of(_settings().home, call_id), ensure_ascii=False, indent=1) + "\n"
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        output.write_text(text, encoding="utf-8")
+        click.echo(f"{output}: check it anywhere with `workbench audit check {output}`.", err=True)
+
+
+@audit.command("check")
+@click.argument("file", type=click.File("rb"))
+@click.option("--key", type=click.File("r"), help="checkpoint.pub as you know it; default: the key in the proof.")
+@as_json
+def check_file(file: IO[bytes], key: IO[str] | None, as_json: bool) -> None:
+    """Check a proof. Needs neither the record nor a network; exit code 2 when it proves nothing."""
+    import orjson
+
+    from workbench.audit.proof import check_proof
+
+    try:
+        proof = orjson.loads(file.read())
+    except orjson.JSONDecodeError as e:
+        raise Misuse(f"This is no proof: {e}.", hint="Expected what `workbench audit prove` wrote.") from e
+    records = check_proof(proof, key.read() if key else None)
+    if as_json:
+        print_json(records)
+        return
+    for record in records:
+        click.echo(f"Proved: {record['kind']} {record['request_id']} of {record['tool']} by {record['user']}")
+        click.echo(f"  at {_when(record['timestamp'])}, outcome {record.get('outcome', 'not recorded')}")
+    if key is None:
+        click.echo("Signed by the key in the proof; compare it with one you trust: --key checkpoint.pub.", err=True)
+
+
+def _when(us: int) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(us / 1e6, UTC).isoformat(timespec="milliseconds")
+
+
+@audit.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--trust", multiple=True, required=True, type=click.File("r"), help="checkpoint.pub of a record.")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8810, show_default=True)
+def witness(folder: Path, trust: tuple[IO[str], ...], host: str, port: int) -> None:
+    """Be a witness: store the checkpoints of other machines, refuse histories that contradict them."""
+    from workbench.audit.witness_server import CheckpointStore, WitnessServer
+
+    with WitnessServer(CheckpointStore(folder, [key.read() for key in trust]), host, port) as server:
+        click.echo(f"Set WORKBENCH_AUDIT_WITNESS={server.url} for the platform; Ctrl-C stops the witness.", err=True)
+        server.serve_forever()
