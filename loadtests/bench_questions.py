@@ -143,7 +143,15 @@ def holds(answer: str, fact: Any) -> bool:
         plain = re.sub(r"(?<=\d),(?=\d{3}\b)", "", answer)
         numbers = [float(n) for n in re.findall(r"(?<![\w.-])\d+(?:\.\d+)?(?![\w-]|\.\d)", plain)]
         return any(abs(n - fact) < (0.5 if isinstance(fact, int) else 0.011) for n in numbers)
-    return _joined(str(fact)) in _joined(answer)
+    text = str(fact)
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+        day = datetime.fromisoformat(text)
+        forms = (text, f"{day:%B} {day.day}, {day:%Y}", f"{day.day} {day:%B} {day:%Y}")
+        return any(form.lower() in answer.lower() for form in forms)
+    # `card_expired` may be told as "the card was expired": its words in order, little between them
+    words = [re.escape(w) for w in _joined(text).split()]
+    between = r"\W+(?:\w+\W+){0,2}" if "_" in text else r"\W+"
+    return re.search(rf"\b{between.join(words)}\b", _joined(answer)) is not None
 
 
 def _joined(text: str) -> str:

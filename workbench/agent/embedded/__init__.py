@@ -36,7 +36,7 @@ def status(settings: Settings) -> ProviderStatus:
     else:
         why = (
             f"the embedded model is pulled: {MODEL}, a small language model in a process of its own; "
-            "the planner's reading of the question narrows what it may choose"
+            "the planner's reading of the question narrows and suggests what it may choose"
         )
     return ProviderStatus(name="embedded", ready=path is not None and runtime, model=MODEL, why=why)
 

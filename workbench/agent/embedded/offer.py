@@ -19,7 +19,7 @@ from workbench.agent.planner.shapes import Parameter, Shape
 from workbench.agent.planner.tablekit import Kit, kits
 from workbench.agent.planner.tables import described_columns, table_names
 from workbench.agent.planner.values import Filled
-from workbench.events import JSON
+from workbench.events import JSON, canonical
 
 PER_PART = 4
 """Tools that are nearest to one part of the question."""
@@ -72,6 +72,15 @@ def served(question: Question, need: Need, shapes: Sequence[Shape], steps: Seque
 
 def _anchored(schema: JSON | None, shape: Shape) -> bool:
     return schema is not None and any(p.name in schema["properties"] for p in shape.takes("id", "email"))
+
+
+def suggestion(question: Question, need: Need, shapes: Sequence[Shape], steps: Sequence[Step]) -> str:
+    """How the planner would put the part to a table, as a call in JSON; empty where it would not."""
+    found = Pursuit(question, shapes, steps).pursue(need).calls
+    tabular = {p.name for c in found[:1] for p in c.shape.parameters if p.role in ("filters", "metrics", "collection")}
+    if not found or not tabular:
+        return ""
+    return f'{{"tool": "{found[0].shape.tool.qualified}", "arguments": {canonical(found[0].arguments).decode()}}}'
 
 
 def _used(shape: Shape, steps: Sequence[Step]) -> bool:

@@ -44,11 +44,12 @@ def opening(question: Question) -> str:
     return f"Today is {question.today}. {'Dates: ' + when + '. ' if when else ''}Question: {question.text}"
 
 
-def asking(need: Need, offers: Sequence[Offer], may_stop: bool) -> str:
-    """The decision of this turn."""
+def asking(need: Need, offers: Sequence[Offer], may_stop: bool, hint: str = "") -> str:
+    """The decision of this turn. `hint`: arguments that a reading of the words suggests; the model may take others."""
     lines = "\n".join(_tool(o) for o in offers)
     stop = f"\n- {NEXT}(): the results above already say it" if may_stop else ""
-    return f"Tools that can be called now:\n{lines}{stop}\nWhich one finds this: “{need.text}”?"
+    suggested = f"\nA reading of the words suggests: {hint}" if hint else ""
+    return f"Tools that can be called now:\n{lines}{stop}{suggested}\nWhich one finds this: “{need.text}”?"
 
 
 def decision_schema(offers: Sequence[Offer], may_stop: bool) -> JSON:
@@ -91,6 +92,13 @@ def result_text(step: Step, limit: int = RESULT_CHARACTERS) -> str:
     if not step.rows:
         return str(step.data)[:limit]
     lines: list[str] = []
+    total = step.total
+    if step.listed and total is not None:
+        lines.append(
+            f"{total} match in all; the first {len(step.rows)} of them:"
+            if total > len(step.rows)
+            else f"{total} match:"
+        )
     figures = [
         f"{label(k)} {shown(v, k)}" for k, v in step.scalars.items() if v not in (None, "") and len(step.rows) != 1
     ]
@@ -120,6 +128,8 @@ def answering(question: Question, need: Need, steps: Sequence[Step]) -> list[JSO
     last = len(steps) - 1
     blocks = "\n\n".join(f"{s.tool}:\n{result_text(s, 1400 if n == last else 500)}" for n, s in enumerate(steps))
     told = " ".join(n.text for n in question.needs if n.kind == "tell")
+    relative = any(p.relative for n in question.needs for p in n.periods)
+    today = f"Today is {question.today}. " if relative else ""
     about = f" ({', '.join(e.value for e in need.inherited)})" if need.inherited else ""
     return [
         {
@@ -129,7 +139,6 @@ def answering(question: Question, need: Need, steps: Sequence[Step]) -> list[JSO
         },
         {
             "role": "user",
-            "content": f"Results:\n{blocks or 'none'}\n\nToday is {question.today}. {told}\n"
-            f"Answer only this: {need.text}{about}",
+            "content": f"Results:\n{blocks or 'none'}\n\n{today}{told}\nAnswer only this: {need.text}{about}",
         },
     ]

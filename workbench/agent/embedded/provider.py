@@ -18,7 +18,7 @@ from pathlib import Path
 
 from workbench.agent.embedded import prompts
 from workbench.agent.embedded.engine import Engine, collect, delta
-from workbench.agent.embedded.offer import Offer, offers, served, settled
+from workbench.agent.embedded.offer import Offer, offers, served, settled, suggestion
 from workbench.agent.embedded.weights import MODEL
 from workbench.agent.planner.conversation import finished_steps, last_question
 from workbench.agent.planner.question import Need, Question, understand
@@ -141,7 +141,7 @@ class Embedded:
             done = {(s.tool, canonical(s.arguments)) for s in steps}
             options = [o for o in options if (o.shape.tool.qualified, canonical(settled(o.schema))) not in done]
             if options:
-                tool, arguments = await self._choose(question, need, options, steps, spent)
+                tool, arguments = await self._choose(question, need, options, shapes, steps, spent)
                 picked = next((o for o in options if o.shape.tool.qualified == tool), None)
                 if picked is not None and (tool, canonical(arguments)) not in done:
                     number, why = f"call-{len(steps) + 1}", f"for “{need.text[:80]}”"
@@ -150,7 +150,13 @@ class Embedded:
         return None, part
 
     async def _choose(
-        self, question: Question, need: Need, options: list[Offer], steps: list[Step], spent: _Spent
+        self,
+        question: Question,
+        need: Need,
+        options: list[Offer],
+        shapes: list[Shape],
+        steps: list[Step],
+        spent: _Spent,
     ) -> tuple[str, JSON]:
         """The model's decision among the options."""
         messages: list[JSON] = [
@@ -160,7 +166,8 @@ class Embedded:
         for done in steps:
             messages.append({"role": "assistant", "content": prompts.call_text(done)})
             messages.append({"role": "user", "content": prompts.result_text(done)})
-        messages.append({"role": "user", "content": prompts.asking(need, options, bool(steps))})
+        hint = await asyncio.to_thread(suggestion, question, need, shapes, steps)
+        messages.append({"role": "user", "content": prompts.asking(need, options, bool(steps), hint)})
         schema = prompts.decision_schema(options, may_stop=bool(steps))
         request: JSON = {
             "messages": messages, "temperature": 0, "max_tokens": 200, "cache_prompt": True,
