@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +66,24 @@ def delete() -> Tool:
         definition={"name": "delete"},
         definition_hash="d2",
     )
+
+
+@pytest.fixture(scope="session")
+def opa_binary() -> str:
+    """`opa` on PATH, else built with Go and kept in the cache folder of the user."""
+    if found := shutil.which("opa"):
+        return found
+    cached = Path.home() / ".cache" / "mcp-workbench-tests" / "opa"
+    if not cached.exists():
+        go = shutil.which("go")
+        if go is None:
+            pytest.skip("neither opa nor go is installed")
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(
+            [go, "install", "github.com/open-policy-agent/opa@latest"],
+            env={**os.environ, "GOBIN": str(cached.parent), "CGO_ENABLED": "0"},
+            capture_output=True, text=True, timeout=900,
+        )  # fmt: skip
+        if done.returncode:
+            pytest.skip(f"opa cannot be built: {done.stderr[-300:]}")
+    return str(cached)

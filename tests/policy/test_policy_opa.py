@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import shutil
 import socket
 import subprocess
 import time
@@ -250,27 +248,6 @@ async def test_without_an_opa_the_embedded_engine_decides(policy: Policy, owner:
 
 
 # --- a real OPA ------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="session")
-def opa_binary() -> str:
-    """`opa` on PATH, else built with Go and kept in the cache folder of the user."""
-    if found := shutil.which("opa"):
-        return found
-    cached = Path.home() / ".cache" / "mcp-workbench-tests" / "opa"
-    if not cached.exists():
-        go = shutil.which("go")
-        if go is None:
-            pytest.skip("neither opa nor go is installed")
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(
-            [go, "install", "github.com/open-policy-agent/opa@latest"],
-            env={**os.environ, "GOBIN": str(cached.parent), "CGO_ENABLED": "0"},
-            capture_output=True, text=True, timeout=900,
-        )  # fmt: skip
-        if done.returncode:
-            pytest.skip(f"opa cannot be built: {done.stderr[-300:]}")
-    return str(cached)
 
 
 @contextmanager

@@ -196,6 +196,12 @@ class Access:
         """All keys, oldest first; expired and revoked ones too."""
         return self._keys.all()
 
+    def holder(self, id: str) -> Caller | None:
+        """Whom the key of this id stands for, usable or not; None when there is none. `local` is the local user."""
+        if id == "local":
+            return self.local_caller()
+        return next((self._caller(key) for key in self._keys.all() if key.id == id), None)
+
     def revoke(self, id: str) -> bool:
         """End a key at once here, and within a second in every other process. False when it was ended before.
 

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("audit", "Verify the record, prove a call of it, keep it only as long as it should be."),
     "approvals": ("approvals", "Calls that wait for a human: list, approve, deny."),
     "access": ("access", "Keys, and why someone may or may not call a tool."),
+    "policy": ("policy", "Test the rules, explain a recorded decision, write the rules out."),
     "model": ("model", "The embedded language model: pull, status."),
     "load": ("load", "Run Locust against the gateway; figures land in the record."),
     "doctor": ("doctor", "Every setting, its value and source, and what is wrong with a hint."),

@@ -24,6 +24,8 @@ TOOL_SCOPES = "workbench/tool_scopes/decision"
 TENANT_QUOTA = "workbench/tenant_quota/decision"
 ENTRYPOINTS = (TOOL_SCOPES, TENANT_QUOTA)
 NAME = "embedded-rego"
+REGO_TESTS = "_test.rego"
+CASES = ".cases.json"
 
 PROBES: dict[str, JSON] = {
     TOOL_SCOPES: {
@@ -85,6 +87,17 @@ class Files:
         Raises:
             Misuse: the folder does not exist or a file cannot be read.
         """
+        return {n: c for n, c in self._read().items() if not n.endswith((REGO_TESTS, CASES))}
+
+    def read_tests(self, ending: str) -> dict[str, bytes]:
+        """Name → content of the tests beside the rules: those that end in `REGO_TESTS` or in `CASES`.
+
+        Raises:
+            Misuse: the folder does not exist or a file cannot be read.
+        """
+        return {n: c for n, c in self._read().items() if n.endswith(ending)}
+
+    def _read(self) -> dict[str, bytes]:
         shipped = resources.files(__package__) / "rego"
         found = {p.name: p.read_bytes() for p in shipped.iterdir() if p.name.endswith((".rego", ".json"))}
         try:

@@ -217,6 +217,8 @@ def _findings(m: Module, functions: set[str], is_builtin: Callable[[str], bool])
             continue
         if word.text == "not":
             yield from _negation(words, at, m)
+        if word.text == "with":
+            yield word.line, "`with` may only stand in tests (*_test.rego): the engine ends its process over some uses"
         if word.text in _KEYWORDS:
             at += 1
             continue

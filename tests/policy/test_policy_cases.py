@@ -1,0 +1,160 @@
+"""Tests of a policy, and the explanation of a recorded decision."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from workbench.config import Settings
+from workbench.events import JSON, Caller, Misuse, Tool
+from workbench.policy import Policy, engine
+from workbench.policy.cases import run_cases, run_rego_tests
+from workbench.policy.explaining import explain
+
+change = msgspec.structs.replace
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "rules"
+    made.mkdir()
+    return made
+
+
+def run(folder: Path | None) -> dict[str, tuple[bool, str]]:
+    files = engine.Files(folder)
+    rego = engine.RegoPolicy(files.read(), files.where)
+    return {r.name: (r.passed, r.message) for r in run_cases(files, rego.ask)}
+
+
+def test_the_shipped_cases_pass() -> None:
+    results = run(None)
+    assert len(results) >= 8
+    assert all(passed for passed, _ in results.values()), results
+
+
+QUOTA: JSON = {"rule": "tenant_quota", "input": {"tenant": "acme", "tool": "a.b", "used": 5}}
+
+
+def test_cases_of_the_folder_are_held_against_its_rules_and_say_what_came_out(folder: Path) -> None:
+    quotas = {"workbench": {"quotas": {"tenants": {"acme": {"a.b": 5}}}}}
+    (folder / "ours.json").write_text(json.dumps(quotas))
+    cases = [
+        {"name": "full", **QUOTA, "expect": {"allow": False, "rule": "quota_used_up", "per_minute": 5}},
+        {"name": "wrong", **QUOTA, "expect": {"allow": True, "nothing": 1}},
+        {"name": "types count", **QUOTA, "expect": {"allow": 0}},
+        {"name": "no input", "rule": "tenant_quota", "input": {"tenant": "a\0", "tool": "a"}, "expect": {"allow": 1}},
+    ]
+    (folder / "ours.cases.json").write_text(json.dumps(cases))
+    results = run(folder)
+    assert results["full"] == (True, "")
+    assert results["wrong"] == (False, "allow is false, expected true; nothing is null, expected 1")
+    assert results["types count"] == (False, "allow is false, expected 0")
+    assert results["no input"][0] is False
+    assert "no answer" in results["no input"][1]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "{}",
+        "[1]",
+        '[{"name": "x"}]',
+        json.dumps([{"name": "x", **QUOTA, "rule": "other", "expect": {"allow": True}}]),
+        json.dumps([{"name": "x", **QUOTA, "expect": {}}]),
+    ],
+)
+def test_a_case_that_tests_nothing_is_refused(folder: Path, content: str) -> None:
+    (folder / "x.cases.json").write_text(content)
+    with pytest.raises(Misuse, match=r"x\.cases\.json"):
+        run(folder)
+
+
+def test_tests_are_never_loaded_to_decide(folder: Path, settings: Settings) -> None:
+    (folder / "x.cases.json").write_text("[]")
+    (folder / "x_test.rego").write_text("this is no Rego")
+    with_tests = Policy(settings.replace(policy=folder))
+    without = Policy(settings)
+    assert with_tests.revision == without.revision
+    with_tests.close()
+    without.close()
+
+
+def test_a_rule_with_with_is_refused_because_the_engine_may_end_its_process(folder: Path, settings: Settings) -> None:
+    source = 'package ours\nx := 1\np if { x == 1 with input as {"a": 1} }\n'
+    (folder / "ours.rego").write_text(source)
+    with pytest.raises(Misuse, match=r"ours\.rego:3: `with` may only stand in tests"):
+        Policy(settings.replace(policy=folder))
+
+
+# --- explaining ------------------------------------------------------------------------------------
+
+
+def row(caller: Caller, tool: Tool, **more: Any) -> JSON:
+    base = {
+        "request_id": "c1", "tenant": caller.tenant, "user_id": caller.subject, "server": tool.server,
+        "tool": tool.name, "qualified": tool.qualified, "args": '{"a": 1}', "credential": caller.credential,
+        "definition_hash": tool.definition_hash, "policy_decision": "allow", "policy_rule": "tool_scopes.allow",
+        "policy_reason": None, "policy_revision": "", "policy_engine": "embedded-rego",
+    }  # fmt: skip
+    return {**base, **more}
+
+
+def test_a_denial_is_explained_scope_by_scope(policy: Policy, employee: Caller, find: Tool) -> None:
+    tool = change(find, scopes=("crm:read", "crm:write"))
+    found = explain(policy, row(employee, tool, policy_revision=policy.revision), employee, tool, used=0)
+    assert found.now.rule == "tool_scopes.missing_scopes"
+    told = {(s.rule, s.holds): s.finding for s in found.steps}
+    assert told["tool_scopes.missing_scopes", True] == "crm:read is held as crm:read"
+    assert told["tool_scopes.missing_scopes", False] == "crm:write is not held"
+    assert len(found.caveats) == 1
+
+
+def test_what_is_not_on_the_record_is_said(policy: Policy, employee: Caller, find: Tool) -> None:
+    found = explain(policy, row(employee, find, policy_revision="old", policy_engine="opa"), None, None, used=0)
+    told = " ".join(found.caveats)
+    for words in ("stands for nobody", "No server lists the tool", "revision old", "OPA decided"):
+        assert words in told
+    assert found.now.allow is False
+    changed = explain(policy, row(employee, find, definition_hash="other"), employee, find, used=0)
+    assert any("definition of the tool has changed" in caveat for caveat in changed.caveats)
+
+
+def test_an_approved_call_and_a_used_up_quota_are_explained(
+    folder: Path, settings: Settings, owner: Caller, delete: Tool
+) -> None:
+    (folder / "ours.json").write_text(json.dumps({"workbench": {"quotas": {"default": {"*": 3}}}}))
+    policy = Policy(settings.replace(policy=folder))
+    found = explain(policy, row(owner, delete, policy_decision="approval"), owner, delete, used=3)
+    steps = {s.rule: s for s in found.steps}
+    assert steps["tool_scopes.approval"].holds is True
+    assert (steps["tenant_quota"].holds, steps["tenant_quota"].finding) == (False, "3 of 3 calls in the minute before")
+    assert found.now.rule == "tenant_quota.quota_used_up"
+    waiting = explain(policy, row(owner, delete, policy_decision="deny"), owner, delete, used=0)
+    assert {s.rule: s.holds for s in waiting.steps}["tool_scopes.approval"] is False
+    policy.close()
+
+
+# --- with a real opa -------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.interop
+@pytest.mark.timeout(1200)
+def test_opa_runs_the_rego_tests_and_a_failing_one_is_named(opa_binary: str, folder: Path) -> None:
+    assert all(r.passed for r in run_rego_tests(engine.Files(None), opa_binary))
+    (folder / "ours_test.rego").write_text(
+        "package ours_test\nimport data.workbench.tenant_quota\n"
+        'test_wrong if { tenant_quota.allow == false with input as {"tenant": "a", "tool": "b", "used": 0} }\n'
+    )
+    results = {r.name: r.passed for r in run_rego_tests(engine.Files(folder), opa_binary)}
+    assert results["test_wrong"] is False
+    assert results["test_each_form_of_the_scope_allows"] is True
+    (folder / "ours_test.rego").write_text("this is no Rego")
+    with pytest.raises(Misuse, match="could not run"):
+        run_rego_tests(engine.Files(folder), opa_binary)

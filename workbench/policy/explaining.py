@@ -1,0 +1,122 @@
+"""Why a recorded call was decided as it was: its input rebuilt as far as the record goes, looked at rule by rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from workbench.events import JSON, Call, Caller, Decision, Record, Tool
+from workbench.policy.decisions import Policy
+from workbench.policy.verdict import forms
+
+
+class Step(Record, frozen=True, kw_only=True):
+    """One condition of the rules."""
+
+    rule: str
+    holds: bool | None
+    """None where the record does not tell."""
+    finding: str
+
+
+class Explained(Record, frozen=True, kw_only=True):
+    """A recorded decision beside what the rules of now say of the same call."""
+
+    call: str
+    recorded: JSON
+    """Decision, rule, reason, revision and engine as recorded."""
+    now: Decision
+    steps: tuple[Step, ...]
+    caveats: tuple[str, ...]
+    """What of the input could not be rebuilt, or is of now instead of then."""
+
+
+def explain(policy: Policy, row: JSON, caller: Caller | None, tool: Tool | None, *, used: int) -> Explained:
+    """Look at one row of `tool_calls` again.
+
+    Args:
+        policy: the rules of now.
+        row: of `tool_calls`.
+        caller: whom the recorded credential stands for now; None when it stands for nobody any more.
+        tool: as listed now; None when no server lists it any more.
+        used: calls of the tenant to the tool in the minute before.
+    """
+    caveats = list(_caveats(policy, row, caller, tool))
+    who = caller or Caller(tenant=str(row["tenant"]), subject=str(row["user_id"] or ""))
+    what = tool or Tool(server=str(row["server"] or ""), name=str(row["tool"] or ""))
+    arguments = _json(row.get("args"))
+    call = Call(caller=who, tool=what.qualified, arguments=arguments if isinstance(arguments, dict) else {})
+    approved = row["policy_decision"] == "approval"
+    now = policy.decide(call, what, approved=approved, usage={"calls_last_minute": used})
+    recorded = {name: row.get(f"policy_{name}") for name in ("decision", "rule", "reason", "revision", "engine")}
+    steps = tuple(_steps(policy, who, what, now, len(orjson.dumps(call.arguments)), used, approved))
+    return Explained(call=str(row["request_id"]), recorded=recorded, now=now, steps=steps, caveats=tuple(caveats))
+
+
+def _steps(
+    policy: Policy, caller: Caller, tool: Tool, now: Decision, size: int, used: int, approved: bool
+) -> list[Step]:
+    somebody = bool(caller.tenant and caller.subject)
+    steps = [
+        Step(rule="tool_scopes.no_caller", holds=somebody, finding=f"the caller is {caller.tenant}/{caller.subject}"),
+        Step(
+            rule="tool_scopes.quarantined",
+            holds=not tool.quarantined,
+            finding=tool.quarantined or "the tool is not quarantined",
+        ),
+        Step(
+            rule="tool_scopes.unlabelled",
+            holds=bool(tool.scopes),
+            finding=f"the tool needs {', '.join(tool.scopes)}" if tool.scopes else "the tool names no scope",
+        ),
+    ]
+    for scope in tool.scopes:
+        held = next((form for form in forms(scope) if form in caller.scopes), None)
+        finding = f"{scope} is held as {held}" if held else f"{scope} is not held"
+        steps.append(Step(rule="tool_scopes.missing_scopes", holds=held is not None, finding=finding))
+    steps.append(
+        Step(
+            rule="tool_scopes.arguments_bytes",
+            holds=None,
+            finding=f"the arguments have {size} bytes as recorded, without personal data",
+        )
+    )
+    needed = "an approval is needed" if now.approval else "no approval is needed"
+    had = " and one was used" if approved else ""
+    steps.append(Step(rule="tool_scopes.approval", holds=approved or not now.approval, finding=needed + had))
+    try:
+        quota = policy.quota(caller.tenant, tool.qualified)
+        finding = f"{used} of {quota} calls in the minute before" if quota else "no quota stands on the tool"
+        steps.append(Step(rule="tenant_quota", holds=not quota or used < quota, finding=finding))
+    except Exception as e:  # noqa: BLE001 - told as what it is: the rules give no answer
+        steps.append(Step(rule="tenant_quota", holds=None, finding=f"the quota cannot be found out: {e}"))
+    return steps
+
+
+def _caveats(policy: Policy, row: JSON, caller: Caller | None, tool: Tool | None) -> list[str]:
+    found = []
+    if caller is None:
+        found.append(f"Credential {row.get('credential')!r} stands for nobody here now: roles and scopes are unknown.")
+    else:
+        found.append("Roles and scopes are those that the credential has now; the record does not keep them.")
+    if tool is None:
+        found.append("No server lists the tool now: its scopes and hints are unknown.")
+    elif row.get("definition_hash") and row["definition_hash"] != tool.definition_hash:
+        found.append("The definition of the tool has changed since.")
+    if row.get("policy_revision") and row["policy_revision"] != policy.revision:
+        found.append(f"The rules were of revision {row['policy_revision']}; those of now are {policy.revision}.")
+    if row.get("policy_engine") == "opa":
+        found.append("OPA decided then; the steps are those of the rules here.")
+    if row.get("policy_decision") is None:
+        found.append("The call ended before the rules were asked.")
+    return found
+
+
+def _json(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None
