@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-!~$:|@])")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-!~$:|])")
 
 OUTCOMES = {
     "ok": ("green", "ok"),

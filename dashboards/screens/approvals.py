@@ -7,7 +7,6 @@ from parts import approval, notice
 from parts.connection import bench
 from parts.words import plain
 
-st.set_page_config(layout="centered")
 st.title("Approvals")
 st.caption("A call that may destroy something runs only after a person has said yes to exactly this call, once.")
 

@@ -11,7 +11,6 @@ from parts.live import LiveRun
 from parts.steps import Timeline
 from parts.words import plain
 
-st.set_page_config(layout="centered")
 state = st.session_state
 state.setdefault("turns", [])  # finished ones: question, events, and the run's id
 state.setdefault("live", None)
