@@ -10,6 +10,9 @@ from parts.connection import bench, connect
 
 import workbench
 
+# a picture of our own, before any page is named: their icons would be fetched from a network for the tab
+st.set_page_config("MCP Workbench", page_icon=Path(__file__).with_name("icon.png"))
+
 
 def waiting() -> int:
     """How many calls wait for a person."""
@@ -42,11 +45,7 @@ page = st.navigation(
     ],
     position="top",
 )  # fmt: skip
-
-
-# a picture of our own: Material icons would be fetched from a network for the tab
-icon, layout = Path(__file__).with_name("icon.png"), "centered" if page.url_path in ("ask", "approvals") else "wide"
-st.set_page_config("MCP Workbench", page_icon=icon, layout=layout)
+st.set_page_config(layout="centered" if page.url_path in ("ask", "approvals") else "wide")
 
 
 @st.fragment(run_every="4s")
