@@ -58,7 +58,7 @@ _PATTERNS: tuple[tuple[Kind, str], ...] = (
     ("money", r"[$€£]\s?\d[\d,]*(?:\.\d+)?|\b\d[\d,]*(?:\.\d+)?\s?(?:dollars|euros|pounds|USD|EUR|GBP)\b"),
     ("number", r"(?<![\w.\-])-?\d[\d,]*(?:\.\d+)?\b(?!-)"),
     ("code", r"\b[A-Z][A-Z0-9]{1,5}\b"),
-    ("name", r"\b[A-Z][\w'’&\-]*(?:\s+(?:" + _JOINED + r"\s+)?[A-Z][\w'’&\-]*)*"),
+    ("name", r"\b[A-Z][\w'’&/\-]*(?:\s+(?:" + _JOINED + r"\s+)?[A-Z][\w'’&/\-]*)*"),
 )  # fmt: skip
 
 _LEAD = frozenset(

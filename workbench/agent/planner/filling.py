@@ -223,7 +223,7 @@ class Filler(Values):
         return (hits[:1] if p.type == "array" else hits[0]) if hits else None
 
     def _flag(self, p: Parameter) -> Any:
-        wanted = [t for t in p.terms if t not in ("include", "onli", "only", "is", "has", "show", "with")]
+        wanted = [family(w) for w in split(p.name) if w not in ("include", "only", "is", "has", "show", "with", "in")]
         ok = wanted and all(any(alike(w, t) >= 1 for w in self.need.words) for t in wanted)
         if not ok or all(t in self.shape.nouns for t in wanted):
             return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from workbench.agent.planner.candidates import Candidates, is_ordered, reads_prose
 from workbench.agent.planner.entities import STRONG
@@ -26,7 +27,7 @@ from workbench.events import JSON, canonical
 
 CALLS_PER_NEED = 6
 MOST_CALLS = 24
-MOST_PAGES = 8
+MOST_PAGES = 16
 NEXT_PAGE = ("next_offset", "next_cursor", "nextCursor", "next_page", "next")
 """Fields in which results say how to get the page after them."""
 
@@ -186,7 +187,7 @@ class Pursuit(Candidates):
             result.steps, result.periods, result.wider = [past], filled.periods and not wider, bool(wider)
             if past.empty:
                 continue
-            if self._every_row(need, filled):
+            if self._every_row(need, filled, past):
                 whole = self._paged(shape, arguments, past, result)
                 if result.calls:
                     return result
@@ -201,28 +202,39 @@ class Pursuit(Candidates):
             return result
         return result
 
-    def _every_row(self, need: Need, filled: Filled) -> bool:
+    def _every_row(self, need: Need, filled: Filled, first: Step) -> bool:
         """One page is not enough: something is computed over all rows, or the rows must be searched here."""
         over_all = (
             need.measure in ("avg", "median", "distinct", "sum") or bool(need.by) or need.order in ("desc", "asc")
         )
         unused = [e for e in need.entities if e not in filled.used and (e.comparison or e.kind in ("id", "uuid"))]
-        return over_all or bool(unused)
+        given = {str(v).lower() for v in filled.arguments.values()}
+        held = {
+            v.lower() for row in first.rows for v in row.fields.values() if isinstance(v, str) and len(v) < 30
+        } - given
+        narrowed = need.measure == "count" and any(w in held for w in need.words)
+        return over_all or bool(unused) or narrowed
 
     def _paged(self, shape: Shape, arguments: JSON, first: Step, finding: Finding) -> Step:
-        """All pages of a result as one, or the call for the next page. Ends early when a wanted id was found."""
+        """All pages of a result as one, or the calls for further pages. Ends early when a wanted id was found."""
         offset = next((p for p in shape.takes("offset") if p.name not in arguments), None)
         wanted = [e.value for e in finding.need.entities if e.kind in ("id", "uuid")]
+        size, total = len(first.rows), first.total or 0
+        if offset is None or _following(first) is None or total > MOST_PAGES * max(1, size):
+            return first
         whole, page = first, first
-        for _ in range(MOST_PAGES):
-            following = next((page.scalars[k] for k in NEXT_PAGE if page.scalars.get(k) not in (None, "", False)), None)
-            if offset is None or following is None or (whole.total or 0) > MOST_PAGES * max(1, len(first.rows)):
-                break
-            if wanted and any(contains(row, w) for row in whole.rows for w in wanted):
+        for number in range(1, MOST_PAGES):
+            following = _following(page)
+            found_id = wanted and any(contains(row, w) for row in whole.rows for w in wanted)
+            if following is None or found_id:
                 break
             found = self.past(shape, {**arguments, offset.name: following})
             if found is None:
-                self._plan(finding, shape, {**arguments, offset.name: following}, "reads the next page")
+                # pages of a known size are asked for together, others one after another
+                known = range(number * size, total, size) if following == number * size else [following]
+                for start in known:
+                    if self.past(shape, {**arguments, offset.name: start}) is None:
+                        self._plan(finding, shape, {**arguments, offset.name: start}, "reads a further page")
                 break
             if not found.ok:
                 break
@@ -301,3 +313,8 @@ class Pursuit(Candidates):
 
     def _plan(self, finding: Finding, shape: Shape, arguments: JSON, why: str) -> None:
         finding.calls.append(Planned(shape, arguments, why))
+
+
+def _following(page: Step) -> Any:
+    """Where the next page begins, as the result says; None on the last one."""
+    return next((page.scalars[k] for k in NEXT_PAGE if page.scalars.get(k) not in (None, "", False)), None)

@@ -196,9 +196,7 @@ def _need(text: str, start: int, end: int, named: list[Entity], spans: list[Peri
     ):
         measure = ""
     order = _order(left)
-    by = re.search(
-        r"\b(?:per|by|for each|for every|in each|grouped by|broken down by|of each)\s+((?:[a-z_]+\s*){1,3})", left, re.I
-    )
+    by = re.search(r"\b(?:per|by|each|every)\s+((?:[a-z_]+\s*){1,3})", left, re.I)
     which = _which(left)
     top = re.search(_TOP, text[start:end], re.I)
     words = tuple(w for w in split(left) if w not in STOP and (len(w) > 1 or w.isdigit()))

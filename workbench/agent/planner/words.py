@@ -45,7 +45,7 @@ customer client account
 ticket issue case
 invoice bill billing
 payment pay paid transaction charge
-subscription plan membership
+subscription membership
 product item goods
 order purchase buy bought
 assignee agent handler
