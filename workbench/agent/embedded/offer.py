@@ -131,6 +131,8 @@ def narrowed(
         if not p.required and p.name in properties and subject and p.role in ("id", "email", "query")
         and "enum" in (properties[p.name].get("items") or properties[p.name])
     ][:1]  # fmt: skip
+    # with the tool's own limit it would see a first page and take it for all
+    required += [p.name for p in shape.takes("limit") if p.name in properties and p.name not in required]
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from workbench.agent.embedded.offer import Offer
+from workbench.agent.planner.columns import columns_of, match
 from workbench.agent.planner.figures import label, salient, shown
+from workbench.agent.planner.local import ordered
 from workbench.agent.planner.question import Need, Question
+from workbench.agent.planner.reading import read
 from workbench.agent.planner.records import Step
 from workbench.events import JSON, canonical
 
@@ -83,8 +86,9 @@ def call_text(step: Step) -> str:
     return f'{{"tool": "{step.tool}", "arguments": {canonical(step.arguments).decode()}}}'
 
 
-def result_text(step: Step, limit: int = RESULT_CHARACTERS) -> str:
-    """A result in few words: its figures, and its rows with the columns that matter."""
+def result_text(step: Step, limit: int = RESULT_CHARACTERS, need: Need | None = None) -> str:
+    """A result in few words: its figures, and its rows with the columns that matter; sorted where the part asks for most
+    or least."""
     if not step.ok:
         return f"Failed: {step.message[:300]}"
     if step.empty:
@@ -105,6 +109,8 @@ def result_text(step: Step, limit: int = RESULT_CHARACTERS) -> str:
     if figures:
         lines.append("; ".join(figures))
     for kind in _kinds(step):
+        if need is not None and len(kind) > 1:
+            kind = _arranged(kind, need)
         columns = list(kind[0])[:20] if len(kind) == 1 else salient(kind, [], 7)
         for row in kind[:12]:
             cells = [f"{label(k)} {shown(row[k], k)}" for k in columns if row.get(k) not in (None, "", [])]
@@ -113,6 +119,17 @@ def result_text(step: Step, limit: int = RESULT_CHARACTERS) -> str:
             lines.append(f"- … {len(kind) - 12} more rows")
     text = "\n".join(lines)
     return text if len(text) <= limit else text[:limit].rsplit("\n", 1)[0] + "\n- …"
+
+
+def _arranged(rows: list[JSON], need: Need) -> list[JSON]:
+    """Rows in the order that the part asks for: a model of this size does not find a maximum."""
+    if need.order not in ("desc", "asc"):
+        return rows
+    numbers = [c for c in columns_of(rows) if c.type == "number" and not c.identifies]
+    wanted = read(need, numbers, ()).order
+    named = match(need.words, numbers)
+    key = wanted or (named[0][0].name if named else numbers[0].name if numbers else "")
+    return ordered(rows, key, need.order == "desc") if key else rows
 
 
 def _kinds(step: Step) -> list[list[JSON]]:
@@ -126,7 +143,7 @@ def _kinds(step: Step) -> list[list[JSON]]:
 def answering(question: Question, need: Need, steps: Sequence[Step]) -> list[JSON]:
     """The messages from which one part is answered: its results only, no tools. A small model strays in a long text."""
     last = len(steps) - 1
-    blocks = "\n\n".join(f"{s.tool}:\n{result_text(s, 1400 if n == last else 500)}" for n, s in enumerate(steps))
+    blocks = "\n\n".join(f"{s.tool}:\n{result_text(s, 1400 if n == last else 500, need)}" for n, s in enumerate(steps))
     told = " ".join(n.text for n in question.needs if n.kind == "tell")
     relative = any(p.relative for n in question.needs for p in n.periods)
     today = f"Today is {question.today}. " if relative else ""
