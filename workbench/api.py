@@ -39,6 +39,7 @@ from workbench.events import (
 from workbench.gateway import McpEndpoint, challenge
 from workbench.gateway.refusals import rate_headers
 from workbench.gateway.senders import Senders
+from workbench.record_api import record_routes
 
 _STATUS: dict[OutcomeKind, int] = {
     "ok": 200, "tool_error": 200, "invalid": 422, "not_found": 404, "denied": 403, "approval_required": 202,
@@ -156,6 +157,7 @@ def build_api(platform: Platform) -> FastAPI:
     _tools(api, platform)
     _runs(api, platform)
     _record(api, platform)
+    api.include_router(record_routes(platform, _needs, _unless_gone))
     return api
 
 

@@ -229,9 +229,26 @@ def test_the_fingerprint_of_arguments_does_not_depend_on_their_order():
             {"server": "crm", "event": "down", "details": '{"why":"killed"}'},
         ),
         (
+            "access_events",
+            records.access_event(
+                "token issued", {"client": "mc_1", "scope": "crm:read"}, tenant="acme", subject="bob", credential="k1"
+            ),
+            {"event": "token issued", "client": "mc_1", "user_id": "bob", "credential": "k1"},
+        ),
+        (
             "health_checks",
             records.health_check("crm", False, 12, "no answer", tenant="acme"),
             {"server": "crm", "ok": False, "latency_us": 12, "error_message": "no answer"},
+        ),
+        (
+            "administration",
+            records.administration("sql", {"sql": "select 1"}, ANN, tenant="acme"),
+            {"action": "sql", "user_id": "ann", "details": '{"sql":"select 1"}'},
+        ),
+        (
+            "administration",
+            records.administration("retention", {"rule": "r"}, None, tenant="acme"),
+            {"action": "retention", "user_id": None, "details": '{"rule":"r"}'},
         ),
         (
             "approvals",

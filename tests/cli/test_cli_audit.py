@@ -145,7 +145,7 @@ def test_a_witness_is_served_until_ctrl_c(calls, settings, tmp_path):
 def test_a_check_that_is_interrupted_says_so(calls, settings: Settings, run, monkeypatch: pytest.MonkeyPatch):
     from workbench.cli import audit as commands
 
-    monkeypatch.setattr(commands._Meter, "__call__", lambda self, done, total: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(commands.Meter, "__call__", lambda self, done, total: signal.raise_signal(signal.SIGINT))
     result = run("audit", "verify")
     assert "Cancelled" in result.stdout
     assert code(result) == 130
@@ -160,3 +160,15 @@ def test_progress_goes_to_standard_error(
     result = run("audit", "verify")
     assert "100 %" in result.stderr
     assert "%" not in result.stdout
+
+
+def test_calls_are_exported_to_a_file_and_to_standard_output(calls, run, tmp_path):
+    result = run("export", "calls", "--format", "jsonl", "-o", str(tmp_path / "calls.jsonl"), "--since", "2020-01-01")
+    assert "5 rows" in result.stderr
+    assert result.stdout == ""
+    assert {json.loads(line)["request_id"] for line in (tmp_path / "calls.jsonl").read_text().splitlines()} == set(
+        calls
+    )
+    assert len(run("export", "--tenant", "nobody").stdout.splitlines()) == 1
+    with pytest.raises(Misuse, match="no table"):
+        run("export", "nothing")

@@ -107,6 +107,28 @@ class Reader:
             self._refresh()
             return self._collect(self._relation(query, parameters).to_arrow_reader(_BATCH), max_rows)
 
+    def batches(
+        self,
+        query: str,
+        parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        rows: int = _BATCH,
+        timeout_s: float = 30.0,
+    ) -> Iterator[pyarrow.RecordBatch]:
+        """The result of one statement as it comes, in bounded memory. Other queries of this reader wait meanwhile.
+
+        Args:
+            rows: rows of one batch.
+
+        Raises:
+            Misuse: as `sql`.
+            QueryStopped: as `sql`; what was handed out before is then not all of it.
+        """
+        with self._running(timeout_s):
+            self._guard.check(query)
+            self._refresh()
+            yield from self._relation(query, parameters).to_arrow_reader(rows)
+
     def _relation(self, query: str, parameters: Any) -> Any:
         import duckdb
 

@@ -34,11 +34,13 @@ KINDS = (
     "run",
     "turn",
     "registry_event",
+    "access_event",
     "health_check",
     "approval",
     "metric",
     "load_run",
     "load_request",
+    "administration",
 )
 """Every kind that is stored."""
 
@@ -86,6 +88,7 @@ def call(
         "approval_id": _identifier(details.get("approval") or details.get("approval_id")),
         "redactions": whole(outcome.redactions),
         "result_bytes": whole(outcome.result_bytes),
+        "data": {"cached": True, "age_ms": whole(details.get("age_ms"))} if details.get("cached") is True else None,
     }
     return _present(record)
 
@@ -148,6 +151,24 @@ def registry_event(server: str, event: str, detail: JSON, *, tenant: str) -> JSO
     return {
         **_base("registry_event", tenant),
         "server": text(server),
+        "outcome": text(event),
+        "data": bounded(detail),
+    }
+
+
+def access_event(event: str, detail: JSON, *, tenant: str, subject: str, credential: str = "") -> JSON:
+    """Something that happened to credentials: a client or key made or ended, consent given, a token issued or revoked.
+
+    Args:
+        event: what happened, in words.
+        detail: ids, scopes and lifetimes; never a secret.
+        subject: whose credential it is.
+        credential: id of the one that was used to do it.
+    """
+    return {
+        **_base("access_event", tenant),
+        "user": text(subject),
+        "credential": text(credential) or None,
         "outcome": text(event),
         "data": bounded(detail),
     }
@@ -224,6 +245,24 @@ def load_request(request: JSON, tenant: str) -> JSON:
         "error_message": text(request.get("message")) or None,
         "data": bounded(request),
     }
+
+
+def administration(action: str, detail: JSON, caller: Caller | None, *, tenant: str) -> JSON:
+    """What was done with the record itself: queried, exported, cut by retention, a subject forgotten.
+
+    Args:
+        action: `sql`, `export`, `retention`, `forget`.
+        detail: what it was done to.
+        caller: who did it; None when the platform did it by a rule.
+    """
+    return _present(
+        {
+            **_base("administration", tenant),
+            **(_of_caller(caller) if caller else {"user": None}),
+            "outcome": text(action),
+            "data": bounded(detail),
+        }
+    )
 
 
 # --- what the builders share -------------------------------------------------

@@ -21,10 +21,12 @@ TABLES = (
     "runs",
     "turns",
     "registry_events",
+    "access_events",
     "health_checks",
     "metrics",
     "load_runs",
     "load_requests",
+    "administration",
     "events",
 )
 """The tables that a person may query, besides `tables` and `table_columns`, which describe them."""

@@ -94,6 +94,14 @@ COMMENT ON VIEW registry_events IS 'What happened to servers: started, ready, do
 COMMENT ON COLUMN registry_events.event IS 'What happened.';
 COMMENT ON COLUMN registry_events.details IS 'More about it, as JSON text.';
 
+CREATE OR REPLACE VIEW access_events AS
+SELECT ts, tenant, user_id, credential, outcome AS event, data ->> '$.client' AS client, data AS details, event_id
+FROM events WHERE kind = 'access_event';
+COMMENT ON VIEW access_events IS 'What happened to credentials: consent given, tokens issued, refused and revoked, clients registered.';
+COMMENT ON COLUMN access_events.event IS 'What happened.';
+COMMENT ON COLUMN access_events.client IS 'Id of the program that the credential is for.';
+COMMENT ON COLUMN access_events.details IS 'More about it, as JSON text.';
+
 CREATE OR REPLACE VIEW health_checks AS
 SELECT ts, tenant, server, outcome = 'ok' AS ok, latency_us, error_message, event_id
 FROM events WHERE kind = 'health_check';
@@ -143,3 +151,10 @@ COMMENT ON COLUMN load_requests.name IS 'What was requested.';
 COMMENT ON COLUMN load_requests.ok IS 'Whether it succeeded.';
 COMMENT ON COLUMN load_requests.trace_id IS 'The same as in tool_calls: joins what the client saw with what the gateway did.';
 COMMENT ON COLUMN load_requests.details IS 'Everything that was reported, as JSON text.';
+
+CREATE OR REPLACE VIEW administration AS
+SELECT ts, tenant, user_id, credential, outcome AS action, data AS details, event_id
+FROM events WHERE kind = 'administration';
+COMMENT ON VIEW administration IS 'What was done with the record itself: queried over HTTP, exported, cut by retention, a subject forgotten.';
+COMMENT ON COLUMN administration.action IS 'sql, export, retention or forget.';
+COMMENT ON COLUMN administration.details IS 'What it was done to, as JSON text.';

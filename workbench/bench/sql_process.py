@@ -1,17 +1,20 @@
-"""SQL over the record in a process of its own, for doors that live in the gateway's process.
+"""SQL over the record in processes of their own, for doors that live in the gateway's process.
 
 Analytical SQL beside the log's writer lifts the time to acknowledge a record from under one millisecond to more than
-ten, so the platform never runs it itself. The child reads requests from its standard input and ends with it.
+ten, so the platform never runs it itself. A child reads requests from its standard input and ends with it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import struct
 import sys
+from collections import OrderedDict
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
@@ -20,16 +23,29 @@ from workbench.events import JSON, Misuse, Unreachable
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from workbench.audit import Reader
+
+AnswerForm = Literal["arrow", "json"]
+
+MOST_PROCESSES = 2
+MOST_WAITING = 16
+"""Queries that may wait for a free process; further ones are turned away."""
+
+MOST_BYTES = 64 << 20
+"""Largest answer, encoded."""
+
+_MOST_READERS = 8
 _LENGTH = struct.Struct(">IB")  # size of the payload, 1 when it is an error
 
 
 class SqlProcess:
-    """One child with one DuckDB per tenant; started at the first query and again when it died."""
+    """Two children at most, each with one DuckDB per tenant; started when needed and again when they died."""
 
     def __init__(self, home: Path) -> None:
-        self._home = home
-        self._process: asyncio.subprocess.Process | None = None
-        self._turn = asyncio.Lock()
+        self._idle = [_Child(home) for _ in range(MOST_PROCESSES)]
+        self._children = tuple(self._idle)
+        self._free = asyncio.Semaphore(MOST_PROCESSES)
+        self._waiting = 0
 
     async def query(
         self,
@@ -44,25 +60,77 @@ class SqlProcess:
 
         Raises:
             Misuse: not one read-only statement, or DuckDB refuses it.
-            Unreachable: the child died; the next query starts another.
+            QueryStopped: it took too long, or needed too much memory.
+            Unreachable: the child died, or too many queries wait; the next query starts another.
         """
         import pyarrow as pa
 
+        payload = await self.encoded(sql, parameters, tenant=tenant, max_rows=max_rows, timeout_s=timeout_s)
+        return pa.ipc.open_stream(payload).read_all()
+
+    async def encoded(
+        self,
+        sql: str,
+        parameters: Any = None,
+        *,
+        tenant: str | None,
+        max_rows: int = 10_000,
+        timeout_s: float = 30.0,
+        form: AnswerForm = "arrow",
+    ) -> bytes:
+        """As `query`, with the answer as an Arrow IPC stream, or as JSON: `columns`, `rows`, `truncated`.
+
+        Cancelling ends the child that runs the statement.
+        """
         request = {
             "sql": sql, "parameters": parameters, "tenant": tenant, "max_rows": max_rows, "timeout_s": timeout_s,
+            "form": form,
         }  # fmt: skip
-        async with self._turn:
-            try:
-                failed, payload = await asyncio.wait_for(self._exchange(request), timeout_s + 10)
-            except (asyncio.IncompleteReadError, ConnectionError, TimeoutError, asyncio.CancelledError) as e:
-                await self._kill()  # its answer would be taken for the next one's
-                if isinstance(e, asyncio.CancelledError):
-                    raise
-                raise Unreachable("The process that reads the record ended.", hint="Ask again.") from e
+        async with self._child() as child:
+            failed, payload = await child.ask(request, timeout_s + 10)
         if failed:
+            from workbench.audit import QueryStopped
+
             error = orjson.loads(payload)
-            raise Misuse(error["message"], hint=error["hint"])
-        return pa.ipc.open_stream(payload).read_all()
+            kind = QueryStopped if error["stopped"] else Misuse
+            raise kind(error["message"], hint=error["hint"])
+        return payload
+
+    @contextlib.asynccontextmanager
+    async def _child(self) -> AsyncIterator[_Child]:
+        if self._waiting >= MOST_WAITING + MOST_PROCESSES:
+            raise Unreachable(f"{MOST_WAITING} queries of the record wait already.", hint="Ask again in a moment.")
+        self._waiting += 1
+        try:
+            async with self._free:
+                child = self._idle.pop()
+                try:
+                    yield child
+                finally:
+                    self._idle.append(child)
+        finally:
+            self._waiting -= 1
+
+    async def close(self) -> None:
+        """End the children."""
+        for child in self._children:
+            await child.kill()
+
+
+class _Child:
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def ask(self, request: JSON, timeout_s: float) -> tuple[bool, bytes]:
+        try:
+            return await asyncio.wait_for(self._exchange(request), timeout_s)
+        except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as e:
+            await self.kill()  # its answer would be taken for the next one's
+            raise Unreachable("The process that reads the record ended.", hint="Ask again.") from e
+        except asyncio.CancelledError:
+            await self.kill()
+            raise
 
     async def _exchange(self, request: JSON) -> tuple[bool, bytes]:
         if self._process is None or self._process.returncode is not None:
@@ -78,40 +146,71 @@ class SqlProcess:
         size, failed = _LENGTH.unpack(await stdout.readexactly(_LENGTH.size))
         return bool(failed), await stdout.readexactly(size)
 
-    async def _kill(self) -> None:
+    async def kill(self) -> None:
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
 
-    async def close(self) -> None:
-        """End the child."""
-        await self._kill()
+
+# --- the child's side --------------------------------------------------------
 
 
 def _serve(home: Path) -> None:
-    from workbench.audit import Reader
+    from workbench.audit import QueryStopped
 
-    readers: dict[str | None, Reader] = {}
+    with contextlib.suppress(OSError):
+        os.nice(5)
+    readers: OrderedDict[str | None, Reader] = OrderedDict()
     for line in sys.stdin.buffer:
         request = orjson.loads(line)
-        tenant = request["tenant"]
         try:
-            reader = readers.get(tenant)
-            if reader is None:
-                reader = readers[tenant] = Reader(home, tenant=tenant)
-            table = reader.sql(
-                request["sql"],
-                request["parameters"],
-                max_rows=request["max_rows"],
-                timeout_s=request["timeout_s"],
-            )
-            failed, payload = 0, _arrow_bytes(table)
+            failed, payload = 0, _answer(_reader(readers, home, request["tenant"]), request)
         except Misuse as e:
-            failed, payload = 1, orjson.dumps({"message": e.args[0], "hint": e.hint})
+            stopped = isinstance(e, QueryStopped)
+            failed, payload = 1, orjson.dumps({"message": e.args[0], "hint": e.hint, "stopped": stopped})
         sys.stdout.buffer.write(_LENGTH.pack(len(payload), failed) + payload)
         sys.stdout.buffer.flush()
+
+
+def _reader(readers: OrderedDict[str | None, Reader], home: Path, tenant: str | None) -> Reader:
+    from workbench.audit import Reader
+
+    if tenant not in readers:
+        if len(readers) >= _MOST_READERS:
+            readers.popitem(last=False)[1].close()
+        readers[tenant] = Reader(home, tenant=tenant)
+    readers.move_to_end(tenant)
+    return readers[tenant]
+
+
+def _answer(reader: Reader, request: JSON) -> bytes:
+    from workbench.audit import QueryStopped
+
+    table = reader.sql(
+        request["sql"], request["parameters"], max_rows=request["max_rows"], timeout_s=request["timeout_s"]
+    )
+    if table.nbytes <= MOST_BYTES:
+        payload = _json_bytes(table) if request["form"] == "json" else _arrow_bytes(table)
+        if len(payload) <= MOST_BYTES:
+            return payload
+    raise QueryStopped(f"The answer has more than {MOST_BYTES >> 20} MiB.", hint="Ask for less, or use an export.")
+
+
+def _json_bytes(table: pa.Table) -> bytes:
+    from workbench.audit.reader import TRUNCATED
+
+    answer = {
+        "columns": [{"name": field.name, "type": str(field.type)} for field in table.schema],
+        "rows": table.to_pylist(),
+        "truncated": TRUNCATED in (table.schema.metadata or {}),
+    }
+    return orjson.dumps(answer, default=_plain, option=orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z)
+
+
+def _plain(value: Any) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _arrow_bytes(table: pa.Table) -> bytes:

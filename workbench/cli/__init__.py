@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sql": ("record", "Query everything that happened with DuckDB SQL."),
     "questions": ("record", "Saved, named questions to the record."),
     "audit": ("audit", "Verify the record, prove a call of it, keep it only as long as it should be."),
+    "export": ("export", "Tables of the record as CSV, Parquet or JSON lines."),
     "approvals": ("approvals", "Calls that wait for a human: list, approve, deny."),
     "access": ("access", "Keys, and why someone may or may not call a tool."),
     "policy": ("policy", "Test the rules, explain a recorded decision, write the rules out."),

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
+from workbench.bench.clock import microseconds
 from workbench.cli.opening import as_json, print_json
 from workbench.events import Misuse
 
@@ -35,23 +36,6 @@ def _settings() -> Settings:
     return settings
 
 
-def microseconds(text: str | None) -> int:
-    """An ISO 8601 time (UTC unless it says otherwise) as µs since the epoch; 0 for None.
-
-    Raises:
-        Misuse: it is none.
-    """
-    from datetime import UTC, datetime
-
-    if text is None:
-        return 0
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as e:
-        raise Misuse(f"{text!r} is no time.", hint="Expected e.g. 2026-11-20 or 2026-11-20T14:30.") from e
-    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1e6)
-
-
 @contextmanager
 def _interruptible() -> Iterator[threading.Event]:
     """An event that Ctrl-C sets, instead of tearing the work apart."""
@@ -63,10 +47,11 @@ def _interruptible() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-class _Meter:
+class Meter:
     """Progress on standard error: rewritten in place on a terminal, else a line for every tenth."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "bytes") -> None:
+        self._unit = unit
         self._began = time.monotonic()
         self._shown = -1
 
@@ -76,7 +61,7 @@ class _Meter:
         if step == self._shown or time.monotonic() - self._began < _PROGRESS_AFTER_S:
             return
         self._shown = step
-        text = f"{step:3d} % of {total / 1e6:,.0f} MB"
+        text = f"{step:3d} % of " + (f"{total / 1e6:,.0f} MB" if self._unit == "bytes" else f"{total:,} {self._unit}")
         click.echo(f"\r{text}" if sys.stderr.isatty() else text, err=True, nl=not sys.stderr.isatty())
 
     def close(self) -> None:
@@ -95,7 +80,7 @@ def verify(ctx: click.Context, deep: bool, since: str | None, witness: str | Non
     """Check that nothing was altered or removed; names the first bad record. Exit code 1 when something was."""
     from workbench.audit import verify as check
 
-    settings, meter = _settings(), _Meter()
+    settings, meter = _settings(), Meter()
     with _interruptible() as asked:
         found = check(
             settings.home,

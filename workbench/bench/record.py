@@ -1,0 +1,98 @@
+"""The record for callers over HTTP: their own tenant's rows, in processes of their own, and every look is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from workbench.audit import records
+from workbench.bench.clock import microseconds
+from workbench.events import JSON, Caller, Misuse, Unreachable
+
+if TYPE_CHECKING:
+    from workbench.audit.export import ExportFormat
+    from workbench.bench.platform import Platform
+    from workbench.bench.sql_process import AnswerForm
+
+MOST_EXPORTS = 2
+_CHUNK = 1 << 16
+
+
+class RecordDesk:
+    """Answers queries and exports of one platform's record."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._exports = 0
+
+    async def sql(
+        self, caller: Caller, sql: str, parameters: Any, *, max_rows: int, timeout_s: float, form: AnswerForm
+    ) -> bytes:
+        """The answer to one statement over the rows of the caller's tenant, encoded.
+
+        Raises:
+            Misuse: the statement is refused, or was stopped.
+            NotRecorded: that it was asked cannot be recorded.
+            Unreachable: too many queries wait.
+        """
+        await self._note("sql", {"sql": sql, "parameters": parameters}, caller)
+        return await self._platform.sql.encoded(
+            sql, parameters, tenant=caller.tenant, max_rows=max_rows, timeout_s=timeout_s, form=form
+        )
+
+    async def export(
+        self, caller: Caller, *, table: str, format: ExportFormat, since: str | None, until: str | None
+    ) -> AsyncIterator[bytes]:
+        """An export of the caller's tenant, as its bytes come. Closing the iterator ends the work.
+
+        Raises:
+            Misuse: no such table, or a time that does not read; before the first bytes.
+            Unreachable: too many exports run, or this one broke off.
+        """
+        from workbench.audit.export import table_of
+
+        name = table_of(table)
+        span = {"--since": microseconds(since), "--until": microseconds(until)}
+        if self._exports >= MOST_EXPORTS:
+            raise Unreachable(f"{MOST_EXPORTS} exports run already.", hint="Try again when one of them is done.")
+        self._exports += 1
+        try:
+            await self._note("export", {"table": name, "format": format, "since": since, "until": until}, caller)
+            arguments = ["--table", name, "--format", format, f"--tenant={caller.tenant}"]
+            arguments += [part for option, value in span.items() for part in (option, str(value))]
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "workbench.audit.export", str(self._platform.settings.home), *arguments,
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+            try:
+                async for chunk in _output(process):
+                    yield chunk
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        finally:
+            self._exports -= 1
+
+    async def _note(self, action: str, detail: JSON, caller: Caller) -> None:
+        platform = self._platform
+        kept = platform.policy.redactor.record(detail, caller.tenant)
+        await platform.audit.write(caller.tenant, records.administration(action, kept, caller, tenant=caller.tenant))
+
+
+async def _output(process: asyncio.subprocess.Process) -> AsyncIterator[bytes]:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    while chunk := await process.stdout.read(_CHUNK):
+        yield chunk
+    said = await process.stderr.read()
+    if await process.wait():
+        with contextlib.suppress(orjson.JSONDecodeError, KeyError):
+            error = orjson.loads(said)
+            raise Misuse(error["message"], hint=error["hint"])
+        raise Unreachable("The export broke off.", hint="What was received is not all of it; try again.")
