@@ -39,6 +39,7 @@ from workbench.events import (
 from workbench.gateway import McpEndpoint, challenge
 from workbench.gateway.refusals import rate_headers
 from workbench.gateway.senders import Senders
+from workbench.interactivity import slack_routes
 from workbench.record_api import record_routes
 
 _STATUS: dict[OutcomeKind, int] = {
@@ -170,6 +171,7 @@ def _needs(platform: Platform, scope: str | None = None) -> Any:
     async def caller(request: Request) -> Caller:
         found = await platform.authenticate(request.headers.getlist("authorization"))
         if scope is not None and not found.has(scope):
+    slack_routes(api, platform)
             raise Denied(scope)
         return found
 

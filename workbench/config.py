@@ -85,6 +85,9 @@ class Settings:
     audit_segment_seconds: float = setting(
         10.0, "Age at which a segment of the log is sealed and a checkpoint signed, in seconds."
     )
+    slack_channel: str = setting("", "Id of the Slack channel where approvals are asked for; empty asks nobody there.")
+    slack_approvers: Path | None = setting(None, "File that says who in Slack may decide approvals, and as whom.")
+    slack_api_url: str = setting("https://slack.com/api/", "Base URL of Slack's API.")
     audit_witness: str = setting(
         "", "Folder on another disk, or URL of a C2SP tlog-witness, that gets every signed checkpoint of the log."
     )

@@ -35,6 +35,8 @@ from workbench.events import (
 )
 from workbench.gateway import Gateway, upstream_connection
 from workbench.policy import Approval, Policy
+from workbench.policy.slack import VIA as SLACK
+from workbench.policy.slack import SlackChannel
 from workbench.registry import Registry, ServerState, registration
 
 Progress = Callable[[str], None]
@@ -66,6 +68,10 @@ class Platform:
         self._runs: dict[str, Caller] = {}
         self._compactor: asyncio.subprocess.Process | None = None
         self._expiring: asyncio.Task[None] | None = None
+        self.slack: SlackChannel | None = None
+        if settings.slack_channel:
+            self.slack = SlackChannel(settings, lambda roles: access.roles.scopes(roles), self._decide_in_slack)
+            policy.approvals.on_request.append(self.slack.announce)
 
     @classmethod
     async def open(cls, settings: Settings, *, progress: Progress | None = None) -> Platform:
@@ -99,6 +105,8 @@ class Platform:
             self._expiring.cancel()
             await asyncio.gather(self._expiring, return_exceptions=True)
         await self.policy.disconnect()
+        if self.slack is not None:
+            await self.slack.close()
         if self._compactor is not None and self._compactor.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._compactor.terminate()
@@ -163,6 +171,7 @@ class Platform:
         }
 
     def metrics(self) -> bytes:
+            "slack": {"problem": self.slack.problem} if self.slack else None,
         """Counters and histograms in Prometheus' text format."""
         from workbench.bench.metrics import exposition
 
@@ -238,8 +247,13 @@ class Platform:
 
     async def expire_approvals(self) -> int:
         """End approvals that nobody decided or used in time, each on the record; how many there were."""
+        if self.slack is not None:
+            self.slack.settle(decided)
         ended = await asyncio.to_thread(self.policy.approvals.expire)
         for approval in ended:
+    async def _decide_in_slack(self, approval: str, approve: bool, caller: Caller) -> Approval:
+        return await self.decide(approval, approve, caller, via=SLACK)
+
             await self.audit.write(
                 approval.tenant, records.approval(approval.to_dict(), "expired", tenant=approval.tenant)
             )
@@ -247,6 +261,8 @@ class Platform:
 
     async def _expire(self) -> None:
         while True:
+            if self.slack is not None:
+                self.slack.settle(approval)
             await asyncio.sleep(EXPIRY_SECONDS)
             try:
                 await self.expire_approvals()

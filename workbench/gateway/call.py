@@ -241,6 +241,8 @@ class Gateway:
             f"{decision.reason} Approval {approval.id} was asked for. Once it is granted (`workbench approvals`, or "
             "the Approvals page of the app), make exactly the same call again."
         )
+            for tell in approvals.on_request:
+                tell(approval)
         raise Refusal("approval_required", message, decision=decision, rule=decision.rule, approval=approval.id)
 
     async def _dispatch(

@@ -58,6 +58,8 @@ class Approvals:
         self._redactor = redactor
         self._clock = clock
         self._ended: list[Approval] = []
+        self.on_request: list[Callable[[Approval], None]] = []
+        """Called with each new request once it is on the record."""
         self._waiting: dict[str, set[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = {}
 
     def request(self, call: Call, tool: Tool) -> Approval:
