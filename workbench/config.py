@@ -30,6 +30,11 @@ def setting(default: Any, meaning: str) -> Any:
     return field(default=default, metadata={"meaning": meaning})
 
 
+def table(meaning: str) -> Any:
+    """A field of `Settings` that holds numbers by name; empty unless set. As text it is written `name=1,other=2`."""
+    return field(default_factory=dict, hash=False, metadata={"meaning": meaning})
+
+
 @dataclass(frozen=True)
 class Settings:
     """All settings of one workbench. Build with `Settings.load()`; `source_of(name)` says where a value came from."""
@@ -80,20 +85,26 @@ class Settings:
     redis_down: RedisDown = setting(
         "deny", "When Redis does not answer: deny calls, or count in the memory of each process."
     )
+    slack_channel: str = setting("", "Id of the Slack channel where approvals are asked for; empty asks nobody there.")
+    slack_approvers: Path | None = setting(None, "File that says who in Slack may decide approvals, and as whom.")
+    slack_api_url: str = setting("https://slack.com/api/", "Base URL of Slack's API.")
     audit_mode: AuditMode = setting("os", "When a record counts as written: async, os, fsync or strict.")
     audit_segment_bytes: int = setting(64 << 20, "Size at which a segment of the log is sealed, in bytes.")
     audit_segment_seconds: float = setting(
         10.0, "Age at which a segment of the log is sealed and a checkpoint signed, in seconds."
     )
-    slack_channel: str = setting("", "Id of the Slack channel where approvals are asked for; empty asks nobody there.")
-    slack_approvers: Path | None = setting(None, "File that says who in Slack may decide approvals, and as whom.")
-    slack_api_url: str = setting("https://slack.com/api/", "Base URL of Slack's API.")
     audit_witness: str = setting(
         "", "Folder on another disk, or URL of a C2SP tlog-witness, that gets every signed checkpoint of the log."
     )
     audit_queue_bytes: int = setting(64 << 20, "Most bytes waiting to be written before calls are refused.")
     audit_min_free_bytes: int = setting(64 << 20, "Calls are refused when the disk of the log has less free, in bytes.")
     call_timeout: float = setting(30.0, "Longest time a tool may take, in seconds.")
+    tool_timeouts: Mapping[str, float] = table(
+        "Other longest times of single tools or servers, in seconds: crm.search_customers=5,analytics.*=60."
+    )
+    replicas: Mapping[str, int] = table("How many processes serve a launched server at once, by server: crm=2.")
+    calls_per_replica: int = setting(1024, "Calls under way on one replica of a server before further ones get 503.")
+    calls_at_once: int = setting(4096, "Calls under way on all servers before further ones get 503.")
     max_request_bytes: int = setting(4 << 20, "Largest request body, in bytes.")
     max_result_bytes: int = setting(8 << 20, "Largest tool result that is passed on, in bytes.")
     rate_per_minute: int = setting(
@@ -172,9 +183,15 @@ class Settings:
             "rate_per_minute",
             "parallel_calls",
             "oauth_token_seconds",
+            "calls_per_replica",
+            "calls_at_once",
         ):
             if getattr(self, name) <= 0:
                 raise Misuse(f"Setting {name} is {getattr(self, name)!r}.", hint="Expected a number above zero.")
+        for name in ("tool_timeouts", "replicas"):
+            for key, value in getattr(self, name).items():
+                if not 0 < value < float("inf"):
+                    raise Misuse(f"Setting {name} has {key}={value!r}.", hint="Expected a number above zero.")
         unknown = [s for s in self.servers if s not in BUNDLED_SERVERS]
         if unknown:
             raise Misuse(
@@ -233,6 +250,15 @@ def _as(kind: Any, value: Any) -> Any:
         item = get_args(kind)[0]
         parts = [p.strip() for p in value.split(",") if p.strip()] if isinstance(value, str) else value
         return tuple(_as(item, p) for p in parts)
+    if get_origin(kind) is Mapping:
+        if isinstance(value, str):
+            pairs = [part.rpartition("=") for part in value.split(",") if part.strip()]
+            if any(not separator for _, separator, _ in pairs):
+                raise ValueError("name=number, several separated by commas")
+            value = {name.strip(): number.strip() for name, _, number in pairs}
+        if not isinstance(value, Mapping):
+            raise ValueError("a table of numbers by name")
+        return {str(name): _as(get_args(kind)[1], number) for name, number in value.items()}
     if get_origin(kind) is Literal:
         if value not in get_args(kind):
             raise ValueError("one of " + ", ".join(map(str, get_args(kind))))

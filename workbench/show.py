@@ -75,14 +75,20 @@ def servers_table(servers: Sequence[ServerState]) -> RenderableType:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for column in ("server", "status", "tools", "era", "transport", "pid", "health", "restarts", "last error"):
+    for column in ("server", "status", "tools", "era", "transport", "pid", "health", "breaker", "restarts", "last error"):
         table.add_column(column, style="bold" if column == "server" else None, overflow="fold")
     for s in servers:
         colour = _COLOUR.get(s.status, "red")
         table.add_row(
             s.id, f"[{colour}]{s.status}[/]", str(s.tools), s.era, s.transport, str(s.pid or ""),
-            milliseconds(s.health_us) if s.health_us else "", str(s.restarts or ""), s.last_error[:120],
+            milliseconds(s.health_us) if s.health_us else "", s.breaker, str(s.restarts or ""), s.last_error[:120],
         )  # fmt: skip
+        for r in s.replicas:
+            status = "draining" if r.draining else r.status
+            table.add_row(
+                f"  replica {r.number}", f"[{_COLOUR.get(r.status, 'red')}]{status}[/]", "", "", "", str(r.pid or ""),
+                "", r.breaker, str(r.restarts or ""), r.last_error[:120],
+            )  # fmt: skip
     return table
 
 

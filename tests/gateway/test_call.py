@@ -285,8 +285,9 @@ async def test_a_server_that_is_down_is_said_to_be(furnish: Any) -> None:
     assert house.outcomes() == ["unavailable"] * 2
 
 
-async def test_too_many_calls_at_once_are_turned_away(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workbench.gateway.call.MOST_PER_SERVER", 1)
+@pytest.mark.parametrize("bound", ["calls_per_replica", "calls_at_once"])
+async def test_too_many_calls_at_once_are_turned_away(furnish: Any, bound: str) -> None:
+    house = await furnish(**{bound: 1})
     first = asyncio.create_task(house.gateway.call(call(house, "calc.hang", timeout_s=5)))
     await house.calc.started.wait()
     outcome = await house.gateway.call(call(house, "calc.add", {"a": 1, "b": 1}))

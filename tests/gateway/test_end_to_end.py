@@ -120,7 +120,7 @@ async def test_a_hundred_cancelled_calls_leave_nothing_behind(furnish: Any, serv
         while calc.cancellations < 100:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert all(isinstance(one, asyncio.CancelledError) for one in ended)
-    assert sum(house.gateway._under_way.values()) == house.gateway._all_under_way == 0
+    assert house.gateway.dispatch.under_way == house.registry.state("remote").under_way == 0
     connector = pool._session.connector if pool._session else None
     assert connector is not None
     assert len(connector._acquired) <= 1  # the stream on which the server announces changes

@@ -13,6 +13,12 @@ Headers = list[tuple[bytes, bytes]]
 
 JSON_TYPE: Final = (b"content-type", b"application/json")
 
+_STATUS: Final = {"denied": wire.DENIED, "approval_required": wire.DENIED, "unavailable": 503, "timeout": 504}
+
+
+SHED: Final = ("busy", "breaker")
+"""Rules under which a call is turned away at once, to come again: the client has to act on that, not the model."""
+
 
 class Answer(NamedTuple):
     """One HTTP response. In a stream or a batch only the body counts."""
@@ -35,9 +41,37 @@ def say_outcome(id: object, outcome: Outcome, *, modern: bool, resource: str = "
         modern: whether the client speaks 2026-07-28, where errors have statuses of their own.
         resource: URL of the endpoint, for the challenge.
     """
-    details = outcome.details
     if outcome.kind in ("ok", "tool_error") and outcome.result is not None:
         return _tool_result(id, outcome.result, modern=modern)
+    refused = _refusal(id, outcome, modern=modern, resource=resource)
+    if refused is not None:
+        return refused
+    told: JSON = {
+        "content": [{"type": "text", "text": outcome.message}],
+        "isError": True,
+        "_meta": {"workbench/outcome": summary(outcome)},
+    }
+    return _tool_result(id, told, modern=modern)
+
+
+def say_of_method(id: object, outcome: Outcome, *, modern: bool, resource: str = "") -> Answer:
+    """The answer to a method other than `tools/call`: its result, or else an error, for it has no `isError`."""
+    if outcome.kind in ("ok", "tool_error") and outcome.result is not None:
+        return _tool_result(id, outcome.result, modern=modern)
+    refused = _refusal(id, outcome, modern=modern, resource=resource)
+    if refused is not None:
+        return refused
+    status = _STATUS.get(outcome.kind, 502)
+    if outcome.kind == "invalid":
+        status, code = wire.HTTP_STATUS[wire.INVALID_PARAMS] if modern else 200, wire.INVALID_PARAMS
+    else:
+        code = status
+    return _error(status if modern else 200, [], id, code, outcome)
+
+
+def _refusal(id: object, outcome: Outcome, *, modern: bool, resource: str) -> Answer | None:
+    """The answer to what a client has to act on, and to errors of the server; None for the rest."""
+    details = outcome.details
     if missing := details.get("missing_scopes"):
         scope = " ".join(missing)
         headers = [(b"www-authenticate", challenge(scope=scope, resource=resource).encode("latin-1"))]
@@ -45,6 +79,9 @@ def say_outcome(id: object, outcome: Outcome, *, modern: bool, resource: str = "
     if outcome.kind == "throttled":
         retry = [(name.lower().encode(), value.encode()) for name, value in rate_headers(details).items()]
         return _error(429, retry, id, wire.THROTTLED, outcome)
+    if details.get("rule") in SHED:
+        retry = [(b"retry-after", str(details["retry_after"]).encode())]
+        return _error(503, retry, id, wire.OVERLOADED, outcome)
     if outcome.kind == "not_found" or details.get("malformed"):
         code = details.get("code", wire.INVALID_PARAMS)
         return _error(wire.HTTP_STATUS[code] if modern else 200, [], id, code, outcome)
@@ -52,12 +89,7 @@ def say_outcome(id: object, outcome: Outcome, *, modern: bool, resource: str = "
         body = wire.error(id, upstream["code"], upstream["message"], upstream["data"])
         status = wire.HTTP_STATUS.get(upstream["code"], 200) if modern else 200
         return Answer(status, [JSON_TYPE], body)
-    told: JSON = {
-        "content": [{"type": "text", "text": outcome.message}],
-        "isError": True,
-        "_meta": {"workbench/outcome": summary(outcome)},
-    }
-    return _tool_result(id, told, modern=modern)
+    return None
 
 
 def say_not_recorded(id: object, error: NotRecorded) -> Answer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
@@ -26,11 +25,12 @@ from workbench.events import (
     Unreachable,
 )
 from workbench.gateway.arguments import BrokenSchema, Validators
+from workbench.gateway.dispatch import Dispatch
+from workbench.gateway.methods import is_method, method_tool
 from workbench.gateway.refusals import Refusal, State, denied, say, text_of, unknown
 from workbench.gateway.tally import Tally
 from workbench.gateway.upstream.messages import Notify, encode
-from workbench.gateway.upstream.revision import Answered
-from workbench.registry.connection import Connection, RpcError
+from workbench.registry.connection import Connection
 from workbench.registry.server import ServerDown, UnknownTool
 
 if TYPE_CHECKING:
@@ -38,10 +38,6 @@ if TYPE_CHECKING:
     from workbench.audit import AuditLog
     from workbench.policy import Policy
     from workbench.registry import Registry
-
-MOST_PER_SERVER: Final = 1024
-MOST_AT_ONCE: Final = 4096
-"""Calls under way before further ones are turned away: memory stays bounded however slow a server is."""
 
 LARGE: Final = 64 << 10
 """Bytes of a result from which on it is redacted in a thread, so that the event loop never pauses for long."""
@@ -68,8 +64,7 @@ class Gateway:
         self.audit = audit
         self.tally = Tally()
         self._validators = Validators()
-        self._under_way: Counter[str] = Counter()
-        self._all_under_way = 0
+        self.dispatch = Dispatch(settings, registry)
         self._lists: dict[Any, list[Tool]] = {}
         # two, because a third would only make the event loop wait longer for its turn
         self._threads = ThreadPoolExecutor(2, "redaction")
@@ -117,7 +112,7 @@ class Gateway:
             # 5. Do it.
             dispatched = perf_counter_ns()
             try:
-                result = await self._dispatch(call, tool, connection, notify, started)
+                result, state.details = await self.dispatch.send(call, tool, connection, notify, started)
             finally:
                 state.upstream_us = (perf_counter_ns() - dispatched) // 1000
 
@@ -168,6 +163,8 @@ class Gateway:
 
     def _resolve(self, call: Call) -> tuple[Tool, Connection]:
         try:
+            if is_method(call.tool):
+                return self._method(call)
             tool, connection = self.registry.resolve(call.tool)
         except UnknownTool as e:
             # Names of tools that the caller may not see are nobody's business.
@@ -183,6 +180,13 @@ class Gateway:
             message = f"{tool.qualified} is quarantined: {tool.quarantined} An administrator has to accept the change."
             raise Refusal("unavailable", message, rule="quarantined")
         return tool, connection
+
+    def _method(self, call: Call) -> tuple[Tool, Connection]:
+        server, _, method = call.tool.partition(".")
+        try:
+            return method_tool(server, method), self.registry.connection(server)
+        except Misuse as e:
+            raise Refusal("not_found", str(e), server=server) from e
 
     def _permit(self, call: Call, tool: Tool, decision: Decision) -> Decision:
         """`decision` where it allows the call, or would with an approval; everything else is a refusal.
@@ -237,54 +241,13 @@ class Gateway:
             raise Refusal("denied", str(e), decision=decision, rule="approvals") from e
         if approval.call == call.id:
             await self.audit.write(tenant, records.approval(approval.to_dict(), "requested", tenant=tenant))
+            for tell in approvals.on_request:
+                tell(approval)
         message = (
             f"{decision.reason} Approval {approval.id} was asked for. Once it is granted (`workbench approvals`, or "
             "the Approvals page of the app), make exactly the same call again."
         )
-            for tell in approvals.on_request:
-                tell(approval)
         raise Refusal("approval_required", message, decision=decision, rule=decision.rule, approval=approval.id)
-
-    async def _dispatch(
-        self, call: Call, tool: Tool, connection: Connection, notify: Notify | None, started: int
-    ) -> JSON:
-        """Send it, within the deadline, and once more where that cannot do harm."""
-        limit = min(call.timeout_s or self.settings.call_timeout, self.settings.call_timeout)
-        server = tool.server
-        if self._under_way[server] >= MOST_PER_SERVER or self._all_under_way >= MOST_AT_ONCE:
-            raise Refusal("unavailable", f"Too many calls are waiting for {server!r}.", rule="busy", retry_after=1)
-        params, meta = self._params(call, tool)
-        self._under_way[server] += 1
-        self._all_under_way += 1
-        try:
-            for last in (False, True):
-                remaining = limit - (perf_counter_ns() - started) / 1e9
-                try:
-                    return await connection.request("tools/call", params, timeout=remaining, notify=notify, meta=meta)
-                except Unreachable as e:
-                    self.registry.suspect(server)
-                    if last or not tool.idempotent or isinstance(e, Answered):
-                        raise Refusal("unavailable", str(e), server=server) from e
-                    _, connection = self._resolve(call)
-            raise AssertionError("unreachable")
-        except TimeoutError as e:
-            message = f"{tool.qualified} did not answer within {limit:g} s and was cancelled."
-            raise Refusal("timeout", message, timeout_s=limit) from e
-        except RpcError as e:
-            error = {"code": e.code, "message": str(e.args[0]), "data": e.data}
-            raise Refusal("failed", f"{server} answered with error {e.code}: {e}", code=e.code, rpc_error=error) from e
-        finally:
-            self._under_way[server] -= 1
-            self._all_under_way -= 1
-
-    def _params(self, call: Call, tool: Tool) -> tuple[JSON, JSON]:
-        """`params` and `_meta` for the server: the client's own, our name for the tool undone, our span as parent."""
-        siblings = call.meta
-        meta = siblings.get("_meta") or {}
-        params = {key: value for key, value in siblings.items() if key != "_meta"} if siblings else {}
-        params["name"] = tool.name
-        params["arguments"] = call.arguments
-        return params, {**meta, "traceparent": f"00-{call.trace_id}-{call.span_id}-01"}
 
     async def _shape(self, call: Call, state: State, result: JSON) -> Outcome:
         decision = state.decision
@@ -309,6 +272,7 @@ class Gateway:
             tool=call.tool,
             result=result,
             message=text_of(result) if failed else "",
+            details=state.details,
             decision=decision,
             upstream_us=state.upstream_us,
             server=state.tool.server if state.tool else "",

@@ -30,11 +30,12 @@ class Refusal(Exception):
 class State:
     """What is known of a call so far, for the outcome that ends it wherever it ends."""
 
-    __slots__ = ("decision", "tool", "upstream_us")
+    __slots__ = ("decision", "details", "tool", "upstream_us")
 
     def __init__(self) -> None:
         self.tool: Tool | None = None
         self.decision: Decision | None = None
+        self.details: JSON = {}
         self.upstream_us = 0
 
     def refused(self, call: Call, refusal: Refusal) -> Outcome:

@@ -22,6 +22,7 @@ UNSUPPORTED_VERSION: Final = -32022
 DENIED: Final = 403
 THROTTLED: Final = 429
 NOT_RECORDED: Final = 503
+OVERLOADED: Final = 503
 """Codes of our own lie outside of what JSON-RPC reserves; these read like the HTTP statuses that they come with."""
 
 HTTP_STATUS: Final = {

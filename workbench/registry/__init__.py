@@ -7,13 +7,15 @@ from workbench.registry.connection import Connection, ConnectionFactory, Launche
 from workbench.registry.mcpjson import read_mcp_json
 from workbench.registry.registration import registration
 from workbench.registry.registry import Registry
-from workbench.registry.server import ServerDown, ServerSpec, ServerState, UnknownTool
+from workbench.registry.server import Overloaded, ReplicaState, ServerDown, ServerSpec, ServerState, UnknownTool
 
 __all__ = [
     "Connection",
     "ConnectionFactory",
     "Launched",
+    "Overloaded",
     "Registry",
+    "ReplicaState",
     "RpcError",
     "ServerDown",
     "ServerSpec",

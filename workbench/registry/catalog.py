@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable
 
 from workbench.events import Tool
-from workbench.registry.entry import Entry
+from workbench.registry.group import Group
 from workbench.registry.names import close_names
 from workbench.registry.search import Index
 
@@ -18,11 +18,11 @@ class Catalog:
         self.version = 0
         self.on_change: list[Callable[[], None]] = []
         self.tools: list[Tool] = []
-        self.by_name: dict[str, tuple[Tool, Entry]] = {}
+        self.by_name: dict[str, tuple[Tool, Group]] = {}
         self._index = Index()
         self._indexing: asyncio.Task[None] | None = None
 
-    def rebuild(self, entries: Iterable[Entry]) -> None:
+    def rebuild(self, entries: Iterable[Group]) -> None:
         """Take over what the ready ones of `entries` offer."""
         ready = sorted((e for e in entries if e.callable), key=lambda e: e.spec.id)
         self.by_name = {tool.qualified: (tool, entry) for entry in ready for tool in entry.tools}

@@ -9,12 +9,15 @@ import re
 import shutil
 import signal
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
 
 from workbench.events import Unreachable
 from workbench.registry.connection import Launched
 from workbench.registry.reaper import GRACE, send
 from workbench.registry.server import ServerSpec
+
+T = TypeVar("T")
 
 INHERITED = (
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "TZ", "TMPDIR"),
@@ -152,6 +155,35 @@ async def spawn(spec: ServerSpec, command: tuple[str, ...], env: dict[str, str],
     except (OSError, ValueError) as e:
         raise Unreachable(f"{program!r} cannot be started: {e}.", hint=f"It is configured in {spec.source}.") from e
     return Child(spec, transport, exit, asyncio.subprocess.Process(transport, exit, loop))
+
+
+async def unless_ended(child: Child, work: Coroutine[Any, Any, T], settle: float) -> T:
+    """Await `work`, but give it up when the process ends.
+
+    Args:
+        child: the process.
+        work: what needs it.
+        settle: seconds that `work` gets to fail by itself once the process has ended.
+
+    Raises:
+        Unreachable: the process has ended; the message has the last lines of its stderr.
+    """
+    task = asyncio.ensure_future(work)
+    ended = asyncio.ensure_future(child.exited())
+    try:
+        await asyncio.wait({task, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done() and task.exception() is not None:
+            # A dying process closes its pipes first; why it died says more than that they are closed.
+            await asyncio.wait({ended}, timeout=0.5)
+        if ended.done():
+            # What waits on the closed pipes is about to fail by itself, which is cleaner than to be cancelled then.
+            await asyncio.wait({task}, timeout=settle)
+            raise Unreachable(ended.result())
+        return task.result()
+    finally:
+        for one in (task, ended):
+            one.cancel()
+        await asyncio.gather(task, ended, return_exceptions=True)
 
 
 def _signal_name(number: int) -> str:

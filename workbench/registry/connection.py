@@ -42,11 +42,22 @@ class Launched:
 class Connection(Protocol):
     """One server, opened. Implementations translate to the revision that the server speaks."""
 
-    era: str
-    """Negotiated MCP revision, e.g. `2026-07-28`; empty before `open`."""
-    server_info: JSON
-    capabilities: JSON
-    instructions: str
+    @property
+    def era(self) -> str:
+        """Negotiated MCP revision, e.g. `2026-07-28`; empty before `open`."""
+
+    @property
+    def server_info(self) -> JSON:
+        """How the server introduced itself."""
+
+    @property
+    def capabilities(self) -> JSON:
+        """What the server says that it can do."""
+
+    @property
+    def instructions(self) -> str:
+        """What the server says on how to use it."""
+
     on_notification: Callable[[JSON], None] | None
     """Called with what the server says outside a request, e.g. `notifications/tools/list_changed`."""
 

@@ -14,7 +14,8 @@ import msgspec
 
 from workbench.config import Settings
 from workbench.events import JSON, Tool, Unreachable, WorkbenchError, now_us
-from workbench.registry.child import TAIL_LINES, Child
+from workbench.registry.breaker import Breaker, BreakerState
+from workbench.registry.child import TAIL_LINES, Child, unless_ended
 from workbench.registry.connection import Connection, ConnectionFactory, Launched, RpcError
 from workbench.registry.health import Pulse
 from workbench.registry.journal import Journal
@@ -55,6 +56,7 @@ class Entry:
         pins: Pins,
         journal: Journal,
         changed: Callable[[], None],
+        replica: int = 0,
     ) -> None:
         """
         Args:
@@ -65,14 +67,24 @@ class Entry:
             pins: remembers definitions.
             journal: records what happens to it.
             changed: called when the tools that can be called may be others now.
+            replica: which of several it is, counted from 0.
         """
         self.spec = spec
         self.connection: Connection | None = None
         self.tools: list[Tool] = []
         self.refused: dict[str, str] = {}
         self.child: Child | None = None
+        self.replica = replica
+        self.breaker = Breaker(self._breaker_moved)
+        self.outstanding = 0
+        self.draining = False
+        """Gets no further calls, because it is about to be stopped."""
+        self.idle = asyncio.Event()
+        """Set while no call is under way on a replica that is drained."""
         self.settled = asyncio.Event()
         """Set once the server was ready or failed for the first time."""
+        self.on_message: Callable[[str, JSON], None] | None = None
+        """Told the server's id and what it says outside of requests."""
         self._settings = settings
         self._supervisor = supervisor
         self._connect_to = connect
@@ -87,7 +99,8 @@ class Entry:
         self._launched = Launched()
         self._listed_at = 0.0
         self._list_from = 0.0
-        self._pulse = Pulse(spec.id, journal, interval=settings.health_interval, call_timeout=settings.call_timeout)
+        longest = max((settings.call_timeout, *settings.tool_timeouts.values()))
+        self._pulse = Pulse(spec.id, journal, interval=settings.health_interval, call_timeout=longest)
         self._task: asyncio.Task[None] | None = None
         self._state = ServerState(
             id=spec.id, kind=spec.kind, title=spec.title or spec.id, description=spec.description, url=spec.url
@@ -95,7 +108,14 @@ class Entry:
 
     @property
     def state(self) -> ServerState:
+        if self.outstanding != self._state.under_way:
+            self._update(under_way=self.outstanding)
         return self._state
+
+    @property
+    def reachable(self) -> bool:
+        """Whether there is a connection that is not known to be lost."""
+        return self.connection is not None and self.connection.alive and self._state.status == "ready"
 
     @property
     def callable(self) -> bool:
@@ -122,6 +142,20 @@ class Entry:
     def suspect(self) -> None:
         """Check its health now instead of at the next turn: a call has just failed."""
         self._wake.set()
+
+    def finished(self) -> None:
+        """A call on it is over."""
+        self.outstanding -= 1
+        if self.draining and not self.outstanding:
+            self.idle.set()
+
+    def drain(self) -> None:
+        """Let it have no further calls; `idle` tells when those under way are over."""
+        self.draining = True
+        if self.outstanding:
+            self.idle.clear()
+        else:
+            self.idle.set()
 
     def restart(self) -> None:
         """Bring it down and up again, without the pause that follows a failure."""
@@ -189,11 +223,12 @@ class Entry:
                     local_allowed=self._settings.local_urls,
                 )
             else:
-                self.child = await self._supervisor.launch(self.spec)
+                self.child = await self._supervisor.launch(self.spec, self.replica)
                 self._launched = self.child.launched
                 self._update(pid=self.child.pid, url=self._launched.url)
             await self._unless_ended(self._open())
         self._set("ready")
+        self.breaker.probed(True)
         self._journal.event(
             self.spec.id,
             "ready",
@@ -266,7 +301,7 @@ class Entry:
         """Return why the server has to be brought up again, as soon as it has to."""
         clock = asyncio.get_running_loop().time
         while True:
-            turn = self._settings.health_interval
+            turn = min(self._settings.health_interval, self.breaker.probe_in)
             if self._relist:
                 turn = min(turn, max(0.0, self._list_from - clock()))
             await self._unless_ended(self._turn(turn), settle=0.0)
@@ -284,6 +319,7 @@ class Entry:
     async def _check(self, connection: Connection) -> str:
         """One health check; returns why the server is given up, or nothing."""
         beat = await self._pulse.beat(connection)
+        self.breaker.probed(beat.ok)
         if beat.ok:
             self._update(health_us=beat.elapsed_us)
             if self._state.status != "ready":
@@ -296,6 +332,8 @@ class Entry:
     # --- its parts
 
     def _heard(self, message: JSON) -> None:
+        if self.on_message is not None:
+            self.on_message(self.spec.id, message)
         if message.get("method") == "notifications/tools/list_changed" and not self._relist:
             self._relist = True
             self._wake.set()
@@ -314,29 +352,7 @@ class Entry:
                     self._wake.clear()
 
     async def _unless_ended(self, work: Coroutine[Any, Any, T], *, settle: float = 0.1) -> T:
-        """Await `work`, but give it up when the process ends.
-
-        Raises:
-            Unreachable: the process has ended; the message has the last lines of its stderr.
-        """
-        if self.child is None:
-            return await work
-        task = asyncio.ensure_future(work)
-        ended = asyncio.ensure_future(self.child.exited())
-        try:
-            await asyncio.wait({task, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done() and task.exception() is not None:
-                # A dying process closes its pipes first; why it died says more than that they are closed.
-                await asyncio.wait({ended}, timeout=0.5)
-            if ended.done():
-                # What waits on the closed pipes is about to fail by itself, which is cleaner than to be cancelled then.
-                await asyncio.wait({task}, timeout=settle)
-                raise Unreachable(ended.result())
-            return task.result()
-        finally:
-            for one in (task, ended):
-                one.cancel()
-            await asyncio.gather(task, ended, return_exceptions=True)
+        return await (work if self.child is None else unless_ended(self.child, work, settle))
 
     async def _disconnect(self) -> None:
         connection, self.connection = self.connection, None
@@ -356,6 +372,13 @@ class Entry:
                 await self._supervisor.end(child)
             finally:
                 self._output.extend(child.tail)
+
+    def _breaker_moved(self, state: BreakerState, why: str) -> None:
+        detail = {"why": why, "retry_s": self.breaker.retry_s} if state == "open" else {"why": why}
+        self._update(breaker=state)
+        self._journal.event(self.spec.id, f"breaker_{state.replace('-', '_')}", detail)
+        if state == "open":
+            self._wake.set()
 
     def _update(self, **changes: Any) -> None:
         self._state = msgspec.structs.replace(self._state, **changes)

@@ -16,15 +16,23 @@ _log = logging.getLogger(__name__)
 class Journal:
     """Writes registry events and health checks to the audit log, under the tenant of the platform."""
 
-    def __init__(self, audit: AuditLog, tenant: str) -> None:
+    def __init__(self, audit: AuditLog, tenant: str, *, replica: int | None = None) -> None:
         self._audit = audit
         self._tenant = tenant
+        self._replica = replica
+
+    def of_replica(self, number: int) -> Journal:
+        """The same journal for one of several replicas: its events say which."""
+        return Journal(self._audit, self._tenant, replica=number)
 
     def event(self, server: str, event: str, detail: JSON | None = None) -> None:
         """Something has happened to a server by itself. The record follows when it can."""
         from workbench.audit import records
 
-        self._put(records.registry_event(server, event, detail or {}, tenant=self._tenant))
+        told = detail or {}
+        if self._replica is not None:
+            told = {**told, "replica": self._replica}
+        self._put(records.registry_event(server, event, told, tenant=self._tenant))
 
     def health(self, server: str, ok: bool, latency_us: int, message: str) -> None:
         """One health check."""

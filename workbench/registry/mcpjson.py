@@ -111,9 +111,11 @@ class _Reader:
             "source": str(self.path),
         }
         if kind == "url":
+            urls = self._urls((*where, "url"), entry.get("url"))
             return ServerSpec(
                 kind="url",
-                url=self._url((*where, "url"), entry.get("url")),
+                url=urls[0],
+                more_urls=urls[1:],
                 headers=self._headers(where, entry),
                 **common,
             )
@@ -207,6 +209,17 @@ class _Reader:
         if not good or re.search(r"[\x00-\x20\x7f\\]", url):
             self._refuse(where, f"'url' is {url[:200]!r}", "Expected http://… or https://… of an MCP endpoint.")
         return url
+
+    def _urls(self, where: jsonc.Path, value: Any) -> tuple[str, ...]:
+        """One address, or a list of those of all replicas."""
+        if not isinstance(value, list):
+            return (self._url(where, value),)
+        if not value:
+            self._refuse(where, "'url' is an empty list", "Expected the address of each replica.")
+        urls = tuple(self._url((*where, n), each) for n, each in enumerate(value))
+        if len(set(urls)) < len(urls):
+            self._refuse(where, "an address stands twice", "Expected a different address for each replica.")
+        return urls
 
     def _folder(self, where: jsonc.Path, value: Any) -> str:
         if value is None:

@@ -13,7 +13,7 @@ from workbench.events import JSON, Misuse, Tool
 from workbench.registry.bundled import bundled_specs
 from workbench.registry.catalog import Catalog
 from workbench.registry.connection import Connection, ConnectionFactory
-from workbench.registry.entry import Entry
+from workbench.registry.group import Group
 from workbench.registry.journal import Journal
 from workbench.registry.mcpjson import read_mcp_json
 from workbench.registry.names import close_names, confusable, server_id
@@ -49,11 +49,13 @@ class Registry:
             specs: these servers instead of the bundled and configured ones.
         """
         self.supervisor = Supervisor()
+        self.on_message: list[Callable[[str, JSON], None]] = []
+        """Functions to call with a server's id and what it says outside of requests, e.g. that its prompts changed."""
         self._settings = settings
         self._journal = Journal(audit, settings.tenant)
         self._connect = connect
         self._given = specs
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, Group] = {}
         self._catalog = Catalog()
         self._pins: Pins | None = None
         self._editing = asyncio.Lock()
@@ -141,9 +143,8 @@ class Registry:
         found = self._catalog.by_name.get(qualified)
         if found is not None:
             tool, entry = found
-            connection = entry.connection
-            if connection is not None and connection.alive:
-                return tool, connection
+            if entry.connection.alive:
+                return tool, entry.connection
             entry.suspect()
             raise ServerDown(_not_ready(entry.state))
         entry_of = self._entries.get(qualified.partition(".")[0])
@@ -159,7 +160,7 @@ class Registry:
             ServerDown: it cannot be reached now.
         """
         entry = self._entry(id)
-        if entry.connection is None or not entry.callable:
+        if not entry.callable:
             raise ServerDown(_not_ready(entry.state))
         return entry.connection
 
@@ -208,12 +209,12 @@ class Registry:
             await self._journal.decided(spec.id, "added", spec.public())
             await asyncio.to_thread(pins.register, spec)
             entry = self._enter(spec)
-        await entry.settled.wait()
+        await entry.settled()
         await self._catalog.indexed()
         return entry.state
 
     async def remove(self, id: str) -> None:
-        """Forget a registered server.
+        """Forget a registered server, and let go of it once the calls under way on it are over.
 
         Raises:
             Misuse: there is none of that id, or it is configured elsewhere.
@@ -228,8 +229,8 @@ class Registry:
             await self._journal.decided(id, "removed")
             await asyncio.to_thread(self._opened_pins().forget, id)
             self._entries.pop(id, None)
-        await entry.stop()
         self._changed()
+        await entry.stop(drain=True)
         await self._catalog.indexed()
 
     async def restart(self, id: str) -> ServerState:
@@ -240,8 +241,7 @@ class Registry:
         """
         entry = self._entry(id)
         await self._journal.decided(id, "restart_asked")
-        entry.restart()
-        await entry.settled.wait()
+        await entry.restart()
         await self._catalog.indexed()
         return entry.state
 
@@ -282,7 +282,7 @@ class Registry:
         detail = {"tool": tool.name, "by": by, "hash": tool.definition_hash, "changes": pins.changes(tool)}
         await self._journal.decided(tool.server, "definition_accepted", detail)
         await asyncio.to_thread(pins.accept, tool, by)
-        entry.apply(pins.check(entry.spec, entry.tools))
+        entry.apply(pins)
         return next((t for t in entry.tools if t.name == tool.name), tool)
 
     # --- inside
@@ -295,8 +295,8 @@ class Registry:
             specs += read_mcp_json(self._settings.mcp_config)
         return specs
 
-    def _enter(self, spec: ServerSpec) -> Entry:
-        entry = Entry(
+    def _enter(self, spec: ServerSpec) -> Group:
+        entry = Group(
             spec,
             settings=self._settings,
             supervisor=self.supervisor,
@@ -306,11 +306,13 @@ class Registry:
             changed=self._changed,
         )
         self._entries[spec.id] = entry
+        for replica in entry.replicas:
+            replica.on_message = self._said
         entry.start()
         return entry
 
-    async def _settle(self, entry: Entry, progress: Callable[[str], None] | None) -> None:
-        await entry.settled.wait()
+    async def _settle(self, entry: Group, progress: Callable[[str], None] | None) -> None:
+        await entry.settled()
         if progress is not None:
             state = entry.state
             progress(
@@ -319,7 +321,7 @@ class Registry:
                 else f"{state.id}: {state.status}. {state.last_error}"
             )
 
-    def _entry(self, id: str) -> Entry:
+    def _entry(self, id: str) -> Group:
         if id not in self._entries:
             close = self.suggest_server(id)
             raise Misuse(
@@ -332,6 +334,10 @@ class Registry:
         if self._pins is None:
             raise Misuse("The registry is not open.", hint="Call start() first.")
         return self._pins
+
+    def _said(self, id: str, message: JSON) -> None:
+        for listener in list(self.on_message):
+            listener(id, message)
 
     def _changed(self) -> None:
         self._catalog.rebuild(self._entries.values())

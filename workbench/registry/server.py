@@ -26,6 +26,8 @@ class ServerSpec(Record, frozen=True, kw_only=True):
     """Variables for the program, beside the few that every child gets."""
     cwd: str = ""
     url: str = ""
+    more_urls: tuple[str, ...] = ()
+    """Further addresses of the same server: replicas between which calls are shared out."""
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     trust: Literal["bundled", "configured"] = "configured"
     """Scope labels of a tool count only for `bundled`."""
@@ -44,6 +46,22 @@ class ServerSpec(Record, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         where = self.url or " ".join(self.command)
         return f"ServerSpec({self.id!r}, {self.kind}, {where!r}, source={self.source!r})"
+
+
+class ReplicaState(Record, frozen=True, kw_only=True):
+    """How one of several replicas of a server is doing."""
+
+    number: int
+    """Counted from 0."""
+    status: ServerStatus
+    breaker: str
+    under_way: int
+    pid: int
+    url: str
+    restarts: int
+    draining: bool
+    """Gets no further calls, because it is about to be stopped."""
+    last_error: str
 
 
 class ServerState(Record, frozen=True, kw_only=True):
@@ -73,6 +91,24 @@ class ServerState(Record, frozen=True, kw_only=True):
     health_us: int = 0
     """Round trip of the last health check, in microseconds; 0 before the first."""
     instructions: str = ""
+    breaker: str = "closed"
+    """`closed`: calls go through; `open`: calls have failed in a row, none is sent until a health check is answered;
+    `half-open`: one call at a time is tried."""
+    under_way: int = 0
+    """Calls that wait for it now."""
+    replicas: tuple[ReplicaState, ...] = ()
+    """Each one, when there are several."""
+
+
+class Overloaded(WorkbenchError):
+    """Nothing was sent: all replicas have too much to do (`rule` is `busy`) or keep failing (`breaker`)."""
+
+    exit_code = 4
+
+    def __init__(self, message: str, *, rule: Literal["busy", "breaker"], retry_s: int) -> None:
+        self.rule = rule
+        self.retry_s = retry_s
+        super().__init__(message, hint=f"Try again in {retry_s} s.")
 
 
 class UnknownTool(WorkbenchError):

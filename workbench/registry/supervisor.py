@@ -29,7 +29,7 @@ class Supervisor:
         self._reaper: subprocess.Popen[bytes] | None = None
         self._pipe = -1
         self._groups: set[int] = set()
-        self._sockets: dict[str, socket.socket] = {}
+        self._sockets: dict[tuple[str, int], socket.socket] = {}
         self._secrets: dict[str, str] = {}
 
     async def open(self) -> None:
@@ -37,8 +37,12 @@ class Supervisor:
         if self._reaper is None:
             self._start_reaper()
 
-    async def launch(self, spec: ServerSpec) -> Child:
+    async def launch(self, spec: ServerSpec, replica: int = 0) -> Child:
         """Start the server of `spec` and return at once; whether it answers is found out by connecting.
+
+        Args:
+            spec: the server.
+            replica: which of several it is; each has a port of its own.
 
         Raises:
             Unreachable: it cannot be started.
@@ -47,7 +51,7 @@ class Supervisor:
         if spec.stdio:
             child = await spawn(spec, spec.command, env)
         else:
-            listening = self._socket(spec.id)
+            listening = self._socket(spec.id, replica)
             secret = self._secrets.setdefault(spec.id, secrets.token_urlsafe(32))
             command = (*spec.command, "--http", "--fd", str(listening.fileno()))
             child = await spawn(spec, command, {**env, "MCP_SERVER_SECRET": secret}, (listening.fileno(),))
@@ -78,13 +82,13 @@ class Supervisor:
 
     def release(self, id: str) -> None:
         """Give up the port and the secret of a server that will not come back."""
-        if held := self._sockets.pop(id, None):
-            held.close()
+        for key in [key for key in self._sockets if key[0] == id]:
+            self._sockets.pop(key).close()
         self._secrets.pop(id, None)
 
     async def close(self) -> None:
         """Let the reaper end what is left, and wait for it."""
-        for id in list(self._sockets):
+        for id in {id for id, _ in self._sockets}:
             self.release(id)
         helper, self._reaper = self._reaper, None
         if helper is None:
@@ -94,14 +98,14 @@ class Supervisor:
         await asyncio.to_thread(helper.wait)
         self._groups.clear()
 
-    def _socket(self, id: str) -> socket.socket:
-        if id not in self._sockets:
+    def _socket(self, id: str, replica: int) -> socket.socket:
+        if (id, replica) not in self._sockets:
             listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             listening.bind(("127.0.0.1", 0))
             listening.listen(512)
             listening.setblocking(False)
-            self._sockets[id] = listening
-        return self._sockets[id]
+            self._sockets[id, replica] = listening
+        return self._sockets[id, replica]
 
     def _start_reaper(self) -> None:
         read, self._pipe = os.pipe()  # neither end is inherited by any other child

@@ -1,0 +1,194 @@
+"""Remembered answers of tools that declare themselves cacheable, in memory and bounded.
+
+What is remembered is what the server said, before anything is withheld: whoever gets it passes the same rules as
+everybody, and is shown what those rules let them see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple
+
+from workbench.events import JSON, Call, Caller, Tool, canonical
+from workbench.gateway.upstream.messages import encode
+
+DECLARED: Final = "workbench/cache"
+"""Key in `_meta` of a tool: {"ttl_ms": milliseconds, "scope": "private" or "public"}."""
+
+LONGEST_TTL: Final = 24 * 3600.0
+MOST_BYTES: Final = 64 << 20
+LARGEST: Final = 1 << 20
+MOST_HINTED: Final = 10_000
+
+_IGNORED: Final = frozenset(
+    {
+        "progressToken", "traceparent", "tracestate", "baggage", "workbench/approval",
+        "io.modelcontextprotocol/clientInfo", "io.modelcontextprotocol/clientCapabilities",
+        "io.modelcontextprotocol/protocolVersion", "io.modelcontextprotocol/logLevel",
+    }
+)  # fmt: skip
+"""Keys of `_meta` that do not change an answer."""
+
+
+class Key(NamedTuple):
+    """What makes two calls the same: tool, definition, arguments, and on whose behalf."""
+
+    tool: str
+    definition: str
+    arguments: bytes
+    whose: tuple[Any, ...]
+
+
+class _Kept(NamedTuple):
+    result: JSON
+    size: int
+    since: float
+    until: float
+
+
+class Flight:
+    """One question to a server that several callers wait for."""
+
+    __slots__ = ("task", "waiting")
+
+    def __init__(self, task: asyncio.Future[JSON]) -> None:
+        self.task = task
+        self.waiting = 0
+
+
+class Cache:
+    """Answers by `Key`, the least recently used dropped first.
+
+    A tool is cacheable when it is read-only and says so: in its definition (`_meta`, `workbench/cache`), or with
+    `ttlMs` in a result, as 2026-07-28 does for lists and resources (server/utilities/caching). Answers belong to one
+    caller unless the tool says `public`; then they belong to the tenant.
+
+    Args:
+        most_bytes: of all answers together.
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, most_bytes: int = MOST_BYTES, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.flights: dict[Key, Flight] = {}
+        self.hits = self.misses = 0
+        self._most_bytes = most_bytes
+        self._clock = clock
+        self._kept: OrderedDict[Key, _Kept] = OrderedDict()
+        self._bytes = 0
+        self._hinted: dict[str, bool] = {}
+
+    def key(self, call: Call, tool: Tool) -> Key | None:
+        """Under what the answer to `call` is remembered; None when it must not be."""
+        declared = _declared(tool)
+        if declared is None and tool.definition_hash not in self._hinted:
+            return None
+        return self._key(call, tool, public=declared[1] if declared else self._hinted[tool.definition_hash])
+
+    def get(self, key: Key) -> tuple[JSON, JSON] | None:
+        """A remembered answer and what to say of it, or None."""
+        kept = self._kept.get(key)
+        now = self._clock()
+        if kept is None or now >= kept.until:
+            self.misses += 1
+            return None
+        self._kept.move_to_end(key)
+        self.hits += 1
+        return kept.result, {"cached": True, "age_ms": round((now - kept.since) * 1e3)}
+
+    def fly(self, key: Key, asking: asyncio.Future[JSON]) -> None:
+        """Let others wait for the answer that `asking` is about to get."""
+        flight = self.flights[key] = Flight(asking)
+        asking.add_done_callback(lambda _: self._landed(key, flight))
+
+    @contextmanager
+    def waiting(self, key: Key) -> Iterator[asyncio.Future[JSON]]:
+        """Around the wait of one caller for a flight; it is given up when nobody waits for it any more."""
+        flight = self.flights[key]
+        flight.waiting += 1
+        try:
+            yield flight.task
+        finally:
+            flight.waiting -= 1
+            if not flight.waiting:
+                self._landed(key, flight)
+                flight.task.cancel()
+
+    def learn(self, call: Call, tool: Tool, result: JSON) -> None:
+        """Remember `result` if tool and server allow that."""
+        if result.get("resultType") not in (None, "complete") or result.get("isError") is True:
+            return
+        hinted = _hint(tool, result)
+        declared = _declared(tool)
+        if hinted is None and declared is None:
+            return
+        ttl, public = hinted or declared or (0.0, False)
+        if declared is not None:
+            ttl, public = min(ttl, declared[0]), public and declared[1]
+        elif len(self._hinted) < MOST_HINTED:
+            self._hinted[tool.definition_hash] = public
+        key = self._key(call, tool, public=public)
+        if key is not None and ttl > 0:
+            self._keep(key, result, ttl)
+
+    def _key(self, call: Call, tool: Tool, *, public: bool) -> Key | None:
+        if call.meta and not call.meta.keys() <= {"_meta"}:
+            return None  # a continuation of an earlier request, for instance, is no question by itself
+        meta = {k: v for k, v in (call.meta.get("_meta") or {}).items() if k not in _IGNORED}
+        return Key(
+            tool.qualified,
+            tool.definition_hash,
+            canonical([call.arguments, meta] if meta else [call.arguments]),
+            (call.caller.tenant,) if public else _whose(call.caller),
+        )
+
+    def _keep(self, key: Key, result: JSON, ttl: float) -> None:
+        size = len(encode(result)) + len(key.arguments)
+        if size > LARGEST:
+            return
+        self._forget(key)
+        now = self._clock()
+        self._kept[key] = _Kept(result, size, now, now + ttl)
+        self._bytes += size
+        while self._bytes > self._most_bytes:
+            self._forget(next(iter(self._kept)))
+
+    def _forget(self, key: Key) -> None:
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            self._bytes -= kept.size
+
+    def _landed(self, key: Key, flight: Flight) -> None:
+        if self.flights.get(key) is flight:
+            del self.flights[key]
+        if flight.task.done() and not flight.task.cancelled():
+            flight.task.exception()  # everybody may have gone meanwhile
+
+
+def _declared(tool: Tool) -> tuple[float, bool] | None:
+    """Seconds and whether `public`, as the definition of a read-only tool says."""
+    meta = tool.definition.get("_meta")
+    said = meta.get(DECLARED) if isinstance(meta, dict) else None
+    if not isinstance(said, dict) or not tool.read_only:
+        return None
+    return _span(said.get("ttl_ms"), said.get("scope"))
+
+
+def _hint(tool: Tool, result: JSON) -> tuple[float, bool] | None:
+    """The same from a result; the protocol's default scope is private."""
+    if "ttlMs" not in result or not tool.read_only:
+        return None
+    return _span(result["ttlMs"], result.get("cacheScope"))
+
+
+def _span(ttl_ms: Any, scope: Any) -> tuple[float, bool] | None:
+    if isinstance(ttl_ms, bool) or not isinstance(ttl_ms, int | float) or not 0 <= ttl_ms < float("inf"):
+        return None
+    return min(ttl_ms / 1e3, LONGEST_TTL), scope == "public"
+
+
+def _whose(caller: Caller) -> tuple[Any, ...]:
+    return (caller.tenant, caller.subject, caller.method, caller.credential, caller.roles, caller.scopes)

@@ -1,0 +1,136 @@
+"""From a permitted call to its server: deadlines, bounds, one retry where it cannot do harm, and remembered answers."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Final
+
+from workbench.config import Settings
+from workbench.events import JSON, Call, Tool, Unreachable
+from workbench.gateway.cache import Cache, Key
+from workbench.gateway.methods import is_method
+from workbench.gateway.refusals import Refusal
+from workbench.gateway.upstream.messages import Notify
+from workbench.gateway.upstream.revision import Answered
+from workbench.registry.connection import Connection, RpcError
+from workbench.registry.server import Overloaded
+
+if TYPE_CHECKING:
+    from workbench.registry import Registry
+
+MOST_UNSENT: Final = 256 << 20
+"""Bytes of answers that wait for slow readers, before further calls are turned away."""
+
+
+class Dispatch:
+    """Sends calls to their servers.
+
+    Args:
+        settings: deadlines and bounds.
+        registry: told of servers that fail.
+    """
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        self.cache = Cache()
+        self.under_way = 0
+        self.unsent = 0
+        """Bytes of answers that clients have not read yet."""
+        self._settings = settings
+        self._registry = registry
+        self._most = settings.calls_at_once
+        self._timeout = settings.call_timeout
+        self._timeouts = settings.tool_timeouts
+
+    async def send(
+        self, call: Call, tool: Tool, connection: Connection, notify: Notify | None, started: int
+    ) -> tuple[JSON, JSON]:
+        """The server's result, and what is to be said of how it was got: nothing, or that it was remembered.
+
+        Args:
+            call: permitted and valid.
+            tool: what it calls.
+            connection: to its server.
+            notify: awaited with progress and log notifications.
+            started: when the call came, by `perf_counter_ns`.
+
+        Raises:
+            Refusal: no answer, no answer in time, or an error.
+        """
+        key = None if is_method(call.tool) else self.cache.key(call, tool)
+        if key is None:
+            return await self._send(call, tool, connection, notify, started), {}
+        if (found := self.cache.get(key)) is not None:
+            return found
+        return await self._once(key, call, tool, connection, notify, started)
+
+    async def _once(
+        self, key: Key, call: Call, tool: Tool, connection: Connection, notify: Notify | None, started: int
+    ) -> tuple[JSON, JSON]:
+        """Ask the server once for all who want the same answer at the same time."""
+        first = key not in self.cache.flights
+        if first:
+            self.cache.fly(key, asyncio.ensure_future(self._send(call, tool, connection, notify, started)))
+        limit = self.timeout(call, tool)
+        try:
+            with self.cache.waiting(key) as asking:
+                async with asyncio.timeout(limit - (perf_counter_ns() - started) / 1e9):
+                    result = await asyncio.shield(asking)
+        except TimeoutError as e:
+            raise _late(tool, limit) from e
+        return result, {} if first else {"cached": True, "age_ms": 0}
+
+    async def _send(self, call: Call, tool: Tool, connection: Connection, notify: Notify | None, started: int) -> JSON:
+        if self.under_way >= self._most or self.unsent > MOST_UNSENT:
+            raise Refusal("unavailable", "Too many calls are under way. Try again in 1 s.", rule="busy", retry_after=1)
+        limit = self.timeout(call, tool)
+        method, params, meta = _request(call, tool)
+        self.under_way += 1
+        try:
+            for last in (False, True):
+                remaining = limit - (perf_counter_ns() - started) / 1e9
+                try:
+                    result = await connection.request(method, params, timeout=remaining, notify=notify, meta=meta)
+                    if method == "tools/call":
+                        self.cache.learn(call, tool, result)
+                    return result
+                except Unreachable as e:
+                    if last or not tool.idempotent or isinstance(e, Answered) or not connection.alive:
+                        raise Refusal("unavailable", str(e), server=tool.server, retry_after=1) from e
+            raise AssertionError("unreachable")
+        except Overloaded as e:
+            raise Refusal("unavailable", str(e), server=tool.server, rule=e.rule, retry_after=e.retry_s) from e
+        except TimeoutError as e:
+            raise _late(tool, limit) from e
+        except RpcError as e:
+            error = {"code": e.code, "message": str(e.args[0]), "data": e.data}
+            told = f"{tool.server} answered with error {e.code}: {e}"
+            raise Refusal("failed", told, code=e.code, rpc_error=error) from e
+        finally:
+            self.under_way -= 1
+
+    def timeout(self, call: Call, tool: Tool) -> float:
+        """Seconds that this call may take: the tool's own, its server's, or the general longest time, or less."""
+        longest = self._timeout
+        if self._timeouts:
+            of_server = self._timeouts.get(f"{tool.server}.*", longest)
+            longest = self._timeouts.get(tool.qualified, of_server)
+        return min(call.timeout_s or longest, longest)
+
+
+def _late(tool: Tool, limit: float) -> Refusal:
+    message = f"{tool.qualified} did not answer within {limit:g} s and was cancelled."
+    return Refusal("timeout", message, timeout_s=limit)
+
+
+def _request(call: Call, tool: Tool) -> tuple[str, JSON, JSON]:
+    """Method, `params` and `_meta` for the server: the client's own, our name undone, our span as parent."""
+    siblings = call.meta
+    meta = siblings.get("_meta") or {}
+    params = {key: value for key, value in siblings.items() if key != "_meta"} if siblings else {}
+    meta = {**meta, "traceparent": f"00-{call.trace_id}-{call.span_id}-01"}
+    if is_method(call.tool):
+        return tool.name, params | call.arguments, meta
+    params["name"] = tool.name
+    params["arguments"] = call.arguments
+    return "tools/call", params, meta

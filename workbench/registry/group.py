@@ -1,0 +1,151 @@
+"""All replicas of one server, seen as the one server that callers know."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from workbench.config import Settings
+from workbench.events import Tool
+from workbench.registry.balance import Balanced, drained
+from workbench.registry.connection import ConnectionFactory
+from workbench.registry.entry import Entry
+from workbench.registry.journal import Journal
+from workbench.registry.pins import Pins
+from workbench.registry.server import ReplicaState, ServerSpec, ServerState
+from workbench.registry.supervisor import Supervisor
+
+DRAIN: Final = 10.0
+"""Seconds that calls under way get to finish before their replica is stopped."""
+
+_BEST_FIRST = ("ready", "starting", "down", "failed", "stopped")
+
+
+class Group:
+    """One server. Each replica is launched, watched and restarted by an `Entry` of its own.
+
+    Replicas are copies of the same program, so that the tools of the first one that is ready are those of the server.
+
+    Args:
+        spec: the configured server; those behind URLs have a replica for each.
+        settings: how many replicas a launched server has, and the bounds of each.
+        supervisor: launches processes.
+        connect: opens the wire.
+        pins: remembers definitions.
+        journal: records what happens.
+        changed: called when the tools that can be called may be others now.
+    """
+
+    def __init__(
+        self,
+        spec: ServerSpec,
+        *,
+        settings: Settings,
+        supervisor: Supervisor,
+        connect: ConnectionFactory,
+        pins: Pins,
+        journal: Journal,
+        changed: Callable[[], None],
+    ) -> None:
+        self.spec = spec
+        if spec.kind == "url":
+            specs = [msgspec.structs.replace(spec, url=url) for url in (spec.url, *spec.more_urls)]
+        else:
+            specs = [spec] * settings.replicas.get(spec.id, 1)
+        self.replicas = [
+            Entry(
+                each, settings=settings, supervisor=supervisor, connect=connect, pins=pins, changed=changed,
+                journal=journal if len(specs) == 1 else journal.of_replica(number), replica=number,
+            )
+            for number, each in enumerate(specs)
+        ]  # fmt: skip
+        self.connection = Balanced(spec.id, self.replicas, most=settings.calls_per_replica)
+
+    @property
+    def callable(self) -> bool:
+        return any(entry.callable for entry in self.replicas)
+
+    @property
+    def first(self) -> Entry:
+        """The replica that speaks for the server: the first that can be called, else the first."""
+        return next((entry for entry in self.replicas if entry.callable), self.replicas[0])
+
+    @property
+    def state(self) -> ServerState:
+        """The best state that one of the replicas has, with those of all of them when there are several."""
+        if len(self.replicas) == 1:
+            return self.replicas[0].state
+        best = min((entry.state for entry in self.replicas), key=lambda state: _BEST_FIRST.index(state.status))
+        return msgspec.structs.replace(
+            best,
+            restarts=sum(entry.state.restarts for entry in self.replicas),
+            under_way=sum(entry.outstanding for entry in self.replicas),
+            breaker=next((e.breaker.state for e in self.replicas if e.breaker.state == "closed"), best.breaker),
+            replicas=tuple(_brief(entry) for entry in self.replicas),
+        )
+
+    @property
+    def tools(self) -> list[Tool]:
+        return self.first.tools
+
+    @property
+    def refused(self) -> dict[str, str]:
+        return self.first.refused
+
+    @property
+    def output(self) -> list[str]:
+        """The last lines of stderr of all replicas."""
+        return [line for entry in self.replicas for line in entry.output]
+
+    def start(self) -> None:
+        """Begin to bring all replicas up."""
+        for entry in self.replicas:
+            entry.start()
+
+    async def settled(self) -> None:
+        """Wait until each replica was ready or failed for the first time."""
+        for entry in self.replicas:
+            await entry.settled.wait()
+
+    async def stop(self, *, drain: bool = False) -> None:
+        """End all replicas; with `drain` once the calls under way are over, or after ten seconds."""
+        if drain:
+            await asyncio.gather(*(drained(entry, DRAIN) for entry in self.replicas))
+        await asyncio.gather(*(entry.stop() for entry in self.replicas))
+
+    def suspect(self) -> None:
+        """Check the health of all replicas now."""
+        for entry in self.replicas:
+            entry.suspect()
+
+    async def restart(self) -> None:
+        """Bring down and up again: several replicas one after the other, each drained before."""
+        for entry in self.replicas:
+            if len(self.replicas) > 1:
+                await drained(entry, DRAIN)
+            entry.restart()
+            await entry.settled.wait()
+            entry.draining = False
+
+    def apply(self, pins: Pins) -> None:
+        """Judge the tools of all replicas again: a definition was accepted."""
+        for entry in self.replicas:
+            entry.apply(pins.check(entry.spec, entry.tools))
+
+
+def _brief(entry: Entry) -> ReplicaState:
+    state = entry.state
+    return ReplicaState(
+        number=entry.replica,
+        status=state.status,
+        breaker=state.breaker,
+        under_way=entry.outstanding,
+        pid=state.pid,
+        url=state.url,
+        restarts=state.restarts,
+        draining=entry.draining,
+        last_error=state.last_error,
+    )
