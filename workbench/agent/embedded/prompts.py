@@ -87,7 +87,7 @@ def call_text(step: Step) -> str:
 
 
 def result_text(step: Step, limit: int = RESULT_CHARACTERS, need: Need | None = None) -> str:
-    """A result in few words: its figures, and its rows with the columns that matter, sorted where an extreme is asked."""
+    """A result in few words: its figures, and its rows with the columns that matter, sorted for an extreme."""
     if not step.ok:
         return f"Failed: {step.message[:300]}"
     if step.empty:

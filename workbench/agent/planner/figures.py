@@ -22,6 +22,8 @@ def shown(value: Any, key: str = "", currency: str = "") -> str:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, int) and currency and split(key)[-1:] and split(key)[-1] in _MONEY:
+        value = float(value)
     if isinstance(value, float):
         money = currency and split(key.rpartition(".")[2])[-1:] and split(key)[-1] in _MONEY
         text = (
@@ -65,7 +67,7 @@ def salient(rows: Sequence[JSON], asked: Sequence[str], most: int = 6) -> list[s
     keys: dict[str, None] = {}
     for row in rows[:20]:
         keys.update(dict.fromkeys(row))
-    names = [k for k in keys if any(r.get(k) not in (None, "", []) for r in rows[:20])]
+    names = [k for k in keys if k != "currency" and any(r.get(k) not in (None, "", []) for r in rows[:20])]
 
     first = next((k for k in names if k.lower() == "id" or k.lower().endswith(("_id", "_number", "_key"))), "")
 

@@ -58,7 +58,7 @@ _EXTREME = (
 )
 _TOP = (
     rf"\b(?:{_EXTREME})\s+(\d{{1,3}}|{_SMALL})\b(?!\s+(?:minute|hour|day|week|month|quarter|year)s?\b)"
-    rf"|\b(\d{{1,3}}|{_SMALL})\s+(?:{_EXTREME})\b"
+    rf"|\b(\d{{1,3}}|{_SMALL})\s+(?:\w+\s+(?:with|of|by)\s+the\s+)?(?:{_EXTREME})\b"
 )
 
 
