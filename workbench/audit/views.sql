@@ -115,7 +115,7 @@ SELECT ts, tenant,
        TRY_CAST(data ->> '$.value' AS DOUBLE) AS value,
        data ->> '$.unit' AS unit,
        data ->> '$.labels' AS labels,
-       event_id
+       event_id, writer
 FROM events WHERE kind = 'metric';
 COMMENT ON VIEW metrics IS 'Samples of counters, gauges and histograms over time.';
 COMMENT ON COLUMN metrics.name IS 'Name of the metric.';

@@ -15,6 +15,7 @@ from workbench.agent import Agent, AssistantMessage, Message, ProviderStatus, Us
 from workbench.audit import AuditLog, records
 from workbench.bench.load import check_load
 from workbench.bench.sql_process import SqlProcess
+from workbench.bench.upkeep import Upkeep
 from workbench.config import Settings, prepare_home
 from workbench.events import (
     JSON,
@@ -68,6 +69,7 @@ class Platform:
         self._runs: dict[str, Caller] = {}
         self._compactor: asyncio.subprocess.Process | None = None
         self._expiring: asyncio.Task[None] | None = None
+        self.upkeep = Upkeep(self)
         self.slack: SlackChannel | None = None
         if settings.slack_channel:
             self.slack = SlackChannel(settings, lambda roles: access.roles.scopes(roles), self._decide_in_slack)
@@ -91,6 +93,7 @@ class Platform:
             platform = cls(settings, audit, access, policy, registry, gateway)
             await registry.start(progress, patience=PATIENCE)
             platform._expiring = asyncio.create_task(platform._expire(), name="expiry of approvals")
+            platform.upkeep.start()
         except BaseException:
             if registry is not None:
                 await registry.stop()
@@ -101,6 +104,7 @@ class Platform:
     async def close(self) -> None:
         """Stop runs, servers and helpers, then seal the log. Safe to call twice."""
         await self.agent.close()
+        await self.upkeep.stop()
         if self._expiring is not None:
             self._expiring.cancel()
             await asyncio.gather(self._expiring, return_exceptions=True)

@@ -1,0 +1,82 @@
+"""What a platform does by itself as time passes: sample its counters into the record."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from workbench.audit import records
+from workbench.events import NotRecorded
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+    from workbench.bench.platform import Platform
+
+SAMPLE_SECONDS = 15.0
+"""How often counters are sampled into the table `metrics`."""
+
+_log = logging.getLogger(__name__)
+
+
+class Sampler:
+    """Writes what `/metrics` shows into the record, as far as it changed since the last time."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._last: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+
+    def sample(self) -> int:
+        """Record what changed; how many values that were.
+
+        Raises:
+            NotRecorded: the log cannot be written. What was not written is tried again the next time.
+        """
+        from workbench.bench.metrics import PlatformCollector
+
+        return sum(self._record(family) for family in PlatformCollector(self._platform).collect())
+
+    def _record(self, family: Metric) -> int:
+        written = 0
+        tenant, audit = self._platform.settings.tenant, self._platform.audit
+        for sample in family.samples:
+            key = (sample.name, tuple(sorted(sample.labels.items())))
+            if self._last.get(key) == sample.value:
+                continue
+            labels = dict(sample.labels)
+            audit.put(
+                tenant,
+                records.metric(sample.name, sample.value, labels, tenant=tenant, type=family.type, unit=family.unit),
+            )
+            self._last[key] = sample.value
+            written += 1
+        return written
+
+
+class Upkeep:
+    """The tasks of one platform; they live as long as it does."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.sampler = Sampler(platform)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin. To be called once, on the platform's loop."""
+        self._tasks = [asyncio.create_task(self._sample(), name="sampling of metrics")]
+
+    async def stop(self) -> None:
+        """End. Safe to call twice, and without a start."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _sample(self) -> None:
+        while True:
+            await asyncio.sleep(SAMPLE_SECONDS)
+            try:
+                self.sampler.sample()
+            except NotRecorded as e:
+                # calls are refused for the same reason, and say so
+                _log.warning("metrics were not sampled: %s", e)
