@@ -176,7 +176,9 @@ async def test_the_model_decides_and_then_answers_from_the_results(tool: MakeToo
         second, tools, {"loans": [{"loan_id": "L-1", "title": "Flatland"}, {"loan_id": "L-2", "title": "Sphereland"}]}
     )
     third = await turn(provider, conversation, tools)
-    assert [p.text for p in third if isinstance(p, TextPart)] == ["Two loans."]
+    said = [p.text for p in third if isinstance(p, TextPart)]
+    assert said[0] == "Two loans."
+    assert "> loan id L-1; title Flatland" in said[1]
     assert isinstance(third[-1], TurnEnd)
     assert third[-1].usage.input_tokens == 10
     assert "Flatland" in script.requests[-1]["messages"][-1]["content"]

@@ -11,9 +11,12 @@ from workbench.agent.planner.local import ordered
 from workbench.agent.planner.question import Need, Question
 from workbench.agent.planner.reading import read
 from workbench.agent.planner.records import Step
+from workbench.agent.planner.telling import is_trouble, of_trouble
 from workbench.events import JSON, canonical
 
 NEXT = "no_more_calls"
+RECORDS = 5
+"""Lines of a result that are quoted under a part of the answer."""
 RESULT_CHARACTERS = 500
 """Of one result while tools are being called; the answer is written from more."""
 
@@ -86,8 +89,17 @@ def call_text(step: Step) -> str:
     return f'{{"tool": "{step.tool}", "arguments": {canonical(step.arguments).decode()}}}'
 
 
-def result_text(step: Step, limit: int = RESULT_CHARACTERS, need: Need | None = None) -> str:
-    """A result in few words: its figures, and its rows with the columns that matter, sorted for an extreme."""
+def result_text(
+    step: Step, limit: int = RESULT_CHARACTERS, question: Question | None = None, need: Need | None = None
+) -> str:
+    """A result in few words: its figures, and its rows with the columns that matter.
+
+    Args:
+        step: the finished call.
+        limit: most characters.
+        question: rows of trouble come first where the question is about trouble.
+        need: rows are sorted where the part asks for most or least.
+    """
     if not step.ok:
         return f"Failed: {step.message[:300]}"
     if step.empty:
@@ -108,8 +120,8 @@ def result_text(step: Step, limit: int = RESULT_CHARACTERS, need: Need | None = 
     if figures:
         lines.append("; ".join(figures))
     for kind in _kinds(step):
-        if need is not None and len(kind) > 1:
-            kind = _arranged(kind, need)
+        if need is not None and question is not None and len(kind) > 1:
+            kind = _arranged(kind, question, need)
         columns = list(kind[0])[:20] if len(kind) == 1 else salient(kind, [], 7)
         for row in kind[:12]:
             cells = [f"{label(k)} {shown(row[k], k)}" for k in columns if row.get(k) not in (None, "", [])]
@@ -120,10 +132,10 @@ def result_text(step: Step, limit: int = RESULT_CHARACTERS, need: Need | None = 
     return text if len(text) <= limit else text[:limit].rsplit("\n", 1)[0] + "\n- …"
 
 
-def _arranged(rows: list[JSON], need: Need) -> list[JSON]:
-    """Rows in the order that the part asks for: a model of this size does not find a maximum."""
+def _arranged(rows: list[JSON], question: Question, need: Need) -> list[JSON]:
+    """Rows in the order that matters: a model of this size finds no maximum in a list."""
     if need.order not in ("desc", "asc"):
-        return rows
+        return sorted(rows, key=lambda r: not any(map(is_trouble, r.values()))) if of_trouble(question) else rows
     numbers = [c for c in columns_of(rows) if c.type == "number" and not c.identifies]
     wanted = read(need, numbers, ()).order
     named = match(need.words, numbers)
@@ -142,7 +154,9 @@ def _kinds(step: Step) -> list[list[JSON]]:
 def answering(question: Question, need: Need, steps: Sequence[Step]) -> list[JSON]:
     """The messages from which one part is answered: its results only, no tools. A small model strays in a long text."""
     last = len(steps) - 1
-    blocks = "\n\n".join(f"{s.tool}:\n{result_text(s, 1400 if n == last else 500, need)}" for n, s in enumerate(steps))
+    blocks = "\n\n".join(
+        f"{s.tool}:\n{result_text(s, 1400 if n == last else 500, question, need)}" for n, s in enumerate(steps)
+    )
     told = " ".join(n.text for n in question.needs if n.kind == "tell")
     relative = any(p.relative for n in question.needs for p in n.periods)
     today = f"Today is {question.today}. " if relative else ""
@@ -158,3 +172,12 @@ def answering(question: Question, need: Need, steps: Sequence[Step]) -> list[JSO
             "content": f"Results:\n{blocks or 'none'}\n\n{today}{told}\nAnswer only this: {need.text}{about}",
         },
     ]
+
+
+def records(question: Question, need: Need, steps: Sequence[Step]) -> str:
+    """What a part of the answer rests on, quoted from the last result: a small model drops ids and dates."""
+    found = next((s for s in reversed(steps) if s.ok and not s.empty), None)
+    if found is None:
+        return ""
+    lines = result_text(found, 900, question, need).splitlines()[:RECORDS]
+    return "".join(f"\n> {line.removeprefix('- ')}" for line in lines) + f"\n> ({found.tool})"

@@ -2,7 +2,8 @@
 
 The question is taken apart by the planner's rules; for each part the model is offered the few tools that fit and
 decides which to call, with which arguments, or that the results suffice. Its replies are held to JSON by a grammar. The
-answer is the model's own text, written from the results. Temperature is zero.
+answer is the model's own text, part by part; under each part the program quotes the records it rests on (lines that
+begin with `>`). Temperature is zero.
 """
 
 from __future__ import annotations
@@ -213,6 +214,8 @@ class Embedded:
                     spent.add(chunk)
                     ended = [c["finish_reason"] for c in chunk.get("choices") or [] if c.get("finish_reason")]
                     finish = "length" if "length" in (finish, *ended) else (ended or [finish])[0]
+            if quoted := prompts.records(question, need, own):
+                yield TextPart(text=quoted)
         yield TurnEnd(usage=spent.usage, stop=spent.stop(finish or "stop"), truncated=finish == "length")
 
 

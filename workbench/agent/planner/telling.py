@@ -178,8 +178,8 @@ class Telling:
                 lines.append(f"{figure}{over} {self._plural(len(rows))}.")
         if self.need.order and query.order:
             rows = ordered(rows, query.order, query.descending)
-        elif _trouble(self.question):
-            rows = sorted(rows, key=lambda r: not any(_is_trouble(v) for v in r.values()))
+        elif of_trouble(self.question):
+            rows = sorted(rows, key=lambda r: not any(is_trouble(v) for v in r.values()))
         most = min(self.need.top or MOST_LINES, 20)
         counted = (
             f"{whole} {self._plural(whole)}{self._breakdown(rows)}"
@@ -188,7 +188,7 @@ class Telling:
         )
         asked = [*([query.order] if query.order else []), *query.fields, *_asked_keys(self.need, rows[0], self.noun)]
         asked += [f.column for f in query.filters if f.column in rows[0]]
-        if _trouble(self.question) or re.search(r"\bwhy\b", self.question.text, re.I):
+        if of_trouble(self.question) or re.search(r"\bwhy\b", self.question.text, re.I):
             asked += [k for k in rows[0] if split(k)[-1:] == ("reason",)]
         columns = salient(rows, list(dict.fromkeys(asked)))
         listed = ["- " + self._line(r, columns) for r in rows[:most]]
@@ -345,11 +345,13 @@ _TROUBLE = frozenset(
 )
 
 
-def _trouble(question: Question) -> bool:
+def of_trouble(question: Question) -> bool:
+    """The question is about something that went wrong: then what went wrong comes first."""
     return any(family(w) in _TROUBLE for w in split(question.text))
 
 
-def _is_trouble(value: object) -> bool:
+def is_trouble(value: object) -> bool:
+    """A value that says that something went wrong (`failed`, `overdue`)."""
     return isinstance(value, str) and len(value) < 40 and any(family(w) in _TROUBLE for w in split(value))
 
 
