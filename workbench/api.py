@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import orjson
@@ -41,6 +41,9 @@ from workbench.gateway.refusals import rate_headers
 from workbench.gateway.senders import Senders
 from workbench.interactivity import slack_routes
 from workbench.record_api import record_routes
+
+if TYPE_CHECKING:
+    from workbench.access.oauth import AuthorizationServer
 
 _STATUS: dict[OutcomeKind, int] = {
     "ok": 200, "tool_error": 200, "invalid": 422, "not_found": 404, "denied": 403, "approval_required": 202,
@@ -126,6 +129,7 @@ def build_app(platform: Platform) -> ASGI:
     """
     endpoint, api = McpEndpoint(platform.gateway), build_api(platform)
     senders = Senders(platform.settings)
+    issuing = _authorization_server(platform)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if _MCP_PATHS.fullmatch(scope["path"]):
@@ -133,12 +137,23 @@ def build_app(platform: Platform) -> ASGI:
             return
         headers = Headers(scope=scope)
         refused = senders.refusal(headers.get("host"), headers.get("origin"))
-        if refused is None:
+        if refused is None and issuing is not None and issuing.answers(scope["path"]):
+            await issuing(scope, receive, send)
+        elif refused is None:
             await api(scope, receive, send)
         else:
             await _error("Misuse", refused[1], "", refused[0])(scope, receive, send)
 
     return app
+
+
+def _authorization_server(platform: Platform) -> AuthorizationServer | None:
+    """The OAuth server of this gateway, where the setting `oauth_server` asks for one and our URL is known."""
+    if platform.access.issuer is None:
+        return None
+    from workbench.access.oauth import AuthorizationServer
+
+    return AuthorizationServer(platform.access, scopes=platform.scopes, record=platform.record_access)
 
 
 def build_api(platform: Platform) -> FastAPI:
@@ -156,6 +171,7 @@ def build_api(platform: Platform) -> FastAPI:
     _probes(api, platform)
     _servers(api, platform)
     _tools(api, platform)
+    slack_routes(api, platform)
     _runs(api, platform)
     _record(api, platform)
     api.include_router(record_routes(platform, _needs, _unless_gone))
@@ -171,7 +187,6 @@ def _needs(platform: Platform, scope: str | None = None) -> Any:
     async def caller(request: Request) -> Caller:
         found = await platform.authenticate(request.headers.getlist("authorization"))
         if scope is not None and not found.has(scope):
-    slack_routes(api, platform)
             raise Denied(scope)
         return found
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
+import html
 import json
+import re
+import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import httpx2
 import pytest
 import uvicorn
 from joserfc import jwt
@@ -20,10 +27,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from workbench.access import Access
+from workbench.access import Access, Unauthenticated
+from workbench.access.oauth import AuthorizationServer
 from workbench.config import Settings
 
 RESOURCE = "http://127.0.0.1:8800/mcp"
+HOST = "http://127.0.0.1:8800"
+MCP = f"{HOST}/mcp"
+BACK = "http://127.0.0.1:5000/callback"
 
 
 class StartedServer(uvicorn.Server):
@@ -175,3 +186,107 @@ async def open_access(settings: Settings, ticks: Ticks) -> AsyncIterator[Opened]
     yield make
     for each in opened:
         each.close()
+
+
+# --- our own authorization server, and a browser or client before it ------------------------------
+
+
+@dataclass
+class Desk:
+    """The server, the room behind it, and a browser or client before it."""
+
+    access: Access
+    server: AuthorizationServer
+    http: httpx2.AsyncClient
+    key: str
+    recorded: list[tuple[str, dict[str, Any], str, str]] = field(default_factory=list)
+    verifier: str = field(default_factory=lambda: secrets.token_urlsafe(48))
+
+    @property
+    def challenge(self) -> str:
+        digest = hashlib.sha256(self.verifier.encode()).digest()
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+    def client(self, **more: Any) -> tuple[Any, str]:
+        given = {"confidential": False, "redirect_uris": (BACK,), **more}
+        return self.server.issuer.clients.add("App", tenant="local", now_us=self.server.clock(), **given)
+
+    async def ask(self, client: Any, **changes: Any) -> httpx2.Response:
+        query = {
+            "response_type": "code", "client_id": client.id, "redirect_uri": BACK, "state": "s1", "scope": "crm:read",
+            "code_challenge": self.challenge, "code_challenge_method": "S256", "resource": MCP, **changes,
+        }  # fmt: skip
+        return await self.http.get("/oauth/authorize", params={k: v for k, v in query.items() if v is not None})
+
+    async def decide(self, page: httpx2.Response, *, headers: Any = None, **changes: Any) -> httpx2.Response:
+        found = re.search(r'name="request" value="([^"]+)"', page.text)
+        assert found, page.text
+        boxes = {html.unescape(name): "1" for name in re.findall(r'name="(scope:[^"]+)"', page.text)}
+        form = {"request": found[1], "key": self.key, "decision": "approve", **boxes, **changes}
+        form = {k: v for k, v in form.items() if v is not None}
+        return await self.http.post("/oauth/authorize", data=form, headers={"origin": HOST, **(headers or {})})
+
+    async def code(self, client: Any, **changes: Any) -> str:
+        response = await self.decide(await self.ask(client, **changes))
+        assert response.status_code == 303, response.text
+        answer = parse_qs(urlsplit(response.headers["location"]).query)
+        assert answer["iss"] == [HOST]
+        return answer["code"][0]
+
+    async def redeem(self, client: Any, code: str, **changes: Any) -> httpx2.Response:
+        form = {
+            "grant_type": "authorization_code", "code": code, "redirect_uri": BACK, "client_id": client.id,
+            "code_verifier": self.verifier, **changes,
+        }  # fmt: skip
+        return await self.http.post("/oauth/token", data={k: v for k, v in form.items() if v is not None})
+
+    async def refresh(self, client: Any, token: str, **changes: Any) -> httpx2.Response:
+        form = {"grant_type": "refresh_token", "refresh_token": token, "client_id": client.id, **changes}
+        return await self.http.post("/oauth/token", data=form)
+
+    async def holds(self, token: str, view: str = "") -> bool:
+        try:
+            await self.access.authenticate_async(f"Bearer {token}", view)
+        except Unauthenticated:
+            return False
+        return True
+
+    async def own_token(self, client: Any, secret: str, **more: Any) -> httpx2.Response:
+        form = {"grant_type": "client_credentials", **more}
+        return await self.http.post("/oauth/token", data=form, auth=(client.id, secret))
+
+    @staticmethod
+    def error(response: httpx2.Response) -> str:
+        return str(response.json()["error"])
+
+
+async def make_desk(open_access: Any, ticks: Any, fetcher: Any = None, **settings: Any) -> Desk:
+    access = open_access(oauth_server=True, **settings)
+    recorded: list[tuple[str, dict[str, Any], str, str]] = []
+
+    async def record(event: str, detail: dict[str, Any], tenant: str, subject: str) -> None:
+        recorded.append((event, detail, tenant, subject))
+
+    server = AuthorizationServer(
+        access, scopes=lambda: ["crm:read", "tickets:read"], record=record, clock=ticks.clock, ticks=ticks,
+        fetcher=fetcher,
+    )  # fmt: skip
+    transport = httpx2.ASGITransport(app=server)
+    http = httpx2.AsyncClient(transport=transport, base_url=HOST, follow_redirects=False)
+    key = access.create_key("ann", roles=("employee",))[1]
+    return Desk(access, server, http, key, recorded)
+
+
+@pytest.fixture
+def open_desk(open_access: Opened, ticks: Ticks) -> Callable[..., Awaitable[Desk]]:
+    """`await open_desk(oauth_registration=True)` is the authorization server with these settings."""
+
+    async def opened(**settings: Any) -> Desk:
+        return await make_desk(open_access, ticks, **settings)
+
+    return opened
+
+
+@pytest.fixture
+async def desk(open_desk: Callable[..., Awaitable[Desk]]) -> Desk:
+    return await open_desk()

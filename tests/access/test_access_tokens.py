@@ -22,7 +22,7 @@ from workbench.events import Caller, Misuse
 async def refused(access: Access, token: str, view: str = "") -> str:
     with pytest.raises(Unauthenticated) as caught:
         await access.authenticate_async(f"Bearer {token}", view)
-    assert token[-20:] not in str(caught.value) or not token
+    assert not token or token[-20:] not in str(caught.value)
     return str(caught.value)
 
 
@@ -141,12 +141,7 @@ async def test_a_forged_or_malformed_token_is_refused(issuer: Any, open_access: 
     issuer.lifetime = 1_000_000
     for name, token in _forged(issuer).items():
         ticks.passed += 61  # an unknown key id may lead to a fetch each time
-        try:
-            await access.authenticate_async(f"Bearer {token}")
-        except Unauthenticated as e:
-            assert "expired" not in str(e), name
-            continue
-        pytest.fail(name)
+        assert "expired" not in await refused(access, token), name
     assert await caller(access, issuer.token())
 
 

@@ -7,14 +7,19 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from workbench.access.explanation import Explanation, explain
 from workbench.access.keys import KeyInfo, Keys, fingerprint, new_key_id
 from workbench.access.private import read_private, user_name, write_private
 from workbench.access.resources import EVERYWHERE, Resources
-from workbench.access.roles import OWNER, Roles, check_scopes, covers, narrowed, read_roles, roles_file
+from workbench.access.roles import OWNER, Roles, check_scopes, narrowed, read_roles, roles_file
 from workbench.access.tokens import Tokens
 from workbench.config import Settings, prepare_home
-from workbench.events import Caller, Misuse, Record, Tool, Unauthenticated, now_us
+from workbench.events import Caller, Misuse, Tool, Unauthenticated, now_us
+
+if TYPE_CHECKING:
+    from workbench.access.oauth.signing import LocalIssuer
 
 CHECK_SECONDS = 0.5
 """How often the database and the roles are looked at for changes made elsewhere."""
@@ -22,18 +27,6 @@ CACHE_ENTRIES = 4096
 _MAX_HEADER = 8192
 _HINT = "Send `Authorization: Bearer <key>`; `workbench access` lists and creates keys."
 _KEY = "mk_"
-
-
-class Explanation(Record, frozen=True, kw_only=True):
-    """Whether a caller's scopes suffice for a tool, and through what."""
-
-    allowed: bool
-    subject: str
-    tool: str
-    needed: tuple[str, ...]
-    missing: tuple[str, ...]
-    lines: tuple[str, ...]
-    """One sentence per needed scope."""
 
 
 class Access:
@@ -51,7 +44,7 @@ class Access:
     def __init__(
         self, settings: Settings, *, clock: Callable[[], int] = now_us, ticks: Callable[[], float] = time.monotonic
     ) -> None:
-        self._settings = settings
+        self.settings = self._settings = settings
         self._home = prepare_home(settings.home)
         self._clock = clock
         self._ticks = ticks
@@ -62,7 +55,9 @@ class Access:
         """Why the roles as they are edited now are not in force; empty when they are."""
         self.resources = Resources(settings)
         """The URLs of this gateway."""
-        self.tokens = Tokens(settings, self.resources, clock=clock, ticks=ticks)
+        self.issuer = self._own_issuer()
+        """Our own issuer of tokens, when the setting `oauth_server` is on and our URL is known."""
+        self.tokens = Tokens(settings, self.resources, own=self.issuer, clock=clock, ticks=ticks)
         """Access tokens, and where clients get them."""
         self._known: dict[bytes, tuple[Caller, int, frozenset[str]]] = {}
         self._version = self._keys.version()
@@ -240,32 +235,28 @@ class Access:
 
     def explain(self, caller: Caller, tool: Tool) -> Explanation:
         """Whether the scopes of `caller` suffice for `tool`, scope by scope, and which role each comes through."""
-        lines = []
-        missing = tuple(s for s in tool.scopes if not caller.has(s))
-        for scope in tool.scopes:
-            grant = min((g for g in caller.scopes if covers(g, scope)), key=lambda g: (g != scope, g), default=None)
-            by_role = self._roles.granting(caller.roles, scope)
-            if grant is None and by_role is not None:
-                lines.append(f"{scope}: role {by_role[0]} grants {by_role[1]}, but the credential is narrower")
-            elif grant is None:
-                lines.append(f"{scope}: not granted by {', '.join(caller.roles) or 'any role'}")
-            else:
-                where = f"through role {by_role[0]} ({by_role[1]})" if by_role else "by the credential itself"
-                lines.append(f"{scope}: held as {grant}, {where}")
-        if not tool.scopes:
-            lines.append("the tool names no scope that it needs, so nobody may call it")
-        return Explanation(
-            allowed=bool(tool.scopes) and not missing,
-            subject=caller.subject,
-            tool=tool.qualified,
-            needed=tool.scopes,
-            missing=missing,
-            lines=tuple(lines),
-        )
+        return explain(self._roles, caller, tool)
 
     def close(self) -> None:
-        """Close the database."""
+        """Close the databases."""
         self._keys.close()
+        if self.issuer is not None:
+            self.issuer.close()
+
+    def forget(self) -> None:
+        """Look at every credential anew, because some may have been taken back."""
+        self._forget()
+
+    def granted(self, roles: Collection[str], scopes: Collection[str] = ()) -> frozenset[str]:
+        """What roles grant, narrowed by scopes if there are any; without roles the scopes themselves."""
+        return self._effective(roles, frozenset(scopes) if scopes or not roles else None)
+
+    def _own_issuer(self) -> LocalIssuer | None:
+        if not self._settings.oauth_server or not self.resources.origin:
+            return None
+        from workbench.access.oauth.signing import LocalIssuer
+
+        return LocalIssuer(self._home, self.resources.origin, self._keys, self._clock)
 
     def _remembered(self, authorization: str | None, view: str) -> Caller | None:
         """Who presented this lately; None when it has to be looked at."""
@@ -324,7 +315,7 @@ class Access:
         )
 
     def _scopes(self, key: KeyInfo) -> frozenset[str]:
-        return self._effective(key.roles, frozenset(key.scopes) if key.scopes or not key.roles else None)
+        return self.granted(key.roles, key.scopes)
 
     def _effective(self, roles: Collection[str], scopes: frozenset[str] | None) -> frozenset[str]:
         """What roles grant, narrowed by the scopes of a credential; without roles the scopes themselves."""

@@ -152,6 +152,10 @@ class Platform:
             return self.gateway.tools(caller)
         return [tool for tool, _ in self.gateway.search(caller, words, limit)]
 
+    def scopes(self) -> list[str]:
+        """Every scope that some tool needs."""
+        return sorted({scope for tool in self.registry.tools() for scope in tool.scopes})
+
     def status(self) -> JSON:
         """Version, servers, log and runs."""
         return {
@@ -171,11 +175,11 @@ class Platform:
                 "problem": self.policy.problem,
             },
             "access": {"problem": self.access.problem},
+            "slack": {"problem": self.slack.problem} if self.slack else None,
             "runs": sorted(self._runs),
         }
 
     def metrics(self) -> bytes:
-            "slack": {"problem": self.slack.problem} if self.slack else None,
         """Counters and histograms in Prometheus' text format."""
         from workbench.bench.metrics import exposition
 
@@ -247,32 +251,39 @@ class Platform:
         decided = self.policy.approvals.decide(approval, approve, caller, via=via, note=note)
         event = "approved" if approve else "denied"
         await self.audit.write(caller.tenant, records.approval(decided.to_dict(), event, tenant=caller.tenant))
-        return decided
-
-    async def expire_approvals(self) -> int:
-        """End approvals that nobody decided or used in time, each on the record; how many there were."""
         if self.slack is not None:
             self.slack.settle(decided)
-        ended = await asyncio.to_thread(self.policy.approvals.expire)
-        for approval in ended:
+        return decided
+
     async def _decide_in_slack(self, approval: str, approve: bool, caller: Caller) -> Approval:
         return await self.decide(approval, approve, caller, via=SLACK)
 
+    async def expire_approvals(self) -> int:
+        """End approvals that nobody decided or used in time, each on the record; how many there were."""
+        ended = await asyncio.to_thread(self.policy.approvals.expire)
+        for approval in ended:
             await self.audit.write(
                 approval.tenant, records.approval(approval.to_dict(), "expired", tenant=approval.tenant)
             )
+            if self.slack is not None:
+                self.slack.settle(approval)
         return len(ended)
 
     async def _expire(self) -> None:
         while True:
-            if self.slack is not None:
-                self.slack.settle(approval)
             await asyncio.sleep(EXPIRY_SECONDS)
             try:
                 await self.expire_approvals()
             except NotRecorded as e:
                 # calls are refused meanwhile, so nothing can be done with what has ended unrecorded
                 _log.warning("the end of an approval was not recorded: %s", e)
+
+    async def record_access(self, event: str, detail: JSON, tenant: str, subject: str) -> None:
+        """Put on the record what happened to credentials."""
+        detail = dict(detail)
+        credential = str(detail.pop("credential", ""))
+        record = records.access_event(event, detail, tenant=tenant, subject=subject, credential=credential)
+        await self.audit.write(tenant, record)
 
     async def restart(self, server: str, caller: Caller) -> None:
         """Restart a server that was launched here."""

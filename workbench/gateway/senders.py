@@ -13,13 +13,15 @@ class Senders:
     """Checks the `Host` and `Origin` headers of a request, on every path.
 
     Args:
-        settings: `host`, `allowed_hosts` and `allowed_origins`.
+        settings: `host`, `public_url`, `allowed_hosts` and `allowed_origins`.
     """
 
     def __init__(self, settings: Settings) -> None:
-        hosts = (*LOCAL, settings.host, f"[{settings.host}]", *settings.allowed_hosts)
-        self._hosts = frozenset(host.lower() for host in hosts)
-        self._origins = frozenset(origin.lower().rstrip("/") for origin in settings.allowed_origins)
+        public = settings.public_url.lower().rstrip("/")
+        hosts = (*LOCAL, settings.host, f"[{settings.host}]", public.partition("://")[2], *settings.allowed_hosts)
+        self._hosts = frozenset(host.lower() for host in hosts if host)
+        origins = (*settings.allowed_origins, public)
+        self._origins = frozenset(origin.lower().rstrip("/") for origin in origins if origin)
 
     def refusal(self, host: str | None, origin: str | None) -> tuple[int, str] | None:
         """Status and words to refuse with; None when the request may go on."""

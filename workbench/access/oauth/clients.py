@@ -1,0 +1,232 @@
+"""Clients of the authorization server: made at the command line, registered by themselves, or known by their URL."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+import secrets
+import threading
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from workbench.access.fetch import Fetcher
+from workbench.access.keys import fingerprint, new_key_id
+from workbench.access.oauth.redirects import objection
+from workbench.config import open_control
+from workbench.events import JSON, Misuse, Record, Unreachable
+
+MOST_REGISTERED = 1000
+"""Clients that may have registered themselves; beyond that nobody can until some are ended."""
+MOST_REDIRECTS = 10
+LARGEST_DOCUMENT = 64 << 10
+DOCUMENT_SECONDS = 300.0
+MOST_DOCUMENTS = 256
+
+_TABLE = """
+create table if not exists oauth_clients (
+  id text primary key, kind text not null, name text not null, sha256 text, tenant text not null, roles text not null,
+  scopes text not null, redirect_uris text not null, refreshes integer not null, created_us integer not null,
+  revoked_us integer
+) strict
+"""
+_TUPLES = ("roles", "scopes", "redirect_uris")
+_SHOWN = re.compile(r"[^\x00-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2066-\u2069]{1,100}")
+
+
+class Client(Record, frozen=True, kw_only=True):
+    """A program that asks for tokens, without its secret."""
+
+    id: str
+    kind: Literal["made", "registered", "document"]
+    name: str
+    confidential: bool = False
+    """Whether it has a secret; only then may it ask for tokens of its own."""
+    tenant: str = ""
+    """Of its own tokens."""
+    roles: tuple[str, ...] = ()
+    """Of its own tokens; empty for a client that only acts for people."""
+    scopes: tuple[str, ...] = ()
+    redirect_uris: tuple[str, ...] = ()
+    refreshes: bool = True
+    created_us: int = 0
+    revoked_us: int | None = None
+
+    @property
+    def acts_alone(self) -> bool:
+        """Whether it may have tokens of its own (client credentials)."""
+        return self.confidential and bool(self.roles or self.scopes)
+
+
+class Clients:
+    """The clients of one state folder.
+
+    Args:
+        home: a prepared state folder.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._db = open_control(home)
+        self._lock = threading.RLock()
+        self._db.execute(_TABLE)
+
+    def add(
+        self,
+        name: str,
+        *,
+        tenant: str,
+        now_us: int,
+        kind: Literal["made", "registered"] = "made",
+        confidential: bool = True,
+        roles: Collection[str] = (),
+        scopes: Collection[str] = (),
+        redirect_uris: Collection[str] = (),
+        refreshes: bool = True,
+    ) -> tuple[Client, str]:
+        """Make a client; the second value is its secret, which is never shown again (empty for one without).
+
+        Raises:
+            Misuse: a client that could do nothing, a redirect URI that is not acceptable, or too many clients.
+        """
+        if not _SHOWN.fullmatch(name):
+            raise Misuse(f"A client of the name {name!r}.", hint="Expected 1 to 100 printable characters.")
+        if len(redirect_uris) > MOST_REDIRECTS:
+            raise Misuse(f"A client has {len(redirect_uris)} redirect URIs.", hint=f"At most {MOST_REDIRECTS}.")
+        if "*" in scopes:
+            raise Misuse("A client has the scope '*'.", hint="Give it the role owner instead, if that is meant.")
+        for uri in redirect_uris:
+            if why := objection(uri):
+                raise Misuse(f"Redirect URI {str(uri)[:200]!r} is not acceptable: {why}.")
+        if not redirect_uris and not (confidential and (roles or scopes)):
+            raise Misuse("The client could do nothing.", hint="Give it a redirect URI, or roles or scopes of its own.")
+        client = Client(
+            id=f"mc_{new_key_id()}", kind=kind, name=name, confidential=confidential, tenant=tenant,
+            roles=tuple(roles), scopes=tuple(scopes), redirect_uris=tuple(redirect_uris), refreshes=refreshes,
+            created_us=now_us,
+        )  # fmt: skip
+        secret = secrets.token_urlsafe(32) if confidential else ""
+        row = {name: json.dumps(getattr(client, name)) for name in _TUPLES}
+        with self._lock:
+            if kind == "registered" and self._registered() >= MOST_REGISTERED:
+                raise Misuse("Too many clients have registered.", hint="End some: `workbench access clients`.")
+            self._db.execute(
+                "insert into oauth_clients values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, null)",
+                (client.id, kind, name, fingerprint(secret).hex() if secret else None, tenant, row["roles"],
+                 row["scopes"], row["redirect_uris"], int(refreshes), now_us),
+            )  # fmt: skip
+        return client, secret
+
+    def find(self, id: str) -> Client | None:
+        """The client of this id, unless it was ended."""
+        with self._lock:
+            row = self._db.execute(f"{_SELECT} where id = ? and revoked_us is null", (id,)).fetchone()
+        return None if row is None else _client(row)
+
+    def has_secret(self, id: str, secret: str) -> bool:
+        """Whether the client of this id has this secret."""
+        with self._lock:
+            row = self._db.execute("select sha256 from oauth_clients where id = ?", (id,)).fetchone()
+        return bool(row and row[0] and secret) and hmac.compare_digest(row[0], fingerprint(secret).hex())
+
+    def all(self) -> list[Client]:
+        """All clients, oldest first; ended ones too."""
+        with self._lock:
+            return [_client(row) for row in self._db.execute(f"{_SELECT} order by created_us, id")]
+
+    def end(self, id: str, now_us: int) -> bool:
+        """End a client and everything it was granted. False when there is none that was not ended before."""
+        with self._lock:
+            done = self._db.execute(
+                "update oauth_clients set revoked_us = ? where id = ? and revoked_us is null", (now_us, id)
+            )
+            return done.rowcount == 1
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._db.close()
+
+    def _registered(self) -> int:
+        query = "select count(*) from oauth_clients where kind = 'registered' and revoked_us is null"
+        return int(self._db.execute(query).fetchone()[0])
+
+
+_SELECT = (
+    "select id, kind, name, sha256 is not null, tenant, roles, scopes, redirect_uris, refreshes, created_us, revoked_us"
+    " from oauth_clients"
+)
+
+
+def _client(row: tuple[Any, ...]) -> Client:
+    values = dict(zip(Client.__struct_fields__, row, strict=True))
+    for name in _TUPLES:
+        values[name] = tuple(json.loads(values[name]))
+    return Client(**{**values, "confidential": bool(values["confidential"]), "refreshes": bool(values["refreshes"])})
+
+
+class Documents:
+    """Clients that are known by the URL of a document about them (draft-ietf-oauth-client-id-metadata-document).
+
+    Args:
+        fetcher: gets the documents; they may come from public addresses over https only.
+        ticks: seconds that only grow.
+    """
+
+    def __init__(self, fetcher: Fetcher, ticks: Any) -> None:
+        self._fetcher = fetcher
+        self._ticks = ticks
+        self._known: dict[str, tuple[Client, float]] = {}
+
+    async def find(self, url: str) -> Client | None:
+        """The client whose document lies at `url`; None when there is no proper one."""
+        if not is_document_url(url):
+            return None
+        known = self._known.get(url)
+        if known is not None and self._ticks() < known[1]:
+            return known[0]
+        try:
+            client = document_client(url, await self._fetcher.get(url, most=LARGEST_DOCUMENT))
+        except (Unreachable, Misuse):
+            return None
+        if len(self._known) >= MOST_DOCUMENTS:
+            self._known.clear()
+        self._known[url] = (client, self._ticks() + DOCUMENT_SECONDS)
+        return client
+
+
+def is_document_url(id: str) -> bool:
+    """Whether a client id is the URL of a document: https, with a path, nothing odd."""
+    try:
+        parts = urlsplit(id)
+    except ValueError:
+        return False
+    segments = parts.path.split("/")
+    return (
+        parts.scheme == "https" and bool(parts.hostname) and parts.path not in ("", "/") and "." not in segments
+        and ".." not in segments and "#" not in id and "@" not in parts.netloc and len(id) <= 512
+    )  # fmt: skip
+
+
+def document_client(url: str, document: JSON) -> Client:
+    """The client that a document describes.
+
+    Raises:
+        Misuse: it is not about this URL, keeps a secret, or has no acceptable redirect URI.
+    """
+    if document.get("client_id") != url:
+        raise Misuse("The document is about another client.")
+    if document.get("token_endpoint_auth_method", "none") != "none" or "client_secret" in document:
+        raise Misuse("The client of a public document can keep no secret.", hint="token_endpoint_auth_method is none.")
+    name, uris = document.get("client_name"), document.get("redirect_uris")
+    if not isinstance(uris, list) or not 0 < len(uris) <= MOST_REDIRECTS or any(objection(uri) for uri in uris):
+        raise Misuse("The document names no acceptable redirect_uris.")
+    grants = document.get("grant_types", ["authorization_code"])
+    return Client(
+        id=url,
+        kind="document",
+        name=name if isinstance(name, str) and _SHOWN.fullmatch(name) else str(urlsplit(url).hostname),
+        redirect_uris=tuple(uris),
+        refreshes=isinstance(grants, list) and "refresh_token" in grants,
+    )

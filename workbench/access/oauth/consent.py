@@ -1,0 +1,141 @@
+"""The page on which a person lets a client in, and what is kept until they have decided."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from html import escape
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from starlette.responses import HTMLResponse, Response
+
+from workbench.access.keys import fingerprint
+from workbench.access.oauth.clients import Client
+from workbench.access.oauth.redirects import LOOPBACK, source
+
+PENDING_SECONDS = 600.0
+MOST_PENDING = 512
+MOST_TRIES = 5
+"""Wrong keys until the request is void."""
+COOKIE = "workbench_consent"
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 34rem; margin: 3rem auto; padding: 0 1rem; color: #1a1a1a }
+h1 { font-size: 1.3rem } code { background: #f0f0f0; padding: .1em .3em } label { display: block; margin: .3rem 0 }
+input[type=password] { width: 100%; padding: .5rem; font: inherit; box-sizing: border-box }
+button { font: inherit; padding: .5rem 1.2rem; margin: 1rem .5rem 0 0 } .wrong { color: #a40000 }
+@media (prefers-color-scheme: dark) { body { background: #161616; color: #eee } code { background: #333 } }
+"""
+
+
+class Asked(NamedTuple):
+    """A valid authorization request."""
+
+    client: Client
+    redirect_uri: str
+    given_redirect: bool
+    """Whether the request named the redirect URI; then the token request has to name it too."""
+    state: str
+    challenge: str
+    scopes: tuple[str, ...]
+    resources: tuple[str, ...]
+
+
+class Pending:
+    """Requests that wait for a person, each bound to the browser it was shown in.
+
+    Args:
+        ticks: seconds that only grow.
+    """
+
+    def __init__(self, ticks: Callable[[], float]) -> None:
+        self._ticks = ticks
+        self._waiting: dict[str, tuple[Asked, bytes, float, int]] = {}
+
+    def add(self, asked: Asked, browser: str) -> str:
+        """Keep a request; the value names it in the form."""
+        now = self._ticks()
+        self._waiting = {id: each for id, each in self._waiting.items() if now < each[2]}
+        while len(self._waiting) >= MOST_PENDING:
+            del self._waiting[next(iter(self._waiting))]
+        id = secrets.token_urlsafe(32)
+        self._waiting[id] = (asked, fingerprint(browser), now + PENDING_SECONDS, 0)
+        return id
+
+    def find(self, id: str, browser: str) -> Asked | None:
+        """The request, when it still waits and was shown in this browser."""
+        found = self._waiting.get(id)
+        if found is None or self._ticks() >= found[2] or not secrets.compare_digest(found[1], fingerprint(browser)):
+            return None
+        return found[0]
+
+    def wrong_key(self, id: str) -> bool:
+        """Count a wrong key. False when the request is void by that."""
+        asked, browser, until, tries = self._waiting[id]
+        self._waiting[id] = (asked, browser, until, tries + 1)
+        if tries + 1 >= MOST_TRIES:
+            del self._waiting[id]
+        return tries + 1 < MOST_TRIES
+
+    def done(self, id: str) -> None:
+        """It was decided."""
+        self._waiting.pop(id, None)
+
+
+def consent_page(asked: Asked, id: str, *, wrong: str = "", status: int = 200) -> Response:
+    """What the client asks for, and the form that answers it."""
+    client = asked.client
+    where = urlsplit(asked.redirect_uri)
+    receiver = "a program on this computer" if where.hostname in LOOPBACK or not where.netloc else where.netloc
+    known = {
+        "made": "It was added by whoever runs this workbench.",
+        "registered": "It registered itself under this name; nobody has checked it.",
+        "document": f"It is described at <code>{escape(client.id)}</code>; the name is its own claim.",
+    }[client.kind]
+    box = '<label><input type="checkbox" name="scope:{0}" value="1" checked> <code>{0}</code></label>'
+    boxes = "".join(box.format(escape(scope)) for scope in asked.scopes)
+    resources = ", ".join(f"<code>{escape(each)}</code>" for each in asked.resources)
+    return _page(
+        f"Let {escape(client.name)} in?",
+        f"""<p><b>{escape(client.name)}</b> asks to use {resources} in your name. {known}
+The answer goes to <b>{escape(receiver)}</b>.</p>
+<form method="post" action="/oauth/authorize">
+<input type="hidden" name="request" value="{escape(id)}">
+<p>It may have, as far as you have it yourself:</p>{boxes}
+<p class="wrong" role="alert">{escape(wrong)}</p>
+<label>Your key of this workbench
+<input type="password" name="key" autocomplete="off" autofocus></label>
+<p>The key stays here. Your own is in the file <code>token</code> of the state folder.</p>
+<button name="decision" value="approve">Allow</button><button name="decision" value="deny">Deny</button>
+</form>""",
+        status,
+        source(asked.redirect_uri),
+    )
+
+
+def error_page(words: str, status: int = 400) -> Response:
+    """What is wrong, told to a person; nobody is sent anywhere."""
+    return _page("This request cannot be answered", f'<p class="wrong">{escape(words)}</p>', status, "")
+
+
+def _page(title: str, content: str, status: int, target: str) -> Response:
+    nonce = secrets.token_urlsafe(16)
+    html = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width"><style nonce="{nonce}">{_STYLE}</style></head>'
+        f"<body><h1>{title}</h1>{content}</body></html>"
+    )
+    # Browsers hold `form-action` against the redirect that answers a form as well, so its target is named.
+    policy = (
+        f"default-src 'none'; style-src 'nonce-{nonce}'; form-action 'self' {target}; frame-ancestors 'none'; "
+        "base-uri 'none'"
+    )
+    headers = {
+        "Content-Security-Policy": policy,
+        "X-Frame-Options": "DENY",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+        "Cache-Control": "no-store",
+    }
+    return HTMLResponse(html, status, headers)

@@ -1,0 +1,108 @@
+"""The signing key of the authorization server, and the tokens that it makes (RFC 9068)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from workbench.access.keys import Keys
+from workbench.access.oauth.clients import Clients
+from workbench.access.oauth.grants import Grants
+from workbench.access.private import read_private, write_private
+from workbench.events import JSON, Misuse, Unauthenticated, new_id
+
+ALGORITHM = "ES256"
+
+
+class LocalIssuer:
+    """Signs access tokens, and tells the gateway with which key; nothing of it travels over the network.
+
+    Args:
+        home: a prepared state folder; the key lies in its file `oauth.key`, which only its owner may read.
+        url: our identifier, as it stands in `iss`.
+        keys: the keys of people, whose database is shared.
+        clock: microseconds since the epoch.
+
+    Raises:
+        Misuse: the file holds something else.
+    """
+
+    def __init__(self, home: Path, url: str, keys: Keys, clock: Callable[[], int]) -> None:
+        self.url = url
+        self.clients = Clients(home)
+        self.grants = Grants(home)
+        self._clock = clock
+        with keys.exclusively():  # two processes starting together make one key
+            self._key = _key(home / "oauth.key")
+        self.kid = str(self._key.thumbprint())
+
+    async def key(self, kid: str | None, algorithm: str) -> Any:
+        """Our key, if it is meant."""
+        if kid != self.kid or algorithm != ALGORITHM:
+            raise Unauthenticated("The token is signed with a key that is not ours.")
+        return self._key
+
+    def live(self, claims: JSON) -> bool:
+        """Whether neither token, grant, client nor the person's key was taken back."""
+        return self.grants.live(claims, self._clock())
+
+    def key_set(self) -> JSON:
+        """The public key, as published."""
+        public = self._key.as_dict(private=False)
+        return {"keys": [{**public, "kid": self.kid, "use": "sig", "alg": ALGORITHM}]}
+
+    def access_token(
+        self,
+        *,
+        subject: str,
+        client: str,
+        tenant: str,
+        roles: Collection[str],
+        scopes: Collection[str] | None,
+        resources: Collection[str],
+        seconds: int,
+        grant: str | None = None,
+    ) -> tuple[str, JSON]:
+        """A signed access token and its claims.
+
+        Args:
+            scopes: None leaves the claim out, for a client that has all that its roles grant.
+            grant: id of what a person granted; None for a client's own token.
+        """
+        from joserfc import jwt
+
+        now = int(self._clock() // 1_000_000)
+        audience = sorted(resources)
+        claims: JSON = {
+            "iss": self.url, "sub": subject, "aud": audience[0] if len(audience) == 1 else audience,
+            "client_id": client, "iat": now, "exp": now + seconds, "jti": new_id(), "tenant": tenant,
+        }  # fmt: skip
+        claims |= {"roles": list(roles)} if roles else {}
+        claims |= {"scope": " ".join(sorted(scopes))} if scopes is not None else {}
+        claims |= {"grant": grant} if grant is not None else {}
+        header = {"alg": ALGORITHM, "typ": "at+jwt", "kid": self.kid}
+        return jwt.encode(header, claims, self._key, algorithms=[ALGORITHM]), claims
+
+    def close(self) -> None:
+        """Close the databases."""
+        self.clients.close()
+        self.grants.close()
+
+
+def _key(path: Path) -> Any:
+    from joserfc.errors import JoseError
+    from joserfc.jwk import ECKey
+
+    text = read_private(path)
+    if not text and not path.exists():
+        made = ECKey.generate_key("P-256", private=True)
+        write_private(path, made.as_pem(private=True).decode().strip())
+        return made
+    try:
+        found = ECKey.import_key(text)
+        if found.is_private and found.curve_name == "P-256":
+            return found
+    except (JoseError, ValueError, TypeError):
+        pass
+    raise Misuse(f"{path} is no private key on P-256.", hint="Move it away; another one is made at the next start.")
