@@ -1,0 +1,236 @@
+"""What servers offer beside tools: prompts, resources and templates, and who is meant by a name or an address.
+
+Behind the endpoint of all servers a prompt is called `server.name`. A resource keeps its address, because results and
+tools of servers refer to it; where two servers list the same one, both are listed as `gateway://server/address`, a form
+that is understood for every resource.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import Counter
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from workbench.events import JSON, Caller, Misuse, Unreachable
+from workbench.gateway.call import Gateway
+from workbench.gateway.methods import method_tool
+from workbench.registry.connection import Connection, RpcError
+from workbench.registry.names import hidden_character
+from workbench.registry.server import ServerDown
+
+PREFIX: Final = "gateway://"
+
+FRESH_S: Final = 60.0
+"""Seconds after which a list is asked for again although nothing was announced."""
+
+MOST_PAGES: Final = 100
+MOST_ENTRIES: Final = 10_000
+
+
+class Kind(NamedTuple):
+    """One of the lists that servers have."""
+
+    capability: str
+    method: str
+    key: str
+    """Under which the result has the entries."""
+    named_by: str
+
+
+PROMPTS: Final = Kind("prompts", "prompts/list", "prompts", "name")
+RESOURCES: Final = Kind("resources", "resources/list", "resources", "uri")
+TEMPLATES: Final = Kind("resources", "resources/templates/list", "resourceTemplates", "uriTemplate")
+KINDS: Final = {kind.method: kind for kind in (PROMPTS, RESOURCES, TEMPLATES)}
+
+
+class Ambiguous(Exception):
+    """Several servers have a resource of that address."""
+
+
+class _Known(NamedTuple):
+    connection: Connection
+    at: float
+    entries: list[JSON]
+
+
+class Offers:
+    """The lists of all servers, asked for when they are needed and kept until they change.
+
+    Args:
+        gateway: whose servers.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._known: dict[tuple[str, Kind], _Known] = {}
+        self._asking: dict[tuple[str, Kind], asyncio.Task[list[JSON]]] = {}
+        gateway.registry.on_message.append(self._heard)
+
+    # --- what a caller is shown
+
+    def servers(self, caller: Caller, view: str, capability: str) -> list[str]:
+        """Ready servers behind an endpoint that have a capability, as far as the caller may read from them."""
+        registry, policy = self._gateway.registry, self._gateway.policy
+        return sorted(
+            state.id
+            for state in registry.servers()
+            if view in ("", state.id)
+            and capability in self._capabilities(state.id)
+            and policy.visible(caller, method_tool(state.id, "resources/read"))
+        )
+
+    def capabilities(self, caller: Caller, view: str, *, modern: bool) -> JSON:
+        """What the servers behind an endpoint can do for this caller, beside tools."""
+        found: JSON = {"tools": {"listChanged": True}}
+        if self.servers(caller, view, "prompts"):
+            found["prompts"] = {"listChanged": True}
+        if self.servers(caller, view, "resources"):
+            found["resources"] = {"listChanged": True}
+        if self.servers(caller, view, "completions"):
+            found["completions"] = {}
+        return found
+
+    async def listed(self, caller: Caller, view: str, kind: Kind) -> list[JSON]:
+        """The entries of one kind that a caller sees, in a stable order, under the names that are understood here."""
+        servers = self.servers(caller, view, kind.capability)
+        lists = dict(zip(servers, await asyncio.gather(*(self.of(id, kind) for id in servers)), strict=True))
+        if view:
+            return [entry for entries in lists.values() for entry in entries]
+        if kind is PROMPTS:
+            return [{**entry, "name": f"{id}.{entry['name']}"} for id, entries in lists.items() for entry in entries]
+        twice = await self._twice(kind)
+        key = kind.named_by
+        return [
+            {**entry, key: f"{PREFIX}{id}/{entry[key]}"} if entry[key] in twice else entry
+            for id, entries in lists.items()
+            for entry in entries
+        ]
+
+    async def owner(self, uri: str) -> tuple[str, str]:
+        """The server that has a resource, or a template of that text, and its own address there; empty when none does.
+
+        Raises:
+            Ambiguous: several have.
+        """
+        if uri.startswith(PREFIX):
+            server, _, own = uri.removeprefix(PREFIX).partition("/")
+            return server, own
+        for kind in (RESOURCES, TEMPLATES):
+            found = []
+            for server in self._having(kind):
+                named = [entry[kind.named_by] for entry in await self.of(server, kind)]
+                if uri in named or (kind is TEMPLATES and any(_pattern(name).fullmatch(uri) for name in named)):
+                    found.append(server)
+            if len(found) > 1:
+                told = " or ".join(f"{PREFIX}{server}/{uri}" for server in found)
+                raise Ambiguous(f"Several servers have {uri[:500]!r}; say {told}.")
+            if found:
+                return found[0], uri
+        return "", uri
+
+    def knows(self, server: str) -> bool:
+        """Whether there is a server of that id."""
+        return self._gateway.registry.state(server) is not None
+
+    # --- what servers list
+
+    async def of(self, server: str, kind: Kind) -> list[JSON]:
+        """What one server lists; what it last listed while it cannot be asked."""
+        known = self._known.get((server, kind))
+        try:
+            connection = self._gateway.registry.connection(server)
+        except (Misuse, ServerDown):
+            return known.entries if known else []
+        if known and known.connection is connection and time.monotonic() - known.at < FRESH_S:
+            return known.entries
+        # one question for all who want to know at the same time
+        asking = self._asking.get((server, kind))
+        if asking is None:
+            asking = asyncio.get_running_loop().create_task(self._ask(server, kind, connection))
+            self._asking[server, kind] = asking
+            asking.add_done_callback(lambda done: self._answered(server, kind, done))
+        return await asyncio.shield(asking)
+
+    async def _ask(self, server: str, kind: Kind, connection: Connection) -> list[JSON]:
+        known = self._known.get((server, kind))
+        try:
+            entries = await _pages(kind, connection, self._gateway.settings.call_timeout)
+        except RpcError:
+            entries = []  # it has no such list
+        except (Unreachable, TimeoutError):
+            entries = known.entries if known else []
+        self._known[server, kind] = _Known(connection, time.monotonic(), entries)
+        return entries
+
+    def _answered(self, server: str, kind: Kind, done: asyncio.Task[list[JSON]]) -> None:
+        if self._asking.get((server, kind)) is done:
+            del self._asking[server, kind]
+
+    async def _twice(self, kind: Kind) -> set[str]:
+        lists = await asyncio.gather(*(self.of(server, kind) for server in self._having(kind)))
+        counted = Counter(name for entries in lists for name in {entry[kind.named_by] for entry in entries})
+        return {name for name, times in counted.items() if times > 1}
+
+    def _having(self, kind: Kind) -> list[str]:
+        # a server that is down keeps its addresses: they must not fall to another one meanwhile
+        known = {server for server, of in self._known if of is kind}
+        states = self._gateway.registry.servers()
+        return sorted(s.id for s in states if s.id in known or kind.capability in self._capabilities(s.id))
+
+    def _capabilities(self, server: str) -> JSON:
+        try:
+            return self._gateway.registry.connection(server).capabilities
+        except (Misuse, ServerDown):
+            return {}
+
+    def _heard(self, server: str, message: JSON) -> None:
+        """Forget what a server says has changed."""
+        for key in [key for key in self._known if key[0] == server]:
+            if message.get("method") == f"notifications/{key[1].capability}/list_changed":
+                known = self._known[key]
+                self._known[key] = known._replace(at=-FRESH_S)
+                self._asking.pop(key, None)
+
+
+async def _pages(kind: Kind, connection: Connection, timeout: float) -> list[JSON]:
+    entries: dict[str, JSON] = {}
+    params: JSON = {}
+    for _ in range(MOST_PAGES):
+        page = await connection.request(kind.method, params, timeout=timeout)
+        found = page.get(kind.key)
+        for entry in found if isinstance(found, list) else ():
+            if _acceptable(entry, kind):
+                entries.setdefault(entry[kind.named_by], entry)
+        cursor = page.get("nextCursor")
+        if not isinstance(cursor, str) or not cursor or len(entries) > MOST_ENTRIES:
+            break
+        params = {"cursor": cursor}
+    return [entries[name] for name in sorted(entries)][:MOST_ENTRIES]
+
+
+def _acceptable(entry: object, kind: Kind) -> bool:
+    """Whether an entry can be shown: it has a name, and hides nothing from a person."""
+    if not isinstance(entry, dict) or not isinstance(entry.get(kind.named_by), str):
+        return False
+    told = (entry.get(key) for key in (kind.named_by, "name", "title", "description"))
+    return not any(isinstance(text, str) and hidden_character(text) for text in told)
+
+
+@lru_cache(1024)
+def _pattern(template: str) -> re.Pattern[str]:
+    """What the expressions of a URI template can become (RFC 6570), each as short as what follows allows.
+
+    Only the last one may be tried in several lengths: a template comes from a server and an address from a caller, and
+    trying all combinations would take them as long as they like.
+    """
+    first, *rest = re.split(r"\{([^{}]*)\}", template[:2048])
+    expressions = list(zip(rest[::2], rest[1::2], strict=True))
+    found = re.escape(first)
+    for number, (name, after) in enumerate(expressions, 1):
+        wide = name[:1] in ("+", "#", "/", "?", "&", ";", ".") or name.endswith("*")
+        one = (".*?" if wide else "[^/?#]+?") + re.escape(after)
+        found += one if number == len(expressions) else f"(?>{one})"
+    return re.compile(found, re.DOTALL)

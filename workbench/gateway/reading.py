@@ -1,0 +1,125 @@
+"""Prompts, resources and completions at the front, whatever the era: lists, and the methods that reach a server."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+from workbench.events import JSON
+from workbench.gateway import wire
+from workbench.gateway.answers import JSON_TYPE, Answer, say_error
+from workbench.gateway.lists import TTL_MS
+from workbench.gateway.methods import SCHEMAS
+from workbench.gateway.offers import KINDS, Ambiguous, Offers
+from workbench.gateway.request import Request, Running, Stream
+from workbench.gateway.toolcall import ToolCalls, request_is_modern
+from workbench.gateway.upstream.messages import encode
+
+PAGE: Final = 500
+"""Entries on one page of a list."""
+
+
+class Unroutable(Exception):
+    """Nobody is meant by the name or address; `data` is for the error."""
+
+    def __init__(self, message: str, data: JSON | None = None) -> None:
+        super().__init__(message)
+        self.data = data
+
+
+class Reading:
+    """Answers for prompts, resources, templates and completions.
+
+    Args:
+        offers: what the servers have.
+        calls: runs what reaches a server, under the rules and on the record.
+    """
+
+    def __init__(self, offers: Offers, calls: ToolCalls) -> None:
+        self._offers = offers
+        self._calls = calls
+
+    def serves(self, method: str) -> bool:
+        """Whether a method is answered here."""
+        return method in KINDS or method in SCHEMAS
+
+    async def answer(
+        self,
+        request: Request,
+        id: Any,
+        method: str,
+        params: JSON,
+        protocol: str,
+        running: Running,
+        stream: Stream | None,
+        *,
+        session: str = "",
+    ) -> Answer:
+        """Answer one request whose method `serves`."""
+        if method in KINDS:
+            return await self._list(request, id, method, params, modern=request_is_modern(protocol))
+        try:
+            server, own = await self._routed(request.view, method, params)
+        except Unroutable as e:
+            modern = request_is_modern(protocol)
+            return say_error(id, wire.INVALID_PARAMS, str(e), e.data, modern=modern)
+        tool = f"{server}.{method}"
+        call, problem = self._calls.of_method(request, tool, own, protocol, session=session)
+        return await self._calls.answer(request, id, call, problem, running, stream)
+
+    async def _list(self, request: Request, id: Any, method: str, params: JSON, *, modern: bool) -> Answer:
+        kind = KINDS[method]
+        entries = await self._offers.listed(request.caller, request.view, kind)
+        # A page is only continued in the list that it was cut from: another list has other pages.
+        mark = hashlib.sha256(encode([entry[kind.named_by] for entry in entries])).hexdigest()[:16]
+        start, cursor = 0, params.get("cursor")
+        if cursor is not None:
+            at, _, of = cursor.partition("-") if isinstance(cursor, str) else ("", "", "")
+            if of != mark or not at.isdecimal() or not 0 < int(at) < len(entries):
+                told = "There is no such cursor, or the list has changed: begin without one."
+                return say_error(id, wire.INVALID_PARAMS, told, modern=modern)
+            start = int(at)
+        value: JSON = {kind.key: entries[start : start + PAGE]}
+        if start + PAGE < len(entries):
+            value["nextCursor"] = f"{start + PAGE}-{mark}"
+        if modern:
+            # What is filtered for one caller must not be shared with another (server/utilities/caching).
+            value |= {"ttlMs": TTL_MS, "cacheScope": "private", "resultType": "complete"}
+        return Answer(200, [JSON_TYPE], wire.result(id, value))
+
+    async def _routed(self, view: str, method: str, params: JSON) -> tuple[str, JSON]:
+        """The server that is meant, and the params with the name that it knows."""
+        if view:
+            return view, params
+        if method == "resources/read":
+            server, uri = await self._owner(params.get("uri"))
+            return server, {**params, "uri": uri}
+        if method == "prompts/get":
+            server, name = self._prompt(params.get("name"))
+            return server, {**params, "name": name}
+        ref = params.get("ref")
+        if isinstance(ref, dict) and ref.get("type") == "ref/prompt":
+            server, name = self._prompt(ref.get("name"))
+            return server, {**params, "ref": {**ref, "name": name}}
+        if isinstance(ref, dict) and ref.get("type") == "ref/resource":
+            server, uri = await self._owner(ref.get("uri"))
+            return server, {**params, "ref": {**ref, "uri": uri}}
+        raise Unroutable("params.ref has to be a ref/prompt with a name or a ref/resource with a uri.")
+
+    def _prompt(self, name: Any) -> tuple[str, str]:
+        server, dot, own = name.partition(".") if isinstance(name, str) else ("", "", "")
+        if not dot or not self._offers.knows(server):
+            told = name[:200] if isinstance(name, str) else name
+            raise Unroutable(f"There is no prompt {told!r}. Prompts are called `server.name`; list them.")
+        return server, own
+
+    async def _owner(self, uri: Any) -> tuple[str, str]:
+        if not isinstance(uri, str):
+            raise Unroutable("params.uri is no text.")
+        try:
+            server, own = await self._offers.owner(uri)
+        except Ambiguous as e:
+            raise Unroutable(str(e), {"uri": uri}) from e
+        if not self._offers.knows(server):
+            raise Unroutable(f"There is no resource {uri[:500]!r} here.", {"uri": uri})
+        return server, own
