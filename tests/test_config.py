@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -139,3 +140,14 @@ def test_a_corrupt_control_database_is_refused_and_left_alone(tmp_path: Path) ->
 def test_the_control_database_is_for_its_owner_alone(tmp_path: Path) -> None:
     open_control(tmp_path).close()
     assert (tmp_path / "control.db").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("given", ["crm.search=5, analytics.*=0.5", {"crm.search": 5, "analytics.*": "0.5"}])
+def test_tables_of_numbers_are_read_from_text_and_from_toml(given: Any) -> None:
+    assert Settings.load(tool_timeouts=given, env={}).tool_timeouts == {"crm.search": 5.0, "analytics.*": 0.5}
+
+
+@pytest.mark.parametrize("given", ["crm", "crm=two", "crm=0", "crm=inf", "crm=nan"])
+def test_tables_that_cannot_be_meant_are_refused(given: str) -> None:
+    with pytest.raises(Misuse, match="tool_timeouts"):
+        Settings.load(env={"WORKBENCH_TOOL_TIMEOUTS": given})

@@ -232,3 +232,11 @@ def test_any_document_is_read_or_refused(tmp_path: Path, document: Any) -> None:
 def test_any_bytes_are_read_or_refused(tmp_path: Path, text: bytes) -> None:
     _, refusal = read_or_refuse(tmp_path, text)
     assert refusal is None or str(tmp_path) in refusal
+
+
+def test_a_list_of_addresses_is_one_server_with_replicas(tmp_path: Path) -> None:
+    (found,) = read(tmp_path, {"mcpServers": {"far": {"url": ["https://a.example/mcp", "https://b.example/mcp"]}}})
+    assert (found.url, found.more_urls) == ("https://a.example/mcp", ("https://b.example/mcp",))
+    for wrong, why in (([], "empty list"), (["https://a.example"] * 2, "stands twice"), (["nowhere"], "nowhere")):
+        with pytest.raises(Misuse, match=why):
+            read(tmp_path, {"mcpServers": {"far": {"url": wrong}}})

@@ -11,8 +11,8 @@ from workbench.registry.connection import Connection, RpcError
 from workbench.registry.entry import Entry
 from workbench.registry.server import Overloaded
 
-SILENCE: Final = 1.0
-"""Seconds that a call must have waited for its timeout to say something of the replica: callers may be in a hurry."""
+SILENCE: Final = 0.5
+"""Seconds that a call must have waited, for its timeout to say something of the replica: callers may be in a hurry."""
 
 
 class Balanced:
