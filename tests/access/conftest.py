@@ -290,3 +290,9 @@ def open_desk(open_access: Opened, ticks: Ticks) -> Callable[..., Awaitable[Desk
 @pytest.fixture
 async def desk(open_desk: Callable[..., Awaitable[Desk]]) -> Desk:
     return await open_desk()
+
+
+@pytest.fixture
+def serve() -> Callable[..., Any]:
+    """`async with serve(app, bound) as origin:` is a real HTTP server."""
+    return served
