@@ -114,20 +114,20 @@ def result_text(
             if total > len(step.rows)
             else f"{total} match:"
         )
-    figures = [
-        f"{label(k)} {shown(v, k)}" for k, v in step.scalars.items() if v not in (None, "") and len(step.rows) != 1
-    ]
-    if figures:
-        lines.append("; ".join(figures))
+    beside = [] if step.head is not None else [(k, v) for k, v in step.scalars.items() if v not in (None, "", total)]
+    if beside:
+        lines.append("; ".join(f"{label(k)} {shown(v, k)}" for k, v in beside))
+    # of an extreme only the first few: more rows only lead a small model astray
+    most = 12 if need is None or need.order not in ("desc", "asc") else need.top or 3
     for kind in _kinds(step):
         if need is not None and question is not None and len(kind) > 1:
             kind = _arranged(kind, question, need)
-        columns = list(kind[0])[:20] if len(kind) == 1 else salient(kind, [], 7)
-        for row in kind[:12]:
+        columns = list(kind[0])[:20] if len(kind) == 1 or len(kind[0]) <= 5 else salient(kind, [], 7)
+        for row in kind[:most]:
             cells = [f"{label(k)} {shown(row[k], k)}" for k in columns if row.get(k) not in (None, "", [])]
             lines.append("- " + "; ".join(cells)[:400])
-        if len(kind) > 12:
-            lines.append(f"- … {len(kind) - 12} more rows")
+        if len(kind) > most:
+            lines.append(f"- … {len(kind) - most} more rows")
     text = "\n".join(lines)
     return text if len(text) <= limit else text[:limit].rsplit("\n", 1)[0] + "\n- …"
 
