@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from workbench.cli.clients import clients
 from workbench.cli.opening import as_json, opened, print_json
 from workbench.events import Misuse
 
@@ -26,6 +27,9 @@ def _access() -> Access:
 @click.group()
 def access() -> None:
     """Keys, and why someone may or may not call a tool."""
+
+
+access.add_command(clients)
 
 
 @access.command()
