@@ -70,6 +70,32 @@ def access_rows(settings: Settings, rounds: int) -> Iterator[Row]:
     access.close()
 
 
+def token_rows(settings: Settings, rounds: int) -> Iterator[Row]:
+    """Verifying an access token, as the gateway does it: remembered, and by its signature."""
+    access = Access(settings.replace(port="8800", oauth_server=True))
+    assert access.issuer is not None
+    client, _ = access.issuer.clients.add("bench", tenant="acme", now_us=0, roles=("employee",))
+
+    def header(i: int) -> str:
+        token, _ = access.issuer.access_token(  # type: ignore[union-attr]
+            subject=f"u{i}", client=client.id, tenant="acme", roles=("employee",), scopes=("crm:read",),
+            resources=("http://127.0.0.1:8800/mcp",), seconds=3600,
+        )  # fmt: skip
+        return f"Bearer {token}"
+
+    def verify(authorization: str) -> None:
+        try:  # a coroutine that need not wait ends at its first step
+            access.authenticate_async(authorization, "crm").send(None)
+        except StopIteration:
+            return
+        raise SystemExit("A token was not verified at once.")
+
+    headers = [header(i) for i in range(550)]
+    yield row("token verified by its signature, looked up as not revoked", median(lambda i: verify(headers[i]), 500))
+    yield row("token remembered", median(lambda i: verify(headers[0]), rounds), 2)
+    access.close()
+
+
 def decision_rows(policy: Policy, scopes: frozenset[str], rounds: int) -> Iterator[Row]:
     """Deciding: for a caller never seen before, and again."""
     callers = [Caller(tenant="acme", subject=f"u{i}", roles=("employee",), scopes=scopes) for i in range(rounds * 2)]
@@ -166,6 +192,7 @@ def main(json_path: str | None = None, *, rounds: int = 2000) -> list[Row]:
         scopes = Access(settings).roles.scopes(("employee",))
         rows = [
             *access_rows(settings, rounds),
+            *token_rows(settings, rounds),
             *decision_rows(policy, scopes, rounds),
             *redaction_rows(policy, max(rounds // 4, 50)),
             *approval_rows(policy, scopes, 50),
