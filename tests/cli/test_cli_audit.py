@@ -172,3 +172,12 @@ def test_calls_are_exported_to_a_file_and_to_standard_output(calls, run, tmp_pat
     assert len(run("export", "--tenant", "nobody").stdout.splitlines()) == 1
     with pytest.raises(Misuse, match="no table"):
         run("export", "nothing")
+
+
+def test_retention_needs_rules_and_says_what_it_would_remove(calls, run, settings):
+    with pytest.raises(Misuse, match=r"retention\.toml"):
+        run("audit", "retain")
+    (settings.home / "retention.toml").write_text("default = 1")
+    assert "0 rows would be removed" in run("audit", "retain", "--dry-run").stderr
+    assert "0 rows removed" in run("audit", "retain").stderr
+    assert json.loads(run("audit", "retain", "--json").stdout) == []

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 from workbench.audit.compactor import GRACE_S, Compacted, Compactor
 from workbench.audit.folder import AuditFolder
+from workbench.audit.retention import FILE, enforce
 from workbench.audit.seal import Witness
 from workbench.audit.views_file import write_views_file
+from workbench.config import Settings
 from workbench.events import WorkbenchError
+
+RETAIN_EVERY_S = 24 * 3600.0
+"""How often the rules of retention are applied, besides at the start."""
 
 
 def compact(home: Path, *, grace_s: float = GRACE_S, witness: Witness | None = None) -> Compacted | None:
@@ -51,11 +58,26 @@ def main(arguments: list[str] | None = None) -> int:
     with contextlib.suppress(OSError):
         os.nice(10)
     parent = os.getppid()
+    retained = -RETAIN_EVERY_S
     while os.getppid() == parent:
         _once(given)
+        if time.monotonic() - retained >= RETAIN_EVERY_S:
+            retained = time.monotonic()
+            _retain(given.home)
         if stop.wait(given.every):
             break
     return 0
+
+
+def _retain(home: Path) -> None:
+    """Remove what the rules of retention say; what is wrong is said, and tried again the next day."""
+    if not (home / FILE).exists():
+        return
+    try:
+        for removal in asyncio.run(enforce(Settings.load(home=home))):
+            print(f"retention: {removal}", flush=True)
+    except (WorkbenchError, OSError) as e:
+        print(f"retention: {e}", file=sys.stderr, flush=True)
 
 
 def _once(given: argparse.Namespace) -> int:

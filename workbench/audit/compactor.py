@@ -12,10 +12,11 @@ import hashlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.audit.columns import quoted, select_lines, select_parquet
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 GRACE_S = 900.0
 """Seconds that a file stays after it stopped counting, for readers that still use it."""
+
+NO_TENANTS: Mapping[str, int] = MappingProxyType({})
 
 _BATCH_BYTES = 64 << 20
 _MOST_PARTS = 120
@@ -91,7 +94,7 @@ class Compactor:
             OSError: the disk says no.
         """
         self._folder.prepare()
-        with self._alone() as alone, self._database() as connection:
+        with self.alone() as (alone, connection):
             if not alone:
                 return None
             segments = rows = 0
@@ -99,18 +102,22 @@ class Compactor:
                 rows += self._publish(connection, *batch)
                 segments += len(batch[1])
             merged = self._merge(connection, today or datetime.now(UTC).date().isoformat())
-            return Compacted(segments, rows, merged, self._remove_retired())
+            return Compacted(segments, rows, merged, self.remove_retired())
 
     @contextmanager
-    def _alone(self) -> Iterator[bool]:
+    def alone(self) -> Iterator[tuple[bool, duckdb.DuckDBPyConnection]]:
+        """Whether no other compactor is at work, and a database to work with; both until the block ends."""
         fd = os.open(self._folder.root / "compactor.lock", os.O_CREAT | os.O_RDWR, 0o600)
         try:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                alone = True
             except BlockingIOError:
-                yield False
-                return
-            yield True
+                alone = False
+            with self._database() as connection:
+                yield alone, connection
+            if alone:
+                shutil.rmtree(self._spill, ignore_errors=True)
         finally:
             os.close(fd)
 
@@ -131,7 +138,6 @@ class Compactor:
             },
         ) as connection:
             yield connection
-        shutil.rmtree(self._spill, ignore_errors=True)
 
     # --- from the log to the lake ------------------------------------------
 
@@ -235,6 +241,7 @@ class Compactor:
         added: list[dict[str, Any]],
         removed: list[str],
         lines: list[dict[str, Any]] | None = None,
+        dropped: list[dict[str, Any]] | None = None,
     ) -> None:
         """State the new files and the manifest in the seals, then let them count."""
         manifest.published_us = now_us()
@@ -248,6 +255,8 @@ class Compactor:
             "lines": lines or [],
             "sealed_us": manifest.published_us,
         }
+        if dropped:
+            stated["dropped"] = dropped
         SealLog(self._folder, self._witness).append(stated)
         manifest.publish(self._folder)
 
@@ -261,38 +270,50 @@ class Compactor:
         days = Counter(part["date"] for part in Manifest.read(self._folder).parts)
         due = sorted(day for day, parts in days.items() if parts > (1 if day < today else _MOST_PARTS))
         for day in due:
-            self._merge_day(connection, day)
+            self.rewrite_day(connection, day)
         return len(due)
 
-    def _merge_day(self, connection: duckdb.DuckDBPyConnection, day: str) -> None:
+    def rewrite_day(
+        self, connection: duckdb.DuckDBPyConnection, day: str, *, without: Mapping[str, int] = NO_TENANTS
+    ) -> None:
+        """Write the files of one day anew, as one.
+
+        Args:
+            without: tenants whose rows are left out, and the days that their rule keeps; the seal states both.
+        """
         manifest = Manifest.read(self._folder)
         manifest.generation += 1
         old = [item for item in (*manifest.parts, *manifest.rollups, *manifest.indexes) if item["date"] == day]
         rows = sum(item["rows"] for item in manifest.parts if item["date"] == day)
         name = f"date={day}/part-{manifest.generation:08d}.parquet"
+        kept = f"WHERE tenant NOT IN ({', '.join(map(quoted, without))})" if without else ""
 
         def files(items: list[dict[str, Any]]) -> list[str]:
             return [str(self._folder.root / item["path"]) for item in items if item["date"] == day]
 
         def read(items: list[dict[str, Any]]) -> str:
-            return f"read_parquet([{', '.join(map(quoted, files(items)))}], hive_partitioning=false)"
+            paths = ", ".join(map(quoted, files(items)))
+            return f"(SELECT * FROM read_parquet([{paths}], hive_partitioning=false) {kept})"
 
-        events = f"SELECT * FROM ({select_parquet(files(manifest.parts))}) {_SORTED}"
-        part = self._write(connection, self._folder.lake / name, events, day, 122_880)
-        if part["rows"] != rows:
+        everything = f"({select_parquet(files(manifest.parts))})"
+        dropped = _dropped(connection, everything, day, without)
+        part = self._write(
+            connection, self._folder.lake / name, f"SELECT * FROM {everything} {kept} {_SORTED}", day, 122_880
+        )
+        if part["rows"] + sum(item["rows"] for item in dropped) != rows:
             raise LakeRefused(f"The files of {day} hold {part['rows']} rows, the manifest says {rows}.", hint="")
         sums = merge_rollups(read(manifest.rollups))
         traces = f"{merge_traces(read(manifest.indexes))} ORDER BY trace_id"
         rollup = self._write(connection, self._folder.rollup / name, sums, day, 122_880)
         index = self._write(connection, self._folder.index / name, traces, day, 20_480)
         for kind, new in (("parts", part), ("rollups", rollup), ("indexes", index)):
-            kept = [item for item in getattr(manifest, kind) if item["date"] != day]
-            setattr(manifest, kind, [*kept, new])
-        removed = [item["path"] for item in old]
+            others = [item for item in getattr(manifest, kind) if item["date"] != day]
+            setattr(manifest, kind, [*others, new] if part["rows"] else others)
+        removed = [item["path"] for item in (old if part["rows"] else [*old, part, rollup, index])]
         manifest.retired += [{"path": path, "since_us": now_us()} for path in removed]
-        self._put_in_place(manifest, [part, rollup, index], removed)
+        self._put_in_place(manifest, [part, rollup, index], removed, dropped=dropped)
 
-    def _remove_retired(self) -> int:
+    def remove_retired(self) -> int:
         """Remove files that stopped counting long enough ago; a segment only if the lineage has all of its lines."""
         manifest = Manifest.read(self._folder)
         limit = now_us() - self._grace_us
@@ -354,6 +375,19 @@ def _lineage_has(folder: AuditFolder, segment: Path) -> bool:
         if contents:
             return False
     return True
+
+
+def _dropped(
+    connection: duckdb.DuckDBPyConnection, events: str, day: str, without: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """What a rewrite of a day leaves out: rows by tenant, and the rule."""
+    if not without:
+        return []
+    named = ", ".join(map(quoted, without))
+    rows = connection.execute(
+        f"SELECT tenant, count(*) FROM {events} WHERE tenant IN ({named}) GROUP BY 1 ORDER BY 1"
+    ).fetchall()
+    return [{"tenant": t, "date": day, "rows": int(n), "days": without[t]} for t, n in rows]
 
 
 def _count(connection: duckdb.DuckDBPyConnection, source: str) -> int:

@@ -16,6 +16,8 @@ from workbench.audit.chain import Broken, ChainState, follow
 from workbench.audit.folder import AuditFolder, tenant_name
 from workbench.audit.lake import Manifest
 from workbench.audit.recover import lines_of
+from workbench.audit.removal import RemovalRules
+from workbench.audit.retention import is_erased
 from workbench.audit.verification import Finding, Progress, Verification
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class ContentsCheck:
         self._ranges: dict[str, list[dict[str, Any]]] = {}
         self._segments: dict[str, dict[str, Any]] = {}
         self._lake: list[dict[str, Any]] = []
+        self._removable = RemovalRules()
 
     def run(self) -> None:
         """Check everything; findings and counts go into the verification."""
@@ -76,14 +79,26 @@ class ContentsCheck:
                 if seal["type"] == "segment":
                     self._segments[seal["segment"]] = seal
                     for state in seal["lineage"]:
-                        entry = {**state, "writer": seal["writer"], "sealed_us": seal["sealed_us"]}
+                        newest = max(seal["first_us"] or 0, seal["last_us"] or 0)
+                        entry = {
+                            **state, "writer": seal["writer"], "sealed_us": seal["sealed_us"], "newest_us": newest,
+                        }  # fmt: skip
                         self._ranges.setdefault(state["file"], []).append(entry)
                     self._found.segments += 1
                     self._found.rows += seal["rows"]
                 elif seal["type"] == "lake":
                     self._lake.append(seal)
+                    self._findings_of(number, self._removable.take_lake(seal))
+                elif seal["type"] == "retention":
+                    self._findings_of(number, self._removable.take(seal, self._ranges))
+                else:
+                    raise KeyError(seal["type"])
             except (KeyError, TypeError):
                 self._add(Finding("seals.jsonl", f"line {number + 1} is no seal"))
+
+    def _findings_of(self, number: int, problem: str) -> None:
+        if problem:
+            self._add(Finding("seals.jsonl", f"line {number + 1} {problem}"))
 
     def _size_of_it_all(self, manifest: Manifest, waiting: list[dict[str, Any]]) -> int:
         lineage = sum(ranges[-1]["bytes"] for ranges in self._ranges.values())
@@ -122,6 +137,10 @@ class ContentsCheck:
             for entry in ranges:
                 start = entry["start"]
                 if entry["sealed_us"] >= self._since_us:
+                    if self._removed(file, entry):
+                        state = ChainState(tenant, entry["seq"], entry["head"])
+                        start = entry["bytes"]
+                        continue
                     same = self._digest(file, start, entry["bytes"]) == entry["sha256"]
                     if not same or self._found.deep:
                         broken = self._first_bad(file, start, entry, state)
@@ -133,6 +152,16 @@ class ContentsCheck:
                 state = ChainState(tenant, entry["seq"], entry["head"])
                 start = entry["bytes"]
             self._check_tail(file, start, where, state, writer)
+
+    def _removed(self, file: BinaryIO, entry: dict[str, Any]) -> bool:
+        """Whether a range is gone, and a rule that is stated and fits says so."""
+        if (entry["file"], entry["start"]) not in self._removable.ranges:
+            return False
+        if not is_erased(file.fileno(), entry["start"], entry["bytes"]):
+            return False  # it is stated, but not removed yet: then it must still be what it was
+        with self._counting:
+            self._found.removed_rows += entry["rows"]
+        return True
 
     def _digest(self, file: BinaryIO, start: int, end: int) -> str:
         file.seek(start)
@@ -253,7 +282,7 @@ class ContentsCheck:
                 continue
             if not same:
                 self._add(Finding(item["path"], "the file is not the one that was sealed"))
-        held = sum(item["rows"] for item in manifest.parts)
+        held = sum(item["rows"] for item in manifest.parts) + self._removable.lake_rows
         owed = sum(s["rows"] for s in self._segments.values() if s["number"] < manifest.marks.get(s["writer"], 0))
         if held != owed:
             self._add(Finding("MANIFEST.json", f"the lake holds {held} rows, the sealed segments had {owed}"))

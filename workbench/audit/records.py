@@ -88,7 +88,7 @@ def call(
         "approval_id": _identifier(details.get("approval") or details.get("approval_id")),
         "redactions": whole(outcome.redactions),
         "result_bytes": whole(outcome.result_bytes),
-        "data": {"cached": True, "age_ms": whole(details.get("age_ms"))} if details.get("cached") is True else None,
+        "data": {name: bounded(details[name]) for name in ("cached", "age_ms", "signals") if name in details} or None,
     }
     return _present(record)
 

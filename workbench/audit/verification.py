@@ -69,6 +69,8 @@ class Verification:
     """The signed checkpoint: keep a copy where the platform cannot rewrite it."""
     witnessed: int = 0
     """Size of the largest tree that a witness confirms; 0 without one."""
+    removed_rows: int = 0
+    """Lines that a rule of retention removed, as a signed statement says."""
     cancelled: bool = False
     elapsed_s: float = 0.0
 
@@ -79,7 +81,9 @@ class Verification:
         if self.cancelled:
             return f"Cancelled after {self.elapsed_s:.1f} s."
         if self.ok:
-            return f"Verified in {self.elapsed_s:.1f} s: {what}; {self.unsealed_rows} further records not sealed yet."
+            gone = f" {self.removed_rows} records were removed by retention." if self.removed_rows else ""
+            more = f"{self.unsealed_rows} further records not sealed yet"
+            return f"Verified in {self.elapsed_s:.1f} s: {what}; {more}.{gone}"
         return f"{len(self.findings)} findings over {what}:\n" + "\n".join(f"  {f}" for f in self.findings)
 
 

@@ -147,6 +147,36 @@ def _when(us: int) -> str:
 
 
 @audit.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@as_json
+def retain(dry_run: bool, as_json: bool) -> None:
+    """Remove what is older than `retention.toml` in the state folder allows. A running platform does so once a day.
+
+    The seals keep the proof of what was removed and by which rule; `audit verify` says so.
+    """
+    import asyncio
+
+    from workbench.audit.folder import AuditFolder
+    from workbench.audit.retention import FILE, Rules, enforce, plan
+
+    settings = _settings()
+    rules = Rules.read(settings.home)
+    if rules == Rules():
+        raise Misuse(
+            f"There are no rules: {settings.home / FILE} is missing or empty.",
+            hint="Write e.g. `default = 365` and below `[tenants]` the line `acme = 30`: days to keep.",
+        )
+    removals = plan(AuditFolder(settings.home), rules) if dry_run else asyncio.run(enforce(settings))
+    if as_json:
+        print_json([{"tenant": removal.tenant, **removal.summary()} for removal in removals])
+        return
+    for removal in removals:
+        click.echo(str(removal))
+    done = "would be removed" if dry_run else "removed"
+    click.echo(f"{sum(removal.rows for removal in removals)} rows {done}.", err=True)
+
+
+@audit.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--trust", multiple=True, required=True, type=click.File("r"), help="checkpoint.pub of a record.")
 @click.option("--host", default="127.0.0.1", show_default=True)
