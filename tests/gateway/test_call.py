@@ -248,11 +248,11 @@ async def test_only_an_idempotent_call_of_which_nothing_came_back_is_sent_again(
 async def test_what_the_client_sent_beside_the_arguments_reaches_the_server_untouched(furnish: Any) -> None:
     flaky = Flaky(answer={"content": [], "com.example/extra": [1, {"x": None}], "structuredContent": [2**80]})
     house = await furnish(servers={"flaky": flaky})
-    meta = {"_meta": {"com.example/a": 1, "tracestate": "v=1"}, "inputResponses": {"q": {}}, "requestState": "s"}
+    meta = {"_meta": {"com.example/a": 1, "tracestate": "v=1"}, "inputResponses": {"q": {}}, "com.example/b": 2}
     asked = call(house, "flaky.read", {"a": [1.0, None]}, meta=meta)
     outcome = await house.gateway.call(asked)
     ((params, sent_meta),) = flaky.sent
-    assert params == {"name": "read", "arguments": {"a": [1.0, None]}, "inputResponses": {"q": {}}, "requestState": "s"}
+    assert params == {"name": "read", "arguments": {"a": [1.0, None]}, "inputResponses": {"q": {}}, "com.example/b": 2}
     assert sent_meta == {
         "com.example/a": 1,
         "tracestate": "v=1",

@@ -23,7 +23,8 @@ async def test_discover_says_who_we_are_and_what_we_do(browser: Any) -> None:
     assert response.status == 200
     found = response.json["result"]
     assert found["supportedVersions"] == [MODERN]
-    assert found["capabilities"] == {"tools": {"listChanged": True}}
+    changes = {"listChanged": True}
+    assert found["capabilities"] == {"tools": changes, "prompts": changes, "resources": changes}
     assert found["resultType"] == "complete"
     assert found["cacheScope"] == "private"
     assert "calc: Adds numbers." in found["instructions"]
@@ -307,10 +308,10 @@ async def test_a_client_that_leaves_in_the_middle_of_a_stream_cancels(browser: A
 
 
 async def test_methods_that_do_not_exist_are_said_not_to(browser: Any) -> None:
-    for method in ("ping", "prompts/list", "tasks/get", "no/such"):
+    for method in ("ping", "resources/subscribe", "logging/setLevel", "no/such"):
         response = await browser.modern(method)
         assert (response.status, response.error["code"]) == (404, -32601)
-    assert (await browser.legacy("resources/list")).error["code"] == -32601
+    assert (await browser.legacy("server/discover")).error["code"] == -32601
     for method in ("GET", "DELETE", "PUT"):
         response = await browser.send(method=method, headers={"mcp-protocol-version": MODERN})
         assert (response.status, response.headers["allow"]) == (405, "POST")

@@ -39,7 +39,8 @@ async def test_the_handshake_agrees_on_a_revision(browser: Any, asked: str, agre
     found = response.json["result"]
     assert found["protocolVersion"] == agreed
     assert found["serverInfo"]["name"] == "mcp-workbench"
-    assert found["capabilities"] == {"tools": {"listChanged": True}}
+    changes = {"listChanged": True}
+    assert found["capabilities"] == {"tools": changes, "prompts": changes, "resources": changes}
     assert "calc: Adds numbers." in found["instructions"]
 
 

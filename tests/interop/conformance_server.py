@@ -484,9 +484,27 @@ class Events(EventStore):
         return stream
 
 
+class Older:
+    """The same server as one that has never heard of 2026-07-28."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and (b"mcp-protocol-version", b"2026-07-28") in scope["headers"]:
+            await send({"type": "http.response.start", "status": 400, "headers": [(b"content-type", b"text/plain")]})
+            await send({"type": "http.response.body", "body": b"Unsupported protocol version"})
+        else:
+            await self._app(scope, receive, send)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=3901)
-    app = mcp.streamable_http_app(event_store=Events(), retry_interval=100)
+    parser.add_argument("--older", action="store_true", help="speak the revisions up to 2025-11-25 only")
+    given_here = parser.parse_args()
+    app: Any = mcp.streamable_http_app(event_store=Events(), retry_interval=100)
     # h11 because httptools keeps blanks after header values, which one scenario sends
-    uvicorn.run(app, host="127.0.0.1", port=parser.parse_args().port, log_level="warning", http="h11")
+    uvicorn.run(
+        Older(app) if given_here.older else app, host="127.0.0.1", port=given_here.port, log_level="warning", http="h11"
+    )

@@ -30,6 +30,7 @@ from workbench.gateway.methods import is_method, method_tool
 from workbench.gateway.refusals import Refusal, State, denied, say, text_of, unknown
 from workbench.gateway.tally import Tally
 from workbench.gateway.upstream.messages import Notify, encode
+from workbench.gateway.upstream.respondent import Respondent
 from workbench.registry.connection import Connection
 from workbench.registry.server import ServerDown, UnknownTool
 
@@ -72,7 +73,7 @@ class Gateway:
 
     # --- the call path ------------------------------------------------------------------------------
 
-    async def call(self, call: Call, *, notify: Notify | None = None) -> Outcome:
+    async def call(self, call: Call, *, notify: Notify | None = None, respondent: Respondent | None = None) -> Outcome:
         """Run one tool once, or say why not. A tool's failure and every refusal are outcomes, not exceptions.
 
         Cancelling the task cancels the call on the server, and the call is recorded as cancelled.
@@ -80,6 +81,7 @@ class Gateway:
         Args:
             call: who asks for what. `meta` holds the siblings of `name` and `arguments` in the client's `params`.
             notify: awaited with progress and log notifications of the server; it must not block for long.
+            respondent: an older client that the server can ask something while it works.
 
         Raises:
             NotRecorded: the record cannot be written. Nothing was answered, and nothing was done if that was known
@@ -112,7 +114,7 @@ class Gateway:
             # 5. Do it.
             dispatched = perf_counter_ns()
             try:
-                result, state.details = await self.dispatch.send(call, tool, connection, notify, started)
+                result, state.details = await self.dispatch.send(call, tool, connection, notify, started, respondent)
             finally:
                 state.upstream_us = (perf_counter_ns() - dispatched) // 1000
 

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Final
 from workbench.config import Settings
 from workbench.events import JSON, Call, Tool, Unreachable
 from workbench.gateway.cache import Cache, Key
+from workbench.gateway.dialogue import Dialogues
 from workbench.gateway.methods import is_method
 from workbench.gateway.refusals import Refusal
+from workbench.gateway.request import Request
 from workbench.gateway.upstream.messages import Notify
+from workbench.gateway.upstream.respondent import Respondent
 from workbench.gateway.upstream.revision import Answered
 from workbench.registry.connection import Connection, RpcError
 from workbench.registry.server import Overloaded
@@ -19,7 +22,7 @@ from workbench.registry.server import Overloaded
 if TYPE_CHECKING:
     from workbench.registry import Registry
 
-MOST_UNSENT: Final = 256 << 20
+MOST_UNREAD: Final = 256 << 20
 """Bytes of answers that wait for slow readers, before further calls are turned away."""
 
 
@@ -33,9 +36,8 @@ class Dispatch:
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self.cache = Cache()
+        self.dialogues = Dialogues(settings.home)
         self.under_way = 0
-        self.unsent = 0
-        """Bytes of answers that clients have not read yet."""
         self._settings = settings
         self._registry = registry
         self._most = settings.calls_at_once
@@ -43,7 +45,13 @@ class Dispatch:
         self._timeouts = settings.tool_timeouts
 
     async def send(
-        self, call: Call, tool: Tool, connection: Connection, notify: Notify | None, started: int
+        self,
+        call: Call,
+        tool: Tool,
+        connection: Connection,
+        notify: Notify | None,
+        started: int,
+        respondent: Respondent | None = None,
     ) -> tuple[JSON, JSON]:
         """The server's result, and what is to be said of how it was got: nothing, or that it was remembered.
 
@@ -53,13 +61,14 @@ class Dispatch:
             connection: to its server.
             notify: awaited with progress and log notifications.
             started: when the call came, by `perf_counter_ns`.
+            respondent: who can be asked while the server works.
 
         Raises:
             Refusal: no answer, no answer in time, or an error.
         """
         key = None if is_method(call.tool) else self.cache.key(call, tool)
         if key is None:
-            return await self._send(call, tool, connection, notify, started), {}
+            return await self._send(call, tool, connection, notify, started, respondent), {}
         if (found := self.cache.get(key)) is not None:
             return found
         return await self._once(key, call, tool, connection, notify, started)
@@ -80,8 +89,16 @@ class Dispatch:
             raise _late(tool, limit) from e
         return result, {} if first else {"cached": True, "age_ms": 0}
 
-    async def _send(self, call: Call, tool: Tool, connection: Connection, notify: Notify | None, started: int) -> JSON:
-        if self.under_way >= self._most or self.unsent > MOST_UNSENT:
+    async def _send(
+        self,
+        call: Call,
+        tool: Tool,
+        connection: Connection,
+        notify: Notify | None,
+        started: int,
+        respondent: Respondent | None = None,
+    ) -> JSON:
+        if self.under_way >= self._most or Request.unread > MOST_UNREAD:
             raise Refusal("unavailable", "Too many calls are under way. Try again in 1 s.", rule="busy", retry_after=1)
         limit = self.timeout(call, tool)
         method, params, meta = _request(call, tool)
@@ -90,7 +107,10 @@ class Dispatch:
             for last in (False, True):
                 remaining = limit - (perf_counter_ns() - started) / 1e9
                 try:
-                    result = await connection.request(method, params, timeout=remaining, notify=notify, meta=meta)
+                    result = await self.dialogues.request(
+                        call, connection, method, params, meta,
+                        timeout=remaining, notify=notify, respondent=respondent,
+                    )  # fmt: skip
                     if method == "tools/call":
                         self.cache.learn(call, tool, result)
                     return result

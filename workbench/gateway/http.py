@@ -17,6 +17,7 @@ from workbench.gateway.challenge import WELL_KNOWN, challenge, metadata
 from workbench.gateway.legacy import Legacy
 from workbench.gateway.lists import Lists
 from workbench.gateway.modern import Modern
+from workbench.gateway.reading import Reading
 from workbench.gateway.request import Gone, Receive, Request, Scope, Send, TooLarge
 from workbench.gateway.senders import Senders
 from workbench.gateway.streams import Announcements
@@ -52,8 +53,9 @@ class McpEndpoint:
         self._gateway = gateway
         self._lists = Lists(gateway)
         calls, announcements = ToolCalls(gateway), Announcements(gateway)
-        self._modern = Modern(gateway, self._lists, calls, announcements)
-        self._legacy = Legacy(gateway, self._lists, calls, announcements)
+        reading = Reading(self._lists.offers, calls)
+        self._modern = Modern(gateway, self._lists, calls, reading, announcements)
+        self._legacy = Legacy(gateway, self._lists, calls, reading, announcements)
         self._senders = Senders(gateway.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

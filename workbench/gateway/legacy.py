@@ -9,11 +9,13 @@ from workbench.events import JSON, Caller
 from workbench.gateway import wire
 from workbench.gateway.answers import JSON_TYPE, Answer, say_error
 from workbench.gateway.call import Gateway
-from workbench.gateway.lists import CAPABILITIES, Lists
+from workbench.gateway.lists import Lists
+from workbench.gateway.questions import Questions
+from workbench.gateway.reading import Reading
 from workbench.gateway.request import Request, Running, Stream
 from workbench.gateway.sessions import Session, Sessions
 from workbench.gateway.streams import Announcements
-from workbench.gateway.toolcall import ToolCalls, wants_notifications
+from workbench.gateway.toolcall import ToolCalls
 from workbench.gateway.upstream.revision import LEGACY
 
 SESSION: Final = b"mcp-session-id"
@@ -33,11 +35,15 @@ class Legacy:
     serve any session.
     """
 
-    def __init__(self, gateway: Gateway, lists: Lists, calls: ToolCalls, announcements: Announcements) -> None:
+    def __init__(
+        self, gateway: Gateway, lists: Lists, calls: ToolCalls, reading: Reading, announcements: Announcements
+    ) -> None:
         self._lists = lists
         self._calls = calls
+        self._reading = reading
         self._announcements = announcements
         self._sessions = Sessions(gateway.settings.home)
+        self._questions = Questions()
         self._under_way: dict[tuple[Any, ...], Running] = {}
 
     async def answer(self, request: Request, message: Any) -> None:
@@ -102,7 +108,8 @@ class Legacy:
         try:
             message = wire.check_envelope(message)
             if "method" not in message:
-                return _ACCEPTED  # an answer to a question that we did not ask
+                self._questions.answered(request.caller, session, message)
+                return _ACCEPTED
             method, params = message["method"], message.get("params") or {}
             if "id" not in message:
                 self._notified(request.caller, session, method, params)
@@ -110,8 +117,8 @@ class Legacy:
             id = wire.request_id(message)
         except wire.BadMessage as e:
             return say_error(None, e.code, str(e), e.data, modern=not batched)
-        if method == "tools/call":
-            return await self._call(request, session, id, params, stream)
+        if method == "tools/call" or self._reading.serves(method):
+            return await self._call(request, session, id, method, params, stream)
         if method == "initialize":
             if batched:
                 return say_error(id, wire.INVALID_REQUEST, "initialize must not be part of a batch.", modern=False)
@@ -141,23 +148,28 @@ class Legacy:
         )
         value = {
             "protocolVersion": revision,
-            "capabilities": CAPABILITIES,
+            "capabilities": self._lists.offers.capabilities(request.caller, request.view, modern=False),
             "serverInfo": self._lists.server_info(request.view),
             "instructions": self._lists.instructions(request.view),
         }
         return Answer(200, [JSON_TYPE, (SESSION, token.encode())], wire.result(id, value))
 
     async def _call(
-        self, request: Request, session: Session | None, id: Any, params: JSON, stream: Stream | None
+        self, request: Request, session: Session | None, id: Any, method: str, params: JSON, stream: Stream | None
     ) -> Answer:
         revision = session.revision if session else request.header(b"mcp-protocol-version") or BATCHES
-        call, problem = self._calls.read(request, params, revision, session=session.id if session else "")
+        session_id = session.id if session else ""
         running = Running(None)
-        stream = stream if wants_notifications(call) else None
         key = _key(request.caller, session, id)
         self._under_way[key] = running
+        respondent = self._questions.respondent(request.caller, session, stream)
         try:
-            return await self._calls.answer(request, id, call, problem, running, stream)
+            if method != "tools/call":
+                return await self._reading.answer(
+                    request, id, method, params, revision, running, stream, session=session_id, respondent=respondent
+                )
+            call, problem = self._calls.read(request, params, revision, session=session_id)
+            return await self._calls.answer(request, id, call, problem, running, stream, respondent)
         finally:
             if self._under_way.get(key) is running:
                 del self._under_way[key]

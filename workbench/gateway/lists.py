@@ -7,6 +7,7 @@ from typing import Any, Final
 from workbench import __version__
 from workbench.events import JSON, Caller, Tool
 from workbench.gateway.call import Gateway, identity
+from workbench.gateway.offers import Offers
 from workbench.gateway.upstream.messages import encode
 from workbench.gateway.upstream.revision import META, MODERN
 from workbench.registry.server import ServerState
@@ -15,8 +16,6 @@ SERVER_INFO: Final[JSON] = {"name": "mcp-workbench", "title": "MCP Workbench", "
 
 TTL_MS: Final = 30_000
 """How long a client may keep a list; changes are announced to those who listen."""
-
-CAPABILITIES: Final[JSON] = {"tools": {"listChanged": True}}
 
 _MOST_BYTES: Final = 64 << 20
 """Of encoded lists that are kept; there is one for each kind of caller and endpoint."""
@@ -28,6 +27,7 @@ class Lists:
     """The lists of one gateway, for the endpoint of all servers (view "") and that of each one (view its id)."""
 
     def __init__(self, gateway: Gateway) -> None:
+        self.offers = Offers(gateway)
         self._gateway = gateway
         self._encoded: dict[Any, bytes] = {}
         self._bytes = 0
@@ -52,11 +52,11 @@ class Lists:
         """The servers behind an endpoint."""
         return [state for state in self._gateway.registry.servers() if view in ("", state.id)]
 
-    def discovered(self, view: str) -> JSON:
+    def discovered(self, caller: Caller, view: str) -> JSON:
         """The result of `server/discover`."""
         return {
             "supportedVersions": [MODERN],
-            "capabilities": CAPABILITIES,
+            "capabilities": self.offers.capabilities(caller, view, modern=True),
             "instructions": self.instructions(view),
             "ttlMs": TTL_MS,
             "cacheScope": "private",

@@ -18,6 +18,7 @@ from workbench.gateway import wire
 from workbench.gateway.answers import JSON_TYPE, Answer, say_error
 from workbench.gateway.call import Gateway
 from workbench.gateway.lists import Lists
+from workbench.gateway.reading import Reading
 from workbench.gateway.request import Request, Running, Stream
 from workbench.gateway.streams import Announcements
 from workbench.gateway.toolcall import ToolCalls, wants_notifications
@@ -31,10 +32,13 @@ _ACCEPTED: Final = Answer(202, [], b"")
 class Modern:
     """Answers requests of 2026-07-28 on behalf of one endpoint."""
 
-    def __init__(self, gateway: Gateway, lists: Lists, calls: ToolCalls, announcements: Announcements) -> None:
+    def __init__(
+        self, gateway: Gateway, lists: Lists, calls: ToolCalls, reading: Reading, announcements: Announcements
+    ) -> None:
         self._gateway = gateway
         self._lists = lists
         self._calls = calls
+        self._reading = reading
         self._announcements = announcements
         self._mirrored: dict[str, JSON] = {}
         self._mirrored_version = -1
@@ -62,6 +66,8 @@ class Modern:
             await request.reply(say_error(id, rejected.code, rejected.message, rejected.data))
         elif method == "subscriptions/listen":
             await self._listen(request, id, params)
+        elif self._reading.serves(method):
+            await self._read(request, id, method, params)
         else:
             await request.reply(self._answer(request, id, method, params))
 
@@ -74,7 +80,7 @@ class Modern:
 
     def _answer(self, request: Request, id: Any, method: str, params: JSON) -> Answer:
         if method == "server/discover":
-            return Answer(200, [JSON_TYPE], wire.result(id, self._lists.discovered(request.view)))
+            return Answer(200, [JSON_TYPE], wire.result(id, self._lists.discovered(request.caller, request.view)))
         if method == "tools/list":
             if params.get("cursor") is not None:
                 return say_error(id, wire.INVALID_PARAMS, "There is no such cursor: all tools are on one page.")
@@ -94,7 +100,18 @@ class Modern:
             return
         stream = Stream(request) if request.takes_events and wants_notifications(call) else None
         running = Running(request.receive)
-        answer = await self._calls.answer(request, id, call, problem, running, stream)
+        await self._send(
+            request, await self._calls.answer(request, id, call, problem, running, stream), running, stream
+        )
+
+    async def _read(self, request: Request, id: Any, method: str, params: JSON) -> None:
+        running = Running(request.receive)
+        await self._send(
+            request, await self._reading.answer(request, id, method, params, MODERN, running, None), running, None
+        )
+
+    async def _send(self, request: Request, answer: Answer, running: Running, stream: Stream | None) -> None:
+        """Send the answer where somebody still waits for it."""
         if stream is None or not stream.started:
             if not running.stopped:
                 await request.reply(answer)

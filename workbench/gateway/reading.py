@@ -14,6 +14,7 @@ from workbench.gateway.offers import KINDS, Ambiguous, Offers
 from workbench.gateway.request import Request, Running, Stream
 from workbench.gateway.toolcall import ToolCalls, request_is_modern
 from workbench.gateway.upstream.messages import encode
+from workbench.gateway.upstream.respondent import Respondent
 
 PAGE: Final = 500
 """Entries on one page of a list."""
@@ -54,6 +55,7 @@ class Reading:
         stream: Stream | None,
         *,
         session: str = "",
+        respondent: Respondent | None = None,
     ) -> Answer:
         """Answer one request whose method `serves`."""
         if method in KINDS:
@@ -65,7 +67,7 @@ class Reading:
             return say_error(id, wire.INVALID_PARAMS, str(e), e.data, modern=modern)
         tool = f"{server}.{method}"
         call, problem = self._calls.of_method(request, tool, own, protocol, session=session)
-        return await self._calls.answer(request, id, call, problem, running, stream)
+        return await self._calls.answer(request, id, call, problem, running, stream, respondent)
 
     async def _list(self, request: Request, id: Any, method: str, params: JSON, *, modern: bool) -> Answer:
         kind = KINDS[method]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from workbench.events import Caller
 from workbench.gateway import wire
@@ -21,6 +21,9 @@ BODY_TIMEOUT: Final = 30.0
 
 MOST_WAITING: Final = 256
 """Notifications kept for a client that reads slowly; the oldest are dropped then, as their sender may (progress)."""
+
+PORTION: Final = 64 << 10
+"""Bytes of an answer that are handed to the connection at once."""
 
 WATCH_AFTER: Final = 0.1
 """Seconds until we listen for the client going away. Nearly every call is over by then and never pays for it."""
@@ -55,6 +58,9 @@ class Request:
     __slots__ = ("caller", "headers", "receive", "resource", "scope", "send", "view")
 
     caller: Caller
+
+    unread: ClassVar[int] = 0
+    """Bytes of large answers in this process that their clients are still reading."""
 
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes], view: str, resource: str
@@ -108,9 +114,20 @@ class Request:
 
     async def reply(self, answer: Answer) -> None:
         """Send one complete response."""
-        headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]
+        body = answer.body
+        headers = [*answer.headers, (b"content-length", b"%d" % len(body))]
         await self.send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": answer.body})
+        if len(body) <= PORTION:
+            await self.send({"type": "http.response.body", "body": body})
+            return
+        # Each portion waits until the client has read most of what came before: we keep the body, and nobody a copy.
+        Request.unread += len(body)
+        try:
+            for at in range(0, len(body), PORTION):
+                part, more = body[at : at + PORTION], at + PORTION < len(body)
+                await self.send({"type": "http.response.body", "body": part, "more_body": more})
+        finally:
+            Request.unread -= len(body)
 
     async def begin_events(self) -> None:
         """Start a response that is an event stream."""

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import os
 import secrets
 import time
 from pathlib import Path
 from typing import Final
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from workbench.events import JSON, Caller, Misuse, Record
+from workbench.events import JSON, Caller, Record
+from workbench.gateway.sealing import Seal
 
 LIFETIME_S: Final = 7 * 24 * 3600
 _MOST_KNOWN: Final = 8192
@@ -40,7 +37,7 @@ class Session(Record, frozen=True, kw_only=True):
 
 
 class Sessions:
-    """Seals and opens session ids (AES-256-GCM, NIST SP 800-38D).
+    """Makes and reads session ids.
 
     Nobody can make an id, change one, or use one of another principal. An id that was ended is remembered by this
     process only: an ended session gives no rights that its owner does not have without it.
@@ -50,7 +47,7 @@ class Sessions:
     """
 
     def __init__(self, home: Path) -> None:
-        self._cipher = AESGCM(_key(home / "session.key"))
+        self._seal = Seal(home / "session.key", _CONTEXT)
         self._known: dict[str, Session] = {}
         self._ended: dict[str, int] = {}
 
@@ -66,9 +63,7 @@ class Sessions:
             client=client,
             started=int(time.time()),
         )
-        nonce = os.urandom(12)
-        sealed = nonce + self._cipher.encrypt(nonce, msgspec.json.encode(session), _CONTEXT)
-        token = base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
+        token = self._seal.close(msgspec.json.encode(session))
         if len(token) > _LONGEST:  # a client that describes itself at length must not make an id that no proxy carries
             return self.begin(caller, view, revision, {}, {})
         return token
@@ -90,38 +85,12 @@ class Sessions:
         self._ended[session.id] = session.started
 
     def _open(self, token: str) -> Session | None:
-        if len(token) > _LONGEST:
-            return None
+        data = self._seal.open(token) if len(token) <= _LONGEST else None
         try:
-            sealed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-            session = msgspec.json.decode(self._cipher.decrypt(sealed[:12], sealed[12:], _CONTEXT), type=Session)
-        except (ValueError, InvalidTag, msgspec.DecodeError):
+            session = msgspec.json.decode(data or b"", type=Session)
+        except msgspec.DecodeError:
             return None
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
         self._known[token] = session
         return session
-
-
-def _key(path: Path) -> bytes:
-    """32 random bytes, made once even when several processes start together."""
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    if not path.exists():
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(32))
-            file.flush()
-            os.fsync(descriptor)
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            pass
-        finally:
-            temporary.unlink()
-    key = path.read_bytes()
-    if len(key) != 32:
-        raise Misuse(
-            f"{path} has {len(key)} bytes; expected 32.", hint="Move it away; clients begin new sessions then."
-        )
-    path.chmod(0o600)
-    return key

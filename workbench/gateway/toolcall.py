@@ -7,9 +7,11 @@ from typing import Any, Final
 
 from workbench.events import JSON, Call, NotRecorded, new_trace_id
 from workbench.gateway import wire
-from workbench.gateway.answers import Answer, say_error, say_not_recorded, say_outcome
+from workbench.gateway.answers import Answer, say_error, say_not_recorded, say_of_method, say_outcome
 from workbench.gateway.call import Gateway
+from workbench.gateway.methods import is_method, split
 from workbench.gateway.request import Request, Running, Stream
+from workbench.gateway.upstream.respondent import Respondent
 from workbench.gateway.upstream.revision import CAPABILITIES_KEY, VERSION_KEY
 
 CANCELLED: Final = -32000
@@ -65,23 +67,56 @@ class ToolCalls:
         )
         return call, problem
 
-    async def run(self, request: Request, id: Any, call: Call, running: Running, stream: Stream | None) -> Answer:
+    def of_method(
+        self, request: Request, tool: str, params: JSON, protocol: str, *, session: str = ""
+    ) -> tuple[Call, str]:
+        """Like `read`, of a method other than `tools/call`; `tool` is its qualified name, e.g. `crm.resources/read`."""
+        meta = params.get("_meta")
+        problem = "" if meta is None or isinstance(meta, dict) else "_meta is no object"
+        meta = meta if isinstance(meta, dict) else {}
+        trace_id, parent = _trace(meta.get("traceparent") or request.header(b"traceparent"))
+        arguments, others = split(params, tool.partition(".")[2])
+        call = Call(
+            caller=request.caller,
+            tool=tool,
+            arguments=arguments,
+            source="mcp",
+            protocol=protocol,
+            session=session,
+            trace_id=trace_id,
+            parent_span_id=parent,
+            meta={**others, "_meta": _carried(meta)},
+        )
+        return call, problem
+
+    async def run(
+        self,
+        request: Request,
+        id: Any,
+        call: Call,
+        running: Running,
+        stream: Stream | None,
+        respondent: Respondent | None = None,
+    ) -> Answer:
         """Run the call and give its answer; in a stream only the body counts.
 
         Args:
             id: of the request.
             running: how the call can be stopped from outside; then the answer says that it was cancelled.
             stream: where notifications go; None when the client wants none.
+            respondent: an older client that the server can ask something while it works.
         """
         modern = request_is_modern(call.protocol)
         try:
             with running:
-                outcome = await self._gateway.call(call, notify=stream.notify if stream is not None else None)
+                notify = stream.notify if stream is not None else None
+                outcome = await self._gateway.call(call, notify=notify, respondent=respondent)
         except NotRecorded as e:
             return say_not_recorded(id, e)
         if running.stopped:
             return say_error(id, CANCELLED, "The request was cancelled.", modern=modern)
-        return say_outcome(id, outcome, modern=modern, resource=request.resource)
+        say = say_of_method if is_method(call.tool) else say_outcome
+        return say(id, outcome, modern=modern, resource=request.resource)
 
     async def refuse(self, request: Request, id: Any, call: Call, code: int, problem: str, data: Any = None) -> Answer:
         """The answer to a call that cannot be understood; it is recorded like any other."""
@@ -92,12 +127,20 @@ class ToolCalls:
         return say_error(id, code, problem, data, modern=request_is_modern(call.protocol))
 
     async def answer(
-        self, request: Request, id: Any, call: Call, problem: str, running: Running, stream: Stream | None
+        self,
+        request: Request,
+        id: Any,
+        call: Call,
+        problem: str,
+        running: Running,
+        stream: Stream | None,
+        respondent: Respondent | None = None,
     ) -> Answer:
         """`run`, or `refuse` where `read` found a problem."""
         if problem:
-            return await self.refuse(request, id, call, wire.INVALID_PARAMS, f"The params of tools/call: {problem}.")
-        return await self.run(request, id, call, running, stream)
+            method = call.tool.partition(".")[2] if is_method(call.tool) else "tools/call"
+            return await self.refuse(request, id, call, wire.INVALID_PARAMS, f"The params of {method}: {problem}.")
+        return await self.run(request, id, call, running, stream, respondent)
 
 
 def request_is_modern(protocol: str) -> bool:

@@ -76,6 +76,7 @@ class Connection(Protocol):
         timeout: float,
         notify: Callable[[JSON], Awaitable[None]] | None = None,
         meta: JSON | None = None,
+        respondent: Any = None,
     ) -> JSON:
         """Send one request and return its JSON-RPC result. Cancelling the task cancels it upstream.
 
@@ -85,6 +86,7 @@ class Connection(Protocol):
             timeout: seconds until TimeoutError.
             notify: awaited with each notification that belongs to this request.
             meta: further `_meta` keys to send along.
+            respondent: who answers what the server asks meanwhile (`gateway.upstream.respondent`); None when nobody.
 
         Raises:
             RpcError: the server answered with an error object.

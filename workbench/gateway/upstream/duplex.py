@@ -10,6 +10,7 @@ from typing import Any, Final
 from workbench.events import JSON, Unreachable
 from workbench.gateway.upstream import revision
 from workbench.gateway.upstream.messages import Notify, answer_to_server, result_of, with_own_token
+from workbench.gateway.upstream.respondent import Respondent
 from workbench.gateway.upstream.revision import MODERN, Answered, Peer
 from workbench.registry.connection import RpcError
 
@@ -90,8 +91,12 @@ class DuplexConnection:
         timeout: float | None,
         notify: Notify | None = None,
         meta: JSON | None = None,
+        respondent: Respondent | None = None,
     ) -> JSON:
-        """See `registry.Connection.request`."""
+        """See `registry.Connection.request`.
+
+        An older server is not told of `respondent`: on one channel for all calls nobody knows whose question it asks.
+        """
         if not self._peer.revision:
             raise Unreachable(self._lost)
         async with asyncio.timeout(timeout):

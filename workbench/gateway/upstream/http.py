@@ -10,16 +10,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 import aiohttp
-from mcp.shared.inbound import (
-    encode_header_value,
-    find_invalid_x_mcp_header,
-    mcp_param_headers,
-    x_mcp_header_map,
-)
-from multidict import CIMultiDict, istr
 
 from workbench.events import JSON, Unreachable
 from workbench.gateway.upstream import revision
+from workbench.gateway.upstream.headers import Headers
+from workbench.gateway.upstream.lease import Leases
 from workbench.gateway.upstream.messages import (
     MAX_MESSAGE,
     Notify,
@@ -31,20 +26,15 @@ from workbench.gateway.upstream.messages import (
     with_own_token,
 )
 from workbench.gateway.upstream.pool import Pool
+from workbench.gateway.upstream.respondent import Respondent
 from workbench.gateway.upstream.response import drain, read_body, refusal
 from workbench.gateway.upstream.revision import MODERN, Answered, Peer, Refused
 from workbench.gateway.upstream.sse import events
 from workbench.registry.connection import RpcError
 
-NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
-"""Which parameter a method mirrors in the `Mcp-Name` header."""
-
 JSON_HEADERS: Final = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
 
 HANDSHAKE_TIMEOUT: Final = 10.0
-MOST_MADE: Final = 2000
-"""Tools of a server whose headers are kept ready."""
-
 RESUMPTIONS: Final = 8
 """How often one answer's stream is taken up again after the server hung up."""
 
@@ -65,6 +55,8 @@ class HttpConnection:
         name: how to call the server in messages.
         pool: where sockets come from.
         max_bytes: largest message accepted from the server.
+        capabilities: to declare in the handshake of an older server; then no other is tried, and `respondent` answers
+            what the server asks. None declares nothing and finds out what the server speaks.
     """
 
     def __init__(
@@ -75,6 +67,7 @@ class HttpConnection:
         name: str = "",
         pool: Pool | None = None,
         max_bytes: int = MAX_MESSAGE,
+        capabilities: JSON | None = None,
     ) -> None:
         self.url = url
         self.name = name or url
@@ -83,6 +76,8 @@ class HttpConnection:
         self.capabilities: JSON = {}
         self.instructions = ""
         self.on_notification: Callable[[JSON], None] | None = None
+        self.respondent: Respondent | None = None
+        self._declared = capabilities
         self._configured = dict(headers or {})
         self._base: dict[str, str] = {}
         self._pool = pool or Pool.shared()
@@ -91,8 +86,8 @@ class HttpConnection:
         self._peer = Peer("")
         self._session_id = ""
         self._offered_session = ""
-        self._made: dict[tuple[str, str | None], CIMultiDict[str]] = {}
-        self._mirrored: dict[str, dict[tuple[str, ...], str]] = {}
+        self._headers = Headers({})
+        self._leases = Leases(self._sibling)
         self._ids = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._handshake = asyncio.Lock()
@@ -113,7 +108,11 @@ class HttpConnection:
         if self._http is None:
             self._http = self._pool.acquire()
         try:
-            self._adopt(await revision.negotiate(self.name, self._discover, self._initialize))
+            self._adopt(
+                await revision.negotiate(
+                    self.name, self._discover if self._declared is None else None, self._initialize
+                )
+            )
         except BaseException:
             await self.close()
             raise
@@ -121,7 +120,7 @@ class HttpConnection:
         if not self._peer.modern:
             await self._notify_server({"method": "notifications/initialized"})
         self._reachable = True
-        if any(self._peer.announces(kind) for kind in ("tools", "prompts", "resources")):
+        if self._declared is not None or any(self._peer.announces(kind) for kind in ("tools", "prompts", "resources")):
             self._spawn(self._listen())
 
     async def close(self) -> None:
@@ -132,6 +131,7 @@ class HttpConnection:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._leases.close()
         if self._session_id:
             with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
                 async with asyncio.timeout(1), http.delete(self.url, headers=self._base, allow_redirects=False):
@@ -153,7 +153,9 @@ class HttpConnection:
     async def _initialize(self) -> JSON:
         # Requests that run meanwhile keep the old session: they are told 404, and wait for this one to be ready.
         id = next(self._ids)
-        message = encode({"jsonrpc": "2.0", "id": id, "method": "initialize", "params": revision.initialize_params()})
+        message = encode(
+            {"jsonrpc": "2.0", "id": id, "method": "initialize", "params": revision.initialize_params(self._declared)}
+        )
         async with asyncio.timeout(HANDSHAKE_TIMEOUT):
             result = await self._post(id, "initialize", message, {**self._configured, **JSON_HEADERS}, None)
         self._peer = Peer(str(result.get("protocolVersion")), self._peer.info, self._peer.capabilities)
@@ -172,10 +174,10 @@ class HttpConnection:
             await self._notify_server({"method": "notifications/initialized"})
 
     def _set_base_headers(self) -> None:
-        self._made.clear()
         self._base = {**self._configured, **JSON_HEADERS, "MCP-Protocol-Version": self._peer.revision}
         if self._session_id:
             self._base["Mcp-Session-Id"] = self._session_id
+        self._headers.rebase(self._base)
 
     # --- requests
 
@@ -187,6 +189,7 @@ class HttpConnection:
         timeout: float | None,
         notify: Notify | None = None,
         meta: JSON | None = None,
+        respondent: Respondent | None = None,
     ) -> JSON:
         """See `registry.Connection.request`.
 
@@ -195,7 +198,10 @@ class HttpConnection:
         """
         if self._http is None or not self._peer.revision:
             raise Unreachable(f"The connection to server {self.name!r} is not open.")
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(timeout) as deadline:
+            if respondent is not None and not self._peer.modern:
+                patient = respondent.unhurried(deadline)
+                return await self._leases.request(method, params, patient, timeout=None, notify=notify, meta=meta)
             session = self._session_id
             try:
                 return await self._exchange(method, params, notify, meta)
@@ -211,7 +217,7 @@ class HttpConnection:
         meta, notify = with_own_token(meta, notify, id)
         headers: Mapping[str, str]
         if self._peer.modern:
-            headers = self._modern_headers(method, params)
+            headers = self._headers.of(method, params)
             body = {**params, "_meta": revision.modern_meta(meta)}
         else:
             headers = self._base
@@ -225,23 +231,6 @@ class HttpConnection:
                 told = {"method": "notifications/cancelled", "params": {"requestId": id, "reason": "cancelled"}}
                 self._spawn(self._notify_server(told))
             raise
-
-    def _modern_headers(self, method: str, params: JSON) -> CIMultiDict[str]:
-        """Headers that mirror the body; those of one tool are made once."""
-        key = NAMED.get(method)
-        name = params.get(key) if key is not None else None
-        headers = self._made.get((method, name)) if name is None or isinstance(name, str) else None
-        if headers is None:
-            headers = CIMultiDict({istr(each): value for each, value in self._base.items()})
-            headers[istr("Mcp-Method")] = method
-            if isinstance(name, str):
-                headers[istr("Mcp-Name")] = encode_header_value(name)
-            if len(self._made) < MOST_MADE:
-                self._made[method, name] = headers
-        if method == "tools/call" and name in self._mirrored:
-            headers = headers.copy()
-            headers.update(mcp_param_headers(self._mirrored[str(name)], params.get("arguments") or {}))
-        return headers
 
     async def _post(
         self, id: int, method: str, message: bytes, headers: Mapping[str, str], notify: Notify | None
@@ -266,7 +255,7 @@ class HttpConnection:
             raise Unreachable(f"Server {self.name!r} cannot be reached: {why}.") from e
         self._reachable = True
         if method == "tools/list" and self._peer.modern:
-            self._learn_headers(result)
+            self._headers.learn(result)
         return result
 
     async def _answer(self, id: int, method: str, response: aiohttp.ClientResponse, notify: Notify | None) -> JSON:
@@ -320,19 +309,38 @@ class HttpConnection:
         if "method" not in message:
             return result_of(message, id, self.name) if message.get("id") == id else None
         if "id" in message:
-            self._spawn(self._notify_server(answer_to_server(message)))
+            self._spawn(self._asked(message))
         elif notify is not None and message["method"] in ("notifications/progress", "notifications/message"):
             await notify(message)
         elif self.on_notification is not None:
             self.on_notification(message)
         return None
 
+    async def _asked(self, message: JSON) -> None:
+        """Answer a request of the server."""
+        respondent = self.respondent
+        await self._notify_server(
+            answer_to_server(message) if respondent is None else await respondent.respond(message)
+        )
+
+    def _sibling(self, capabilities: JSON) -> HttpConnection:
+        """A further session with the same server."""
+        return HttpConnection(
+            self.url,
+            self._configured,
+            name=self.name,
+            pool=self._pool,
+            max_bytes=self._max_bytes,
+            capabilities=capabilities,
+        )
+
     async def _listen(self) -> None:
         """Keep one stream open on which the server announces changes; after each gap, assume that it did."""
         pause, missed = 1.0, False
         while self._http is not None:
             if missed and self.on_notification is not None:
-                self.on_notification({"method": "notifications/tools/list_changed"})
+                for kind in ("tools", "prompts", "resources"):
+                    self.on_notification({"method": f"notifications/{kind}/list_changed"})
             try:
                 if self._peer.modern:
                     wanted = {f"{kind}ListChanged": True for kind in ("tools", "prompts", "resources")}
@@ -370,20 +378,6 @@ class HttpConnection:
                 http.post(self.url, data=data, headers=self._base, allow_redirects=False) as r,
             ):
                 await r.release()
-
-    def _learn_headers(self, listed: JSON) -> None:
-        """Remember which arguments have to be mirrored as `Mcp-Param-*`; drop tools whose annotations are invalid.
-
-        A client must not offer a tool whose `x-mcp-header` cannot be honoured (server/tools, "x-mcp-header").
-        """
-        kept = []
-        for tool in listed.get("tools") or []:
-            schema = tool.get("inputSchema") if isinstance(tool, dict) else None
-            if find_invalid_x_mcp_header(schema) is None:
-                kept.append(tool)
-                if mapping := x_mcp_header_map(schema):
-                    self._mirrored[str(tool.get("name"))] = mapping
-        listed["tools"] = kept
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -74,28 +74,28 @@ def legacy_meta(meta: JSON | None) -> JSON:
     return {key: value for key, value in (meta or {}).items() if key not in (VERSION_KEY, INFO_KEY, CAPABILITIES_KEY)}
 
 
-def initialize_params(revision: str = LEGACY[0]) -> JSON:
-    """`params` of the handshake. No capabilities are declared: the server must not ask what nobody would answer."""
-    return {"protocolVersion": revision, "capabilities": {}, "clientInfo": CLIENT_INFO}
+def initialize_params(capabilities: JSON | None = None) -> JSON:
+    """`params` of the handshake. Where none are given no capabilities are declared: nobody would answer."""
+    return {"protocolVersion": LEGACY[0], "capabilities": capabilities or {}, "clientInfo": CLIENT_INFO}
 
 
 async def negotiate(
     name: str,
-    discover: Callable[[], Awaitable[JSON]],
+    discover: Callable[[], Awaitable[JSON]] | None,
     initialize: Callable[[], Awaitable[JSON]],
 ) -> Peer:
     """Ask in the modern way first; whatever is no modern answer leads to the handshake (basic/versioning).
 
     Args:
         name: how to call the server in messages.
-        discover: sends `server/discover` at 2026-07-28.
+        discover: sends `server/discover` at 2026-07-28; None when the server is known to be older.
         initialize: sends `initialize`; the caller sends `notifications/initialized` afterwards.
 
     Raises:
         Unreachable: nothing answers, the server refuses our credentials, or no revision is shared.
     """
     try:
-        found = _modern_peer(await discover())
+        found = _modern_peer(await discover()) if discover is not None else None
         if found is not None:
             return found
     except RpcError as e:
@@ -110,7 +110,7 @@ async def negotiate(
     try:
         return _legacy_peer(name, await initialize())
     except RpcError as e:
-        if e.code == UNSUPPORTED_VERSION and MODERN in _supported(e.data):
+        if discover is not None and e.code == UNSUPPORTED_VERSION and MODERN in _supported(e.data):
             # The probe was late rather than unknown: the server has settled on the modern era meanwhile.
             again = _modern_peer(await discover())
             if again is not None:
