@@ -25,10 +25,17 @@ def tools(words: tuple[str, ...], limit: int, as_json: bool) -> None:
     """List the tools you may call, or search them by words and meaning."""
     with opened() as wb:
         found = wb.tools(" ".join(words), limit=limit)
+    from workbench.registry.signals import of_definition
+
+    signals = {t.qualified: signs for t in found if (signs := of_definition(t.definition))}
     if as_json:
-        print_json(found)
-    else:
-        console().print(found)
+        print_json([{**t.to_dict(), "signals": signals.get(t.qualified, [])} for t in found])
+        return
+    console().print(found)
+    for name, signs in signals.items():
+        for sign in signs:
+            text = f"{name}: {sign.kind.replace('_', ' ')} ({sign.where}): {sign.excerpt!r}"
+            click.secho(f"A sign to look at, no proof - {text}", fg="yellow", err=True)
 
 
 @click.command()

@@ -33,6 +33,7 @@ from workbench.gateway.upstream.messages import Notify, encode
 from workbench.gateway.upstream.respondent import Respondent
 from workbench.registry.connection import Connection
 from workbench.registry.server import ServerDown, UnknownTool
+from workbench.registry.signals import of_result
 
 if TYPE_CHECKING:
     from workbench.access import Access
@@ -254,7 +255,8 @@ class Gateway:
     async def _shape(self, call: Call, state: State, result: JSON) -> Outcome:
         decision = state.decision
         assert decision is not None
-        count, size = 0, len(encode(result))
+        encoded = encode(result)
+        count, size = 0, len(encoded)
         if decision.redact:
             redact, tenant = self.policy.redactor.result, call.caller.tenant
             if size <= LARGE:
@@ -262,11 +264,17 @@ class Gateway:
             else:
                 loop = asyncio.get_running_loop()
                 result, count = await loop.run_in_executor(self._threads, redact, result, decision.redact, tenant)
-            size = len(encode(result)) if count else size
+            if count:
+                encoded = encode(result)
+                size = len(encoded)
         most = min(decision.max_result_bytes or self.settings.max_result_bytes, self.settings.max_result_bytes)
         if size > most:
             message = f"The result has {size:,} bytes; at most {most:,} are passed on. Ask for less, e.g. with a limit."
             raise Refusal("failed", message, rule="max_result_bytes", bytes=size)
+        if size <= LARGE:
+            signals = of_result(encoded)
+        else:
+            signals = await asyncio.get_running_loop().run_in_executor(self._threads, of_result, encoded)
         failed = result.get("isError") is True
         return Outcome(
             kind="tool_error" if failed else "ok",
@@ -274,7 +282,7 @@ class Gateway:
             tool=call.tool,
             result=result,
             message=text_of(result) if failed else "",
-            details=state.details,
+            details={**state.details, "signals": [s.to_dict() for s in signals]} if signals else state.details,
             decision=decision,
             upstream_us=state.upstream_us,
             server=state.tool.server if state.tool else "",
@@ -327,6 +335,8 @@ class Gateway:
         kept = outcome
         if outcome.message:
             kept = msgspec.structs.replace(outcome, message=str(redact(outcome.message, tenant)))
+        if signals := outcome.details.get("signals"):
+            kept = msgspec.structs.replace(kept, details={**outcome.details, "signals": redact(signals, tenant)})
         return records.call(
             call,
             tool,

@@ -23,6 +23,7 @@ from workbench.registry.listing import Listing, list_tools
 from workbench.registry.names import shown
 from workbench.registry.pins import Pins
 from workbench.registry.server import ServerSpec, ServerState, ServerStatus
+from workbench.registry.signals import of_tools
 from workbench.registry.supervisor import Supervisor
 
 START_TIMEOUT = {"bundled": 45.0, "tables": 45.0, "command": 120.0, "url": 15.0}
@@ -171,12 +172,13 @@ class Entry:
         if before == after:
             return
         changed = sorted(n for n in before.keys() & after.keys() if before[n] != after[n])
-        detail = {
+        detail: JSON = {
             "added": sorted(after.keys() - before.keys()),
             "removed": sorted(before.keys() - after.keys()),
             "changed": changed,
             "quarantined": sorted(n for n, t in after.items() if t.quarantined),
         }
+        detail |= {"signals": signs} if (signs := of_tools(t for n, t in after.items() if before.get(n) != t)) else {}
         self._journal.event(self.spec.id, "tools_changed", detail)
         self._changed()
 

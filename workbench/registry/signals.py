@@ -1,0 +1,119 @@
+"""Signs that a text talks to a model instead of describing something: "tool poisoning" and injected instructions.
+
+A sign is recorded and shown so that a person can look; nothing is refused for it, and its absence proves nothing:
+whoever knows the list writes around it. What limits the harm of an injection is scopes, approvals and the record.
+(OWASP MCP Top 10, MCP03 "Tool Poisoning" and MCP06 "Intent Flow Subversion".)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from workbench.events import JSON, Record, Tool
+from workbench.registry.names import hidden_character
+
+MOST_BYTES = 256 << 10
+"""How much of one text is looked at."""
+_EXCERPT = 160
+
+_GAP = r"(?:\s|\\n|\\t|[\"'*_`,:]){1,8}"
+_PATTERNS = {
+    "overrides_instructions": re.compile(
+        rf"\b(?:ignore|disregard|forget|override|bypass)\b[^.]{{0,40}}?\b(?:previous|prior|above|earlier|preceding|all"
+        rf"|any|other|your|system|these|those){_GAP}(?:\w{{1,30}}{_GAP}){{0,2}}?(?:instructions?|prompts?|guidelines?|directives?"
+        rf"|rules)\b"
+    ),
+    "asks_for_secrecy": re.compile(
+        r"\b(?:do not|don't|never|must not|without)\s{1,3}(?:ever\s{1,3})?(?:tell|telling|inform|informing|mention"
+        r"|mentioning|notify|notifying|alert(?:ing)?|reveal(?:ing)?)\b[^.\n]{0,40}?"
+        r"\b(?:the user|the human|users|anyone|anybody)\b"
+    ),
+    "speaks_as_the_system": re.compile(
+        r"<\s{0,2}/?\s{0,2}(?:important|system|system_prompt|instructions?|secret|hidden|admin)\s{0,2}>"
+        r"|<\|im_(?:start|end)\|>|\[/?(?:system|inst)\]|\byou are now (?:a|an|the|in)\b"
+        r"|\bnew (?:system )?(?:instructions?|prompt)\s{0,3}:"
+    ),
+    "asks_for_credentials": re.compile(
+        r"\b(?:read|open|cat|load|send|include|pass|attach|copy|provide|forward|upload|extract)\b[^.\n]{0,60}?"
+        r"(?:~?/?\.ssh/|\bid_(?:rsa|ed25519)\b|/etc/(?:passwd|shadow)|\.aws/credentials|\bprivate keys?\b"
+        r"|\bsystem prompt\b|\bconversation history\b|\bchat history\b|~/\.cursor/|\bmcp\.json\b)"
+    ),
+    "steers_other_tools": re.compile(
+        r"\b(?:before|instead of|prior to) (?:using|calling|invoking|running) any (?:other )?(?:tools?|functions?)\b"
+        r"|\b(?:always|must)\b[^.\n]{0,30}?\b(?:bcc|cc|forward|copy|send)\b[^.\n]{0,60}?[\w.+-]{1,64}@[\w-]{1,64}\.\w"
+    ),
+}
+_WORDS = {
+    "overrides_instructions": ("instruction", "prompt", "guideline", "directive", "rules"),
+    "asks_for_secrecy": ("the user", "the human", " users", "anyone", "anybody"),
+    "speaks_as_the_system": (
+        "important", "system", "instructions", "secret>", "hidden>", "admin>", "<|im_", "inst]", "you are now",
+        "prompt:",
+    ),
+    "asks_for_credentials": (
+        ".ssh", "id_rsa", "id_ed25519", "/etc/", ".aws/", "private key", "prompt", " history", ".cursor", "mcp.json",
+    ),
+    "steers_other_tools": (" any ", "bcc", "forward", "always", "must"),
+}  # fmt: skip
+"""A text without any of these words has no sign of that kind; looking for words is far cheaper than for patterns."""
+
+
+class Signal(Record, frozen=True, kw_only=True):
+    """One sign in one text."""
+
+    kind: str
+    where: str
+    """`description`, a path into the schema, or `result`."""
+    excerpt: str
+    """The words, as they stand there."""
+
+
+def of_text(text: str, where: str) -> list[Signal]:
+    """The signs in one text, at most one of each kind."""
+    text = text[:MOST_BYTES]
+    found = []
+    if not text.isascii() and (hidden := hidden_character(text)):
+        found.append(Signal(kind="hidden_characters", where=where, excerpt=hidden))
+    folded = text.lower()
+    for kind, pattern in _PATTERNS.items():
+        if any(word in folded for word in _WORDS[kind]) and (match := pattern.search(folded)):
+            excerpt = text[match.start() : match.end()] if len(folded) == len(text) else match.group()
+            found.append(Signal(kind=kind, where=where, excerpt=excerpt[:_EXCERPT]))
+    return found
+
+
+def of_definition(definition: JSON) -> list[Signal]:
+    """The signs in everything of a tool's definition that a model reads."""
+    return [signal for where, text in _texts(definition) for signal in of_text(text, where)]
+
+
+def of_tools(tools: Iterable[Tool]) -> dict[str, list[JSON]]:
+    """Name → signs, of those tools that show any."""
+    found = {tool.name: [s.to_dict() for s in of_definition(tool.definition)] for tool in tools}
+    return {name: signals for name, signals in found.items() if signals}
+
+
+def of_result(encoded: bytes) -> list[Signal]:
+    """The signs in a result.
+
+    Args:
+        encoded: the result as JSON, in UTF-8.
+    """
+    text = encoded[:MOST_BYTES]
+    for escape in (b"\\n", b"\\t", b"\\r"):
+        text = text.replace(escape, b" ")
+    return of_text(text.decode("utf-8", "replace"), "result")
+
+
+def _texts(value: Any, where: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield where or "definition", value
+    elif depth < 64 and isinstance(value, dict):
+        for key, item in value.items():
+            if key not in ("pattern", "$schema", "$ref", "$id", "_meta", "icons"):
+                yield from _texts(item, f"{where}.{key}" if where else str(key), depth + 1)
+    elif depth < 64 and isinstance(value, list):
+        for at, item in enumerate(value):
+            yield from _texts(item, f"{where}[{at}]", depth + 1)
