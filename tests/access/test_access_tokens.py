@@ -207,6 +207,11 @@ async def test_behind_a_proxy_the_public_url_is_the_audience(issuer: Any, open_a
     assert await caller(access, issuer.token(aud="https://tools.example/mcp"))
     assert access.resources.base("http", "tools.example") == "https://tools.example"
     assert access.resources.base("http", "127.0.0.1:8800") == "http://127.0.0.1:8800"
+    named = open_access(oauth_issuers=(issuer.url,), allowed_hosts=("box", "far:9000"))
+    assert named.resources.origin == "http://127.0.0.1:8800"
+    for good in ("http://box:8800/mcp", "http://far:9000/mcp"):
+        assert await caller(named, issuer.token(aud=good))
+    await refused(named, issuer.token(aud="http://box/mcp"))
     with pytest.raises(Misuse, match="public_url"):
         open_access(public_url="https://tools.example/path")
 
@@ -309,7 +314,6 @@ async def test_metadata_of_another_issuer_or_leading_astray_is_not_followed(
         {"oauth_issuers": ("idp.example",)},
         {"oauth_algorithms": ("ES256", "none")},
         {"oauth_algorithms": ("HS256",)},
-        {"oauth_introspection_url": "https://idp.example/introspect", "oauth_introspection_client": "gateway"},
     ],
 )
 async def test_settings_that_cannot_be_meant_stop_the_start(open_access: Any, changes: dict[str, Any]) -> None:
@@ -375,6 +379,18 @@ async def test_a_flood_of_opaque_tokens_is_refused_beyond_a_bound(issuer: Any, o
         issuer.gate.set()
         answers = await asyncio.gather(*asking)
     assert sum("Too many" in answer for answer in answers) == 8
+
+
+async def test_without_the_secret_for_introspection_nothing_starts_and_nobody_is_let_in(
+    issuer: Any, open_access: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WORKBENCH_OAUTH_INTROSPECTION_SECRET", raising=False)
+    access = open_access(oauth_introspection_url=f"{issuer.url}/introspect", oauth_introspection_client="gateway")
+    assert access.keys() == []  # what needs no tokens works
+    with pytest.raises(Misuse, match="no secret"):
+        access.tokens.check()
+    await refused(access, "abc")
+    assert issuer.asked == []
 
 
 async def test_introspection_that_does_not_answer_lets_nobody_in(open_access: Any) -> None:

@@ -27,9 +27,6 @@ class Introspection:
         settings: `oauth_introspection_*`.
         fetcher: reaches it.
         ticks: seconds that only grow.
-
-    Raises:
-        Misuse: a client is named but its secret is not in the environment.
     """
 
     def __init__(self, settings: Settings, fetcher: Fetcher, *, ticks: Callable[[], float] = time.monotonic) -> None:
@@ -37,18 +34,20 @@ class Introspection:
         self._issuers = frozenset(settings.oauth_issuers)
         self._fetcher = fetcher
         self._ticks = ticks
-        self._basic: tuple[str, str] | None = None
-        if settings.oauth_introspection_client:
-            variable = settings.oauth_introspection_secret_env
-            secret = os.environ.get(variable, "")
-            if not secret:
-                raise Misuse(
-                    f"Client {settings.oauth_introspection_client!r} has no secret for introspection.",
-                    hint=f"Put it into the environment as {variable}.",
-                )
-            self._basic = (quote_plus(settings.oauth_introspection_client), quote_plus(secret))
+        self._client = settings.oauth_introspection_client
+        self._variable = settings.oauth_introspection_secret_env
+        secret = os.environ.get(self._variable, "")
+        self._basic = (quote_plus(self._client), quote_plus(secret)) if self._client and secret else None
         self._asking: dict[bytes, asyncio.Task[JSON]] = {}
         self._refused: dict[bytes, float] = {}
+
+    def check(self) -> None:
+        """Raises Misuse when a client is named but its secret is not in the environment."""
+        if self._client and self._basic is None:
+            raise Misuse(
+                f"Client {self._client!r} has no secret for introspection.",
+                hint=f"Put it into the environment as {self._variable}.",
+            )
 
     async def claims(self, token: str, mark: bytes) -> JSON:
         """What the issuer says of an active token.
@@ -59,7 +58,7 @@ class Introspection:
         Raises:
             Unauthenticated: not active, of an issuer that is not accepted, or nobody can say.
         """
-        if self._refused.get(mark, 0.0) > self._ticks():
+        if self._refused.get(mark, 0.0) > self._ticks() or (self._client and self._basic is None):
             raise Unauthenticated("The token is not active.")
         asking = self._asking.get(mark)
         if asking is None:

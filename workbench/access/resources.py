@@ -23,7 +23,7 @@ class Resources:
     another service of this machine could otherwise name that service, and be let in.
 
     Args:
-        settings: `public_url`, `host`, `port` and `oauth_audiences`.
+        settings: `public_url`, `host`, `allowed_hosts`, `port` and `oauth_audiences`.
 
     Raises:
         Misuse: `public_url` is no plain origin.
@@ -66,6 +66,10 @@ def _within(url: str, origin: str) -> bool:
     return url == origin or url.startswith(origin + "/")
 
 
+def _with_port(name: str) -> bool:
+    return re.search(r":[0-9]+\Z", name) is not None
+
+
 def _origins(settings: Settings) -> tuple[str, ...]:
     found = []
     if settings.public_url:
@@ -84,5 +88,8 @@ def _origins(settings: Settings) -> tuple[str, ...]:
     if settings.port.isdigit():
         host = f"[{settings.host}]" if ":" in settings.host else settings.host.lower()
         names = () if host in ("0.0.0.0", "[::]") else (host,)
-        found += [f"http://{name}:{settings.port}" for name in (*names, *_LOOPBACK)]
+        further = [name.lower() for name in settings.allowed_hosts]
+        bare = [name for name in further if not _with_port(name)]
+        found += [f"http://{name}:{settings.port}" for name in (*names, *_LOOPBACK, *bare)]
+        found += [f"http://{name}" for name in further if _with_port(name)]
     return tuple(dict.fromkeys(found))

@@ -44,7 +44,7 @@ class Tokens:
         fetcher: reaches issuers.
 
     Raises:
-        Misuse: an issuer, algorithm or client of the settings cannot be used.
+        Misuse: an issuer or algorithm of the settings cannot be used.
     """
 
     def __init__(
@@ -85,6 +85,14 @@ class Tokens:
         """Where clients get tokens, our own server first."""
         own = [self._own.url] if self._own is not None else []
         return list(dict.fromkeys([*own, *self._issuers]))
+
+    def check(self) -> None:
+        """Raises Misuse when something is missing without which tokens could not be verified.
+
+        Whoever only lists keys need not have it, so this is not checked when the room is opened.
+        """
+        if self._introspection is not None:
+            self._introspection.check()
 
     async def verify(self, token: str) -> Verified:
         """What a token stands for.

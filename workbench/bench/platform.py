@@ -88,6 +88,7 @@ class Platform:
         registry: Registry | None = None
         try:
             access, policy = Access(settings), Policy(settings)
+            access.tokens.check()
             registry = Registry(settings, audit, upstream_connection)
             gateway = Gateway(settings, registry, access, policy, audit)
             platform = cls(settings, audit, access, policy, registry, gateway)
