@@ -39,6 +39,7 @@ from workbench.events import (
 from workbench.gateway import McpEndpoint, challenge
 from workbench.gateway.refusals import rate_headers
 from workbench.gateway.senders import Senders
+from workbench.gateway.websocket import WebSocketDoor
 from workbench.interactivity import slack_routes
 from workbench.record_api import record_routes
 
@@ -131,7 +132,12 @@ def build_app(platform: Platform) -> ASGI:
     senders = Senders(platform.settings)
     issuing = _authorization_server(platform)
 
+    sockets = WebSocketDoor(endpoint, platform.registry)
+
     async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await sockets(scope, receive, send)
+            return
         if _MCP_PATHS.fullmatch(scope["path"]):
             await endpoint(scope, receive, send)
             return

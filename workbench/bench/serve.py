@@ -13,6 +13,7 @@ import uvicorn
 
 import workbench
 from workbench.bench.app import AppProcess
+from workbench.bench.front import Front
 from workbench.bench.platform import Platform, Progress
 from workbench.bench.ports import free, listen
 from workbench.bench.running import Running, announce, find_running, process_started, withdraw
@@ -55,7 +56,7 @@ async def serve(settings: Settings, build_app: Callable[[Platform], ASGI], *, pr
             if app is not None:
                 await app.start()
             await platform.start_compactor()
-            server = _Server(build_app(platform))
+            server = _Server(build_app(platform), settings.max_request_bytes)
             server.when_started = lambda: _announce(settings, platform, bound.getsockname()[1], app, ready)
             stop.ask = server.ask_to_stop
             await server.serve(sockets=[bound])
@@ -88,11 +89,12 @@ class _Server(uvicorn.Server):
 
     when_started: Callable[[], None]
 
-    def __init__(self, asgi: ASGI) -> None:
+    def __init__(self, asgi: ASGI, largest: int) -> None:
         super().__init__(
             uvicorn.Config(
-                asgi, http="httptools", ws="none", lifespan="off", log_level="warning", access_log=False,
-                server_header=False, timeout_graceful_shutdown=GRACE, backlog=1024,
+                asgi, http=Front, ws="websockets-sansio", ws_max_size=largest, ws_per_message_deflate=False,
+                lifespan="off", log_level="warning", access_log=False, server_header=False, proxy_headers=False,
+                timeout_graceful_shutdown=GRACE, backlog=1024,
             )
         )  # fmt: skip
 

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "servers": ("tools", "List servers and their health; restart one."),
     "sql": ("record", "Query everything that happened with DuckDB SQL."),
     "questions": ("record", "Saved, named questions to the record."),
+    "connect": ("connect", "Bridge an MCP client that only speaks stdio to the running gateway."),
     "audit": ("audit", "Verify the record, prove a call of it, keep it only as long as it should be."),
     "export": ("export", "Tables of the record as CSV, Parquet or JSON lines."),
     "approvals": ("approvals", "Calls that wait for a human: list, approve, deny."),

@@ -1,0 +1,141 @@
+"""The front door against clients that send slowly, read slowly, or send headers without end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psutil
+import pytest
+import uvicorn
+
+from workbench.bench import front
+from workbench.gateway.answers import Answer
+from workbench.gateway.request import PORTION, Request
+
+HUGE = 8 << 20
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Answers `/huge` with much and everything else with little."""
+    request = Request(scope, receive, send, {}, "", "")
+    await request.reply(Answer(200, [], b"x" * HUGE if scope["path"] == "/huge" else b"small"))
+
+
+class Started(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(app, http=front.Front, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
+    server = Started(config)
+    task = asyncio.create_task(server._serve([listening]))
+    await server.listening.wait()
+    yield listening.getsockname()[1]
+    server.should_exit = True
+    await task
+    listening.close()
+
+
+async def ends(reader: asyncio.StreamReader) -> bytes:
+    """What still comes until the server closes or resets the connection."""
+    async with asyncio.timeout(15):
+        try:
+            return await reader.read()
+        except ConnectionError:
+            return b""
+
+
+@pytest.mark.slow
+async def test_hundreds_of_slow_senders_are_let_go_and_hinder_nobody(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front, "HEADER_SECONDS", 1.0)
+    slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(400)]
+    for _, writer in slow:
+        writer.write(b"GET / HTTP/1.1\r\nhost: here\r\nx-part")
+
+    async def drip() -> None:
+        while True:
+            for _, writer in slow:
+                writer.write(b"a")
+            await asyncio.sleep(0.1)
+
+    dripping = asyncio.create_task(drip())
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n")
+    assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+    writer.close()
+    assert set(await asyncio.gather(*(ends(reader) for reader, _ in slow))) == {b""}
+    dripping.cancel()
+    for _, writer in slow:
+        writer.close()
+
+
+async def test_the_headers_of_a_later_request_are_bounded_too(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "HEADER_SECONDS", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n")
+    assert await reader.readuntil(b"small")
+    writer.write(b"GET / HTTP/1.1\r\nho")
+    assert await ends(reader) == b""
+    writer.close()
+
+
+async def test_a_connection_that_says_nothing_is_closed(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "HEADER_SECONDS", 0.1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    assert await ends(reader) == b""
+    writer.close()
+
+
+@pytest.mark.parametrize("line", [b"x-a: " + b"y" * 1000 + b"\r\n", b"y" * 1000])
+async def test_headers_without_end_are_refused(port: int, line: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\nhost: here\r\n" + (b"" if line.endswith(b"\n") else b"x-long: "))
+    for _ in range(80):
+        writer.write(line)
+    assert (await ends(reader)).startswith(b"HTTP/1.1 431")
+    writer.close()
+
+
+async def test_who_does_not_read_costs_little_and_is_let_go(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "HEADER_SECONDS", 0.2)
+    monkeypatch.setattr(front, "UNREAD_SECONDS", 0.5)
+    before = psutil.Process().memory_info().rss
+    slow = []
+    for _ in range(20):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        writer.write(b"GET /huge HTTP/1.1\r\nhost: here\r\n\r\n")
+        slow.append((reader, writer))
+    async with asyncio.timeout(10):
+        while Request.unread < 20 * HUGE:  # noqa: ASYNC110 - the server is another task of this loop
+            await asyncio.sleep(0.01)
+        # the body itself is one object for all here, so what grows is what is buffered for each
+        assert psutil.Process().memory_info().rss - before < 20 * HUGE // 4 + 20 * HUGE
+        while Request.unread:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    for _, writer in slow:
+        writer.close()
+
+
+async def test_a_huge_answer_arrives_whole_in_portions(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /huge HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n")
+    answer = await ends(reader)
+    assert f"content-length: {HUGE}".encode() in answer
+    assert answer.endswith(b"x" * PORTION)
+    assert len(answer.partition(b"\r\n\r\n")[2]) == HUGE
+    writer.close()
+    assert Request.unread == 0

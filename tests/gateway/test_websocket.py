@@ -1,0 +1,193 @@
+"""The WebSocket transport, with a real client over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.gateway.conftest import MODERN, House, StartedServer
+from workbench.bench.front import Front
+from workbench.gateway.websocket import WebSocketDoor
+
+META = {"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {}}
+
+Dial = Callable[..., Any]
+
+
+@pytest.fixture
+async def dial(house: House) -> AsyncIterator[Dial]:
+    """`dial(path, token=…)` is a socket to a server that ends with the test."""
+    door = WebSocketDoor(house.endpoint, house.registry)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await (door if scope["type"] == "websocket" else house.endpoint)(scope, receive, send)
+
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        app, http=Front, ws="websockets-sansio", ws_max_size=1 << 20, ws_per_message_deflate=False,
+        log_level="error", lifespan="off", timeout_graceful_shutdown=1,
+    )  # fmt: skip
+    server = StartedServer(config)
+    task = asyncio.create_task(server._serve([listening]))
+    await server.listening.wait()
+
+    @asynccontextmanager
+    async def dialled(path: str = "/ws", *, token: str | None = None, **more: Any) -> AsyncIterator[ClientConnection]:
+        token = house.access.local_key() if token is None else token
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        url = f"ws://127.0.0.1:{listening.getsockname()[1]}{path}"
+        options = {"subprotocols": ["mcp"], "additional_headers": headers, "proxy": None, **more}
+        async with connect(url, **options) as opened:
+            yield opened
+
+    yield dialled
+    server.should_exit = True
+    await task
+    listening.close()
+
+
+async def tell(client: ClientConnection, method: str, params: Any = None, **more: Any) -> None:
+    await client.send(json.dumps({"jsonrpc": "2.0", "method": method, "params": params or {}, **more}))
+
+
+async def hear(client: ClientConnection) -> Any:
+    async with asyncio.timeout(10):
+        return json.loads(await client.recv())
+
+
+async def modern(client: ClientConnection, method: str, params: Any = None, *, id: Any = 1, **meta: Any) -> None:
+    await tell(client, method, {**(params or {}), "_meta": {**META, **meta}}, id=id)
+
+
+async def shake_hands(client: ClientConnection) -> Any:
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    await tell(client, "initialize", hello, id=0)
+    await tell(client, "notifications/initialized")
+    return await hear(client)
+
+
+async def test_a_client_of_2026_lists_calls_and_hears_progress(house: House, dial: Dial) -> None:
+    async with dial() as client:
+        assert client.subprotocol == "mcp"
+        await modern(client, "tools/list")
+        assert "calc.add" in [tool["name"] for tool in (await hear(client))["result"]["tools"]]
+        await modern(client, "tools/call", {"name": "calc.steps", "arguments": {}}, id="two", progressToken="p")
+        heard = [await hear(client) for _ in range(3)]
+        assert [m["params"]["progress"] for m in heard[:2]] == [1, 2]
+        assert heard[2]["id"] == "two"
+        await modern(client, "tools/call", {"name": "calc.region", "arguments": {"region": "Zürich"}})
+        assert (await hear(client))["result"]["content"][0]["text"] == "Zürich"
+    async with dial("/servers/calc/ws") as client:
+        await modern(client, "tools/call", {"name": "add", "arguments": {"a": 1, "b": 2}})
+        assert (await hear(client))["result"]["structuredContent"] == {"total": 3}
+    await house.audit.close()
+    assert house.outcomes() == ["ok"] * 3
+    assert {record["protocol"] for record in house.recorded()} == {MODERN}
+
+
+async def test_a_client_of_2025_shakes_hands_and_cancels(house: House, dial: Dial) -> None:
+    async with dial() as client:
+        assert (await shake_hands(client))["result"]["protocolVersion"] == "2025-11-25"
+        await tell(client, "tools/call", {"name": "calc.add", "arguments": {"a": 1, "b": 2}}, id=1)
+        assert (await hear(client))["result"]["structuredContent"] == {"total": 3}
+        await tell(client, "tools/call", {"name": "calc.hang", "arguments": {}}, id=2)
+        await house.calc.started.wait()
+        await tell(client, "notifications/cancelled", {"requestId": 2})
+        await house.calc.cancelled.wait()
+    await house.audit.close()
+    assert house.outcomes() == ["ok", "cancelled"]
+
+
+@pytest.mark.parametrize("leave", [True, False], ids=["closing", "a notification"])
+async def test_at_2026_closing_or_a_notification_cancels(house: House, dial: Dial, leave: bool) -> None:
+    async with dial() as client:
+        await modern(client, "tools/call", {"name": "calc.hang", "arguments": {}}, id=7)
+        await house.calc.started.wait()
+        if not leave:
+            await tell(client, "notifications/cancelled", {"requestId": "7"})  # another id: text is no number
+            await modern(client, "tools/call", {"name": "calc.add", "arguments": {"a": 1, "b": 2}}, id=8)
+            assert (await hear(client))["id"] == 8
+            assert not house.calc.cancelled.is_set()
+            await tell(client, "notifications/cancelled", {"requestId": 7})
+            await house.calc.cancelled.wait()
+    async with asyncio.timeout(10):
+        await house.calc.cancelled.wait()
+    await house.audit.close()
+    assert "cancelled" in house.outcomes()
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "status"),
+    [
+        ("/ws", {"token": ""}, 401),
+        ("/ws", {"token": "nonsense"}, 401),
+        ("/ws", {"origin": "https://evil.example"}, 403),
+        ("/ws", {"subprotocols": ["other"]}, 400),
+        ("/ws", {"subprotocols": None}, 400),
+        ("/servers/nobody/ws", {}, 404),
+        ("/nowhere", {}, 404),
+    ],
+)
+async def test_a_handshake_is_judged_like_every_request(dial: Dial, path: str, options: Any, status: int) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        async with dial(path, **options):
+            pass
+    assert refused.value.response.status_code == status
+    if status == 401:
+        assert "www-authenticate" in refused.value.response.headers
+
+
+async def test_messages_are_read_strictly_and_within_bounds(dial: Dial) -> None:
+    async with dial() as client:
+        await client.send('{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}')
+        assert "twice" in (await hear(client))["error"]["message"]
+        await client.send("{")
+        assert (await hear(client))["error"]["code"] == -32700
+        await modern(client, "nothing/here", id=3)
+        answer = await hear(client)
+        assert (answer["id"], answer["error"]["code"]) == (3, -32601)
+        await client.send(b"binary")
+        with pytest.raises(ConnectionClosed) as closed:
+            await hear(client)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1003
+    async with dial() as client:
+        await client.send("x" * (1 << 20) + "x")
+        with pytest.raises(ConnectionClosed) as closed:
+            await hear(client)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1009
+
+
+async def test_a_revoked_key_ends_the_conversation(house: House, dial: Dial) -> None:
+    info, token = house.access.create_key("ann", roles=("owner",))
+    async with dial(token=token) as client:
+        await modern(client, "tools/list")
+        assert "result" in await hear(client)
+        house.access.revoke(info.id)
+        await modern(client, "tools/list", id=9)
+        answer = await hear(client)
+        assert (answer["id"], answer["error"]["code"]) == (9, 401)
+        with pytest.raises(ConnectionClosed) as closed:
+            await hear(client)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1008
+
+
+async def test_no_more_requests_at_once_than_agreed(house: House, dial: Dial, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workbench.gateway.websocket.MOST_AT_ONCE", 1)
+    async with dial() as client:
+        await modern(client, "tools/call", {"name": "calc.hang", "arguments": {}}, id=1)
+        await house.calc.started.wait()
+        await modern(client, "tools/list", id=2)
+        assert (await hear(client))["error"]["code"] == 503

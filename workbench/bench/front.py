@@ -1,0 +1,76 @@
+"""HTTP at the front door, with the bounds that uvicorn leaves open: slow senders, slow readers, endless headers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEADER_SECONDS: Final = 10.0
+"""Seconds in which the headers of a request have to arrive, counted from the connection or the first byte."""
+
+HEADER_BYTES: Final = 64 << 10
+UNREAD_SECONDS: Final = 30.0
+"""Seconds in which a reader has to take the next 64 KiB of an answer."""
+
+_TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class Front(HttpToolsProtocol):
+    """One connection. A single timer for each watches it, so that a request costs no timer of its own."""
+
+    _timer: asyncio.TimerHandle | None = None
+    _headers_since: float | None = None
+    """Since when headers are awaited; None between requests, when keep-alive counts, and during a request."""
+    _unread_since: float | None = None
+    _header_bytes = 0
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._headers_since = self.loop.time()
+        self._timer = self.loop.call_later(HEADER_SECONDS, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._headers_since is not None:
+            self._header_bytes += len(data)
+            if self._header_bytes > HEADER_BYTES and not self.transport.is_closing():
+                self.transport.write(_TOO_LARGE)
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._headers_since = self.loop.time()
+        self._header_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        self._headers_since = None
+        super().on_headers_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread_since = self.loop.time()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._unread_since = None
+
+    def _look(self) -> None:
+        if self.transport.is_closing() and self._unread_since is None:
+            return
+        now = self.loop.time()
+        late = self._headers_since is not None and now - self._headers_since >= HEADER_SECONDS
+        unread = self._unread_since is not None and now - self._unread_since >= UNREAD_SECONDS
+        if late or unread:
+            self.transport.abort()
+            return
+        due = now + HEADER_SECONDS
+        if self._headers_since is not None:
+            due = self._headers_since + HEADER_SECONDS
+        self._timer = self.loop.call_at(max(due, now + 0.1), self._look)
