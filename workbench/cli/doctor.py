@@ -9,32 +9,29 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import click
 
 from workbench.cli.opening import as_json, console, print_json
+from workbench.cli.security import Check, examine_security
 from workbench.config import Settings, meaning, names
-from workbench.events import Record, WorkbenchError
-
-Verdict = Literal["ok", "warning", "problem"]
-
-
-class Check(Record, frozen=True, kw_only=True):
-    """One thing that was looked at."""
-
-    name: str
-    verdict: Verdict
-    finding: str
-    hint: str = ""
+from workbench.events import WorkbenchError
 
 
 @click.command()
+@click.option("--security", is_flag=True, help="What a security reviewer would ask, instead of settings and health.")
 @as_json
 @click.pass_context
-def doctor(ctx: click.Context, as_json: bool) -> None:
+def doctor(ctx: click.Context, security: bool, as_json: bool) -> None:
     """Every setting, its value and source, and what is wrong with a hint. Exit code 1 when there is a problem."""
     settings = Settings.load(home=ctx.obj.get("home"))
+    if security:
+        checks = list(examine_security(settings))
+        if as_json:
+            print_json({"checks": checks})
+        else:
+            _print_checks(checks)
+        ctx.exit(1 if any(c.verdict == "problem" for c in checks) else 0)
     checks = list(examine(settings))
     if as_json:
         values = [
@@ -70,6 +67,13 @@ def _print(settings: Settings, checks: list[Check]) -> None:
         table.add_row(name, value, Text(source, style), Text(meaning(name), "dim"))
     out.print(table)
     out.print()
+    _print_checks(checks)
+
+
+def _print_checks(checks: list[Check]) -> None:
+    from rich.text import Text
+
+    out = console()
     colours = {"ok": "green", "warning": "yellow", "problem": "red"}
     for check in checks:
         out.print(

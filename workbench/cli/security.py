@@ -1,0 +1,310 @@
+"""What `workbench doctor --security` looks at: the questions that a security reviewer would ask first.
+
+Looks at this machine's configuration and state folder, and at the running platform where there is one. Names of
+secrets are said, their values never.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from workbench.config import Settings
+from workbench.events import Record, WorkbenchError, now_us
+
+Verdict = Literal["ok", "warning", "problem"]
+
+_SECRET_FILES = ("token", "run.json", "control.db", "*.key", "audit/*.key", "audit/**/*.key")
+_SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$")
+
+
+class Check(Record, frozen=True, kw_only=True):
+    """One thing that was looked at."""
+
+    name: str
+    verdict: Verdict
+    finding: str
+    hint: str = ""
+
+
+def examine_security(settings: Settings) -> Iterator[Check]:
+    """All checks, from the door inwards. A check that breaks is a problem: what cannot be seen is not safe."""
+    for look in (
+        _authentication, _address, _origins, _files, _keys, _issuers, _policy, _limits, _approvals, _redaction,
+        _record, _witness, _servers, _quarantine, _secrets,
+    ):  # fmt: skip
+        try:
+            yield from look(settings)
+        except WorkbenchError as e:
+            name = look.__name__.strip("_").replace("_", " ")
+            yield Check(name=name, verdict="problem", finding=str(e.args[0]), hint=e.hint)
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _authentication(settings: Settings) -> Iterator[Check]:
+    if settings.authentication:
+        yield Check(name="authentication", verdict="ok", finding="every caller needs a credential")
+    else:
+        yield Check(
+            name="authentication",
+            verdict="warning",
+            finding="off: whoever reaches the port is the owner",
+            hint="Set authentication = true. Off is accepted on loopback alone.",
+        )
+
+
+def _address(settings: Settings) -> Iterator[Check]:
+    if _loopback(settings.host):
+        yield Check(name="address", verdict="ok", finding=f"bound to {settings.host}, this machine alone")
+    elif settings.public_url.startswith("https://"):
+        yield Check(name="address", verdict="ok", finding=f"bound to {settings.host}, known as {settings.public_url}")
+    else:
+        yield Check(
+            name="address",
+            verdict="problem",
+            finding=f"bound to {settings.host} without TLS: tokens travel in clear",
+            hint="Put a proxy with TLS in front and set public_url to its https address, or bind to 127.0.0.1.",
+        )
+
+
+def _origins(settings: Settings) -> Iterator[Check]:
+    wide = [v for v in (*settings.allowed_hosts, *settings.allowed_origins) if "*" in v or v == "null"]
+    if wide:
+        hint = "Name each host and origin; a wildcard undoes the protection against DNS rebinding."
+        yield Check(name="origins", verdict="problem", finding=f"{', '.join(wide)} lets any page in", hint=hint)
+        return
+    named = ", ".join((*settings.allowed_hosts, *settings.allowed_origins)) or "none besides our own"
+    yield Check(name="origins", verdict="ok", finding=f"hosts and origins accepted: {named}")
+
+
+def _files(settings: Settings) -> Iterator[Check]:
+    home = settings.home
+    if not home.is_dir():
+        yield Check(name="files", verdict="ok", finding=f"{home} does not exist yet; it is made for its owner alone")
+        return
+    looked = {home, *(p for pattern in _SECRET_FILES for p in home.glob(pattern) if p.is_file())}
+    open_ = sorted(p for p in looked if p.stat().st_mode & 0o077)
+    foreign = sorted(p for p in looked if p.stat().st_uid != os.getuid()) if hasattr(os, "getuid") else []
+    if open_:
+        names = ", ".join(f"{_inside(p, home)} ({p.stat().st_mode & 0o777:o})" for p in open_)
+        fix = f"chmod go-rwx {' '.join(map(str, open_))}"
+        yield Check(name="files", verdict="problem", finding=f"others may read {names}", hint=fix)
+    elif foreign:
+        names = ", ".join(_inside(p, home) for p in foreign)
+        yield Check(name="files", verdict="warning", finding=f"{names} belong to another user", hint="chown them.")
+    else:
+        yield Check(name="files", verdict="ok", finding=f"state folder and {len(looked) - 1} secret files: owner alone")
+
+
+def _inside(path: Path, home: Path) -> str:
+    return "the state folder" if path == home else str(path.relative_to(home))
+
+
+def _keys(settings: Settings) -> Iterator[Check]:
+    from workbench.access import Access
+
+    access = Access(settings)
+    try:
+        keys, now = access.keys(), now_us()
+        problem = access.problem
+    finally:
+        access.close()
+    if problem:
+        yield Check(name="roles", verdict="problem", finding=problem, hint="Mend the file; the roles before it hold.")
+    usable = [k for k in keys if k.usable(now)]
+    endless = [k for k in usable if k.expires_us is None]
+    wide = [k for k in usable if "owner" in k.roles]
+    finding = (
+        f"{len(usable)} usable, {len(keys) - len(usable)} revoked or expired; {len(wide)} with role owner, "
+        f"{len(endless)} that never expire"
+    )
+    local = [k for k in endless if "owner" in k.roles]
+    if len(endless) > len(local) or len(wide) > 1:
+        hint = "`workbench access keys` lists them; make keys with --days and the smallest role, and revoke the others."
+        yield Check(name="keys", verdict="warning", finding=finding, hint=hint)
+    else:
+        yield Check(name="keys", verdict="ok", finding=finding)
+
+
+def _issuers(settings: Settings) -> Iterator[Check]:
+    insecure = [i for i in settings.oauth_issuers if not i.startswith("https://") and not _loopback(_host(i))]
+    weak = [a for a in settings.oauth_algorithms if a.lower() == "none" or a.startswith("HS")]
+    if insecure or weak:
+        finding = f"accepted without TLS or with a weak signature: {', '.join((*insecure, *weak))}"
+        hint = "Issuers need https; signatures need a public key."
+        yield Check(name="token issuers", verdict="problem", finding=finding, hint=hint)
+        return
+    named = ", ".join(settings.oauth_issuers) or "none; keys of this workbench only"
+    yield Check(name="token issuers", verdict="ok", finding=named)
+    if settings.oauth_server and not _loopback(settings.host):
+        finding = "the authorization server for local use is on, beyond this machine"
+        hint = "Use an identity provider and switch oauth_server off."
+        yield Check(name="authorization server", verdict="warning", finding=finding, hint=hint)
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or ""
+
+
+def _policy(settings: Settings) -> Iterator[Check]:
+    import asyncio
+
+    from workbench.policy import Policy
+
+    policy = Policy(settings)
+    try:
+        problem, revision, shipped = asyncio.run(policy.probe()), policy.revision, settings.policy is None
+    finally:
+        policy.close()
+    if problem:
+        yield Check(name="policy", verdict="problem", finding=problem, hint="Calls that cannot be decided are denied.")
+        return
+    where = "shipped rules" if shipped else f"rules in {settings.policy}"
+    by = f"OPA at {settings.opa_url}" if settings.opa_url else "the embedded engine"
+    yield Check(name="policy", verdict="ok", finding=f"{where}, revision {revision}, decided by {by}, deny by default")
+    if settings.opa_url.startswith("http://") and not _loopback(_host(settings.opa_url)):
+        finding = "decisions of OPA travel without TLS"
+        yield Check(name="policy", verdict="problem", finding=finding, hint="Set opa_url to an https address.")
+
+
+def _limits(settings: Settings) -> Iterator[Check]:
+    where = "in Redis for all processes" if settings.redis_url else "in the memory of each process"
+    finding = f"{settings.rate_per_minute} calls a minute and caller, counted {where}"
+    if settings.redis_url and settings.redis_down == "memory":
+        hint = 'Set redis_down = "deny" where the limit must hold even then.'
+        finding += "; without Redis each process counts alone"
+        yield Check(name="rate limits", verdict="warning", finding=finding, hint=hint)
+    elif settings.redis_url.startswith("redis://") and not _loopback(_host(settings.redis_url)):
+        hint = "Use rediss://, or keep Redis on a network of its own."
+        yield Check(name="rate limits", verdict="warning", finding=f"{finding}, without TLS", hint=hint)
+    else:
+        yield Check(name="rate limits", verdict="ok", finding=finding)
+
+
+def _approvals(settings: Settings) -> Iterator[Check]:
+    where = "the app, the command line" + (" and Slack" if settings.slack_channel else "")
+    finding = f"destructive tools wait for a human at {where}; nobody but the owner approves their own call"
+    if settings.slack_channel:
+        from workbench.policy.slack import SECRET, TOKEN
+
+        missing = [name for name in (TOKEN, SECRET) if not os.environ.get(name)]
+        if missing or settings.slack_approvers is None:
+            lacking = ", ".join([*missing, *(["slack_approvers"] if settings.slack_approvers is None else [])])
+            finding = f"Slack is configured without {lacking}, so the platform does not start"
+            yield Check(name="approvals", verdict="problem", finding=finding, hint="See docs/policy.md, Slack.")
+            return
+    yield Check(name="approvals", verdict="ok", finding=finding)
+
+
+def _redaction(settings: Settings) -> Iterator[Check]:
+    from workbench.policy import recognisers
+
+    found = recognisers.shared()
+    found.warm().join(60)
+    if not found.ready:
+        why = found.problem or "the recognisers do not load within a minute"
+        hint = "Until they load, suspicious text is withheld whole."
+        yield Check(name="redaction", verdict="problem", finding=why, hint=hint)
+        return
+    kinds = ", ".join(recognisers.TYPES.values())
+    finding = f"recognises {kinds}; the record is always redacted, results for callers without pii:read"
+    yield Check(name="redaction", verdict="ok", finding=finding)
+
+
+def _record(settings: Settings) -> Iterator[Check]:
+    from workbench.audit import verify
+
+    if settings.audit_mode == "async":
+        hint = "Set audit_mode to os, fsync or strict."
+        finding = "mode async: an answer may leave before its record is written"
+        yield Check(name="record", verdict="warning", finding=finding, hint=hint)
+    else:
+        yield Check(name="record", verdict="ok", finding=f"mode {settings.audit_mode}: no answer without its record")
+    found = verify(settings.home)
+    if not found.ok:
+        hint = "Keep a copy of the folder, then `workbench audit verify --deep`."
+        yield Check(name="proof", verdict="problem", finding=str(found), hint=hint)
+    else:
+        signed = f"{found.signed} of {found.seals} seals signed" if found.seals else "nothing sealed yet"
+        yield Check(name="proof", verdict="ok", finding=f"the chains verify; {signed}")
+
+
+def _witness(settings: Settings) -> Iterator[Check]:
+    if settings.audit_witness:
+        shown = re.sub(r"(?<=://)[^/@\s]*@", "***@", settings.audit_witness)
+        yield Check(name="witness", verdict="ok", finding=f"signed checkpoints go to {shown}")
+        return
+    yield Check(
+        name="witness",
+        verdict="warning",
+        finding="none: whoever owns this account could rewrite the whole record, signatures included",
+        hint="Set audit_witness to a folder on another disk or to a witness.",
+    )
+
+
+def _servers(settings: Settings) -> Iterator[Check]:
+    from workbench.registry import read_mcp_json
+    from workbench.registry.pins import Pins
+    from workbench.registry.server import ServerSpec
+
+    foreign: list[ServerSpec] = read_mcp_json(settings.mcp_config) if settings.mcp_config else []
+    if (settings.home / "control.db").exists():
+        pins = Pins(settings.home)
+        try:
+            foreign = [*foreign, *pins.registered()]
+        finally:
+            pins.close()
+    if not foreign:
+        yield Check(name="foreign servers", verdict="ok", finding="none; only bundled servers run")
+    for spec in foreign:
+        reached = "runs a command of this user" if spec.command else f"is reached at {_host(spec.url)}"
+        finding = f"{spec.id} ({spec.trust}, from {spec.source}) {reached}; its own scope labels do not count"
+        clear = spec.url.startswith("http://") and not _loopback(_host(spec.url))
+        hint = "Use https: whoever is on the way reads and changes what it says." if clear else ""
+        yield Check(name="foreign server", verdict="warning" if clear else "ok", finding=finding, hint=hint)
+
+
+def _quarantine(settings: Settings) -> Iterator[Check]:
+    from workbench.bench.running import find_running
+    from workbench.registry.signals import of_definition
+
+    if find_running(settings.home) is None:
+        yield Check(name="tools", verdict="ok", finding="no platform runs, so no definitions are in force")
+        return
+    import workbench
+
+    with workbench.open(home=settings.home, attach=True, source="cli") as wb:
+        tools = list(wb.tools(limit=1000))
+    held = [t.qualified for t in tools if t.quarantined]
+    signs = [t.qualified for t in tools if of_definition(t.definition)]
+    if held or signs:
+        named = {"quarantined": held, "with signs of poisoning": signs}
+        parts = [f"{what}: {', '.join(which)}" for what, which in named.items() if which]
+        hint = "Look at each definition before it is accepted; a sign is no proof, and its absence neither."
+        yield Check(name="tools", verdict="warning", finding="; ".join(parts), hint=hint)
+    else:
+        yield Check(name="tools", verdict="ok", finding=f"{len(tools)} definitions as first seen, none quarantined")
+
+
+def _secrets(settings: Settings) -> Iterator[Check]:
+    named = sorted(name for name in os.environ if _SECRET_NAME.search(name) and os.environ[name])
+    urls = ("redis_url", "opa_url", "public_url", "audit_witness")
+    stored = [n for n in urls if "@" in getattr(settings, n) and settings.source_of(n).endswith(".toml")]
+    if stored:
+        hint = f"Give {', '.join(f'WORKBENCH_{n.upper()}' for n in stored)} in the environment instead."
+        finding = f"{', '.join(stored)} holds a password in a file"
+        yield Check(name="secrets", verdict="warning", finding=finding, hint=hint)
+        return
+    finding = f"in the environment, by name: {', '.join(named) or 'none'}; none in settings files"
+    yield Check(name="secrets", verdict="ok", finding=finding)
