@@ -96,6 +96,9 @@ class Settings:
     audit_witness: str = setting(
         "", "Folder on another disk, or URL of a C2SP tlog-witness, that gets every signed checkpoint of the log."
     )
+    audit_encrypt: bool = setting(
+        False, "Whether arguments, answers and questions are recorded encrypted, with a key for each person."
+    )
     audit_queue_bytes: int = setting(64 << 20, "Most bytes waiting to be written before calls are refused.")
     audit_min_free_bytes: int = setting(64 << 20, "Calls are refused when the disk of the log has less free, in bytes.")
     call_timeout: float = setting(30.0, "Longest time a tool may take, in seconds.")

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -181,3 +182,14 @@ def test_retention_needs_rules_and_says_what_it_would_remove(calls, run, setting
     assert "0 rows would be removed" in run("audit", "retain", "--dry-run").stderr
     assert "0 rows removed" in run("audit", "retain").stderr
     assert json.loads(run("audit", "retain", "--json").stdout) == []
+
+
+def test_forgetting_asks_first_and_says_what_it_destroyed(settings, run, monkeypatch):
+    with pytest.raises(Misuse, match="Nothing is encrypted"):
+        run("audit", "forget", "ann", "--yes")
+    asyncio.run(_record(settings.replace(audit_encrypt=True)))
+    with pytest.raises(click.Abort):
+        run("audit", "forget", "ann")
+    assert json.loads(run("sql", "select args from tool_calls limit 1", "--json").stdout)[0]["args"] == '{"n":0}'
+    assert run("audit", "forget", "ann", "--yes").stdout == "1 keys destroyed.\n"
+    assert "[forgotten]" in run("sql", "select args from tool_calls limit 1").stdout

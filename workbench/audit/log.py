@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import sqlite3
 import threading
 import weakref
 from collections import deque
@@ -17,6 +18,7 @@ import orjson
 from workbench.audit.folder import AuditFolder, new_writer_id
 from workbench.audit.records import KINDS, plain
 from workbench.audit.seal import SealLog, Witness
+from workbench.audit.subject_keys import SubjectKeys
 from workbench.audit.witness import WitnessSender, open_witness
 from workbench.audit.writer import SegmentWriter
 from workbench.config import prepare_home
@@ -66,6 +68,7 @@ class AuditLog:
         self._wake = threading.Event()
         self._watch: asyncio.TimerHandle | None = None
         self._watched = -1
+        self._keys = SubjectKeys(settings.home) if settings.audit_encrypt else None
         self.writer, self._lock_fd = _take_writer_id(folder)
         try:
             self._segments = SegmentWriter(
@@ -141,6 +144,8 @@ class AuditLog:
         """
         if self._failed or self._full or self._stopping:
             raise self._refusal(self.failed or "it is closed")
+        if self._keys is not None:
+            record = self._protected(tenant, record)
         body = _encode(tenant, record)
         if self._bytes_in - self._bytes_out + len(body) > self._queue_bytes:
             raise self._refusal(f"{self._queue_bytes} bytes are already waiting to be written")
@@ -152,6 +157,13 @@ class AuditLog:
         if self._watch is None:
             self._watch_progress()
         return waiter
+
+    def _protected(self, tenant: str, record: JSON) -> JSON:
+        assert self._keys is not None
+        try:
+            return self._keys.protect(tenant, record)
+        except sqlite3.Error as e:
+            raise self._refusal(f"the keys that it is encrypted with cannot be used ({e})") from e
 
     async def write(self, tenant: str, record: JSON) -> None:
         """`put`, and wait for the acknowledgement.
@@ -171,6 +183,8 @@ class AuditLog:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
+        if self._keys is not None:
+            self._keys.close()
         if isinstance(self._witness, WitnessSender):
             await asyncio.to_thread(self._witness.close)
         await asyncio.sleep(0)  # lets acknowledgements that the thread scheduled arrive

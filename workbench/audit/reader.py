@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from workbench.audit.columns import quoted, select_lines, select_nothing, select_parquet
 from workbench.audit.folder import AuditFolder
 from workbench.audit.lake import CurrentFiles
-from workbench.audit.views import TABLES, create_views, show_files
+from workbench.audit.subject_keys import FILE, SubjectKeys
+from workbench.audit.views import REVEAL, REVEALED, TABLES, create_views, show_files
 from workbench.events import Misuse
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Reader:
 
         self.folder = AuditFolder(home)
         self.tenant = tenant
+        self._keys: SubjectKeys | None = None
         self._busy = threading.Lock()
         self._stop = ""
         self._files: tuple[int, tuple[str, ...]] | None = None
@@ -72,13 +74,22 @@ class Reader:
         # DuckDB complains on standard error when a connection outlives the interpreter.
         self._closing = weakref.finalize(self, self._connection.close)
         self._connection.execute("SET TimeZone = 'UTC'")
-        create_views(self._connection, tenant)
+        self._columns = self._register_keys()
+        create_views(self._connection, tenant, self._columns)
         self._guard = SqlGuard(self._connection, {*TABLES, "tables", "table_columns"})
         folders = (self.folder.wal, self.folder.lake, self.folder.rollup, self.folder.index)
         allowed = ", ".join(quoted(f"{path}/") for path in folders)
         self._connection.execute(f"SET allowed_directories = [{allowed}]")
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
+
+    def _register_keys(self) -> str:
+        """Where values are encrypted, the function that opens them; returns the columns of `events`."""
+        if not (self.folder.home / FILE).exists():
+            return "*"
+        self._keys = SubjectKeys(self.folder.home, tenant=self.tenant)
+        self._connection.create_function(REVEAL, self._keys.reveal, ["varchar", "varchar"], "varchar")
+        return REVEALED
 
     def sql(
         self,
@@ -177,7 +188,9 @@ class Reader:
             if files.segments:
                 selects.append(select_lines(files.segments))
             select = " UNION ALL ".join(selects) or select_nothing()
-            found = self._connection.sql(f"SELECT * FROM ({select}) WHERE {where} ORDER BY ts, seq", params=mine)
+            found = self._connection.sql(
+                f"SELECT {self._columns} FROM ({select}) WHERE {where} ORDER BY ts, seq", params=mine
+            )
             return self._collect(found.to_arrow_reader(_BATCH), None)
 
     def _parts_of_trace(self, files: CurrentFiles, where: str, mine: dict[str, str]) -> list[str]:
@@ -202,6 +215,8 @@ class Reader:
     def close(self) -> None:
         """Give up the connection. May be called twice; at the latest it happens when the interpreter exits."""
         self._closing()
+        if self._keys is not None:
+            self._keys.close()
 
     def __enter__(self) -> Reader:
         return self

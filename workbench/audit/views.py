@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from workbench.audit.columns import COLUMNS, quoted, select_nothing
 from workbench.audit.rollup import hourly_columns, select_hourly
+from workbench.audit.subject_keys import MARK
 
 if TYPE_CHECKING:
     import duckdb
@@ -31,6 +32,17 @@ TABLES = (
 )
 """The tables that a person may query, besides `tables` and `table_columns`, which describe them."""
 
+REVEAL = "__reveal"
+"""Function of (event id, text) that decrypts; users cannot name it."""
+
+REVEALED = "* REPLACE ({})".format(
+    ", ".join(
+        f"CASE WHEN contains({name}, {quoted(MARK)}) THEN {REVEAL}(event_id, {name}) ELSE {name} END AS {name}"
+        for name in ("args", "result", "error_message", "data")
+    )
+)
+"""All columns of `events`, encrypted values in clear."""
+
 LIVE, LIVE_HOURLY = "live", "live_hourly"
 """The views that name files. They are replaced when the files change, and nobody else may name them."""
 
@@ -43,16 +55,17 @@ def view_statements() -> tuple[str, ...]:
     return tuple(statement.strip() for statement in code.split(";\n") if statement.strip())
 
 
-def create_views(connection: duckdb.DuckDBPyConnection, tenant: str | None = None) -> None:
+def create_views(connection: duckdb.DuckDBPyConnection, tenant: str | None = None, columns: str = "*") -> None:
     """Create every view with its comments, over no files yet.
 
     Args:
         tenant: show only this tenant's rows. The filter is a barrier (`SECURE VIEW`): no expression of the user's query
             is evaluated on a row before it has passed, so that not even an error message can tell of other rows.
+        columns: the columns of `events`; `REVEALED` where `REVEAL` is a function of the connection.
     """
     show_files(connection, select_nothing(), select_hourly([], None))
     secure, rows = ("SECURE ", f" WHERE tenant = {quoted(tenant)}") if tenant is not None else ("", "")
-    connection.execute(f"CREATE OR REPLACE {secure}VIEW events AS SELECT * FROM {LIVE}{rows}")
+    connection.execute(f"CREATE OR REPLACE {secure}VIEW events AS SELECT {columns} FROM {LIVE}{rows}")
     connection.execute(f"CREATE OR REPLACE {secure}VIEW tool_calls_hourly AS SELECT * FROM {LIVE_HOURLY}{rows}")
     connection.execute("COMMENT ON VIEW events IS 'Everything that was recorded, one row each, of every kind.'")
     connection.execute(

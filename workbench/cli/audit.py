@@ -177,6 +177,26 @@ def retain(dry_run: bool, as_json: bool) -> None:
 
 
 @audit.command()
+@click.argument("user")
+@click.option("--tenant", help="Tenant of the user. Default: the setting tenant.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def forget(user: str, tenant: str | None, yes: bool) -> None:
+    """Destroy the keys of one person, for good: what they asked and got stays on the record, unreadable.
+
+    Works on what was recorded with the setting audit_encrypt. The record still verifies.
+    """
+    import asyncio
+
+    from workbench.audit.forgetting import forget as destroy
+
+    settings = _settings()
+    tenant = tenant or settings.tenant
+    if not yes:
+        click.confirm(f"Make what {user} of {tenant} asked and got unreadable for ever?", abort=True, err=True)
+    click.echo(f"{asyncio.run(destroy(settings, tenant, user))} keys destroyed.")
+
+
+@audit.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--trust", multiple=True, required=True, type=click.File("r"), help="checkpoint.pub of a record.")
 @click.option("--host", default="127.0.0.1", show_default=True)
