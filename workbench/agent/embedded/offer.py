@@ -70,6 +70,12 @@ def served(question: Question, need: Need, shapes: Sequence[Shape], steps: Seque
     return any(s.ok and not s.empty and s.shape is not None and s.shape.name in near for s in steps)
 
 
+def learning(shapes: Sequence[Shape], steps: Sequence[Step]) -> list[Step]:
+    """The calls that only taught which tables and columns there are."""
+    names = {s.name for kit in kits(shapes) for s in (kit.lister, kit.describer) if s}
+    return [s for s in steps if s.shape is not None and s.shape.name in names]
+
+
 def _anchored(schema: JSON | None, shape: Shape) -> bool:
     return schema is not None and any(p.name in schema["properties"] for p in shape.takes("id", "email"))
 

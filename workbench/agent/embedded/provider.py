@@ -19,7 +19,7 @@ from pathlib import Path
 
 from workbench.agent.embedded import prompts
 from workbench.agent.embedded.engine import Engine, collect, delta
-from workbench.agent.embedded.offer import Offer, offers, served, settled, suggestion
+from workbench.agent.embedded.offer import Offer, learning, offers, served, settled, suggestion
 from workbench.agent.embedded.weights import MODEL
 from workbench.agent.planner.conversation import finished_steps, last_question
 from workbench.agent.planner.question import Need, Question, understand
@@ -137,7 +137,9 @@ class Embedded:
             need = needs[part]
             own = [s for s, at in zip(steps, parts, strict=False) if at == part]
             options: list[Offer] = []
-            if len(own) < CALLS_PER_PART and not await asyncio.to_thread(served, question, need, shapes, own):
+            if len(own) - len(learning(shapes, own)) < CALLS_PER_PART and not await asyncio.to_thread(
+                served, question, need, shapes, own
+            ):
                 options = await asyncio.to_thread(offers, question, need, shapes, steps)
             done = {(s.tool, canonical(s.arguments)) for s in steps}
             options = [o for o in options if (o.shape.tool.qualified, canonical(settled(o.schema))) not in done]
@@ -167,9 +169,11 @@ class Embedded:
         for done in steps:
             messages.append({"role": "assistant", "content": prompts.call_text(done)})
             messages.append({"role": "user", "content": prompts.result_text(done)})
+        # to know the columns of a table is no answer yet
+        may_stop = len(steps) > len(learning(shapes, steps))
         hint = await asyncio.to_thread(suggestion, question, need, shapes, steps)
-        messages.append({"role": "user", "content": prompts.asking(need, options, bool(steps), hint)})
-        schema = prompts.decision_schema(options, may_stop=bool(steps))
+        messages.append({"role": "user", "content": prompts.asking(need, options, may_stop, hint)})
+        schema = prompts.decision_schema(options, may_stop=may_stop)
         request: JSON = {
             "messages": messages, "temperature": 0, "max_tokens": 200, "cache_prompt": True,
             "stream_options": {"include_usage": True},
