@@ -24,7 +24,11 @@ async def test_discover_says_who_we_are_and_what_we_do(browser: Any) -> None:
     found = response.json["result"]
     assert found["supportedVersions"] == [MODERN]
     changes = {"listChanged": True}
-    assert found["capabilities"] == {"tools": changes, "prompts": changes, "resources": changes}
+    assert found["capabilities"] == {
+        "tools": changes,
+        "prompts": changes,
+        "resources": {**changes, "subscribe": True},
+    }
     assert found["resultType"] == "complete"
     assert found["cacheScope"] == "private"
     assert "calc: Adds numbers." in found["instructions"]
@@ -390,7 +394,7 @@ async def test_listening_tells_of_changes_until_the_client_leaves(browser: Any, 
         response = await listening
     acknowledged, changed = response.events
     assert acknowledged["method"] == "notifications/subscriptions/acknowledged"
-    assert acknowledged["params"]["notifications"] == {"toolsListChanged": True}
+    assert acknowledged["params"]["notifications"] == wanted["notifications"]
     assert changed["method"] == "notifications/tools/list_changed"
     assert changed["params"]["_meta"] == {"io.modelcontextprotocol/subscriptionId": 9}
     assert not announcements._streams

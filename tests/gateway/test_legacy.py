@@ -40,7 +40,11 @@ async def test_the_handshake_agrees_on_a_revision(browser: Any, asked: str, agre
     assert found["protocolVersion"] == agreed
     assert found["serverInfo"]["name"] == "mcp-workbench"
     changes = {"listChanged": True}
-    assert found["capabilities"] == {"tools": changes, "prompts": changes, "resources": changes}
+    assert found["capabilities"] == {
+        "tools": changes,
+        "prompts": changes,
+        "resources": {**changes, "subscribe": True},
+    }
     assert "calc: Adds numbers." in found["instructions"]
 
 

@@ -24,6 +24,7 @@ from workbench.gateway.streams import Announcements
 from workbench.gateway.toolcall import ToolCalls
 from workbench.gateway.upstream.messages import encode
 from workbench.gateway.upstream.revision import LEGACY, VERSION_KEY
+from workbench.gateway.watches import Watches
 
 _PATH = re.compile(r"(?:/servers/([^/]{1,128}))?/mcp")
 _LEGACY: Final = frozenset(LEGACY)
@@ -52,10 +53,11 @@ class McpEndpoint:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._lists = Lists(gateway)
-        calls, announcements = ToolCalls(gateway), Announcements(gateway)
+        calls, watches = ToolCalls(gateway), Watches(gateway)
+        announcements = Announcements(gateway, watches)
         reading = Reading(self._lists.offers, calls)
-        self._modern = Modern(gateway, self._lists, calls, reading, announcements)
-        self._legacy = Legacy(gateway, self._lists, calls, reading, announcements)
+        self._modern = Modern(gateway, self._lists, calls, reading, announcements, watches)
+        self._legacy = Legacy(gateway, self._lists, calls, reading, announcements, watches)
         self._senders = Senders(gateway.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

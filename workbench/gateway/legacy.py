@@ -16,7 +16,10 @@ from workbench.gateway.request import Request, Running, Stream
 from workbench.gateway.sessions import Session, Sessions
 from workbench.gateway.streams import Announcements
 from workbench.gateway.toolcall import ToolCalls
+from workbench.gateway.upstream.messages import encode
 from workbench.gateway.upstream.revision import LEGACY
+from workbench.gateway.watches import Watches
+from workbench.gateway.wishes import DEFAULT_LEVEL, WISHES, Wishes, with_level
 
 SESSION: Final = b"mcp-session-id"
 BATCHES: Final = "2025-03-26"
@@ -25,7 +28,6 @@ BATCHES: Final = "2025-03-26"
 MOST_IN_BATCH: Final = 100
 
 _ACCEPTED: Final = Answer(202, [], b"")
-_CHANGED: Final = wire.event(b'{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}')
 
 
 class Legacy:
@@ -36,12 +38,19 @@ class Legacy:
     """
 
     def __init__(
-        self, gateway: Gateway, lists: Lists, calls: ToolCalls, reading: Reading, announcements: Announcements
+        self,
+        gateway: Gateway,
+        lists: Lists,
+        calls: ToolCalls,
+        reading: Reading,
+        announcements: Announcements,
+        watches: Watches,
     ) -> None:
         self._lists = lists
         self._calls = calls
         self._reading = reading
         self._announcements = announcements
+        self._wishes = Wishes(reading, watches)
         self._sessions = Sessions(gateway.settings.home)
         self._questions = Questions()
         self._under_way: dict[tuple[Any, ...], Running] = {}
@@ -72,7 +81,7 @@ class Legacy:
         elif self._announcements.full:
             await request.reply(Answer(503, [(b"retry-after", b"30")], b""))
         else:
-            await self._announcements.keep(request, b": listening\n\n", lambda: _CHANGED)
+            await self._announcements.keep(request, b": listening\n\n", _frame, self._wishes.keep(session).wanted)
 
     async def end(self, request: Request) -> None:
         """Answer a DELETE: the session is over."""
@@ -81,6 +90,7 @@ class Legacy:
             await request.reply(_no_session())
             return
         self._sessions.end(session)
+        self._wishes.forget(session)
         await request.reply(Answer(204, [], b""))
 
     def _session(self, request: Request) -> Session | None:
@@ -131,6 +141,8 @@ class Legacy:
                 return say_error(id, wire.INVALID_PARAMS, told, modern=False)
             listed = self._lists.tools(request.caller, request.view, modern=False)
             return Answer(200, [JSON_TYPE], wire.encoded_result(id, listed))
+        if method in WISHES and session is not None:
+            return await self._wishes.answer(request, session, id, method, params)
         return say_error(id, wire.METHOD_NOT_FOUND, f"There is no method {method[:100]!r} here.", modern=False)
 
     def _initialize(self, request: Request, id: Any, params: JSON) -> Answer:
@@ -148,7 +160,7 @@ class Legacy:
         )
         value = {
             "protocolVersion": revision,
-            "capabilities": self._lists.offers.capabilities(request.caller, request.view, modern=False),
+            "capabilities": self._lists.offers.capabilities(request.caller, request.view),
             "serverInfo": self._lists.server_info(request.view),
             "instructions": self._lists.instructions(request.view),
         }
@@ -168,7 +180,8 @@ class Legacy:
                 return await self._reading.answer(
                     request, id, method, params, revision, running, stream, session=session_id, respondent=respondent
                 )
-            call, problem = self._calls.read(request, params, revision, session=session_id)
+            level = self._wishes.of(session).level if session is not None else DEFAULT_LEVEL
+            call, problem = self._calls.read(request, with_level(params, level), revision, session=session_id)
             return await self._calls.answer(request, id, call, problem, running, stream, respondent)
         finally:
             if self._under_way.get(key) is running:
@@ -186,6 +199,10 @@ def _key(caller: Caller, session: Session | None, id: Any) -> tuple[Any, ...]:
     # 1 and "1" are different ids, and so are 1 and True, which are equal in Python
     shown = id if isinstance(id, (str, int)) else None
     return (caller.tenant, caller.subject, session.id if session else "", type(id).__name__, shown)
+
+
+def _frame(method: str, params: JSON) -> bytes:
+    return wire.event(encode({"jsonrpc": "2.0", "method": method, **({"params": params} if params else {})}))
 
 
 def _no_session() -> Answer:

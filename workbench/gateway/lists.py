@@ -56,7 +56,7 @@ class Lists:
         """The result of `server/discover`."""
         return {
             "supportedVersions": [MODERN],
-            "capabilities": self.offers.capabilities(caller, view, modern=True),
+            "capabilities": self.offers.capabilities(caller, view),
             "instructions": self.instructions(view),
             "ttlMs": TTL_MS,
             "cacheScope": "private",

@@ -30,6 +30,7 @@ SCHEMAS: Final[dict[str, JSON]] = {
     "resources/read": _object(("uri",), uri=_TEXT),
     "prompts/get": _object(("name",), name=_TEXT, arguments=_TEXTS),
     "completion/complete": _COMPLETION,
+    "resources/subscribe": _object(("uri",), uri=_TEXT),
 }
 """What each method takes; whatever else a client sends travels on beside it."""
 

@@ -13,33 +13,44 @@ from mcp.shared.inbound import (
     x_mcp_header_map,
 )
 
-from workbench.events import JSON, Call
+from workbench.events import JSON, Call, NotRecorded
 from workbench.gateway import wire
-from workbench.gateway.answers import JSON_TYPE, Answer, say_error
+from workbench.gateway.answers import JSON_TYPE, Answer, say_error, say_not_recorded
 from workbench.gateway.call import Gateway
 from workbench.gateway.lists import Lists
-from workbench.gateway.reading import Reading
+from workbench.gateway.reading import Reading, Unroutable
 from workbench.gateway.request import Request, Running, Stream
-from workbench.gateway.streams import Announcements
+from workbench.gateway.streams import KINDS, Announcements, Wanted
 from workbench.gateway.toolcall import ToolCalls, wants_notifications
 from workbench.gateway.upstream.messages import encode
 from workbench.gateway.upstream.revision import META, MODERN
+from workbench.gateway.watches import Watches
 
 _ROUTING: Final = (b"mcp-protocol-version", b"mcp-method", b"mcp-name")
 _ACCEPTED: Final = Answer(202, [], b"")
+
+MOST_IN_LISTEN: Final = 100
+"""Resources that one stream announces."""
 
 
 class Modern:
     """Answers requests of 2026-07-28 on behalf of one endpoint."""
 
     def __init__(
-        self, gateway: Gateway, lists: Lists, calls: ToolCalls, reading: Reading, announcements: Announcements
+        self,
+        gateway: Gateway,
+        lists: Lists,
+        calls: ToolCalls,
+        reading: Reading,
+        announcements: Announcements,
+        watches: Watches,
     ) -> None:
         self._gateway = gateway
         self._lists = lists
         self._calls = calls
         self._reading = reading
         self._announcements = announcements
+        self._watches = watches
         self._mirrored: dict[str, JSON] = {}
         self._mirrored_version = -1
 
@@ -143,7 +154,7 @@ class Modern:
     # --- announcements
 
     async def _listen(self, request: Request, id: Any, params: JSON) -> None:
-        """A stream that announces changes of the tool list (basic/patterns/subscriptions)."""
+        """A stream that announces changes of lists and resources (basic/patterns/subscriptions)."""
         wanted = params.get("notifications")
         if not isinstance(wanted, dict):
             await request.reply(say_error(id, wire.INVALID_PARAMS, "params.notifications has to say what to announce."))
@@ -154,12 +165,36 @@ class Modern:
         if self._announcements.full:
             await request.reply(Answer(503, [(b"retry-after", b"30")], b""))
             return
-        honoured = {"toolsListChanged": True} if wanted.get("toolsListChanged") is True else {}
+        kinds = frozenset(kind for kind in KINDS if wanted.get(f"{kind}ListChanged") is True)
+        try:
+            watched = await self._watched(request, wanted.get("resourceSubscriptions"))
+        except NotRecorded as e:
+            await request.reply(say_not_recorded(id, e))
+            return
+        honoured: JSON = {f"{kind}ListChanged": True for kind in KINDS if kind in kinds}
+        if watched:
+            honoured["resourceSubscriptions"] = list(watched.values())
         meta = {META + "subscriptionId": id}
 
-        def frame(method: str, **more: Any) -> bytes:
-            return wire.event(encode({"jsonrpc": "2.0", "method": method, "params": {**more, "_meta": meta}}))
+        def frame(method: str, params: JSON) -> bytes:
+            return wire.event(encode({"jsonrpc": "2.0", "method": method, "params": {**params, "_meta": meta}}))
 
-        first = frame("notifications/subscriptions/acknowledged", notifications=honoured)
-        change = (lambda: frame("notifications/tools/list_changed")) if honoured else (lambda: b": nothing\n\n")
-        await self._announcements.keep(request, first, change)
+        first = frame("notifications/subscriptions/acknowledged", {"notifications": honoured})
+        try:
+            await self._announcements.keep(request, first, frame, Wanted(kinds, watched))
+        finally:
+            self._watches.remove(watched)
+
+    async def _watched(self, request: Request, uris: Any) -> dict[tuple[str, str], str]:
+        """Of the addresses that a client wants to hear of, those that there are and that it may read."""
+        watched: dict[tuple[str, str], str] = {}
+        for uri in uris[:MOST_IN_LISTEN] if isinstance(uris, list) else ():
+            try:
+                found = await self._reading.owner(request.view, uri)
+            except Unroutable:
+                continue
+            if found not in watched and not self._watches.full:
+                outcome = await self._watches.add(request.caller, *found, protocol=MODERN)
+                if outcome.ok:
+                    watched[found] = uri
+        return watched

@@ -82,13 +82,17 @@ class Offers:
             and policy.visible(caller, method_tool(state.id, "resources/read"))
         )
 
-    def capabilities(self, caller: Caller, view: str, *, modern: bool) -> JSON:
+    def capabilities(self, caller: Caller, view: str) -> JSON:
         """What the servers behind an endpoint can do for this caller, beside tools."""
         found: JSON = {"tools": {"listChanged": True}}
         if self.servers(caller, view, "prompts"):
             found["prompts"] = {"listChanged": True}
         if self.servers(caller, view, "resources"):
             found["resources"] = {"listChanged": True}
+            if any(self._can_subscribe(id) for id in self.servers(caller, view, "resources")):
+                found["resources"]["subscribe"] = True
+        if self.servers(caller, view, "logging"):
+            found["logging"] = {}
         if self.servers(caller, view, "completions"):
             found["completions"] = {}
         return found
@@ -185,6 +189,10 @@ class Offers:
             return self._gateway.registry.connection(server).capabilities
         except (Misuse, ServerDown):
             return {}
+
+    def _can_subscribe(self, server: str) -> bool:
+        offer = self._capabilities(server).get("resources")
+        return isinstance(offer, dict) and offer.get("subscribe") is True
 
     def _heard(self, server: str, message: JSON) -> None:
         """Forget what a server says has changed."""

@@ -9,12 +9,13 @@ from workbench.events import JSON
 from workbench.gateway import wire
 from workbench.gateway.answers import JSON_TYPE, Answer, say_error
 from workbench.gateway.lists import TTL_MS
-from workbench.gateway.methods import SCHEMAS
 from workbench.gateway.offers import KINDS, Ambiguous, Offers
 from workbench.gateway.request import Request, Running, Stream
 from workbench.gateway.toolcall import ToolCalls, request_is_modern
 from workbench.gateway.upstream.messages import encode
 from workbench.gateway.upstream.respondent import Respondent
+
+READ: Final = ("resources/read", "prompts/get", "completion/complete")
 
 PAGE: Final = 500
 """Entries on one page of a list."""
@@ -42,7 +43,7 @@ class Reading:
 
     def serves(self, method: str) -> bool:
         """Whether a method is answered here."""
-        return method in KINDS or method in SCHEMAS
+        return method in KINDS or method in READ
 
     async def answer(
         self,
@@ -114,6 +115,14 @@ class Reading:
             told = name[:200] if isinstance(name, str) else name
             raise Unroutable(f"There is no prompt {told!r}. Prompts are called `server.name`; list them.")
         return server, own
+
+    async def owner(self, view: str, uri: Any) -> tuple[str, str]:
+        """The server behind an endpoint that has a resource, and its address there.
+
+        Raises:
+            Unroutable: none has, or several have.
+        """
+        return (view, uri) if view and isinstance(uri, str) else await self._owner(uri)
 
     async def _owner(self, uri: Any) -> tuple[str, str]:
         if not isinstance(uri, str):

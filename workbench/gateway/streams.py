@@ -6,67 +6,134 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from workbench.events import Unauthenticated
+from workbench.events import JSON, Unauthenticated
 from workbench.gateway.call import Gateway
 from workbench.gateway.request import Request
+from workbench.gateway.watches import Watches
 
 KEEP_ALIVE: Final = 15.0
 """Seconds between two comments on an idle stream; also how long a revoked credential keeps one."""
 
 MOST_STREAMS: Final = 2048
 
+KINDS: Final = ("tools", "prompts", "resources")
+UPDATED: Final = "notifications/resources/updated"
+
+Frame = Callable[[str, JSON], bytes]
+"""Makes the bytes that announce something, of a method and its params."""
+
+
+class Wanted:
+    """What a client wants to be told.
+
+    Args:
+        kinds: lists whose changes are announced: tools, prompts, resources.
+        watched: server and address there → the address as the client knows it. May change while a stream is open.
+    """
+
+    def __init__(self, kinds: frozenset[str], watched: dict[tuple[str, str], str] | None = None) -> None:
+        self.kinds = kinds
+        self.watched = {} if watched is None else watched
+
+
+class _Open:
+    """A stream, and what has not been announced on it yet. A change that is announced already is not queued twice."""
+
+    def __init__(self, view: str, wanted: Wanted) -> None:
+        self.view = view
+        self.wanted = wanted
+        self.changed = asyncio.Event()
+        self.due: dict[tuple[str, str], JSON] = {}
+
+    def announce(self, method: str, params: JSON) -> None:
+        self.due[method, str(params.get("uri", ""))] = params
+        self.changed.set()
+
 
 class Announcements:
-    """All open streams of one gateway. The registry's changes are the only thing that is announced.
+    """All open streams of one gateway: one listener upstream serves all of them.
 
     Args:
         gateway: whose registry is followed.
+        watches: the resources that somebody wants to be told of.
     """
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, watches: Watches) -> None:
         self._gateway = gateway
-        self._streams: set[asyncio.Event] = set()
+        self._watches = watches
+        self._streams: set[_Open] = set()
+        self._ready = self._ready_servers()
         gateway.registry.on_change.append(self._changed)
+        gateway.registry.on_message.append(self._heard)
 
     @property
     def full(self) -> bool:
         """Whether no further stream can be kept."""
         return len(self._streams) >= MOST_STREAMS
 
-    async def keep(self, request: Request, first: bytes, change: Callable[[], bytes]) -> None:
+    async def keep(self, request: Request, first: bytes, frame: Frame, wanted: Wanted) -> None:
         """Answer `request` with a stream until the client goes away or its credential is no longer good.
 
         Args:
             first: bytes to begin the stream with.
-            change: makes the bytes that announce a change.
+            frame: makes the bytes of one announcement.
+            wanted: what is announced.
         """
-        changed = asyncio.Event()
-        self._streams.add(changed)
-        gone = asyncio.get_running_loop().create_task(_until_gone(request, changed))
+        stream = _Open(request.view, wanted)
+        self._streams.add(stream)
+        gone = asyncio.get_running_loop().create_task(_until_gone(request, stream.changed))
         try:
             await request.begin_events()
             await request.send_event(first)
             while not gone.done():
                 try:
                     async with asyncio.timeout(KEEP_ALIVE):
-                        await changed.wait()
+                        await stream.changed.wait()
                 except TimeoutError:
                     header = request.header(b"authorization")
                     await self._gateway.access.authenticate_async(header, request.view)
                     await request.send_event(b": still here\n\n")
                     continue
-                changed.clear()
-                if not gone.done():
-                    await request.send_event(change())
+                stream.changed.clear()
+                while stream.due and not gone.done():
+                    method, uri = next(iter(stream.due))
+                    await request.send_event(frame(method, stream.due.pop((method, uri))))
         except Unauthenticated:
             await request.send_event(b"", last=True)
         finally:
             gone.cancel()
-            self._streams.discard(changed)
+            self._streams.discard(stream)
+
+    def _announce(self, kind: str, server: str = "") -> None:
+        for stream in self._streams:
+            if kind in stream.wanted.kinds and (not server or stream.view in ("", server)):
+                stream.announce(f"notifications/{kind}/list_changed", {})
+
+    def _updated(self, server: str, uri: str) -> None:
+        for stream in self._streams:
+            if (known := stream.wanted.watched.get((server, uri))) is not None:
+                stream.announce(UPDATED, {"uri": known})
 
     def _changed(self) -> None:
-        for stream in self._streams:
-            stream.set()
+        self._announce("tools")
+        ready = self._ready_servers()
+        came, went = ready - self._ready, self._ready - ready
+        self._ready = ready
+        if came or went:
+            self._announce("prompts")
+            self._announce("resources")
+        for server, uri in self._watches.renew(came):
+            self._updated(server, uri)  # it may have changed while nobody could tell
+
+    def _heard(self, server: str, message: JSON) -> None:
+        method, params = message.get("method"), message.get("params")
+        if method == UPDATED and isinstance(params, dict):
+            self._updated(server, str(params.get("uri")))
+        elif method in ("notifications/prompts/list_changed", "notifications/resources/list_changed"):
+            self._announce(method.split("/")[1], server)
+
+    def _ready_servers(self) -> set[str]:
+        return {state.id for state in self._gateway.registry.servers() if state.status == "ready"}
 
 
 async def _until_gone(request: Request, changed: asyncio.Event) -> None:

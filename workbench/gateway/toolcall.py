@@ -11,10 +11,15 @@ from workbench.gateway.answers import Answer, say_error, say_not_recorded, say_o
 from workbench.gateway.call import Gateway
 from workbench.gateway.methods import is_method, split
 from workbench.gateway.request import Request, Running, Stream
+from workbench.gateway.upstream.messages import Notify
 from workbench.gateway.upstream.respondent import Respondent
 from workbench.gateway.upstream.revision import CAPABILITIES_KEY, VERSION_KEY
 
 CANCELLED: Final = -32000
+LOG_LEVEL: Final = "io.modelcontextprotocol/logLevel"
+LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+"""As in RFC 5424 §6.2.1, the least severe first."""
+
 TASKS: Final = "io.modelcontextprotocol/tasks"
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}")
@@ -109,7 +114,7 @@ class ToolCalls:
         modern = request_is_modern(call.protocol)
         try:
             with running:
-                notify = stream.notify if stream is not None else None
+                notify = leveled(stream.notify, call) if stream is not None else None
                 outcome = await self._gateway.call(call, notify=notify, respondent=respondent)
         except NotRecorded as e:
             return say_not_recorded(id, e)
@@ -143,6 +148,22 @@ class ToolCalls:
         return await self.run(request, id, call, running, stream, respondent)
 
 
+def leveled(notify: Notify, call: Call) -> Notify:
+    """`notify` without log messages below the level that the client asked for; where it asked for none, without any."""
+    wanted = (call.meta.get("_meta") or {}).get(LOG_LEVEL)
+    least = LEVELS.index(wanted) if wanted in LEVELS else len(LEVELS)
+
+    async def passed(message: JSON) -> None:
+        if message.get("method") == "notifications/message":
+            params = message.get("params")
+            level = params.get("level") if isinstance(params, dict) else None
+            if level not in LEVELS or LEVELS.index(level) < least:
+                return
+        await notify(message)
+
+    return passed
+
+
 def request_is_modern(protocol: str) -> bool:
     """Whether a revision has statuses for errors and no sessions."""
     return protocol >= "2026"
@@ -151,7 +172,7 @@ def request_is_modern(protocol: str) -> bool:
 def wants_notifications(call: Call) -> bool:
     """Whether the client asked for progress or log messages of this call."""
     meta = call.meta["_meta"]
-    return "progressToken" in meta or "io.modelcontextprotocol/logLevel" in meta
+    return "progressToken" in meta or LOG_LEVEL in meta
 
 
 def _carried(meta: JSON) -> JSON:

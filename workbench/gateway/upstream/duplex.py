@@ -51,7 +51,8 @@ class DuplexConnection:
         self._ids = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._lost = f"The connection to server {name!r} is not open."
-        self._changes: asyncio.Task[None] | None = None
+        self._watched: set[str] = set()
+        self._watching: asyncio.Task[None] | None = None
 
     @property
     def alive(self) -> bool:
@@ -73,7 +74,7 @@ class DuplexConnection:
             await self.close()
             raise
         if self._peer.modern and any(self._peer.announces(kind) for kind in ("tools", "prompts", "resources")):
-            self._changes = self._spawn(self._listen())
+            self._spawn(self._listen({f"{kind}ListChanged": True for kind in ("tools", "prompts", "resources")}))
 
     async def close(self) -> None:
         """Let go of the channel; requests under way end as unreachable."""
@@ -99,6 +100,8 @@ class DuplexConnection:
         """
         if not self._peer.revision:
             raise Unreachable(self._lost)
+        if self._peer.modern and method in ("resources/subscribe", "resources/unsubscribe"):
+            return self._watch(str(params.get("uri")), wanted=method == "resources/subscribe")
         async with asyncio.timeout(timeout):
             return await self._exchange(method, params, notify, meta)
 
@@ -153,9 +156,18 @@ class DuplexConnection:
         finally:
             del self._waiting[id]
 
-    async def _listen(self) -> None:
-        """Ask a modern server to announce changes of its lists; it stays silent about them otherwise."""
-        wanted = {f"{kind}ListChanged": True for kind in ("tools", "prompts", "resources")}
+    def _watch(self, uri: str, *, wanted: bool) -> JSON:
+        """What older servers have methods for: a modern one is told all addresses, in a request of their own."""
+        (self._watched.add if wanted else self._watched.discard)(uri)
+        if self._watching is not None:
+            self._watching.cancel()
+        self._watching = None
+        if self._watched:
+            self._watching = self._spawn(self._listen({"resourceSubscriptions": sorted(self._watched)}))
+        return {}
+
+    async def _listen(self, wanted: JSON) -> None:
+        """Ask a modern server to announce changes; it stays silent about them otherwise."""
         try:
             await self._exchange("subscriptions/listen", {"notifications": wanted}, None, None)
         except (RpcError, Unreachable):

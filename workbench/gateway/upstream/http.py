@@ -88,6 +88,8 @@ class HttpConnection:
         self._offered_session = ""
         self._headers = Headers({})
         self._leases = Leases(self._sibling)
+        self._watched: set[str] = set()
+        self._watching: asyncio.Task[None] | None = None
         self._ids = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._handshake = asyncio.Lock()
@@ -121,7 +123,7 @@ class HttpConnection:
             await self._notify_server({"method": "notifications/initialized"})
         self._reachable = True
         if self._declared is not None or any(self._peer.announces(kind) for kind in ("tools", "prompts", "resources")):
-            self._spawn(self._listen())
+            self._spawn(self._listen({f"{kind}ListChanged": True for kind in ("tools", "prompts", "resources")}))
 
     async def close(self) -> None:
         """End streams and the session, and give the sockets back."""
@@ -198,6 +200,8 @@ class HttpConnection:
         """
         if self._http is None or not self._peer.revision:
             raise Unreachable(f"The connection to server {self.name!r} is not open.")
+        if self._peer.modern and method in ("resources/subscribe", "resources/unsubscribe"):
+            return self._watch(str(params.get("uri")), wanted=method == "resources/subscribe")
         async with asyncio.timeout(timeout) as deadline:
             if respondent is not None and not self._peer.modern:
                 patient = respondent.unhurried(deadline)
@@ -334,7 +338,17 @@ class HttpConnection:
             capabilities=capabilities,
         )
 
-    async def _listen(self) -> None:
+    def _watch(self, uri: str, *, wanted: bool) -> JSON:
+        """What older servers have methods for: a modern one is told all addresses, on a stream of their own."""
+        (self._watched.add if wanted else self._watched.discard)(uri)
+        if self._watching is not None:
+            self._watching.cancel()
+        self._watching = None
+        if self._watched:
+            self._watching = self._spawn(self._listen({"resourceSubscriptions": sorted(self._watched)}))
+        return {}
+
+    async def _listen(self, wanted: JSON) -> None:
         """Keep one stream open on which the server announces changes; after each gap, assume that it did."""
         pause, missed = 1.0, False
         while self._http is not None:
@@ -343,7 +357,6 @@ class HttpConnection:
                     self.on_notification({"method": f"notifications/{kind}/list_changed"})
             try:
                 if self._peer.modern:
-                    wanted = {f"{kind}ListChanged": True for kind in ("tools", "prompts", "resources")}
                     await self._exchange("subscriptions/listen", {"notifications": wanted}, None, None)
                 elif not await self._read_announcements(self._http):
                     return
@@ -379,7 +392,8 @@ class HttpConnection:
             ):
                 await r.release()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

@@ -21,6 +21,8 @@ VERSION_KEY: Final = META + "protocolVersion"
 INFO_KEY: Final = META + "clientInfo"
 CAPABILITIES_KEY: Final = META + "clientCapabilities"
 
+_MODERN_KEYS: Final = frozenset({VERSION_KEY, INFO_KEY, CAPABILITIES_KEY, META + "logLevel"})
+
 METHOD_NOT_FOUND: Final = -32601
 HEADER_MISMATCH: Final = -32020
 MISSING_CAPABILITY: Final = -32021
@@ -71,7 +73,7 @@ def modern_meta(meta: JSON | None) -> JSON:
 
 def legacy_meta(meta: JSON | None) -> JSON:
     """`_meta` for an older server: the same without the keys that exist only at 2026-07-28."""
-    return {key: value for key, value in (meta or {}).items() if key not in (VERSION_KEY, INFO_KEY, CAPABILITIES_KEY)}
+    return {key: value for key, value in (meta or {}).items() if key not in _MODERN_KEYS}
 
 
 def initialize_params(capabilities: JSON | None = None) -> JSON:

@@ -1,0 +1,77 @@
+"""Resources that clients want to hear of: asked for once at the server, however many clients there are."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Collection, Coroutine
+from typing import Any, Final
+
+from workbench.events import Call, Caller, Misuse, Outcome, Unreachable
+from workbench.gateway.call import Gateway
+from workbench.registry.connection import RpcError
+from workbench.registry.server import ServerDown
+
+SUBSCRIBE: Final = "resources/subscribe"
+UNSUBSCRIBE: Final = "resources/unsubscribe"
+MOST_WATCHED: Final = 10_000
+TIMEOUT: Final = 10.0
+
+
+class Watches:
+    """Counts who watches what, and tells servers when the first comes and the last goes.
+
+    Args:
+        gateway: decides who may watch, and records it.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._watchers: Counter[tuple[str, str]] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def full(self) -> bool:
+        """Whether no further resource can be watched."""
+        return len(self._watchers) >= MOST_WATCHED
+
+    async def add(self, caller: Caller, server: str, uri: str, *, protocol: str = "", session: str = "") -> Outcome:
+        """Watch a resource for `caller`, under the rules of any call; where it is allowed, `remove` it some time."""
+        call = Call(
+            caller=caller,
+            tool=f"{server}.{SUBSCRIBE}",
+            arguments={"uri": uri},
+            source="mcp",
+            protocol=protocol,
+            session=session,
+        )
+        outcome = await self._gateway.call(call)
+        if outcome.ok:
+            self._watchers[server, uri] += 1
+        return outcome
+
+    def remove(self, watched: Collection[tuple[str, str]]) -> None:
+        """Nobody of those who watched these wants to hear of them any more."""
+        for server, uri in watched:
+            self._watchers[server, uri] -= 1
+            if self._watchers[server, uri] <= 0:
+                del self._watchers[server, uri]
+                self._spawn(self._tell(server, UNSUBSCRIBE, uri))
+
+    def renew(self, servers: Collection[str]) -> list[tuple[str, str]]:
+        """Servers that came back have forgotten what is watched: tell them again. What that is, is returned."""
+        again = [key for key in self._watchers if key[0] in servers]
+        for server, uri in again:
+            self._spawn(self._tell(server, SUBSCRIBE, uri))
+        return again
+
+    async def _tell(self, server: str, method: str, uri: str) -> None:
+        with contextlib.suppress(Misuse, ServerDown, RpcError, Unreachable, TimeoutError):
+            connection = self._gateway.registry.connection(server)
+            await connection.request(method, {"uri": uri}, timeout=TIMEOUT)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
