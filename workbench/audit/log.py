@@ -54,6 +54,8 @@ class AuditLog:
         """Records written so far."""
         self.commits = 0
         """Batches written so far."""
+        self.on_record: list[Callable[[str, JSON], None]] = []
+        """Called with tenant and record, in clear, of everything that was accepted; must be quick and not raise."""
         self._queue_bytes = settings.audit_queue_bytes
         self._min_free = settings.audit_min_free_bytes
         self._loop = asyncio.get_running_loop()
@@ -144,9 +146,8 @@ class AuditLog:
         """
         if self._failed or self._full or self._stopping:
             raise self._refusal(self.failed or "it is closed")
-        if self._keys is not None:
-            record = self._protected(tenant, record)
-        body = _encode(tenant, record)
+        kept = record if self._keys is None else self._protected(tenant, record)
+        body = _encode(tenant, kept)
         if self._bytes_in - self._bytes_out + len(body) > self._queue_bytes:
             raise self._refusal(f"{self._queue_bytes} bytes are already waiting to be written")
         waiter = None if self.mode == "async" else self._loop.create_future()
@@ -156,6 +157,8 @@ class AuditLog:
             self._wake.set()
         if self._watch is None:
             self._watch_progress()
+        for tell in self.on_record:
+            tell(tenant, record)
         return waiter
 
     def _protected(self, tenant: str, record: JSON) -> JSON:

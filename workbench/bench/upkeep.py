@@ -1,4 +1,4 @@
-"""What a platform does by itself as time passes: sample its counters into the record."""
+"""What a platform does beside its work: sample its counters into the record, and export telemetry."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from workbench.audit import records
+from workbench.bench.telemetry import Telemetry, open_telemetry
 from workbench.events import NotRecorded
 
 if TYPE_CHECKING:
@@ -59,11 +60,16 @@ class Upkeep:
 
     def __init__(self, platform: Platform) -> None:
         self.sampler = Sampler(platform)
+        self.telemetry: Telemetry | None = None
+        self._audit = platform.audit
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin. To be called once, on the platform's loop."""
         self._tasks = [asyncio.create_task(self._sample(), name="sampling of metrics")]
+        self.telemetry = open_telemetry()
+        if self.telemetry is not None:
+            self._audit.on_record.append(self.telemetry.take)
 
     async def stop(self) -> None:
         """End. Safe to call twice, and without a start."""
@@ -71,6 +77,10 @@ class Upkeep:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        telemetry, self.telemetry = self.telemetry, None
+        if telemetry is not None:
+            self._audit.on_record.remove(telemetry.take)
+            await telemetry.close()
 
     async def _sample(self) -> None:
         while True:
