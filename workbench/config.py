@@ -69,6 +69,9 @@ class Settings:
     )
     oauth_server: bool = setting(False, "Whether the gateway is also an OAuth authorization server, for local use.")
     oauth_registration: bool = setting(False, "Whether clients may register themselves at it (RFC 7591).")
+    oauth_spiffe_socket: str = setting(
+        "", "Workload API whose JWT-SVIDs programs may show at it, e.g. unix:///run/spire/agent.sock."
+    )
     oauth_token_seconds: int = setting(300, "Lifetime of the access tokens it issues, in seconds.")
     tenant: str = setting("local", "Tenant of the local user and of calls without another.")
     servers: tuple[str, ...] = setting(BUNDLED_SERVERS, "Which bundled servers to launch.")

@@ -57,7 +57,8 @@ def test_a_public_client_has_no_secret(run: Command) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [("X",), ("X", "--role", "employe"), ("X", "--scope", "a::b"), ("X", "--redirect", "http://evil.example/"),
-     ("X", "--scope", "*"), ("X", "--public", "--role", "employee")],
+     ("X", "--scope", "*"), ("X", "--workload", "agent", "--role", "employee"),
+     ("X", "--public", "--role", "employee")],
 )  # fmt: skip
 def test_a_client_that_cannot_be_meant_is_not_made(run: Command, wrong: tuple[str, ...]) -> None:
     with pytest.raises(Misuse):

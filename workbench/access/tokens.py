@@ -184,6 +184,17 @@ def signed_claims(token: str, key: Any, algorithm: str) -> JSON:
     return _object(payload)
 
 
+def unverified_claims(token: str) -> JSON:
+    """What a JWT claims, without any proof: for finding out with which key it is to be checked.
+
+    Raises:
+        Unauthenticated: it is no JWT.
+    """
+    if not _JWT.fullmatch(token):
+        raise Unauthenticated("The token is malformed.")
+    return _part(token.split(".")[1])
+
+
 def _part(text: str) -> JSON:
     try:
         return _object(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))

@@ -66,6 +66,7 @@ def list_clients(as_json: bool) -> None:
 @click.option(
     "--redirect", "redirects", multiple=True, help="Where it may receive answers of people; repeat for several."
 )
+@click.option("--workload", default="", help="SPIFFE ID by which it proves who it is, instead of a secret.")
 @click.option("--public", is_flag=True, help="It runs where nothing can be kept secret.")
 @click.option("--tenant", help="Tenant of its own tokens. Default: the local one.")
 @as_json
@@ -74,6 +75,7 @@ def create(
     roles: tuple[str, ...],
     scopes: tuple[str, ...],
     redirects: tuple[str, ...],
+    workload: str,
     public: bool,
     tenant: str | None,
     as_json: bool,
@@ -86,7 +88,7 @@ def create(
         check_scopes(scopes, "The client")
         client, secret = known.add(
             name, tenant=tenant or settings.tenant, now_us=now_us(), confidential=not public, roles=roles,
-            scopes=scopes, redirect_uris=redirects,
+            scopes=scopes, redirect_uris=redirects, workload=workload,
         )  # fmt: skip
     if as_json:
         print_json({"client": client, "secret": secret})

@@ -33,6 +33,7 @@ create table if not exists oauth_clients (
 ) strict
 """
 _TUPLES = ("roles", "scopes", "redirect_uris")
+_WORKLOAD = re.compile(r"spiffe://[a-z0-9._-]{1,255}(/[A-Za-z0-9._-]+)+")
 _SHOWN = re.compile(r"[^\x00-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2066-\u2069]{1,100}")
 
 
@@ -40,10 +41,10 @@ class Client(Record, frozen=True, kw_only=True):
     """A program that asks for tokens, without its secret."""
 
     id: str
-    kind: Literal["made", "registered", "document"]
+    kind: Literal["made", "registered", "document", "workload"]
     name: str
     confidential: bool = False
-    """Whether it has a secret; only then may it ask for tokens of its own."""
+    """Whether it has a secret, or an identity of SPIFFE; only then may it ask for tokens of its own."""
     tenant: str = ""
     """Of its own tokens."""
     roles: tuple[str, ...] = ()
@@ -84,8 +85,12 @@ class Clients:
         scopes: Collection[str] = (),
         redirect_uris: Collection[str] = (),
         refreshes: bool = True,
+        workload: str = "",
     ) -> tuple[Client, str]:
         """Make a client; the second value is its secret, which is never shown again (empty for one without).
+
+        Args:
+            workload: the SPIFFE ID by which it proves who it is; it is then its id, and there is no secret.
 
         Raises:
             Misuse: a client that could do nothing, a redirect URI that is not acceptable, or too many clients.
@@ -94,6 +99,8 @@ class Clients:
             raise Misuse(f"A client of the name {name!r}.", hint="Expected 1 to 100 printable characters.")
         if len(redirect_uris) > MOST_REDIRECTS:
             raise Misuse(f"A client has {len(redirect_uris)} redirect URIs.", hint=f"At most {MOST_REDIRECTS}.")
+        if workload and (not _WORKLOAD.fullmatch(workload) or not confidential):
+            raise Misuse(f"A workload has the id {workload[:200]!r}.", hint="Expected spiffe://trust.domain/path.")
         if "*" in scopes:
             raise Misuse("A client has the scope '*'.", hint="Give it the role owner instead, if that is meant.")
         for uri in redirect_uris:
@@ -102,18 +109,22 @@ class Clients:
         if not redirect_uris and not (confidential and (roles or scopes)):
             raise Misuse("The client could do nothing.", hint="Give it a redirect URI, or roles or scopes of its own.")
         client = Client(
-            id=f"mc_{new_key_id()}", kind=kind, name=name, confidential=confidential, tenant=tenant,
+            id=workload or f"mc_{new_key_id()}", kind="workload" if workload else kind, name=name,
+            confidential=confidential, tenant=tenant,
             roles=tuple(roles), scopes=tuple(scopes), redirect_uris=tuple(redirect_uris), refreshes=refreshes,
             created_us=now_us,
         )  # fmt: skip
-        secret = secrets.token_urlsafe(32) if confidential else ""
+        secret = secrets.token_urlsafe(32) if confidential and not workload else ""
         row = {name: json.dumps(getattr(client, name)) for name in _TUPLES}
         with self._lock:
             if kind == "registered" and self._registered() >= MOST_REGISTERED:
                 raise Misuse("Too many clients have registered.", hint="End some: `workbench access clients`.")
+            if workload and self.find(workload) is not None:
+                raise Misuse(f"There is a client {workload} already.", hint="End it first.")
+            self._db.execute("delete from oauth_clients where id = ?", (client.id,))  # one that was ended
             self._db.execute(
                 "insert into oauth_clients values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, null)",
-                (client.id, kind, name, fingerprint(secret).hex() if secret else None, tenant, row["roles"],
+                (client.id, client.kind, name, fingerprint(secret).hex() if secret else None, tenant, row["roles"],
                  row["scopes"], row["redirect_uris"], int(refreshes), now_us),
             )  # fmt: skip
         return client, secret
@@ -154,8 +165,8 @@ class Clients:
 
 
 _SELECT = (
-    "select id, kind, name, sha256 is not null, tenant, roles, scopes, redirect_uris, refreshes, created_us, revoked_us"
-    " from oauth_clients"
+    "select id, kind, name, sha256 is not null or kind = 'workload', tenant, roles, scopes, redirect_uris, refreshes,"
+    " created_us, revoked_us from oauth_clients"
 )
 
 

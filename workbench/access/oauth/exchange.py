@@ -114,6 +114,8 @@ async def client_of(server: AuthorizationServer, request: Request, asked: Parame
     """
     id, secret = asked.get("client_id"), asked.get("client_secret")
     header = request.headers.get("authorization")
+    if asked.get("client_assertion"):
+        return await _workload(server, asked, twice=bool(header or secret))
     if header is not None:
         if secret:
             raise Refused("invalid_request", "The client authenticates in two ways.")
@@ -127,6 +129,19 @@ async def client_of(server: AuthorizationServer, request: Request, asked: Parame
     )
     if client is None or not proven:
         raise Refused("invalid_client", "The client is unknown or its secret is wrong.", 401, _ASK)
+    return client
+
+
+async def _workload(server: AuthorizationServer, asked: Parameters, *, twice: bool) -> Client:
+    """The client that an assertion proves (RFC 7521 §4.2)."""
+    if twice:
+        raise Refused("invalid_request", "The client authenticates in two ways.")
+    if server.workloads is None:
+        raise Refused("invalid_client", "Assertions are not accepted here.", 401)
+    id = await server.workloads.identify(asked.need("client_assertion_type"), asked.get("client_assertion"))
+    client = server.issuer.clients.find(id)
+    if client is None or client.kind != "workload" or asked.get("client_id") not in ("", id):
+        raise Refused("invalid_client", "No client is made for this workload.", 401)
     return client
 
 

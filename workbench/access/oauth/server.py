@@ -27,6 +27,7 @@ from workbench.access.oauth.exchange import (
 )
 from workbench.access.oauth.grants import Grant
 from workbench.access.oauth.throttle import Throttle
+from workbench.access.oauth.workloads import Workloads
 from workbench.access.roles import SCOPE, narrowed
 from workbench.access.tokens import signed_claims
 from workbench.events import JSON, Caller, Misuse, NotRecorded, Unauthenticated, now_us
@@ -83,6 +84,9 @@ class AuthorizationServer:
         self._settings = access.settings
         self._scopes = scopes
         self._record = record
+        socket = self._settings.oauth_spiffe_socket
+        self.workloads = Workloads(socket, (self.url, f"{self.url}/oauth/token"), ticks=ticks) if socket else None
+        """Programs that show a JWT-SVID, where the setting `oauth_spiffe_socket` names who can check it."""
         self._documents = Documents(fetcher or Fetcher(), ticks)
         authorize = Authorize(self)
         routes = [
@@ -172,7 +176,7 @@ class AuthorizationServer:
 
     async def _metadata(self, request: Request) -> Response:
         """RFC 8414."""
-        ways = ["client_secret_basic", "client_secret_post"]
+        ways = ["client_secret_basic", "client_secret_post", *(["private_key_jwt"] if self.workloads else [])]
         found: JSON = {
             "issuer": self.url,
             "authorization_endpoint": f"{self.url}/oauth/authorize",
@@ -191,6 +195,8 @@ class AuthorizationServer:
             "authorization_response_iss_parameter_supported": True,
             "client_id_metadata_document_supported": True,
         }
+        if self.workloads is not None:
+            found["token_endpoint_auth_signing_alg_values_supported"] = ["ES256", "ES384", "RS256", "PS256"]
         if self._settings.oauth_registration:
             found["registration_endpoint"] = f"{self.url}/oauth/register"
         return answer(found)
