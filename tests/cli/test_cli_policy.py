@@ -75,3 +75,20 @@ def test_a_recorded_call_is_explained_rule_by_rule(home: Path, monkeypatch: pyte
     result = CliRunner().invoke(cli, ["--home", str(home), "policy", "explain", "nobody"])
     assert result.exit_code != 0
     assert "No recorded call" in str(result.exception)
+
+
+@pytest.mark.slow
+def test_a_running_platform_is_explained_and_examined_too(tmp_path: Path) -> None:
+    from tests.platforms import up
+
+    home = tmp_path / "home"
+    with up(home, env={"WORKBENCH_SERVERS": "crm"}):
+        code, output = run(home, "call", "crm.search_customers", "query=a", "limit:=1", "--json")
+        assert code == 0, output
+        id = json.loads(output)["call"]
+        code, output = run(home, "policy", "explain", id)
+        assert code == 0, output
+        assert "yes tool_scopes.missing_scopes: crm:read is held as *" in output
+        code, output = run(home, "doctor", "--security")
+        assert code == 0, output
+        assert "definitions as first seen, none quarantined" in output

@@ -99,7 +99,7 @@ def explain(call: str, as_json: bool) -> None:
         )
         asked: dict[str, Any] = {"tenant": row["tenant"], "tool": row["qualified"], "ts": row["ts"]}
         used = int(wb.sql(minute, asked).arrow().to_pylist()[0]["n"])
-        tool = next((t for t in wb.tools(limit=10_000) if t.qualified == row["qualified"]), None)
+        tool = next((t for t in wb.tools() if t.qualified == row["qualified"]), None)
         settings = wb.settings
     access, rules = Access(settings), Policy(settings)
     try:

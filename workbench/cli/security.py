@@ -19,7 +19,7 @@ from workbench.events import Record, WorkbenchError, now_us
 
 Verdict = Literal["ok", "warning", "problem"]
 
-_SECRET_FILES = ("token", "run.json", "control.db", "*.key", "audit/*.key", "audit/**/*.key")
+_SECRET_FILES = ("token", "run.json", "control.db", "*.key", "*.pem", "access/*", "oauth/*", "audit/checkpoint.key")
 _SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$")
 
 
@@ -285,7 +285,7 @@ def _quarantine(settings: Settings) -> Iterator[Check]:
     import workbench
 
     with workbench.open(home=settings.home, attach=True, source="cli") as wb:
-        tools = list(wb.tools(limit=1000))
+        tools = list(wb.tools())
     held = [t.qualified for t in tools if t.quarantined]
     signs = [t.qualified for t in tools if of_definition(t.definition)]
     if held or signs:
