@@ -27,7 +27,7 @@ from workbench.gateway.upstream.messages import (
 )
 from workbench.gateway.upstream.pool import Pool
 from workbench.gateway.upstream.respondent import Respondent
-from workbench.gateway.upstream.response import drain, read_body, refusal
+from workbench.gateway.upstream.response import HttpResponse, drain, read_body, refusal
 from workbench.gateway.upstream.revision import MODERN, Answered, Peer, Refused
 from workbench.gateway.upstream.sse import events
 from workbench.registry.connection import RpcError
@@ -242,7 +242,7 @@ class HttpConnection:
         assert self._http is not None
         answered = False
         try:
-            response = await self._http.post(self.url, data=message, headers=headers, allow_redirects=False)
+            response = await self._pool.post(self.url, message, headers)
             answered = True
             try:
                 result = await self._answer(id, method, response, notify)
@@ -262,7 +262,7 @@ class HttpConnection:
             self._headers.learn(result)
         return result
 
-    async def _answer(self, id: int, method: str, response: aiohttp.ClientResponse, notify: Notify | None) -> JSON:
+    async def _answer(self, id: int, method: str, response: HttpResponse, notify: Notify | None) -> JSON:
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if response.status == 200:
             if method == "initialize":
@@ -283,7 +283,7 @@ class HttpConnection:
 
     # --- streams
 
-    async def _stream(self, id: int, response: aiohttp.ClientResponse, notify: Notify | None) -> JSON:
+    async def _stream(self, id: int, response: HttpResponse, notify: Notify | None) -> JSON:
         """The response out of an event stream; taken up again with `Last-Event-ID` where the server allows that."""
         assert self._http is not None
         first, last_id, pause_ms = response, "", 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
@@ -10,6 +11,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 
 from workbench import __version__
+from workbench.gateway.upstream.loopback import Address, Loopback
+from workbench.gateway.upstream.response import HttpResponse
 from workbench.resolver import GuardedResolver
 
 
@@ -30,6 +33,7 @@ class Pool:
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
         self._users = 0
+        self._near: dict[str, Address | None] = {}
 
     @classmethod
     def shared(cls) -> Pool:
@@ -62,9 +66,26 @@ class Pool:
         self._users += 1
         return self._session
 
+    async def post(self, url: str, data: bytes, headers: Mapping[str, str]) -> HttpResponse:
+        """Send a POST and return its response, once the headers are there; redirects are not followed.
+
+        Raises:
+            OSError, aiohttp.ClientError: there was no response.
+        """
+        near = self._near.get(url)
+        if near is None and url not in self._near:
+            near = self._near[url] = Address.of(url) if self._resolver is None else None
+        if near is not None:
+            return await Loopback.shared().post(near, data, headers)
+        assert self._session is not None
+        return await self._session.post(url, data=data, headers=headers, allow_redirects=False)
+
     async def release(self) -> None:
         """Give the session back; the last one closes it."""
         self._users -= 1
         if self._users == 0 and self._session is not None:
             session, self._session = self._session, None
+            self._near.clear()
             await session.close()
+            if self._resolver is None:
+                Loopback.shared().close()

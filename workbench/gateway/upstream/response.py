@@ -4,13 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any, Protocol
 
 import aiohttp
 
 from workbench.gateway.upstream.revision import Refused
 
 
-async def read_body(response: aiohttp.ClientResponse, server: str, max_bytes: int) -> bytes:
+class HttpResponse(Protocol):
+    """What we need of a response, whichever client it came with."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Any:
+        """Has `get`, with names in any case."""
+
+    @property
+    def content(self) -> Any:
+        """Has `readany` and `at_eof`, as `aiohttp.StreamReader`."""
+
+    def close(self) -> None:
+        """Let go of the socket; a server that is still answering notices."""
+
+
+async def read_body(response: HttpResponse, server: str, max_bytes: int) -> bytes:
     """The whole body, never more than allowed, and never compressed: we did not ask for that.
 
     Raises:
@@ -27,7 +46,7 @@ async def read_body(response: aiohttp.ClientResponse, server: str, max_bytes: in
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def refusal(response: aiohttp.ClientResponse, server: str) -> Refused:
+def refusal(response: HttpResponse, server: str) -> Refused:
     """Why an HTTP answer without an MCP message cannot be used."""
     status = response.status
     if status in (401, 403):
@@ -40,7 +59,7 @@ def refusal(response: aiohttp.ClientResponse, server: str) -> Refused:
     return Refused(f"Server {server!r} answered HTTP {status} and no MCP message.", status)
 
 
-async def drain(response: aiohttp.ClientResponse) -> None:
+async def drain(response: HttpResponse) -> None:
     """Read what little follows an answer, so that the socket can serve the next request; give up after a second."""
     try:
         with contextlib.suppress(aiohttp.ClientError, OSError):
