@@ -180,6 +180,15 @@ async def test_tokens_outlive_a_restart_and_other_keys_do_not(desk: Any, open_ac
         open_access(oauth_server=True)
 
 
+async def test_a_database_that_fails_lets_no_token_pass(desk: Any, ticks: Any) -> None:
+    client, secret = desk.client(confidential=True, roles=("employee",))
+    token = (await desk.own_token(client, secret)).json()["access_token"]
+    assert await desk.holds(token)
+    desk.server.issuer.grants.close()
+    ticks.passed += 61
+    assert not await desk.holds(token)
+
+
 async def test_switched_off_there_is_no_server_and_no_token(desk: Any, open_access: Any) -> None:
     client, secret = desk.client(confidential=True, roles=("employee",))
     token = (await desk.own_token(client, secret)).json()["access_token"]

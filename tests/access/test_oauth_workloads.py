@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from concurrent import futures
@@ -139,7 +140,7 @@ async def test_without_the_setting_assertions_are_refused(desk: Any, agent: Agen
 
 
 async def test_without_the_package_the_setting_is_refused(open_desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "spiffe", None)
     with pytest.raises(Misuse, match="needs the package"):
         await open_desk(oauth_spiffe_socket="unix:///nowhere.sock")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import importlib
 import re
 import time
 import warnings
@@ -87,10 +88,12 @@ class Tokens:
         return list(dict.fromkeys([*own, *self._issuers]))
 
     def check(self) -> None:
-        """Raises Misuse when something is missing without which tokens could not be verified.
+        """Make ready to verify; raises Misuse when something is missing for that.
 
-        Whoever only lists keys need not have it, so this is not checked when the room is opened.
+        Whoever only lists keys need not have it, so this is not done when the room is opened.
         """
+        if self.accepted:
+            importlib.import_module("joserfc.jws")  # takes a while: at the first token everybody would wait
         if self._introspection is not None:
             self._introspection.check()
 

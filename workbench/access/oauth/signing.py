@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,11 @@ class LocalIssuer:
         return self._key
 
     def live(self, claims: JSON) -> bool:
-        """Whether neither token, grant, client nor the person's key was taken back."""
-        return self.grants.live(claims, self._clock())
+        """Whether neither token, grant, client nor the person's key was taken back, as far as can be told."""
+        try:
+            return self.grants.live(claims, self._clock())
+        except sqlite3.Error:
+            return False
 
     def key_set(self) -> JSON:
         """The public key, as published."""

@@ -7,7 +7,7 @@ implementation serves them.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
+import importlib
 import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
@@ -44,8 +44,10 @@ class Workloads:
     """
 
     def __init__(self, socket: str, audiences: Collection[str], *, ticks: Callable[[], float] = time.monotonic) -> None:
-        if importlib.util.find_spec("spiffe") is None:
-            raise Misuse("Setting oauth_spiffe_socket needs the package spiffe.", hint="pip install spiffe")
+        try:
+            importlib.import_module("spiffe")  # now, because it takes a while: later everybody would wait
+        except ImportError as e:
+            raise Misuse("Setting oauth_spiffe_socket needs the package spiffe.", hint="pip install spiffe") from e
         self._socket = socket
         self._audiences = set(audiences)
         self._ticks = ticks
