@@ -113,12 +113,16 @@ async def test_a_caller_who_leaves_while_a_large_result_is_read_is_on_the_record
     assert house.outcomes() == ["ok"] * 3
 
 
-async def test_large_arguments_are_recorded_without_personal_data(house: Any, ready: None) -> None:
+@pytest.mark.parametrize("mode", ["os", "strict"])
+async def test_large_arguments_are_recorded_without_personal_data(furnish: Any, ready: None, mode: str) -> None:
+    house = await furnish(audit_mode=mode)
     text = "mail ann@example.com " * 5000
     outcome = await house.gateway.call(call(house, "calc.region", {"region": text}))
     assert outcome.kind in ("ok", "tool_error", "failed", "unavailable")
     (record,) = house.recorded()
     assert "ann@example.com" not in str(record)
+    assert "ann@example.com" not in str(house.recorded("intent"))
+    assert len(house.recorded("intent")) == (mode == "strict")
 
 
 @pytest.fixture

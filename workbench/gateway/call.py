@@ -109,8 +109,7 @@ class Gateway:
 
             # 4. On the record: what is about to be done, where the setting asks for that.
             if self.audit.mode == "strict":
-                args = self.policy.redactor.record(call.arguments, call.caller.tenant)
-                await self.audit.write(call.caller.tenant, records.intent(call, tool, args_redacted=args))
+                await self._intend(call, tool)
 
             # 5. Do it.
             dispatched = perf_counter_ns()
@@ -291,6 +290,15 @@ class Gateway:
         )
 
     # --- the record: reached exactly once per call -----------------------------------------------------
+
+    async def _intend(self, call: Call, tool: Tool) -> None:
+        redact, tenant = self.policy.redactor.record, call.caller.tenant
+        if len(encode(call.arguments)) <= LARGE:
+            args = redact(call.arguments, tenant)
+        else:
+            loop = asyncio.get_running_loop()
+            args = await loop.run_in_executor(self._threads, redact, call.arguments, tenant)
+        await self.audit.write(tenant, records.intent(call, tool, args_redacted=args))
 
     async def _record(self, call: Call, tool: Tool | None, outcome: Outcome, started: int) -> Outcome:
         outcome = msgspec.structs.replace(outcome, latency_us=(perf_counter_ns() - started) // 1000)
