@@ -7,6 +7,7 @@ else on the way of a call. Addresses with names, TLS and all other methods stay 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections import deque
 from collections.abc import Mapping
@@ -190,6 +191,8 @@ class _Connection(asyncio.Protocol):
             self._response = None
         self._fail(Broken(str(exc) if exc else "the server closed the connection"))
         self._transport = None
+        with contextlib.suppress(ValueError):
+            self._idle.remove(self)
 
     def _fail(self, error: Exception) -> None:
         response, self._response = self._response, None

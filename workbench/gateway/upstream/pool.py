@@ -86,6 +86,7 @@ class Pool:
         if self._users == 0 and self._session is not None:
             session, self._session = self._session, None
             self._near.clear()
-            await session.close()
             if self._resolver is None:
                 Loopback.shared().close()
+            await session.close()
+            await asyncio.sleep(0)  # an aborted connection is closed in the next turn of the loop
