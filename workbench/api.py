@@ -9,19 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import orjson
 from fastapi import Depends, FastAPI, Header, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from fastapi_swagger import patch_fastapi
-from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
 import workbench
 from workbench.bench.platform import Platform
+from workbench.bodies import LoadRequests, Question, Registration, ToolCall, Verdict
 from workbench.events import (
     JSON,
     Call,
@@ -63,58 +63,6 @@ class Denied(WorkbenchError):
             f"Scope {scope!r} is needed.", hint="Use a key whose role grants it: `workbench access roles`."
         )
         self.scope = scope
-
-
-class ToolCall(BaseModel):
-    """One call of one tool."""
-
-    tool: str = Field(description="Qualified name, `server.tool`.", examples=["crm.search_customers"])
-    arguments: dict[str, Any] = Field(default_factory=dict, examples=[{"query": "smith"}])
-    timeout_s: float | None = Field(default=None, gt=0, description="Seconds to wait; default is the setting.")
-    trace_id: str | None = Field(default=None, pattern="^[0-9a-f]{32}$")
-
-
-class Turn(BaseModel):
-    """An earlier turn of the conversation."""
-
-    role: Literal["user", "assistant"]
-    text: str
-
-
-class Question(BaseModel):
-    """A question for the agent."""
-
-    question: str = Field(min_length=1, max_length=20_000)
-    provider: str | None = Field(default=None, examples=["openai"])
-    model: str | None = None
-    history: list[Turn] = Field(default_factory=list, max_length=100)
-    stream: bool = Field(default=False, description="Server-sent events, one run event each, instead of one document.")
-
-
-class Registration(BaseModel):
-    """A server that is reached over HTTP. Launch commands come from configuration on disk, never from here."""
-
-    model_config = {"extra": "forbid"}
-
-    id: str = Field(min_length=1, max_length=64)
-    url: str
-    title: str = ""
-    description: str = ""
-    headers: dict[str, str] = Field(default_factory=dict)
-
-
-class Verdict(BaseModel):
-    """What a human says of a waiting call."""
-
-    approve: bool
-    note: str = ""
-
-
-class LoadRequests(BaseModel):
-    """A load run's summary, and requests of it."""
-
-    run: dict[str, Any]
-    requests: list[dict[str, Any]] = Field(default_factory=list, max_length=10_000)
 
 
 ASGI = Callable[[Any, Any, Any], Awaitable[None]]
@@ -209,8 +157,7 @@ def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) 
 
 
 def _handle_errors(api: FastAPI, platform: Platform) -> None:
-    base = platform.access.resources.origin
-    resource = f"{base}/mcp" if base else ""
+    resource = _resource(platform)
     statuses: dict[type[WorkbenchError], int] = {
         Misuse: 400, Unauthenticated: 401, Denied: 403, Unreachable: 503, NotRecorded: 503, WorkbenchError: 400,
     }  # fmt: skip
@@ -244,6 +191,12 @@ def _handle_errors(api: FastAPI, platform: Platform) -> None:
     api.add_exception_handler(WorkbenchError, known)
     api.add_exception_handler(RequestValidationError, invalid)
     api.add_exception_handler(HTTPException, http)
+
+
+def _resource(platform: Platform) -> str:
+    """The URL whose metadata tell where to get tokens; empty while it is not known."""
+    origin = platform.access.resources.origin
+    return f"{origin}/mcp" if origin else ""
 
 
 def _error(kind: str, message: str, hint: str, status: int, headers: dict[str, str] | None = None) -> Response:
@@ -318,7 +271,7 @@ def _tools(api: FastAPI, platform: Platform) -> None:
             trace_id=body.trace_id or new_trace_id(),
         )  # fmt: skip
         outcome = await _unless_gone(request, platform.call(made))
-        return _json(outcome, _STATUS[outcome.kind], _outcome_headers(outcome))
+        return _json(outcome, _STATUS[outcome.kind], _outcome_headers(outcome, _resource(platform)))
 
     @api.get("/api/platform/approvals", tags=["tools"])
     def approvals(caller: Caller = _needs(platform, "approvals:decide")) -> Response:
@@ -336,11 +289,11 @@ def _tools(api: FastAPI, platform: Platform) -> None:
         return _json(await platform.decide(approval, body.approve, caller, via=source, note=body.note))
 
 
-def _outcome_headers(outcome: Outcome) -> dict[str, str]:
+def _outcome_headers(outcome: Outcome, resource: str) -> dict[str, str]:
     if outcome.kind == "throttled":
         return rate_headers(outcome.details)
     missing = outcome.details.get("missing_scopes")
-    return {"WWW-Authenticate": challenge(scope=" ".join(missing))} if missing else {}
+    return {"WWW-Authenticate": challenge(scope=" ".join(missing), resource=resource)} if missing else {}
 
 
 async def _unless_gone(request: Request, work: Any) -> Any:

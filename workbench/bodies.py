@@ -1,0 +1,59 @@
+"""What the management API takes: the bodies of its requests, as they are documented at `/docs`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+
+class ToolCall(BaseModel):
+    """One call of one tool."""
+
+    tool: str = Field(description="Qualified name, `server.tool`.", examples=["crm.search_customers"])
+    arguments: dict[str, Any] = Field(default_factory=dict, examples=[{"query": "smith"}])
+    timeout_s: float | None = Field(default=None, gt=0, description="Seconds to wait; default is the setting.")
+    trace_id: str | None = Field(default=None, pattern="^[0-9a-f]{32}$")
+
+
+class Turn(BaseModel):
+    """An earlier turn of the conversation."""
+
+    role: Literal["user", "assistant"]
+    text: str
+
+
+class Question(BaseModel):
+    """A question for the agent."""
+
+    question: str = Field(min_length=1, max_length=20_000)
+    provider: str | None = Field(default=None, examples=["openai"])
+    model: str | None = None
+    history: list[Turn] = Field(default_factory=list, max_length=100)
+    stream: bool = Field(default=False, description="Server-sent events, one run event each, instead of one document.")
+
+
+class Registration(BaseModel):
+    """A server that is reached over HTTP. Launch commands come from configuration on disk, never from here."""
+
+    model_config = {"extra": "forbid"}
+
+    id: str = Field(min_length=1, max_length=64)
+    url: str
+    title: str = ""
+    description: str = ""
+    headers: dict[str, str] = Field(default_factory=dict)
+
+
+class Verdict(BaseModel):
+    """What a human says of a waiting call."""
+
+    approve: bool
+    note: str = ""
+
+
+class LoadRequests(BaseModel):
+    """A load run's summary, and requests of it."""
+
+    run: dict[str, Any]
+    requests: list[dict[str, Any]] = Field(default_factory=list, max_length=10_000)
