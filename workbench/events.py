@@ -279,7 +279,7 @@ class RunStarted(RunEvent, frozen=True, kw_only=True):
     model: str
     is_llm: bool
     why: str
-    """Why this provider answers, e.g. "no key is set and no model is pulled: planner (not an LLM)"."""
+    """Why this provider answers, e.g. "no key is set: planner (not an LLM)"."""
     tools: int = 0
     """How many tools the caller may use."""
     trace_id: str = ""

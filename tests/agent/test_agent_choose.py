@@ -64,14 +64,16 @@ async def test_the_first_key_counts(settings: Settings, rooms: Any) -> None:
     assert await chosen(settings, {"GOOGLE_API_KEY": "k"}) == ("gemini", "GOOGLE_API_KEY is set")
 
 
-async def test_without_a_key_a_configured_server_then_the_pulled_model_then_the_planner(
+async def test_without_a_key_a_configured_server_then_the_planner_and_never_the_model_by_itself(
     settings: Settings, rooms: Any
 ) -> None:
     configured = {"COMPATIBLE_BASE_URL": "http://127.0.0.1:1/v1"}
     assert await chosen(settings, configured) == ("compatible", "COMPATIBLE_BASE_URL is set")
-    assert await chosen(settings, {}) == ("planner", "no key is set and no model is pulled: planner (not an LLM)")
+    assert await chosen(settings, {}) == ("planner", "no key is set: planner (not an LLM)")
     rooms["embedded"].ready = True
-    assert await chosen(settings, {}) == ("embedded", "no key is set; pulled")
+    name, why = await chosen(settings, {})
+    assert name == "planner"
+    assert "the embedded model answers when it is asked for" in why
 
 
 async def test_an_empty_key_is_no_key(settings: Settings, rooms: Any) -> None:
@@ -130,7 +132,7 @@ async def test_the_rung_that_answered_is_said(settings: Settings, caller: Caller
 def test_all_providers_are_listed_in_the_order_of_the_ladder(settings: Settings, rooms: Any) -> None:
     agent = Agent(settings, Desk(), env={"ANTHROPIC_API_KEY": "k"})
     listed = agent.providers()
-    assert [status.name for status in listed] == ["openai", "anthropic", "gemini", "embedded", "planner", "compatible"]
+    assert [status.name for status in listed] == ["openai", "anthropic", "gemini", "planner", "embedded", "compatible"]
     assert [status.name for status in listed if status.ready] == ["anthropic", "planner"]
     assert all(status.why for status in listed)
     assert listed[0].why == "OPENAI_API_KEY is not set."
