@@ -277,7 +277,7 @@ def _servers(settings: Settings) -> Iterator[Check]:
 
 def _quarantine(settings: Settings) -> Iterator[Check]:
     from workbench.bench.running import find_running
-    from workbench.registry.signals import of_definition
+    from workbench.registry.signals import look_alikes, of_definition
 
     if find_running(settings.home) is None:
         yield Check(name="tools", verdict="ok", finding="no platform runs, so no definitions are in force")
@@ -288,8 +288,9 @@ def _quarantine(settings: Settings) -> Iterator[Check]:
         tools = list(wb.tools())
     held = [t.qualified for t in tools if t.quarantined]
     signs = [t.qualified for t in tools if of_definition(t.definition)]
-    if held or signs:
-        named = {"quarantined": held, "with signs of poisoning": signs}
+    alike = [f"{name} for {other}" for name, other in look_alikes(tools).items()]
+    if held or signs or alike:
+        named = {"quarantined": held, "with signs of poisoning": signs, "to be taken for another": alike}
         parts = [f"{what}: {', '.join(which)}" for what, which in named.items() if which]
         hint = "Look at each definition before it is accepted; a sign is no proof, and its absence neither."
         yield Check(name="tools", verdict="warning", finding="; ".join(parts), hint=hint)

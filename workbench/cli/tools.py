@@ -25,7 +25,7 @@ def tools(words: tuple[str, ...], limit: int, as_json: bool) -> None:
     """List the tools you may call, or search them by words and meaning."""
     with opened() as wb:
         found = wb.tools(" ".join(words), limit=limit)
-    from workbench.registry.signals import of_definition
+    from workbench.registry.signals import look_alikes, of_definition
 
     signals = {t.qualified: signs for t in found if (signs := of_definition(t.definition))}
     if as_json:
@@ -36,6 +36,8 @@ def tools(words: tuple[str, ...], limit: int, as_json: bool) -> None:
         for sign in signs:
             text = f"{name}: {sign.kind.replace('_', ' ')} ({sign.where}): {sign.excerpt!r}"
             click.secho(f"A sign to look at, no proof - {text}", fg="yellow", err=True)
+    for name, other in look_alikes(found).items():
+        click.secho(f"A sign to look at, no proof - {name} can be taken for {other}", fg="yellow", err=True)
 
 
 @click.command()

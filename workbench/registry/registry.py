@@ -20,6 +20,7 @@ from workbench.registry.names import close_names, confusable, server_id
 from workbench.registry.pins import Pins
 from workbench.registry.registration import check_registration
 from workbench.registry.server import ServerDown, ServerSpec, ServerState, UnknownTool
+from workbench.registry.signals import look_alikes
 from workbench.registry.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Registry:
         self._pins: Pins | None = None
         self._editing = asyncio.Lock()
         self._settling: set[asyncio.Task[None]] = set()
+        self._alike: dict[str, str] = {}
 
     @property
     def version(self) -> int:
@@ -340,7 +342,13 @@ class Registry:
             listener(id, message)
 
     def _changed(self) -> None:
+        before = self._catalog.version
         self._catalog.rebuild(self._entries.values())
+        for name, other in look_alikes(self.tools()).items() if self.version != before else ():
+            if self._alike.get(name) != other:
+                self._alike[name] = other
+                sign = {"kind": "look_alike", "where": "name", "excerpt": f"{name} can be taken for {other}"}
+                self._journal.event(name.partition(".")[0], "look_alike", {"signals": {name.partition(".")[2]: [sign]}})
 
 
 def _not_ready(state: ServerState) -> ServerState:
