@@ -99,6 +99,9 @@ class Settings:
     audit_witness: str = setting(
         "", "Folder on another disk, or URL of a C2SP tlog-witness, that gets every signed checkpoint of the log."
     )
+    audit_store: str = setting(
+        "", "Folder, or s3://bucket/prefix, to which everything that is sealed is copied once a minute."
+    )
     audit_encrypt: bool = setting(
         False, "Whether arguments, answers and questions are recorded encrypted, with a key for each person."
     )

@@ -193,3 +193,13 @@ def test_forgetting_asks_first_and_says_what_it_destroyed(settings, run, monkeyp
     assert json.loads(run("sql", "select args from tool_calls limit 1", "--json").stdout)[0]["args"] == '{"n":0}'
     assert run("audit", "forget", "ann", "--yes").stdout == "1 keys destroyed.\n"
     assert "[forgotten]" in run("sql", "select args from tool_calls limit 1").stdout
+
+
+def test_a_record_is_fetched_from_its_store_and_verified(calls, run, settings, tmp_path):
+    from workbench.audit.shipping import ship
+    from workbench.audit.store import open_store
+
+    ship(AuditFolder(settings.home), open_store(str(tmp_path / "store")))
+    result = run("audit", "fetch", str(tmp_path / "store"), str(tmp_path / "other"))
+    assert code(result) == 0
+    assert "Verified" in result.stdout

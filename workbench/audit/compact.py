@@ -61,6 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     retained = -RETAIN_EVERY_S
     while os.getppid() == parent:
         _once(given)
+        _ship(given.home)
         if time.monotonic() - retained >= RETAIN_EVERY_S:
             retained = time.monotonic()
             _retain(given.home)
@@ -78,6 +79,19 @@ def _retain(home: Path) -> None:
             print(f"retention: {removal}", flush=True)
     except (WorkbenchError, OSError) as e:
         print(f"retention: {e}", file=sys.stderr, flush=True)
+
+
+def _ship(home: Path) -> None:
+    """Copy what is sealed to the store of the setting; what is wrong is said, and tried again the next time."""
+    from workbench.audit.shipping import ship
+    from workbench.audit.store import open_store
+
+    try:
+        target = Settings.load(home=home).audit_store
+        if target and (done := ship(AuditFolder(home), open_store(target))) and done.seals:
+            print(f"store: {done.seals} seals, {done.objects} objects", flush=True)
+    except (WorkbenchError, OSError) as e:
+        print(f"store: {e}", file=sys.stderr, flush=True)
 
 
 def _once(given: argparse.Namespace) -> int:

@@ -177,6 +177,23 @@ def retain(dry_run: bool, as_json: bool) -> None:
 
 
 @audit.command()
+@click.argument("store")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--key", type=click.File("r"), help="checkpoint.pub as you know it; default: the key in the store.")
+@click.pass_context
+def fetch(ctx: click.Context, store: str, folder: Path, key: IO[str] | None) -> None:
+    """Rebuild a record from the place that audit_store names, in a new state folder, and verify it."""
+    from workbench.audit import verify as check
+    from workbench.audit.shipping import fetch as rebuild
+    from workbench.audit.store import open_store
+
+    rebuild(open_store(store), folder, key.read() if key else None)
+    found = check(folder, deep=True)
+    click.echo(str(found))
+    ctx.exit(0 if found.ok else 1)
+
+
+@audit.command()
 @click.argument("user")
 @click.option("--tenant", help="Tenant of the user. Default: the setting tenant.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
