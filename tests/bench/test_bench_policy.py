@@ -38,7 +38,7 @@ def test_a_used_up_rate_is_a_429_with_headers_over_rest(platform: Platform, api:
     limits = platform.policy.limits
     before, limits._per_minute = limits._per_minute, 1
     try:
-        tool = {"tool": "crm.search_customers", "arguments": {"query": "a"}}
+        tool = {"tool": "payments.list_invoices", "arguments": {}}
         first = api("POST", "/api/platform/call", json=tool, token=token)
         assert first.status_code != 429
         second = api("POST", "/api/platform/call", json=tool, token=token)
