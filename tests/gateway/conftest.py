@@ -275,10 +275,12 @@ class Browser:
         path: str | None = None,
         pieces: int = 1,
         gone: bool = False,
+        on_event: Callable[[Any], None] | None = None,
     ) -> Response:
         """One request; a header of None is left out. The client leaves when `leave` is set.
 
-        The body arrives in so many `pieces`; with `gone` the client leaves before the last one.
+        The body arrives in so many `pieces`; with `gone` the client leaves before the last one. `on_event` is called
+        with each message of an event stream.
         """
         found: dict[str, str | None] = {
             "host": "127.0.0.1:8800",
@@ -310,6 +312,8 @@ class Browser:
             else:
                 assert response.status
                 response.body += message.get("body", b"")
+                if on_event is not None and message.get("body", b"").startswith(b"event: message\ndata: "):
+                    on_event(json.loads(message["body"].split(b"data: ", 1)[1]))
                 if not message.get("more_body"):
                     done.set()
 

@@ -29,6 +29,7 @@ from workbench.gateway.dispatch import Dispatch
 from workbench.gateway.methods import is_method, method_tool
 from workbench.gateway.refusals import Refusal, State, denied, say, text_of, unknown
 from workbench.gateway.tally import Tally
+from workbench.gateway.tasks import METHODS
 from workbench.gateway.upstream.messages import Notify, encode
 from workbench.gateway.upstream.respondent import Respondent
 from workbench.registry.connection import Connection
@@ -186,7 +187,8 @@ class Gateway:
     def _method(self, call: Call) -> tuple[Tool, Connection]:
         server, _, method = call.tool.partition(".")
         try:
-            return method_tool(server, method), self.registry.connection(server)
+            scopes = self.dispatch.tasks.of(call).scopes if method in METHODS else ()
+            return method_tool(server, method, scopes), self.registry.connection(server)
         except Misuse as e:
             raise Refusal("not_found", str(e), server=server) from e
 
@@ -289,8 +291,6 @@ class Gateway:
             result_bytes=size,
         )
 
-    # --- the record: reached exactly once per call -----------------------------------------------------
-
     async def _intend(self, call: Call, tool: Tool) -> None:
         redact, tenant = self.policy.redactor.record, call.caller.tenant
         if len(encode(call.arguments)) <= LARGE:
@@ -299,6 +299,8 @@ class Gateway:
             loop = asyncio.get_running_loop()
             args = await loop.run_in_executor(self._threads, redact, call.arguments, tenant)
         await self.audit.write(tenant, records.intent(call, tool, args_redacted=args))
+
+    # --- the record: reached exactly once per call -----------------------------------------------------
 
     async def _record(self, call: Call, tool: Tool | None, outcome: Outcome, started: int) -> Outcome:
         outcome = msgspec.structs.replace(outcome, latency_us=(perf_counter_ns() - started) // 1000)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -173,9 +174,8 @@ class Dialogues:
                 return result
             wanted = result.get("inputRequests")
             questions = wanted if isinstance(wanted, dict) else {}
-            async with asyncio.TaskGroup() as group:
-                answers = {key: group.create_task(respondent.answer(one)) for key, one in questions.items()}
-            asked = {**params, "inputResponses": {key: task.result() for key, task in answers.items()}}
+            answers = await _all_of(respondent.answer(one) for one in questions.values())
+            asked = {**params, "inputResponses": dict(zip(questions, answers, strict=True))}
             if "requestState" in result:
                 asked["requestState"] = result["requestState"]
         raise Refusal("failed", f"The server asked for input more than {MOST_ROUNDS} times.", rule="rounds")
@@ -257,6 +257,16 @@ class Dialogues:
         if whose != (call.caller.tenant, call.caller.subject, _request(call)) or state.expires < time.time():
             raise _invalid("The requestState belongs to another request, or has expired.")
         return state
+
+
+async def _all_of(work: Iterable[Coroutine[Any, Any, JSON]]) -> list[JSON]:
+    """What all of them give; the first that fails ends the others."""
+    tasks = [asyncio.get_running_loop().create_task(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _asks(result: JSON) -> bool:

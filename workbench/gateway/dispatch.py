@@ -13,6 +13,7 @@ from workbench.gateway.dialogue import Dialogues
 from workbench.gateway.methods import is_method
 from workbench.gateway.refusals import Refusal
 from workbench.gateway.request import Request
+from workbench.gateway.tasks import METHODS, TaskIds
 from workbench.gateway.upstream.messages import Notify
 from workbench.gateway.upstream.respondent import Respondent
 from workbench.gateway.upstream.revision import Answered
@@ -37,6 +38,7 @@ class Dispatch:
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self.cache = Cache()
         self.dialogues = Dialogues(settings.home)
+        self.tasks = TaskIds(settings.home)
         self.under_way = 0
         self._settings = settings
         self._registry = registry
@@ -102,6 +104,8 @@ class Dispatch:
             raise Refusal("unavailable", "Too many calls are under way. Try again in 1 s.", rule="busy", retry_after=1)
         limit = self.timeout(call, tool)
         method, params, meta = _request(call, tool)
+        if method in METHODS:
+            params["taskId"] = self.tasks.of(call).id
         self.under_way += 1
         try:
             for last in (False, True):
@@ -113,7 +117,7 @@ class Dispatch:
                     )  # fmt: skip
                     if method == "tools/call":
                         self.cache.learn(call, tool, result)
-                    return result
+                    return self.tasks.shown(call, tool, result)
                 except Unreachable as e:
                     if last or not tool.idempotent or isinstance(e, Answered) or not connection.alive:
                         raise Refusal("unavailable", str(e), server=tool.server, retry_after=1) from e

@@ -31,6 +31,9 @@ SCHEMAS: Final[dict[str, JSON]] = {
     "prompts/get": _object(("name",), name=_TEXT, arguments=_TEXTS),
     "completion/complete": _COMPLETION,
     "resources/subscribe": _object(("uri",), uri=_TEXT),
+    "tasks/get": _object(("taskId",), taskId=_TEXT),
+    "tasks/update": _object(("taskId", "inputResponses"), taskId=_TEXT, inputResponses={"type": "object"}),
+    "tasks/cancel": _object(("taskId",), taskId=_TEXT),
 }
 """What each method takes; whatever else a client sends travels on beside it."""
 
@@ -41,8 +44,8 @@ def is_method(tool: str) -> bool:
 
 
 @lru_cache(4096)
-def method_tool(server: str, method: str) -> Tool:
-    """The method of that server as a tool."""
+def method_tool(server: str, method: str, scopes: tuple[str, ...] = ()) -> Tool:
+    """The method of that server as a tool; with the scopes that it needs, when they are not those of reading."""
     schema = SCHEMAS[method]
     return Tool(
         server=server,
@@ -50,8 +53,8 @@ def method_tool(server: str, method: str) -> Tool:
         description=f"The method {method} of the server {server}.",
         input_schema=schema,
         annotations={"readOnlyHint": True},
-        scopes=(f"{server}:read",),
-        definition_hash=digest({"name": f"{server}.{method}", "inputSchema": schema}),
+        scopes=scopes or (f"{server}:read",),
+        definition_hash=digest({"name": f"{server}.{method}", "inputSchema": schema, "scopes": scopes}),
     )
 
 

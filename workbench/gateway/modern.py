@@ -7,6 +7,7 @@ from typing import Any, Final
 from mcp.shared.inbound import (
     InboundLadderRejection,
     classify_inbound_request,
+    decode_header_value,
     find_invalid_x_mcp_header,
     unsupported_protocol_version_rejection,
     validate_mcp_param_headers,
@@ -21,9 +22,10 @@ from workbench.gateway.lists import Lists
 from workbench.gateway.reading import Reading, Unroutable
 from workbench.gateway.request import Request, Running, Stream
 from workbench.gateway.streams import KINDS, Announcements, Wanted
+from workbench.gateway.tasks import METHODS, TASKS
 from workbench.gateway.toolcall import ToolCalls, wants_notifications
 from workbench.gateway.upstream.messages import encode
-from workbench.gateway.upstream.revision import META, MODERN
+from workbench.gateway.upstream.revision import CAPABILITIES_KEY, META, MISSING_CAPABILITY, MODERN
 from workbench.gateway.watches import Watches
 
 _ROUTING: Final = (b"mcp-protocol-version", b"mcp-method", b"mcp-name")
@@ -79,6 +81,8 @@ class Modern:
             await self._listen(request, id, params)
         elif self._reading.serves(method):
             await self._read(request, id, method, params)
+        elif method in METHODS:
+            await self._task(request, id, method, params)
         else:
             await request.reply(self._answer(request, id, method, params))
 
@@ -120,6 +124,26 @@ class Modern:
         await self._send(
             request, await self._reading.answer(request, id, method, params, MODERN, running, None), running, None
         )
+
+    async def _task(self, request: Request, id: Any, method: str, params: JSON) -> None:
+        """A request about a task, to the server that has it."""
+        named, mirrored = params.get("taskId"), request.header(b"mcp-name")
+        if mirrored is None or decode_header_value(mirrored) != named:
+            await request.reply(say_error(id, wire.HEADER_MISMATCH, "Mcp-Name and params.taskId have to be the same."))
+            return
+        capabilities = params["_meta"].get(CAPABILITIES_KEY) or {}
+        if TASKS not in (capabilities.get("extensions") or {}):
+            needed: JSON = {"requiredCapabilities": {"extensions": {TASKS: {}}}}
+            told = f"{method} needs a client that declares the extension {TASKS}."
+            await request.reply(say_error(id, MISSING_CAPABILITY, told, needed))
+            return
+        task = self._gateway.dispatch.tasks.read(named)
+        if task is None or request.view not in ("", task.server):
+            await request.reply(say_error(id, wire.INVALID_PARAMS, "There is no such task."))
+            return
+        call, problem = self._calls.of_method(request, f"{task.server}.{method}", params, MODERN)
+        running = Running(request.receive)
+        await self._send(request, await self._calls.answer(request, id, call, problem, running, None), running, None)
 
     async def _send(self, request: Request, answer: Answer, running: Running, stream: Stream | None) -> None:
         """Send the answer where somebody still waits for it."""

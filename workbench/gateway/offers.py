@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from workbench.events import JSON, Caller, Misuse, Unreachable
 from workbench.gateway.call import Gateway
 from workbench.gateway.methods import method_tool
+from workbench.gateway.tasks import TASKS
 from workbench.registry.connection import Connection, RpcError
 from workbench.registry.names import hidden_character
 from workbench.registry.server import ServerDown
@@ -25,6 +26,9 @@ PREFIX: Final = "gateway://"
 
 FRESH_S: Final = 60.0
 """Seconds after which a list is asked for again although nothing was announced."""
+
+CARRIED: Final = (TASKS, "io.modelcontextprotocol/ui")
+"""Extensions that work through the gateway."""
 
 MOST_PAGES: Final = 100
 MOST_ENTRIES: Final = 10_000
@@ -93,6 +97,14 @@ class Offers:
                 found["resources"]["subscribe"] = True
         if self.servers(caller, view, "logging"):
             found["logging"] = {}
+        extensions: JSON = {}
+        for id in self.servers(caller, view, "extensions"):
+            offered = self._capabilities(id)["extensions"]
+            for name in CARRIED if isinstance(offered, dict) else ():
+                if name in offered:
+                    extensions.setdefault(name, offered[name])
+        if extensions:
+            found["extensions"] = extensions
         if self.servers(caller, view, "completions"):
             found["completions"] = {}
         return found

@@ -13,14 +13,13 @@ from workbench.gateway.methods import is_method, split
 from workbench.gateway.request import Request, Running, Stream
 from workbench.gateway.upstream.messages import Notify
 from workbench.gateway.upstream.respondent import Respondent
-from workbench.gateway.upstream.revision import CAPABILITIES_KEY, VERSION_KEY
+from workbench.gateway.upstream.revision import VERSION_KEY
 
 CANCELLED: Final = -32000
 LOG_LEVEL: Final = "io.modelcontextprotocol/logLevel"
 LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 """As in RFC 5424 §6.2.1, the least severe first."""
 
-TASKS: Final = "io.modelcontextprotocol/tasks"
 
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}")
 _NOT_CARRIED: Final = frozenset({"name", "arguments", "_meta"})
@@ -178,17 +177,9 @@ def wants_notifications(call: Call) -> bool:
 def _carried(meta: JSON) -> JSON:
     """The client's `_meta` as it may reach the server: without the revision, which is the connection's own matter.
 
-    Capabilities travel on, so that the server knows what the client can do; tasks do not, because their later
-    requests (`tasks/get` and others) could not be routed.
+    Capabilities travel on, so that the server knows what the client can do.
     """
-    if not meta:
-        return {}
-    kept = {key: value for key, value in meta.items() if key != VERSION_KEY}
-    capabilities = kept.get(CAPABILITIES_KEY)
-    if isinstance(capabilities, dict) and isinstance(extensions := capabilities.get("extensions"), dict):
-        others = {key: value for key, value in extensions.items() if key != TASKS}
-        kept[CAPABILITIES_KEY] = {**capabilities, "extensions": others}
-    return kept
+    return {key: value for key, value in meta.items() if key != VERSION_KEY}
 
 
 def _trace(traceparent: Any) -> tuple[str, str]:

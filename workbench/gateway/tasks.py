@@ -1,0 +1,90 @@
+"""Tasks of servers (extension `io.modelcontextprotocol/tasks`): their ids as clients know them.
+
+The id that a client gets is sealed and holds the server, the server's own id and the owner. So it outlives a restart of
+the gateway, any replica can follow it, and nobody else can use it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from workbench.events import JSON, Call, Record, Tool
+from workbench.gateway.refusals import Refusal
+from workbench.gateway.sealing import Seal
+from workbench.gateway.wire import INVALID_PARAMS
+
+TASKS: Final = "io.modelcontextprotocol/tasks"
+METHODS: Final = ("tasks/get", "tasks/update", "tasks/cancel")
+
+_LONGEST: Final = 8192
+
+
+class Task(Record, frozen=True, kw_only=True):
+    """What is sealed into the id of a task."""
+
+    tenant: str
+    subject: str
+    server: str
+    tool: str
+    """Qualified name of what was called."""
+    scopes: tuple[str, ...]
+    """That were needed for the call, and are needed to follow it."""
+    id: str
+    """The server's own id."""
+
+
+class TaskIds:
+    """Makes and reads the ids of tasks.
+
+    Args:
+        home: the state folder, where the key of the seal lies.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._sealed: Seal | None = None
+
+    def read(self, id: Any) -> Task | None:
+        """What an id stands for; None when it was not given out here."""
+        data = self._seal.open(id) if isinstance(id, str) and len(id) <= _LONGEST else None
+        return msgspec.json.decode(data, type=Task) if data is not None else None
+
+    def of(self, call: Call) -> Task:
+        """The task that a call of one of `METHODS` is about.
+
+        Raises:
+            Refusal: there is no such task, or it is somebody else's: which of both is not told.
+        """
+        task = self.read(call.arguments.get("taskId"))
+        caller = (call.caller.tenant, call.caller.subject, call.tool.partition(".")[0])
+        if task is None or (task.tenant, task.subject, task.server) != caller:
+            raise Refusal("not_found", "There is no such task.", rule="tasks", code=INVALID_PARAMS)
+        return task
+
+    def shown(self, call: Call, tool: Tool, result: JSON) -> JSON:
+        """A result of the server as the client may see it: with the id that is good here."""
+        own = result.get("taskId")
+        if not isinstance(own, str):
+            return result
+        if tool.name in METHODS:
+            return {**result, "taskId": call.arguments["taskId"]}
+        if result.get("resultType") != "task":
+            return result
+        task = Task(
+            tenant=call.caller.tenant,
+            subject=call.caller.subject,
+            server=tool.server,
+            tool=tool.qualified,
+            scopes=tool.scopes,
+            id=own,
+        )
+        return {**result, "taskId": self._seal.close(msgspec.json.encode(task))}
+
+    @property
+    def _seal(self) -> Seal:
+        if self._sealed is None:
+            self._sealed = Seal(self._home / "session.key", b"mcp task v1")
+        return self._sealed
