@@ -67,6 +67,7 @@ class AuditLog:
         self._failed = ""
         self._full = ""
         self._stopping = False
+        self._waking = False
         self._wake = threading.Event()
         self._watch: asyncio.TimerHandle | None = None
         self._watched = -1
@@ -153,13 +154,19 @@ class AuditLog:
         waiter = None if self.mode == "async" else self._loop.create_future()
         self._queue.append((tenant, body, waiter))
         self._bytes_in += len(body)
-        if not self._wake.is_set():
-            self._wake.set()
+        if not self._waking:
+            # once for all that is put in this turn of the loop: waking the thread costs more than writing a record
+            self._waking = True
+            self._loop.call_soon(self._wake_writer)
         if self._watch is None:
             self._watch_progress()
         for tell in self.on_record:
             tell(tenant, record)
         return waiter
+
+    def _wake_writer(self) -> None:
+        self._waking = False
+        self._wake.set()
 
     def _protected(self, tenant: str, record: JSON) -> JSON:
         assert self._keys is not None

@@ -62,6 +62,9 @@ class Balanced:
 
     @property
     def alive(self) -> bool:
+        if len(self._replicas) == 1:
+            connection = self._replicas[0].connection
+            return connection is not None and connection.alive
         return any(entry.connection is not None and entry.connection.alive for entry in self._replicas)
 
     async def open(self) -> None:
@@ -109,6 +112,8 @@ class Balanced:
 
     @property
     def _any(self) -> Connection | None:
+        if len(self._replicas) == 1:
+            return self._replicas[0].connection
         found = [entry.connection for entry in self._replicas if entry.connection is not None]
         return next((one for one in found if one.alive), found[0] if found else None)
 
