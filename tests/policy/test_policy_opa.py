@@ -181,6 +181,8 @@ async def test_every_other_answer_is_a_denial_that_says_why(
     assert (decision.allow, decision.rule, decision.engine) == (False, rule, "opa")
     assert remote.problem
     assert "opa-secret" not in decision.reason
+    assert server.url in remote.problem
+    assert server.url not in decision.reason
 
 
 async def test_input_that_no_engine_reads_alike_is_denied_without_asking(

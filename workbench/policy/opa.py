@@ -27,7 +27,7 @@ _CONNECTIONS = 64
 
 
 class OpaFailed(engine.Broken):
-    """OPA gave no answer that may be trusted.
+    """OPA gave no answer that may be trusted. The message reaches callers, so it does not say where OPA is.
 
     Args:
         kind: `unreachable`, `timeout`, `status`, `breaker_open`, `undefined` or `malformed`; ends the name of the rule.
@@ -79,12 +79,12 @@ class Opa:
         except (guard.Unsuitable, TypeError) as e:
             raise OpaFailed("malformed", f"the input cannot be sent: {e}") from e
         if not self.breaker.admit():
-            raise OpaFailed("breaker_open", f"OPA at {self.url} has failed repeatedly and is not asked for a moment")
+            raise OpaFailed("breaker_open", "OPA has failed repeatedly and is not asked for a moment")
         try:
             answer = await self._post(entrypoint, body)
         except OpaFailed as e:
             self.breaker.failed()
-            self.problem = f"{e}."
+            self.problem = f"{e} ({self.url})."
             raise
         except BaseException:
             self.breaker.released()
@@ -92,13 +92,13 @@ class Opa:
         self.breaker.succeeded()
         try:
             if "result" not in answer:
-                raise OpaFailed("undefined", f"OPA at {self.url} has no rule {entrypoint.replace('/', '.')}")
+                raise OpaFailed("undefined", f"OPA has no rule {entrypoint.replace('/', '.')}")
             try:
                 agreed = engine.as_agreed(entrypoint, answer["result"])
             except engine.Broken as e:
-                raise OpaFailed("malformed", f"OPA at {self.url}: {e}") from e
+                raise OpaFailed("malformed", f"OPA: {e}") from e
         except OpaFailed as e:
-            self.problem = f"{e}."
+            self.problem = f"{e} ({self.url})."
             raise
         self.problem = ""
         return agreed, _revision(answer)
@@ -109,7 +109,7 @@ class Opa:
             try:
                 await self.ask(entrypoint, document)
             except OpaFailed as e:
-                return f"{e}."
+                return f"{e} ({self.url})."
         return ""
 
     async def close(self) -> None:
@@ -129,19 +129,19 @@ class Opa:
                 while len(text) <= MOST_BYTES and (more := await response.content.read(MOST_BYTES)):
                     text += more
                 if response.status != 200:
-                    raise OpaFailed("status", f"OPA at {self.url} answered with HTTP status {response.status}")
+                    raise OpaFailed("status", f"OPA answered with HTTP status {response.status}")
         except TimeoutError as e:
-            raise OpaFailed("timeout", f"OPA at {self.url} did not answer within {self._timeout * 1000:.0f} ms") from e
+            raise OpaFailed("timeout", f"OPA did not answer within {self._timeout * 1000:.0f} ms") from e
         except (aiohttp.ClientError, OSError) as e:
-            raise OpaFailed("unreachable", f"OPA at {self.url} cannot be reached ({type(e).__name__})") from e
+            raise OpaFailed("unreachable", f"OPA cannot be reached ({type(e).__name__})") from e
         try:
             if len(text) > MOST_BYTES:
                 raise ValueError("too long")
             answer = orjson.loads(text)
         except ValueError as e:
-            raise OpaFailed("malformed", f"OPA at {self.url} answered with something else than JSON") from e
+            raise OpaFailed("malformed", "OPA answered with something else than JSON") from e
         if not isinstance(answer, dict):
-            raise OpaFailed("malformed", f"OPA at {self.url} answered with no object")
+            raise OpaFailed("malformed", "OPA answered with no object")
         return answer
 
     def _session(self) -> aiohttp.ClientSession:
