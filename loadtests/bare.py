@@ -26,6 +26,12 @@ TOOL = {
     },
     "annotations": {"readOnlyHint": True},
 }
+LARGE = {
+    "name": "large",
+    "description": "Gives rows that have so many bytes in all.",
+    "inputSchema": {"type": "object", "properties": {"bytes": {"type": "integer"}}, "required": ["bytes"]},
+    "annotations": {"readOnlyHint": True},
+}
 _HOP = {b"host", b"content-length", b"connection", b"transfer-encoding", b"accept-encoding"}
 
 
@@ -44,15 +50,24 @@ async def reply(send: Any, status: int, body: bytes) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+def add(a: int, b: int) -> dict[str, Any]:
+    return {"content": [{"type": "text", "text": str(a + b)}], "structuredContent": {"total": a + b}}
+
+
+def large(size: int) -> dict[str, Any]:
+    """About `size` bytes of rows, all of them once."""
+    row = {"customer_id": "C-00001", "name": "Ada Lovelace", "city": "London", "balance": 1234.5, "note": "n" * 100}
+    return {"content": [], "structuredContent": {"rows": [row] * (size // 180)}}
+
+
 async def server(scope: Any, receive: Any, send: Any) -> None:
     """A server of 2026-07-28 with one tool, as cheap as it can be."""
     message = json.loads(await read(receive))
     method, params = message["method"], message.get("params", {})
     if method == "tools/call":
-        total = params["arguments"]["a"] + params["arguments"]["b"]
-        result: Any = {"content": [{"type": "text", "text": str(total)}], "structuredContent": {"total": total}}
+        result: Any = large(params["arguments"]["bytes"]) if params["name"] == "large" else add(**params["arguments"])
     elif method == "tools/list":
-        result = {"tools": [TOOL], "ttlMs": 60_000, "cacheScope": "public"}
+        result = {"tools": [TOOL, LARGE], "ttlMs": 60_000, "cacheScope": "public"}
     else:
         result = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}
     result["resultType"] = "complete"
