@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +28,7 @@ from workbench.events import (
 from workbench.gateway.arguments import BrokenSchema, Validators
 from workbench.gateway.dispatch import Dispatch
 from workbench.gateway.methods import is_method, method_tool
+from workbench.gateway.portable import readable
 from workbench.gateway.refusals import Refusal, State, denied, say, text_of, unknown
 from workbench.gateway.tally import Tally
 from workbench.gateway.tasks import METHODS
@@ -46,6 +48,7 @@ LARGE: Final = 64 << 10
 """Bytes of a result from which on it is redacted in a thread, so that the event loop never pauses for long."""
 
 _MOST_LISTS: Final = 512
+_log = logging.getLogger(__name__)
 
 
 class Gateway:
@@ -91,10 +94,13 @@ class Gateway:
         """
         started = perf_counter_ns()
         state = State()
+        call, problem = readable(call)
         try:
             # 1. Who: the door has turned the credential into `call.caller`; no record can be kept without a log.
             if self.audit.failed:
                 raise NotRecorded(f"The audit log cannot be written: {self.audit.failed}.")
+            if problem:
+                raise Refusal("invalid", f"The arguments of {call.tool} cannot be used: {problem}.", rule="portable")
 
             # 2. What: the tool of that name on a server that answers.
             tool, connection = self._resolve(call)
@@ -142,6 +148,7 @@ class Gateway:
         Raises:
             NotRecorded: the record cannot be written.
         """
+        call, _ = readable(call)
         outcome = State().refused(call, Refusal(kind, message, **details))
         return await self._record(call, None, outcome, perf_counter_ns())
 
@@ -340,7 +347,16 @@ class Gateway:
         return self.audit.put(call.caller.tenant, kept)
 
     def _kept(self, call: Call, tool: Tool | None, outcome: Outcome) -> JSON:
-        """The outcome as it may be recorded."""
+        """The outcome as it may be recorded; what cannot be redacted is left out, but the call never is."""
+        try:
+            return self._redacted(call, tool, outcome)
+        except Exception:
+            _log.exception("call %s could not be redacted", call.id)
+            bare = msgspec.structs.replace(outcome, message="", details={})
+            left_out = {"omitted": True, "why": "It could not be redacted."}
+            return records.call(call, tool, bare, args_redacted=left_out, response_redacted=left_out)
+
+    def _redacted(self, call: Call, tool: Tool | None, outcome: Outcome) -> JSON:
         tenant, redact = call.caller.tenant, self.policy.redactor.record
         kept = outcome
         if outcome.message:

@@ -68,7 +68,7 @@ def parse(body: bytes) -> Any:
     openings = body.count(b"[") + body.count(b"{")
     try:
         value = _decode(body)
-        if openings > DEEPEST and _deeper_than(value, DEEPEST):
+        if openings > DEEPEST and deeper_than(value, DEEPEST):
             raise BadMessage(INVALID_REQUEST, f"The body is nested deeper than {DEEPEST} levels.")
         plain = orjson.dumps(value)
     except (msgspec.DecodeError, RecursionError) as e:
@@ -92,7 +92,7 @@ def _refuse_duplicates(body: bytes) -> None:
     json.loads(body, object_pairs_hook=unique)
 
 
-def _deeper_than(value: Any, levels: int) -> bool:
+def deeper_than(value: Any, levels: int) -> bool:
     current = [value]
     for _ in range(levels):
         below: list[Any] = []
