@@ -7,11 +7,20 @@ from pathlib import Path
 import pytest
 
 from workbench.config import Settings, prepare_home
+from workbench.policy import recognisers
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def presidio() -> None:
+    """Loaded once and before all tests: pytest swaps the filters of warnings while a thread would import it."""
+    found = recognisers.shared()
+    found.warm().join()
+    assert found.ready, found.problem
 
 
 @pytest.fixture

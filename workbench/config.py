@@ -301,6 +301,16 @@ def prepare_home(home: Path) -> Path:
     Raises:
         Misuse: `home` is a file, holds something else, or was written in another format. Nothing is changed then.
     """
+    try:
+        return _prepare_home(home)
+    except OSError as e:
+        raise Misuse(
+            f"{home} cannot be used as state folder: {e.strerror or e}.",
+            hint="Set WORKBENCH_HOME to a folder of yours.",
+        ) from e
+
+
+def _prepare_home(home: Path) -> Path:
     marker = home / "FORMAT"
     if home.exists() and not home.is_dir():
         raise Misuse(f"{home} is a file.", hint="Set WORKBENCH_HOME to a folder.")
@@ -334,13 +344,15 @@ def open_control(home: Path) -> sqlite3.Connection:
         Misuse: the file is corrupt or is something else.
     """
     path = home / "control.db"
-    db = sqlite3.connect(path, isolation_level=None, timeout=5.0, check_same_thread=False)
+    db: sqlite3.Connection | None = None
     try:
+        db = sqlite3.connect(path, isolation_level=None, timeout=5.0, check_same_thread=False)
         db.execute("pragma journal_mode = wal")
         db.execute("pragma synchronous = full")
         db.execute("pragma foreign_keys = on")
     except sqlite3.DatabaseError as e:
-        db.close()
+        if db is not None:
+            db.close()
         raise Misuse(f"{path} is not a readable database: {e}.", hint="Restore it from a copy, or move it away.") from e
     path.chmod(0o600)
     return db

@@ -61,9 +61,17 @@ def usage_line(usage: Usage) -> str:
     return f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out{cost}"
 
 
+_CONTROLS = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if n not in (9, 10)}
+
+
+def clean(text: str) -> str:
+    """`text` with escapes for what a terminal obeys: no tool may move the cursor or change the title."""
+    return text.translate(_CONTROLS)
+
+
 def pretty(value: Any, limit: int = 4000) -> str:
     """A value as text: strings as they are, everything else as indented JSON, cut to `limit` characters."""
-    text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    text = clean(value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False, default=str))
     return text if len(text) <= limit else text[:limit] + f"\n… {len(text) - limit:,} more characters"
 
 
@@ -75,7 +83,8 @@ def servers_table(servers: Sequence[ServerState]) -> RenderableType:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for column in ("server", "status", "tools", "era", "transport", "pid", "health", "breaker", "restarts", "last error"):
+    shown = ("server", "status", "tools", "era", "transport", "pid", "health", "breaker", "restarts", "last error")
+    for column in shown:
         table.add_column(column, style="bold" if column == "server" else None, overflow="fold")
     for s in servers:
         colour = _COLOUR.get(s.status, "red")
@@ -128,7 +137,7 @@ def outcome_panel(tool: str, arguments: JSON, outcome: Outcome) -> RenderableTyp
         (f"{mark(outcome.kind)} {tool}", f"bold {colour}"),
         (f"  {outcome.kind} · {milliseconds(outcome.latency_us)}", "dim"),
     )
-    body = outcome.message if outcome.message else pretty(outcome.data)
+    body = clean(outcome.message) if outcome.message else pretty(outcome.data)
     return Group(header, Text(body or "(ran, returned nothing)"))
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from workbench.config import Settings
 from workbench.events import Caller, Tool
-from workbench.policy import Policy, recognisers
+from workbench.policy import Policy
 
 MakeTool = Callable[..., Tool]
 
@@ -22,14 +22,6 @@ def policy(settings: Settings) -> Iterator[Policy]:
     opened = Policy(settings)
     yield opened
     opened.close()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def loaded() -> None:
-    """Presidio, loaded once and before all tests: pytest swaps the filters of warnings while a thread imports."""
-    found = recognisers.shared()
-    found.warm().join()
-    assert found.ready, found.problem
 
 
 @pytest.fixture

@@ -130,6 +130,11 @@ class Chooser:
                 return self._build(rung, model, status.why)
         if self._env.get(ADDRESS):
             return self._build("compatible", model, f"{ADDRESS} is set")
+        if wanted:
+            raise Misuse(
+                f"The model {wanted!r} is of no provider that is ready here.",
+                hint="Name its provider too, e.g. --provider compatible; `workbench model` lists who is ready.",
+            )
         # Measured on the benchmark questions, the planner is right more often than the small model, and a hundred times
         # faster; so the model answers when it is asked for, and never by itself.
         why = "no key is set: planner (not an LLM)"

@@ -6,8 +6,11 @@ the record cannot be written, 7 refused by policy or waiting for an approval, 13
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -30,7 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "approvals": ("approvals", "Calls that wait for a human: list, approve, deny."),
     "access": ("access", "Keys, and why someone may or may not call a tool."),
     "policy": ("policy", "Test the rules, explain a recorded decision, write the rules out."),
-    "model": ("model", "The embedded language model: pull, status."),
+    "model": ("model", "Who can answer questions; `pull` brings the embedded language model."),
     "load": ("load", "Run Locust against the gateway; figures land in the record."),
     "doctor": ("doctor", "Every setting, its value and source, and what is wrong with a hint."),
 }
@@ -76,10 +79,23 @@ def cli(ctx: click.Context, home: str | None) -> None:
         ctx.invoke(cli.get_command(ctx, "status"))  # type: ignore[arg-type]
 
 
+def _check_text(arguments: Sequence[str]) -> None:
+    """Refuse arguments that are no UTF-8: they could neither be sent nor recorded as they are."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise click.UsageError(f"{argument!r} is not valid UTF-8.") from None
+
+
 def main() -> None:
     """Entry point: errors that a user can mend are one line with a hint; everything else is a traceback."""
+    if sys.stdout is None:  # closed by whoever started us
+        sys.exit("There is no standard output to write to.")
     try:
+        _check_text(sys.argv[1:])
         code = cli.main(standalone_mode=False, prog_name="workbench")
+        sys.stdout.flush()
     except click.ClickException as e:
         e.show()
         code = e.exit_code
@@ -92,6 +108,13 @@ def main() -> None:
             click.echo(e.hint, err=True)
         code = e.exit_code
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output went away: `workbench tools | head`
+        # The reader of our output went away, as in `workbench tools | head`: nothing may be flushed into its pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         code = 0
+    except OSError as e:
+        if e.errno not in (errno.ENOSPC, errno.EBADF, errno.EIO):
+            raise
+        sys.stderr.write(f"The output cannot be written: {e.strerror}.\n")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = 1
     sys.exit(code if isinstance(code, int) else 0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from workbench.cli.clients import clients
-from workbench.cli.opening import as_json, opened, print_json
+from workbench.cli.opening import SECONDS, as_json, opened, print_json
 from workbench.events import Misuse
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def keys(as_json: bool) -> None:
 @click.option("--role", "roles", multiple=True, required=True, help="A role, e.g. employee; repeat for several.")
 @click.option("--scope", "scopes", multiple=True, help="Narrow the key to these scopes; repeat for several.")
 @click.option("--tenant", help="Tenant of the key. Default: the local one.")
-@click.option("--days", type=float, help="Days until it expires. Default: never.")
+@click.option("--days", type=SECONDS, help="Days until it expires. Default: never.")
 @click.option("--note", default="", help="What the key is for.")
 @as_json
 def create(

@@ -65,7 +65,8 @@ def ask(
     elif done is not None:
         if done.answer:
             trace.print()
-            out.print(Markdown(done.answer) if sys.stdout.isatty() else done.answer, markup=False)
+            answer = show.clean(done.answer)
+            out.print(Markdown(answer) if sys.stdout.isatty() else answer, markup=False)
             trace.print()
         trace.print(show.done_line(done))
     ctx.exit(_EXIT[done.status] if done else 1)

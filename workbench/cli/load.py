@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workbench.cli.opening import as_json, opened, print_json, progress
+from workbench.cli.opening import SECONDS, as_json, opened, print_json, progress
 from workbench.events import Unreachable
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ START_SECONDS = 60.0
 
 
 @click.command()
-@click.option("--users", "-u", default=8, show_default=True, help="Concurrent clients.")
-@click.option("--spawn-rate", "-r", default=8.0, show_default=True, help="Clients started per second.")
-@click.option("--seconds", "-t", default=10.0, show_default=True, help="Length of the run.")
+@click.option("--users", "-u", type=click.IntRange(1, 10_000), default=8, show_default=True, help="Concurrent clients.")
+@click.option("--spawn-rate", "-r", type=SECONDS, default=8.0, show_default=True, help="Clients started per second.")
+@click.option("--seconds", "-t", type=SECONDS, default=10.0, show_default=True, help="Length of the run.")
 @click.option("--profile", default="smoke", show_default=True, help="A profile of loadtests/profiles.toml.")
 @as_json
 @click.pass_context

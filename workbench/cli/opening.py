@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -22,13 +24,40 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class Seconds(click.FloatRange):
+    """A number of seconds above zero."""
+
+    name = "seconds"
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = float(super().convert(value, param, ctx))
+        if not math.isfinite(found):
+            self.fail(f"{value} is not a number of seconds.", param, ctx)
+        return found
+
+
+SECONDS = Seconds()
+
+
 def as_json(command: F) -> F:
     """The `--json` flag."""
     return click.option("as_json", "--json", is_flag=True, help="Print JSON.")(command)
 
 
 def program() -> str:
-    """How to call this program from the same shell: its name when that is found on the PATH, else its path."""
+    """How to call this program from the same shell, on the same state folder.
+
+    Its name when that is found on the PATH, else its path; with `--home` when that was given.
+    """
+    context = click.get_current_context(silent=True)
+    home = context.obj.get("home") if context and context.obj else None
+    return _path() + (f" --home {shlex.quote(home)}" if home else "")
+
+
+def _path() -> str:
     ours = Path(sys.executable).parent / "workbench"
     found = shutil.which("workbench")
     if found is not None and Path(found).resolve() == ours.resolve():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from workbench.cli.opening import as_json, console, print_json
+from workbench.cli.opening import SECONDS, as_json, print_json
+from workbench.cli.tables import print_rows, print_rows_csv, print_rows_json
 from workbench.events import Misuse
 
 if TYPE_CHECKING:
@@ -28,14 +28,20 @@ def _query(sql: str, parameters: Any = None, *, max_rows: int | None = None, tim
     reader = Reader(_home())
     try:
         return reader.sql(sql, parameters, max_rows=max_rows, timeout_s=timeout)
+    except RuntimeError as e:
+        if "interrupted" in str(e).lower():  # DuckDB's word for Ctrl-C
+            raise KeyboardInterrupt from e
+        raise
     finally:
         reader.close()
 
 
 @click.command()
 @click.argument("query", required=False)
-@click.option("--limit", default=200, show_default=True, help="Most rows to print; 0 prints all.")
-@click.option("--timeout", default=30.0, show_default=True, help="Seconds until the query is stopped.")
+@click.option(
+    "--limit", type=click.IntRange(0), default=200, show_default=True, help="Most rows to print; 0 prints all."
+)
+@click.option("--timeout", type=SECONDS, default=30.0, show_default=True, help="Seconds until the query is stopped.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @as_json
 def sql(query: str | None, limit: int, timeout: float, as_csv: bool, as_json: bool) -> None:
@@ -44,6 +50,8 @@ def sql(query: str | None, limit: int, timeout: float, as_csv: bool, as_json: bo
     \b
     workbench sql "select server, tool, outcome, latency_us from tool_calls order by ts desc limit 10"
     """
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json were given; choose one.")
     if not query:
         query = (
             "select t.name, t.meaning, string_agg(c.column_name, ', ') as columns from tables t "
@@ -51,28 +59,13 @@ def sql(query: str | None, limit: int, timeout: float, as_csv: bool, as_json: bo
         )
     table = _query(query, max_rows=limit or None, timeout=timeout)
     if as_json:
-        print_json(table.to_pylist())
+        print_rows_json(table)
     elif as_csv:
-        from pyarrow import csv
-
-        csv.write_csv(table, sys.stdout.buffer)
+        print_rows_csv(table)
     else:
-        _print_table(table)
+        print_rows(table)
         if limit and table.num_rows >= limit:
             click.echo(f"The first {limit} rows; --limit 0 prints all.", err=True)
-
-
-def _print_table(table: pa.Table) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(box=None, pad_edge=False)
-    for name in table.column_names:
-        shown.add_column(name, overflow="fold")
-    for row in table.to_pylist():
-        shown.add_row(*[Text("" if v is None else str(v)) for v in row.values()])
-    console().print(shown)
-    click.echo(f"{table.num_rows} row{'' if table.num_rows == 1 else 's'}", err=True)
 
 
 @click.command()
@@ -100,6 +93,6 @@ def questions(name: str | None, parameters: tuple[str, ...], as_json: bool) -> N
         raise Misuse(f"{name} was given {' '.join(parameters)}.", hint=f"Expected {expected}.")
     table = _query(known[name].sql, {**known[name].parameters, **given})
     if as_json:
-        print_json(table.to_pylist())
+        print_rows_json(table)
     else:
-        _print_table(table)
+        print_rows(table)

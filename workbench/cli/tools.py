@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from workbench.cli.opening import as_json, console, opened, print_json
+from workbench.cli.opening import SECONDS, as_json, console, opened, print_json
 from workbench.events import JSON, Misuse, OutcomeKind
 
 EXIT_CODES: dict[OutcomeKind, int] = {
@@ -19,7 +19,7 @@ EXIT_CODES: dict[OutcomeKind, int] = {
 
 @click.command()
 @click.argument("words", nargs=-1)
-@click.option("--limit", default=20, show_default=True, help="Most matches of a search.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Most matches of a search.")
 @as_json
 def tools(words: tuple[str, ...], limit: int, as_json: bool) -> None:
     """List the tools you may call, or search them by words and meaning."""
@@ -44,7 +44,7 @@ def tools(words: tuple[str, ...], limit: int, as_json: bool) -> None:
 @click.argument("tool")
 @click.argument("arguments", nargs=-1)
 @click.option("--args", "document", help="All arguments as one JSON object; - reads standard input.")
-@click.option("--timeout", type=float, help="Seconds to wait.")
+@click.option("--timeout", type=SECONDS, help="Seconds to wait.")
 @as_json
 @click.pass_context
 def call(
@@ -118,8 +118,13 @@ def parse_arguments(pairs: tuple[str, ...], document: str | None, schema: JSON) 
             kind = type(given).__name__
             raise Misuse(f"--args is a JSON {kind}.", hint='Expected an object, e.g. \'{"query": "smith"}\'.')
         found = given
+    named: set[str] = set()
     for pair in pairs:
         key, separator, value = pair.partition("=")
+        name = key.removesuffix(":")
+        if name in named:
+            raise Misuse(f"{name!r} was given twice.", hint='Give it once; a list is written name:=\'["a", "b"]\'.')
+        named.add(name)
         if not separator or key in ("", ":"):
             raise Misuse(f"{pair!r} is no argument.", hint="Write key=text or key:=json, e.g. limit:=5.")
         if key.endswith(":"):
