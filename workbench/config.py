@@ -157,7 +157,7 @@ class Settings:
 
         take(_read_toml(cwd / "workbench.toml"), "workbench.toml")
         from_env = {n: env[_variable(n)] for n in names() if env.get(_variable(n))}
-        home = Path(given.get("home") or from_env.get("home") or values.get("home") or cls.home).expanduser()
+        home = _as(Path, given.get("home") or from_env.get("home") or values.get("home") or cls.home)
         take({k: v for k, v in _read_toml(home / "config.toml").items() if k != "home"}, str(home / "config.toml"))
         for name, text in from_env.items():
             take({name: text}, _variable(name))
@@ -287,7 +287,10 @@ def _as(kind: Any, value: Any) -> Any:
             raise ValueError("a whole number" if kind is int else "a number") from None
     if kind is str:
         return str(value)
-    return Path(value).expanduser() if value else None  # Path and Path | None
+    try:
+        return Path(value).expanduser() if value else None  # Path and Path | None
+    except RuntimeError:  # `~somebody` who has no account
+        return Path(value)
 
 
 # --- the state folder --------------------------------------------------------
