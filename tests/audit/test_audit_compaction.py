@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from workbench.audit import Reader, verify
+from workbench.audit.checks import LakeRefused
 from workbench.audit.columns import COLUMNS
 from workbench.audit.compact import main
-from workbench.audit.compactor import Compactor, LakeRefused
+from workbench.audit.compactor import Compactor
 from workbench.audit.folder import AuditFolder
 from workbench.audit.lake import Manifest
 from workbench.events import Misuse
@@ -217,3 +218,29 @@ async def test_the_manifest_names_every_file_with_its_digest(open_log, make_call
     for item in (*manifest["parts"], *manifest["rollups"], *manifest["indexes"]):
         content = (home / "audit" / item["path"]).read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (item["bytes"], item["sha256"])
+
+
+async def test_a_day_too_large_to_sort_at_once_is_merged_in_pieces(open_log, make_call, home, monkeypatch):
+    """Each piece is sorted within the memory that the compactor may use; a second run has nothing left to merge."""
+    monkeypatch.setattr("workbench.audit.compactor._MOST_ROWS", 10)
+    folder = AuditFolder(home)
+    for _ in range(8):
+        async with open_log() as log:
+            for _ in range(4):
+                await log.write("acme", make_call())
+        Compactor(folder, grace_s=0).run()
+    assert len(Manifest.read(folder).parts) == 8
+    done = Compactor(folder, grace_s=0).run(today="2999-01-01")
+    assert done is not None
+    assert done.merged_days == 1
+    manifest = Manifest.read(folder)
+    assert sorted(part["rows"] for part in manifest.parts) == [8, 8, 8, 8]
+    assert [p["path"].split("/", 1)[1] for p in manifest.parts] == [
+        i["path"].split("/", 1)[1] for i in manifest.indexes
+    ]
+    again = Compactor(folder, grace_s=0).run(today="2999-01-01")
+    assert again is not None
+    assert again.merged_days == 0
+    with Reader(home) as reader:
+        assert reader.sql("select count(*) as n from tool_calls").to_pylist() == [{"n": 32}]
+    assert verify(home, deep=True).ok

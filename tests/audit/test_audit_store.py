@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from workbench.audit import Reader, verify
+from workbench.audit.checks import LakeRefused
 from workbench.audit.compact import main
-from workbench.audit.compactor import Compactor, LakeRefused
+from workbench.audit.compactor import Compactor
 from workbench.audit.folder import AuditFolder
 from workbench.audit.retention import DAY_US, Rules, retain
 from workbench.audit.shipping import fetch, ship

@@ -29,7 +29,11 @@ def test_the_record_holds_what_prometheus_sees(wb: Workbench, platform: Platform
         "select max_by(value, ts) as v from metrics where name = 'workbench_calls_total' "
         "and labels ->> '$.tool' = 'crm.search_customers' and labels ->> '$.outcome' = 'ok'"
     )["v"][0]
-    line = next(x for x in shown.splitlines() if "calls_total" in x and 'tool="crm.search_customers"' in x)
+    line = next(
+        x
+        for x in shown.splitlines()
+        if "calls_total" in x and 'outcome="ok"' in x and 'tool="crm.search_customers"' in x
+    )
     assert float(line.split()[-1]) == counted
     buckets = wb.sql("select type, unit, labels from metrics where name = 'workbench_call_seconds_bucket'")
     assert set(buckets["type"]) == {"histogram"}

@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,13 +18,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from workbench.audit.checks import LakeRefused, check_segment, lineage_has
 from workbench.audit.columns import quoted, select_lines, select_parquet
 from workbench.audit.folder import AuditFolder, sync_folder
 from workbench.audit.lake import Manifest
 from workbench.audit.rollup import merge_rollups, merge_traces, select_rollup, select_traces
 from workbench.audit.seal import SealLog, Witness, read_seals
 from workbench.audit.tree import Frontier
-from workbench.events import JSON, WorkbenchError, now_us
+from workbench.events import JSON, now_us
 
 if TYPE_CHECKING:
     import duckdb
@@ -37,11 +37,9 @@ NO_TENANTS: Mapping[str, int] = MappingProxyType({})
 
 _BATCH_BYTES = 64 << 20
 _MOST_PARTS = 120
+_MOST_ROWS = 1_000_000
+"""Rows that are sorted at once when files are merged; a day of more stays several files."""
 _SORTED = "ORDER BY tenant, ts, writer, seq"
-
-
-class LakeRefused(WorkbenchError):
-    """A sealed segment is not what its seal says; it must not be published as if it were."""
 
 
 class Compacted(NamedTuple):
@@ -159,7 +157,7 @@ class Compactor:
         paths = []
         for seal in batch:
             path = self._folder.wal / seal["segment"]
-            _check_segment(path, seal)
+            check_segment(path, seal)
             paths.append(str(path))
         connection.execute(f"CREATE OR REPLACE TEMP TABLE batch AS {select_lines(paths)}")
         rows = _count(connection, "batch")
@@ -267,8 +265,14 @@ class Compactor:
 
         Many small files make every query slower.
         """
-        days = Counter(part["date"] for part in Manifest.read(self._folder).parts)
-        due = sorted(day for day, parts in days.items() if parts > (1 if day < today else _MOST_PARTS))
+        parts: dict[str, list[JSON]] = {}
+        for part in Manifest.read(self._folder).parts:
+            parts.setdefault(part["date"], []).append(part)
+        due = sorted(
+            day
+            for day, of_day in parts.items()
+            if len(of_day) > (_MOST_PARTS if day >= today else 1) and any(len(g) > 1 for g in _groups(of_day))
+        )
         for day in due:
             self.rewrite_day(connection, day)
         return len(due)
@@ -276,20 +280,32 @@ class Compactor:
     def rewrite_day(
         self, connection: duckdb.DuckDBPyConnection, day: str, *, without: Mapping[str, int] = NO_TENANTS
     ) -> None:
-        """Write the files of one day anew, as one.
+        """Write the files of one day anew, as few as memory allows.
 
         Args:
             without: tenants whose rows are left out, and the days that their rule keeps; the seal states both.
         """
+        of_day = [part for part in Manifest.read(self._folder).parts if part["date"] == day]
+        for group in _groups(of_day):
+            if len(group) > 1 or without:
+                self._rewrite(connection, day, {_file_of(part) for part in group}, without)
+
+    def _rewrite(
+        self, connection: duckdb.DuckDBPyConnection, day: str, chosen: set[str], without: Mapping[str, int]
+    ) -> None:
         manifest = Manifest.read(self._folder)
         manifest.generation += 1
-        old = [item for item in (*manifest.parts, *manifest.rollups, *manifest.indexes) if item["date"] == day]
-        rows = sum(item["rows"] for item in manifest.parts if item["date"] == day)
+
+        def ours(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            return [item for item in items if _file_of(item) in chosen]
+
+        old = ours([*manifest.parts, *manifest.rollups, *manifest.indexes])
+        rows = sum(item["rows"] for item in ours(manifest.parts))
         name = f"date={day}/part-{manifest.generation:08d}.parquet"
         kept = f"WHERE tenant NOT IN ({', '.join(map(quoted, without))})" if without else ""
 
         def files(items: list[dict[str, Any]]) -> list[str]:
-            return [str(self._folder.root / item["path"]) for item in items if item["date"] == day]
+            return [str(self._folder.root / item["path"]) for item in ours(items)]
 
         def read(items: list[dict[str, Any]]) -> str:
             paths = ", ".join(map(quoted, files(items)))
@@ -307,7 +323,7 @@ class Compactor:
         rollup = self._write(connection, self._folder.rollup / name, sums, day, 122_880)
         index = self._write(connection, self._folder.index / name, traces, day, 20_480)
         for kind, new in (("parts", part), ("rollups", rollup), ("indexes", index)):
-            others = [item for item in getattr(manifest, kind) if item["date"] != day]
+            others = [item for item in getattr(manifest, kind) if _file_of(item) not in chosen]
             setattr(manifest, kind, [*others, new] if part["rows"] else others)
         removed = [item["path"] for item in (old if part["rows"] else [*old, part, rollup, index])]
         manifest.retired += [{"path": path, "since_us": now_us()} for path in removed]
@@ -325,7 +341,7 @@ class Compactor:
         for item in due:
             path = self._folder.root / item["path"]
             seal = seals.get(path.name) if item["path"].startswith("wal/") else None
-            if seal is not None and path.exists() and not _lineage_has(self._folder, path):
+            if seal is not None and path.exists() and not lineage_has(self._folder, path):
                 continue
             path.unlink(missing_ok=True)
             gone.append(item)
@@ -344,37 +360,22 @@ def read_range(folder: AuditFolder, state: JSON) -> bytes:
         return content
 
 
-def _check_segment(path: Path, seal: JSON) -> None:
-    """Raise LakeRefused unless `path` is what `seal` says."""
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        found = "missing"
-    if found != seal["sha256"]:
-        raise LakeRefused(
-            f"The segment {path.name} is not what its seal says.", hint="Run `workbench audit verify --deep`."
-        )
+def _file_of(item: JSON) -> str:
+    """Date and name: the same for a part, its summary and its index."""
+    return str(item["path"]).split("/", 1)[1]
 
 
-def _lineage_has(folder: AuditFolder, segment: Path) -> bool:
-    """Whether every line of `segment` is in the lineage of its tenant."""
-    from workbench.audit.recover import lines_of
-
-    lines, _ = lines_of(segment.read_bytes(), 0)
-    writer = segment.name[:24]
-    wanted: dict[str, set[bytes]] = {}
-    for line in lines:
-        wanted.setdefault(line.tenant, set()).add(line.content)
-    for tenant, contents in wanted.items():
-        try:
-            with folder.lineage_of(tenant, writer).open("rb") as file:
-                contents.difference_update(file)
-        except FileNotFoundError:
-            return False
-        if contents:
-            return False
-    return True
+def _groups(parts: list[JSON]) -> list[list[JSON]]:
+    """The parts of a day that are merged into one each: the small ones together, none beyond `_MOST_ROWS`."""
+    groups: list[list[JSON]] = []
+    rows = 0
+    for part in sorted(parts, key=lambda part: (part["rows"], part["path"])):
+        if not groups or rows + part["rows"] > _MOST_ROWS:
+            groups.append([])
+            rows = 0
+        groups[-1].append(part)
+        rows += part["rows"]
+    return groups
 
 
 def _dropped(
