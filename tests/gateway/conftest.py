@@ -215,6 +215,7 @@ async def furnish(settings: Settings, calc: Calc) -> AsyncIterator[Furnish]:
             stack.push_async_callback(registry.stop)
             await registry.start()
             gateway = Gateway(changed, registry, access, policy, audit)
+            stack.push_async_callback(gateway.close)
             return House(changed, audit, access, policy, registry, gateway, McpEndpoint(gateway), calc)
 
         yield open_house

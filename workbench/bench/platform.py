@@ -117,6 +117,7 @@ class Platform:
                 self._compactor.terminate()
             await self._compactor.wait()
         await self.sql.close()
+        await self.gateway.close()
         await self.registry.stop()
         await self.audit.close()
 

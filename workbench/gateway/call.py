@@ -142,6 +142,10 @@ class Gateway:
         # 7. On the record: the outcome is acknowledged before the answer leaves.
         return await self._record(call, state.tool, outcome, started)
 
+    async def close(self) -> None:
+        """Give up calls that wait for a client's answers; what is under way otherwise ends with its connection."""
+        await self.dispatch.dialogues.close()
+
     async def refuse(self, call: Call, kind: OutcomeKind, message: str, **details: Any) -> Outcome:
         """The outcome of a call that a door turns down itself, because it cannot be read; recorded like any other.
 
@@ -350,7 +354,7 @@ class Gateway:
         """The outcome as it may be recorded; what cannot be redacted is left out, but the call never is."""
         try:
             return self._redacted(call, tool, outcome)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, the call has to be on the record
             _log.exception("call %s could not be redacted", call.id)
             bare = msgspec.structs.replace(outcome, message="", details={})
             left_out = {"omitted": True, "why": "It could not be redacted."}

@@ -153,6 +153,8 @@ class Dialogues:
                 method, params, timeout=timeout, notify=parked.notify, meta=meta, respondent=parked.respondent
             )
         )
+        # it may fail while nobody waits for it
+        parked.request.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await self._until_asked(call, parked)
 
     async def _rounds(
