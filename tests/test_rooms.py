@@ -54,6 +54,11 @@ def test_imports_run_downward_only(room: str) -> None:
         assert not imported(file) & {"cli", "api"}, f"{file.relative_to(PACKAGE)} reaches a door"
 
 
+def test_every_module_is_a_room_or_a_door() -> None:
+    found = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert found - set(LOWER) == {"__init__", "__main__", "api", "cli"}
+
+
 def test_servers_know_nothing_of_the_workbench() -> None:
     for file in (PACKAGE.parent / "servers").rglob("*.py"):
         tree = ast.parse(file.read_text(encoding="utf-8"))

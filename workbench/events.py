@@ -382,3 +382,7 @@ class NotRecorded(WorkbenchError):
     """The record cannot be written, so nothing may be answered."""
 
     exit_code = 6
+
+
+class Bug(WorkbenchError):
+    """A fault of the platform that was asked, not of what it was asked; its log has the traceback."""

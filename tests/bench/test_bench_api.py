@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -169,3 +170,87 @@ def test_metrics_count_calls(api: Api) -> None:
     assert 'workbench_calls_total{outcome="ok",server="crm",tool="crm.search_customers"}' in text
     assert "workbench_call_seconds_bucket" in text
     assert 'workbench_server_up{server="crm"} 1.0' in text
+
+
+UNREADABLE = [
+    (b'{"tool": "crm.get_customer", "arguments": {"customer_id": "\\ud800"}}', "not JSON"),
+    (b'{"tool": "crm.get_customer", "tool": "crm.search_customers"}', "twice"),
+    (b'{"tool": "crm.get_customer", "arguments": {"customer_id": 123456789012345678901234567890}}', "portable"),
+    (b'{"tool": "crm.get_customer", "arguments": {"customer_id": NaN}}', "not JSON"),
+    (b'{"tool": "crm.get_customer", "arguments": {"a": ' + b"[" * 80 + b"]" * 80 + b"}}", "deeper"),
+    (b'{"tool": "crm.get_customer", "arguments": "C-1"}', "dictionary"),
+]
+
+
+@pytest.mark.parametrize(("body", "said"), UNREADABLE, ids=["surrogate", "twice", "huge", "nan", "deep", "no object"])
+def test_a_call_that_cannot_be_meant_is_refused_and_recorded(
+    api: Api, platform: Platform, body: bytes, said: str
+) -> None:
+    _, secret = platform.access.create_key("odd", roles=["owner"], tenant=said.replace(" ", "-"))
+    before = len(api("GET", "/api/platform/audit", token=secret).json()["calls"])
+    answer = api("POST", "/api/platform/call", token=secret, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422, answer.text
+    assert said in answer.json()["error"]["message"]
+    rows = api("GET", "/api/platform/audit", token=secret).json()["calls"]
+    assert len(rows) == before + 1
+    assert (rows[0]["server"], rows[0]["outcome"], rows[0]["user_id"]) == ("crm", "invalid", "odd")
+
+
+def test_a_body_is_measured_before_it_is_read(api: Api, platform: Platform) -> None:
+    most = platform.settings.max_request_bytes
+    for content in (b" " * (most + 1), (b" " * (1 << 20) for _ in range(most // (1 << 20) + 2))):
+        body = _chunks(content) if not isinstance(content, bytes) else content
+        answer = api("POST", "/api/platform/call", content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 413
+        assert "max_request_bytes" in answer.json()["error"]["hint"]
+
+
+async def _chunks(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+def test_a_fault_is_said_to_be_one_with_an_id_that_is_in_the_log(
+    api: Api, platform: Platform, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("inside")
+
+    monkeypatch.setattr(platform, "status", broken)
+    answer = api("GET", "/status")
+    assert answer.status_code == 500
+    error = answer.json()["error"]
+    assert error["kind"] == "Bug"
+    assert "fault of the platform" in error["message"]
+    assert error["id"] in caplog.text
+    assert "ZeroDivisionError: inside" in caplog.text
+
+
+def test_a_fault_in_a_run_ends_its_stream_with_the_same_words(
+    api: Api, platform: Platform, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*args: object, **more: object) -> AsyncIterator[object]:
+        raise ZeroDivisionError
+        yield
+
+    monkeypatch.setattr(platform, "ask", broken)
+    answer = api("POST", "/api/platform/query", json={"question": "x", "stream": True})
+    error = json.loads(answer.text.removeprefix("data: "))["error"]
+    assert (error["kind"], error["id"] in caplog.text) == ("Bug", True)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("DELETE", "/servers/cmr"), ("POST", "/api/platform/servers/cmr/restart")]
+)
+def test_a_server_that_is_not_there_is_a_404_with_a_suggestion(api: Api, method: str, path: str) -> None:
+    answer = api(method, path)
+    assert answer.status_code == 404
+    assert "crm" in answer.json()["error"]["hint"]
+
+
+@pytest.mark.parametrize("given", ["garbage", "2026-13-01", ""])
+def test_a_time_that_does_not_read_says_what_was_expected(api: Api, given: str) -> None:
+    error = api("GET", "/api/platform/audit", params={"from": given}).json()["error"]
+    assert "Expected" in error["hint"]
+    assert "cast" not in str(error).lower()
+    assert "select" not in str(error).lower()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from workbench.bench.running import Running
 from workbench.events import (
     JSON,
     AnyRunEvent,
+    Bug,
     Misuse,
     NotRecorded,
     Outcome,
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 _ERRORS: dict[str, type[WorkbenchError]] = {
-    e.__name__: e for e in (WorkbenchError, Misuse, Unauthenticated, Unreachable, NotRecorded)
+    e.__name__: e for e in (WorkbenchError, Bug, Misuse, Unauthenticated, Unreachable, NotRecorded)
 }
 _LINE = 64 << 20  # one event may hold a whole tool result
 
@@ -61,7 +63,7 @@ class Attached:
         import aiohttp
 
         parameters = {k: str(v) for k, v in query.items() if v is not None}
-        data = None if body is None else orjson.dumps(body)
+        data = None if body is None else _body(body)
         try:
             async with self._client().request(
                 method,
@@ -71,11 +73,11 @@ class Attached:
                 headers={"Content-Type": "application/json"},
                 timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=5),
             ) as response:
-                found = orjson.loads(await response.read())
+                found = _document(response.status, await response.read())
                 if response.status >= 400 and "error" in found:
                     raise _error(found["error"])
                 return found
-        except (TimeoutError, aiohttp.ClientError, ConnectionError, orjson.JSONDecodeError) as e:
+        except (TimeoutError, aiohttp.ClientError, ConnectionError) as e:
             raise Unreachable(
                 f"The platform at {self.running.url} does not answer ({type(e).__name__}).",
                 hint="Start it with `workbench up`; a call in flight may or may not have run: see the record.",
@@ -111,11 +113,11 @@ class Attached:
         try:
             async with self._client().post(
                 self.running.url + "/api/platform/query",
-                data=orjson.dumps(body),
+                data=_body(body),
                 headers={"Content-Type": "application/json", "Accept": "text/event-stream"},
             ) as response:
                 if response.status != 200:
-                    raise _error(orjson.loads(await response.read())["error"])
+                    raise _error(_document(response.status, await response.read())["error"])
                 async for line in response.content:
                     if line.startswith(b"data: "):
                         data = orjson.loads(line[6:])
@@ -155,6 +157,35 @@ class Attached:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+def _body(value: Any) -> bytes:
+    """The body of a request; what is no portable JSON is still sent, so that the platform refuses and records it."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, default=str).encode()
+
+
+def _document(status: int, body: bytes) -> Any:
+    """What the platform answered.
+
+    Raises:
+        Bug: that is no JSON, so the platform is there but something in it, or before it, is broken.
+    """
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError as e:
+        began = body[:200].decode("utf-8", "replace")
+        raise Bug(
+            f"A fault of the platform: it answered with status {status} and no JSON: {began!r}.",
+            hint="Its log has more; a call may or may not have run: see the record.",
+        ) from e
+    if status >= 400 and not (
+        isinstance(found, dict) and isinstance(found.get("error", found.get("kind")), (dict, str))
+    ):
+        raise Bug(f"A fault of the platform: it answered with status {status} and {str(found)[:200]!r}.")
+    return found
 
 
 def _error(found: JSON) -> WorkbenchError:

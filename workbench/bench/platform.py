@@ -13,6 +13,7 @@ import workbench
 from workbench.access import Access
 from workbench.agent import Agent, AssistantMessage, Message, ProviderStatus, UserMessage
 from workbench.audit import AuditLog, records
+from workbench.bench.clock import microseconds
 from workbench.bench.load import check_load
 from workbench.bench.sql_process import SqlProcess
 from workbench.bench.upkeep import Upkeep
@@ -336,8 +337,8 @@ class Platform:
         """
         wanted = {
             "user_id = $user": ("user", user),
-            "ts >= $since::timestamp": ("since", since),
-            "ts < $until::timestamp": ("until", until),
+            "ts >= make_timestamp($since::bigint)": ("since", None if since is None else microseconds(since)),
+            "ts < make_timestamp($until::bigint)": ("until", None if until is None else microseconds(until)),
         }
         used = {condition: pair for condition, pair in wanted.items() if pair[1] is not None}
         where = f"where {' and '.join(used)} " if used else ""

@@ -57,3 +57,14 @@ class LoadRequests(BaseModel):
 
     run: dict[str, Any]
     requests: list[dict[str, Any]] = Field(default_factory=list, max_length=10_000)
+
+
+class Statement(BaseModel):
+    """One reading statement over the tables of the record."""
+
+    sql: str = Field(
+        min_length=1, max_length=100_000, examples=["select tool, count(*) as n from tool_calls group by tool"]
+    )
+    parameters: list[Any] | dict[str, Any] | None = Field(default=None, description="For `?` or `$name`.")
+    max_rows: int = Field(default=10_000, ge=1, le=1_000_000, description="The answer is cut after so many rows.")
+    timeout_s: float = Field(default=30.0, gt=0, le=300, description="Seconds until the statement is stopped.")

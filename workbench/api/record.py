@@ -1,14 +1,14 @@
-"""The record over HTTP: one SQL statement, or an export; both only over the rows of the caller's tenant."""
+"""The record over HTTP: calls, SQL and exports, over the rows of the caller's tenant alone; and load runs."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
-from pydantic import BaseModel, Field
 
+from workbench.api.answers import answer, needs, unless_gone
+from workbench.api.bodies import LoadRequests, Statement
 from workbench.audit.export import MEDIA_TYPES, ExportFormat
 from workbench.bench.platform import Platform
 from workbench.bench.record import RecordDesk
@@ -17,34 +17,39 @@ from workbench.events import Caller
 ARROW = "application/vnd.apache.arrow.stream"
 
 
-class Statement(BaseModel):
-    """One reading statement over the tables of the record."""
-
-    sql: str = Field(
-        min_length=1, max_length=100_000, examples=["select tool, count(*) as n from tool_calls group by tool"]
-    )
-    parameters: list[Any] | dict[str, Any] | None = Field(default=None, description="For `?` or `$name`.")
-    max_rows: int = Field(default=10_000, ge=1, le=1_000_000, description="The answer is cut after so many rows.")
-    timeout_s: float = Field(default=30.0, gt=0, le=300, description="Seconds until the statement is stopped.")
-
-
-def record_routes(
-    platform: Platform, needs: Callable[[Platform, str], Any], unless_gone: Callable[[Request, Any], Awaitable[Any]]
-) -> APIRouter:
-    """The routes, to be included in the management API.
-
-    Args:
-        needs: gives the dependency that yields the caller who holds a scope.
-        unless_gone: awaits work that is cancelled when the client disconnects.
-    """
+def record_routes(platform: Platform) -> APIRouter:
+    """Routes for the record."""
     router, desk = APIRouter(tags=["record"]), RecordDesk(platform)
-    reads = needs(platform, "audit:read")
+    reads, loads = needs(platform, "audit:read"), needs(platform, "load:write")
+
+    @router.get("/api/platform/audit")
+    async def audit(
+        userId: str | None = None,
+        from_: Annotated[str | None, Query(alias="from", description="ISO 8601 time, inclusive.")] = None,
+        to: Annotated[str | None, Query(description="ISO 8601 time, exclusive.")] = None,
+        limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+        caller: Caller = reads,
+    ) -> Response:
+        """Calls of the caller's tenant, newest first."""
+        return answer({"calls": await platform.audit_rows(caller, user=userId, since=from_, until=to, limit=limit)})
+
+    @router.post("/api/platform/load-requests", status_code=201)
+    async def load_requests(body: LoadRequests, caller: Caller = loads) -> Response:
+        """Put a portion of a load run's requests on the record."""
+        await platform.record_load_requests(body.run, body.requests, caller)
+        return answer({"recorded": len(body.requests)}, 201)
+
+    @router.post("/api/platform/load-runs", status_code=201)
+    async def load_run(body: LoadRequests, caller: Caller = loads) -> Response:
+        """Put a load run on the record."""
+        await platform.record_load(body.run, body.requests, caller)
+        return answer({"recorded": body.run["id"]}, 201)
 
     @router.post("/api/platform/sql", response_class=Response)
     async def sql(body: Statement, request: Request, caller: Caller = reads) -> Response:
         """Run one SELECT over your tenant's rows. JSON, or an Arrow stream with `Accept: …arrow.stream`."""
         arrow = ARROW in request.headers.get("accept", "")
-        answer = desk.sql(
+        found = desk.sql(
             caller,
             body.sql,
             body.parameters,
@@ -52,7 +57,7 @@ def record_routes(
             timeout_s=body.timeout_s,
             form="arrow" if arrow else "json",
         )
-        return Response(await unless_gone(request, answer), media_type=ARROW if arrow else "application/json")
+        return Response(await unless_gone(request, found), media_type=ARROW if arrow else "application/json")
 
     @router.get("/api/platform/audit/export", response_class=StreamingResponse)
     async def export(

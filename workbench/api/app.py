@@ -1,0 +1,87 @@
+"""Everything that is served on the gateway's port, put together from its doors."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+from fastapi_swagger import patch_fastapi
+from starlette.datastructures import Headers
+
+import workbench
+from workbench.api.errors import ASGI, error, handle_errors
+from workbench.api.probes import probes
+from workbench.api.questions import question_routes
+from workbench.api.reading import Reading
+from workbench.api.record import record_routes
+from workbench.api.servers import server_routes
+from workbench.api.slack import slack_routes
+from workbench.api.tools import tool_routes
+from workbench.bench.platform import Platform
+from workbench.gateway import McpEndpoint
+from workbench.gateway.senders import Senders
+from workbench.gateway.websocket import WebSocketDoor
+
+if TYPE_CHECKING:
+    from workbench.access.oauth import AuthorizationServer
+
+_MCP_PATHS = re.compile(r"/mcp|/servers/[^/]+/mcp|/\.well-known/oauth-protected-resource(/.*)?")
+
+
+def build_app(platform: Platform) -> ASGI:
+    """Everything that is served on the gateway's port, as one ASGI application.
+
+    MCP is dispatched before any framework router: it is the hot path. All other paths are the management API, behind
+    the same checks of Host and Origin.
+    """
+    endpoint, api = McpEndpoint(platform.gateway), Reading(platform, build_api(platform))
+    senders = Senders(platform.settings)
+    issuing = _authorization_server(platform)
+
+    sockets = WebSocketDoor(endpoint, platform.registry)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await sockets(scope, receive, send)
+            return
+        if _MCP_PATHS.fullmatch(scope["path"]):
+            await endpoint(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        refused = senders.refusal(headers.get("host"), headers.get("origin"))
+        if refused is None and issuing is not None and issuing.answers(scope["path"]):
+            await issuing(scope, receive, send)
+        elif refused is None:
+            await api(scope, receive, send)
+        else:
+            await error("Misuse", refused[1], "", refused[0])(scope, receive, send)
+
+    return app
+
+
+def _authorization_server(platform: Platform) -> AuthorizationServer | None:
+    """The OAuth server of this gateway, where the setting `oauth_server` asks for one and our URL is known."""
+    if platform.access.issuer is None:
+        return None
+    from workbench.access.oauth import AuthorizationServer
+
+    return AuthorizationServer(platform.access, scopes=platform.scopes, record=platform.record_access)
+
+
+def build_api(platform: Platform) -> FastAPI:
+    """The management API over one platform, as an ASGI application."""
+    api = FastAPI(
+        title="MCP Workbench",
+        version=workbench.__version__,
+        description="Servers, tools, questions and the record. Authenticate with `Authorization: Bearer <token>`.",
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    handle_errors(api, platform)
+    patch_fastapi(api, redirect_from_root_to_docs=False)  # Swagger UI from the wheel, not from a network
+    for routes in (probes, server_routes, tool_routes, question_routes, record_routes):
+        api.include_router(routes(platform))
+    slack_routes(api, platform)
+    return api

@@ -1,0 +1,126 @@
+"""How the management API says that something went wrong: one form of body for every kind of error."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from workbench.bench.platform import Platform
+from workbench.events import JSON, Misuse, NotRecorded, Unauthenticated, Unreachable, WorkbenchError, new_id
+from workbench.gateway import challenge
+
+ASGI = Callable[[Any, Any, Any], Awaitable[None]]
+
+STATUSES: Final[dict[type[WorkbenchError], int]] = {
+    Misuse: 400, Unauthenticated: 401, Unreachable: 503, NotRecorded: 503,
+}  # fmt: skip
+FAULT: Final = "workbench.fault"
+"""Key of the ASGI scope: the id of the fault that was logged and answered."""
+
+_log = logging.getLogger(__name__)
+
+
+class Denied(WorkbenchError):
+    """The caller is known but lacks a scope."""
+
+    exit_code = 7
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(
+            f"Scope {scope!r} is needed.", hint="Use a key whose role grants it: `workbench access roles`."
+        )
+        self.scope = scope
+
+
+class Unknown(WorkbenchError):
+    """The path names something that is not there."""
+
+
+def error(kind: str, message: str, hint: str, status: int, headers: dict[str, str] | None = None) -> Response:
+    """The answer for one error."""
+    return JSONResponse(body_of(kind, message, hint), status, headers)
+
+
+def body_of(kind: str, message: str, hint: str, **more: Any) -> JSON:
+    """One error as every body and every event of a stream says it."""
+    return {"error": {"kind": kind, "message": _encodable(message), "hint": hint, **more}}
+
+
+def known(platform: Platform, request: Request, e: WorkbenchError) -> Response:
+    """The answer for an error that the user can mend."""
+    status = next((s for kind, s in STATUSES.items() if isinstance(e, kind)), 400)
+    headers = {}
+    if isinstance(e, Unauthenticated):
+        presented = "authorization" in request.headers
+        headers["WWW-Authenticate"] = challenge(e, resource=resource(platform), presented=presented)
+    elif isinstance(e, Denied):
+        status, headers["WWW-Authenticate"] = 403, challenge(scope=e.scope, resource=resource(platform), error=e)
+    elif isinstance(e, Unknown):
+        return error("Misuse", str(e.args[0]), e.hint, 404)
+    elif status == 503:
+        headers["Retry-After"] = "1"
+    return error(type(e).__name__, str(e.args[0]), e.hint, status, headers)
+
+
+def fault(e: BaseException, where: str) -> JSON:
+    """Log an error that nobody foresaw, with its traceback, and give the body that refers to it."""
+    id = new_id()
+    _log.error("fault %s in %s", id, where, exc_info=e)
+    return body_of(
+        "Bug",
+        f"A fault of the platform, not of the request: {type(e).__name__} (id {id}).",
+        "The traceback is in what `workbench up` writes to standard error, under this id; please report it.",
+        id=id,
+    )
+
+
+def handle_errors(api: FastAPI, platform: Platform) -> None:
+    """Have every error answered in the one form."""
+    from fastapi.exceptions import RequestValidationError
+
+    async def foreseen(request: Request, e: Exception) -> Response:
+        assert isinstance(e, WorkbenchError)
+        return known(platform, request, e)
+
+    async def invalid(request: Request, e: Exception) -> Response:
+        from workbench.api.reading import record_refused
+
+        first = e.errors()[0]  # type: ignore[attr-defined]
+        path = ".".join(str(p) for p in first["loc"])
+        message = f"{path}: {first['msg']}, given {str(first.get('input'))[:200]!r}."
+        caller = getattr(request.state, "caller", None)
+        if caller is not None:
+            try:
+                await record_refused(platform, request, e.body, caller, message)  # type: ignore[attr-defined]
+            except NotRecorded as unwritten:
+                return known(platform, request, unwritten)
+        return error("Misuse", message, "See /docs.", 422)
+
+    async def http(request: Request, e: Exception) -> Response:
+        assert isinstance(e, HTTPException)
+        return error("Misuse", f"{request.method} {request.url.path}: {e.detail}.", "See /docs.", e.status_code)
+
+    async def unforeseen(request: Request, e: Exception) -> Response:
+        body = fault(e, f"{request.method} {request.url.path}")
+        request.scope[FAULT] = body["error"]["id"]
+        return JSONResponse(body, 500)
+
+    api.add_exception_handler(WorkbenchError, foreseen)
+    api.add_exception_handler(RequestValidationError, invalid)
+    api.add_exception_handler(HTTPException, http)
+    api.add_exception_handler(Exception, unforeseen)
+
+
+def resource(platform: Platform) -> str:
+    """The URL whose metadata tell where to get tokens; empty while it is not known."""
+    origin = platform.access.resources.origin
+    return f"{origin}/mcp" if origin else ""
+
+
+def _encodable(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,37 @@
+"""Routes that say how the platform is doing."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse, Response
+
+import workbench
+from workbench.api.answers import answer, needs
+from workbench.bench.platform import Platform
+from workbench.events import Caller
+
+
+def probes(platform: Platform) -> APIRouter:
+    """`/health`, `/status` and `/metrics`."""
+    router = APIRouter(tags=["platform"])
+    sees_servers, sees_metrics = needs(platform, "servers:read"), needs(platform, "metrics:read")
+
+    @router.get("/health")
+    def health() -> Response:
+        """Whether calls can be answered. Open to everyone; says nothing about what is behind."""
+        ok = not platform.audit.failed
+        return answer({"status": "ok" if ok else "failing", "version": workbench.__version__}, 200 if ok else 503)
+
+    @router.get("/status")
+    def status(caller: Caller = sees_servers) -> Response:
+        """Version, servers, log and runs."""
+        return answer(platform.status())
+
+    @router.get("/metrics", response_class=PlainTextResponse)
+    def metrics(caller: Caller = sees_metrics) -> Response:
+        """Counters and histograms for Prometheus."""
+        from prometheus_client import CONTENT_TYPE_LATEST
+
+        return Response(platform.metrics(), media_type=CONTENT_TYPE_LATEST)
+
+    return router

@@ -1,0 +1,135 @@
+"""Reading the bodies of requests: bounded before they are parsed, and parsed as strictly as at `/mcp`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, Final
+
+from fastapi import Request
+from fastapi.responses import Response
+
+from workbench.api.errors import ASGI, FAULT, error, known
+from workbench.bench.platform import Platform
+from workbench.events import Call, Caller, WorkbenchError
+from workbench.gateway import wire
+from workbench.gateway.portable import plain_arguments
+
+CALL: Final = "/api/platform/call"
+SLACK: Final = "/slack/interactivity"
+"""Reads its body itself: it is a form, and its signature is over the bytes."""
+
+BODY_SECONDS: Final = 30.0
+"""Seconds in which a body has to arrive."""
+
+
+class Reading:
+    """An ASGI application before the management API, which gets only requests whose body can be meant.
+
+    Args:
+        platform: has the setting `max_request_bytes`, and keeps the record.
+        api: the application.
+    """
+
+    def __init__(self, platform: Platform, api: ASGI) -> None:
+        self._platform = platform
+        self._api = api
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or scope["path"] == SLACK:
+            await self._go_on(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await self._body(request)
+        except TimeoutError:
+            await error("Misuse", "The body did not arrive in time.", "", 408, _CLOSE)(scope, receive, send)
+            return
+        if body is None:
+            return
+        if isinstance(body, bytes):
+            refused = await self._refusal(request, body) if body else None
+        else:
+            refused = body
+        if refused is not None:
+            await refused(scope, receive, send)
+            return
+        unread = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay() -> Any:
+            return unread.pop() if unread else await receive()
+
+        await self._go_on(scope, replay, send)
+
+    async def _go_on(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await self._api(scope, receive, send)
+        except Exception:
+            if FAULT not in scope:  # what was logged and answered is done with
+                raise
+
+    async def _body(self, request: Request) -> bytes | Response | None:
+        """The whole body, or the refusal of one that is too large; None when the client has left."""
+        most = self._platform.settings.max_request_bytes
+        declared = request.headers.get("content-length", "0")
+        parts: list[bytes] = []
+        size = int(declared) if declared.isdecimal() else 0
+        too_large = error(
+            "Misuse", f"The body has more than {most:,} bytes.", "See the setting max_request_bytes.", 413, _CLOSE
+        )
+        if size > most:
+            return too_large
+        size = 0
+        while True:
+            message = await request.receive()
+            if message["type"] != "http.request":
+                return None
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > most:
+                return too_large
+            if not message.get("more_body"):
+                return b"".join(parts)
+
+    async def _refusal(self, request: Request, body: bytes) -> Response | None:
+        """What is wrong with the JSON of a body; a call in it that names its tool is recorded as refused."""
+        try:
+            wire.parse(body)
+        except wire.BadMessage as e:
+            message = str(e)
+        else:
+            return None
+        try:
+            # only who is somebody learns what we think of the body
+            if request.url.path.startswith("/api/") or request.url.path.startswith("/servers"):
+                caller = await self._platform.authenticate(request.headers.getlist("authorization"))
+                if request.url.path == CALL:
+                    await record_refused(self._platform, request, _leniently(body), caller, message)
+        except WorkbenchError as e:
+            return known(self._platform, request, e)
+        return error("Misuse", message, "Send one JSON document (RFC 8259), each key once. See /docs.", 422)
+
+
+async def record_refused(platform: Platform, request: Request, body: Any, caller: Caller, message: str) -> None:
+    """Put a call on the record that was turned down because its body cannot be meant, if it names a tool.
+
+    Raises:
+        NotRecorded: the record cannot be written.
+    """
+    if request.url.path != CALL or not isinstance(body, dict) or not isinstance(tool := body.get("tool"), str):
+        return
+    arguments = body.get("arguments")
+    kept = plain_arguments(arguments) if isinstance(arguments, dict) else {}
+    await platform.gateway.refuse(Call(caller=caller, tool=tool, arguments=kept, source="rest"), "invalid", message)
+
+
+def _leniently(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+_CLOSE: Final = {"Connection": "close"}
+"""The connection is not used again, for its rest is unread."""

@@ -1,0 +1,51 @@
+"""Routes over the registry: which servers there are, and looking after them."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from workbench.api.answers import answer, needs
+from workbench.api.bodies import Registration
+from workbench.api.errors import Unknown
+from workbench.bench.platform import Platform
+from workbench.events import Caller
+
+
+def server_routes(platform: Platform) -> APIRouter:
+    """Routes for servers."""
+    router = APIRouter(tags=["registry"])
+    sees, manages = needs(platform, "servers:read"), needs(platform, "servers:manage")
+
+    def check(server: str) -> None:
+        if platform.registry.state(server) is None:
+            close = platform.registry.suggest_server(server)
+            hint = f"Did you mean {' or '.join(close)}?" if close else "GET /servers lists them."
+            raise Unknown(f"There is no server {server[:200]!r}.", hint=hint)
+
+    @router.get("/servers")
+    @router.get("/api/platform/servers")
+    def servers(caller: Caller = sees) -> Response:
+        """All servers with their health."""
+        return answer({"servers": platform.servers()})
+
+    @router.post("/servers", status_code=201)
+    async def register(server: Registration, caller: Caller = manages) -> Response:
+        """Register a server that is reached over HTTP."""
+        return answer(await platform.register(server.model_dump(), caller), 201)
+
+    @router.delete("/servers/{server}")
+    async def remove(server: str, caller: Caller = manages) -> Response:
+        """Remove a registered server."""
+        check(server)
+        await platform.unregister(server, caller)
+        return answer({"removed": server})
+
+    @router.post("/api/platform/servers/{server}/restart")
+    async def restart(server: str, caller: Caller = manages) -> Response:
+        """Restart a server that was launched here."""
+        check(server)
+        await platform.restart(server, caller)
+        return answer({"restarted": server})
+
+    return router

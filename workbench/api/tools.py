@@ -1,0 +1,61 @@
+"""Routes for tools: finding them, calling them, and deciding on calls that wait for a human."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from workbench.api.answers import SOURCE, answer, needs, unless_gone
+from workbench.api.bodies import ToolCall, Verdict
+from workbench.api.errors import resource
+from workbench.bench.platform import Platform
+from workbench.events import Call, Caller, Outcome, OutcomeKind, Source, new_trace_id
+from workbench.gateway import challenge
+from workbench.gateway.refusals import rate_headers
+
+_STATUS: dict[OutcomeKind, int] = {
+    "ok": 200, "tool_error": 200, "invalid": 422, "not_found": 404, "denied": 403, "approval_required": 202,
+    "throttled": 429, "timeout": 504, "unavailable": 503, "cancelled": 499, "failed": 502,
+}  # fmt: skip
+
+
+def tool_routes(platform: Platform) -> APIRouter:
+    """Routes for tools and approvals."""
+    router = APIRouter(tags=["tools"])
+    anyone, decides = needs(platform), needs(platform, "approvals:decide")
+
+    @router.get("/api/platform/tools")
+    def tools(q: str = "", limit: Annotated[int, Query(ge=1, le=1000)] = 50, caller: Caller = anyone) -> Response:
+        """The tools the caller may call, or the best matches for `q`."""
+        return answer({"tools": platform.tools(caller, q, limit)})
+
+    @router.post("/api/platform/call")
+    async def call(body: ToolCall, request: Request, caller: Caller = anyone, source: Source = SOURCE) -> Response:
+        """Call one tool. The answer is an outcome; a tool's own failure is an outcome too."""
+        made = Call(
+            caller=caller, tool=body.tool, arguments=body.arguments, source=source, timeout_s=body.timeout_s,
+            trace_id=body.trace_id or new_trace_id(),
+        )  # fmt: skip
+        outcome = await unless_gone(request, platform.call(made))
+        return answer(outcome, _STATUS[outcome.kind], _outcome_headers(outcome, resource(platform)))
+
+    @router.get("/api/platform/approvals")
+    def approvals(caller: Caller = decides) -> Response:
+        """Calls of the caller's tenant that wait for a human."""
+        return answer({"approvals": platform.policy.approvals.pending(caller.tenant)})
+
+    @router.post("/api/platform/approvals/{approval}")
+    async def decide(approval: str, body: Verdict, caller: Caller = decides, source: Source = SOURCE) -> Response:
+        """Approve or deny exactly this call."""
+        return answer(await platform.decide(approval, body.approve, caller, via=source, note=body.note))
+
+    return router
+
+
+def _outcome_headers(outcome: Outcome, resource: str) -> dict[str, str]:
+    if outcome.kind == "throttled":
+        return rate_headers(outcome.details)
+    missing = outcome.details.get("missing_scopes")
+    return {"WWW-Authenticate": challenge(scope=" ".join(missing), resource=resource)} if missing else {}
