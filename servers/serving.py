@@ -48,7 +48,9 @@ def serve(server: MCPServer[Any], given: argparse.Namespace | None = None, *, he
     """
     given = given or arguments(server.instructions or server.name).parse_args()
     # the SDK sets up a handler that wraps lines; plain lines are what a supervisor can read
-    logging.basicConfig(level=logging.WARNING, format=f"{server.name}: %(message)s", stream=sys.stderr, force=True)
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(Trace(f"{server.name}: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[lines], force=True)
     if not given.http:
         signal.signal(signal.SIGTERM, _leave)
         server.run()
@@ -58,6 +60,29 @@ def serve(server: MCPServer[Any], given: argparse.Namespace | None = None, *, he
     if given.fd is None:
         sys.stderr.write(f"{server.name} listens on {url(listener)}/mcp\n")
     _run(application(server, secret=secret, host=listener.getsockname()[0], health=health), listener)
+
+
+class Trace(logging.Formatter):
+    """What went wrong in one line, then the traceback of it.
+
+    The SDK tells a caller nothing of a crash but that there was one, and logs it wrapped in its own errors: what is of
+    use to a supervisor's reader is the error that was raised first.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The lines of one record."""
+        error = record.exc_info[1] if record.exc_info else None
+        if error is None:
+            return super().format(record)
+        while error.__cause__ is not None:
+            error = error.__cause__
+        # a copy: other handlers get the record as it is
+        shown = logging.makeLogRecord(record.__dict__)
+        first = str(error).strip().splitlines()
+        shown.msg = f"{record.getMessage()}: {type(error).__name__}: {first[0] if first else 'no message'}"
+        shown.args, shown.exc_text = None, None
+        shown.exc_info = (type(error), error, error.__traceback__)
+        return super().format(shown)
 
 
 def application(

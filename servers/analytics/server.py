@@ -7,7 +7,6 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
-from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel, Field
 
@@ -18,10 +17,11 @@ from servers.company import Company, where
 from servers.identifiers import CustomerId
 from servers.labels import READ, labels
 from servers.serving import serve
+from servers.tool_server import ToolServer
 
 sample = Company("customers", "invoices", "payments", "subscriptions", "tickets", "orders", "order_items", "products")
 
-server: MCPServer[None] = MCPServer(
+server: ToolServer = ToolServer(
     "analytics",
     title="Analytics",
     description="Revenue, churn, best customers, renewals and tickets in figures.",

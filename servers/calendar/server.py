@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel, Field
 
@@ -18,10 +17,11 @@ from servers.company import Company, Row, containing, where
 from servers.identifiers import CustomerId, EmployeeId, Limit, MeetingId, Offset, Page, Words, following
 from servers.labels import DESTROY, READ, labels
 from servers.serving import serve
+from servers.tool_server import ToolServer
 
 sample = Company("meetings", "attendees", "employees", "customers")
 
-server: MCPServer[None] = MCPServer(
+server: ToolServer = ToolServer(
     "calendar",
     title="Calendar",
     description="Meetings with customers and colleagues, and free time.",

@@ -7,7 +7,6 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
 from pydantic import BaseModel, Field
 
@@ -18,10 +17,11 @@ from servers.company import Company, containing, where
 from servers.identifiers import ContactId, CustomerId, EmployeeId, InteractionId, Limit, Offset, Page, Words, following
 from servers.labels import CONTACT, READ, labels
 from servers.serving import serve
+from servers.tool_server import ToolServer
 
 sample = Company("customers", "contacts", "interactions", "employees", "subscriptions", "tickets", "orders", "invoices")
 
-server: MCPServer[None] = MCPServer(
+server: ToolServer = ToolServer(
     "crm",
     title="Customers",
     description="Customers, their contacts and interactions.",

@@ -12,7 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel, Field
 
@@ -22,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from servers.files.tree import Entry, Refused, Tree, media_type
 from servers.labels import READ, labels
 from servers.serving import arguments, serve
+from servers.tool_server import ToolServer
 
 ROOT_VARIABLE = "WORKBENCH_FILES_ROOT"
 SAMPLE = Path(__file__).resolve().parents[2] / "data" / "files"
@@ -75,9 +75,9 @@ class Matches(BaseModel):
     complete: bool = Field(description="False when a cap of time, files or matches ended the search.")
 
 
-def build(tree: Tree) -> MCPServer[None]:
+def build(tree: Tree) -> ToolServer:
     """The server over one tree."""
-    server: MCPServer[None] = MCPServer(
+    server: ToolServer = ToolServer(
         "files",
         title="Files",
         description="List, read and search the files of one folder.",

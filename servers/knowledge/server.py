@@ -8,7 +8,6 @@ import threading
 from pathlib import Path
 from typing import Annotated, Any
 
-from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
 from pydantic import BaseModel, Field
 
@@ -21,6 +20,7 @@ from servers.knowledge.documents import Document
 from servers.knowledge.library import Folder, Library, Listed, whole
 from servers.labels import READ, labels
 from servers.serving import arguments, serve
+from servers.tool_server import ToolServer
 
 FOLDERS_VARIABLE = "WORKBENCH_KNOWLEDGE_FOLDERS"
 PROJECT = Path(__file__).resolve().parents[2]
@@ -78,9 +78,9 @@ class DocumentPage(Page):
     documents: list[DocumentSummary]
 
 
-def build(library: Library) -> MCPServer[None]:
+def build(library: Library) -> ToolServer:
     """The server over one library."""
-    server: MCPServer[None] = MCPServer(
+    server: ToolServer = ToolServer(
         "knowledge",
         title="Knowledge",
         description="Search and read documents: help centre, documentation, your folders.",

@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
@@ -36,10 +35,11 @@ from servers.payments.records import (
     SubscriptionStatus,
 )
 from servers.serving import serve
+from servers.tool_server import ToolServer
 
 sample = Company("invoices", "payments", "subscriptions", "orders", "order_items", "products", "customers")
 
-server: MCPServer[None] = MCPServer(
+server: ToolServer = ToolServer(
     "payments",
     title="Payments",
     description="Invoices, subscriptions and payment attempts.",

@@ -7,7 +7,6 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
 from pydantic import BaseModel, Field
 
@@ -18,10 +17,11 @@ from servers.company import Company, Row, containing, where
 from servers.identifiers import CustomerId, Limit, Offset, OrderId, Page, ProductId, Words, following
 from servers.labels import READ, labels
 from servers.serving import serve
+from servers.tool_server import ToolServer
 
 sample = Company("products", "stock", "orders", "order_items", "customers")
 
-server: MCPServer[None] = MCPServer(
+server: ToolServer = ToolServer(
     "products",
     title="Products and orders",
     description="Products, prices, stock and orders.",

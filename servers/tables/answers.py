@@ -6,6 +6,7 @@ import json
 import math
 import threading
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import duckdb
@@ -18,7 +19,8 @@ MOST_COLUMNS = 300
 
 PLAIN = {"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER"}
 PLAIN |= {"UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE"}
-
+LEAST_INTEGER, GREATEST_INTEGER = -(1 << 63), (1 << 64) - 1
+"""Many readers of JSON take an integer beyond 64 bits for a floating-point number, so it travels as text."""
 
 _cursors = threading.Lock()
 """A connection refuses to be used twice at a time, even to make a cursor."""
@@ -102,7 +104,7 @@ def _collect(cursor: duckdb.DuckDBPyConnection, columns: list[str], types: list[
 
 def _shaped(column: str, kind: str) -> str:
     """A column so that no value is larger than allowed when it leaves the engine."""
-    if kind in PLAIN or kind.startswith("DECIMAL"):
+    if kind in PLAIN or decimal(kind):
         return column
     if kind == "BLOB":
         return f"left(hex({column}), {LONGEST_VALUE + 1})"
@@ -114,17 +116,51 @@ def _nested(kind: str) -> bool:
     return kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION", "LIST", "JSON", "VARIANT"))
 
 
+def decimal(kind: str) -> bool:
+    """Whether a type is a decimal number, and no list of them."""
+    return kind.startswith("DECIMAL") and not kind.endswith("]")
+
+
 def _value(value: Any, kind: str) -> tuple[Any, bool]:
-    if value is None or isinstance(value, (bool, int)):
-        return value, False
-    if isinstance(value, float):
-        # JSON has no word for these
-        return (value, False) if math.isfinite(value) else (None if math.isnan(value) else str(value), False)
+    """A value as JSON has it, and whether it was cut."""
     if isinstance(value, str):
         if len(value) > LONGEST_VALUE:
             return value[:LONGEST_VALUE] + "…", True
-        return (json.loads(value), False) if _nested(kind) else (value, False)
-    return (int(value) if value == int(value) and "," in kind and kind.endswith(",0)") else float(value)), False
+        return (_parsed(value, kind) if _nested(kind) else value), False
+    if isinstance(value, float):
+        return _finite(value), False
+    if isinstance(value, Decimal):
+        return (_whole(value) if kind.endswith(",0)") else _fraction(value)), False
+    return (_whole(value) if isinstance(value, int) and not isinstance(value, bool) else value), False
+
+
+def _parsed(text: str, kind: str) -> Any:
+    """What a nested value holds, its numbers treated as those that stand alone."""
+    # the fractions of JSON are floats; those of a structure may be decimals
+    fraction = _finite if kind.startswith("JSON") else _fraction
+    try:
+        return json.loads(text, parse_int=_whole, parse_float=fraction, parse_constant=_finite)
+    except (ValueError, RecursionError):
+        return text  # nested deeper than can be read
+
+
+def _whole(value: Any) -> int | str:
+    number = int(value)
+    return number if LEAST_INTEGER <= number <= GREATEST_INTEGER else str(number)
+
+
+def _fraction(value: Decimal | str) -> float | str:
+    """The number if a float holds every digit of it, else its digits."""
+    near = float(value)
+    if math.isfinite(near) and Decimal(repr(near)) == Decimal(value):
+        return near
+    return value if isinstance(value, str) else format(value, "f")
+
+
+def _finite(value: Any) -> float | str | None:
+    """JSON has no word for what is no number or has no end."""
+    number = float(value)
+    return number if math.isfinite(number) else None if math.isnan(number) else str(number)
 
 
 def _unique(names: list[str]) -> list[str]:

@@ -18,6 +18,8 @@ from typing import Any
 
 import duckdb
 
+from servers.tables.delimited import Unreadable, mend_words_for_nothing, quoted, read_text
+
 SUFFIXES = {
     ".csv": "csv",
     ".csv.gz": "csv",
@@ -65,6 +67,8 @@ class Table:
     columns: tuple[Column, ...] = ()
     rows: int = 0
     error: str = ""
+    note: str = ""
+    """What a reader has to know about how it was read."""
 
     def column(self, name: str) -> Column | None:
         """The column of that name; case only matters where two differ in nothing else."""
@@ -79,6 +83,7 @@ class _Loaded:
     columns: tuple[Column, ...] = ()
     rows: int = 0
     error: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -188,13 +193,13 @@ class Folder:
         try:
             with duckdb.connect(str(target), config={"threads": self.threads, "memory_limit": "1GB"}) as loader:
                 loader.execute("set autoinstall_known_extensions = false")
-                _read(loader, kind_of(file), str(link))
+                note = _read(loader, kind_of(file), link)
                 mend_words_for_nothing(loader)
                 described = loader.execute("describe data").fetchall()
                 rows = loader.execute("select count(*) from data").fetchone()
             columns = tuple(Column(str(row[0]), str(row[1])) for row in described)
-            return _Loaded(stamp, target, columns, rows[0] if rows else 0)
-        except (duckdb.Error, UnicodeDecodeError) as e:
+            return _Loaded(stamp, target, columns, rows[0] if rows else 0, note=note)
+        except (duckdb.Error, UnicodeDecodeError, Unreadable) as e:
             target.unlink(missing_ok=True)
             shown = str(e).replace(str(link), file).splitlines()
             return _Loaded(stamp, None, error=" ".join(line.strip() for line in shown[:3]) or type(e).__name__)
@@ -208,7 +213,7 @@ class Folder:
         views = []
         for file, name in names(list(self._loaded)).items():
             loaded = self._loaded[file]
-            tables[name] = Table(name, file, loaded.stamp[1], loaded.columns, loaded.rows, loaded.error)
+            tables[name] = Table(name, file, loaded.stamp[1], loaded.columns, loaded.rows, loaded.error, loaded.note)
             if loaded.path:
                 views.append((name, str(loaded.path)))
         connection = attached(views, memory=f"{self.memory_mb}MB", threads=self.threads)
@@ -297,11 +302,6 @@ def _reserved() -> set[str]:
     return _RESERVED
 
 
-def quoted(name: str) -> str:
-    """A name as SQL, whatever characters it has."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def _stamp(path: Path) -> Stamp | None:
     try:
         stat = path.stat()
@@ -310,42 +310,13 @@ def _stamp(path: Path) -> Stamp | None:
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
-def _read(loader: duckdb.DuckDBPyConnection, kind: str, path: str) -> None:
-    """Make the table `data` of a file. What the first rows promise may not hold: then all rows are looked at."""
+def _read(loader: duckdb.DuckDBPyConnection, kind: str, path: Path) -> str:
+    """Make the table `data` of a file; returns what has to be said about it."""
+    if kind in ("csv", "tsv"):
+        return read_text(loader, path, "\t" if kind == "tsv" else None)
     if kind == "parquet":
-        loader.execute("create table data as from read_parquet(?)", [path])
-    elif kind in ("json", "jsonl"):
-        form = "newline_delimited" if kind == "jsonl" else "auto"
-        loader.execute(f"create table data as from read_json(?, format = '{form}', sample_size = -1)", [path])
+        loader.execute("create table data as from read_parquet(?)", [str(path)])
     else:
-        options = ", delim = '\t'" if kind == "tsv" else ""
-        packed = ", compression = 'gzip'" if path.endswith(".gz") else ", compression = 'none'"
-        for sample in (50_000, -1):
-            try:
-                loader.execute(
-                    f"create table data as from read_csv(?, sample_size = {sample}{options}{packed})", [path]
-                )
-                return
-            except (duckdb.ConversionException, duckdb.InvalidInputException):
-                if sample == -1:
-                    raise
-
-
-def mend_words_for_nothing(loader: duckdb.DuckDBPyConnection) -> None:
-    """Make columns of numbers of those that were read as text because `NA`, `null` or `-` stands for nothing."""
-    words = "('na', 'n/a', 'nan', 'null', 'none', '-', '')"
-    for name, kind, *_ in loader.execute("describe data").fetchall():
-        if kind != "VARCHAR":
-            continue
-        c = quoted(str(name))
-        row = loader.execute(
-            f"""select count(*) filter (lower({c}) in {words}), count(*) filter (lower({c}) not in {words}),
-                count(*) filter (lower({c}) not in {words} and try_cast({c} as double) is null),
-                count(*) filter (lower({c}) not in {words} and try_cast({c} as bigint)::varchar is distinct from {c})
-            from data"""
-        ).fetchone()
-        assert row
-        nothing, something, no_number, no_integer = row
-        if nothing and something and not no_number:
-            to = "double" if no_integer else "bigint"
-            loader.execute(f"alter table data alter {c} type {to} using try_cast({c} as {to})")
+        form = "newline_delimited" if kind == "jsonl" else "auto"
+        loader.execute(f"create table data as from read_json(?, format = '{form}', sample_size = -1)", [str(path)])
+    return ""

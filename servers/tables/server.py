@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel, Field
 
@@ -19,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from servers.labels import READ, labels
 from servers.serving import arguments, serve
-from servers.tables.answers import QueryFailed, names_of, run
+from servers.tables.answers import QueryFailed, decimal, names_of, run
 from servers.tables.folder import Folder, Snapshot, Table, quoted
 from servers.tables.statements import (
     Filters,
@@ -33,6 +32,7 @@ from servers.tables.statements import (
     time_group,
 )
 from servers.tables.worker import Worker
+from servers.tool_server import ToolServer
 
 FOLDER_VARIABLE = "WORKBENCH_TABLES_FOLDER"
 TIMEOUT_S = 10.0
@@ -48,6 +48,7 @@ class TableSummary(BaseModel):
     rows: int
     columns: list[str]
     bytes: int
+    note: str = Field("", description="What to know about how it was read, e.g. that it is not UTF-8.")
 
 
 class BrokenFile(BaseModel):
@@ -76,11 +77,16 @@ class TableDescription(BaseModel):
     table: str
     file: str
     rows: int
+    note: str = Field("", description="What to know about how it was read, e.g. that it is not UTF-8.")
     columns: list[ColumnFacts]
 
 
 class Rows(BaseModel):
-    """Rows of a table or of a query."""
+    """Rows of a table or of a query.
+
+    Decimals are numbers where a float64 holds all their digits, else text; integers beyond 64 bits are text too. Times
+    and dates are ISO text in UTC, bytes hexadecimal text, lists and structures are JSON.
+    """
 
     columns: list[str]
     rows: list[dict[str, Any]] = Field(description="One object for each row, keyed by column.")
@@ -93,14 +99,14 @@ class Count(BaseModel):
     count: int
 
 
-def build(folder: Folder, *, timeout_s: float = TIMEOUT_S) -> MCPServer[None]:
+def build(folder: Folder, *, timeout_s: float = TIMEOUT_S) -> ToolServer:
     """The server over one folder.
 
     Args:
         folder: the folder, scanned at every call.
         timeout_s: seconds after which a query is interrupted.
     """
-    server: MCPServer[None] = MCPServer(
+    server: ToolServer = ToolServer(
         "tables",
         title=f"Tables in {folder.root.name}",
         description="Describe, count, filter, sum up and query a folder of data files.",
@@ -118,7 +124,14 @@ def build(folder: Folder, *, timeout_s: float = TIMEOUT_S) -> MCPServer[None]:
         tables = folder.snapshot().tables.values()
         return TableList(
             tables=[
-                TableSummary(table=t.name, file=t.file, rows=t.rows, columns=[c.name for c in t.columns], bytes=t.bytes)
+                TableSummary(
+                    table=t.name,
+                    file=t.file,
+                    rows=t.rows,
+                    columns=[c.name for c in t.columns],
+                    bytes=t.bytes,
+                    note=t.note,
+                )
                 for t in tables
                 if not t.error
             ],
@@ -131,7 +144,8 @@ def build(folder: Folder, *, timeout_s: float = TIMEOUT_S) -> MCPServer[None]:
         snapshot, found = _find(folder, table)
         if found.name not in snapshot.facts:
             snapshot.facts[found.name] = _facts(snapshot, found, timeout_s)
-        return TableDescription(table=found.name, file=found.file, rows=found.rows, columns=snapshot.facts[found.name])
+        columns = snapshot.facts[found.name]
+        return TableDescription(table=found.name, file=found.file, rows=found.rows, note=found.note, columns=columns)
 
     @server.tool(title="Sample rows", annotations=READ, meta=read)
     def sample_rows(
@@ -290,11 +304,14 @@ def _facts(snapshot: Snapshot, table: Table, timeout_s: float) -> list[ColumnFac
         for column in part:
             c = quoted(column.name)
             # nested values and bytes have no order that means anything
-            ordered = not column.type.endswith(("]", ")", "BLOB", "JSON")) or column.type.startswith("DECIMAL")
+            ordered = not column.type.endswith(("]", ")", "BLOB", "JSON", "VARIANT", "GEOMETRY")) or decimal(
+                column.type
+            )
             wanted.append(f"count(*) - count({c}), approx_count_distinct({c})")
             wanted.append(f"min({c}), max({c})" if ordered else "null, null")
+            shown = "hex(v)" if column.type == "BLOB" else "v"
             wanted.append(
-                f"(select list(v) from (select {c} as v from head where v is not null "
+                f"(select list({shown}) from (select {c} as v from head where v is not null "
                 "group by 1 order by count(*) desc, 1::varchar limit 3))"
             )
         name = quoted(table.name)

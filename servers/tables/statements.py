@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 import duckdb
 from mcp.server.mcpserver.exceptions import ToolError
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from servers.tables.answers import first_lines, new_cursor
+from servers.tables.answers import decimal, first_lines, new_cursor
 from servers.tables.folder import Column, Table, quoted
 
 LONGEST_QUERY = 20_000
@@ -35,6 +35,8 @@ Operator = Literal[
 class Filter(BaseModel):
     """One condition on one column; several are joined by "and"."""
 
+    model_config = ConfigDict(extra="forbid")
+
     column: str = Field(description="Name of a column.", examples=["origin"])
     op: Operator = Field("=", description="contains, starts with and ends with ignore case.")
     value: Scalar | list[Scalar] | None = Field(
@@ -47,6 +49,8 @@ class Filter(BaseModel):
 
 class Metric(BaseModel):
     """One figure to work out."""
+
+    model_config = ConfigDict(extra="forbid")
 
     function: Literal["count", "count distinct", "sum", "avg", "min", "max", "median", "stddev"] = "count"
     column: str | None = Field(None, description="Column to work on; count without one counts rows.")
@@ -96,7 +100,8 @@ def _condition(column: Column, one: Filter) -> tuple[str, list[Any]]:
         raise ToolError(f"Filter on {column.name!r}: {op} needs one value, got {one.value!r}.")
     if op in ("contains", "starts with", "ends with"):
         function = {"contains": "contains", "starts with": "starts_with", "ends with": "ends_with"}[op]
-        return f"{function}(lower({name}::varchar), lower(?))", [str(value)]
+        text = f"hex({name})" if column.type == "BLOB" else f"{name}::varchar"
+        return f"{function}(lower({text}), lower(?))", [str(value)]
     return f"{name} {op} {_mark(column, value)}", [value]
 
 
@@ -104,13 +109,15 @@ def _mark(column: Column, value: Scalar) -> str:
     """The parameter's mark, cast so that text compares with dates and numbers as a person means it."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and numeric(column):
         return "?"
+    if column.type == "BLOB":
+        return "unhex(?)"  # as the values come back
     return f"cast(? as {column.type})"
 
 
 def numeric(column: Column) -> bool:
     """Whether the column holds numbers."""
     whole = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
-    return column.type in (*whole, "UHUGEINT", "FLOAT", "DOUBLE") or column.type.startswith("DECIMAL")
+    return column.type in (*whole, "UHUGEINT", "FLOAT", "DOUBLE") or column.type == "BIGNUM" or decimal(column.type)
 
 
 def figure(table: Table, metric: Metric) -> tuple[str, str]:

@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
 from pydantic import BaseModel, Field
 
@@ -29,10 +28,11 @@ from servers.identifiers import (
 )
 from servers.labels import ADD, DESTROY, READ, labels
 from servers.serving import serve
+from servers.tool_server import ToolServer
 
 sample = Company("tickets", "ticket_messages", "customers", "employees")
 
-server: MCPServer[None] = MCPServer(
+server: ToolServer = ToolServer(
     "tickets",
     title="Support tickets",
     description="Support tickets, their messages and figures about them.",

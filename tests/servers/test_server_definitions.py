@@ -87,3 +87,19 @@ async def test_the_manifest_says_what_the_server_says(name: str, root: Path) -> 
 def test_servers_import_nothing_of_the_package(root: Path) -> None:
     for file in (root / "servers").rglob("*.py"):
         assert not re.search(r"^\s*(from|import) workbench\b", file.read_text(), re.M), file
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_an_argument_that_a_tool_does_not_have_is_refused(name: str) -> None:
+    from mcp import Client
+
+    async with Client(load(name)) as client:
+        for tool in (await client.list_tools()).tools:
+            schema = tool.input_schema
+            assert schema["additionalProperties"] is False, tool.name
+            nested = [s for s in schema.get("$defs", {}).values() if s.get("type") == "object"]
+            assert all(s["additionalProperties"] is False for s in nested), tool.name
+            if tool.annotations.read_only_hint:
+                result = await client.call_tool(tool.name, {"quer": "smith"})
+                assert result.is_error, tool.name
+                assert "Extra inputs are not permitted" in result.content[0].text, tool.name

@@ -174,6 +174,65 @@ async def test_a_broken_file_is_named_and_hides_nothing(ask: Ask, served: tuple[
     assert "bad.parquet could not be read" in await ask(server, "describe_table", table="bad.parquet")
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a,b,c\n1,2\n3,4,5\n", "3 in the first row, 2 in row 2"),
+        ("a,b,c\n1,2,3\n4,5,6,7\n", "3 in the first row, 4 in row 3"),
+        ("a;b;c\n" + "1;2;3\n" * 200 + "4;5;6;7\n", "3 in the first row, 4 in row 202"),
+        ("a,b\n1,2,3\n4,5,6\n", "2 in the first row, 3 in row 2"),
+    ],
+)
+async def test_rows_of_different_lengths_are_said_and_none_is_lost(
+    ask: Ask, served: tuple[Any, Path], text: str, says: str
+) -> None:
+    server, root = served
+    (root / "ragged.csv").write_text(text)
+    listed = await ask(server, "list_tables")
+    assert listed["tables"] == []
+    assert says in listed["broken"][0]["error"]
+    assert "could not be read" in await ask(server, "describe_table", table="ragged")
+
+
+async def test_one_column_a_title_and_remarks_are_no_ragged_rows(ask: Ask, served: tuple[Any, Path]) -> None:
+    server, root = served
+    (root / "one.csv").write_text("note\nhello, world\nfoo\n")
+    (root / "title.csv").write_text("Report, all of 2024\n\na,b,c\n1,2,3\n3,4,5\n")
+    (root / "remark.csv").write_text("# from, the\n# lab\na,b,c\n1,2,3\n3,4,5\n")
+    (root / "gaps.csv").write_text("a,b,c\n1,2,\n3,,\n,,5\n")
+    listed = await ask(server, "list_tables")
+    assert listed["broken"] == []
+    assert {t["table"]: (len(t["columns"]), t["rows"]) for t in listed["tables"]} == {
+        "gaps": (3, 3), "one": (1, 2), "remark": (3, 2), "title": (3, 2)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16"])
+async def test_a_file_of_another_encoding_is_read_and_that_is_said(
+    ask: Ask, served: tuple[Any, Path], encoding: str
+) -> None:
+    server, root = served
+    raw = "stadt;preis\nMünchen;1\nKöln;2\n".encode(encoding)
+    (root / "plain.csv").write_bytes(raw)
+    (root / "packed.csv.gz").write_bytes(gzip.compress(raw))
+    (root / "fine.csv").write_text("stadt;preis\nMünchen;1\n")
+    notes = {t["table"]: t["note"] for t in (await ask(server, "list_tables"))["tables"]}
+    assert notes["fine"] == ""
+    for table in ("plain", "packed"):
+        assert "not UTF-8" in notes[table]
+        assert "iconv" in (await ask(server, "describe_table", table=table))["note"]
+        found = await ask(server, "find_rows", table=table, filters=[{"column": "stadt", "value": "München"}])
+        assert found["rows"] == [{"stadt": "München", "preis": 1}]
+
+
+async def test_bytes_that_are_no_text_are_refused_with_what_to_do(ask: Ask, served: tuple[Any, Path]) -> None:
+    server, root = served
+    (root / "bytes.csv").write_bytes(bytes(range(256)) * 20)
+    broken = (await ask(server, "list_tables"))["broken"]
+    assert "neither UTF-8 nor" in broken[0]["error"]
+    assert "iconv" in broken[0]["error"]
+
+
 async def test_files_that_change_come_and_go_are_noticed(ask: Ask, served: tuple[Any, Path]) -> None:
     server, root = served
     assert (await ask(server, "list_tables"))["tables"] == []

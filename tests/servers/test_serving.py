@@ -253,3 +253,39 @@ assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr.decode()
+
+
+async def test_a_crash_of_a_tool_is_logged_with_its_cause_and_its_traceback() -> None:
+    import io
+    import logging
+
+    from mcp import Client
+
+    from servers.serving import Trace
+    from servers.tool_server import ToolServer
+
+    server = ToolServer("odd")
+
+    @server.tool()
+    def divide(by: int) -> float:
+        """Divide one by a number."""
+        return 1 / by
+
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(Trace("odd: %(message)s"))
+    logger = logging.getLogger("mcp.server.mcpserver.server")
+    logger.addHandler(handler)
+    try:
+        async with Client(server) as client:
+            result = await client.call_tool("divide", {"by": 0})
+            assert (await client.call_tool("divide", {"by": 4})).structured_content == {"result": 0.25}
+    finally:
+        logger.removeHandler(handler)
+    assert result.is_error
+    assert "division" not in result.content[0].text, "what a crash says may hold what a caller must not see"
+    first, *rest = written.getvalue().splitlines()
+    assert first == "odd: Tool 'divide' raised an unexpected exception: ZeroDivisionError: division by zero"
+    assert rest[0].startswith("Traceback")
+    assert any("return 1 / by" in line for line in rest)
+    assert rest[-1] == "ZeroDivisionError: division by zero"
