@@ -43,3 +43,11 @@ def lineage_has(folder: AuditFolder, segment: Path) -> bool:
         if contents:
             return False
     return True
+
+
+def read_range(folder: AuditFolder, state: JSON) -> bytes:
+    """The bytes of lineage that a seal's `file`, `start` and `bytes` name; fewer when the file is shorter."""
+    with (folder.lineage / state["file"]).open("rb") as file:
+        file.seek(state["start"])
+        content: bytes = file.read(state["bytes"] - state["start"])
+        return content

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workbench.audit.checks import LakeRefused, check_segment, lineage_has
+from workbench.audit.checks import LakeRefused, check_segment, lineage_has, read_range
 from workbench.audit.columns import quoted, select_lines, select_parquet
 from workbench.audit.folder import AuditFolder, sync_folder
 from workbench.audit.lake import Manifest
@@ -144,13 +144,18 @@ class Compactor:
         manifest = Manifest.read(self._folder)
         batch: list[JSON] = []
         size = 0
-        for _, seal in read_seals(self._folder)[manifest.seals :]:
+        entries = read_seals(self._folder, manifest.seals_bytes)
+        if not manifest.seals_bytes:
+            manifest.seals_bytes = sum(len(entry) + 1 for entry, _ in entries[: manifest.seals])
+            entries = entries[manifest.seals :]
+        for entry, seal in entries:
             if seal.get("type") == "segment" and seal["number"] >= manifest.marks.get(seal["writer"], 0):
                 if batch and size + seal["bytes"] > self._batch_bytes:
                     break
                 batch.append(seal)
                 size += seal["bytes"]
             manifest.seals += 1
+            manifest.seals_bytes += len(entry) + 1
         return (manifest, batch) if batch else None
 
     def _publish(self, connection: duckdb.DuckDBPyConnection, manifest: Manifest, batch: list[JSON]) -> int:
@@ -336,12 +341,10 @@ class Compactor:
         due = [item for item in manifest.retired if item["since_us"] <= limit]
         if not due:
             return 0
-        seals = {seal["segment"]: seal for _, seal in read_seals(self._folder) if seal.get("type") == "segment"}
         gone = []
         for item in due:
             path = self._folder.root / item["path"]
-            seal = seals.get(path.name) if item["path"].startswith("wal/") else None
-            if seal is not None and path.exists() and not lineage_has(self._folder, path):
+            if item["path"].startswith("wal/") and path.exists() and not lineage_has(self._folder, path):
                 continue
             path.unlink(missing_ok=True)
             gone.append(item)
@@ -350,14 +353,6 @@ class Compactor:
             manifest.generation += 1
             self._put_in_place(manifest, [], [])
         return len(gone)
-
-
-def read_range(folder: AuditFolder, state: JSON) -> bytes:
-    """The bytes of lineage that a seal's `file`, `start` and `bytes` name; fewer when the file is shorter."""
-    with (folder.lineage / state["file"]).open("rb") as file:
-        file.seek(state["start"])
-        content: bytes = file.read(state["bytes"] - state["start"])
-        return content
 
 
 def _file_of(item: JSON) -> str:

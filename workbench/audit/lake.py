@@ -30,6 +30,8 @@ class Manifest:
     """For each writer, the number of its first segment that is not in the lake."""
     seals: int = 0
     """How many lines of `seals.jsonl` were considered."""
+    seals_bytes: int = 0
+    """How many bytes they are; 0 when an earlier version did not count them."""
     published_us: int = 0
     retired: list[dict[str, Any]] = field(default_factory=list)
     """Files that count no more and may be removed after a grace time: path, since_us."""

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from workbench.audit.checkpoint import read_checkpoint, read_verifier_key
-from workbench.audit.compactor import read_range
+from workbench.audit.checks import read_range
 from workbench.audit.folder import AuditFolder
 from workbench.audit.seal import read_seals
 from workbench.audit.tree import included, inclusion, leaf_hash

@@ -134,10 +134,16 @@ def send_to_witness(witness: Witness | None, checkpoint: Checkpoint) -> None:
     replace_durably(witness / f"{checkpoint.size:012d}.checkpoint", checkpoint.note.encode(), 0o644)
 
 
-def read_seals(folder: AuditFolder) -> list[tuple[bytes, dict[str, Any]]]:
-    """Every complete line of `seals.jsonl` and what it says; a line that is no JSON object says nothing."""
+def read_seals(folder: AuditFolder, start: int = 0) -> list[tuple[bytes, dict[str, Any]]]:
+    """Every complete line of `seals.jsonl` and what it says; a line that is no JSON object says nothing.
+
+    Args:
+        start: byte to begin at: the beginning of a line.
+    """
     try:
-        content = folder.seals.read_bytes()
+        with folder.seals.open("rb") as file:
+            file.seek(start)
+            content = file.read()
     except FileNotFoundError:
         return []
     found = []

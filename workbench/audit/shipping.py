@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from workbench.audit.checkpoint import open_signer, read_checkpoint, read_verifier_key
-from workbench.audit.checks import LakeRefused
-from workbench.audit.compactor import Compactor, read_range
+from workbench.audit.checks import LakeRefused, read_range
+from workbench.audit.compactor import Compactor
 from workbench.audit.folder import AuditFolder, replace_durably
 from workbench.audit.lake import Manifest
 from workbench.audit.seal import read_seals
