@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psutil
 import pytest
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
 from workbench.events import Call
+from workbench.gateway.upstream.loopback import Loopback
 from workbench.gateway.upstream.pool import Pool
 
 CHILD = Path(__file__).parent / "stdio_child.py"
@@ -107,6 +109,11 @@ async def test_a_server_killed_in_the_middle_of_a_call_is_an_outcome(furnish: An
     assert house.outcomes() == ["unavailable", "unavailable"]
 
 
+def sockets_to(port: int) -> list[Any]:
+    """Our connections to a server on this machine."""
+    return [c for c in psutil.Process().net_connections("tcp") if c.raddr and c.raddr.port == port]
+
+
 async def test_a_hundred_cancelled_calls_leave_nothing_behind(furnish: Any, serve: Any, calc: Any) -> None:
     house = await furnish(servers={"remote": await serve(calc.mcp.streamable_http_app()) + "/mcp"})
     pool = Pool.shared()
@@ -121,6 +128,11 @@ async def test_a_hundred_cancelled_calls_leave_nothing_behind(furnish: Any, serv
             await asyncio.sleep(0.01)
     assert all(isinstance(one, asyncio.CancelledError) for one in ended)
     assert house.gateway.dispatch.under_way == house.registry.state("remote").under_way == 0
+    port = int(house.registry.state("remote").url.split(":")[2].split("/")[0])
+    async with asyncio.timeout(10):
+        # what is left: kept connections for later calls, and the stream on which the server announces changes
+        while len(sockets_to(port)) > Loopback.shared().idle + 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     connector = pool._session.connector if pool._session else None
     assert connector is not None
     assert len(connector._acquired) <= 1  # the stream on which the server announces changes
