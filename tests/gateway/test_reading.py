@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import Context, MCPServer
 from mcp_types import Completion
 
 from workbench.events import Call
-from workbench.gateway import reading
+from workbench.gateway import reading, wishes
 from workbench.gateway.methods import method_tool
 from workbench.gateway.offers import _pattern
 
@@ -248,3 +248,53 @@ def test_a_method_of_one_server_is_never_taken_for_that_of_another() -> None:
 async def _session(browser: Any) -> dict[str, str]:
     response = await browser.legacy("initialize", {"protocolVersion": "2025-11-25", "capabilities": {}})
     return {"mcp-session-id": response.headers["mcp-session-id"], "mcp-protocol-version": "2025-11-25"}
+
+
+@pytest.mark.filterwarnings("ignore")  # the SDK warns of logging, which the newest revision deprecates
+async def test_log_lines_below_the_level_that_was_asked_for_are_left_out(furnish: Any, browse: Any, serve: Any) -> None:
+    mcp = MCPServer("talker")
+
+    @mcp.tool()
+    async def talk(ctx: Context) -> str:
+        await ctx.info("a detail")
+        await ctx.error("a problem")
+        return "said"
+
+    house = await furnish(servers={"talker": f"{await serve(mcp.streamable_http_app())}/mcp"})
+    browser = browse(house)
+    session = await _session(browser)
+    asked = {"name": "talker.talk", "arguments": {}}
+
+    async def heard(level: str | None = None) -> list[str]:
+        if level:
+            await browser.legacy("logging/setLevel", {"level": level}, headers=session)
+        response = await browser.legacy("tools/call", asked, headers=session)
+        return [event["params"]["data"] for event in response.events if "method" in event]
+
+    assert await heard() == ["a detail", "a problem"]
+    assert await heard("error") == ["a problem"]
+    assert await heard("emergency") == []
+    modern = await browser.modern("tools/call", asked, meta={"io.modelcontextprotocol/logLevel": "error"})
+    assert [event["params"]["level"] for event in modern.events[:-1]] == ["error"]
+    assert (await browser.modern("tools/call", asked)).json["result"]["content"][0]["text"] == "said"
+
+
+async def test_a_session_cannot_watch_what_it_may_not_read_or_nobody_has(
+    browse: Any, house: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(wishes, "MOST_PER_SESSION", 1)
+    stranger = browse(house, token=house.key("owner", scopes=("west:read",)))
+    session = await _session(stranger)
+
+    async def watch(uri: Any, method: str = "resources/subscribe") -> Any:
+        return (await stranger.legacy(method, {"uri": uri}, headers=session)).json
+
+    assert (await watch("doc://sun"))["error"]["data"]["missing_scopes"] == ["east:read"]
+    assert (await watch("doc://nowhere"))["error"]["code"] == -32602
+    assert (await watch("doc://moon", "resources/unsubscribe"))["result"] == {}
+    assert (await watch("doc://moon"))["result"] == {}
+    assert (await watch("doc://moon"))["result"] == {}
+    assert "at most 1" in (await watch("gateway://west/doc://shared"))["error"]["message"]
+    assert house.outcomes() == ["denied", "ok"]
+    await stranger.send(method="DELETE", headers=session)
+    assert not house.endpoint._legacy._wishes._watches._watchers
