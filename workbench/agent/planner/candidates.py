@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from workbench.agent.planner.records import Step
 from workbench.agent.planner.relevance import Relevance, parts
 from workbench.agent.planner.shapes import Parameter, Shape
 from workbench.agent.planner.values import Filled
-from workbench.agent.planner.words import alike, family, terms
+from workbench.agent.planner.words import alike, family, split, terms
 
 CANDIDATES = 5
 """Tools tried for one part before it is given up."""
@@ -45,16 +46,18 @@ class Candidates:
                 apt = score + self._aptness(shape, need)
                 found.append((apt, shape))
         found.sort(key=lambda f: (-f[0], f[1].tool.qualified))
+        if of_rules(need):
+            found = [*self._documents(need, scores, 1 + max((f[0] for f in found), default=0.0)), *found]
         near = [f for f in found if f[0] >= max(FLOOR, 0.55 * found[0][0])][:CANDIDATES]
         return near or ([] if acting else self._documents(need, scores))
 
-    def _documents(self, need: Need, scores: list[float]) -> list[tuple[float, Shape]]:
+    def _documents(self, need: Need, scores: list[float], lead: float = 0.0) -> list[tuple[float, Shape]]:
         """Searches over documents, for a part that no tool is made for: its subject may be what a text is about."""
-        if not need.words or need.analytic:
+        if not need.words or need.by or need.order in ("desc", "asc"):
             return []
         return sorted(
             (
-                (score, s)
+                (score + lead, s)
                 for s, score in zip(self.shapes, scores, strict=True)
                 if s.effect == "read" and reads_prose(s) and len(s.required) <= 1
             ),
@@ -82,6 +85,7 @@ class Candidates:
             bonus += 0.15 if any(names[n].role == "group" for n in filled.arguments) else -0.02
         elif need.by or (need.which and need.order in ("desc", "asc")):
             bonus -= 0.04
+        bonus += _kind_bonus(shape, need)
         if need.measure == "count" and any(v in ("count", "stat", "statistic") for v in shape.verbs):
             bonus += 0.12
         elif not need.measure and "count" in shape.verbs:
@@ -215,10 +219,39 @@ def _told(shape: Shape, strong: Sequence[Entity], typed: set[str]) -> bool:
     return any(e.kind != "email" or "mail" in described.lower() for e in strong)
 
 
+_RULES = re.compile(
+    r"^\W*(?:and\s+)?(?:how (?:long|often|soon|late|early) (?:does|do|can|must|may|is|are)\b(?!.*\b(?:take|last)\b)"
+    r"|what happens (?:if|when)|how (?:do|can|should|must) (?:i|we|you|one|customers?|employees?|someone)\b"
+    r"|when (?:does|do|must|should|may) (?:a|an|the|we|i|you)\b|(?:can|may|must|should) (?:i|we|you|one|employees)\b"
+    r"|how many [\w ]{3,40}? (?:do|does|can|may|must) (?:an? |the )?"
+    r"(?:employees?|staff|people|customers?|users?|we|you|i|one|someone) "
+    r"(?:get|take|have to|need|be given|receive|claim))",
+    re.I,
+)
+
+
+def of_rules(need: Need) -> bool:
+    """The part asks how something is done or what holds in general, which stands in documents and in no record."""
+    return bool(_RULES.match(need.text)) and not need.entities and not need.periods
+
+
 def reads_prose(shape: Shape | None) -> bool:
     """A search over documents, whose answer is a passage."""
     described = shape.tool.description + " ".join(p.description for p in shape.takes("query")) if shape else ""
     return bool(shape and shape.takes("query") and PROSE.search(described))
+
+
+def _kind_bonus(shape: Shape, need: Need) -> float:
+    """What is ranked or counted should be what the rows are: products are not revenue by category."""
+    ranked = need.order in ("desc", "asc") and bool(need.which) and need.top is not None
+    counted = re.search(r"\bhow many\s+(?:\w+\s+){0,2}?(\w+s|people)\b", need.text, re.I)
+    head = need.which[-1] if ranked else counted.group(1) if counted and need.measure == "count" else ""
+    if not head:
+        return 0.0
+    if "top" in split(shape.tool.name) and need.measure == "count":
+        return -0.4
+    of_kind = any(alike(head, n) >= 1 for n in shape.nouns)
+    return (0.15 if ranked else 0.05) if of_kind else -0.15 if ranked else -0.05
 
 
 def _plural(need: Need, shape: Shape) -> bool:

@@ -49,7 +49,8 @@ class Column:
 _BESIDE = frozenset(
     listed("""
         id name code usd eur gbp cents total no number count pct percent min mins minutes hours hrs secs seconds ms at
-        value cm mm km kg lb lbs mi miles deg
+        value usd eur gbp nok sek dkk chf jpy cny inr cad aud nzd brl zar pln czk huf mxn krw sgd
+        hkd try cm mm km kg lb lbs mi miles deg
     """)
 )
 """Words of a column's name that a question leaves out: units and kinds."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from workbench.agent.planner.passages import quoted
 from workbench.agent.planner.pursuit import Finding
 from workbench.agent.planner.question import Need, Question
 from workbench.agent.planner.telling import Telling, arguments_of
@@ -41,6 +42,8 @@ def _part(question: Question, finding: Finding) -> str:
             return ""
         return f"**{head}**: not found; {finding.note or 'no tool fits'}."
     step = finding.steps[-1]
+    if finding.passages:
+        return f"**{head}**: {quoted(need, finding.passages)}"
     if isinstance(step.data, str) and not step.rows:
         body = step.data.strip() or "the tool answered with nothing"
         return f"**{head}**:\n{body if len(body) < 3000 else body[:3000] + '…'}"

@@ -22,6 +22,9 @@ _NUMBERS = {
         """)
     )
 }
+_ORDINALS = {
+    w: n for n, pair in enumerate(("first 1st", "second 2nd", "third 3rd", "fourth 4th"), 1) for w in pair.split()
+}
 _COUNT = r"(?P<n>\d{1,4}|" + "|".join(_NUMBERS) + r"|couple of|few|several)"
 _UNIT = r"(?P<unit>day|week|month|quarter|year)s?"
 
@@ -155,6 +158,10 @@ def _months(text: str, today: date) -> list[Period]:
     for m in re.finditer(r"\bQ(?P<q>[1-4])(?:\s+(?:of\s+)?(?P<y>\d{4}))?\b", text, re.I):
         year = int(m["y"]) if m["y"] else today.year
         start = date(year, 3 * int(m["q"]) - 2, 1)
+        found.append(Period(*_around(start, "quarter"), m.group(), m.span(), False, "quarter", bool(m["y"])))
+    for m in re.finditer(rf"\b(?P<q>{'|'.join(_ORDINALS)})\s+quarter\b(?:\s+(?:of\s+)?(?P<y>\d{{4}}))?", text, re.I):
+        year = int(m["y"]) if m["y"] else today.year
+        start = date(year, 3 * _ORDINALS[m["q"].lower()] - 2, 1)
         found.append(Period(*_around(start, "quarter"), m.group(), m.span(), False, "quarter", bool(m["y"])))
     for m in re.finditer(
         r"\b(?:in|during|of|for|since|year|before|after|until|from|to|and)\s+(?P<y>(?:19|20)\d{2})\b(?![-/\d])",

@@ -151,7 +151,8 @@ class Filler(Values):
         most = p.schema.get("maximum")
         lost = [e for e in self.spare if e.kind in ("id", "uuid") or e.comparison]
         if (
-            (self.need.analytic or self.need.order or lost)
+            (self.need.analytic or self.need.order or lost or self.need.periods)
+            and not PROSE.search(self.shape.tool.description)
             and isinstance(most, (int, float))
             and not ranks
             and not self.shape.takes("group")
@@ -201,7 +202,8 @@ class Filler(Values):
 
     def _group(self, p: Parameter) -> Any:
         wanted = (*self.need.by, *self.need.which)
-        hits = [c for c in p.choices if any(alike(w, s) >= 0.85 for w in wanted for s in split(str(c)))]
+        # `products` are no `product_category`: the last word of a choice says what the groups are
+        hits = [c for c in p.choices if any(alike(w, s) >= 0.85 for w in wanted for s in split(str(c))[-1:])]
         if hits:
             return hits[:2] if p.type == "array" else hits[0]
         return None

@@ -17,6 +17,8 @@ def keep(rows: Sequence[JSON], filters: Sequence[Filter]) -> list[JSON]:
 
 def _holds(value: Any, condition: Filter) -> bool:
     wanted = condition.value
+    if condition.op == "null":
+        return value is None
     if value is None:
         return False
     if condition.op == "contains":

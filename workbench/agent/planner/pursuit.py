@@ -14,13 +14,14 @@ from typing import Any
 from workbench.agent.planner.candidates import Candidates, is_ordered, reads_prose
 from workbench.agent.planner.entities import STRONG
 from workbench.agent.planner.filling import fill
+from workbench.agent.planner.passages import named, text_of
 from workbench.agent.planner.query import Query
 from workbench.agent.planner.question import Need, Question
 from workbench.agent.planner.records import Step, contains
 from workbench.agent.planner.relevance import Relevance
 from workbench.agent.planner.shapes import Shape
 from workbench.agent.planner.tablekit import kits
-from workbench.agent.planner.tables import Ask, Tables
+from workbench.agent.planner.tables import Ask, Lack, Tables
 from workbench.agent.planner.values import Filled
 from workbench.agent.planner.words import MEASURING, alike, terms
 from workbench.events import JSON, canonical
@@ -60,6 +61,8 @@ class Finding:
     """What codes in the result stand for."""
     known: bool = False
     """An earlier result already had the answer."""
+    passages: list[tuple[str, str, str]] = field(default_factory=list)
+    """Title, id and text of documents that were read for it."""
     wider: bool = False
     """Nothing fitted the period; the answer is about all times."""
 
@@ -152,6 +155,9 @@ class Pursuit(Candidates):
             return finding
         if found is None:
             return None
+        if isinstance(found, Lack):
+            finding.note = found.text
+            return finding
         if not found.step.ok:
             finding.note = f"{found.step.tool}: {found.step.message}"
         else:
@@ -187,6 +193,9 @@ class Pursuit(Candidates):
             result.steps, result.periods, result.wider = [past], filled.periods and not wider, bool(wider)
             if past.empty:
                 continue
+            if reads_prose(shape) and past.rows:
+                self._read(shape, need, past, result)
+                return result
             if self._every_row(need, filled, past):
                 whole = self._paged(shape, arguments, past, result)
                 if result.calls:
@@ -202,18 +211,49 @@ class Pursuit(Candidates):
             return result
         return result
 
+    def _read(self, shape: Shape, need: Need, found: Step, finding: Finding) -> None:
+        """Read the first documents that a search found, where a tool does that; else take what the search shows."""
+        texts: list[tuple[str, str, str]] = []
+        for row in found.rows[:3]:
+            title, source = named(row)
+            text = text_of(row)
+            for reader in self.shapes:
+                wanted = reader.required
+                if (
+                    reader.tool.server != shape.tool.server
+                    or reader is shape
+                    or reader.effect != "read"
+                    or len(wanted) != 1
+                    or not isinstance(row.fields.get(wanted[0].name), str)
+                ):
+                    continue
+                arguments = {wanted[0].name: row.fields[wanted[0].name]}
+                past = self.past(reader, arguments)
+                if past is None:
+                    self._plan(finding, reader, arguments, f"reads {title}")
+                elif past.ok:
+                    text = (
+                        past.data if isinstance(past.data, str) else max(map(text_of, past.rows), key=len, default=text)
+                    )
+                break
+            texts.append((title, source, text))
+        if not finding.calls:
+            finding.passages = texts
+
     def _every_row(self, need: Need, filled: Filled, first: Step) -> bool:
         """One page is not enough: something is computed over all rows, or the rows must be searched here."""
         over_all = (
             need.measure in ("avg", "median", "distinct", "sum") or bool(need.by) or need.order in ("desc", "asc")
         )
-        unused = [e for e in need.entities if e not in filled.used and (e.comparison or e.kind in ("id", "uuid"))]
+        left = [e for e in need.entities if e not in filled.used and (e.comparison or e.kind in ("id", "uuid"))]
         given = {str(v).lower() for v in filled.arguments.values()}
         held = {
             v.lower() for row in first.rows for v in row.fields.values() if isinstance(v, str) and len(v) < 30
         } - given
+        # a period that the tool was not asked for is looked for in the rows
+        unused = bool(left) or bool(need.periods and not filled.periods)
         narrowed = need.measure == "count" and any(w in held for w in need.words)
-        return over_all or bool(unused) or narrowed
+        return over_all or unused or narrowed
 
     def _paged(self, shape: Shape, arguments: JSON, first: Step, finding: Finding) -> Step:
         """All pages of a result as one, or the calls for further pages. Ends early when a wanted id was found."""

@@ -17,7 +17,7 @@ Function = Literal["count", "count_distinct", "sum", "avg", "min", "max", "media
 
 @dataclass(frozen=True)
 class Filter:
-    """One condition. `op` is one of `= != > >= < <= contains`."""
+    """One condition. `op` is one of `= != > >= < <= contains in null`; `null` says that there is no value."""
 
     column: str
     op: str
@@ -55,3 +55,5 @@ class Query:
     """Share of the meaningful words that found a place, 0 to 1."""
     fields: tuple[str, ...] = ()
     """Columns that the question names and that neither filter nor group: they are asked for."""
+    lacking: tuple[str, ...] = ()
+    """Words of a figure that is asked for and that no column holds."""

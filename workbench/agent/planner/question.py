@@ -13,7 +13,7 @@ from workbench.agent.planner.dates import Period, periods
 from workbench.agent.planner.entities import STRONG, Entity, entities
 from workbench.agent.planner.words import STOP, family, listed, split
 
-Measure = Literal["", "count", "sum", "avg", "max", "min", "median", "distinct"]
+Measure = Literal["", "count", "sum", "avg", "max", "min", "median", "distinct", "share"]
 
 _ASKING = (
     r"what|which|who|whom|whose|when|where|why|how|is|are|was|were|do|does|did|can|could|has|have|had|will|would|should"
@@ -33,6 +33,7 @@ _TELLING = re.compile(
 )
 
 _MEASURES: tuple[tuple[Measure, str], ...] = (
+    ("share", r"\b(?:what|which|the)\s+(?:share|percentage|percent|proportion|fraction)\b|\bhow many percent\b"),
     ("distinct", r"\b(?:how many|number of|count(?: of)?)\s+(?:different|distinct|unique)\b|\bdistinct\b"),
     ("count", r"\bhow many\b|\bnumber of\b|\bcount\b"),
     ("median", r"\bmedian\b"),
@@ -60,6 +61,9 @@ _TOP = (
     rf"\b(?:{_EXTREME})\s+(\d{{1,3}}|{_SMALL})\b(?!\s+(?:minute|hour|day|week|month|quarter|year)s?\b)"
     rf"|\b(\d{{1,3}}|{_SMALL})\s+(?:\w+\s+(?:with|of|by)\s+the\s+)?(?:{_EXTREME})\b"
 )
+
+_SO_MANY = rf"\b(?:which|what)\s+(\d{{1,3}}|{_SMALL})\s+(?!(?:minute|hour|day|week|month|quarter|year)s?\b)[a-z]"
+"""`Which five products`: a number that says how many are wanted, where something ranks them."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +202,7 @@ def _need(text: str, start: int, end: int, named: list[Entity], spans: list[Peri
     order = _order(left)
     by = re.search(r"\b(?:per|by|each|every)\s+((?:[a-z_]+\s*){1,3})", left, re.I)
     which = _which(left)
-    top = re.search(_TOP, text[start:end], re.I)
+    top = re.search(_TOP, text[start:end], re.I) or (re.search(_SO_MANY, text[start:end], re.I) if order else None)
     words = tuple(w for w in split(left) if w not in STOP and (len(w) > 1 or w.isdigit()))
     if not words and not own and not when:
         return None
@@ -227,18 +231,20 @@ def _which(text: str) -> tuple[str, ...]:
         return ("person",)
     found: list[str] = []
     for word in split(m.group(1)) if m else ():
+        if not found and (word.isdigit() or word in _SMALL.split("|")):
+            continue
         if word in STOP or (word.endswith("ed") and word not in ("feed", "seed", "speed")) or word in _VERBS:
             if found or word not in ("of", "the", "is", "are", "was", "were"):
                 break
             continue
         found.append(word)
-    return tuple(found[:2])
+    return tuple(found[:3])
 
 
 _VERBS = frozenset(
     listed("""
         has have had got made make makes flew fly flies sold sell sells spent spend left leave leaves paid pay
-        pays won bought
+        pays won bought bring brings brought earn earns earned
     """)
 )
 

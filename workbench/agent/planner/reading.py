@@ -7,65 +7,14 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
+from workbench.agent.planner.adjectives import FROM, TO, widened
 from workbench.agent.planner.columns import Column, holding, match, within
 from workbench.agent.planner.dates import Period
 from workbench.agent.planner.entities import Entity
+from workbench.agent.planner.happenings import names_event
 from workbench.agent.planner.query import Filter, Metric, Query
 from workbench.agent.planner.question import Need
 from workbench.agent.planner.words import MEASURING, alike, family, split
-
-_MEANT = {
-    "distance duration length time": "longest shortest",
-    "distance": "farthest furthest nearest",
-    "temp temperature": "hottest warmest coldest",
-    "price cost amount": "cheapest priciest expensive",
-    "speed duration time": "fastest slowest",
-    "year age date": "oldest",
-    "year date": "newest",
-    "weight mass": "heaviest",
-    "height alt altitude": "tallest",
-    "alt altitude elevation height": "highest lowest",
-    "price cost": "costs cost",
-    "wind speed": "windiest",
-    "size seats amount total": "biggest largest",
-    "delay": "late delayed",
-    "amount total spend": "spent",
-    "amount total": "spend revenue",
-    "amount paid": "paid",
-    "revenue amount": "earn",
-    "amount value": "worth",
-    "amount balance due": "owe owed",
-    "email": "mail",
-}
-"""Columns that a word of size or money looks for: `cheapest` looks for a price."""
-_ADJECTIVES = {word: columns for columns, words in _MEANT.items() for word in words.split()}
-_FROM = (
-    "from",
-    "left",
-    "leave",
-    "leaving",
-    "leaves",
-    "departed",
-    "departing",
-    "depart",
-    "departs",
-    "out of",
-    "originating",
-)
-_TO = (
-    "to",
-    "into",
-    "arrived",
-    "arriving",
-    "arrive",
-    "arrives",
-    "toward",
-    "towards",
-    "reach",
-    "reached",
-    "destined",
-    "landed",
-)
 
 
 class Reader:
@@ -83,9 +32,11 @@ class Reader:
         self.filters: list[Filter] = []
         self.unplaced: list[Entity] = []
         self.placed = 0
+        self.lacking: tuple[str, ...] = ()
 
     def query(self) -> Query:
         """The query. Order matters: what filters is no longer free to be grouped or measured."""
+        self._absent()
         self._values()
         self._entities()
         self._periods()
@@ -108,9 +59,21 @@ class Reader:
         return Query(
             tuple(self.filters), group, metric, "" if metric else order, descending, limit, tuple(self.unplaced),
             min(1.0, explained / total) if total else 0.0, fields,
+            self.lacking,
         )  # fmt: skip
 
     # --- filters
+
+    def _absent(self) -> None:
+        """Values that are said to be missing: `no departure time`, `without a tail number`."""
+        for m in re.finditer(
+            r"\b(?:no|without(?:\s+an?)?|missing|lacks?|lacking)\s+((?:[a-z_]+\s*){1,3})", self.need.text, re.I
+        ):
+            words = [w for w in split(m.group(1)) if w in self.words]
+            found = [f for f in match(words, self.columns) if f[1] >= 0.8]
+            if found:
+                self._filter(Filter(found[0][0].name, "null", None))
+                self._use(words, found[0][2])
 
     def _values(self) -> None:
         """Words that are values of some column: `enterprise customers`, `failed payments`."""
@@ -209,8 +172,8 @@ class Reader:
         start = self.need.text.find(entity.value)
         before = " ".join(split(self.need.text[max(0, start - 40) : max(start, 0)])[-3:])
         for words, family_of in (
-            (_FROM, ("origin", "source", "from", "start", "depart")),
-            (_TO, ("destination", "to", "target", "arrive", "end")),
+            (FROM, ("origin", "source", "from", "start", "depart")),
+            (TO, ("destination", "to", "target", "arrive", "end")),
         ):
             if any(re.search(rf"\b{w}(?:\s+the|\s+\w+)?$", before) for w in words):
                 for c in columns:
@@ -225,13 +188,19 @@ class Reader:
     def _periods(self) -> None:
         for period in self.need.periods:
             # without a year, a month column says more than a guessed date
-            first, second = (self._dated, self._parts) if period.year_given else (self._parts, self._dated)
+            whole = {"year", "month"} <= {c.name.lower() for c in self.columns if c.type == "number"}
+            # a column of time may be kept in another zone than the day that is meant; year and month are plain
+            dated_first = period.year_given and not whole
+            first, second = (self._dated, self._parts) if dated_first else (self._parts, self._dated)
             added = first(period) or second(period)
             self.placed += added
 
     def _dated(self, period: Period) -> bool:
         dates = self._named(("date",), spare=True) or [c for c in self.columns if c.type == "date"]
-        dates = sorted(dates, key=lambda c: not within(c, period.start, period.end))
+        event = [c for c in self.columns if any(names_event(w, c.name) for w in self.need.words)]
+        dates = sorted(
+            [c for c in event if c.type == "date"] or dates, key=lambda c: not within(c, period.start, period.end)
+        )
         if not dates:
             return False
         column, start, end = dates[0], period.start, period.end
@@ -255,16 +224,24 @@ class Reader:
         start, end = period.start, period.end
         if not by or start is None or end is None:
             return False
+        added: list[Filter] = []
         if "month" in by and (start.year, start.month) == (end.year, end.month):
-            self._filter(Filter(by["month"].name, "=", start.month))
+            added.append(Filter(by["month"].name, "=", start.month))
             if "day" in by and start == end:
-                self._filter(Filter(by["day"].name, "=", start.day))
-        elif "month" in by and period.unit != "year" and start.year == end.year:
-            self._filter(Filter(by["month"].name, ">=", start.month))
-            self._filter(Filter(by["month"].name, "<=", end.month))
+                added.append(Filter(by["day"].name, "=", start.day))
+            elif "day" in by and period.unit != "month":
+                added += [Filter(by["day"].name, ">=", start.day), Filter(by["day"].name, "<=", end.day)]
+            elif period.unit in ("day", "week"):
+                return False
+        elif "month" in by and period.unit not in ("year", "day", "week") and start.year == end.year:
+            added += [Filter(by["month"].name, ">=", start.month), Filter(by["month"].name, "<=", end.month)]
+        elif period.unit != "year":
+            return False
         if "year" in by and period.year_given and start.year == end.year:
-            self._filter(Filter(by["year"].name, "=", start.year))
-        return True
+            added.append(Filter(by["year"].name, "=", start.year))
+        for condition in added:
+            self._filter(condition)
+        return bool(added)
 
     def _numbers(self, metric: Metric | None) -> None:
         for entity in self.need.entities:
@@ -276,7 +253,7 @@ class Reader:
             numeric = [c for c in self.columns if c.type == "number"]
             found = (
                 match(near, numeric)
-                or match(_widened(near), numeric)
+                or match(widened(near), numeric)
                 or (match(("amount", "price", "total"), numeric) if entity.kind == "money" else [])
             )
             if found:
@@ -303,9 +280,9 @@ class Reader:
         free = [w for w in self._free() if w not in grouping] or self._free()
         found = match(free, numeric)
         if not found or found[0][1] < 0.6:
-            wide = match(_widened(split(need.text)), numeric)
+            wide = match(widened(split(need.text)), numeric)
             found = wide if wide and (not found or wide[0][1] > found[0][1]) else found
-        column = found[0][0].name if found and found[0][1] >= 0.45 else ""
+        column = found[0][0].name if found and (found[0][1] >= 0.45 or _only(found, free)) else ""
         measure = need.measure
         if measure == "distinct":
             named = match(self._free(), self.columns)
@@ -326,7 +303,13 @@ class Reader:
         if measure in ("sum", "avg", "median") and column:
             self._use(free, found[0][2])
             return Metric(measure, column), ""
-        if measure == "sum" and not column:
+        if measure in ("sum", "avg", "median") and (
+            left := [w for w in free if w not in grouping and w not in need.by] or (free if measure != "sum" else [])
+        ):
+            # a figure that no column holds is not a number of rows
+            self.lacking = tuple(dict.fromkeys(left))
+            return None, ""
+        if measure == "sum":
             return Metric("count"), ""
         if need.order in ("desc", "asc") and column:
             self._use(free, found[0][2])
@@ -378,9 +361,10 @@ def _around(text: str, entity: Entity) -> tuple[str, ...]:
     return (*split(text[:at])[-4:], *split(text[at + len(entity.value) :])[:3])
 
 
-def _widened(words: Sequence[str]) -> tuple[str, ...]:
-    """What adjectives of size stand for: `cheapest` looks for a price."""
-    return tuple(x for w in words for x in _ADJECTIVES.get(w, "").split())
+def _only(found: Sequence[tuple[Column, float, frozenset[int]]], words: Sequence[str]) -> bool:
+    """One column alone has the word, whatever else its name says (`price` and `price_before_tax`)."""
+    same = [f for f in found if any(alike(words[i], p) >= 1 for i in f[2] if i < len(words) for p in f[0].words)]
+    return len(same) == 1 and same[0] is found[0]
 
 
 def _drawn(value: str) -> str:

@@ -19,6 +19,7 @@ _OPERATORS = {
     "<": ("<", "lt", "less_than"),
     "<=": ("<=", "lte", "le", "at_most"),
     "contains": ("contains", "ilike", "like", "icontains", "includes"),
+    "null": ("is null", "is_null", "isnull", "null", "missing", "empty"),
     "in": ("in", "any", "one_of"),
 }
 _FUNCTIONS = {
@@ -163,7 +164,8 @@ def filters_for(parameters: Sequence[Parameter], filters: Sequence[Filter]) -> J
             spelled = _spelled(inner.get(operator, {}), _OPERATORS[f.op]) if operator else None
             if (operator and spelled is None) or (operator is None and f.op != "="):
                 return None
-            written.append({column: f.column, **({operator: spelled} if operator else {}), value: f.value})
+            held = {} if f.op == "null" else {value: f.value}
+            written.append({column: f.column, **({operator: spelled} if operator else {}), **held})
         return {parameter.name: written}
     if parameter.type == "object" and all(f.op == "=" for f in filters):
         return {parameter.name: {f.column: f.value for f in filters}}
@@ -229,6 +231,8 @@ def _condition(f: Filter) -> str:
     if f.op == "contains":
         text = str(f.value).lower().replace("'", "''")
         return f"LOWER({_name(f.column)}) LIKE '%{text}%'"
+    if f.op == "null":
+        return f"{_name(f.column)} IS NULL"
     if f.op == "in":
         return f"{_name(f.column)} IN ({', '.join(_literal(v) for v in f.value)})"
     return f"{_name(f.column)} {'<>' if f.op == '!=' else f.op} {_literal(f.value)}"

@@ -51,6 +51,13 @@ class Told:
 
 
 @dataclass(frozen=True)
+class Lack:
+    """The table that fits best has no column for the figure that is asked for."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Table:
     """A table and what is known of it."""
 
@@ -73,7 +80,7 @@ class Tables:
         self.kits = kits
         self.past = past
 
-    def explore(self, need: Need, floor: float) -> Ask | Told | None:
+    def explore(self, need: Need, floor: float) -> Ask | Told | Lack | None:
         """The next call, the answer, or None when no table explains more of the need than `floor`.
 
         Args:
@@ -116,7 +123,7 @@ class Tables:
         columns = _columns(found) if found.ok else ()
         return replace(table, columns=columns or table.columns, described=True)
 
-    def _answer(self, need: Need, table: Table, others: Sequence[Table], fit: float) -> Ask | Told | None:
+    def _answer(self, need: Need, table: Table, others: Sequence[Table], fit: float) -> Ask | Told | Lack | None:
         columns = list(table.columns)
         query = read(need, columns, table.noun)
         if query.unplaced or _loose(need, query):
@@ -125,6 +132,11 @@ class Tables:
                 return fetched
             columns = fetched
             query = read(need, columns, table.noun)
+        if query.lacking:
+            return Lack(
+                f"no column of {table.name} is {' '.join(query.lacking)}; its columns are "
+                f"{', '.join(c.name for c in columns)}"
+            )
         extra: list[Filter] = []
         for entity in query.unplaced:
             key = self._lookup(entity, table, others)

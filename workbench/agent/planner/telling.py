@@ -181,10 +181,11 @@ class Telling:
         elif of_trouble(self.question):
             rows = sorted(rows, key=lambda r: not any(is_trouble(v) for v in r.values()))
         most = min(self.need.top or MOST_LINES, 20)
+        breakdown = "" if cut and len(rows) == len(self.all) else self._breakdown(rows)
         counted = (
-            f"{whole} {self._plural(whole)}{self._breakdown(rows)}"
+            f"{whole} {self._plural(whole)}{breakdown}"
             if not lines or not self.overview
-            else f"{self._plural(2).capitalize()}{self._breakdown(rows)}"
+            else f"{self._plural(2).capitalize()}{breakdown}"
         )
         asked = [*([query.order] if query.order else []), *query.fields, *_asked_keys(self.need, rows[0], self.noun)]
         asked += [f.column for f in query.filters if f.column in rows[0]]

@@ -9,11 +9,12 @@ from datetime import date
 from typing import Any
 
 from workbench.agent.planner.entities import Entity
+from workbench.agent.planner.happenings import BEGINNINGS, ENDINGS, names_event
 from workbench.agent.planner.places import country_code, timezone_of
 from workbench.agent.planner.question import Need, Question
 from workbench.agent.planner.records import Step
 from workbench.agent.planner.shapes import Parameter, Shape
-from workbench.agent.planner.words import STOP, alike, split
+from workbench.agent.planner.words import STOP, alike, family, split
 from workbench.events import JSON
 
 
@@ -88,14 +89,24 @@ class Values:
 
     def _start(self, p: Parameter) -> Any:
         period = next((x for x in self.need.periods if x.start), None)
-        if period and period.start:
+        if period and period.start and self._of_event(p):
             self.out.periods = True
             return _stamp(period.start.isoformat(), p, "T00:00:00Z")
         return None
 
+    def _of_event(self, p: Parameter) -> bool:
+        """Whether the days of `p` are those of what happened: `renews_since` has nothing to do with cancelling."""
+        label = [t for t in p.terms if t in ENDINGS or t in BEGINNINGS]
+        if not label or any(alike(w, t) >= 0.85 for w in self.need.words for t in label):
+            return True
+        if any(t in ENDINGS for t in label):
+            return False
+        said = [w for w in self.need.words if family(w) in ENDINGS]
+        return not any(names_event(w, key) for w in said for key in self.shape.returns)
+
     def _end(self, p: Parameter) -> Any:
         period = next((x for x in self.need.periods if x.end), None)
-        if period and period.end:
+        if period and period.end and self._of_event(p):
             self.out.periods = True
             if "before" in split(p.name) or re.search(r"\b(before|exclusive)\b", p.description, re.I):
                 return _stamp(date.fromordinal(period.end.toordinal() + 1).isoformat(), p, "T00:00:00Z")

@@ -34,6 +34,7 @@ MEASURING = frozenset(
         average mean avg total sum overall count median highest lowest most least largest smallest biggest
         longest shortest maximum minimum max min top bottom best worst latest earliest newest oldest recent
         first last fewest greatest number distinct unique different combined altogether many much typical
+        popular common commonly frequent frequently often share percentage percent proportion fraction
         busiest hottest coldest cheapest fastest slowest rank ranked ranking sort sorted order ordered expensive
         table row rows tables dataset data record records entry entries
     """)
