@@ -19,12 +19,14 @@ from servers.labels import READ, labels
 from servers.serving import serve
 from servers.tool_server import ToolServer
 
-sample = Company("customers", "invoices", "payments", "subscriptions", "tickets", "orders", "order_items", "products")
+sample = Company(
+    "customers", "invoices", "payments", "subscriptions", "tickets", "orders", "order_items", "products", "employees"
+)
 
 server: ToolServer = ToolServer(
     "analytics",
     title="Analytics",
-    description="Revenue, churn, best customers, renewals and tickets in figures.",
+    description="Revenue, orders, churn, best customers, renewals and tickets in figures.",
     instructions="All amounts are US dollars. The records cover two years and end at as_of, which key_figures tells.",
     version="0.1.0",
     log_level="WARNING",
@@ -34,6 +36,10 @@ Period = Literal["day", "week", "month", "quarter", "year"]
 Since = Annotated[date | None, Field(description="Only from this day on.", examples=["2026-01-01"])]
 Before = Annotated[date | None, Field(description="Only before this day.", examples=["2026-11-01"])]
 MostRows = Annotated[int, Field(description="Most rows to return.", ge=1, le=1000)]
+
+
+SHARE = "round(count(*) / sum(count(*)) over (partition by period), 4) as share"
+"""Of a group in its period."""
 
 
 class KeyFigures(BaseModel):
@@ -98,15 +104,29 @@ class TopCustomers(BaseModel):
 
 
 class VolumeRow(BaseModel):
-    period: str
+    period: str | None
     group: str | None
     tickets: int
+    share: float = Field(description="Of all tickets of the period, from 0 to 1.")
     median_resolution_hours: float | None
 
 
 class TicketVolume(BaseModel):
     total: int
     rows: list[VolumeRow]
+
+
+class OrderRow(BaseModel):
+    period: str | None
+    group: str | None
+    orders: int
+    share: float = Field(description="Of all orders of the period, from 0 to 1.")
+    amount: float = Field(description="Sum of the orders, in US dollars.")
+
+
+class OrderVolume(BaseModel):
+    total: int
+    rows: list[OrderRow]
 
 
 class RenewalRow(BaseModel):
@@ -266,28 +286,59 @@ def top_customers(
 
 @server.tool(title="Ticket volume", annotations=READ, meta=labels("analytics:read"))
 def ticket_volume(
-    period: Annotated[Period, Field(description="A row for each of these periods of opening.")] = "month",
+    period: Annotated[
+        Period | None, Field(description="A row for each of these periods of opening; null for one count.")
+    ] = "month",
     group_by: Annotated[
-        Literal["category", "priority", "channel", "segment", "country"] | None, Field(description="Split by this.")
+        Literal["category", "priority", "channel", "status", "assignee", "segment", "country"] | None,
+        Field(description="Split by this; assignee is the agent's name."),
     ] = None,
     since: Since = None,
     before: Before = None,
     limit: MostRows = 200,
 ) -> TicketVolume:
-    """How many tickets were opened in each period, and how long they took."""
-    group = {"segment": "c.segment", "country": "c.country"}.get(
-        group_by or "", f"t.{group_by}" if group_by else "null"
-    )
+    """How many tickets were opened in each period or by each group, their share, and how long they took."""
+    named = {
+        "segment": "c.segment",
+        "country": "c.country",
+        "assignee": "(select e.name from employees e where e.employee_id = t.assignee_id)",
+    }
+    group = named.get(group_by, f"t.{group_by}") if group_by else "null"
     clause, parameters = where(("opened_at >= ?", since), ("opened_at < ?", before))
     rows = sample.rows(
-        f"""select {_period(period, "opened_at")} as period, {group} as "group", count(*) as tickets,
+        f"""select {_period(period, "opened_at")} as period, {group} as "group", count(*) as tickets, {SHARE},
             round(median(epoch(resolved_at - opened_at)) / 3600, 2) as median_resolution_hours
         from tickets t join customers c using (customer_id){clause}
-        group by 1, 2 order by 1, 3 desc limit {int(limit)}""",
+        group by 1, 2 order by 1, 3 desc, 2 limit {int(limit)}""",
         *parameters,
     )
     total = sample.one(f"select count(*) as n from tickets{clause}", *parameters)
     return TicketVolume(total=total["n"] if total else 0, rows=[VolumeRow(**r) for r in rows])
+
+
+@server.tool(title="Order volume", annotations=READ, meta=labels("analytics:read"))
+def order_volume(
+    group_by: Annotated[
+        Literal["status", "segment", "country"] | None,
+        Field(description="Split by this; status is processing, shipped, delivered, cancelled or returned."),
+    ] = None,
+    period: Annotated[Period | None, Field(description="A row for each of these periods; null for one count.")] = None,
+    since: Since = None,
+    before: Before = None,
+    limit: MostRows = 200,
+) -> OrderVolume:
+    """How many orders there are by status, segment, country or period, with the share of each and the amount."""
+    group = {"status": "o.status", "segment": "c.segment", "country": "o.ship_to_country", None: "null"}[group_by]
+    clause, parameters = where(("ordered_at >= ?", since), ("ordered_at < ?", before))
+    rows = sample.rows(
+        f"""select {_period(period, "ordered_at")} as period, {group} as "group", count(*) as orders, {SHARE},
+            round(sum(o.total), 2) as amount
+        from orders o join customers c using (customer_id){clause}
+        group by 1, 2 order by 1, 3 desc, 2 limit {int(limit)}""",
+        *parameters,
+    )
+    total = sample.one(f"select count(*) as n from orders{clause}", *parameters)
+    return OrderVolume(total=total["n"] if total else 0, rows=[OrderRow(**r) for r in rows])
 
 
 @server.tool(title="Renewals", annotations=READ, meta=labels("analytics:read"))

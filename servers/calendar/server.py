@@ -102,7 +102,17 @@ MEETINGS = "meetings join (select employee_id as organizer_id, name as organizer
 @server.tool(title="List meetings", annotations=READ, meta=labels("calendar:read"))
 def list_meetings(
     customer_id: Annotated[CustomerId | None, Field(description="Only meetings with this customer.")] = None,
-    person: Annotated[Person | None, Field(description="Only meetings that this colleague attends.")] = None,
+    organizer: Annotated[
+        Person | None, Field(description="Only meetings that this colleague organizes.", examples=["Lisa Martinez"])
+    ] = None,
+    person: Annotated[
+        str | None,
+        Field(
+            description="Only meetings with this attendee: id, email address or name of a colleague or customer.",
+            examples=["E-042", "John Smith"],
+            max_length=100,
+        ),
+    ] = None,
     day: Annotated[date | None, Field(description="Only meetings of this day.", examples=["2026-11-20"])] = None,
     since: Annotated[date | None, Field(description="Only meetings from this day on.")] = None,
     before: Annotated[date | None, Field(description="Only meetings before this day.")] = None,
@@ -113,10 +123,11 @@ def list_meetings(
     limit: Limit = 20,
     offset: Offset = 0,
 ) -> MeetingPage:
-    """Meetings by customer, colleague, day, kind and status, in order of time."""
-    attends = _colleague(person)["employee_id"] if person else None
+    """Meetings by customer, organizer, attendee, day, kind and status, in order of time."""
+    attends = _attendee(person) if person else None
     clause, parameters = where(
         ("customer_id = ?", customer_id),
+        ("organizer_id = ?", _colleague(organizer)["employee_id"] if organizer else None),
         ("meeting_id in (select a.meeting_id from attendees a where a.attendee_id = ?)", attends),
         ("starts_at::date = ?", day),
         ("starts_at >= ?", since),
@@ -214,18 +225,38 @@ def _meeting(meeting_id: str) -> Row:
 
 
 def _colleague(person: str) -> Row:
-    wanted = person.strip().lower()
-    found = sample.rows(
-        "select employee_id, name from employees where lower(employee_id) = ? or lower(email) = ? or lower(name) = ?",
-        wanted,
-        wanted,
-        wanted,
+    found = _named("employees", person)
+    if not found:
+        raise ToolError(f"No colleague {person!r}. Search with calendar.list_people.")
+    return _only(found, person, "colleagues")
+
+
+def _attendee(person: str) -> str:
+    """The id of a colleague or customer."""
+    found = _named("employees", person) or _named("customers", person)
+    if not found:
+        raise ToolError(f"No attendee {person!r}. Search with calendar.list_people or crm.search_customers.")
+    row = _only(found, person, "people")
+    return str(row.get("employee_id") or row.get("customer_id"))
+
+
+def _named(table: Literal["employees", "customers"], person: str) -> list[Row]:
+    """Who has that id, email address or name; if nobody has, whose name holds all of the words."""
+    ident, wanted = {"employees": "employee_id", "customers": "customer_id"}[table], " ".join(person.lower().split())
+    select = f"select {ident}, name from {table} where"
+    exact = f"{select} lower({ident}) = ? or lower(email) = ? or lower(name) = ? order by 1 limit 100"
+    condition, words = containing(wanted, "name")
+    return sample.rows(exact, wanted, wanted, wanted) or (
+        sample.rows(f"{select} {condition} order by 1 limit 100", *words) if words else []
     )
+
+
+def _only(found: list[Row], person: str, what: str) -> Row:
     if len(found) == 1:
         return found[0]
-    if found:
-        raise ToolError(f"There are {len(found)} colleagues named {person!r}. Give the employee_id.")
-    raise ToolError(f"No colleague {person!r}. Search with calendar.list_people.")
+    shown = ", ".join(" ".join(map(str, row.values())) for row in found[:5])
+    more = ", ..." if len(found) > 5 else ""
+    raise ToolError(f"There are several {what} named {person!r}: {shown}{more}. Give the id.")
 
 
 def _free(day: date, taken: list[tuple[datetime, datetime]], length: timedelta) -> list[Slot]:

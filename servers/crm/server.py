@@ -106,6 +106,12 @@ class CustomerCount(BaseModel):
     groups: list[Group] = Field(description="One for each value of group_by, largest first; empty without group_by.")
 
 
+Manager = Annotated[
+    str | None,
+    Field(
+        description="Only customers of this account manager: name or employee_id.", examples=["E-042"], max_length=100
+    ),
+]
 FIELDS = "customer_id, name, email, phone, company, segment, country, city, status, signed_up_on"
 
 
@@ -117,6 +123,7 @@ def search_customers(
     status: Annotated[Status | None, Field(description="Only customers with this account status.")] = None,
     segment: Annotated[Segment | None, Field(description="Only customers of this segment.")] = None,
     country: Annotated[str | None, Field(description="ISO code of two letters.", pattern="^[A-Z]{2}$")] = None,
+    account_manager: Manager = None,
     limit: Limit = 20,
     offset: Offset = 0,
 ) -> CustomerPage:
@@ -130,6 +137,7 @@ def search_customers(
         ("status = ?", status),
         ("segment = ?", segment),
         ("country = ?", country),
+        _managed(account_manager),
     )
     order = "customer_id"
     if query:
@@ -147,8 +155,7 @@ def search_customers(
 
 @server.tool(title="Get a customer", annotations=READ, meta=labels("crm:read", pii={**CONTACT, "ssn": "ssn"}))
 def get_customer(customer_id: CustomerId) -> CustomerProfile:
-    """A customer's profile: account status, manager, and how many subscriptions, open tickets and orders there "
-    "are."""
+    """A customer's profile: account status, manager, and how many subscriptions, open tickets and orders there are."""
     row = sample.one(
         f"""
         select {FIELDS}, ssn, account_manager_id,
@@ -206,7 +213,7 @@ def list_interactions(
 @server.tool(title="Count customers", annotations=READ, meta=labels("crm:read"))
 def count_customers(
     group_by: Annotated[
-        Literal["status", "segment", "country", "city", "account_manager", "signed_up_month"] | None,
+        Literal["status", "segment", "country", "city", "account_manager", "signed_up_month", "signed_up_year"] | None,
         Field(description="Count for each value of this field."),
     ] = None,
     status: Annotated[Status | None, Field(description="Only customers with this account status.")] = None,
@@ -214,19 +221,21 @@ def count_customers(
     country: Annotated[str | None, Field(description="ISO code of two letters.", pattern="^[A-Z]{2}$")] = None,
     signed_up_since: Annotated[date | None, Field(description="Only customers who signed up on or after.")] = None,
     signed_up_before: Annotated[date | None, Field(description="Only customers who signed up before.")] = None,
+    account_manager: Manager = None,
 ) -> CustomerCount:
-    """How many customers there are, in all or by status, segment, country, city, manager or month of signing "
-    "up."""
+    """How many customers there are, in all or by status, segment, country, city, manager or time of sign-up."""
     clause, parameters = where(
         ("status = ?", status),
         ("segment = ?", segment),
         ("country = ?", country),
         ("signed_up_on >= ?", signed_up_since),
         ("signed_up_on < ?", signed_up_before),
+        _managed(account_manager),
     )
     named = {
         "account_manager": "(select e.name from employees e where e.employee_id = account_manager_id)",
         "signed_up_month": "strftime(signed_up_on, '%Y-%m')",
+        "signed_up_year": "strftime(signed_up_on, '%Y')",
     }
     groups = []
     if group_by:
@@ -256,6 +265,12 @@ def prepare_call(customer: Annotated[str, Field(description="Name, email address
         f"subscriptions and unpaid invoices, open tickets, what was last said with them, and three things to bring "
         f"up."
     )
+
+
+def _managed(manager: str | None) -> tuple[str, list[str] | None]:
+    """A condition that one of the employees so named looks after the customer."""
+    text, words = containing(manager, "e.name", "e.employee_id")
+    return f"account_manager_id in (select e.employee_id from employees e where {text or 'true'})", words
 
 
 def _known(customer_id: str) -> None:

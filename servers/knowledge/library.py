@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from servers.knowledge.documents import Document, Section, kind_of, parse
+from servers.knowledge.passages import END, MARK, passage
 
 MOST_DOCUMENTS = 20_000
 LARGEST_FILE = 4 << 20
@@ -106,17 +107,23 @@ class Library:
         with self._lock:
             self._catch_up()
             rows = self._db.execute(
-                """select p.id, p.heading, snippet(passages, 2, '', '', ' … ', 40), p.start,
-                    bm25(passages, 6.0, 3.0, 1.0) as score
+                """select p.id, p.rowid, bm25(passages, 6.0, 3.0, 1.0) as score
                 from passages p join documents d on d.id = p.id
                 where passages match ? and (? is null or d.source = ?) order by score, p.id, p.start limit 2000""",
                 (asked, source, source),
             ).fetchall()
-            best: dict[str, Hit] = {}
-            for ident, heading, snippet, start, score in rows:
-                if ident not in best:
-                    best[ident] = Hit(self._listed(ident), heading, snippet, int(start), round(-score, 3))
-        return list(best.values())[:limit], len(best)
+            best: dict[str, tuple[int, float]] = {}
+            for ident, row, score in rows:
+                best.setdefault(ident, (row, round(-score, 3)))
+            return [self._hit(asked, i, *found) for i, found in list(best.items())[:limit]], len(best)
+
+    def _hit(self, asked: str, ident: str, row: int, score: float) -> Hit:
+        heading, start, marked = self._db.execute(
+            f"select heading, start, highlight(passages, 2, '{MARK}', '{END}') from passages "
+            "where passages match ? and rowid = ?",
+            (asked, row),
+        ).fetchone()
+        return Hit(self._listed(ident), heading, passage(marked), int(start), score)
 
     def read(self, document_id: str) -> tuple[Listed, str] | None:
         """A document and its text, or None."""

@@ -51,8 +51,10 @@ class DocumentSummary(BaseModel):
 class SearchHit(DocumentSummary):
     """A document that fits, with the passage that fits best."""
 
-    heading: str
-    snippet: str
+    heading: str = Field(description="Heading that the passage stands under.")
+    snippet: str = Field(
+        description="The sentences that fit best, word for word, up to 500 characters: what to quote as the answer."
+    )
     offset: int = Field(description="Character where the passage begins; read_document can start there.")
     score: float = Field(description="BM25; higher fits better. Only comparable within one answer.")
 
@@ -84,7 +86,8 @@ def build(library: Library) -> ToolServer:
         "knowledge",
         title="Knowledge",
         description="Search and read documents: help centre, documentation, your folders.",
-        instructions="search_documents finds passages by words; read_document gives the text of a document_id.",
+        instructions="search_documents finds passages by words and quotes them as `snippet`; read_document gives the "
+        "whole text of a document_id.",
         version="0.1.0",
         log_level="WARNING",
     )
@@ -96,7 +99,7 @@ def build(library: Library) -> ToolServer:
         source: Source = None,
         limit: Annotated[int, Field(description="Most documents to return.", ge=1, le=50)] = 8,
     ) -> SearchResult:
-        """Find documents by what they say; each with the passage that fits best. Good for how-to, policy and why."""
+        """Find documents by what they say; each with the passage to quote. Good for how-to, policy and why."""
         hits, total = library.search(query, limit, source)
         return SearchResult(
             total=total,

@@ -13,6 +13,7 @@ InvoiceStatus = Literal["paid", "open", "overdue", "void", "refunded"]
 InvoiceKind = Literal["order", "subscription", "renewal"]
 PaymentStatus = Literal["succeeded", "failed", "refunded"]
 SubscriptionStatus = Literal["active", "past_due", "cancelled"]
+EndReason = Literal["missing feature", "moved to competitor", "no longer needed", "payment failed", "price"]
 
 INVOICE = """invoice_id, customer_id, kind, order_id, subscription_id, description, amount, currency, status,
     issued_on, due_on, paid_on"""
@@ -70,6 +71,7 @@ class Payment(BaseModel):
 
 class PaymentPage(Page):
     total_amount: float = Field(description="Sum of all that fit, in US dollars.")
+    failure_reasons: dict[str, int] = Field(description="How many of all that fit failed for each reason.")
     payments: list[Payment]
 
 
@@ -111,8 +113,9 @@ class Subscription(BaseModel):
     started_on: date
     renews_on: date | None
     ended_on: date | None
-    end_reason: str | None
+    end_reason: str | None = Field(description="Why it was cancelled.")
 
 
 class SubscriptionPage(Page):
+    end_reasons: dict[str, int] = Field(description="How many of all that fit ended for each reason, commonest first.")
     subscriptions: list[Subscription]

@@ -20,6 +20,7 @@ from servers.payments.records import (
     INVOICE,
     PAYMENT,
     PAYMENTS,
+    EndReason,
     Invoice,
     InvoiceDetail,
     InvoiceKind,
@@ -206,22 +207,41 @@ def list_subscriptions(
     ] = None,
     renews_since: Since = None,
     renews_before: Before = None,
+    started_since: Since = None,
+    started_before: Before = None,
+    cancelled_since: Annotated[
+        date | None, Field(description="Only those that were cancelled on or after this day.", examples=["2026-10-01"])
+    ] = None,
+    cancelled_before: Annotated[
+        date | None, Field(description="Only those that were cancelled before this day.", examples=["2026-11-01"])
+    ] = None,
+    end_reason: Annotated[
+        EndReason | None, Field(description="Only those that were cancelled for this reason.")
+    ] = None,
     limit: Limit = 20,
     offset: Offset = 0,
 ) -> SubscriptionPage:
-    """Subscriptions to Larkfield Cloud, the latest first; past_due means that a renewal is unpaid."""
+    """Subscriptions to Larkfield Cloud, the latest first, by status, plan, day of start, renewal or cancellation."""
     clause, parameters = where(
         ("customer_id = ?", customer_id),
         ("status = ?", status),
         ("plan = ?", plan),
         ("renews_on >= ?", renews_since),
         ("renews_on < ?", renews_before),
+        ("started_on >= ?", started_since),
+        ("started_on < ?", started_before),
+        ("ended_on >= ?", cancelled_since),
+        ("ended_on < ?", cancelled_before),
+        ("end_reason = ?", end_reason),
     )
-    rows, total = sample.page(
-        f"select * from subscriptions{clause}", "started_on desc, subscription_id", limit, offset, parameters
-    )
+    cancelled = bool(cancelled_since or cancelled_before or end_reason or status == "cancelled")
+    order = "ended_on desc, subscription_id" if cancelled else "started_on desc, subscription_id"
+    rows, total = sample.page(f"select * from subscriptions{clause}", order, limit, offset, parameters)
     return SubscriptionPage(
-        total=total, next_offset=following(total, offset, len(rows)), subscriptions=[Subscription(**r) for r in rows]
+        total=total,
+        next_offset=following(total, offset, len(rows)),
+        end_reasons=_counts("end_reason", f"subscriptions{clause}", parameters),
+        subscriptions=[Subscription(**r) for r in rows],
     )
 
 
@@ -268,8 +288,18 @@ def _payments(clause: str, parameters: list[object], limit: int, offset: int) ->
         total=total,
         next_offset=following(total, offset, len(rows)),
         total_amount=amount["a"],
+        failure_reasons=_counts("failure_reason", f"payments{clause}", parameters, "status = 'failed'"),
         payments=[Payment(**row) for row in rows],
     )
+
+
+def _counts(column: str, source: str, parameters: list[object], condition: str = "true") -> dict[str, int]:
+    """How often each value of a column occurs, the commonest first."""
+    rows = sample.rows(
+        f"select {column} as value, count(*) filter ({condition}) as n from {source} group by 1 order by 2 desc, 1",
+        *parameters,
+    )
+    return {row["value"]: row["n"] for row in rows if row["value"] and row["n"]}
 
 
 def _invoice(invoice_id: str) -> Row:

@@ -229,3 +229,79 @@ async def test_resources_and_prompts_are_served(fresh: Fresh) -> None:
         assert "John Smith" in prompt.messages[0].content.text
         with pytest.raises(MCPError, match="C-99999"):
             await client.read_resource("crm://customers/C-99999")
+
+
+async def test_meetings_are_found_by_who_organizes_and_by_who_attends(ask: Ask, fresh: Fresh) -> None:
+    calendar = fresh("calendar").server
+    by_name = await ask(calendar, "list_meetings", organizer="lisa martinez", limit=100)
+    assert by_name["total"] > 10
+    assert {m["organizer"] for m in by_name["meetings"]} == {"Lisa Martinez"}
+    ident = by_name["meetings"][0]["organizer_id"]
+    for same in (ident, ident.lower(), "martinez, lisa".replace(",", "")):
+        assert (await ask(calendar, "list_meetings", organizer=same))["total"] == by_name["total"]
+    attends = await ask(calendar, "list_meetings", person="Lisa Martinez")
+    assert attends["total"] > by_name["total"], "who organizes attends too"
+    several = await ask(calendar, "list_meetings", organizer="Lisa")
+    assert "several colleagues named 'Lisa'" in several
+    assert "E-030 Lisa Martinez" in several
+    with_customer = next(m for m in by_name["meetings"] if m["customer_id"])
+    guest = next(
+        a for a in (await ask(calendar, "get_meeting", meeting_id=with_customer["meeting_id"]))["attendees"]
+        if a["kind"] == "customer"
+    )  # fmt: skip
+    for who in (guest["attendee_id"], guest["email"]):
+        page = await ask(calendar, "list_meetings", person=who, organizer=ident, limit=100)
+        assert with_customer["meeting_id"] in [m["meeting_id"] for m in page["meetings"]]
+
+
+async def test_cancelled_subscriptions_are_found_by_day_and_counted_by_reason(ask: Ask, fresh: Fresh) -> None:
+    payments = fresh("payments").server
+    span = {"cancelled_since": "2026-10-01", "cancelled_before": "2026-11-01"}
+    page = await ask(payments, "list_subscriptions", **span, limit=100)
+    days = [s["ended_on"] for s in page["subscriptions"]]
+    assert page["total"] == len(days) > 5
+    assert days == sorted(days, reverse=True)
+    assert all("2026-10-01" <= day < "2026-11-01" for day in days)
+    assert sum(page["end_reasons"].values()) == page["total"]
+    assert list(page["end_reasons"].values()) == sorted(page["end_reasons"].values(), reverse=True)
+    price = await ask(payments, "list_subscriptions", **span, end_reason="price")
+    assert price["total"] == page["end_reasons"]["price"]
+    active = await ask(payments, "list_subscriptions", status="active", started_since="2026-10-01")
+    assert active["end_reasons"] == {}
+    assert all(s["started_on"] >= "2026-10-01" for s in active["subscriptions"])
+
+
+async def test_failures_are_counted_by_reason_over_all_that_fit(ask: Ask, fresh: Fresh) -> None:
+    payments = fresh("payments").server
+    failed = await ask(payments, "failed_payments", since="2026-10-01", limit=1)
+    assert sum(failed["failure_reasons"].values()) == failed["total"] > 1
+    every = await ask(payments, "list_payments", since="2026-10-01", limit=1)
+    assert every["failure_reasons"] == failed["failure_reasons"]
+
+
+async def test_shares_of_orders_and_tickets_add_up_to_one(ask: Ask, fresh: Fresh) -> None:
+    analytics, tickets = fresh("analytics").server, fresh("tickets").server
+    orders = await ask(analytics, "order_volume", group_by="status")
+    assert {r["group"] for r in orders["rows"]} == {"processing", "shipped", "delivered", "cancelled", "returned"}
+    assert sum(r["orders"] for r in orders["rows"]) == orders["total"]
+    assert sum(r["share"] for r in orders["rows"]) == pytest.approx(1, abs=0.001)
+    yearly = await ask(analytics, "order_volume", group_by="segment", period="year")
+    for year in {r["period"] for r in yearly["rows"]}:
+        assert sum(r["share"] for r in yearly["rows"] if r["period"] == year) == pytest.approx(1, abs=0.001)
+    by_agent = await ask(analytics, "ticket_volume", group_by="assignee", period=None)
+    figures = await ask(tickets, "ticket_stats", group_by="assignee")
+    assert {r["group"]: r["tickets"] for r in by_agent["rows"]} == {g["group"]: g["tickets"] for g in figures["groups"]}
+    assert (await ask(analytics, "order_volume"))["rows"][0]["share"] == 1
+
+
+async def test_customers_of_one_manager_are_found_by_name_and_by_id(ask: Ask, fresh: Fresh) -> None:
+    crm = fresh("crm").server
+    managers = (await ask(crm, "count_customers", group_by="account_manager"))["groups"]
+    name, number = managers[0]["group"], managers[0]["customers"]
+    found = await ask(crm, "search_customers", account_manager=name, limit=1)
+    assert found["total"] == number
+    profile = await ask(crm, "get_customer", customer_id=found["customers"][0]["customer_id"])
+    assert profile["account_manager"] == name
+    assert (await ask(crm, "count_customers", account_manager=profile["account_manager_id"]))["total"] == number
+    years = await ask(crm, "count_customers", group_by="signed_up_year")
+    assert sum(g["customers"] for g in years["groups"]) == years["total"]

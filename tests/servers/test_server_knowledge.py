@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from servers.knowledge.documents import kind_of, parse
 from servers.knowledge.library import Folder, Library
+from servers.knowledge.passages import END, LONGEST, MARK, passage
 from servers.knowledge.server import build, default_library
 
 Ask = Callable[..., Awaitable[Any]]
@@ -57,6 +58,40 @@ async def test_a_hit_leads_to_the_text_it_shows(ask: Ask, library: tuple[Library
     assert "tusk" in hit["snippet"]
     text = await ask(server, "read_document", document_id=hit["document_id"], offset=hit["offset"], limit=60)
     assert "tusk" in text["text"]
+
+
+async def test_a_hit_quotes_the_sentences_that_answer(ask: Ask, library: tuple[Library, Path]) -> None:
+    server = build(library[0])
+    hits = (await ask(server, "search_documents", query="Why did my subscription renewal fail?"))["hits"]
+    assert "Frequent reasons are an expired card, insufficient funds" in hits[0]["snippet"]
+    for hit in hits:
+        assert 0 < len(hit["snippet"]) <= LONGEST
+        text = (await ask(server, "read_document", document_id=hit["document_id"]))["text"]
+        assert hit["snippet"].strip("…") in text, "a quotation is word for word"
+
+
+def test_a_passage_holds_most_of_the_words_and_what_stands_around_them() -> None:
+    filler = "Nothing of it stands here, and nothing follows. " * 20
+    text = f"# A {MARK}tusk{END}\n\n{filler}The {MARK}narwhal{END} has a {MARK}tusk{END}. It is a tooth. {filler}"
+    quoted = passage(text)
+    assert "The narwhal has a tusk. It is a tooth." in quoted
+    assert 200 < len(quoted) <= LONGEST
+    assert "#" not in quoted
+    long = f"{'word ' * 300}{MARK}okapi{END}{' word' * 300}"
+    assert "okapi" in passage(long)
+    assert passage("# only a heading") == passage("") == ""
+    assert passage("# Title\n\nJust a body.") == "Just a body."
+
+
+@given(
+    words=st.lists(st.sampled_from(["a", "bb.", "ccc!", "\n", "# d", f"{MARK}hit{END}", f"{MARK}x{END}?", "e" * 90])),
+    most=st.integers(40, 300),
+)
+def test_a_passage_is_never_longer_than_allowed_and_always_of_the_text(words: list[str], most: int) -> None:
+    text = " ".join(words)
+    quoted = passage(text, most)
+    assert len(quoted) <= most
+    assert quoted.strip("…").strip() in text.replace(MARK, "").replace(END, "")
 
 
 async def test_files_that_change_come_and_go_are_noticed(library: tuple[Library, Path]) -> None:
