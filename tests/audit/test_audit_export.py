@@ -117,3 +117,8 @@ async def test_memory_stays_bounded(open_log, make_call, home):
     command = [sys.executable, "-c", code, str(home)]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 200 << 10
+
+
+def test_no_progress_is_drawn_where_answers_are_written(open_reader):
+    bar = open_reader()._connection.execute("select current_setting('enable_progress_bar')").fetchall()
+    assert bar == [(False,)]

@@ -135,6 +135,7 @@ class Compactor:
                 "python_enable_replacements": "false",
             },
         ) as connection:
+            connection.execute("SET enable_progress_bar = false")
             yield connection
 
     # --- from the log to the lake ------------------------------------------

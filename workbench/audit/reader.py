@@ -74,6 +74,8 @@ class Reader:
         # DuckDB complains on standard error when a connection outlives the interpreter.
         self._closing = weakref.finalize(self, self._connection.close)
         self._connection.execute("SET TimeZone = 'UTC'")
+        # DuckDB draws its progress on standard output, where answers and exports are written.
+        self._connection.execute("SET enable_progress_bar = false")
         self._columns = self._register_keys()
         create_views(self._connection, tenant, self._columns)
         self._guard = SqlGuard(self._connection, {*TABLES, "tables", "table_columns"})
