@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from workbench.bench.load import batches, check_load, summarise
+from workbench.bench.load import batches, check_load, profiles, run_load, summarise
+from workbench.bench.running import Running
 from workbench.events import Misuse
 
 
@@ -38,3 +41,28 @@ def test_requests_travel_in_portions_and_none_is_lost() -> None:
 def test_what_is_no_load_run_is_refused(run: dict[str, object], rows: list[dict[str, object]]) -> None:
     with pytest.raises(Misuse, match="lacks"):
         check_load(run, rows)
+
+
+RUNNING = Running(url="http://127.0.0.1:1", app_url="", pid=1, started=0, token="", version="0")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"profile": "nonsense"}, "no load profile 'nonsense'"),
+        ({"users": 0}, "users=0"),
+        ({"users": -3}, "users=-3"),
+        ({"seconds": 0}, "seconds=0"),
+        ({"seconds": -1.0}, "seconds=-1"),
+        ({"seconds": float("inf")}, "seconds=inf"),
+        ({"seconds": float("nan")}, "seconds=nan"),
+        ({"spawn_rate": 0}, "spawn_rate=0"),
+    ],
+)
+def test_a_run_that_cannot_be_meant_is_refused_before_it_begins(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(Misuse, match=said):
+        run_load(RUNNING, **{"users": 1, "spawn_rate": 1.0, "seconds": 1.0, "profile": "smoke", **given})
+
+
+def test_the_profiles_that_ship_are_named() -> None:
+    assert "smoke" in profiles()

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -35,9 +36,12 @@ def run_load(
         The summary (requests, failures, requests per second, p50, p95, p99 in microseconds) and every request.
 
     Raises:
+        Misuse: no such profile, or a number that is not above zero; nothing was started then.
         WorkbenchError: Locust is not installed, or it made no request.
     """
     import importlib.util
+
+    _check(profile, users=users, spawn_rate=spawn_rate, seconds=seconds)
 
     if importlib.util.find_spec("locust") is None:
         raise WorkbenchError("Locust is not installed.", hint="pip install 'mcp-workbench[load]'")
@@ -62,6 +66,19 @@ def run_load(
         raise WorkbenchError("The load run made no request.", hint=finished.stderr.strip()[-800:])
     summary = {"id": new_id(), "profile": profile, "users": users, "seconds": seconds, "started_us": began_us}
     return {**summary, **summarise(requests)}, [{**r, "run": summary["id"]} for r in requests]
+
+
+def profiles() -> list[str]:
+    """The profiles that ship, by name."""
+    return list(tomllib.loads((shipped("loadtests") / "profiles.toml").read_text(encoding="utf-8")))
+
+
+def _check(profile: str, **numbers: float) -> None:
+    for name, number in numbers.items():
+        if not 0 < number < float("inf"):
+            raise Misuse(f"A load run with {name}={number:g} cannot be meant.", hint="Expected a number above zero.")
+    if profile not in (known := profiles()):
+        raise Misuse(f"There is no load profile {profile!r}.", hint=f"Expected {', '.join(known)}.")
 
 
 def summarise(requests: Sequence[JSON]) -> JSON:

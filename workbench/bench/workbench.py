@@ -116,6 +116,7 @@ class Workbench:
 
         self.settings = settings
         self._reader: Reader | None = None
+        self._closed = False
         self._stack = contextlib.ExitStack()
         self._portal: BlockingPortal = self._stack.enter_context(start_blocking_portal())
         try:
@@ -243,6 +244,7 @@ class Workbench:
     @property
     def reader(self) -> Reader:
         """DuckDB over the record, in this process; the gateway's own process never runs analytical SQL for others."""
+        self._check_open()
         if self._reader is None:
             from workbench.audit import Reader
 
@@ -257,6 +259,9 @@ class Workbench:
         """
         from workbench.bench.frame import frame
 
+        if not isinstance(query, str):
+            raise Misuse(f"The statement is {query!r}.", hint='Expected SQL as text, e.g. "select * from tool_calls".')
+
         table = self.reader.sql(query, parameters, max_rows=max_rows, timeout_s=timeout)
         return frame(table)
 
@@ -270,6 +275,7 @@ class Workbench:
         """Check that nothing in the record was altered or removed."""
         from workbench.audit import verify
 
+        self._check_open()
         witness = self.settings.audit_witness or None
         return verify(self.settings.home, deep=deep, progress=progress, witness=witness)
 
@@ -284,6 +290,7 @@ class Workbench:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+        self._closed = True
         self._stack.close()
 
     def __enter__(self) -> Workbench:
@@ -295,8 +302,13 @@ class Workbench:
     def __repr__(self) -> str:
         return f"<Workbench {self._backend.where}, state in {self.settings.home}>"
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Misuse("This workbench is closed.", hint="Open another with workbench.open().")
+
     def _run(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Run a coroutine function on the loop thread; interrupting cancels it."""
+        self._check_open()
         future: Future[T] = self._portal.start_task_soon(function, *args)
         try:
             return future.result()
@@ -306,6 +318,7 @@ class Workbench:
 
     def _stream(self, source: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
         """An asynchronous iterator as a synchronous one. Leaving it early cancels what it stands for."""
+        self._check_open()
         items: queue.SimpleQueue[Any] = queue.SimpleQueue()
         end = object()
 
