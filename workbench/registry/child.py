@@ -71,6 +71,7 @@ class Child:
             stdout=process.stdout if spec.stdio else None,
         )
         self._transport = transport
+        self._source = spec.source or "its configuration"
         self._exit = exit
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         output = process.stderr if spec.stdio else process.stdout
@@ -88,7 +89,8 @@ class Child:
         # What it wrote last is still on its way; a grandchild may hold the pipe open, so do not wait for its end.
         await asyncio.wait({self._reading}, timeout=0.2)
         how = f"ended by {_signal_name(-code)}" if code < 0 else f"exited with status {code}"
-        return f"The process {how}.{self.last_words()}"
+        hint = "" if code else f" A server runs until it is ended: see its command and arguments in {self._source}."
+        return f"The process {how}.{hint}{self.last_words()}"
 
     def last_words(self, lines: int = 8) -> str:
         """The end of stderr, on lines of its own; empty when nothing was written."""

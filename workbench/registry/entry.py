@@ -17,7 +17,7 @@ from workbench.events import JSON, Tool, Unreachable, WorkbenchError, now_us
 from workbench.registry.breaker import Breaker, BreakerState
 from workbench.registry.child import TAIL_LINES, Child, unless_ended
 from workbench.registry.connection import Connection, ConnectionFactory, Launched, RpcError
-from workbench.registry.health import Pulse
+from workbench.registry.health import PATIENCE, Pulse
 from workbench.registry.journal import Journal
 from workbench.registry.listing import Listing, list_tools
 from workbench.registry.names import shown
@@ -231,17 +231,8 @@ class Entry:
             await self._unless_ended(self._open())
         self._set("ready")
         self.breaker.probed(True)
-        self._journal.event(
-            self.spec.id,
-            "ready",
-            {
-                "ms": round((perf_counter() - started) * 1e3),
-                "pid": self._state.pid,
-                "era": self._state.era,
-                "version": self._state.version,
-                "tools": len(self.tools),
-            },
-        )
+        found = {name: getattr(self._state, name) for name in ("pid", "era", "version", "tools")}
+        self._journal.event(self.spec.id, "ready", {"ms": round((perf_counter() - started) * 1e3), **found})
         self.settled.set()
 
     async def _open(self) -> None:
@@ -270,9 +261,9 @@ class Entry:
         self._journal.event(self.spec.id, "reconnecting", {})
         await self._open()
 
-    async def _list(self, connection: Connection) -> None:
+    async def _list(self, connection: Connection, longest: float = 60.0) -> None:
         self._relist = False
-        timeout = self._settings.call_timeout
+        timeout = min(self._settings.call_timeout, longest)
         try:
             listing = await list_tools(self.spec, connection, timeout)
         except RpcError:
@@ -293,8 +284,9 @@ class Entry:
         clock = asyncio.get_running_loop().time
         started = clock()
         try:
-            await self._list(connection)
+            await self._list(connection, 2 * PATIENCE)
         except (WorkbenchError, TimeoutError) as e:
+            self._pulse.missed()
             self._listed_at = asyncio.get_running_loop().time()
             self._journal.event(self.spec.id, "listing_failed", {"why": str(e) or "It took too long."})
         self._list_from = clock() + max(SOONEST_RELIST, 10 * (clock() - started))
@@ -303,7 +295,7 @@ class Entry:
         """Return why the server has to be brought up again, as soon as it has to."""
         clock = asyncio.get_running_loop().time
         while True:
-            turn = min(self._settings.health_interval, self.breaker.probe_in)
+            turn = min(self._settings.health_interval, self.breaker.probe_in, self._pulse.again_in)
             if self._relist:
                 turn = min(turn, max(0.0, self._list_from - clock()))
             await self._unless_ended(self._turn(turn), settle=0.0)
@@ -313,7 +305,9 @@ class Entry:
                 return "A restart was asked for."
             if not connection.alive:
                 await self._unless_ended(self._reopen())
-            elif (self._relist and clock() >= self._list_from) or clock() - self._listed_at > RELIST:
+            elif self._pulse.steady and (
+                (self._relist and clock() >= self._list_from) or clock() - self._listed_at > RELIST
+            ):
                 await self._unless_ended(self._list_again(connection))
             elif why := await self._unless_ended(self._check(connection)):
                 return why
@@ -387,12 +381,12 @@ class Entry:
 
     def _set(self, status: ServerStatus, why: str = "", **detail: Any) -> None:
         before = self._state
-        changes: JSON = {"status": status}
+        changes: JSON = {"status": status, "last_error": ""}  # a server that is ready has no error any more
         if status != before.status:
             changes["since_us"] = now_us()
         if status != "ready":
-            changes["pid"] = self.child.pid if self.child else 0
-            changes["last_error"] = why or before.last_error
+            error = why or before.last_error
+            changes |= {"pid": self.child.pid if self.child else 0, "last_error": error, "health_us": 0}
         self._update(**changes)
         if status != "ready" and (status, why) != (before.status, before.last_error):
             self._journal.event(self.spec.id, status, {"why": why, **detail} if why else detail)

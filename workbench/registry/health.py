@@ -13,6 +13,12 @@ from workbench.registry.journal import Journal
 MISSES = 2
 """Failed checks in a row after which a server counts as down."""
 
+PATIENCE = 4.0
+"""Longest time a check waits for its answer, in seconds."""
+
+RECHECK = 1.0
+"""Seconds after a failed check in which the next one follows, so that a server which hangs is soon known to."""
+
 RECORDED_EVERY = 60.0
 """An unchanged health is recorded at most this often, in seconds."""
 
@@ -39,11 +45,25 @@ class Pulse:
     def __init__(self, server: str, journal: Journal, *, interval: float, call_timeout: float) -> None:
         self._server = server
         self._journal = journal
-        self._patience = max(1.0, min(interval, 5.0))
+        self._patience = max(1.0, min(interval, PATIENCE))
         self._silence = max(call_timeout, MISSES * self._patience)
         self._misses = 0
         self._answered = 0.0
         self._recorded: tuple[bool, float] | None = None
+
+    @property
+    def steady(self) -> bool:
+        """Whether the last check was answered."""
+        return self._misses == 0
+
+    @property
+    def again_in(self) -> float:
+        """Seconds until the next check when the last one was missed and nothing is decided yet; else infinite."""
+        return RECHECK if 0 < self._misses < MISSES else float("inf")
+
+    def missed(self) -> None:
+        """The server has left something else than a check unanswered."""
+        self._misses += 1
 
     def answered(self) -> None:
         """The server has just answered something."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -53,6 +54,8 @@ class DuplexConnection:
         self._lost = f"The connection to server {name!r} is not open."
         self._watched: set[str] = set()
         self._watching: asyncio.Task[None] | None = None
+        self._deadline: asyncio.Timeout | None = None
+        self._hurried = float("inf")
 
     @property
     def alive(self) -> bool:
@@ -126,13 +129,25 @@ class DuplexConnection:
 
     async def _discover(self) -> JSON:
         self._peer = Peer(MODERN)
-        async with asyncio.timeout(PROBE_TIMEOUT):
+        async with self._patience(PROBE_TIMEOUT):
             return await self._exchange("server/discover", {}, None, None)
 
     async def _initialize(self) -> JSON:
         self._peer = Peer(revision.LEGACY[0])
-        async with asyncio.timeout(HANDSHAKE_TIMEOUT):
+        async with self._patience(HANDSHAKE_TIMEOUT):
             return await self._exchange("initialize", revision.initialize_params(), None, None)
+
+    def _patience(self, seconds: float) -> asyncio.Timeout:
+        self._deadline = asyncio.timeout(min(seconds, self._hurried))
+        return self._deadline
+
+    def _hurry(self, seconds: float) -> None:
+        """While it is being opened: wait only so long for an answer from now on, or for the next sign that hurries."""
+        self._hurried = seconds
+        when = asyncio.get_running_loop().time() + seconds
+        if self._deadline is not None and not self._deadline.expired():
+            with contextlib.suppress(RuntimeError):  # it is over
+                self._deadline.reschedule(when)
 
     async def _exchange(self, method: str, params: JSON, notify: Notify | None, meta: JSON | None) -> JSON:
         if self._lost:

@@ -12,6 +12,9 @@ from workbench.gateway.upstream.revision import Refused
 
 READ: Final = 1 << 16
 
+NOISE_SECONDS: Final = 3.0
+"""A program that has written what is no JSON, and then neither more of it nor a message, is no MCP server."""
+
 
 class StdioConnection(DuplexConnection):
     """Talks to a child that somebody else launched and will end.
@@ -30,6 +33,19 @@ class StdioConnection(DuplexConnection):
         self._stdin = stdin
         self._stdout = stdout
         self._max_bytes = max_bytes
+        self._spoke = False
+        self._wrote = ""
+
+    async def open(self) -> None:
+        try:
+            await super().open()
+        except Unreachable as e:
+            if self._spoke or not self._wrote:
+                raise
+            raise Unreachable(
+                f"Server {self.name!r} wrote {self._wrote!r} to its standard output and no message of MCP.",
+                hint="See its command and arguments; what it logs belongs on standard error.",
+            ) from e
 
     async def _connect(self) -> None:
         self._spawn(self._read())
@@ -72,6 +88,14 @@ class StdioConnection(DuplexConnection):
         try:
             message = decode(line, self.name)
         except Refused:
-            return  # programs print banners and logs to stdout although they must not; the supervisor shows stderr
+            self._noise(line)  # programs print banners and logs to stdout although they must not
+            return
+        self._spoke = True
         for one in message if isinstance(message, list) else (message,):
             await self._received(one)
+
+    def _noise(self, line: bytes) -> None:
+        """Before its first message, a server has little time to follow what is none with one."""
+        if not self._spoke:
+            self._wrote = line.decode("utf-8", "replace").strip()[:200]
+            self._hurry(NOISE_SECONDS)
