@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase
+from mcp_types import Icon, ToolAnnotations
 from pydantic import ConfigDict
 
 
@@ -17,9 +19,19 @@ class ToolServer(MCPServer[None]):
     gateways read the schema and can say which argument was meant; the server refuses by itself too.
     """
 
-    def add_tool(self, fn: Callable[..., Any], name: str | None = None, **options: Any) -> None:
+    def add_tool(
+        self,
+        fn: Callable[..., Any],
+        name: str | None = None,
+        title: str | None = None,
+        description: str | None = None,
+        annotations: ToolAnnotations | None = None,
+        icons: list[Icon] | None = None,
+        meta: dict[str, Any] | None = None,
+        structured_output: bool | None = None,
+    ) -> None:
         """As the SDK's, with the arguments closed."""
-        super().add_tool(fn, name=name, **options)
+        super().add_tool(fn, name, title, description, annotations, icons, meta, structured_output)
         # the SDK hands out definitions only; the fields of its tool are documented to be read at every call
         tool = self._tool_manager.get_tool(name or fn.__name__)
         assert tool is not None
@@ -31,5 +43,6 @@ class ToolServer(MCPServer[None]):
 def _closed(arguments: type[ArgModelBase]) -> type[ArgModelBase]:
     """The model of a tool's arguments, under the same name, that forbids all others."""
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-    fields = {"__module__": arguments.__module__, "model_config": config}
-    return type(arguments)(arguments.__name__, (arguments,), fields)
+    closed = types.new_class(arguments.__name__, (arguments,), exec_body=lambda body: body.update(model_config=config))
+    closed.__module__ = arguments.__module__
+    return cast("type[ArgModelBase]", closed)

@@ -8,7 +8,7 @@ import csv
 import gzip
 import shutil
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, cast
 
 import duckdb
 
@@ -51,7 +51,7 @@ def read_text(loader: duckdb.DuckDBPyConnection, path: Path, delimiter: str | No
     converted = path.with_name(f"{path.name}.utf8")
     try:
         with _opened(path) as raw, converted.open("w", encoding="utf-8", newline="") as out:
-            shutil.copyfileobj(codecs.getreader(encoding)(raw, errors="replace"), out)
+            shutil.copyfileobj(codecs.getreader(encoding)(raw, "replace"), out)
         _load(loader, converted, delimiter)
     finally:
         converted.unlink(missing_ok=True)
@@ -92,7 +92,7 @@ def _refuse_ragged(path: Path, delimiter: str | None, *, skipped: int = 0) -> No
         skipped: lines at the top that the engine left out. A title or a remark may stand there, rows may not.
     """
     with _opened(path) as raw:
-        text = codecs.getreader("utf-8-sig")(raw, errors="replace")
+        text = codecs.getreader("utf-8-sig")(raw, "replace")
         first = next(text, "")
         if first.startswith("#") or not first.strip():
             return
@@ -113,8 +113,8 @@ def _refuse_ragged(path: Path, delimiter: str | None, *, skipped: int = 0) -> No
                     )
 
 
-def _opened(path: Path) -> IO[Any]:
-    return gzip.open(path) if path.name.endswith(".gz") else path.open("rb")
+def _opened(path: Path) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(path)) if path.name.endswith(".gz") else path.open("rb")
 
 
 def _is_utf8(path: Path) -> bool:

@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from servers.labels import READ, labels
 from servers.serving import arguments, serve
 from servers.tables.answers import QueryFailed, decimal, names_of, run
-from servers.tables.folder import Folder, Snapshot, Table, quoted
+from servers.tables.delimited import quoted
+from servers.tables.folder import Folder, Snapshot, Table
 from servers.tables.statements import (
     Filters,
     Metric,
