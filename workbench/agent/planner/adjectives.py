@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from workbench.agent.planner.words import family, listed
+
 _MEANT = {
     "distance duration length time": "longest shortest",
     "distance": "farthest furthest nearest",
@@ -56,6 +58,26 @@ TO = (
     "destined",
     "landed",
 )
+
+PERSONS = frozenset(map(family, listed("employee person colleague agent member user handler assignee rep someone")))
+"""Words for people who do something to a record, in families."""
+ROLES = frozenset(
+    map(
+        family,
+        listed("assignee assigned owner organizer organiser author manager agent seller creator reviewer"),
+    )
+)
+"""Fields that name such a person, in families."""
+UNSETTLED = {
+    "unpaid": "open overdue past_due due unpaid outstanding pending",
+    "owed": "open overdue past_due due unpaid outstanding",
+    "owing": "open overdue past_due due unpaid outstanding",
+    "outstanding": "open overdue past_due due unpaid outstanding",
+    "unresolved": "open pending in_progress waiting new",
+    "unsolved": "open pending in_progress waiting new",
+    "unfinished": "open pending in_progress processing new",
+}
+"""Words that stand for several states at once."""
 
 
 def widened(words: Sequence[str]) -> tuple[str, ...]:

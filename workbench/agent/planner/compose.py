@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from workbench.agent.planner.gathering import Finding
 from workbench.agent.planner.passages import quoted
-from workbench.agent.planner.pursuit import Finding
 from workbench.agent.planner.question import Need, Question
 from workbench.agent.planner.telling import Telling, arguments_of
 
@@ -44,13 +44,17 @@ def _part(question: Question, finding: Finding) -> str:
     step = finding.steps[-1]
     if finding.passages:
         return f"**{head}**: {quoted(need, finding.passages)}"
+    if finding.share:
+        part, whole = finding.share
+        return f"**{head}**: {100 * part / whole:.1f} % ({part} of {whole}){arguments_of(step)}."
     if isinstance(step.data, str) and not step.rows:
         body = step.data.strip() or "the tool answered with nothing"
         return f"**{head}**:\n{body if len(body) < 3000 else body[:3000] + '…'}"
     rows = [r.fields for r in step.rows]
+    beside = f"\n({finding.namesakes}.)" if finding.namesakes else ""
     if step.empty or not rows:
-        return f"**{head}**: none found{arguments_of(step)}."
-    return Telling(question, finding, step).text(head)
+        return f"**{head}**: none found{arguments_of(step)}.{beside}"
+    return Telling(question, finding, step).text(head) + beside
 
 
 def _heading(need: Need) -> str:

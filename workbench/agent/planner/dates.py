@@ -159,7 +159,8 @@ def _months(text: str, today: date) -> list[Period]:
         year = int(m["y"]) if m["y"] else today.year
         start = date(year, 3 * int(m["q"]) - 2, 1)
         found.append(Period(*_around(start, "quarter"), m.group(), m.span(), False, "quarter", bool(m["y"])))
-    for m in re.finditer(rf"\b(?P<q>{'|'.join(_ORDINALS)})\s+quarter\b(?:\s+(?:of\s+)?(?P<y>\d{{4}}))?", text, re.I):
+    ordinal = rf"\b(?P<q>{'|'.join(_ORDINALS)})\s+quarter\b(?!,?\s*\(?Q[1-4])(?:\s+(?:of\s+)?(?P<y>\d{{4}}))?"
+    for m in re.finditer(ordinal, text, re.I):
         year = int(m["y"]) if m["y"] else today.year
         start = date(year, 3 * _ORDINALS[m["q"].lower()] - 2, 1)
         found.append(Period(*_around(start, "quarter"), m.group(), m.span(), False, "quarter", bool(m["y"])))

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from workbench.agent.planner.adjectives import UNSETTLED
 from workbench.agent.planner.entities import Entity
 from workbench.agent.planner.question import Need, Question
 from workbench.agent.planner.records import Step, linked
@@ -183,6 +184,10 @@ class Filler(Values):
                 for s in spelled
             ):
                 hits.append((0.9, choice))
+        if not hits or (p.type != "array" and max(h[0] for h in hits) <= 1):
+            several = self._states(p)
+            if several:
+                return several
         if not hits:
             return None
         top = max(h[0] for h in hits)
@@ -195,6 +200,16 @@ class Filler(Values):
             if any(str(c).lower() == entity.value.lower() for c in chosen):
                 self._take(entity)
         return chosen if p.type == "array" else chosen[0]
+
+    def _states(self, p: Parameter) -> Any:
+        """All the choices that one word stands for (`unpaid`: open and overdue)."""
+        meant = {s for w in self.need.words for s in UNSETTLED.get(w, "").split()}
+        found = [c for c in p.choices if "_".join(split(str(c))) in meant]
+        if not found or p.type == "array":
+            return found or None
+        if len(found) > 1:
+            self.out.any_of[p.name] = found[1:]
+        return found[0]
 
     def _clashes(self, p: Parameter, choice: Any) -> bool:
         """The word names the tool's own kind of thing rather than a value (`product` in a search for products)."""
@@ -247,6 +262,9 @@ class Filler(Values):
         if entity.before and any(alike(entity.before, t) >= 1 for t in p.terms):
             return True
         about = {*p.terms} - {"name"}
+        person = about & {family(w) for w in ("person", "people", "user", "member", "attendee", "participant")}
+        if person and len(entity.value.split()) > 1 and entity.before not in ("customer", "company"):
+            return True
         return (
             not about
             or bool(about & set(self.shape.nouns))

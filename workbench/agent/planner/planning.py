@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from datetime import date
 
 from workbench.agent.planner.compose import answer
-from workbench.agent.planner.pursuit import MOST_CALLS, Finding, Planned, Pursuit
+from workbench.agent.planner.followups import about_person, same_row, told_already, waits
+from workbench.agent.planner.gathering import Finding, Planned
+from workbench.agent.planner.pursuit import MOST_CALLS, Pursuit
 from workbench.agent.planner.question import understand
 from workbench.agent.planner.records import Step
 from workbench.agent.planner.shapes import Shape
@@ -30,7 +32,12 @@ def next_turn(
     """
     question = understand(text, today, earlier)
     pursuit = Pursuit(question, shapes, steps)
-    findings: list[Finding] = [pursuit.pursue(need) for need in question.needs]
+    findings: list[Finding] = []
+    for need in question.needs:
+        before = findings[-1] if findings else None
+        if told_already(need, before) or waits(need, before):
+            continue
+        findings.append(same_row(need, before) or pursuit.pursue(about_person(need, before) or need))
     calls: dict[tuple[str, bytes], Planned] = {}
     for finding in findings:
         for call in finding.calls:

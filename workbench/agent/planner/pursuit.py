@@ -8,15 +8,12 @@ produces it is called first (an email finds a customer, the customer's id finds 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
 
-from workbench.agent.planner.candidates import Candidates, is_ordered, reads_prose
+from workbench.agent.planner.candidates import is_ordered, reads_prose
 from workbench.agent.planner.entities import STRONG
 from workbench.agent.planner.filling import fill
-from workbench.agent.planner.passages import named, text_of
-from workbench.agent.planner.query import Query
-from workbench.agent.planner.question import Need, Question
+from workbench.agent.planner.gathering import Finding, Gathering
+from workbench.agent.planner.question import Need, Question, field_beside
 from workbench.agent.planner.records import Step, contains
 from workbench.agent.planner.relevance import Relevance
 from workbench.agent.planner.shapes import Shape
@@ -28,46 +25,9 @@ from workbench.events import JSON, canonical
 
 CALLS_PER_NEED = 6
 MOST_CALLS = 24
-MOST_PAGES = 16
-NEXT_PAGE = ("next_offset", "next_cursor", "nextCursor", "next_page", "next")
-"""Fields in which results say how to get the page after them."""
 
 
-@dataclass(frozen=True)
-class Planned:
-    """A call to make next."""
-
-    shape: Shape
-    arguments: JSON
-    why: str
-
-
-@dataclass
-class Finding:
-    """What is known about one need so far."""
-
-    need: Need
-    steps: list[Step] = field(default_factory=list)
-    """Calls whose results answer it; the last one is the answer itself."""
-    calls: list[Planned] = field(default_factory=list)
-    """Calls that are needed first."""
-    note: str = ""
-    """Why there is no answer, for a person."""
-    periods: bool = False
-    """The tool was asked for the period of the need itself."""
-    table: Query | None = None
-    """The query that was put to a table, when one was."""
-    names: dict[str, str] = field(default_factory=dict)
-    """What codes in the result stand for."""
-    known: bool = False
-    """An earlier result already had the answer."""
-    passages: list[tuple[str, str, str]] = field(default_factory=list)
-    """Title, id and text of documents that were read for it."""
-    wider: bool = False
-    """Nothing fitted the period; the answer is about all times."""
-
-
-class Pursuit(Candidates):
+class Pursuit(Gathering):
     """Pursues all needs of one question over one catalogue and one history."""
 
     def __init__(self, question: Question, shapes: Sequence[Shape], steps: Sequence[Step]) -> None:
@@ -118,6 +78,7 @@ class Pursuit(Candidates):
         known = self._known(need)
         if known:
             finding.steps.append(known)
+            finding.namesakes = self._namesakes(need, known)
             finding.known = True
             return finding
         ranked = self.ranked(need)
@@ -190,14 +151,17 @@ class Pursuit(Candidates):
             if past.empty and (wider is not None):
                 result.steps = [past]
                 continue
+            result.namesakes = self._namesakes(need, past)
             result.steps, result.periods, result.wider = [past], filled.periods and not wider, bool(wider)
             if past.empty:
                 continue
             if reads_prose(shape) and past.rows:
                 self._read(shape, need, past, result)
                 return result
-            if self._every_row(need, filled, past):
-                whole = self._paged(shape, arguments, past, result)
+            if need.measure == "share":
+                return self._shared(shape, arguments, past, result)
+            if self._every_row(need, filled, past) or filled.any_of:
+                whole = self._together(shape, filled, arguments, past, result)
                 if result.calls:
                     return result
                 result.steps = [whole]
@@ -211,35 +175,6 @@ class Pursuit(Candidates):
             return result
         return result
 
-    def _read(self, shape: Shape, need: Need, found: Step, finding: Finding) -> None:
-        """Read the first documents that a search found, where a tool does that; else take what the search shows."""
-        texts: list[tuple[str, str, str]] = []
-        for row in found.rows[:3]:
-            title, source = named(row)
-            text = text_of(row)
-            for reader in self.shapes:
-                wanted = reader.required
-                if (
-                    reader.tool.server != shape.tool.server
-                    or reader is shape
-                    or reader.effect != "read"
-                    or len(wanted) != 1
-                    or not isinstance(row.fields.get(wanted[0].name), str)
-                ):
-                    continue
-                arguments = {wanted[0].name: row.fields[wanted[0].name]}
-                past = self.past(reader, arguments)
-                if past is None:
-                    self._plan(finding, reader, arguments, f"reads {title}")
-                elif past.ok:
-                    text = (
-                        past.data if isinstance(past.data, str) else max(map(text_of, past.rows), key=len, default=text)
-                    )
-                break
-            texts.append((title, source, text))
-        if not finding.calls:
-            finding.passages = texts
-
     def _every_row(self, need: Need, filled: Filled, first: Step) -> bool:
         """One page is not enough: something is computed over all rows, or the rows must be searched here."""
         over_all = (
@@ -252,34 +187,9 @@ class Pursuit(Candidates):
         } - given
         # a period that the tool was not asked for is looked for in the rows
         unused = bool(left) or bool(need.periods and not filled.periods)
+        over_all = over_all or bool(need.measure == "count" and field_beside(need.text))
         narrowed = need.measure == "count" and any(w in held for w in need.words)
         return over_all or unused or narrowed
-
-    def _paged(self, shape: Shape, arguments: JSON, first: Step, finding: Finding) -> Step:
-        """All pages of a result as one, or the calls for further pages. Ends early when a wanted id was found."""
-        offset = next((p for p in shape.takes("offset") if p.name not in arguments), None)
-        wanted = [e.value for e in finding.need.entities if e.kind in ("id", "uuid")]
-        size, total = len(first.rows), first.total or 0
-        if offset is None or _following(first) is None or total > MOST_PAGES * max(1, size):
-            return first
-        whole, page = first, first
-        for number in range(1, MOST_PAGES):
-            following = _following(page)
-            found_id = wanted and any(contains(row, w) for row in whole.rows for w in wanted)
-            if following is None or found_id:
-                break
-            found = self.past(shape, {**arguments, offset.name: following})
-            if found is None:
-                # pages of a known size are asked for together, others one after another
-                known = range(number * size, total, size) if following == number * size else [following]
-                for start in known:
-                    if self.past(shape, {**arguments, offset.name: start}) is None:
-                        self._plan(finding, shape, {**arguments, offset.name: start}, "reads a further page")
-                break
-            if not found.ok:
-                break
-            whole, page = replace(whole, rows=(*whole.rows, *found.rows)), found
-        return whole
 
     def _concerns(self, step: Step, filled: Filled, need: Need) -> bool:
         """The answer is about what the need names: it was asked for, or stands in the rows."""
@@ -346,15 +256,3 @@ class Pursuit(Candidates):
             if asked and all(any(alike(w, k) >= 0.85 for k in keys) for w in asked):
                 return step
         return None
-
-    def past(self, shape: Shape, arguments: JSON) -> Step | None:
-        """The finished call with these arguments, if there was one."""
-        return self.done.get((shape.tool.qualified, canonical(arguments)))
-
-    def _plan(self, finding: Finding, shape: Shape, arguments: JSON, why: str) -> None:
-        finding.calls.append(Planned(shape, arguments, why))
-
-
-def _following(page: Step) -> Any:
-    """Where the next page begins, as the result says; None on the last one."""
-    return next((page.scalars[k] for k in NEXT_PAGE if page.scalars.get(k) not in (None, "", False)), None)

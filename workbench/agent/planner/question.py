@@ -102,6 +102,12 @@ class Need:
         return bool(self.measure or self.by) or self.order in ("desc", "asc")
 
 
+def field_beside(text: str) -> str:
+    """The field that is asked for together with a count: `reasons` in `how many, and for what reasons`."""
+    found = re.search(r"\b(?:and|by|for)\s+(?:for\s+)?(?:what|which|their|the)\s+(\w+)", text, re.I)
+    return found.group(1).lower() if found else ""
+
+
 @dataclass(frozen=True)
 class Question:
     """The whole question, understood once."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from workbench.agent.planner.adjectives import FROM, TO, widened
+from workbench.agent.planner.adjectives import FROM, PERSONS, ROLES, TO, widened
 from workbench.agent.planner.columns import Column, holding, match, within
 from workbench.agent.planner.dates import Period
 from workbench.agent.planner.entities import Entity
@@ -310,7 +310,8 @@ class Reader:
             self.lacking = tuple(dict.fromkeys(left))
             return None, ""
         if measure == "sum":
-            return Metric("count"), ""
+            money = [f[0].name for f in match(("amount", "total", "revenue", "price"), numeric) if f[1] >= 0.8]
+            return (Metric("sum", money[0]) if len(money) == 1 else Metric("count")), ""
         if need.order in ("desc", "asc") and column:
             self._use(free, found[0][2])
             return None, column
@@ -327,7 +328,7 @@ class Reader:
                 for c in self.columns
                 if (not metric or c.name != metric.column) and not (ranking and c.type == "number")
             ]
-            found = [f for f in match(usable, dims) if f[1] >= 0.55]
+            found = [f for f in match(usable, dims) if f[1] >= 0.55] or _persons(usable, dims)
             if found and found[0][0].name not in [f.column for f in self.filters if f.op == "="]:
                 same = [f for f in found if f[1] >= found[0][1] - 0.05]
                 column = next((f[0] for f in same if f[0].type == "text"), same[0][0])
@@ -359,6 +360,14 @@ def _around(text: str, entity: Entity) -> tuple[str, ...]:
     if at < 0:
         return split(text)
     return (*split(text[:at])[-4:], *split(text[at + len(entity.value) :])[:3])
+
+
+def _persons(words: Sequence[str], columns: Sequence[Column]) -> list[tuple[Column, float, frozenset[int]]]:
+    """The column that names the person of a record: an employee is its assignee, its organizer, its owner."""
+    if not any(family(w) in PERSONS for w in words):
+        return []
+    held = [c for c in columns if c.type == "text" and family(c.words[0]) in ROLES]
+    return [(c, 0.6, frozenset()) for c in sorted(held, key=lambda c: c.identifies)]
 
 
 def _only(found: Sequence[tuple[Column, float, frozenset[int]]], words: Sequence[str]) -> bool:

@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from workbench.agent.planner.adjectives import UNSETTLED
 from workbench.agent.planner.columns import Column, columns_of, match
 from workbench.agent.planner.entities import STRONG
 from workbench.agent.planner.figures import label, salient, shown
+from workbench.agent.planner.gathering import Finding
 from workbench.agent.planner.local import groups, keep, measure, ordered
-from workbench.agent.planner.pursuit import Finding
 from workbench.agent.planner.query import Filter, Query
-from workbench.agent.planner.question import Need, Question
+from workbench.agent.planner.question import Need, Question, field_beside
 from workbench.agent.planner.reading import read
 from workbench.agent.planner.records import Row, Step, contains
 from workbench.agent.planner.words import alike, family, listed, split, terms
@@ -49,7 +50,7 @@ class Telling:
         """The need without what the call's own arguments already narrowed."""
         need = self.need
         narrowed = {str(v).lower() for v in self.step.arguments.values()}
-        words = tuple(w for w in need.words if w not in narrowed)
+        words = tuple(w for w in need.words if w not in narrowed and w not in UNSETTLED)
         about = tuple(
             e for e in need.entities
             if e.value.lower() not in narrowed
@@ -66,13 +67,14 @@ class Telling:
     def text(self, head: str) -> str:
         """The part of the answer that this result gives."""
         for extra in self.overview[:1]:
-            if _asked_keys(self.need, extra, self.head_noun) and not any(
+            if asked_keys(self.need, extra, self.head_noun) and not any(
                 alike(w, n) >= 1 for w in self.need.words for n in self.noun
             ):
                 return f"**{head}**: {self._single(extra)}"
         kept = keep(self.all, [f for f in self.query.filters if f.sure])
         for guess in (f for f in self.query.filters if not f.sure):
             kept = keep(kept, [guess]) or kept
+        kept = self._doing(kept)
         note = ""
         if not kept:
             kept = keep(self.all, [f for f in self.query.filters if f.sure and not _dated(f)])
@@ -93,6 +95,17 @@ class Telling:
             return f"**{head}**: {note}{self._single(kept[0])}"
         return f"**{head}**: {note}{yes}{self._many(kept)}"
 
+    def _doing(self, rows: list[JSON]) -> list[JSON]:
+        """Rows in which a person that the question names does what it says: who `organizes` is the `organizer`."""
+        for person in (e.value.lower() for e in self.need.entities if e.kind == "name"):
+            for key in rows[0] if rows else ():
+                field = split(key)[-1:]
+                does = field and any(alike(w, field[0]) >= 0.85 for w in self.need.words if w not in self.noun)
+                same = [r for r in rows if isinstance(r.get(key), str) and r[key].lower() == person]
+                if does and same and len(field[0]) > 5:
+                    return same
+        return rows
+
     def _figures(self) -> bool:
         """One object of figures (totals, averages), not one thing of many."""
         numbers = [k for k, v in self.all[0].items() if isinstance(v, (int, float)) and not isinstance(v, bool)]
@@ -107,7 +120,7 @@ class Telling:
         # what was given to the tool is no news
         asked = [
             k
-            for k in _asked_keys(self.need, row, (*self.noun, *self.head_noun))
+            for k in asked_keys(self.need, row, (*self.noun, *self.head_noun))
             if row[k] not in self.step.arguments.values()
         ]
         if self.query.metric and self.query.metric.column in row and self.query.metric.function != "count":
@@ -145,7 +158,7 @@ class Telling:
         query, total = self.query, self.step.total
         whole = total if total is not None and len(rows) == len(self.all) else len(rows)
         cut = total is not None and total > len(self.all)
-        lines: list[str] = []
+        lines: list[str] = self._by_field(rows) if not cut or len(rows) < len(self.all) else []
         for extra in self.overview[:1]:
             facts = [
                 f"{label(k)} {shown(v, k, self.currency)}"
@@ -163,10 +176,18 @@ class Telling:
         if query.group and not cut:
             found = groups(rows, query)
             key = query.metric.label if query.metric else "count"
-            lines += [
-                f"- {', '.join(shown(r[g]) for g in query.group)}: {shown(r[key], key, self.currency)}"
-                for r in found[:MOST_LINES]
+            column = query.metric.column if query.metric else ""
+            each = [
+                (", ".join(self._named(r[g]) for g in query.group), shown(r[key], column or key, self.currency))
+                for r in found
             ]
+            lines += [f"- {name}: {value}" for name, value in each[: max(MOST_LINES, self.need.top or 0)]]
+            if self.need.order in ("desc", "asc") and not self.need.top:
+                first = [name for name, value in each if value == each[0][1]]
+                among = f"of {len(rows)} {self._plural(len(rows))}"
+                said = " and ".join(first[:6]) + (f" and {len(first) - 6} more, equally" if len(first) > 6 else "")
+                lines.insert(0, f"{said} ({each[0][1]} {among})")
+                return "\n".join(lines)
             return "\n".join(["by " + ", ".join(map(label, query.group)), *lines])
         if query.metric and query.metric.function != "count":
             stated = self._stated() if cut and len(rows) == len(self.all) else None
@@ -187,7 +208,7 @@ class Telling:
             if not lines or not self.overview
             else f"{self._plural(2).capitalize()}{breakdown}"
         )
-        asked = [*([query.order] if query.order else []), *query.fields, *_asked_keys(self.need, rows[0], self.noun)]
+        asked = [*([query.order] if query.order else []), *query.fields, *asked_keys(self.need, rows[0], self.noun)]
         asked += [f.column for f in query.filters if f.column in rows[0]]
         if of_trouble(self.question) or re.search(r"\bwhy\b", self.question.text, re.I):
             asked += [k for k in rows[0] if split(k)[-1:] == ("reason",)]
@@ -196,6 +217,17 @@ class Telling:
         if (len(rows) > most or cut) and not (self.need.top and self.need.order):
             listed.append(f"- … and {whole - min(most, len(rows))} more" if whole > most else f"- … of {total} in all")
         return "\n".join([*lines, counted + ":", *listed]) if lines else "\n".join([counted + ":", *listed])
+
+    def _by_field(self, rows: list[JSON]) -> list[str]:
+        """A count that is asked for together with a field (`how many, and for what reasons`), by that field."""
+        asked = field_beside(self.need.text)
+        texts = [c for c in columns_of(rows) if c.type == "text" and not c.identifies]
+        found = [f for f in match([asked], texts) if f[1] >= 0.4] if asked else []
+        if self.need.measure != "count" or not found:
+            return []
+        name = found[0][0].name
+        counts = Counter(shown(r.get(name)) for r in rows)
+        return [f"{len(rows)} in all, by {label(name)}: {', '.join(f'{v} {n}' for v, n in counts.most_common(12))}."]
 
     def _alone(self, rows: list[JSON]) -> str:
         """The column to sort by when what is asked for names one row each (`which warehouse holds the least`)."""
@@ -320,7 +352,7 @@ def _main(step: Step, need: Need) -> list[Row]:
     )
 
 
-def _asked_keys(need: Need, row: JSON, noun: Sequence[str] = ()) -> list[str]:
+def asked_keys(need: Need, row: JSON, noun: Sequence[str] = ()) -> list[str]:
     """Fields of a row that the need names; a field of exactly that name shuts out those that only sound like it."""
     exact: list[str] = []
     near: list[str] = []

@@ -31,6 +31,8 @@ class Filled:
     """A free text or a name was guessed at: an empty result proves nothing."""
     others: dict[str, list[Any]] = field(default_factory=dict)
     """Further values that would fit as well, by parameter."""
+    any_of: dict[str, list[Any]] = field(default_factory=dict)
+    """Further values that are meant as well, each for a call of its own."""
     periods: bool = False
 
 
