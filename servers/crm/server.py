@@ -109,7 +109,9 @@ class CustomerCount(BaseModel):
 Manager = Annotated[
     str | None,
     Field(
-        description="Only customers of this account manager: name or employee_id.", examples=["E-042"], max_length=100
+        description="Only customers of this account manager: name or employee_id.",
+        examples=["Lisa Martinez", "E-042"],
+        pattern=r"^(E-\d{3}|[^\d]{2,100})$",
     ),
 ]
 FIELDS = "customer_id, name, email, phone, company, segment, country, city, status, signed_up_on"
