@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -11,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.registry.conftest import until
 from workbench.registry import reaper
+from workbench.registry import supervisor as supervisor_module
+from workbench.registry.marks import Marks
+from workbench.registry.supervisor import Supervisor
 
 PLATFORM = """
 import asyncio, sys
@@ -127,3 +132,64 @@ def test_a_group_that_is_gone_is_told_from_one_that_lives() -> None:
     assert not reaper.send(process.pid, 0)
     assert process.stdin is not None
     process.stdin.close()
+
+
+LEFT = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from workbench.registry import ServerSpec
+from workbench.registry.supervisor import Supervisor
+
+async def main():
+    supervisor = Supervisor(Path(sys.argv[1]))
+    await supervisor.open()
+    sleeper = ServerSpec(id="sleeper", kind="command", stdio=True, command=(sys.executable, "-c", sys.argv[2]))
+    child = await supervisor.launch(sleeper)
+    os.kill(supervisor._reaper.pid, signal.SIGKILL)
+    print(child.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+DEAF_TO_ITS_INPUT = "import time; time.sleep(600)"
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+async def test_what_a_killed_platform_and_its_killed_reaper_left_is_ended_by_the_next(tmp_path: Path) -> None:
+    killed = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", LEFT, str(tmp_path), DEAF_TO_ITS_INPUT],
+        stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2], check=False,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL
+    orphan = int(killed.stdout)
+    assert not gone(orphan)
+    said: list[tuple[str, dict[str, object]]] = []
+    successor = Supervisor(tmp_path, lambda event, detail: said.append((event, detail)))
+    await successor.open()
+    try:
+        assert said == [("orphans_ended", {"pids": [orphan]})]
+        await until(lambda: gone(orphan))
+        other = Marks(tmp_path)
+        assert other.take("another") == []  # who lives is left alone
+        other.give_up()
+    finally:
+        await successor.close()
+
+
+async def test_a_killed_reaper_is_replaced_and_said_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(supervisor_module, "WATCH_SECONDS", 0.01)
+    said: list[str] = []
+    supervisor = Supervisor(tmp_path, lambda event, detail: said.append(event))
+    await supervisor.open()
+    try:
+        first = supervisor._reaper
+        assert first is not None
+        first.kill()
+        await until(lambda: said == ["reaper_replaced"])
+        assert first.returncode is not None  # no zombie is left
+        assert supervisor._reaper is not None
+        assert supervisor._reaper.poll() is None
+    finally:
+        await supervisor.close()
+    assert list((tmp_path / "launches").iterdir()) == []

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -32,10 +32,19 @@ def shipped(folder: str) -> Path:
 class AppProcess:
     """Keeps one Streamlit server running until `close()`."""
 
-    def __init__(self, home: Path, host: str, port: int, *, adopt: Callable[[int], None] = lambda pid: None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        host: str,
+        port: int,
+        *,
+        adopt: Callable[[int], None] = lambda pid: None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.url = f"http://{'localhost' if host in ('0.0.0.0', '::') else host}:{port}"
         self.restarts = 0
         self._home, self._host, self._port, self._adopt = home, host, port, adopt
+        self._environment = environment or {}
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -67,7 +76,7 @@ class AppProcess:
                 f"--server.address={self._host}", f"--server.port={self._port}", "--server.headless=true",
                 "--server.fileWatcherType=none", "--browser.gatherUsageStats=false", "--client.toolbarMode=viewer",
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env={**os.environ, "WORKBENCH_HOME": str(self._home)}, cwd=script.parent,
+                env={**os.environ, "WORKBENCH_HOME": str(self._home), **self._environment}, cwd=script.parent,
             )  # fmt: skip
         finally:
             log.close()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 
@@ -14,6 +12,7 @@ from workbench.access import Access
 from workbench.agent import Agent, AssistantMessage, Message, ProviderStatus, UserMessage
 from workbench.audit import AuditLog, records
 from workbench.bench.clock import microseconds
+from workbench.bench.compactor_process import CompactorProcess
 from workbench.bench.load import check_load
 from workbench.bench.sql_process import SqlProcess
 from workbench.bench.upkeep import Upkeep
@@ -65,10 +64,10 @@ class Platform:
         self.registry = registry
         self.gateway = gateway
         self.agent = Agent(settings, gateway, wait_for_approval=self._approved, record=self._record_event)
-        self.sql = SqlProcess(settings.home)
+        self.sql = SqlProcess(settings.home, told=self._happened)
         self.started_us = now_us()
         self._runs: dict[str, Caller] = {}
-        self._compactor: asyncio.subprocess.Process | None = None
+        self.compactor: CompactorProcess | None = None
         self._expiring: asyncio.Task[None] | None = None
         self.upkeep = Upkeep(self)
         self.slack: SlackChannel | None = None
@@ -113,22 +112,30 @@ class Platform:
         await self.policy.disconnect()
         if self.slack is not None:
             await self.slack.close()
-        if self._compactor is not None and self._compactor.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._compactor.terminate()
-            await self._compactor.wait()
+        if self.compactor is not None:
+            await self.compactor.close()
         await self.sql.close()
         await self.gateway.close()
         await self.registry.stop()
         await self.audit.close()
 
     async def start_compactor(self) -> None:
-        """Start the low-priority child that moves sealed segments of the log into Parquet."""
-        self._compactor = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "workbench.audit.compact", str(self.settings.home), "--every", "60",
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        self.adopt(self._compactor.pid)
+        """Start the low-priority child that moves sealed segments of the log into Parquet, and keep it running."""
+        self.compactor = CompactorProcess(
+            self.settings.home,
+            adopt=self.adopt,
+            told=self._happened,
+            environment=self.registry.supervisor.environment,
+        )
+        await self.compactor.start()
+
+    def _happened(self, event: str, detail: JSON) -> None:
+        """Something happened to a process that helps the platform: on the record, when that can be written."""
+        tenant = self.settings.tenant
+        try:
+            self.audit.put(tenant, records.registry_event("platform", event, detail, tenant=tenant))
+        except NotRecorded as e:
+            _log.warning("%s was not recorded: %s", event, e)
 
     def adopt(self, pid: int) -> None:
         """Have a process that was launched here end with us, however we end."""

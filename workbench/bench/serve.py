@@ -51,7 +51,10 @@ async def serve(settings: Settings, build_app: Callable[[Platform], ASGI], *, pr
     settings = settings.replace(port=str(bound.getsockname()[1]))  # `auto` is over: tokens are for this very URL
     with _stopping() as stop, contextlib.closing(bound):
         platform = await stop.unless_asked(Platform.open(settings, progress=progress))
-        app = AppProcess(settings.home, settings.host, app_port, adopt=platform.adopt) if settings.app else None
+        mark = platform.registry.supervisor.environment
+        app = None
+        if settings.app:
+            app = AppProcess(settings.home, settings.host, app_port, adopt=platform.adopt, environment=mark)
         try:
             if app is not None:
                 await app.start()

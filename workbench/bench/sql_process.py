@@ -12,7 +12,7 @@ import os
 import struct
 import sys
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,15 +34,23 @@ MOST_WAITING = 16
 MOST_BYTES = 64 << 20
 """Largest answer, encoded."""
 
+STEADY_SECONDS = 1.0
+"""A child that ended sooner is not started again before it is needed: it would end again."""
+
 _MOST_READERS = 8
 _LENGTH = struct.Struct(">IB")  # size of the payload, 1 when it is an error
 
 
 class SqlProcess:
-    """Two children at most, each with one DuckDB per tenant; started when needed and again when they died."""
+    """Two children at most, each with one DuckDB per tenant; started when needed, and again at once when they died.
 
-    def __init__(self, home: Path) -> None:
-        self._idle = [_Child(home) for _ in range(MOST_PROCESSES)]
+    Args:
+        home: the state folder.
+        told: called with what happened to them, and with details.
+    """
+
+    def __init__(self, home: Path, told: Callable[[str, JSON], None] = lambda event, detail: None) -> None:
+        self._idle = [_Child(home, told) for _ in range(MOST_PROCESSES)]
         self._children = tuple(self._idle)
         self._free = asyncio.Semaphore(MOST_PROCESSES)
         self._waiting = 0
@@ -118,9 +126,11 @@ class SqlProcess:
 
 
 class _Child:
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, told: Callable[[str, JSON], None]) -> None:
         self._home = home
+        self._told = told
         self._process: asyncio.subprocess.Process | None = None
+        self._keeper: asyncio.Task[None] | None = None
 
     async def ask(self, request: JSON, timeout_s: float) -> tuple[bool, bytes]:
         try:
@@ -134,10 +144,8 @@ class _Child:
 
     async def _exchange(self, request: JSON) -> tuple[bool, bytes]:
         if self._process is None or self._process.returncode is not None:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "workbench.bench.sql_process", str(self._home),
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            )  # fmt: skip
+            await self._start()
+        assert self._process is not None
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
@@ -146,8 +154,30 @@ class _Child:
         size, failed = _LENGTH.unpack(await stdout.readexactly(_LENGTH.size))
         return bool(failed), await stdout.readexactly(size)
 
+    async def _start(self) -> None:
+        self._process = process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "workbench.bench.sql_process", str(self._home),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        self._keeper = asyncio.create_task(self._keep(process), name="keeper of the SQL process")
+
+    async def _keep(self, process: asyncio.subprocess.Process) -> None:
+        """Replace a child that somebody else ended; one that does not live for a second waits for the next query."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        status = await process.wait()
+        if self._process is not process:
+            return
+        self._process = None
+        self._told("sql_process_ended", {"pid": process.pid, "status": status})
+        if clock() - began > STEADY_SECONDS:
+            await self._start()
+
     async def kill(self) -> None:
         process, self._process = self._process, None
+        if self._keeper is not None:
+            self._keeper.cancel()
+            self._keeper = None
         if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()

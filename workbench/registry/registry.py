@@ -49,11 +49,13 @@ class Registry:
             connect: opens the wire to a launched or remote server.
             specs: these servers instead of the bundled and configured ones.
         """
-        self.supervisor = Supervisor()
         self.on_message: list[Callable[[str, JSON], None]] = []
         """Functions to call with a server's id and what it says outside of requests, e.g. that its prompts changed."""
         self._settings = settings
         self._journal = Journal(audit, settings.tenant)
+        self.supervisor = Supervisor(
+            settings.home, lambda event, detail: self._journal.event("platform", event, detail)
+        )
         self._connect = connect
         self._given = specs
         self._entries: dict[str, Group] = {}

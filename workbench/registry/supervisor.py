@@ -10,11 +10,18 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
+from workbench.events import JSON
 from workbench.registry import reaper
 from workbench.registry.child import Child, environment, spawn
+from workbench.registry.marks import Marks
 from workbench.registry.server import ServerSpec
+
+WATCH_SECONDS = 2.0
+"""How often the reaper is looked after."""
 
 
 class Supervisor:
@@ -22,10 +29,19 @@ class Supervisor:
 
     A bundled server inherits a listening socket that we keep open: a restarted server has the same port, and what
     connects meanwhile waits instead of being refused. Only who knows its secret is answered.
+
+    Args:
+        home: the state folder, where the mark of our processes is kept for those who come after us; None keeps none.
+        told: called with what happened to the helpers themselves, and with details.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, home: Path | None = None, told: Callable[[str, JSON], None] = lambda event, detail: None
+    ) -> None:
         self.mark = secrets.token_hex(16)
+        self._marks = Marks(home) if home is not None else None
+        self._told = told
+        self._watching: asyncio.Task[None] | None = None
         self._reaper: subprocess.Popen[bytes] | None = None
         self._pipe = -1
         self._groups: set[int] = set()
@@ -33,9 +49,20 @@ class Supervisor:
         self._secrets: dict[str, str] = {}
 
     async def open(self) -> None:
-        """Start the reaper. To be called before the first launch."""
-        if self._reaper is None:
-            self._start_reaper()
+        """End what a killed predecessor left, then start the reaper. To be called before the first launch."""
+        if self._reaper is not None:
+            return
+        if self._marks is not None:
+            left = await asyncio.to_thread(self._marks.take, self.mark)
+            if left:
+                self._told("orphans_ended", {"pids": left})
+        self._start_reaper()
+        self._watching = asyncio.create_task(self._watch(), name="watch over the reaper")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The mark that every process of ours carries, so that it is found whatever happens."""
+        return {reaper.VARIABLE: self.mark}
 
     async def launch(self, spec: ServerSpec, replica: int = 0) -> Child:
         """Start the server of `spec` and return at once; whether it answers is found out by connecting.
@@ -47,7 +74,7 @@ class Supervisor:
         Raises:
             Unreachable: it cannot be started.
         """
-        env = environment(spec, {reaper.VARIABLE: self.mark})
+        env = environment(spec, self.environment)
         if spec.stdio:
             child = await spawn(spec, spec.command, env)
         else:
@@ -90,6 +117,10 @@ class Supervisor:
         """Let the reaper end what is left, and wait for it."""
         for id in {id for id, _ in self._sockets}:
             self.release(id)
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait({self._watching})
+            self._watching = None
         helper, self._reaper = self._reaper, None
         if helper is None:
             return
@@ -97,6 +128,8 @@ class Supervisor:
         self._pipe = -1
         await asyncio.to_thread(helper.wait)
         self._groups.clear()
+        if self._marks is not None:
+            self._marks.give_up()
 
     def _socket(self, id: str, replica: int) -> socket.socket:
         if (id, replica) not in self._sockets:
@@ -122,15 +155,29 @@ class Supervisor:
         finally:
             os.close(read)
 
+    async def _watch(self) -> None:
+        """Replace a reaper that somebody killed, before it is needed."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            if self._reaper is not None and self._reaper.poll() is not None:
+                self._replace()
+
     def _tell(self, line: str) -> None:
         if self._reaper is None:
             return
         try:
             os.write(self._pipe, line.encode())
-        except BrokenPipeError:  # somebody killed the reaper: its successor has to know all groups
-            os.close(self._pipe)
-            with contextlib.suppress(ProcessLookupError):
-                self._reaper.send_signal(signal.SIGKILL)
-            self._reaper.wait()
-            self._start_reaper()
-            os.write(self._pipe, "".join(f"+{g}\n" for g in self._groups).encode())
+        except BrokenPipeError:  # somebody killed the reaper
+            self._replace()
+
+    def _replace(self) -> None:
+        """Start a reaper in place of one that died; it has to know all groups."""
+        assert self._reaper is not None
+        dead = self._reaper
+        os.close(self._pipe)
+        with contextlib.suppress(ProcessLookupError):
+            dead.send_signal(signal.SIGKILL)
+        dead.wait()
+        self._start_reaper()
+        os.write(self._pipe, "".join(f"+{g}\n" for g in self._groups).encode())
+        self._told("reaper_replaced", {"pid": dead.pid, "groups": len(self._groups)})
