@@ -168,6 +168,7 @@ async def written(open_log, make_call, count: int = 8) -> None:
 def unseal(home: Path) -> tuple[AuditFolder, Path, str]:
     """The folder as a killed writer leaves it: no seal, a lock file that nobody holds."""
     folder = AuditFolder(home)
+    (home / "control.db").unlink()  # written with the seal
     folder.seals.unlink()
     folder.checkpoint.unlink()
     [(writer, _, segment)] = folder.segments()

@@ -351,6 +351,7 @@ async def test_going_back_to_an_older_state_is_seen_by_the_witness(open_log, mak
 
 async def test_a_past_rewritten_with_another_key_is_seen_by_the_witness(recorded, settings, tmp_path, make_call):
     shutil.rmtree(recorded.root)
+    (recorded.home / "control.db").unlink()  # whoever owns the folder can delete this as well
     log = await AuditLog.open(settings.replace(audit_segment_bytes=1))
     for _ in range(20):
         await log.write("t0", make_call(tenant="t0"))
@@ -364,6 +365,7 @@ async def test_a_past_rewritten_with_another_key_is_seen_by_the_witness(recorded
 async def test_a_past_rewritten_with_the_key_itself_is_seen_by_the_witness(recorded, settings, tmp_path, make_call):
     key, public = recorded.key.read_bytes(), recorded.public_key.read_bytes()
     shutil.rmtree(recorded.root)
+    (recorded.home / "control.db").unlink()  # whoever owns the folder can delete this as well
     recorded.prepare()
     recorded.key.write_bytes(key)
     recorded.public_key.write_bytes(public)
@@ -377,6 +379,7 @@ async def test_a_past_rewritten_with_the_key_itself_is_seen_by_the_witness(recor
 
 async def test_a_deleted_record_is_seen_by_the_witness(recorded, tmp_path):
     shutil.rmtree(recorded.root)
+    (recorded.home / "control.db").unlink()  # whoever owns the folder can delete this as well
     assert verify(recorded.home).ok
     assert str(verify(recorded.home)) == "Nothing is recorded yet."
     assert not verify(recorded.home, witness=tmp_path / "witness").ok
@@ -481,3 +484,46 @@ async def test_a_broken_chain_after_the_last_seal_is_named_by_a_deep_check(open_
         edit_lines(path, lambda lines: [*lines[:1], lines[1].replace(b"ann", b"bob"), *lines[2:]])
         found: Verification = verify(home, deep=True)
         assert [finding.seq for finding in found.findings] == [1]
+
+
+def gone_whole(folder: AuditFolder) -> None:
+    shutil.rmtree(folder.root)
+
+
+def gone_but_for_the_key(folder: AuditFolder) -> None:
+    for path in (folder.wal, folder.lineage, folder.lake):
+        shutil.rmtree(path)
+    for path in (folder.seals, folder.manifest, folder.checkpoint):
+        path.unlink()
+
+
+@pytest.mark.parametrize("remove", [gone_whole, gone_but_for_the_key])
+async def test_a_record_that_was_deleted_whole_is_missed(
+    recorded: AuditFolder, remove: Callable[[AuditFolder], None]
+) -> None:
+    seals = len(read_seals(recorded))
+    remove(recorded)
+    found = verify(recorded.home)
+    assert not found.ok
+    (finding,) = found.findings
+    assert re.search(rf"the record is missing: \d+ records in {seals} seals were there at \d{{4}}-", str(finding))
+
+
+async def test_a_new_record_does_not_hide_that_the_old_one_was_deleted(
+    recorded: AuditFolder, open_log, make_call
+) -> None:
+    seals = len(read_seals(recorded))
+    gone_whole(recorded)
+    while len(read_seals(recorded)) <= seals + 1:
+        async with open_log() as log:
+            await log.write("t0", make_call(tenant="t0"))
+        assert not verify(recorded.home).ok
+    assert "another record" in str(verify(recorded.home))
+
+
+async def test_a_folder_that_was_deleted_before_anything_was_sealed_is_missed(open_log, home: Path) -> None:
+    async with open_log():
+        pass
+    assert verify(home).ok
+    shutil.rmtree(home / "audit")
+    assert "writers were opened" in str(verify(home))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from workbench.audit.existence import remember_writer
 from workbench.audit.folder import AuditFolder, new_writer_id
 from workbench.audit.records import KINDS, plain
 from workbench.audit.seal import SealLog, Witness
@@ -86,6 +87,7 @@ class AuditLog:
             self._release_lock()
             raise
         self._check_space()
+        remember_writer(folder.home)
         _living.add(self)
         self._thread = threading.Thread(target=self._run, name="audit-writer", daemon=True)
         self._thread.start()

@@ -6,6 +6,7 @@ Every published file of the lake is stated as well. The lines are the leaves of 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 import orjson
 
 from workbench.audit.checkpoint import Checkpoint, open_signer, read_checkpoint, read_verifier_key
+from workbench.audit.existence import remember_seals, remembered
 from workbench.audit.folder import AuditFolder, replace_durably, write_all
 from workbench.audit.tree import Frontier
 from workbench.events import JSON, Misuse
@@ -35,6 +37,10 @@ class SealLog:
         self._offset = 0
         self._trusted = self._signer is not None
         self._signed = self._last_signed()
+        self._records = 0
+        self._known = remembered(folder.home)
+        self._continues = self._known is None or self._known.seals == 0
+        """Whether these seals are those that the control database knows, so that it may be told of more."""
 
     def _last_signed(self) -> Checkpoint | None:
         """The checkpoint on disk. What it states must hold before anything further is signed."""
@@ -101,6 +107,10 @@ class SealLog:
 
     def _take(self, entry: bytes) -> None:
         self._frontier.append(entry)
+        with contextlib.suppress(orjson.JSONDecodeError, AttributeError, TypeError):
+            self._records += orjson.loads(entry).get("rows", 0)
+        if self._known is not None and self._frontier.size == self._known.seals:
+            self._continues = self._frontier.root() == self._known.root
         signed = self._signed
         if signed is not None and self._frontier.size == signed.size and self._frontier.root() != signed.root:
             self._trusted = False
@@ -116,6 +126,8 @@ class SealLog:
         new = self._signer.sign(self._frontier.size, self._frontier.root())
         replace_durably(self._folder.checkpoint, new.note.encode(), 0o644)
         self._signed = new
+        if self._continues:
+            remember_seals(self._folder.home, new.size, self._records, new.root)
         send_to_witness(self._witness, new)
 
 

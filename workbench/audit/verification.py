@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.audit.checkpoint import read_checkpoint, read_verifier_key
+from workbench.audit.existence import Remembered, remembered
 from workbench.audit.folder import AuditFolder
 from workbench.audit.seal import read_seals
 from workbench.audit.tree import Frontier
@@ -115,6 +116,7 @@ def verify(
     folder = AuditFolder(home)
     started = time.monotonic()
     found = Verification(deep=deep)
+    known = remembered(folder.home)  # before the seals are read: they only grow
     with _seals_at_rest(folder):
         seals = read_seals(folder)
         note = _text(folder.checkpoint)
@@ -123,6 +125,8 @@ def verify(
         _ask_witness(found, HttpWitness(folder, witness), note, len(seals))
     else:
         _check_signatures(found, folder, seals, note, _witness_notes(witness, deep))
+    if known is not None and not found.findings:
+        _check_existence(found, folder, known, seals)
     check = ContentsCheck(folder, found, [seal for _, seal in seals], progress, cancel, since_us)
     check.run()
     found.ok = not found.findings and not found.cancelled
@@ -222,6 +226,22 @@ def _check_signatures(
             )
         elif where != "checkpoint":
             found.witnessed = max(found.witnessed, checkpoint.size)
+
+
+def _check_existence(
+    found: Verification, folder: AuditFolder, known: Remembered, seals: list[tuple[bytes, dict[str, Any]]]
+) -> None:
+    """Whether what the control database remembers is still there: the folder may be gone whole, its key as well."""
+    if known.seals > len(seals):
+        what = "the record is missing" if not seals else "a part of the record is missing"
+        message = f"{what}: {known.records} records in {known.seals} seals were there at {known.at}"
+        found.findings.append(Finding("seals.jsonl", f"{message}; now there are {len(seals)} seals"))
+    elif known.seals and dict(_roots(seals, {known.seals}))[known.seals] != known.root:
+        message = f"this is another record than the one of {known.records} records that was there at {known.at}"
+        found.findings.append(Finding("seals.jsonl", message))
+    elif known.writers and not folder.wal.is_dir():
+        message = f"the record is missing: {known.writers} writers were opened, the first at {known.at}"
+        found.findings.append(Finding("wal", message))
 
 
 def _roots(seals: list[tuple[bytes, dict[str, Any]]], sizes: set[int]) -> Iterator[tuple[int, bytes]]:
