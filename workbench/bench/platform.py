@@ -7,6 +7,8 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 
+from anyio import CancelScope
+
 import workbench
 from workbench.access import Access
 from workbench.agent import Agent, AssistantMessage, Message, ProviderStatus, UserMessage
@@ -96,9 +98,10 @@ class Platform:
             platform._expiring = asyncio.create_task(platform._expire(), name="expiry of approvals")
             platform.upkeep.start()
         except BaseException:
-            if registry is not None:
-                await registry.stop()
-            await audit.close()
+            with CancelScope(shield=True):  # whoever interrupts a start gets it undone all the same
+                if registry is not None:
+                    await registry.stop()
+                await audit.close()
             raise
         return platform
 

@@ -120,7 +120,7 @@ class Workbench:
         self._stack = contextlib.ExitStack()
         self._portal: BlockingPortal = self._stack.enter_context(start_blocking_portal())
         try:
-            self._backend: Attached | Embedded = self._portal.call(connect)
+            self._backend: Attached | Embedded = self._run(connect)
         except BaseException:
             self._stack.close()
             raise
