@@ -42,6 +42,8 @@ def _part(question: Question, finding: Finding) -> str:
             return ""
         return f"**{head}**: not found; {finding.note or 'no tool fits'}."
     step = finding.steps[-1]
+    if finding.told:
+        return f"**{head}**: {finding.told}"
     if finding.passages:
         return f"**{head}**: {quoted(need, finding.passages)}"
     if finding.share:

@@ -51,6 +51,8 @@ class Finding:
     """How many of how many, where a share is asked for."""
     namesakes: str = ""
     """That there are several of the name that was given, and which one this is about."""
+    told: str = ""
+    """The answer, where it was worked out over several results."""
     passages: list[tuple[str, str, str]] = field(default_factory=list)
     """Title, id and text of documents that were read for it."""
     wider: bool = False
@@ -62,16 +64,16 @@ class Gathering(Candidates):
 
     done: dict[tuple[str, bytes], Step]
 
-    def _paged(self, shape: Shape, arguments: JSON, first: Step, finding: Finding) -> Step:
+    def paged(self, shape: Shape, arguments: JSON, first: Step, finding: Finding) -> Step:
         """All pages of a result as one, or the calls for further pages. Ends early when a wanted id was found."""
         offset = next((p for p in shape.takes("offset") if p.name not in arguments), None)
         wanted = [e.value for e in finding.need.entities if e.kind in ("id", "uuid")]
         size, total = len(first.rows), first.total or 0
-        if offset is None or _following(first) is None or total > MOST_PAGES * max(1, size):
+        if offset is None or next_page(first) is None or total > MOST_PAGES * max(1, size):
             return first
         whole, page = first, first
         for number in range(1, MOST_PAGES):
-            following = _following(page)
+            following = next_page(page)
             found_id = wanted and any(contains(row, w) for row in whole.rows for w in wanted)
             if following is None or found_id:
                 break
@@ -81,7 +83,7 @@ class Gathering(Candidates):
                 known = range(number * size, total, size) if following == number * size else [following]
                 for start in known:
                     if self.past(shape, {**arguments, offset.name: start}) is None:
-                        self._plan(finding, shape, {**arguments, offset.name: start}, "reads a further page")
+                        self.plan(finding, shape, {**arguments, offset.name: start}, "reads a further page")
                 break
             if not found.ok:
                 break
@@ -90,16 +92,16 @@ class Gathering(Candidates):
 
     def _together(self, shape: Shape, filled: Filled, arguments: JSON, first: Step, finding: Finding) -> Step:
         """All pages of a result, and of the same call with the further values that a word stands for."""
-        whole = self._paged(shape, arguments, first, finding)
+        whole = self.paged(shape, arguments, first, finding)
         for name, values in filled.any_of.items():
             for value in values:
                 other = {**arguments, name: value}
                 past = self.past(shape, other)
                 if past is None:
-                    self._plan(finding, shape, other, f"{value} counts as well")
+                    self.plan(finding, shape, other, f"{value} counts as well")
                     continue
                 if past.ok:
-                    further = self._paged(shape, other, past, finding)
+                    further = self.paged(shape, other, past, finding)
                     total = (whole.total or len(whole.rows)) + (further.total or len(further.rows))
                     joined = {**whole.scalars, "total": total}
                     whole = replace(whole, rows=(*whole.rows, *further.rows), scalars=joined)
@@ -114,7 +116,7 @@ class Gathering(Candidates):
         if not singled:
             finding.note = f"{shape.tool.qualified} cannot single out what the share is asked of"
         elif whole is None:
-            self._plan(finding, shape, bare, "counts all, for the share")
+            self.plan(finding, shape, bare, "counts all, for the share")
         elif whole.ok and part.total is not None and whole.total:
             finding.steps, finding.share = [part], (part.total, whole.total)
         else:
@@ -140,7 +142,7 @@ class Gathering(Candidates):
                 arguments = {wanted[0].name: row.fields[wanted[0].name]}
                 past = self.past(reader, arguments)
                 if past is None:
-                    self._plan(finding, reader, arguments, f"reads {title}")
+                    self.plan(finding, reader, arguments, f"reads {title}")
                 elif past.ok:
                     text = (
                         past.data if isinstance(past.data, str) else max(map(text_of, past.rows), key=len, default=text)
@@ -161,9 +163,11 @@ class Gathering(Candidates):
             if found is None or found is done or not found.listed or len(found.rows) < 2:
                 continue
             called = next((e.value for e in need.about if e.kind == "name"), "")
-            same = [r for r in found.rows if called and contains(r, called)]
+            exact = [r for r in found.rows if any(str(v).lower() == called.lower() for v in r.fields.values())]
+            same = exact or [r for r in found.rows if called and contains(r, called)]
             if len(same) > 1:
-                return f"{len(same)} fit the name {called}; this is {chosen}, the first of them"
+                kind = "are called" if exact else "fit the name"
+                return f"{len(same)} {kind} {called}; this is {chosen}, the first of them"
             if not same:
                 return f"checked only for {chosen}, the first of {found.total or len(found.rows)} that fit"
         return ""
@@ -172,10 +176,10 @@ class Gathering(Candidates):
         """The finished call with these arguments, if there was one."""
         return self.done.get((shape.tool.qualified, canonical(arguments)))
 
-    def _plan(self, finding: Finding, shape: Shape, arguments: JSON, why: str) -> None:
+    def plan(self, finding: Finding, shape: Shape, arguments: JSON, why: str) -> None:
         finding.calls.append(Planned(shape, arguments, why))
 
 
-def _following(page: Step) -> Any:
+def next_page(page: Step) -> Any:
     """Where the next page begins, as the result says; None on the last one."""
     return next((page.scalars[k] for k in NEXT_PAGE if page.scalars.get(k) not in (None, "", False)), None)

@@ -8,6 +8,7 @@ from datetime import date
 from workbench.agent.planner.compose import answer
 from workbench.agent.planner.followups import about_person, same_row, told_already, waits
 from workbench.agent.planner.gathering import Finding, Planned
+from workbench.agent.planner.joins import joined
 from workbench.agent.planner.pursuit import MOST_CALLS, Pursuit
 from workbench.agent.planner.question import understand
 from workbench.agent.planner.records import Step
@@ -33,7 +34,10 @@ def next_turn(
     question = understand(text, today, earlier)
     pursuit = Pursuit(question, shapes, steps)
     findings: list[Finding] = []
-    for need in question.needs:
+    both = joined(pursuit, question)
+    if both is not None:
+        findings.append(both)
+    for need in question.needs if both is None else ():
         before = findings[-1] if findings else None
         if told_already(need, before) or waits(need, before):
             continue

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from workbench.agent.planner.candidates import is_ordered, reads_prose
 from workbench.agent.planner.entities import STRONG
 from workbench.agent.planner.filling import fill
-from workbench.agent.planner.gathering import Finding, Gathering
+from workbench.agent.planner.gathering import Finding, Gathering, next_page
 from workbench.agent.planner.question import Need, Question, field_beside
 from workbench.agent.planner.records import Step, contains
 from workbench.agent.planner.relevance import Relevance
@@ -20,7 +20,7 @@ from workbench.agent.planner.shapes import Shape
 from workbench.agent.planner.tablekit import kits
 from workbench.agent.planner.tables import Ask, Lack, Tables
 from workbench.agent.planner.values import Filled
-from workbench.agent.planner.words import MEASURING, alike, terms
+from workbench.agent.planner.words import MEASURING, alike, split, terms
 from workbench.events import JSON, canonical
 
 CALLS_PER_NEED = 6
@@ -59,7 +59,7 @@ class Pursuit(Gathering):
             for producer, arguments in self.producers(parameter, shape, need):
                 past = self.past(producer, arguments.arguments)
                 if past is None:
-                    self._plan(
+                    self.plan(
                         finding,
                         producer,
                         arguments.arguments,
@@ -112,7 +112,7 @@ class Pursuit(Gathering):
             return None
         found = self.tables.explore(need, self._explained(need, ranked))
         if isinstance(found, Ask):
-            self._plan(finding, found.shape, found.arguments, found.why)
+            self.plan(finding, found.shape, found.arguments, found.why)
             return finding
         if found is None:
             return None
@@ -143,13 +143,13 @@ class Pursuit(Gathering):
         for arguments, wider in self._variants(shape, filled):
             past = self.past(shape, arguments)
             if past is None:
-                self._plan(result, shape, arguments, self._because(need, shape))
+                self.plan(result, shape, arguments, self._because(need, shape))
                 return result
             if not past.ok:
                 result.note = f"{shape.tool.qualified}: {past.message}"
                 continue
             if past.empty and (wider is not None):
-                result.steps = [past]
+                result.steps, result.namesakes = [past], self._namesakes(need, past)
                 continue
             result.namesakes = self._namesakes(need, past)
             result.steps, result.periods, result.wider = [past], filled.periods and not wider, bool(wider)
@@ -158,6 +158,10 @@ class Pursuit(Gathering):
             if reads_prose(shape) and past.rows:
                 self._read(shape, need, past, result)
                 return result
+            if need.measure == "count" and _first_few(past):
+                result.steps = []
+                result.note = f"{shape.tool.qualified} lists only the first {len(past.rows)} and says no total"
+                continue
             if need.measure == "share":
                 return self._shared(shape, arguments, past, result)
             if self._every_row(need, filled, past) or filled.any_of:
@@ -256,3 +260,14 @@ class Pursuit(Gathering):
             if asked and all(any(alike(w, k) >= 0.85 for k in keys) for w in asked):
                 return step
         return None
+
+
+def _first_few(done: Step) -> bool:
+    """A list that was cut at its limit, or is a list of the best, and does not say how many there are in all."""
+    shape = done.shape
+    if shape is None or not done.listed or done.total is not None or next_page(done) is not None:
+        return False
+    if any(p.role == "group" and p.name in done.arguments for p in shape.parameters):
+        return False
+    limits = [done.arguments.get(p.name, p.schema.get("default")) for p in shape.takes("limit")]
+    return bool({"top", "best"} & set(split(shape.tool.name))) or len(done.rows) in limits
