@@ -19,7 +19,7 @@ MANY = 300
 
 
 @pytest.fixture
-def found(loaded: None) -> Recognisers:
+def found(presidio: None) -> Recognisers:
     return recognisers.shared()
 
 

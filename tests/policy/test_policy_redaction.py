@@ -30,7 +30,7 @@ PEOPLE = [
 
 
 @pytest.fixture
-def redactor(settings: Settings, loaded: None) -> Redactor:
+def redactor(settings: Settings, presidio: None) -> Redactor:
     return Redactor(settings.home)
 
 
@@ -397,7 +397,7 @@ _shared: dict[str, Redactor] = {}
 @given(VALUES)
 @hypothesis_settings(max_examples=120, deadline=None)
 def test_wherever_personal_data_stands_the_record_does_not_hold_it(
-    tmp_path_factory: pytest.TempPathFactory, loaded: None, value: Any
+    tmp_path_factory: pytest.TempPathFactory, presidio: None, value: Any
 ) -> None:
     redactor = _shared.setdefault("one", Redactor(tmp_path_factory.mktemp("h") / "home"))
     before = copy.deepcopy(value)
