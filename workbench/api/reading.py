@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import Any, Final
 
@@ -21,6 +22,10 @@ SLACK: Final = "/slack/interactivity"
 
 BODY_SECONDS: Final = 30.0
 """Seconds in which a body has to arrive."""
+
+
+DISCARD_SECONDS: Final = 2.0
+"""Seconds in which the rest of a body that is too large is read and thrown away."""
 
 
 class Reading:
@@ -79,6 +84,7 @@ class Reading:
             "Misuse", f"The body has more than {most:,} bytes.", "See the setting max_request_bytes.", 413, _CLOSE
         )
         if size > most:
+            await self._discard(request, most)
             return too_large
         size = 0
         while True:
@@ -88,9 +94,21 @@ class Reading:
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > most:
+                await self._discard(request, most)
                 return too_large
             if not message.get("more_body"):
                 return b"".join(parts)
+
+    async def _discard(self, request: Request, most: int) -> None:
+        """Let the sender finish, within bounds: one that is cut off while it writes does not read the answer."""
+        left = 4 * most
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DISCARD_SECONDS):
+                while left > 0:
+                    message = await request.receive()
+                    left -= len(message.get("body", b""))
+                    if not message.get("more_body"):
+                        return
 
     async def _refusal(self, request: Request, body: bytes) -> Response | None:
         """What is wrong with the JSON of a body; a call in it that names its tool is recorded as refused."""
