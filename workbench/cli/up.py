@@ -80,7 +80,9 @@ def _banner(running: Running, platform: Platform, seconds: float) -> None:
     click.echo(f"  management API  {click.style(running.url + '/docs', bold=True)}")
     click.echo(f"  bearer token    {running.token}\n")
     for state in states:
-        if state.status != "ready":
+        if state.status == "starting":
+            click.secho(f"  {state.id} is still starting", fg="yellow", err=True)
+        elif state.status != "ready":
             click.secho(f"  {state.id} is {state.status}: {state.last_error}", fg="red", err=True)
     questions = examples(states)
     if questions:
