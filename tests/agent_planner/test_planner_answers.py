@@ -188,6 +188,13 @@ def test_figures_beside_a_count_are_left_out_when_they_are_of_one_page(play: Pla
     assert "50 done" not in asked.answer
 
 
+def test_what_was_not_read_is_not_said_to_be_missing(play: Play, tool: MakeTool) -> None:
+    rows = [{"bill_id": f"B-{n}", "status": "paid", "paid_on": "2026-11-19"} for n in range(5000)]
+    tools = [tool("books.list_bills", PAGED, description="Bills, the latest first")]
+    asked = play("How many bills were paid in March 2026?", tools, {"books.list_bills": listing(rows, "bills")})
+    assert "not known: of 5000 bills only the first 100 were read" in asked.answer
+
+
 def test_a_question_that_no_record_answers_is_looked_up_in_documents_and_quoted(play: Play, tool: MakeTool) -> None:
     tools = [
         tool("staff.list_people", PAGED, description="Employees with department"),

@@ -25,6 +25,11 @@ class Filter:
     sure: bool = True
     """The value is known to be in the column, or the column was named."""
 
+    @property
+    def dated(self) -> bool:
+        """Bounds a day."""
+        return self.op in (">", ">=", "<", "<=") and isinstance(self.value, str)
+
 
 @dataclass(frozen=True)
 class Metric:

@@ -13,7 +13,7 @@ from workbench.agent.planner.entities import STRONG
 from workbench.agent.planner.figures import label, salient, shown
 from workbench.agent.planner.gathering import Finding
 from workbench.agent.planner.local import groups, keep, measure, ordered
-from workbench.agent.planner.query import Filter, Query
+from workbench.agent.planner.query import Query
 from workbench.agent.planner.question import Need, Question, field_beside
 from workbench.agent.planner.reading import read
 from workbench.agent.planner.records import Row, Step, contains
@@ -75,9 +75,15 @@ class Telling:
         for guess in (f for f in self.query.filters if not f.sure):
             kept = keep(kept, [guess]) or kept
         kept = self._doing(kept)
-        note = ""
+        note, total, read = "", self.step.total or 0, len(self.all)
+        if total > read and len(kept) < read:
+            # what was not read may fit as well
+            if not kept:
+                few = f"of {total} {self._plural(total)} only the first {read} were read, and none of them fits"
+                return f"**{head}**: not known: {few}{arguments_of(self.step)}."
+            note = f"of the first {read} of {total} that were read: "
         if not kept:
-            kept = keep(self.all, [f for f in self.query.filters if f.sure and not _dated(f)])
+            kept = keep(self.all, [f for f in self.query.filters if f.sure and not f.dated])
             note = f"none within {_periods(self.need)}; " if kept and self.need.periods else ""
             if not kept:
                 returned = f"{len(self.all)} {self._plural(len(self.all))}"
@@ -386,10 +392,6 @@ def of_trouble(question: Question) -> bool:
 def is_trouble(value: object) -> bool:
     """A value that says that something went wrong (`failed`, `overdue`)."""
     return isinstance(value, str) and len(value) < 40 and any(family(w) in _TROUBLE for w in split(value))
-
-
-def _dated(condition: Filter) -> bool:
-    return condition.op in (">", ">=", "<", "<=") and isinstance(condition.value, str)
 
 
 def _periods(need: Need) -> str:
