@@ -84,10 +84,10 @@ async def test_a_server_killed_in_the_middle_of_a_call_is_an_outcome(furnish: An
     assert child.stdout is not None
     async with asyncio.timeout(30):
         port = int(await child.stdout.readline())
-    house = await furnish(servers={"remote": f"http://127.0.0.1:{port}/mcp"}, health_interval=0.1)
+    house = await furnish(servers={"remote": f"http://127.0.0.1:{port}/mcp"}, health_interval=1.0)
     browser = browse(house)
     asked = asyncio.create_task(browser.modern("tools/call", {"name": "remote.hang", "arguments": {}}))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert await child.stdout.readline() == b"hanging\n"
         child.kill()
         response = await asked
@@ -98,7 +98,7 @@ async def test_a_server_killed_in_the_middle_of_a_call_is_an_outcome(furnish: An
     assert "remote" in result["content"][0]["text"]
     again = await browser.modern("tools/call", {"name": "remote.echo", "arguments": {"text": "x"}})
     assert again.json["result"]["_meta"]["workbench/outcome"]["kind"] == "unavailable"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             listed = (await browser.modern("tools/list")).json["result"]
             if listed["_meta"]["workbench/servers"]["remote"]["status"] != "ready":
