@@ -122,7 +122,9 @@ class Workbench:
         try:
             self._backend: Attached | Embedded = self._run(connect)
         except BaseException:
-            self._stack.close()
+            # With the exception, so that the loop's thread cancels what was begun: an interrupt may have come before
+            # the task was in our hands, and the thread would wait for it for ever.
+            self._stack.__exit__(*sys.exc_info())
             raise
         self._stack.callback(self._portal.call, self._backend.close)
         _close_at_exit(self)
