@@ -65,5 +65,5 @@ def test_every_call_to_them_is_on_the_record(wb: Workbench) -> None:
 
 def test_the_planner_uses_a_server_it_has_never_seen(wb: Workbench) -> None:
     run = wb.ask("What time is it in Tokyo right now? The timezone is Asia/Tokyo.", provider="planner")
-    assert [c.tool for c in run.calls if c.ok] == ["time.get_current_time"]
+    assert "time.get_current_time" in [c.tool for c in run.calls if c.ok]
     assert "Asia/Tokyo" in run.answer

@@ -7,6 +7,7 @@ and with a tenant given it cannot learn anything of the others.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,7 +76,9 @@ class Reader:
         self._closing = weakref.finalize(self, self._connection.close)
         self._connection.execute("SET TimeZone = 'UTC'")
         # DuckDB draws its progress on standard output, where answers and exports are written.
-        self._connection.execute("SET enable_progress_bar = false")
+        # A notebook without widgets draws no bar, and DuckDB refuses even to switch it off there.
+        with contextlib.suppress(duckdb.InvalidInputException):
+            self._connection.execute("SET enable_progress_bar = false")
         self._columns = self._register_keys()
         create_views(self._connection, tenant, self._columns)
         self._guard = SqlGuard(self._connection, {*TABLES, "tables", "table_columns"})
