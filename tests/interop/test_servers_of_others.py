@@ -65,5 +65,7 @@ def test_every_call_to_them_is_on_the_record(wb: Workbench) -> None:
 
 def test_the_planner_uses_a_server_it_has_never_seen(wb: Workbench) -> None:
     run = wb.ask("What time is it in Tokyo right now? The timezone is Asia/Tokyo.", provider="planner")
-    assert "time.get_current_time" in [c.tool for c in run.calls if c.ok]
+    called = [c.tool for c in run.calls if c.ok]
+    assert called.count("time.get_current_time") == 1
+    assert len(called) <= 2, "one look at what tables there are is fair, more is not"
     assert "Asia/Tokyo" in run.answer
