@@ -106,6 +106,8 @@ class Caller(Record, frozen=True, kw_only=True):
     credential: str = "local"
     """Id of the key or token used; never the secret."""
     method: Literal["local", "key", "jwt", "introspection", "workload"] = "local"
+    rate_per_minute: int | None = None
+    """Calls per minute that the credential was given; None means what the settings say."""
 
     def has(self, scope: str) -> bool:
         """Whether `scope` is held, directly or through a wider one: `*`, or `crm:*` for `crm:read:pii`."""

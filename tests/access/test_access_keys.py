@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -296,6 +298,7 @@ def test_a_key_without_roles_holds_its_scopes_and_no_more(access: Access) -> Non
         ({"roles": ("viewer",), "tenant": ""}, "Neither may be empty"),
         ({"roles": ("viewer",), "tenant": "a\0b"}, "Neither may be empty"),
         ({"roles": ("viewer",), "expires_us": 5}, "expired already"),
+        ({"roles": ("viewer",), "rate_per_minute": 0}, "0 calls a minute"),
     ],
 )
 def test_a_key_that_cannot_be_meant_is_refused(access: Access, arguments: dict[str, object], message: str) -> None:
@@ -317,3 +320,22 @@ def test_a_role_that_was_taken_out_of_the_file_grants_nothing(settings: Settings
     assert access.authenticate(f"Bearer {token}") == Caller(
         tenant="local", subject="bob", roles=("guest",), credential=access.keys()[0].id, method="key"
     )
+
+
+def test_a_key_can_carry_a_rate_of_its_own(access: Access) -> None:
+    _, usual = access.create_key("bob", roles=("viewer",))
+    _, wide = access.create_key("robot", roles=("viewer",), rate_per_minute=50_000)
+    assert access.authenticate(f"Bearer {usual}").rate_per_minute is None
+    assert access.authenticate(f"Bearer {wide}").rate_per_minute == 50_000
+
+
+def test_keys_made_before_they_could_carry_a_rate_still_work(settings: Settings) -> None:
+    before = Access(settings)
+    _, token = before.create_key("bob", roles=("viewer",))
+    before.close()
+    with contextlib.closing(sqlite3.connect(settings.home / "control.db")) as db:
+        db.execute("alter table api_keys drop column rate_per_minute")
+    access = Access(settings)
+    assert access.authenticate(f"Bearer {token}").subject == "bob"
+    _, other = access.create_key("robot", roles=("viewer",), rate_per_minute=7)
+    assert access.authenticate(f"Bearer {other}").rate_per_minute == 7

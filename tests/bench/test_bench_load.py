@@ -61,7 +61,7 @@ RUNNING = Running(url="http://127.0.0.1:1", app_url="", pid=1, started=0, token=
 )
 def test_a_run_that_cannot_be_meant_is_refused_before_it_begins(given: dict[str, Any], said: str) -> None:
     with pytest.raises(Misuse, match=said):
-        run_load(RUNNING, **{"users": 1, "spawn_rate": 1.0, "seconds": 1.0, "profile": "smoke", **given})
+        run_load(RUNNING, "", **{"users": 1, "spawn_rate": 1.0, "seconds": 1.0, "profile": "smoke", **given})
 
 
 def test_the_profiles_that_ship_are_named() -> None:

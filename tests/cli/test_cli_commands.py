@@ -17,12 +17,14 @@ from workbench.events import Misuse, WorkbenchError
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 Command = Callable[..., Result]
+RATE = 150
+"""Calls per minute of a caller of the platform under test."""
 
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Path]]:
     home = tmp_path_factory.mktemp("cli") / "home"
-    with up(home, "--servers", "crm,tickets,payments") as (running, _):
+    with up(home, "--servers", "crm,tickets,payments", env={"WORKBENCH_RATE_PER_MINUTE": str(RATE)}) as (running, _):
         yield running, home
 
 
@@ -204,10 +206,12 @@ def test_models_are_listed_with_the_reason(run: Command) -> None:
     assert "OPENAI_API_KEY" in found["openai"]["why"]
 
 
-def test_a_load_run_lands_in_the_record(run: Command) -> None:
-    summary = json.loads(run("load", "--users", "2", "--seconds", "2", "--profile", "one", "--json").stdout)
+def test_a_load_run_lands_in_the_record_and_no_limit_of_a_client_ends_it(run: Command) -> None:
+    summary = json.loads(run("load", "--users", "4", "--seconds", "4", "--profile", "one", "--json").stdout)
     assert summary["failures"] == 0
-    assert summary["requests"] > 5
+    assert summary["requests"] > RATE
+    key = next(k for k in json.loads(run("access", "keys", "--json").stdout) if k["subject"] == "load")
+    assert key["revoked_us"] is not None
     rows = json.loads(run("sql", "select count(*) as n from load_requests", "--json").stdout)
     assert rows[0]["n"] >= summary["requests"]
     joined = "select count(*) as n from load_requests l join tool_calls c on l.trace_id = c.trace_id"

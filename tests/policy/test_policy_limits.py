@@ -167,3 +167,13 @@ def test_idle_callers_are_forgotten_and_busy_ones_never(monkeypatch: pytest.Monk
         limit.check(change(ANN, subject=f"v{i}"), FIND)
     assert ("caller", "acme", "u5") not in limit._windows
     assert len(limit._windows) <= 450 + 201
+
+
+def test_a_credential_with_a_rate_of_its_own_is_measured_by_that() -> None:
+    clock = Clock()
+    limit = RateLimits(2, no_quota, clock=clock)
+    wide = change(ANN, rate_per_minute=3)
+    assert [limit.check(wide, FIND) for _ in range(3)] == [None] * 3
+    assert limit.numbers(wide, FIND)["limit"] == 3
+    assert limit.check(wide, FIND) == pytest.approx(60)
+    assert limit.check(ANN, FIND) == pytest.approx(60), "the same person's other key opens no further window"

@@ -254,3 +254,15 @@ async def test_the_setting_puts_redis_into_the_policy(
     assert await policy.probe() == ""
     await policy.disconnect()
     policy.close()
+
+
+async def test_a_credential_with_a_rate_of_its_own_is_measured_by_that(
+    redis: RedisServer, prefix: str, owner: Caller, find: Tool
+) -> None:
+    counting = limits(redis, prefix, 1)
+    wide = change(owner, rate_per_minute=3)
+    used = [await counting.use_shared(wide, find) for _ in range(4)]
+    assert used[:3] == [None] * 3
+    assert used[3] is not None
+    assert used[3].limit == 3
+    await counting.disconnect()

@@ -148,6 +148,7 @@ class Access:
         tenant: str | None = None,
         expires_us: int | None = None,
         note: str = "",
+        rate_per_minute: int | None = None,
     ) -> tuple[KeyInfo, str]:
         """Make a key; the second value is the token, which is never shown again.
 
@@ -158,10 +159,11 @@ class Access:
             tenant: None means the tenant of the settings.
             expires_us: microseconds since the epoch; None means never.
             note: what it is for.
+            rate_per_minute: calls per minute of its holder; None means what the settings say.
 
         Raises:
-            Misuse: an empty subject or tenant, an unknown role, a malformed scope, an expiry in the past, or a key that
-                could do nothing.
+            Misuse: an empty subject or tenant, an unknown role, a malformed scope, an expiry in the past, a rate below
+                one, or a key that could do nothing.
         """
         tenant = self._settings.tenant if tenant is None else tenant
         if isinstance(roles, str) or isinstance(scopes, str):
@@ -173,6 +175,8 @@ class Access:
         now = self._clock()
         if expires_us is not None and expires_us <= now:
             raise Misuse("The key would have expired already.", hint="Give a time to come, in microseconds since 1970.")
+        if rate_per_minute is not None and rate_per_minute < 1:
+            raise Misuse(f"A key for {rate_per_minute} calls a minute.", hint="Expected 1 or more, or no rate.")
         info = KeyInfo(
             id=new_key_id(),
             tenant=tenant,
@@ -182,6 +186,7 @@ class Access:
             created_us=now,
             expires_us=expires_us,
             note=note,
+            rate_per_minute=rate_per_minute,
         )
         if not self._scopes(info):
             raise Misuse("The key could do nothing.", hint="Give a role, or scopes that its roles grant.")
@@ -312,6 +317,7 @@ class Access:
             scopes=self._scopes(key),
             credential=key.id,
             method="key",
+            rate_per_minute=key.rate_per_minute,
         )
 
     def _scopes(self, key: KeyInfo) -> frozenset[str]:

@@ -6,6 +6,7 @@ every call slower (RFC 6819 §5.1.4.1.3 asks for salts and slow hashes where sec
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -24,9 +25,12 @@ TOKEN = re.compile(r"mk_([a-z0-9]{12})_[A-Za-z0-9_-]{43}")
 _TABLE = """
 create table if not exists api_keys (
   id text primary key, sha256 text not null, tenant text not null, subject text not null, roles text not null,
-  scopes text not null, created_us integer not null, expires_us integer, revoked_us integer, note text not null
+  scopes text not null, created_us integer not null, expires_us integer, revoked_us integer, note text not null,
+  rate_per_minute integer
 ) strict
 """
+_ADDED = "alter table api_keys add column rate_per_minute integer"
+"""What a table that was made before the column lacks."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -43,6 +47,8 @@ class KeyInfo(Record, frozen=True, kw_only=True):
     expires_us: int | None = None
     revoked_us: int | None = None
     note: str = ""
+    rate_per_minute: int | None = None
+    """Calls per minute of its holder; None means what the settings say."""
 
     def usable(self, now_us: int) -> bool:
         """Neither revoked nor expired."""
@@ -60,13 +66,16 @@ class Keys:
         self._db = open_control(home)
         self._lock = threading.RLock()
         self._db.execute(_TABLE)
+        if "rate_per_minute" not in {row[1] for row in self._db.execute("pragma table_info(api_keys)")}:
+            with contextlib.suppress(sqlite3.OperationalError):  # another process was faster
+                self._db.execute(_ADDED)
 
     def add(self, info: KeyInfo) -> str:
         """Store a key under `info.id` and return its token, the only time it exists in clear."""
         token = f"mk_{info.id}_{secrets.token_urlsafe(32)}"
         with self._lock:
             self._db.execute(
-                "insert into api_keys values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "insert into api_keys values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     info.id,
                     fingerprint(token).hex(),
@@ -78,6 +87,7 @@ class Keys:
                     info.expires_us,
                     info.revoked_us,
                     info.note,
+                    info.rate_per_minute,
                 ),
             )
         return token

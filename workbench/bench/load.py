@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -16,17 +18,43 @@ from workbench.bench.app import shipped
 from workbench.bench.running import Running
 from workbench.events import JSON, Misuse, WorkbenchError, new_id, now_us
 
+if TYPE_CHECKING:
+    from workbench.config import Settings
+
 BATCH = 2000
 """Requests per message to the platform."""
+RATE = 1_000_000_000
+"""Calls per minute of a load run's key: the run shows what the gateway carries, not where a client's limit stands."""
+
+
+@contextlib.contextmanager
+def load_token(settings: Settings, seconds: float) -> Iterator[str]:
+    """A token for one load run on this machine's platform: subject `load`, a rate of its own, revoked at the end."""
+    from workbench.access import Access
+    from workbench.access.roles import OWNER
+
+    access = Access(settings)
+    try:
+        key, token = access.create_key(
+            "load", roles=(OWNER,), note="a load run", rate_per_minute=RATE,
+            expires_us=now_us() + int((seconds + 600) * 1e6),
+        )  # fmt: skip
+        try:
+            yield token
+        finally:
+            access.revoke(key.id)
+    finally:
+        access.close()
 
 
 def run_load(
-    running: Running, *, users: int, spawn_rate: float, seconds: float, profile: str = "smoke"
+    running: Running, token: str, *, users: int, spawn_rate: float, seconds: float, profile: str = "smoke"
 ) -> tuple[JSON, list[JSON]]:
     """Drive the platform with `users` concurrent clients and wait for the end.
 
     Args:
         running: the platform to call.
+        token: as whom; `load_token` makes one.
         users: concurrent clients, each one call after another.
         spawn_rate: clients started per second.
         seconds: length of the run.
@@ -56,7 +84,7 @@ def run_load(
             ],
             env={
                 **os.environ,
-                "WORKBENCH_URL": running.url, "WORKBENCH_TOKEN": running.token,
+                "WORKBENCH_URL": running.url, "WORKBENCH_TOKEN": token,
                 "WORKBENCH_PROFILE": profile, "WORKBENCH_LOAD_OUT": str(out),
             },
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False,

@@ -51,6 +51,7 @@ def keys(as_json: bool) -> None:
 @click.option("--scope", "scopes", multiple=True, help="Narrow the key to these scopes; repeat for several.")
 @click.option("--tenant", help="Tenant of the key. Default: the local one.")
 @click.option("--days", type=SECONDS, help="Days until it expires. Default: never.")
+@click.option("--rate", type=click.IntRange(min=1), help="Calls per minute of its holder. Default: the settings'.")
 @click.option("--note", default="", help="What the key is for.")
 @as_json
 def create(
@@ -59,13 +60,14 @@ def create(
     scopes: tuple[str, ...],
     tenant: str | None,
     days: float | None,
+    rate: int | None,
     note: str,
     as_json: bool,
 ) -> None:
     """Make a key for SUBJECT. It is shown once."""
     expires = None if days is None else int((time.time() + days * 86_400) * 1e6)
     info, secret = _access().create_key(
-        subject, roles=roles, scopes=scopes, tenant=tenant, expires_us=expires, note=note
+        subject, roles=roles, scopes=scopes, tenant=tenant, expires_us=expires, note=note, rate_per_minute=rate
     )
     if as_json:
         print_json({"key": info, "secret": secret})

@@ -34,13 +34,16 @@ def load(ctx: click.Context, users: int, spawn_rate: float, seconds: float, prof
 
     Uses the platform that runs, or starts one for the time of the run. Exit code 1 when a request failed.
     """
-    from workbench.bench.load import run_load
+    from workbench.bench.load import load_token, run_load
     from workbench.config import Settings
 
     settings = Settings.load(home=ctx.obj.get("home"))
     with _platform(settings) as running:
         progress(f"{users} users for {seconds:g} s against {running.url} …")
-        summary, requests = run_load(running, users=users, spawn_rate=spawn_rate, seconds=seconds, profile=profile)
+        with load_token(settings, seconds) as token:
+            summary, requests = run_load(
+                running, token, users=users, spawn_rate=spawn_rate, seconds=seconds, profile=profile
+            )
         with opened(attach=True) as wb:
             wb.record_load(summary, requests)
     if as_json:

@@ -37,7 +37,7 @@ class RateLimits:
     """Sliding windows in memory, for all threads of one process.
 
     Args:
-        per_minute: calls per minute of one caller.
+        per_minute: calls per minute of one caller whose credential has no rate of its own.
         quota: (tenant, qualified tool) → calls per minute, 0 for none.
         clock: seconds that only grow.
     """
@@ -99,7 +99,7 @@ class RateLimits:
         now = self._clock()
         with self._lock:
             own = self._window(("caller", tenant, caller.subject), now)
-            wait = self._wait(own, self._per_minute, now)
+            wait = self._wait(own, self.rate(caller), now)
             if not quota:
                 if wait is None:
                     own.append(now)
@@ -121,7 +121,7 @@ class RateLimits:
             return {"name": "tool", "limit": 0, "remaining": 0, "reset_s": int(WINDOW)}
         now = self._clock()
         with self._lock:
-            own = self._numbers("caller", self._window(("caller", tenant, caller.subject), now), self._per_minute, now)
+            own = self._numbers("caller", self._window(("caller", tenant, caller.subject), now), self.rate(caller), now)
             if not quota:
                 return own
             shared = self._numbers("tool", self._window(("tool", tenant, qualified), now), quota, now)
@@ -135,6 +135,10 @@ class RateLimits:
             "RateLimit-Remaining": str(n["remaining"]),
             "RateLimit-Reset": str(n["reset_s"]),
         }
+
+    def rate(self, caller: Caller) -> int:
+        """Calls per minute of a caller: those of the credential, or else the setting."""
+        return self._per_minute if caller.rate_per_minute is None else caller.rate_per_minute
 
     def used(self, tenant: str, tool: str) -> int:
         """Calls of the tenant to the tool of this qualified name in the last minute; counted where a quota stands."""

@@ -102,7 +102,7 @@ class SharedLimits(RateLimits):
             return Used(name="tool", limit=0, remaining=0, reset_s=int(WINDOW), retry_s=int(WINDOW))
         tenant = _hash(caller.tenant)
         keys = [f"{self._prefix}:{{{tenant}}}:caller:{_hash(caller.subject)}"]
-        limits = [self._per_minute]
+        limits = [self.rate(caller)]
         if quota:
             keys.append(f"{self._prefix}:{{{tenant}}}:tool:{_hash(tool.qualified)}")
             limits.append(quota)
