@@ -77,6 +77,9 @@ class Settings:
     servers: tuple[str, ...] = setting(BUNDLED_SERVERS, "Which bundled servers to launch.")
     data: Path | None = setting(None, "Folder of CSV, Parquet and JSON files to serve as tables.")
     mcp_config: Path | None = setting(None, "An `mcp.json` with further servers (the `mcpServers` format).")
+    profiles: Path | None = setting(
+        None, "File of named selections of servers and tools; default is a profiles.toml here or in the state folder."
+    )
     local_urls: bool = setting(
         False, "Whether servers registered through the API may be on loopback. Those of an mcp.json always may."
     )

@@ -174,6 +174,8 @@ class Call(Record, frozen=True, kw_only=True):
     step: str = ""
     """The step within the run."""
     session: str = ""
+    profile: str = ""
+    """The profile through which it was made; nothing outside of it can be called. Empty: through none."""
     trace_id: str = msgspec.field(default_factory=new_trace_id)
     span_id: str = msgspec.field(default_factory=new_span_id)
     parent_span_id: str = ""

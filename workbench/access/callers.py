@@ -97,8 +97,8 @@ class Access:
 
         Args:
             authorization: value of the `Authorization` header.
-            view: empty for the endpoint of all servers and the management API, else the id of the server behind the
-                endpoint: a token may be for that one alone.
+            view: empty for the endpoint of all servers and the management API, else what the endpoint shows (the id of
+                a server, or `profiles/name`): a token may be for that alone.
 
         Raises:
             Unauthenticated: as for `authenticate`, and for a token that is not good here.

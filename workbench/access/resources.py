@@ -10,10 +10,11 @@ from workbench.config import Settings
 from workbench.events import Misuse
 
 EVERYWHERE = frozenset(("",))
-"""Reach of a credential that is good at every endpoint. A server's id stands for the endpoint of that server alone."""
+"""Reach of a credential that is good at every endpoint. A server's id stands for the endpoint of that server alone,
+`profiles/name` for that of a profile."""
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-_SERVER = re.compile(r"/servers/([^/]{1,128})/mcp")
+_PART = re.compile(r"/(?:servers/([^/]{1,128})|(profiles/[^/]{1,128}))/mcp")
 
 
 class Resources:
@@ -57,8 +58,8 @@ class Resources:
             path = next((audience[len(o) :] for o in self.origins if _within(audience, o)), None)
             if path in ("", "/", "/mcp"):
                 found |= EVERYWHERE
-            elif path is not None and (server := _SERVER.fullmatch(path)):
-                found.add(server[1])
+            elif path is not None and (part := _PART.fullmatch(path)):
+                found.add(part[1] or part[2])
         return frozenset(found)
 
 

@@ -88,9 +88,15 @@ def call(
         "approval_id": _identifier(details.get("approval") or details.get("approval_id")),
         "redactions": whole(outcome.redactions),
         "result_bytes": whole(outcome.result_bytes),
-        "data": {name: bounded(details[name]) for name in ("cached", "age_ms", "signals") if name in details} or None,
+        "data": _aside(call, details) or None,
     }
     return _present(record)
+
+
+def _aside(call: Call, details: JSON) -> JSON:
+    """What only some calls have: how the answer was got, signs that were seen, the profile it came through."""
+    aside = {name: bounded(details[name]) for name in ("cached", "age_ms", "signals") if name in details}
+    return {**aside, "profile": text(call.profile)} if call.profile else aside
 
 
 def intent(call: Call, tool: Tool, *, args_redacted: Any) -> JSON:

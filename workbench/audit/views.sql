@@ -5,10 +5,11 @@ SELECT ts, tenant, user_id, server, tool, qualified, outcome, latency_us, upstre
        args, result, source, protocol, credential, session_id, request_id, run_id, step_id, trace_id, span_id,
        parent_span_id, policy_decision, policy_rule, policy_reason, policy_revision, policy_engine, policy_us,
        missing_scopes, approval_id, redactions, result_bytes, coalesce(data ->> '$.cached' = 'true', false) AS cached,
-       definition_hash, args_sha256, event_id, writer, seq
+       data ->> '$.profile' AS profile, definition_hash, args_sha256, event_id, writer, seq
 FROM events WHERE kind = 'call';
 COMMENT ON VIEW tool_calls IS 'One row for every call of a tool that was answered, whatever the answer.';
 COMMENT ON COLUMN tool_calls.cached IS 'Answered from the memory of the gateway; the server was not asked.';
+COMMENT ON COLUMN tool_calls.profile IS 'The profile through which it was called; NULL when through none.';
 
 CREATE OR REPLACE VIEW intents AS
 SELECT ts, tenant, user_id, server, tool, qualified, args, source, protocol, credential, session_id, request_id, run_id,

@@ -1,0 +1,133 @@
+"""The profiles in force: read from disk, read again when the file changes, and never half of a broken file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from workbench.config import Settings
+from workbench.events import JSON, Misuse, Tool
+from workbench.gateway.profile_file import Profile, ProfileFile, read_profiles
+
+if TYPE_CHECKING:
+    from workbench.registry import Registry
+
+FILE: Final = "profiles.toml"
+
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks at the file."""
+
+
+class Profiles:
+    """Named selections of servers and tools, each with an endpoint of its own.
+
+    They are in the file that the setting `profiles` names, else in `profiles.toml` in the working directory or in the
+    state folder. A file that cannot be meant stops a start; later, the profiles that were in force stay, and `broken`
+    says why.
+
+    Args:
+        settings: where the file is.
+        registry: which servers and tools there are.
+        clock: seconds that only grow.
+
+    Raises:
+        Misuse: the file cannot be meant.
+    """
+
+    def __init__(self, settings: Settings, registry: Registry, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.broken = ""
+        """Why the file, as it is now, is not in force."""
+        self.revision = 1
+        """Grows with every change."""
+        self.on_change: list[Callable[[], None]] = []
+        """Called when other profiles are in force, or the file has been broken since the last look."""
+        named = settings.profiles
+        self._places = (named,) if named is not None else (Path.cwd() / FILE, settings.home / FILE)
+        self._must_be = named is not None
+        self._registry = registry
+        self._clock = clock
+        self._looked = clock()
+        self._mark = self._fingerprint()
+        self._file = self._read()
+
+    def find(self, name: str) -> Profile | None:
+        """The profile of that name."""
+        self._look()
+        return self._file.profiles.get(name)
+
+    def all(self) -> list[Profile]:
+        """Every profile, in the order of the file."""
+        self._look()
+        return list(self._file.profiles.values())
+
+    @property
+    def path(self) -> Path:
+        """The file that is in force, or that would be."""
+        return self._file.path
+
+    def problems(self) -> list[str]:
+        """What is wrong with the file, in sentences: why it is not in force, and names that nothing has."""
+        self._look()
+        registry = self._registry
+        ready = {state.id: state.status == "ready" for state in registry.servers()}
+        tools: dict[str, list[str] | None] = {id: [] if is_ready else None for id, is_ready in ready.items()}
+        for tool in registry.tools():
+            names = tools.get(tool.server)
+            if names is not None:
+                names.append(tool.qualified)
+        return [*([self.broken] if self.broken else ()), *self._file.problems(tools)]
+
+    def described(self, profile: Profile, tools: list[Tool]) -> JSON:
+        """A profile as a caller is told of it.
+
+        Args:
+            profile: one of them.
+            tools: those of it that the caller may call.
+        """
+        return {
+            "name": profile.name,
+            "title": profile.title or profile.name,
+            "description": profile.description,
+            "instructions": profile.instructions,
+            "path": f"/profiles/{profile.name}/mcp",
+            "tools": [tool.qualified for tool in tools],
+        }
+
+    # --- the file
+
+    def _look(self) -> None:
+        now = self._clock()
+        if now - self._looked < LOOK_EVERY:
+            return
+        self._looked = now
+        mark = self._fingerprint()
+        if mark == self._mark:
+            return
+        self._mark = mark
+        try:
+            self._file, self.broken = self._read(), ""
+        except Misuse as e:
+            self.broken = f"{e} The profiles that were read before stay in force."
+        self.revision += 1
+        for told in self.on_change:
+            told()
+
+    def _read(self) -> ProfileFile:
+        path = self._place()
+        if path is None:
+            return ProfileFile(self._places[-1], "", {})
+        return read_profiles(path)
+
+    def _place(self) -> Path | None:
+        if self._must_be:
+            return self._places[0]
+        return next((path for path in self._places if path.is_file()), None)
+
+    def _fingerprint(self) -> object:
+        path = self._place()
+        try:
+            return None if path is None else (path, (found := path.stat()).st_mtime_ns, found.st_size, found.st_ino)
+        except OSError:
+            return None
