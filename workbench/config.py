@@ -40,6 +40,9 @@ class Settings:
     """All settings of one workbench. Build with `Settings.load()`; `source_of(name)` says where a value came from."""
 
     home: Path = setting(Path(".workbench"), "Folder of runtime state: log, lake, control database, keys.")
+    url: str = setting(
+        "", "Origin of a platform elsewhere to use, with the token in WORKBENCH_TOKEN; empty: that of the state folder."
+    )
     host: str = setting("127.0.0.1", "Address the gateway and the app bind to. Anything wider needs authentication on.")
     port: str = setting("8800", "Port of MCP endpoint and management API, or `auto` for a free one.")
     app_port: str = setting("8501", "Port of the Streamlit app, or `auto`.")
@@ -165,6 +168,8 @@ class Settings:
         for name, text in from_env.items():
             take({name: text}, _variable(name))
         take({k: v for k, v in given.items() if v is not None}, "given")
+        if given.get("home") and sources.get("url") in (_variable("url"), "workbench.toml"):
+            del values["url"], sources["url"]  # who names a state folder means the platform on it
         values["home"] = home if home.is_absolute() else (cwd / home)
         settings = cls(**values, sources=sources)
         settings._check()

@@ -114,6 +114,24 @@ def tools_table(tools: Sequence[Tool]) -> RenderableType:
     return table
 
 
+def questions_table(questions: Sequence[Any]) -> RenderableType:
+    """Saved questions to the record, with the defaults of their parameters."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("question", "parameters", "what it answers"):
+        table.add_column(column, style="bold" if column == "question" else None, overflow="fold")
+    for q in questions:
+        table.add_row(Text(q.name), Text(defaults(q.parameters)), Text(q.description))
+    return table
+
+
+def defaults(parameters: JSON) -> str:
+    """Parameters of a saved question and their defaults."""
+    return ", ".join(f"{name}={value!r}" for name, value in parameters.items())
+
+
 def parameters(tool: Tool) -> str:
     """Names of a tool's parameters, required ones first and starred."""
     properties = tool.input_schema.get("properties") or {}
@@ -238,6 +256,15 @@ def tools_html(tools: Sequence[Tool]) -> str:
         for t in tools
     ]
     return _table(["tool", "arguments (* required)", "what it does"], rows)
+
+
+def questions_html(questions: Sequence[Any]) -> str:
+    """Saved questions to the record; the statement folds out."""
+    rows = [
+        [f"<b>{escape(q.name)}</b>", escape(defaults(q.parameters)), escape(q.description) + _details("SQL", q.sql)]
+        for q in questions
+    ]
+    return _table(["question", "parameters", "what it answers"], rows)
 
 
 def outcome_html(tool: str, arguments: JSON, outcome: Outcome) -> str:

@@ -6,7 +6,9 @@ A file begins with comment lines: the description, then one line `-- $name = def
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib.resources import files
 from typing import Any
 
@@ -26,6 +28,18 @@ class Question:
     sql: str
     parameters: dict[str, Any] = field(default_factory=dict)
     """Every parameter of the statement and its default."""
+
+    def filled(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters with what was given in place of their defaults.
+
+        Raises:
+            Misuse: it has no such parameter.
+        """
+        unknown = sorted(set(given) - set(self.parameters))
+        if unknown:
+            expected = ", ".join(f"{k}={v}" for k, v in self.parameters.items()) or "no parameters"
+            raise Misuse(f"{self.name} was given {', '.join(unknown)}.", hint=f"Expected {expected}.")
+        return {**self.parameters, **given}
 
 
 def read_question(name: str, text: str) -> Question:
@@ -60,3 +74,17 @@ def questions() -> list[Question]:
         read_question(file.name.removesuffix(".sql"), file.read_text(encoding="utf-8"))
         for file in sorted(found, key=lambda file: file.name)
     ]
+
+
+def saved_question(name: str) -> Question:
+    """The question of that name.
+
+    Raises:
+        Misuse: there is none; the hint says which there are.
+    """
+    known = {question.name: question for question in questions()}
+    if name not in known:
+        close = get_close_matches(name, known, 1)
+        hint = f"Did you mean {close[0]}?" if close else "Saved are: " + ", ".join(known)
+        raise Misuse(f"No saved question {name!r}.", hint=hint)
+    return known[name]

@@ -71,12 +71,13 @@ class AppProcess:
         script = shipped("dashboards") / "app.py"
         log = (self._home / "app.log").open("ab")
         try:
+            ours = {"WORKBENCH_HOME": str(self._home), "WORKBENCH_URL": ""}  # whatever platform our shell names
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "streamlit", "run", str(script),
                 f"--server.address={self._host}", f"--server.port={self._port}", "--server.headless=true",
                 "--server.fileWatcherType=none", "--browser.gatherUsageStats=false", "--client.toolbarMode=viewer",
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env={**os.environ, "WORKBENCH_HOME": str(self._home), **self._environment}, cwd=script.parent,
+                env={**os.environ, **ours, **self._environment}, cwd=script.parent,
             )  # fmt: skip
         finally:
             log.close()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -31,10 +34,24 @@ from workbench.registry import ServerState
 
 if TYPE_CHECKING:
     import aiohttp
+    import pyarrow as pa
+
+Progress = Callable[[int, int], object]
+
+
+class Denied(WorkbenchError):
+    """The token is good, but lacks a scope."""
+
+    exit_code = 7
+
 
 _ERRORS: dict[str, type[WorkbenchError]] = {
-    e.__name__: e for e in (WorkbenchError, Bug, Misuse, Unauthenticated, Unreachable, NotRecorded)
+    e.__name__: e for e in (WorkbenchError, Bug, Misuse, Denied, Unauthenticated, Unreachable, NotRecorded)
 }
+_ARROW = "application/vnd.apache.arrow.stream"
+_QUEUE_S = 60.0
+"""Seconds that a statement may wait for others before it runs."""
+
 _LINE = 64 << 20  # one event may hold a whole tool result
 
 
@@ -44,14 +61,16 @@ class Attached:
     def __init__(self, running: Running, source: Source) -> None:
         self.running = running
         self.source = source
-        self.where = f"attached to {running.url} (process {running.pid})"
+        self.where = f"attached to {running.url}" + ("" if running.elsewhere else f" (process {running.pid})")
         self._session: aiohttp.ClientSession | None = None
 
     def _client(self) -> aiohttp.ClientSession:
         import aiohttp
 
         if self._session is None:
-            headers = {"Authorization": f"Bearer {self.running.token}", "X-Workbench-Source": self.source}
+            headers: dict[str, str] = {"X-Workbench-Source": self.source}
+            if self.running.token:
+                headers["Authorization"] = f"Bearer {self.running.token}"
             self._session = aiohttp.ClientSession(
                 headers=headers, timeout=aiohttp.ClientTimeout(total=None, sock_connect=5), read_bufsize=_LINE
             )
@@ -78,10 +97,14 @@ class Attached:
                     raise _error(found["error"])
                 return found
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as e:
-            raise Unreachable(
-                f"The platform at {self.running.url} does not answer ({type(e).__name__}).",
-                hint="Start it with `workbench up`; a call in flight may or may not have run: see the record.",
-            ) from e
+            raise self._silent(e) from e
+
+    def _silent(self, e: Exception) -> Unreachable:
+        begin = "Is this its address, and does it run?" if self.running.elsewhere else "Start it with `workbench up`;"
+        return Unreachable(
+            f"The platform at {self.running.url} does not answer ({type(e).__name__}).",
+            hint=f"{begin} A call in flight may or may not have run: see the record.",
+        )
 
     async def status(self) -> JSON:
         return await self._request("GET", "/status", seconds=5)  # type: ignore[no-any-return]
@@ -153,6 +176,64 @@ class Attached:
             await self._request("POST", "/api/platform/load-requests", {"run": run, "requests": portion})
         await self._request("POST", "/api/platform/load-runs", {"run": run})
 
+    async def sql(self, query: str, parameters: Any, max_rows: int, timeout_s: float) -> pa.Table:
+        """The answer to one statement; cancelling stops it there."""
+        import pyarrow as pa
+
+        body = {"sql": query, "parameters": parameters, "max_rows": max_rows, "timeout_s": timeout_s}
+        async with self._answer("POST", "/api/platform/sql", timeout_s + _QUEUE_S, _body(body), {}, _ARROW) as response:
+            try:
+                return pa.ipc.open_stream(await response.read()).read_all()
+            except pa.ArrowInvalid as e:
+                raise Bug(f"A fault of the platform: the rows it sent do not read ({e}).") from e
+
+    async def export(
+        self, path: Path, table: str, form: str, since: str | None, until: str | None, progress: Progress | None
+    ) -> int:
+        """Write a table to a file that appears when it is whole; returns its size in bytes.
+
+        Raises:
+            Misuse: no such table, or a time that does not read.
+            Unreachable: the export broke off.
+            OSError: the file cannot be written.
+        """
+        query = {"table": table, "format": form, "from": since, "to": until}
+        given = {name: value for name, value in query.items() if value is not None}
+        temporary, done = path.with_name(f".{path.name}.{os.getpid()}.part"), 0
+        try:
+            with temporary.open("wb") as output:
+                async with self._answer("GET", "/api/platform/audit/export", None, None, given, "*/*") as response:
+                    async for chunk in response.content.iter_chunked(1 << 16):
+                        output.write(chunk)
+                        done += len(chunk)
+                        if progress is not None:
+                            progress(done, 0)
+                output.flush()
+                os.fsync(output.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return done
+
+    @contextlib.asynccontextmanager
+    async def _answer(
+        self, method: str, path: str, seconds: float | None, body: bytes | None, query: dict[str, str], accept: str
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer that is no JSON document, unless it is an error, which is raised."""
+        import aiohttp
+
+        headers = {"Content-Type": "application/json", "Accept": accept}
+        limits = aiohttp.ClientTimeout(total=seconds, sock_connect=5)
+        try:
+            async with self._client().request(
+                method, self.running.url + path, data=body, params=query, headers=headers, timeout=limits
+            ) as response:
+                if response.status != 200:
+                    raise _error(_document(response.status, await response.read())["error"])
+                yield response
+        except (TimeoutError, aiohttp.ClientError, ConnectionError) as e:
+            raise self._silent(e) from e
+
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
@@ -189,5 +270,9 @@ def _document(status: int, body: bytes) -> Any:
 
 
 def _error(found: JSON) -> WorkbenchError:
+    if found.get("kind") == "QueryStopped":
+        from workbench.audit import QueryStopped
+
+        return QueryStopped(str(found.get("message", found)), hint=str(found.get("hint", "")))
     kind = _ERRORS.get(str(found.get("kind")), WorkbenchError)
     return kind(str(found.get("message", found)), hint=str(found.get("hint", "")))

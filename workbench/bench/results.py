@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench import show
 from workbench.events import (
@@ -19,6 +19,9 @@ from workbench.events import (
     Usage,
 )
 from workbench.registry import ServerState
+
+if TYPE_CHECKING:
+    from workbench.audit import Question
 
 
 class Servers(list[ServerState]):
@@ -39,6 +42,16 @@ class Tools(list[Tool]):
 
     def __rich__(self) -> Any:
         return show.tools_table(self)
+
+
+class Questions(list["Question"]):
+    """Saved questions to the record, as a list that prints as a table."""
+
+    def _repr_html_(self) -> str:
+        return show.questions_html(self)
+
+    def __rich__(self) -> Any:
+        return show.questions_table(self)
 
 
 class Result:

@@ -10,11 +10,12 @@ import contextlib
 import json
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 import psutil
 
-from workbench.events import Record
+from workbench.events import Misuse, Record
 
 
 class Running(Record, frozen=True, kw_only=True):
@@ -32,6 +33,33 @@ class Running(Record, frozen=True, kw_only=True):
     @property
     def mcp_url(self) -> str:
         return f"{self.url}/mcp"
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it was named by its URL: nothing but its doors can be reached from here."""
+        return not self.pid
+
+
+def at_url(url: str, token: str) -> Running:
+    """A platform elsewhere.
+
+    Args:
+        url: its origin, or any address below it that the platform prints, e.g. of its MCP endpoint.
+        token: a key or access token.
+
+    Raises:
+        Misuse: it is no URL of a web server.
+    """
+    try:
+        found = urlsplit(url)
+        sound = found.scheme in ("http", "https") and bool(found.hostname) and "@" not in found.netloc
+        sound = sound and (found.port is None or found.port > 0)
+    except ValueError:
+        sound = False
+    if not sound:
+        raise Misuse(f"{url!r} is no URL of a platform.", hint="Expected e.g. https://tools.example:8800.")
+    path = found.path.rstrip("/").removesuffix("/mcp").rstrip("/")
+    return Running(url=f"{found.scheme}://{found.netloc}{path}", pid=0, started=0.0, token=token)
 
 
 def process_started(pid: int) -> float | None:

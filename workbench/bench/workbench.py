@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import os
 import queue
 import sys
 import threading
@@ -19,13 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from workbench.agent import ProviderStatus
-from workbench.bench.attached import Attached
+from workbench.bench.attached import Attached, Denied
 from workbench.bench.embedded import Embedded
 from workbench.bench.examples import examples
-from workbench.bench.past import recorded_call, recorded_run
 from workbench.bench.platform import Platform
+from workbench.bench.recorded import Recorded
 from workbench.bench.results import Result, Run, Servers, Tools
-from workbench.bench.running import Running, find_running
+from workbench.bench.running import Running, at_url, find_running
 from workbench.config import Settings, prepare_home
 from workbench.events import JSON, AnyRunEvent, Misuse, Source, Unreachable
 from workbench.policy import Approval
@@ -33,14 +34,13 @@ from workbench.policy import Approval
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
-    from workbench.audit import Question, Reader, Verification
-    from workbench.bench.frame import Frame
-
 T = TypeVar("T")
 
 
 def open(
     *,
+    url: str | None = None,
+    token: str | None = None,
     home: str | Path | None = None,
     data: str | Path | None = None,
     config: str | Path | None = None,
@@ -51,6 +51,8 @@ def open(
     """Open a workbench: attach to the platform that runs on this state folder, else start an embedded one.
 
     Args:
+        url: a platform elsewhere to attach to; default the setting `url`, unless `home` is given.
+        token: a key or access token for it; default `WORKBENCH_TOKEN`.
         home: state folder; default `WORKBENCH_HOME` or `.workbench` in the working directory.
         data: a folder of CSV, Parquet and JSON files to serve as tables. Only an embedded platform can take it.
         config: an `mcp.json` with further servers. Only an embedded platform can take it.
@@ -63,7 +65,9 @@ def open(
         Unreachable: `attach=True` and no platform runs.
     """
     given = {"home": home, "data": data, "mcp_config": config, **settings}
-    loaded = Settings.load(**given)
+    loaded = Settings.load(url=url, **given)
+    if loaded.url and attach is not False:
+        return _open_elsewhere(loaded, token, source, [k for k, v in given.items() if v is not None])
     running = find_running(loaded.home) if attach is not False else None
     if running is not None:
         changes = sorted(k for k, v in given.items() if v is not None and k != "home")
@@ -82,10 +86,22 @@ def open(
     return Workbench(loaded, functools.partial(_embedded, loaded, source))
 
 
+def _open_elsewhere(loaded: Settings, token: str | None, source: Source, changes: list[str]) -> Workbench:
+    if changes:
+        raise Misuse(
+            f"{', '.join(sorted(changes))} cannot be changed of the platform at {loaded.url}.",
+            hint="Give either url or settings of a platform of your own.",
+        )
+    running = at_url(loaded.url, os.environ.get("WORKBENCH_TOKEN", "") if token is None else token)
+    return Workbench(loaded, lambda: _attached(running, source))
+
+
 async def _attached(running: Any, source: Source) -> Attached:
     backend = Attached(running, source)
     try:
         await backend.status()
+    except Denied:  # it is there and knows the token, which may be for the record alone
+        pass
     except BaseException:
         await backend.close()
         raise
@@ -108,14 +124,13 @@ async def _embedded(settings: Settings, source: Source) -> Embedded:
     return Embedded(await Platform.open(settings), source)
 
 
-class Workbench:
+class Workbench(Recorded):
     """Servers, tools, questions and the record of one state folder. Use `workbench.open()`; close it, or use `with`."""
 
     def __init__(self, settings: Settings, connect: Callable[[], Any]) -> None:
         from anyio.from_thread import start_blocking_portal
 
         self.settings = settings
-        self._reader: Reader | None = None
         self._closed = False
         self._stack = contextlib.ExitStack()
         self._portal: BlockingPortal = self._stack.enter_context(start_blocking_portal())
@@ -171,10 +186,6 @@ class Workbench:
         """As `call`, with the arguments in a dictionary, for names that are no Python identifiers."""
         return Result(tool, arguments, self._run(self._backend.call, tool, arguments, timeout))
 
-    def recorded_call(self, call: str) -> Result | None:
-        """A finished call, read back from the record, arguments and answer redacted; None when there is none."""
-        return recorded_call(self.reader, call)
-
     def restart(self, server: str) -> None:
         """Restart a server that was launched here."""
         self._run(self._backend.restart, server)
@@ -215,10 +226,6 @@ class Workbench:
         """Questions to try first, for the servers that are there."""
         return examples(self.servers())
 
-    def recorded_run(self, run: str) -> Run | None:
-        """A finished run, read back from the record; None when there is none of that id."""
-        return recorded_run(self.reader, run)
-
     def cancel(self, run: str) -> bool:
         """Stop a run that goes on elsewhere; False when there is none of that id."""
         return self._run(self._backend.cancel, run)
@@ -241,45 +248,7 @@ class Workbench:
         """Refuse this call."""
         return self._run(self._backend.decide, approval, False, note)
 
-    # --- the record ------------------------------
-
-    @property
-    def reader(self) -> Reader:
-        """DuckDB over the record, in this process; the gateway's own process never runs analytical SQL for others."""
-        self._check_open()
-        if self._reader is None:
-            from workbench.audit import Reader
-
-            self._reader = Reader(self.settings.home)
-        return self._reader
-
-    def sql(self, query: str, parameters: Any = None, *, max_rows: int | None = None, timeout: float = 30.0) -> Frame:
-        """Run one read-only statement over everything that happened; a DataFrame, and `.arrow()` of it.
-
-        Raises:
-            Misuse: not one read-only statement, or DuckDB refuses it; the message says where.
-        """
-        from workbench.bench.frame import frame
-
-        if not isinstance(query, str):
-            raise Misuse(f"The statement is {query!r}.", hint='Expected SQL as text, e.g. "select * from tool_calls".')
-
-        table = self.reader.sql(query, parameters, max_rows=max_rows, timeout_s=timeout)
-        return frame(table)
-
-    def questions(self) -> list[Question]:
-        """The saved, named questions to the record."""
-        from workbench.audit import questions
-
-        return questions()
-
-    def verify(self, *, deep: bool = False, progress: Callable[..., None] | None = None) -> Verification:
-        """Check that nothing in the record was altered or removed."""
-        from workbench.audit import verify
-
-        self._check_open()
-        witness = self.settings.audit_witness or None
-        return verify(self.settings.home, deep=deep, progress=progress, witness=witness)
+    # --- the record: see also `Recorded` ------------------------------
 
     def record_load(self, run: JSON, requests: Sequence[JSON]) -> None:
         """Put a load run on the record: tables `load_runs` and `load_requests`."""
@@ -302,7 +271,8 @@ class Workbench:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Workbench {self._backend.where}, state in {self.settings.home}>"
+        where = "" if self.elsewhere else f", state in {self.settings.home}"
+        return f"<Workbench {self._backend.where}{where}>"
 
     def _check_open(self) -> None:
         if self._closed:

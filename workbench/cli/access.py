@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from workbench.cli.clients import clients
-from workbench.cli.opening import SECONDS, as_json, opened, print_json
+from workbench.cli.opening import SECONDS, as_json, local_settings, opened, print_json
 from workbench.events import Misuse
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 def _access() -> Access:
     from workbench.access import Access
-    from workbench.config import Settings, prepare_home
+    from workbench.config import prepare_home
 
-    settings = Settings.load(home=click.get_current_context().obj.get("home"))
+    settings = local_settings("`workbench access`")
     prepare_home(settings.home)
     return Access(settings)
 

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from workbench.bench.clock import microseconds
-from workbench.cli.opening import as_json, print_json
+from workbench.cli.opening import as_json, local_settings, print_json
 from workbench.events import Misuse
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ def audit() -> None:
 
 
 def _settings() -> Settings:
-    from workbench.config import Settings, prepare_home
+    from workbench.config import prepare_home
 
-    settings = Settings.load(home=click.get_current_context().obj.get("home"))
+    settings = local_settings("`workbench audit`")
     prepare_home(settings.home)
     return settings
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workbench.cli.opening import as_json, print_json
+from workbench.cli.opening import as_json, local_settings, print_json
 from workbench.config import Settings
 from workbench.events import Misuse, now_us
 
@@ -23,7 +23,7 @@ def _opened() -> Iterator[tuple[Settings, Access, Clients, Grants]]:
     from workbench.access import Access
     from workbench.access.oauth import Clients, Grants
 
-    settings = Settings.load(home=click.get_current_context().obj.get("home"))
+    settings = local_settings("`workbench access clients`")
     with (
         contextlib.closing(Access(settings)) as access,
         contextlib.closing(Clients(access.settings.home)) as clients,

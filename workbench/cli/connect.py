@@ -34,13 +34,14 @@ def connect(server: str | None) -> None:
     To be named as the command of an MCP server in the client's configuration. Messages pass through as they are, in
     whichever revision the client speaks.
     """
-    from workbench.bench.running import find_running
+    from workbench.bench.running import at_url, find_running
     from workbench.config import Settings
 
-    home = Settings.load(home=click.get_current_context().obj.get("home")).home
-    running = find_running(home)
+    settings = Settings.load(home=click.get_current_context().obj.get("home"))
+    elsewhere = at_url(settings.url, os.environ.get("WORKBENCH_TOKEN", "")) if settings.url else None
+    running = elsewhere or find_running(settings.home)
     if running is None:
-        raise Unreachable(f"No platform runs on {home}.", hint="Start it with `workbench up`, or give --home.")
+        raise Unreachable(f"No platform runs on {settings.home}.", hint="Start it with `workbench up`, or give --home.")
     asyncio.run(_bridge(running, f"/servers/{server}/ws" if server else "/ws"))
 
 
@@ -57,7 +58,7 @@ async def _bridge(running: Running, path: str) -> None:
             await Bridge(socket).run(lines)
     except aiohttp.WSServerHandshakeError as e:
         if e.status == 401:
-            raise Unauthenticated("The gateway does not accept the key of this state folder.") from e
+            raise Unauthenticated("The gateway does not accept the key.") from e
         hint = "See `workbench servers`." if e.status == 404 else ""
         raise Unreachable(f"The gateway refused {path} (HTTP {e.status}).", hint=hint) from e
     except aiohttp.ClientError as e:

@@ -145,12 +145,15 @@ def _record(settings: Settings) -> Check:
 
 
 def _platform(settings: Settings) -> Check:
+    import workbench
     from workbench.bench.running import find_running
 
+    if settings.url:
+        with workbench.open(url=settings.url, source="cli") as wb:
+            return _ok(f"elsewhere, at {settings.url}, version {wb.status()['version']}")
     running = find_running(settings.home)
     if running is None:
         return _ok("not running", "`workbench up` starts it.")
-    import workbench
 
     with workbench.open(home=settings.home, attach=True, source="cli") as wb:
         status = wb.status()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import click
 
 from workbench.bench.clock import microseconds
 from workbench.cli.audit import Meter
+from workbench.cli.opening import opened
 from workbench.events import Misuse
 
 
@@ -27,12 +30,18 @@ def export(
     \b
     workbench export calls --format parquet --since 2026-11-01 -o calls.parquet
     """
-    from workbench.audit.export import export as write
-    from workbench.audit.export import export_file
     from workbench.config import Settings, prepare_home
 
-    home = prepare_home(Settings.load(home=click.get_current_context().obj.get("home")).home)
-    meter = Meter("rows")
+    if output is None and form == "parquet" and sys.stdout.isatty():
+        raise Misuse("Parquet is not for terminals.", hint="Name a file with -o.")
+    settings = Settings.load(home=click.get_current_context().obj.get("home"))
+    if settings.url:
+        _export_elsewhere(table, form, since, until, tenant, output)
+        return
+    from workbench.audit.export import export as write
+    from workbench.audit.export import export_file
+
+    home, meter = prepare_home(settings.home), Meter("rows")
     options = {
         "table": table,
         "format": form,
@@ -42,10 +51,24 @@ def export(
         "progress": meter,
     }
     if output is None:
-        if form == "parquet" and sys.stdout.isatty():
-            raise Misuse("Parquet is not for terminals.", hint="Name a file with -o.")
         rows = write(home, sys.stdout.buffer, **options)  # type: ignore[arg-type]
     else:
         rows = export_file(home, output, **options)
     meter.close()
     click.echo(f"{rows} rows{f' in {output}' if output else ''}", err=True)
+
+
+def _export_elsewhere(
+    table: str, form: str, since: str | None, until: str | None, tenant: str | None, output: Path | None
+) -> None:
+    """From a platform elsewhere, which sends the rows of the tenant of the token."""
+    if tenant is not None:
+        raise Misuse("--tenant cannot be given to a platform elsewhere.", hint="It sends what the token may see.")
+    with opened() as bench, tempfile.TemporaryDirectory(prefix="workbench-export-") as folder:
+        target = output or Path(folder) / "export"
+        path = bench.export(target, table, format=form, since=since, until=until)  # type: ignore[arg-type]
+        size = path.stat().st_size
+        if output is None:
+            with path.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+    click.echo(f"{size:,} bytes{f' in {output}' if output else ''}", err=True)

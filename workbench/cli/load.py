@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workbench.cli.opening import SECONDS, as_json, opened, print_json, progress
+from workbench.cli.opening import SECONDS, as_json, local_settings, opened, print_json, progress
 from workbench.events import Unreachable
 
 if TYPE_CHECKING:
@@ -35,9 +35,8 @@ def load(ctx: click.Context, users: int, spawn_rate: float, seconds: float, prof
     Uses the platform that runs, or starts one for the time of the run. Exit code 1 when a request failed.
     """
     from workbench.bench.load import load_token, run_load
-    from workbench.config import Settings
 
-    settings = Settings.load(home=ctx.obj.get("home"))
+    settings = local_settings("A load run")
     with _platform(settings) as running:
         progress(f"{users} users for {seconds:g} s against {running.url} …")
         with load_token(settings, seconds) as token:

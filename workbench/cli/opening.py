@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
+from workbench.events import Misuse
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from workbench.bench import Workbench
+    from workbench.config import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -78,10 +81,31 @@ def opened(**given: Any) -> Iterator[Workbench]:
     from workbench.config import Settings
 
     home = click.get_current_context().obj.get("home")
-    if find_running(Settings.load(home=home).home) is None and sys.stderr.isatty():
+    settings = Settings.load(home=home)
+    if not settings.url and find_running(settings.home) is None and sys.stderr.isatty():
         progress("No platform runs: starting servers for this command. `workbench up` keeps them running.")
     with workbench.open(home=home, source="cli", **given) as wb:
         yield wb
+
+
+def local_settings(what: str) -> Settings:
+    """The settings of the state folder of this command, which must be on this machine.
+
+    Args:
+        what: what needs the files, as the subject of a sentence.
+
+    Raises:
+        Misuse: the setting `url` names a platform elsewhere, so that this folder is not the one that is meant.
+    """
+    from workbench.config import Settings
+
+    settings = Settings.load(home=click.get_current_context().obj.get("home"))
+    if settings.url:
+        raise Misuse(
+            f"{what} needs the state folder, and the setting url names a platform elsewhere ({settings.url}).",
+            hint="Do it on that machine, or give --home for a folder on this one.",
+        )
+    return settings
 
 
 def console(*, err: bool = False) -> Console:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from workbench.cli.opening import SECONDS, as_json, print_json
+from workbench.cli.opening import SECONDS, as_json, opened, print_json
 from workbench.cli.tables import print_rows, print_rows_csv, print_rows_json
 from workbench.events import Misuse
 
@@ -15,17 +15,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def _home() -> Path:
+def _query(sql: str, parameters: Any = None, *, max_rows: int | None = None, timeout: float = 30.0) -> pa.Table:
+    from workbench.audit import Reader
     from workbench.config import Settings, prepare_home
 
-    return prepare_home(Settings.load(home=click.get_current_context().obj.get("home")).home)
-
-
-def _query(sql: str, parameters: Any = None, *, max_rows: int | None = None, timeout: float = 30.0) -> pa.Table:
+    settings = Settings.load(home=click.get_current_context().obj.get("home"))
+    if settings.url:
+        with opened() as bench:
+            return bench.engine.sql(sql, parameters, max_rows=max_rows, timeout_s=timeout)
     # the record is files: reading it needs neither a platform nor servers
-    from workbench.audit import Reader
-
-    reader = Reader(_home())
+    reader = Reader(prepare_home(settings.home))
     try:
         return reader.sql(sql, parameters, max_rows=max_rows, timeout_s=timeout)
     except RuntimeError as e:
@@ -74,24 +73,21 @@ def sql(query: str | None, limit: int, timeout: float, as_csv: bool, as_json: bo
 @as_json
 def questions(name: str | None, parameters: tuple[str, ...], as_json: bool) -> None:
     """List the saved questions, or run one: workbench questions slowest_tools hours=24."""
-    from workbench.audit import questions as saved
+    from workbench.audit.question import questions as saved
+    from workbench.audit.question import saved_question
 
-    known = {q.name: q for q in saved()}
     if name is None:
         if as_json:
-            print_json([{"name": q.name, "description": q.description, "sql": q.sql} for q in known.values()])
+            print_json([asdict(q) for q in saved()])
         else:
-            for q in known.values():
+            for q in saved():
                 click.echo(f"{click.style(q.name, bold=True)}  {q.description}")
         return
-    if name not in known:
-        raise Misuse(f"No saved question {name!r}.", hint="Saved are: " + ", ".join(known))
-    given = dict(pair.split("=", 1) for pair in parameters if "=" in pair)
-    unknown = set(given) - set(known[name].parameters)
-    if unknown or len(given) != len(parameters):
-        expected = ", ".join(f"{k}={v}" for k, v in known[name].parameters.items()) or "no parameters"
-        raise Misuse(f"{name} was given {' '.join(parameters)}.", hint=f"Expected {expected}.")
-    table = _query(known[name].sql, {**known[name].parameters, **given})
+    question = saved_question(name)
+    if wrong := [pair for pair in parameters if "=" not in pair]:
+        expected = ", ".join(f"{k}={v}" for k, v in question.parameters.items()) or "no parameters"
+        raise Misuse(f"{name} was given {' '.join(wrong)}.", hint=f"Expected {expected}.")
+    table = _query(question.sql, question.filled(dict(pair.split("=", 1) for pair in parameters)))
     if as_json:
         print_rows_json(table)
     else:

@@ -17,8 +17,8 @@ def status(as_json: bool = False) -> None:
 
     home = click.get_current_context().obj.get("home")
     settings = Settings.load(home=home)
-    running = find_running(settings.home)
-    if running is None:
+    running = None if settings.url else find_running(settings.home)
+    if running is None and not settings.url:
         if as_json:
             print_json({"running": False, "home": settings.home})
             return
@@ -29,9 +29,12 @@ def status(as_json: bool = False) -> None:
         if as_json:
             print_json({"running": True, **wb.status()})
             return
-        click.echo(
-            f"MCP Workbench {running.version} runs at {running.url} (process {running.pid}), app {running.app_url}"
-        )
+        if running is None:
+            click.echo(f"MCP Workbench {wb.status()['version']} runs at {settings.url}.")
+        else:
+            click.echo(
+                f"MCP Workbench {running.version} runs at {running.url} (process {running.pid}), app {running.app_url}"
+            )
         console().print(wb.servers())
         waiting = wb.approvals()
     if waiting:

@@ -1,0 +1,197 @@
+"""The record as the façade shows it: SQL, saved questions, exports and what happened before."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from workbench.bench.attached import Attached
+from workbench.bench.embedded import Embedded
+from workbench.bench.past import recorded_call, recorded_run
+from workbench.bench.results import Questions, Result, Run
+from workbench.config import Settings
+from workbench.events import Misuse
+
+if TYPE_CHECKING:
+    from workbench.audit import Question, Reader, Verification
+    from workbench.audit.engine import Engine
+    from workbench.bench.frame import Frame
+
+ExportFormat = Literal["csv", "parquet", "jsonl"]
+Progress = Callable[[int, int], object]
+
+MOST_ROWS = 1_000_000
+"""Rows that a platform elsewhere answers with at most."""
+
+
+class Recorded:
+    """The part of `Workbench` that reads the record.
+
+    The record of this machine is read as files, in this process: the gateway's own never runs analytical SQL for
+    others. The record of a platform elsewhere is asked over its management API, which shows the caller's tenant.
+    """
+
+    settings: Settings
+    _backend: Attached | Embedded
+    _run: Callable[..., Any]
+    _check_open: Callable[[], None]
+    _reader: Reader | None = None
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the platform is on another machine, so that the files of its record cannot be read from here."""
+        return isinstance(self._backend, Attached) and self._backend.running.elsewhere
+
+    @property
+    def reader(self) -> Reader:
+        """DuckDB over the files of the record, in this process.
+
+        Raises:
+            Misuse: the platform is elsewhere.
+        """
+        self._check_open()
+        self._need_files("Reading the files of the record")
+        if self._reader is None:
+            from workbench.audit import Reader
+
+            self._reader = Reader(self.settings.home)
+        return self._reader
+
+    @property
+    def engine(self) -> Engine:
+        """What answers SQL here: the reader of the files, or the platform elsewhere."""
+        self._check_open()
+        if isinstance(self._backend, Attached) and self._backend.running.elsewhere:
+            return _Elsewhere(self._backend, self._run)
+        return self.reader
+
+    def sql(self, query: str, parameters: Any = None, *, max_rows: int | None = None, timeout: float = 30.0) -> Frame:
+        """Run one read-only statement over everything that happened; a DataFrame, and `.arrow()` of it.
+
+        Args:
+            query: SELECT, FROM, WITH, DESCRIBE or SUMMARIZE over the tables of the record.
+            parameters: values for `?` (a sequence) or `$name` (a mapping).
+            max_rows: cut the answer after so many rows.
+            timeout: seconds after which it is stopped. Interrupting (Ctrl-C) stops it too, wherever it runs.
+
+        Raises:
+            Misuse: not one read-only statement, or DuckDB refuses it; the message says where.
+        """
+        from workbench.bench.frame import frame
+
+        if not isinstance(query, str):
+            raise Misuse(f"The statement is {query!r}.", hint='Expected SQL as text, e.g. "select * from tool_calls".')
+
+        return frame(self.engine.sql(query, parameters, max_rows=max_rows, timeout_s=timeout))
+
+    def questions(self) -> list[Question]:
+        """The saved, named questions to the record. `question(name)` asks one."""
+        from workbench.audit import questions
+
+        return Questions(questions())
+
+    def question(self, name: str, /, *, timeout: float = 30.0, **parameters: Any) -> Frame:
+        """Ask a saved question, e.g. `wb.question("slowest_tools", hours=1)`.
+
+        Args:
+            name: of `questions()`.
+            parameters: those that shall differ from their defaults.
+
+        Raises:
+            Misuse: no such question, or it has no such parameter; the message says which there are.
+        """
+        from workbench.audit.question import saved_question
+
+        asked = saved_question(name)
+        return self.sql(asked.sql, asked.filled(parameters), timeout=timeout)
+
+    def export(
+        self,
+        path: str | Path,
+        table: str = "calls",
+        *,
+        format: ExportFormat | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        progress: Progress | None = None,
+    ) -> Path:
+        """Write one table of the record to a file, which appears whole or not at all; returns its path.
+
+        Args:
+            path: the file; its ending says the format unless `format` does.
+            table: `calls`, or a table of the record.
+            format: csv, parquet or jsonl.
+            since: ISO 8601 time, inclusive, UTC.
+            until: ISO 8601 time, exclusive; default now.
+            progress: called with what is done and the total: rows, or bytes and 0 from a platform elsewhere.
+
+        Raises:
+            Misuse: no such table or format, or a time that does not read.
+            OSError: the file cannot be written.
+        """
+        from workbench.audit.export import export_file
+        from workbench.bench.clock import microseconds
+
+        self._check_open()
+        path = Path(path)
+        form = format or path.suffix.removeprefix(".")
+        if form not in get_args(ExportFormat):
+            raise Misuse(f"The format {form!r} is none.", hint=f"Expected {', '.join(get_args(ExportFormat))}.")
+        if isinstance(self._backend, Attached) and self._backend.running.elsewhere:
+            self._run(self._backend.export, path, table, form, since, until, progress)
+        else:
+            span = {"since_us": microseconds(since), "until_us": microseconds(until)}
+            export_file(self.settings.home, path, table=table, format=form, progress=progress, **span)
+        return path
+
+    def recorded_call(self, call: str) -> Result | None:
+        """A finished call, read back from the record, arguments and answer redacted; None when there is none."""
+        return recorded_call(self.engine, call)
+
+    def recorded_run(self, run: str) -> Run | None:
+        """A finished run, read back from the record; None when there is none of that id."""
+        return recorded_run(self.engine, run)
+
+    def verify(self, *, deep: bool = False, progress: Callable[..., None] | None = None) -> Verification:
+        """Check that nothing in the record was altered or removed.
+
+        Raises:
+            Misuse: the platform is elsewhere: what it says of itself would prove nothing.
+        """
+        from workbench.audit import verify
+
+        self._check_open()
+        self._need_files("Verifying")
+        witness = self.settings.audit_witness or None
+        return verify(self.settings.home, deep=deep, progress=progress, witness=witness)
+
+    def _need_files(self, what: str) -> None:
+        if self.elsewhere:
+            raise Misuse(
+                f"{what} needs the files, and this platform is elsewhere.",
+                hint="Do it on its machine, or on a copy: `workbench audit fetch STORE NEW_FOLDER`.",
+            )
+
+
+class _Elsewhere:
+    """The platform elsewhere as an engine: its management API answers."""
+
+    def __init__(self, backend: Attached, run: Callable[..., Any]) -> None:
+        self._backend = backend
+        self._run = run
+
+    def sql(self, query: str, parameters: Any = None, *, max_rows: int | None = None, timeout_s: float = 30.0) -> Any:
+        from workbench.audit.reader import TRUNCATED, QueryStopped
+
+        ask: Callable[..., Awaitable[Any]] = self._backend.sql
+        table = self._run(ask, query, parameters, min(max_rows or MOST_ROWS, MOST_ROWS), timeout_s)
+        if (max_rows is None or max_rows > MOST_ROWS) and TRUNCATED in (table.schema.metadata or {}):
+            raise QueryStopped(f"The answer has more than {MOST_ROWS:,} rows.", hint="Give max_rows, or export.")
+        return table
+
+    def interrupt(self) -> None:
+        """A query is stopped by interrupting the thread that waits for it."""
+
+    def close(self) -> None:
+        """The connection belongs to the workbench."""
