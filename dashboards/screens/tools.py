@@ -15,7 +15,11 @@ from parts.words import count, duration, outcome, plain, since
 state = st.session_state
 state.setdefault("drafts", {})  # per tool: the arguments that the form was filled with last
 state.setdefault("generation", {})  # per tool: grows when the form has to be filled anew
-state.setdefault("results", {})  # per tool: how the last call ended
+state.setdefault("results", {})  # per tool: how the last call ended; None when it was stopped
+state.setdefault("under_way", {})  # per tool: the call that is not over yet
+
+AT_ONCE = 0.4
+"""Seconds in which a call may end before anything is said of waiting."""
 
 
 def fill(tool: str, arguments: JSON) -> None:
@@ -25,11 +29,30 @@ def fill(tool: str, arguments: JSON) -> None:
 
 
 def run(tool: str, arguments: JSON) -> None:
-    """Call `tool`, keep how it ended, and put the call into the address of the page."""
+    """Call `tool`, and put the call into the address of the page. A call that takes long can be stopped."""
     state["drafts"][tool] = arguments
-    with st.spinner(f"{tool} is running …", show_time=True):
-        state["results"][tool] = bench().call_with(tool, arguments)
     state["linked"] = st.query_params["args"] = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
+    if (before := state["under_way"].pop(tool, None)) is not None:
+        before.cancel()
+    call = bench().start_call(tool, arguments)
+    if call.wait(AT_ONCE):
+        state["results"][tool] = call.result()
+    else:
+        state["under_way"][tool] = call
+
+
+def follow(call: Any) -> None:
+    """Say how long a call has been running, with a button that stops it, until it is over."""
+    said = st.empty()
+    st.button(
+        "Stop", icon=":material/stop_circle:", on_click=call.cancel, shortcut="Escape", key=f"stop.{call.tool}",
+        help="The tool is told, and the record has the call as cancelled.",
+    )  # fmt: skip
+    while not call.wait(0.25):
+        said.markdown(f":material/progress_activity: {plain(call.tool)} is running, {call.seconds:.0f} s …")
+    state["under_way"].pop(call.tool, None)
+    state["results"][call.tool] = call.result()
+    st.rerun()
 
 
 def take_link(tool: str) -> None:
@@ -80,9 +103,14 @@ def draw_form(tool: Any) -> None:
 
 def draw_outcome(tool: Any) -> None:
     """How the last call of this tool ended; a call that needs a person's yes can be decided here."""
-    result = state["results"].get(tool.qualified)
+    name = tool.qualified
+    if name in state["under_way"]:
+        with notice.shown():
+            follow(state["under_way"][name])
+    result = state["results"].get(name)
     if result is None:
-        st.caption("The result appears here. Ctrl+Enter runs the form.")
+        stopped = name in state["results"]
+        st.caption("Stopped." if stopped else "The result appears here. Ctrl+Enter runs the form.")
         return
     with st.container(border=True):
         draw_headline(result.outcome)

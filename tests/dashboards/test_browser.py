@@ -143,12 +143,25 @@ def test_stop_cancels_the_run_and_its_call(page: Any, attached: workbench.Workbe
     page.get_by_test_id("stChatInputTextArea").fill("What is the pressure of the reactor?")
     page.keyboard.press("Enter")
     page.get_by_text("reactor.reactor_pressure").first.wait_for()
-    page.get_by_role("button", name="Stop").click()
+    page.get_by_test_id("stBaseButton-secondary").filter(has_text="Stop").first.click()
     page.get_by_text(re.compile(r"in .* · cancelled")).wait_for()
     page.get_by_role("button", name=re.compile("^.*Stop")).wait_for(state="detached")
     assert attached.status()["runs"] == []
     found = attached.sql("select outcome from tool_calls where tool = 'reactor_pressure'")
     assert found["outcome"].tolist() == ["cancelled"]
+
+
+def test_stop_cancels_a_call_that_takes_long(page: Any, attached: workbench.Workbench) -> None:
+    page.goto("/tools?tool=reactor.reactor_pressure")
+    page.get_by_role("button", name="Run", exact=False).first.click()
+    page.get_by_text("reactor.reactor_pressure is running").wait_for()
+    page.get_by_test_id("stBaseButton-secondary").filter(has_text="Stop").first.click()
+    page.get_by_text("Stopped.").wait_for()
+    deadline = time.monotonic() + 10
+    query = "select outcome from tool_calls where tool = 'reactor_pressure' order by ts desc limit 1"
+    while (found := attached.sql(query)["outcome"].tolist()) != ["cancelled"] and time.monotonic() < deadline:
+        pass
+    assert found == ["cancelled"]
 
 
 def test_a_destructive_call_is_approved_where_it_was_made(page: Any, attached: workbench.Workbench) -> None:

@@ -23,6 +23,7 @@ from workbench.agent import ProviderStatus
 from workbench.bench.attached import Attached, Denied
 from workbench.bench.embedded import Embedded
 from workbench.bench.examples import examples
+from workbench.bench.pending import PendingCall
 from workbench.bench.platform import Platform
 from workbench.bench.recorded import Recorded
 from workbench.bench.results import Result, Run, Servers, Tools
@@ -185,6 +186,11 @@ class Workbench(Recorded):
     def call_with(self, tool: str, arguments: JSON, *, timeout: float | None = None) -> Result:
         """As `call`, with the arguments in a dictionary, for names that are no Python identifiers."""
         return Result(tool, arguments, self._run(self._backend.call, tool, arguments, timeout))
+
+    def start_call(self, tool: str, arguments: JSON, *, timeout: float | None = None) -> PendingCall:
+        """Begin a call and return at once, so that something else can be done, or it can be cancelled meanwhile."""
+        self._check_open()
+        return PendingCall(tool, arguments, self._portal.start_task_soon(self._backend.call, tool, arguments, timeout))
 
     def restart(self, server: str) -> None:
         """Restart a server that was launched here."""
