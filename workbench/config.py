@@ -30,6 +30,11 @@ def setting(default: Any, meaning: str) -> Any:
     return field(default=default, metadata={"meaning": meaning})
 
 
+def secret(default: Any, meaning: str) -> Any:
+    """A field of `Settings` that may hold a password: it is in no text of the settings."""
+    return field(default=default, repr=False, metadata={"meaning": meaning, "secret": True})
+
+
 def table(meaning: str) -> Any:
     """A field of `Settings` that holds numbers by name; empty unless set. As text it is written `name=1,other=2`."""
     return field(default_factory=dict, hash=False, metadata={"meaning": meaning})
@@ -90,6 +95,13 @@ class Settings:
     files_root: Path | None = setting(None, "Root of the files server; default is the sample folder.")
     policy: Path | None = setting(None, "Folder of Rego files and data that replaces the shipped policy.")
     opa_url: str = setting("", "URL of an Open Policy Agent that decides every call; empty takes the embedded engine.")
+    database_url: str = secret(
+        "", "URL of a Postgres that holds keys, approvals and pins for several gateways; empty keeps them in SQLite."
+    )
+    database_schema: str = setting("workbench", "Schema of this deployment in that Postgres.")
+    database_grace: float = setting(
+        60.0, "Seconds for which callers who are known stay so while that Postgres does not answer."
+    )
     redis_url: str = setting("", "URL of a Redis that counts calls for all processes; empty counts in this one.")
     redis_down: RedisDown = setting(
         "deny", "When Redis does not answer: deny calls, or count in the memory of each process."
@@ -209,6 +221,8 @@ class Settings:
             for key, value in getattr(self, name).items():
                 if not 0 < value < float("inf"):
                     raise Misuse(f"Setting {name} has {key}={value!r}.", hint="Expected a number above zero.")
+        if self.database_grace < 5:
+            raise Misuse(f"Setting database_grace is {self.database_grace!r}.", hint="Expected 5 seconds or more.")
         unknown = [s for s in self.servers if s not in BUNDLED_SERVERS]
         if unknown:
             raise Misuse(

@@ -201,7 +201,7 @@ async def test_what_ended_by_the_way_is_wiped_and_told_once_to_whoever_keeps_the
         ended = await desk.wait(first.id, 10)
         assert ended is not None
         assert ended.status == "expired"
-    kept = desk._db.execute("select status, clear from approvals where id = ?", (first.id,)).fetchone()
+    kept = desk.store.row("select status, clear from approvals where id = ?", first.id)
     assert kept == ("expired", None)
     assert [(a.id, a.status) for a in desk.expire()] == [(first.id, "expired")]
     assert desk.expire() == []
@@ -284,7 +284,7 @@ def test_arguments_are_kept_in_clear_only_while_somebody_has_to_decide(
     ended = desk.get(request.id)
     assert ended is not None
     assert ended.status == end
-    assert "a@b.example" not in str(desk._db.execute("select * from approvals").fetchall())
+    assert "a@b.example" not in str(desk.store.rows("select * from approvals"))
 
 
 # --- races ---------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -16,6 +15,7 @@ from workbench.access.resources import EVERYWHERE, Resources
 from workbench.access.roles import OWNER, Roles, check_scopes, narrowed, read_roles, roles_file
 from workbench.access.tokens import Tokens
 from workbench.config import Settings, prepare_home
+from workbench.control import ControlDown
 from workbench.events import Caller, Misuse, Tool, Unauthenticated, now_us
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ CACHE_ENTRIES = 4096
 _MAX_HEADER = 8192
 _HINT = "Send `Authorization: Bearer <key>`; `workbench access` lists and creates keys."
 _KEY = "mk_"
+_CREDENTIALS = ("", "api_keys", "oauth_clients", "oauth_grants", "oauth_revoked_tokens")
+"""Tables whose changes may take back what a caller presents; the empty name stands for any."""
 
 
 class Access:
@@ -48,7 +50,8 @@ class Access:
         self._home = prepare_home(settings.home)
         self._clock = clock
         self._ticks = ticks
-        self._keys = Keys(self._home)
+        self._keys = Keys(settings)
+        self._keys.store.on_change.append(self._told)
         self._roles_stamp = _stamp(roles_file(settings))
         self._roles = read_roles(roles_file(settings))
         self.problem = ""
@@ -109,7 +112,7 @@ class Access:
         assert authorization is not None
         token = self._token_in(authorization)
         if token.startswith(_KEY) or not self.tokens.accepted:
-            return self.authenticate(authorization)
+            return await self._keys.store.aside(self.authenticate, authorization)
         generation = self._generation
         facts = await self.tokens.verify(token)
         roles = tuple(role for role in facts.roles if role in self._roles.roles)  # issuers have roles of other uses too
@@ -261,7 +264,7 @@ class Access:
             return None
         from workbench.access.oauth.signing import LocalIssuer
 
-        return LocalIssuer(self._home, self.resources.origin, self._keys, self._clock)
+        return LocalIssuer(self._settings, self.resources.origin, self._keys, self._clock)
 
     def _remembered(self, authorization: str | None, view: str) -> Caller | None:
         """Who presented this lately; None when it has to be looked at."""
@@ -300,8 +303,10 @@ class Access:
     def _key_in(self, token: str) -> KeyInfo:
         try:
             key = self._keys.find(token)
-        except sqlite3.Error as e:
-            raise Unauthenticated(f"No key can be checked: {e}.", hint="Look at control.db in the state folder.") from e
+        except ControlDown as e:
+            if not self._keys.store.local:
+                raise  # an outage of a database elsewhere is no fault of the credential
+            raise Unauthenticated(f"No key can be checked: {e}", hint=e.hint) from e
         if key is None:
             raise Unauthenticated("The Bearer token is no key of this workbench.", hint=_HINT)
         if not key.usable(self._clock()):
@@ -343,11 +348,16 @@ class Access:
             if version != self._version:
                 self._version = version
                 self._forget()
-        except sqlite3.Error:
+        except ControlDown:
             self._forget()  # every caller is looked up anew, and refused if that fails too
         finally:
             self._check_at = self._ticks() + CHECK_SECONDS
             self._checking.release()
+
+    def _told(self, table: str, key: str) -> None:
+        """Another gateway changed something."""
+        if table in _CREDENTIALS:
+            self._forget()
 
     def _reread(self, path: Path | None) -> None:
         try:

@@ -42,7 +42,7 @@ class Issuer(Protocol):
         """The public key of this id for this algorithm. Raises Unauthenticated when there is none."""
         ...
 
-    def live(self, claims: JSON) -> bool:
+    async def live(self, claims: JSON) -> bool:
         """Whether a token with these claims has not been taken back."""
         ...
 
@@ -76,7 +76,7 @@ class RemoteIssuer:
         self.problem = ""
         """Why the keys could not be fetched the last time; empty when they were."""
 
-    def live(self, claims: JSON) -> bool:
+    async def live(self, claims: JSON) -> bool:
         """Always: such an issuer takes tokens back by letting them expire."""
         return True
 

@@ -6,18 +6,17 @@ every call slower (RFC 6819 §5.1.4.1.3 asks for salts and slow hashes where sec
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import json
 import re
 import secrets
-import sqlite3
-import threading
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from workbench.config import open_control
+from workbench.config import Settings
+from workbench.control import Told, open_store
 from workbench.events import Record
 
 TOKEN = re.compile(r"mk_([a-z0-9]{12})_[A-Za-z0-9_-]{43}")
@@ -29,8 +28,6 @@ create table if not exists api_keys (
   rate_per_minute integer
 ) strict
 """
-_ADDED = "alter table api_keys add column rate_per_minute integer"
-"""What a table that was made before the column lacks."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -56,100 +53,67 @@ class KeyInfo(Record, frozen=True, kw_only=True):
 
 
 class Keys:
-    """The keys of one state folder.
+    """The keys of one control store.
 
     Args:
-        home: a prepared state folder.
+        where: settings, or a state folder alone.
     """
 
-    def __init__(self, home: Path) -> None:
-        self._db = open_control(home)
-        self._lock = threading.RLock()
-        self._db.execute(_TABLE)
-        if "rate_per_minute" not in {row[1] for row in self._db.execute("pragma table_info(api_keys)")}:
-            with contextlib.suppress(sqlite3.OperationalError):  # another process was faster
-                self._db.execute(_ADDED)
+    def __init__(self, where: Settings | Path) -> None:
+        self.store = open_store(where)
+        self.store.prepare(
+            "keys", _TABLE, added=[("api_keys", "rate_per_minute integer")], told={"api_keys": Told("id")}
+        )
 
     def add(self, info: KeyInfo) -> str:
         """Store a key under `info.id` and return its token, the only time it exists in clear."""
         token = f"mk_{info.id}_{secrets.token_urlsafe(32)}"
-        with self._lock:
-            self._db.execute(
-                "insert into api_keys values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    info.id,
-                    fingerprint(token).hex(),
-                    info.tenant,
-                    info.subject,
-                    json.dumps(info.roles),
-                    json.dumps(info.scopes),
-                    info.created_us,
-                    info.expires_us,
-                    info.revoked_us,
-                    info.note,
-                    info.rate_per_minute,
-                ),
-            )
+        self.store.change(
+            "insert into api_keys values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            info.id,
+            fingerprint(token).hex(),
+            info.tenant,
+            info.subject,
+            json.dumps(info.roles),
+            json.dumps(info.scopes),
+            info.created_us,
+            info.expires_us,
+            info.revoked_us,
+            info.note,
+            info.rate_per_minute,
+        )
         return token
 
     def find(self, token: str) -> KeyInfo | None:
-        """The key that `token` is, whatever its state; None when it is no key of this folder."""
+        """The key that `token` is, whatever its state; None when it is no key of this store."""
         match = TOKEN.fullmatch(token)
         if match is None:
             return None
-        with self._lock:
-            row = self._db.execute(f"select sha256, {_COLUMNS} from api_keys where id = ?", (match[1],)).fetchone()
+        row = self.store.row(f"select sha256, {_COLUMNS} from api_keys where id = ?", match[1])
         if row is None or not hmac.compare_digest(row[0], fingerprint(token).hex()):
             return None
         return _info(row[1:])
 
     def all(self) -> list[KeyInfo]:
         """Every key, oldest first, revoked ones too."""
-        with self._lock:
-            rows = self._db.execute(f"select {_COLUMNS} from api_keys order by created_us, id").fetchall()
-        return [_info(row) for row in rows]
+        return [_info(row) for row in self.store.rows(f"select {_COLUMNS} from api_keys order by created_us, id")]
 
     def revoke(self, id: str, now_us: int) -> bool:
         """End a key. False when there is none of this id that was not ended before."""
-        with self._lock:
-            done = self._db.execute(
-                "update api_keys set revoked_us = ? where id = ? and revoked_us is null", (now_us, id)
-            )
-            return done.rowcount == 1
+        ended = "update api_keys set revoked_us = ? where id = ? and revoked_us is null"
+        return self.store.change(ended, now_us, id) == 1
 
     def version(self) -> int:
-        """A number that changes when another connection, in this process or another, wrote to the database."""
-        with self._lock:
-            return int(self._db.execute("pragma data_version").fetchone()[0])
+        """A number that changes when another process or gateway changed a key or something else of the store."""
+        return self.store.version()
 
-    def exclusively(self) -> _Exclusive:
-        """Hold the database's write lock: what is done inside happens in one process at a time."""
-        return _Exclusive(self._db, self._lock)
+    def exclusively(self) -> AbstractContextManager[None]:
+        """What is done inside happens in one process at a time."""
+        return self.store.exclusively("keys")
 
     def close(self) -> None:
-        """Close the database."""
-        with self._lock:
-            self._db.close()
-
-
-class _Exclusive:
-    def __init__(self, db: sqlite3.Connection, lock: threading.RLock) -> None:
-        self._db = db
-        self._lock = lock
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-        try:
-            self._db.execute("begin immediate")
-        except sqlite3.Error:
-            self._lock.release()
-            raise
-
-    def __exit__(self, kind: object, *rest: object) -> None:
-        try:
-            self._db.execute("commit" if kind is None else "rollback")
-        finally:
-            self._lock.release()
+        """Let go of the store."""
+        self.store.close()
 
 
 def new_key_id() -> str:

@@ -113,7 +113,7 @@ class Tokens:
                 self._remembered.clear()
             self._remembered[mark] = found
         facts, issuer, claims = found
-        if issuer is not None and not issuer.live(claims):
+        if issuer is not None and not await issuer.live(claims):
             raise Unauthenticated("The token was revoked.")
         return facts
 

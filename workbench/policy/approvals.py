@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import Any
 import msgspec
 import orjson
 
-from workbench.config import open_control, prepare_home
+from workbench.config import Settings
+from workbench.control import ControlDown, Told, open_store
 from workbench.events import JSON, Call, Caller, Misuse, Tool, now_us
 from workbench.policy.approval import Approval, Refused, bind, check_decider
 from workbench.policy.redaction import Redactor
@@ -25,7 +25,9 @@ from workbench.policy.redaction import Redactor
 TTL_US = 15 * 60 * 1_000_000
 """A request waits 15 minutes for a human; an approval waits 15 minutes for its call."""
 POLL_SECONDS = 0.25
-"""How soon a decision in another process is seen."""
+"""How soon a decision in another process is seen, where nobody tells of it."""
+TOLD_POLL_SECONDS = 2.0
+"""How soon it is seen where it is told of, should that be missed."""
 MAX_WAITING = 100
 """Pending requests of one caller."""
 _TABLE = """
@@ -43,18 +45,18 @@ create index if not exists approvals_waiting on approvals (tenant, status);
 
 
 class Approvals:
-    """All approvals of one state folder, shared by every process that opens it.
+    """All approvals of one control store, shared by every process that opens it.
 
     Args:
-        home: the state folder.
+        where: settings, or a state folder alone.
         redactor: takes personal data out of what is kept.
         clock: microseconds since the epoch.
     """
 
-    def __init__(self, home: Path, redactor: Redactor, *, clock: Callable[[], int] = now_us) -> None:
-        self._db = open_control(prepare_home(home))
-        self._db.executescript(_TABLE)
-        self._lock = threading.Lock()
+    def __init__(self, where: Settings | Path, redactor: Redactor, *, clock: Callable[[], int] = now_us) -> None:
+        self.store = open_store(where)
+        self.store.prepare("approvals", _TABLE, told={"approvals": Told("id")})
+        self.store.on_change.append(self._told)
         self._redactor = redactor
         self._clock = clock
         self._ended: list[Approval] = []
@@ -127,7 +129,7 @@ class Approvals:
         status = "approved" if approve is True else "denied"
         done = self._change(
             "update approvals set status = ?, decided_by = ?, decided_via = ?, decided_us = ?, note = ?, "
-            "expires_us = ?, clear = iif(? = 'denied', null, clear) "
+            "expires_us = ?, clear = case when ? = 'denied' then null else clear end "
             "where id = ? and status = 'pending' and expires_us > ?",
             *(status, name, via, now, note[:2000], now + TTL_US, status, id, now),
         )
@@ -185,8 +187,7 @@ class Approvals:
     def pending(self, tenant: str) -> list[Approval]:
         """What waits for a human in this tenant, oldest first."""
         query = f"select {_COLUMNS} from approvals where tenant = ? and status = 'pending' order by created_us"
-        with self._lock:
-            found = [_approval(row) for row in self._db.execute(query, (tenant,)).fetchall()]
+        found = [_approval(row) for row in self.store.rows(query, tenant)]
         now = self._clock()
         alive = [approval for approval in found if approval.expires_us > now]
         if len(alive) < len(found):
@@ -218,34 +219,39 @@ class Approvals:
         return ended + self._end_old()
 
     def _end_old(self) -> list[Approval]:
-        now = self._clock()
-        with self._lock:
-            rows = self._db.execute(
-                "update approvals set status = 'expired', clear = null "
-                f"where status in ('pending', 'approved') and expires_us <= ? returning {_COLUMNS}",
-                (now,),
-            ).fetchall()
+        rows = self.store.rows(
+            "update approvals set status = 'expired', clear = null "
+            f"where status in ('pending', 'approved') and expires_us <= ? returning {_COLUMNS}",
+            self._clock(),
+        )
         ended = [_approval(row) for row in rows]
         for approval in ended:
             self._wake(approval.id)
         return ended
 
     async def wait(self, id: str, timeout: float) -> Approval | None:
-        """The approval once it is no longer pending, or as it stands after `timeout` seconds; None if there is none."""
+        """The approval once it is no longer pending, or as it stands after `timeout` seconds; None if there is none.
+
+        Raises:
+            ControlDown: nobody can say how it stands when the time is over.
+        """
         mine = (asyncio.get_running_loop(), asyncio.Event())
         self._waiting.setdefault(id, set()).add(mine)
         deadline = time.monotonic() + timeout
+        poll = POLL_SECONDS if self.store.local else TOLD_POLL_SECONDS
         try:
             while True:
                 mine[1].clear()
-                approval = self.get(id)
                 left = deadline - time.monotonic()
-                if approval is not None and approval.status == "expired":
-                    self._ended.extend(self._end_old())
-                if approval is None or approval.status != "pending" or left <= 0:
-                    return approval
                 try:
-                    await asyncio.wait_for(mine[1].wait(), min(POLL_SECONDS, left))
+                    approval = await self.store.aside(self._seen, id)
+                    if approval is None or approval.status != "pending" or left <= 0:
+                        return approval
+                except ControlDown:
+                    if left <= 0:
+                        raise
+                try:
+                    await asyncio.wait_for(mine[1].wait(), min(poll, left))
                 except TimeoutError:
                     continue  # another process may have decided
         finally:
@@ -255,9 +261,15 @@ class Approvals:
                 self._waiting.pop(id, None)
 
     def close(self) -> None:
-        """Close the database."""
-        with self._lock:
-            self._db.close()
+        """Let go of the store."""
+        self.store.close()
+
+    def _seen(self, id: str) -> Approval | None:
+        """The approval as it stands; one whose time is over is ended."""
+        approval = self.get(id)
+        if approval is not None and approval.status == "expired":
+            self._ended.extend(self._end_old())
+        return approval
 
     def _live(self, bound: str) -> Approval | None:
         query = f"select {_COLUMNS} from approvals where binding = ? and status in ('pending', 'approved')"
@@ -265,12 +277,15 @@ class Approvals:
         return _approval(row) if row else None
 
     def _one(self, query: str, *values: Any) -> Any:
-        with self._lock:
-            return self._db.execute(query, values).fetchone()
+        return self.store.row(query, *values)
 
     def _change(self, statement: str, *values: Any) -> bool:
-        with self._lock:
-            return self._db.execute(statement, values).rowcount == 1
+        return self.store.change(statement, *values) == 1
+
+    def _told(self, table: str, key: str) -> None:
+        """Another gateway decided, used or ended one."""
+        for id in [key] if table == "approvals" else list(self._waiting) if not table else []:
+            self._wake(id)
 
     def _wake(self, id: str) -> None:
         for loop, event in tuple(self._waiting.get(id, ())):

@@ -65,7 +65,7 @@ class Policy:
         self._problem = ""
         self.limits = _limits(settings, self.quota)
         self.redactor = Redactor(settings.home)
-        self.approvals = Approvals(settings.home, self.redactor)
+        self.approvals = Approvals(settings, self.redactor)
         self.warm()
         self._closed = threading.Event()
         if settings.policy is not None:

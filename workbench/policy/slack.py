@@ -20,7 +20,8 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from workbench.config import Settings, open_control
+from workbench.config import Settings
+from workbench.control import open_store
 from workbench.events import JSON, Caller, Misuse, Record
 from workbench.policy.approval import Approval, Refused
 from workbench.policy.slack_card import APPROVE, DENY, card, fallback
@@ -126,8 +127,8 @@ class SlackChannel:
         self._verifier = SignatureVerifier(env[SECRET])
         self._seen: OrderedDict[str, float] = OrderedDict()
         self._lock = threading.Lock()
-        self._db = open_control(settings.home)
-        self._db.executescript(_TABLE)
+        self._store = open_store(settings)
+        self._store.prepare("cards", _TABLE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._settling = asyncio.Lock()
         read_approvers(self._path, self._tenant)
@@ -149,7 +150,7 @@ class SlackChannel:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._db.close()
+        self._store.close()
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)
@@ -163,13 +164,16 @@ class SlackChannel:
             )
             if answer is not None:
                 row = (approval.id, str(answer.get("channel") or self._channel), str(answer["ts"]))
-                self._db.execute("insert or replace into approval_cards values (?, ?, ?)", row)
+                statement = (
+                    "insert into approval_cards values (?, ?, ?) on conflict (approval) "
+                    "do update set channel = excluded.channel, ts = excluded.ts"
+                )
+                await self._store.aside(self._store.change, statement, *row)
 
     async def _update(self, approval: Approval) -> None:
         async with self._settling:  # a card that is being posted is there before it is changed
-            found = self._db.execute(
-                "select channel, ts from approval_cards where approval = ?", (approval.id,)
-            ).fetchone()
+            query = "select channel, ts from approval_cards where approval = ?"
+            found = await self._store.aside(self._store.row, query, approval.id)
             if found is not None:
                 text, blocks = fallback(approval), card(approval)
                 await self._ask("chat.update", channel=found[0], ts=found[1], text=text, blocks=blocks)

@@ -7,15 +7,14 @@ renamed tool counts as a new one.
 
 from __future__ import annotations
 
-import sqlite3
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import orjson
 
-from workbench.config import open_control
+from workbench.config import Settings
+from workbench.control import Told, open_store
 from workbench.events import JSON, Tool, now_us
 from workbench.registry.listing import PINNED, pinned_parts
 from workbench.registry.server import ServerSpec
@@ -30,26 +29,35 @@ create table if not exists registry_servers (
 
 
 class Pins:
-    """Pinned definitions and registered servers, in the control database. Methods block for a few milliseconds."""
+    """Pinned definitions and registered servers, in the control store. Methods block for a few milliseconds.
 
-    def __init__(self, home: Path) -> None:
-        self._lock = threading.Lock()
-        self._db: sqlite3.Connection = open_control(home)
-        self._db.executescript(_TABLES)
+    Args:
+        where: settings, or a state folder alone.
+    """
+
+    def __init__(self, where: Settings | Path) -> None:
+        self.store = open_store(where)
+        changes = {
+            "registry_pins": Told("server", "insert or update or delete"),
+            "registry_servers": Told("id", "insert or update or delete"),
+        }
+        self.store.prepare("registry", _TABLES, told=changes)
 
     def close(self) -> None:
-        with self._lock:
-            self._db.close()
+        """Let go of the store."""
+        self.store.close()
 
     def check(self, spec: ServerSpec, tools: Sequence[Tool]) -> list[Tool]:
         """`tools` with those quarantined whose definition is not the pinned one; what is new is pinned."""
-        with self._lock:
-            rows = self._db.execute("select tool, hash, definition from registry_pins where server = ?", (spec.id,))
-            pinned = {tool: (hash, definition) for tool, hash, definition in rows}
+        pinned = self._pinned(spec.id)
+        if all(self._hash(pinned, tool) == tool.definition_hash for tool in tools):
+            return [_released(tool) for tool in tools]
+        with self.store.exclusively("pins"):  # of two that see a tool first, one pins it and the other sees that
+            pinned = self._pinned(spec.id)
             checked, new = [], []
             for tool in tools:
                 hash, before = pinned.get(tool.name, ("", b"{}"))
-                tool = msgspec.structs.replace(tool, quarantined="") if tool.quarantined else tool
+                tool = _released(tool)
                 # Our own servers change with our own code, by an upgrade that the user made; there is nobody to ask.
                 if not hash or (hash != tool.definition_hash and spec.trust == "bundled"):
                     new.append(tool)
@@ -65,49 +73,58 @@ class Pins:
 
     def accept(self, tool: Tool, by: str) -> None:
         """Pin the definition as it is listed now."""
-        with self._lock:
+        with self.store.exclusively("pins"):
             self._pin([tool], by)
 
     def changes(self, tool: Tool) -> JSON:
         """Part → {"pinned", "listed"} for every part that differs from the pinned definition."""
-        with self._lock:
-            row = self._db.execute(
-                "select definition from registry_pins where server = ? and tool = ?", (tool.server, tool.name)
-            ).fetchone()
+        row = self.store.row(
+            "select definition from registry_pins where server = ? and tool = ?", tool.server, tool.name
+        )
         return difference(orjson.loads(row[0]), tool.definition) if row else {}
 
     def _pin(self, tools: Sequence[Tool], by: str) -> None:
-        if not tools:
-            return
-        now = now_us()
-        rows = [(t.server, t.name, t.definition_hash, orjson.dumps(pinned_parts(t.definition)), now, by) for t in tools]
-        self._db.execute("begin immediate")
-        with self._db:
-            self._db.executemany("insert or replace into registry_pins values (?, ?, ?, ?, ?, ?)", rows)
+        statement = (
+            "insert into registry_pins values (?, ?, ?, ?, ?, ?) on conflict (server, tool) do update set "
+            "hash = excluded.hash, definition = excluded.definition, pinned_us = excluded.pinned_us, "
+            "accepted_by = excluded.accepted_by"
+        )
+        for t in tools:
+            definition = orjson.dumps(pinned_parts(t.definition))
+            self.store.change(statement, t.server, t.name, t.definition_hash, definition, now_us(), by)
+
+    def _pinned(self, server: str) -> dict[str, tuple[str, bytes]]:
+        query = "select tool, hash, definition from registry_pins where server = ?"
+        return {tool: (hash, definition) for tool, hash, definition in self.store.rows(query, server)}
+
+    @staticmethod
+    def _hash(pinned: dict[str, tuple[str, bytes]], tool: Tool) -> str:
+        return pinned.get(tool.name, ("", b""))[0]
 
     # --- registered servers
 
     def registered(self) -> list[ServerSpec]:
         """Servers added while running, oldest first."""
-        with self._lock:
-            rows = self._db.execute("select spec from registry_servers order by added_us, id").fetchall()
+        rows = self.store.rows("select spec from registry_servers order by added_us, id")
         return [msgspec.json.decode(row[0], type=ServerSpec) for row in rows]
 
     def register(self, spec: ServerSpec) -> None:
         """Remember `spec` beyond a restart. Headers are stored as given; the file is readable by its owner alone."""
-        with self._lock:
-            self._db.execute(
-                "insert or replace into registry_servers values (?, ?, ?)",
-                (spec.id, msgspec.json.encode(spec), now_us()),
-            )
+        statement = (
+            "insert into registry_servers values (?, ?, ?) on conflict (id) "
+            "do update set spec = excluded.spec, added_us = excluded.added_us"
+        )
+        self.store.change(statement, spec.id, msgspec.json.encode(spec), now_us())
 
     def forget(self, id: str) -> None:
         """Forget a registered server and the definitions pinned for it."""
-        with self._lock:
-            self._db.execute("begin immediate")
-            with self._db:
-                self._db.execute("delete from registry_servers where id = ?", (id,))
-                self._db.execute("delete from registry_pins where server = ?", (id,))
+        with self.store.exclusively("pins"):
+            self.store.change("delete from registry_servers where id = ?", id)
+            self.store.change("delete from registry_pins where server = ?", id)
+
+
+def _released(tool: Tool) -> Tool:
+    return msgspec.structs.replace(tool, quarantined="") if tool.quarantined else tool
 
 
 def difference(pinned: JSON, listed: JSON) -> JSON:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from workbench.config import Settings, prepare_home
+from workbench.config import Settings
 from workbench.events import JSON, Misuse, Tool
 from workbench.registry.bundled import bundled_specs
 from workbench.registry.catalog import Catalog
@@ -89,7 +89,7 @@ class Registry:
             Misuse: the configuration cannot be meant; nothing was launched then.
         """
         specs = self._configured()
-        self._pins = Pins(prepare_home(self._settings.home))
+        self._pins = Pins(self._settings)
         taken = {s.id for s in specs}
         for spec in self._pins.registered():
             if like := confusable(spec.id, taken):

@@ -84,7 +84,7 @@ class Authorize:
         if self._server.throttle.wait(address(request), "consent", WRONG_KEYS_PER_MINUTE):
             return consent_page(asked, id, wrong="Too many tries. Wait a minute.", status=429)
         try:
-            person = self._server.person(given.get("key"))
+            person = await self._server.person(given.get("key"))
         except Unauthenticated:
             if not self._pending.wrong_key(id):
                 return error_page("Too many wrong keys. Start again from the program that sent you here.", 403)
@@ -98,7 +98,8 @@ class Authorize:
     async def _grant(self, asked: Asked, person: Caller, scopes: tuple[str, ...]) -> Response:
         detail = {"scopes": scopes, "resources": asked.resources, "credential": person.credential}
         await self._server.record("consent given", asked.client, detail, subject=person.subject, tenant=person.tenant)
-        _, code = self._server.issuer.grants.add(
+        _, code = await self._server.ask(
+            self._server.issuer.grants.add,
             client=asked.client.id,
             tenant=person.tenant,
             subject=person.subject,

@@ -6,7 +6,6 @@ import hmac
 import json
 import re
 import secrets
-import threading
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +14,8 @@ from urllib.parse import urlsplit
 from workbench.access.fetch import Fetcher
 from workbench.access.keys import fingerprint, new_key_id
 from workbench.access.oauth.redirects import objection
-from workbench.config import open_control
+from workbench.config import Settings
+from workbench.control import Told, open_store
 from workbench.events import JSON, Misuse, Record, Unreachable
 
 MOST_REGISTERED = 1000
@@ -62,16 +62,15 @@ class Client(Record, frozen=True, kw_only=True):
 
 
 class Clients:
-    """The clients of one state folder.
+    """The clients of one control store.
 
     Args:
-        home: a prepared state folder.
+        where: settings, or a state folder alone.
     """
 
-    def __init__(self, home: Path) -> None:
-        self._db = open_control(home)
-        self._lock = threading.RLock()
-        self._db.execute(_TABLE)
+    def __init__(self, where: Settings | Path) -> None:
+        self.store = open_store(where)
+        self.store.prepare("clients", _TABLE, told={"oauth_clients": Told("id")})
 
     def add(
         self,
@@ -116,52 +115,46 @@ class Clients:
         )  # fmt: skip
         secret = secrets.token_urlsafe(32) if confidential and not workload else ""
         row = {name: json.dumps(getattr(client, name)) for name in _TUPLES}
-        with self._lock:
+        with self.store.exclusively("clients"):
             if kind == "registered" and self._registered() >= MOST_REGISTERED:
                 raise Misuse("Too many clients have registered.", hint="End some: `workbench access clients`.")
             if workload and self.find(workload) is not None:
                 raise Misuse(f"There is a client {workload} already.", hint="End it first.")
-            self._db.execute("delete from oauth_clients where id = ?", (client.id,))  # one that was ended
-            self._db.execute(
+            self.store.change("delete from oauth_clients where id = ?", client.id)  # one that was ended
+            self.store.change(
                 "insert into oauth_clients values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, null)",
-                (client.id, client.kind, name, fingerprint(secret).hex() if secret else None, tenant, row["roles"],
-                 row["scopes"], row["redirect_uris"], int(refreshes), now_us),
+                client.id, client.kind, name, fingerprint(secret).hex() if secret else None, tenant, row["roles"],
+                row["scopes"], row["redirect_uris"], int(refreshes), now_us,
             )  # fmt: skip
         return client, secret
 
     def find(self, id: str) -> Client | None:
         """The client of this id, unless it was ended."""
-        with self._lock:
-            row = self._db.execute(f"{_SELECT} where id = ? and revoked_us is null", (id,)).fetchone()
+        row = self.store.row(f"{_SELECT} where id = ? and revoked_us is null", id)
         return None if row is None else _client(row)
 
     def has_secret(self, id: str, secret: str) -> bool:
         """Whether the client of this id has this secret."""
-        with self._lock:
-            row = self._db.execute("select sha256 from oauth_clients where id = ?", (id,)).fetchone()
-        return bool(row and row[0] and secret) and hmac.compare_digest(row[0], fingerprint(secret).hex())
+        row = self.store.row("select sha256 from oauth_clients where id = ?", id)
+        known = row[0] if row and secret else None
+        return bool(known) and hmac.compare_digest(str(known), fingerprint(secret).hex())
 
     def all(self) -> list[Client]:
         """All clients, oldest first; ended ones too."""
-        with self._lock:
-            return [_client(row) for row in self._db.execute(f"{_SELECT} order by created_us, id")]
+        return [_client(row) for row in self.store.rows(f"{_SELECT} order by created_us, id")]
 
     def end(self, id: str, now_us: int) -> bool:
         """End a client and everything it was granted. False when there is none that was not ended before."""
-        with self._lock:
-            done = self._db.execute(
-                "update oauth_clients set revoked_us = ? where id = ? and revoked_us is null", (now_us, id)
-            )
-            return done.rowcount == 1
+        ended = "update oauth_clients set revoked_us = ? where id = ? and revoked_us is null"
+        return self.store.change(ended, now_us, id) == 1
 
     def close(self) -> None:
-        """Close the database."""
-        with self._lock:
-            self._db.close()
+        """Let go of the store."""
+        self.store.close()
 
     def _registered(self) -> int:
         query = "select count(*) from oauth_clients where kind = 'registered' and revoked_us is null"
-        return int(self._db.execute(query).fetchone()[0])
+        return int(self.store.rows(query)[0][0])
 
 
 _SELECT = (

@@ -125,7 +125,7 @@ async def client_of(server: AuthorizationServer, request: Request, asked: Parame
         id = named
     client = await server.client(id) if id else None
     proven = client is not None and (
-        server.issuer.clients.has_secret(client.id, secret) if client.confidential else not secret
+        await server.ask(server.issuer.clients.has_secret, client.id, secret) if client.confidential else not secret
     )
     if client is None or not proven:
         raise Refused("invalid_client", "The client is unknown or its secret is wrong.", 401, _ASK)
@@ -139,7 +139,7 @@ async def _workload(server: AuthorizationServer, asked: Parameters, *, twice: bo
     if server.workloads is None:
         raise Refused("invalid_client", "Assertions are not accepted here.", 401)
     id = await server.workloads.identify(asked.need("client_assertion_type"), asked.get("client_assertion"))
-    client = server.issuer.clients.find(id)
+    client = await server.ask(server.issuer.clients.find, id)
     if client is None or client.kind != "workload" or asked.get("client_id") not in ("", id):
         raise Refused("invalid_client", "No client is made for this workload.", 401)
     return client

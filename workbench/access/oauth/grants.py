@@ -7,12 +7,12 @@ import hashlib
 import hmac
 import json
 import secrets
-import threading
 from pathlib import Path
 from typing import Any
 
 from workbench.access.keys import fingerprint
-from workbench.config import open_control
+from workbench.config import Settings
+from workbench.control import Told, open_store
 from workbench.events import JSON, Record, new_id
 
 CODE_US = 60_000_000
@@ -58,16 +58,16 @@ class Grant(Record, frozen=True, kw_only=True):
 
 
 class Grants:
-    """The grants of one state folder. Secrets are stored as their SHA-256 only.
+    """The grants of one control store. Secrets are stored as their SHA-256 only.
 
     Args:
-        home: a prepared state folder with the table of keys.
+        where: settings, or a state folder alone; the store has the table of keys.
     """
 
-    def __init__(self, home: Path) -> None:
-        self._db = open_control(home)
-        self._lock = threading.RLock()
-        self._db.executescript(_TABLES)
+    def __init__(self, where: Settings | Path) -> None:
+        self.store = open_store(where)
+        ended = {"oauth_grants": Told("id"), "oauth_revoked_tokens": Told("jti", "insert")}
+        self.store.prepare("grants", _TABLES, told=ended)
 
     # --- a person agrees, a client redeems ------------------------------
 
@@ -92,37 +92,32 @@ class Grants:
         )  # fmt: skip
         code = secrets.token_urlsafe(32)
         lists = [json.dumps(getattr(grant, name)) for name in _TUPLES]
-        with self._lock:
-            self._forget_expired(now_us)
-            self._db.execute(
-                "insert into oauth_grants values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, null)",
-                (grant.id, client, tenant, subject, *lists, key_id, now_us, grant.expires_us),
-            )
-            self._db.execute(
-                "insert into oauth_codes values (?, ?, ?, ?, ?, null)",
-                (fingerprint(code).hex(), grant.id, redirect_uri, challenge, now_us + CODE_US),
-            )
+        self._forget_expired(now_us)
+        self.store.change(
+            "insert into oauth_grants values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, null)",
+            grant.id, client, tenant, subject, *lists, key_id, now_us, grant.expires_us,
+        )  # fmt: skip
+        self.store.change(
+            "insert into oauth_codes values (?, ?, ?, ?, ?, null)",
+            fingerprint(code).hex(), grant.id, redirect_uri, challenge, now_us + CODE_US,
+        )  # fmt: skip
         return grant, code
 
     def redeem_code(self, code: str, *, client: str, redirect_uri: str, verifier: str, now_us: int) -> Grant | None:
         """The grant behind a code, once. A code that comes again ends its grant (RFC 6749 §4.1.2)."""
         mark = fingerprint(code).hex()
-        with self._lock:
-            row = self._db.execute(
-                "select grant_id, redirect_uri, challenge, expires_us, used_us from oauth_codes where sha256 = ?",
-                (mark,),
-            ).fetchone()
-            if row is None:
-                return None
-            grant = self.find(row[0])
-            if grant is None or grant.client != client:
-                return None
-            used = self._db.execute(
-                "update oauth_codes set used_us = ? where sha256 = ? and used_us is null", (now_us, mark)
-            )
-            if used.rowcount != 1:
-                self.end(grant.id, now_us)
-                return None
+        row = self.store.row(
+            "select grant_id, redirect_uri, challenge, expires_us, used_us from oauth_codes where sha256 = ?", mark
+        )
+        if row is None:
+            return None
+        grant = self.find(row[0])
+        if grant is None or grant.client != client:
+            return None
+        used = "update oauth_codes set used_us = ? where sha256 = ? and used_us is null"
+        if self.store.change(used, now_us, mark) != 1:
+            self.end(grant.id, now_us)
+            return None
         good = now_us < row[3] and redirect_uri == row[1] and hmac.compare_digest(s256(verifier), row[2])
         return grant if good and self.usable(grant, now_us) else None
 
@@ -130,10 +125,9 @@ class Grants:
         """A further refresh token of a grant."""
         token = f"mr_{secrets.token_urlsafe(32)}"
         until = min(now_us + REFRESH_US, grant.expires_us)
-        with self._lock:
-            self._db.execute(
-                "insert into oauth_refresh_tokens values (?, ?, ?, null)", (fingerprint(token).hex(), grant.id, until)
-            )
+        self.store.change(
+            "insert into oauth_refresh_tokens values (?, ?, ?, null)", fingerprint(token).hex(), grant.id, until
+        )
         return token
 
     def redeem_refresh_token(self, token: str, *, client: str, now_us: int) -> Grant | None:
@@ -142,26 +136,20 @@ class Grants:
         One that comes again was stolen, here or before: it ends the grant and with it every token of it (RFC 9700
         §4.14.2).
         """
-        with self._lock:
-            grant = self.of_refresh_token(token, now_us, even_used=True)
-            if grant is None or grant.client != client:
-                return None
-            used = self._db.execute(
-                "update oauth_refresh_tokens set used_us = ? where sha256 = ? and used_us is null",
-                (now_us, fingerprint(token).hex()),
-            )
-            if used.rowcount != 1:
-                self.end(grant.id, now_us)
-                return None
+        grant = self.of_refresh_token(token, now_us, even_used=True)
+        if grant is None or grant.client != client:
+            return None
+        used = "update oauth_refresh_tokens set used_us = ? where sha256 = ? and used_us is null"
+        if self.store.change(used, now_us, fingerprint(token).hex()) != 1:
+            self.end(grant.id, now_us)
+            return None
         return grant if self.usable(grant, now_us) else None
 
     def of_refresh_token(self, token: str, now_us: int, *, even_used: bool = False) -> Grant | None:
         """The grant that a refresh token stands for; None when the token is unknown, expired or used."""
-        with self._lock:
-            row = self._db.execute(
-                "select grant_id, expires_us, used_us from oauth_refresh_tokens where sha256 = ?",
-                (fingerprint(token).hex(),),
-            ).fetchone()
+        row = self.store.row(
+            "select grant_id, expires_us, used_us from oauth_refresh_tokens where sha256 = ?", fingerprint(token).hex()
+        )
         if row is None or now_us >= row[1] or (row[2] is not None and not even_used):
             return None
         return self.find(row[0])
@@ -170,32 +158,26 @@ class Grants:
 
     def find(self, id: str) -> Grant | None:
         """The grant of this id, ended or not."""
-        with self._lock:
-            row = self._db.execute(f"select {_COLUMNS} from oauth_grants where id = ?", (id,)).fetchone()
+        row = self.store.row(f"select {_COLUMNS} from oauth_grants where id = ?", id)
         return None if row is None else _grant(row)
 
     def all(self) -> list[Grant]:
         """All grants, oldest first; ended ones too."""
-        with self._lock:
-            return [_grant(row) for row in self._db.execute(f"select {_COLUMNS} from oauth_grants order by created_us")]
+        return [_grant(row) for row in self.store.rows(f"select {_COLUMNS} from oauth_grants order by created_us")]
 
     def usable(self, grant: Grant, now_us: int) -> bool:
         """Neither grant, nor the key of the person, nor the client was ended."""
         if grant.revoked_us is not None or now_us >= grant.expires_us:
             return False
-        with self._lock:
-            key = self._db.execute(
-                "select 1 from api_keys where id = ? and revoked_us is null and (expires_us is null or expires_us > ?)",
-                (grant.key_id, now_us),
-            ).fetchone()
+        key = self.store.row(
+            "select 1 from api_keys where id = ? and revoked_us is null and (expires_us is null or expires_us > ?)",
+            grant.key_id, now_us,
+        )  # fmt: skip
         return key is not None and not self._client_ended(grant.client)
 
     def live(self, claims: JSON, now_us: int) -> bool:
         """Whether an access token that was issued here still holds."""
-        with self._lock:
-            revoked = self._db.execute(
-                "select 1 from oauth_revoked_tokens where jti = ?", (str(claims.get("jti")),)
-            ).fetchone()
+        revoked = self.store.row("select 1 from oauth_revoked_tokens where jti = ?", str(claims.get("jti")))
         if revoked is not None:
             return False
         if claims.get("grant") is None:
@@ -205,31 +187,25 @@ class Grants:
 
     def end(self, id: str, now_us: int) -> bool:
         """End a grant and every token of it. False when there is none that was not ended before."""
-        with self._lock:
-            done = self._db.execute(
-                "update oauth_grants set revoked_us = ? where id = ? and revoked_us is null", (now_us, id)
-            )
-            return done.rowcount == 1
+        ended = "update oauth_grants set revoked_us = ? where id = ? and revoked_us is null"
+        return self.store.change(ended, now_us, id) == 1
 
     def revoke_access_token(self, jti: str, expires_us: int) -> None:
         """Take back one access token."""
-        with self._lock:
-            self._db.execute("insert or ignore into oauth_revoked_tokens values (?, ?)", (jti, expires_us))
+        self.store.change("insert into oauth_revoked_tokens values (?, ?) on conflict do nothing", jti, expires_us)
 
     def close(self) -> None:
-        """Close the database."""
-        with self._lock:
-            self._db.close()
+        """Let go of the store."""
+        self.store.close()
 
     def _client_ended(self, id: str) -> bool:
         query = "select 1 from oauth_clients where id = ? and revoked_us is not null"
-        with self._lock:
-            return self._db.execute(query, (id,)).fetchone() is not None
+        return self.store.row(query, id) is not None
 
     def _forget_expired(self, now_us: int) -> None:
-        before = (now_us - 86_400_000_000,)
+        before = now_us - 86_400_000_000
         for table in ("oauth_codes", "oauth_refresh_tokens", "oauth_revoked_tokens", "oauth_grants"):
-            self._db.execute(f"delete from {table} where expires_us < ?", before)
+            self.store.change(f"delete from {table} where expires_us < ?", before)
 
 
 _COLUMNS = ", ".join(Grant.__struct_fields__)

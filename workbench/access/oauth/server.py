@@ -30,6 +30,8 @@ from workbench.access.oauth.throttle import Throttle
 from workbench.access.oauth.workloads import Workloads
 from workbench.access.roles import SCOPE, narrowed
 from workbench.access.tokens import signed_claims
+from workbench.control import ControlDown
+from workbench.control.store import P, T
 from workbench.events import JSON, Caller, Misuse, NotRecorded, Unauthenticated, now_us
 
 Recorder = Callable[[str, JSON, str, str], Awaitable[None]]
@@ -117,11 +119,15 @@ class AuthorizationServer:
         """The client of this id, by whichever way it is known."""
         if is_document_url(id):
             return await self._documents.find(id)
-        return self.issuer.clients.find(id)
+        return await self.ask(self.issuer.clients.find, id)
 
-    def person(self, key: str) -> Caller:
+    async def ask(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do something that needs the control store, without holding up anybody else."""
+        return await self.issuer.grants.store.aside(question, *args, **kwargs)
+
+    async def person(self, key: str) -> Caller:
         """Who holds a key. Raises Unauthenticated when it is none; a token that was issued here is none either."""
-        caller = self._access.authenticate(f"Bearer {key.strip()}")
+        caller = await self.ask(self._access.authenticate, f"Bearer {key.strip()}")
         if caller.method != "key":
             raise Unauthenticated("Not a key.")
         return caller
@@ -162,6 +168,9 @@ class AuthorizationServer:
                 return e.response()
             except NotRecorded:
                 words = "Nothing can be recorded, so nothing is issued."
+                return Refused("temporarily_unavailable", words, 503, {"Retry-After": "1"}).response()
+            except ControlDown:
+                words = "Clients and grants cannot be looked up, so nothing is issued."
                 return Refused("temporarily_unavailable", words, 503, {"Retry-After": "1"}).response()
 
         return told
@@ -212,14 +221,15 @@ class AuthorizationServer:
         if kind == "client_credentials":
             return await self._own_token(client, asked)
         if kind == "authorization_code":
-            grant = self.issuer.grants.redeem_code(
-                asked.need("code"), client=client.id, redirect_uri=asked.get("redirect_uri"),
-                verifier=asked.need("code_verifier"), now_us=self.clock(),
+            grant = await self.ask(
+                self.issuer.grants.redeem_code, asked.need("code"), client=client.id,
+                redirect_uri=asked.get("redirect_uri"), verifier=asked.need("code_verifier"), now_us=self.clock(),
             )  # fmt: skip
         elif kind == "refresh_token":
-            grant = self.issuer.grants.redeem_refresh_token(
-                asked.need("refresh_token"), client=client.id, now_us=self.clock()
-            )
+            grant = await self.ask(
+                self.issuer.grants.redeem_refresh_token, asked.need("refresh_token"), client=client.id,
+                now_us=self.clock(),
+            )  # fmt: skip
         else:
             raise Refused("unsupported_grant_type", "That grant type is not supported.")
         if grant is None:
@@ -255,7 +265,8 @@ class AuthorizationServer:
             resources=self.targets(asked.resources, grant.resources), seconds=self._settings.oauth_token_seconds,
             grant=grant.id,
         )  # fmt: skip
-        refresh = self.issuer.grants.new_refresh_token(grant, self.clock()) if client.refreshes else ""
+        grants, now = self.issuer.grants, self.clock()
+        refresh = await self.ask(grants.new_refresh_token, grant, now) if client.refreshes else ""
         return await self._issue(client, token, claims, kind, refresh)
 
     async def _issue(self, client: Client, token: str, claims: JSON, kind: str, refresh: str = "") -> Response:
@@ -275,8 +286,9 @@ class AuthorizationServer:
         if not client.confidential:
             raise Refused("unauthorized_client", "Only a client with a secret may ask about tokens.", 403)
         token = asked.need("token")
-        grant = self.issuer.grants.of_refresh_token(token, self.clock())
-        if grant is not None and grant.client == client.id and self.issuer.grants.usable(grant, self.clock()):
+        grants, now = self.issuer.grants, self.clock()
+        grant = await self.ask(grants.of_refresh_token, token, now)
+        if grant is not None and grant.client == client.id and await self.ask(grants.usable, grant, now):
             about = {"client_id": grant.client, "sub": grant.subject, "scope": " ".join(grant.scopes), "iss": self.url}
             return answer({"active": True, "token_type": "refresh_token", **about})
         claims = await self._claims(token)
@@ -292,14 +304,14 @@ class AuthorizationServer:
         asked = await form(request)
         client = await client_of(self, request, asked)
         token, now = asked.need("token"), self.clock()
-        grant = self.issuer.grants.of_refresh_token(token, now, even_used=True)
+        grant = await self.ask(self.issuer.grants.of_refresh_token, token, now, even_used=True)
         claims = None if grant is not None else await self._claims(token)
         if grant is not None and grant.client == client.id:
-            self.issuer.grants.end(grant.id, now)
+            await self.ask(self.issuer.grants.end, grant.id, now)
             detail = {"grant": grant.id}
             await self.record("grant revoked", client, detail, subject=grant.subject, tenant=grant.tenant)
         elif claims is not None and claims["client_id"] == client.id:
-            self.issuer.grants.revoke_access_token(claims["jti"], claims["exp"] * 1_000_000)
+            await self.ask(self.issuer.grants.revoke_access_token, claims["jti"], claims["exp"] * 1_000_000)
             detail = {"jti": claims["jti"]}
             await self.record("token revoked", client, detail, subject=claims["sub"], tenant=claims["tenant"])
         self._access.forget()
@@ -319,9 +331,10 @@ class AuthorizationServer:
         if not isinstance(uris, list) or not uris:
             raise Refused("invalid_redirect_uri", "redirect_uris are missing.")
         try:
-            client, secret = self.issuer.clients.add(
-                str(asked.get("client_name") or "Unnamed client"), tenant=self._settings.tenant, now_us=self.clock(),
-                kind="registered", confidential=way != "none", redirect_uris=uris, refreshes="refresh_token" in grants,
+            client, secret = await self.ask(
+                self.issuer.clients.add, str(asked.get("client_name") or "Unnamed client"),
+                tenant=self._settings.tenant, now_us=self.clock(), kind="registered",
+                confidential=way != "none", redirect_uris=uris, refreshes="refresh_token" in grants,
             )  # fmt: skip
         except Misuse as e:
             raise Refused("invalid_redirect_uri", str(e.args[0])) from e
@@ -343,7 +356,7 @@ class AuthorizationServer:
         except Unauthenticated:
             return None
         good = claims.get("iss") == self.url and claims["exp"] * 1_000_000 > self.clock()
-        return claims if good and self.issuer.live(claims) else None
+        return claims if good and await self.issuer.live(claims) else None
 
 
 _FOR_PEOPLE = {"authorization_code", "refresh_token"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,10 @@ from typing import Any
 from workbench.access.keys import Keys
 from workbench.access.oauth.clients import Clients
 from workbench.access.oauth.grants import Grants
-from workbench.access.private import read_private, write_private
+from workbench.access.private import read_private
+from workbench.config import Settings
+from workbench.control import ControlDown
+from workbench.control.keyfiles import write
 from workbench.events import JSON, Misuse, Unauthenticated, new_id
 
 ALGORITHM = "ES256"
@@ -20,7 +22,8 @@ class LocalIssuer:
     """Signs access tokens, and tells the gateway with which key; nothing of it travels over the network.
 
     Args:
-        home: a prepared state folder; the key lies in its file `oauth.key`, which only its owner may read.
+        settings: the key lies in the file `oauth.key` of the state folder, which only its owner may read; gateways with
+            a control store in common have it in common.
         url: our identifier, as it stands in `iss`.
         keys: the keys of people, whose database is shared.
         clock: microseconds since the epoch.
@@ -29,13 +32,15 @@ class LocalIssuer:
         Misuse: the file holds something else.
     """
 
-    def __init__(self, home: Path, url: str, keys: Keys, clock: Callable[[], int]) -> None:
+    def __init__(self, settings: Settings, url: str, keys: Keys, clock: Callable[[], int]) -> None:
         self.url = url
-        self.clients = Clients(home)
-        self.grants = Grants(home)
+        self.clients = Clients(settings)
+        self.grants = Grants(settings)
         self._clock = clock
+        path = settings.home / "oauth.key"
         with keys.exclusively():  # two processes starting together make one key
-            self._key = _key(home / "oauth.key")
+            keys.store.share(path, _made)
+            self._key = _key(path)
         self.kid = str(self._key.thumbprint())
 
     async def key(self, kid: str | None, algorithm: str) -> Any:
@@ -44,11 +49,11 @@ class LocalIssuer:
             raise Unauthenticated("The token is signed with a key that is not ours.")
         return self._key
 
-    def live(self, claims: JSON) -> bool:
+    async def live(self, claims: JSON) -> bool:
         """Whether neither token, grant, client nor the person's key was taken back, as far as can be told."""
         try:
-            return self.grants.live(claims, self._clock())
-        except sqlite3.Error:
+            return await self.grants.store.aside(self.grants.live, claims, self._clock())
+        except ControlDown:
             return False
 
     def key_set(self) -> JSON:
@@ -89,9 +94,15 @@ class LocalIssuer:
         return jwt.encode(header, claims, self._key, algorithms=[ALGORITHM]), claims
 
     def close(self) -> None:
-        """Close the databases."""
+        """Let go of the store."""
         self.clients.close()
         self.grants.close()
+
+
+def _made() -> bytes:
+    from joserfc.jwk import ECKey
+
+    return ECKey.generate_key("P-256", private=True).as_pem(private=True)
 
 
 def _key(path: Path) -> Any:
@@ -100,9 +111,8 @@ def _key(path: Path) -> Any:
 
     text = read_private(path)
     if not text and not path.exists():
-        made = ECKey.generate_key("P-256", private=True)
-        write_private(path, made.as_pem(private=True).decode().strip())
-        return made
+        write(path, _made())
+        text = read_private(path)
     try:
         found = ECKey.import_key(text)
         if found.is_private and found.curve_name == "P-256":

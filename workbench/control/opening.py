@@ -1,0 +1,37 @@
+"""Which control store the settings mean."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from workbench.config import Settings, prepare_home
+from workbench.control.keyfiles import SHARED
+from workbench.control.sqlite import SqliteStore
+from workbench.control.store import ControlStore
+
+
+def open_store(where: Settings | Path) -> ControlStore:
+    """The control store of these settings, or that of a state folder alone.
+
+    Whoever opens it closes it. Every room opens its own.
+
+    Raises:
+        Misuse: the database is corrupt, or is not one that this version can use.
+        ControlDown: the Postgres of `database_url` does not answer.
+    """
+    if isinstance(where, Path):
+        return SqliteStore(prepare_home(where))
+    home = prepare_home(where.home)
+    if not where.database_url:
+        return SqliteStore(home)
+    from workbench.control.postgres import PostgresStore
+
+    store = PostgresStore(where.database_url, where.database_schema, home, grace=where.database_grace)
+    try:
+        for name in SHARED:
+            store.share(home / name, lambda: secrets.token_bytes(32))
+    except BaseException:
+        store.close()
+        raise
+    return store
