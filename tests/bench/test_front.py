@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import uvicorn
 
 from workbench.bench import front
+from workbench.bench.serve import spare_collector
 from workbench.gateway.answers import Answer
 from workbench.gateway.request import PORTION, Request
 
@@ -139,3 +141,73 @@ async def test_a_huge_answer_arrives_whole_in_portions(port: int) -> None:
     assert len(answer.partition(b"\r\n\r\n")[2]) == HUGE
     writer.close()
     assert Request.unread == 0
+
+
+class Wire(asyncio.Transport):
+    """Keeps what would be sent, one entry for each system call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        self.sent.append(bytes(data))
+
+    def writelines(self, parts: Any) -> None:
+        self.sent.append(b"".join(parts))
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+@pytest.mark.parametrize("size", [0, 10, front.SMALL + 1])
+async def test_head_and_body_leave_together(size: int) -> None:
+    wire = Wire()
+    joined = front.Joined(wire, asyncio.get_running_loop())
+    joined.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    joined.write(b"x" * size)
+    joined.write(b"more")
+    await asyncio.sleep(0)
+    assert wire.sent == [b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * size, b"more"]
+
+
+async def test_a_head_that_nothing_follows_leaves_by_itself() -> None:
+    wire = Wire()
+    joined = front.Joined(wire, asyncio.get_running_loop())
+    joined.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    assert wire.sent == []
+    await asyncio.sleep(0)
+    assert wire.sent == [b"HTTP/1.1 200 OK\r\n\r\n"]
+
+
+async def test_closing_sends_what_was_kept_and_then_nothing_more() -> None:
+    wire = Wire()
+    joined = front.Joined(wire, asyncio.get_running_loop())
+    joined.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+    joined.close()
+    await asyncio.sleep(0)
+    assert wire.sent == [b"HTTP/1.1 204 No Content\r\n\r\n"]
+    assert wire.closed
+    joined.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    await asyncio.sleep(0)
+    assert len(wire.sent) == 1
+
+
+def test_what_lives_as_long_as_the_platform_is_not_searched_for_cycles_again() -> None:
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
+    try:
+        spare_collector()
+        assert gc.get_freeze_count() > frozen
+        assert gc.isenabled()
+        assert gc.get_threshold()[0] > before[0]
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)

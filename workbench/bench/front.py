@@ -11,10 +11,60 @@ HEADER_SECONDS: Final = 10.0
 """Seconds in which the headers of a request have to arrive, counted from the connection or the first byte."""
 
 HEADER_BYTES: Final = 64 << 10
+SMALL: Final = 16 << 10
+"""Bytes of a body up to which copying it behind its head costs less than sending it alone."""
+
 UNREAD_SECONDS: Final = 30.0
 """Seconds in which a reader has to take the next 64 KiB of an answer."""
 
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class Joined:
+    """A transport that sends the head of an answer together with what follows it in the same turn of the event loop.
+
+    uvicorn writes head and body one after another, and each `write` is a system call and a packet of its own. A head
+    that nothing follows at once, like that of an event stream, leaves when the turn is over.
+
+    Args:
+        transport: writes the bytes.
+        loop: whose turns count.
+    """
+
+    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+        self.is_closing = transport.is_closing
+        self.pause_reading = transport.pause_reading
+        self.resume_reading = transport.resume_reading
+
+    def write(self, data: bytes) -> None:
+        """Send `data`, or keep it for the next `write` when it is a head."""
+        if self._head:
+            head, self._head = self._head, b""
+            if len(data) <= SMALL:
+                self._transport.write(head + data)
+            else:
+                self._transport.writelines((head, data))
+        elif data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            self._loop.call_soon(self._flush)
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Close when everything was sent."""
+        self._flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def _flush(self) -> None:
+        head, self._head = self._head, b""
+        if head and not self._transport.is_closing():
+            self._transport.write(head)
 
 
 class Front(HttpToolsProtocol):
@@ -27,7 +77,7 @@ class Front(HttpToolsProtocol):
     _header_bytes = 0
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
         self._headers_since = self.loop.time()
         self._timer = self.loop.call_later(HEADER_SECONDS, self._look)
 

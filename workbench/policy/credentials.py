@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 SECRET = "<SECRET>"
 """Stands where a credential stood. Not a typed token: nobody should join on secrets."""
@@ -28,7 +27,6 @@ _HINTS = (
     *("akia", "asia", "eyj", "npm_", "hf_", "whsec_", "sg.", "-----begin", "://", "bearer", "basic", "passw", "secret"),
     *("token", "api_key", "api-key", "api key", "apikey", "pwd", "authorization"),
 )
-_HINTS_IN_BYTES = tuple(hint.encode() for hint in _HINTS)
 
 _SHAPES = re.compile(
     r"""
@@ -48,9 +46,9 @@ _SHAPES = re.compile(
 
 def hinted(text: str | bytes) -> bool:
     """Whether a text, or the JSON bytes of a whole document, may hold a credential. Cheap, and says yes too often."""
-    low: Any = text.lower()
-    hints: tuple[Any, ...] = _HINTS if isinstance(text, str) else _HINTS_IN_BYTES
-    for hint in hints:  # noqa: SIM110 - a generator would double the cost, and this runs on every record
+    # `in` looks through text several times faster than through bytes; all hints are ASCII, which Latin-1 keeps
+    low = text.lower() if isinstance(text, str) else text.lower().decode("latin-1")
+    for hint in _HINTS:  # noqa: SIM110 - a generator would double the cost, and this runs on every record
         if hint in low:
             return True
     return False
