@@ -14,7 +14,7 @@ EVERYWHERE = frozenset(("",))
 `profiles/name` for that of a profile."""
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-_PART = re.compile(r"/(?:servers/([^/]{1,128})|(profiles/[^/]{1,128}))/mcp")
+_PART = re.compile(r"/(?:servers/([^/]{1,128})|(profiles/[^/]{1,128}))/(?:mcp|sse)")
 
 
 class Resources:
@@ -56,7 +56,7 @@ class Resources:
                 found |= EVERYWHERE if audience in self._others else set()
                 continue
             path = next((audience[len(o) :] for o in self.origins if _within(audience, o)), None)
-            if path in ("", "/", "/mcp"):
+            if path in ("", "/", "/mcp", "/sse"):
                 found |= EVERYWHERE
             elif path is not None and (part := _PART.fullmatch(path)):
                 found.add(part[1] or part[2])

@@ -1,4 +1,4 @@
-"""The MCP endpoint: raw ASGI for `/mcp` and `/servers/{id}/mcp`, in both protocol eras.
+"""The MCP endpoint: raw ASGI for `/mcp` and `/servers/{id}/mcp`, in both protocol eras, and for `/sse` beside each.
 
 No framework and no objects of the SDK stand on this path: at several thousand calls a second they would cost more than
 everything else together.
@@ -14,6 +14,7 @@ from workbench.gateway import wire
 from workbench.gateway.answers import JSON_TYPE, Answer, say_error
 from workbench.gateway.call import Gateway
 from workbench.gateway.challenge import WELL_KNOWN, challenge, metadata
+from workbench.gateway.channels import PATH, Channels
 from workbench.gateway.legacy import Legacy
 from workbench.gateway.lists import Lists
 from workbench.gateway.modern import Modern
@@ -26,7 +27,7 @@ from workbench.gateway.upstream.messages import encode
 from workbench.gateway.upstream.revision import LEGACY, VERSION_KEY
 from workbench.gateway.watches import Watches
 
-_PATH = re.compile(r"(?:/servers/([^/]{1,128}))?/mcp")
+_PATH = re.compile(r"(?:/servers/([^/]{1,128}))?/(?:mcp|sse)")
 _LEGACY: Final = frozenset(LEGACY)
 
 _ONCE: Final = frozenset(
@@ -44,7 +45,7 @@ class BadHeaders(Exception):
 
 
 class McpEndpoint:
-    """The gateway as an MCP server over Streamable HTTP.
+    """The gateway as an MCP server over Streamable HTTP, and over HTTP+SSE for clients of 2024-11-05.
 
     Args:
         gateway: what runs the calls.
@@ -58,6 +59,7 @@ class McpEndpoint:
         reading = Reading(self._lists.offers, calls)
         self._modern = Modern(gateway, self._lists, calls, reading, announcements, watches)
         self._legacy = Legacy(gateway, self._lists, calls, reading, announcements, watches)
+        self._channels = Channels(self._legacy, announcements)
         self._senders = Senders(gateway.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -106,14 +108,18 @@ class McpEndpoint:
             await self._dispatch(request, method, body, older=older)
 
     async def _dispatch(self, request: Request, method: str, body: bytes, *, older: bool) -> None:
+        of_2024 = request.scope["path"].endswith(PATH)
+        if of_2024 and method == "GET":
+            await self._channels.open(request)
+            return
         if older and method == "GET":
             await self._legacy.listen(request)
             return
-        if older and method == "DELETE":
+        if older and method == "DELETE" and not of_2024:
             await self._legacy.end(request)
             return
         if method != "POST":
-            allow = b"POST, GET, DELETE" if older else b"POST"
+            allow = b"GET, POST" if of_2024 else b"POST, GET, DELETE" if older else b"POST"
             await request.reply(Answer(405, [(b"allow", allow)], b""))
             return
         try:
@@ -121,9 +127,11 @@ class McpEndpoint:
         except wire.BadMessage as e:
             await request.reply(say_error(None, e.code, str(e), e.data))
         else:
+            if of_2024:
+                await self._channels.take(request, message)
             # A request that describes itself in the body belongs to the new era, even if its header is missing: there
             # the contradiction is told.
-            if older and not _describes_itself(message):
+            elif older and not _describes_itself(message):
                 await self._legacy.answer(request, message)
             else:
                 await self._modern.answer(request, message)

@@ -14,7 +14,7 @@ from workbench.gateway.questions import Questions
 from workbench.gateway.reading import Reading
 from workbench.gateway.request import Request, Running, Stream
 from workbench.gateway.sessions import Session, Sessions
-from workbench.gateway.streams import Announcements
+from workbench.gateway.streams import Announcements, Wanted
 from workbench.gateway.toolcall import ToolCalls
 from workbench.gateway.upstream.messages import encode
 from workbench.gateway.upstream.revision import LEGACY
@@ -61,10 +61,10 @@ class Legacy:
         if session is None and SESSION in request.headers:
             await request.reply(_no_session())
         elif isinstance(message, list):
-            await request.reply(await self._batch(request, session, message))
+            await request.reply(await self.batch(request, session, message))
         else:
             stream = Stream(request) if request.takes_events else None
-            answer = await self._one(request, session, message, stream)
+            answer = await self.one(request, session, message, stream)
             if stream is not None and stream.started:
                 await stream.finish(answer.body)
             else:
@@ -81,7 +81,7 @@ class Legacy:
         elif self._announcements.full:
             await request.reply(Answer(503, [(b"retry-after", b"30")], b""))
         else:
-            await self._announcements.keep(request, b": listening\n\n", _frame, self._wishes.keep(session).wanted)
+            await self._announcements.keep(request, b": listening\n\n", announcement, self._wishes.keep(session).wanted)
 
     async def end(self, request: Request) -> None:
         """Answer a DELETE: the session is over."""
@@ -89,9 +89,20 @@ class Legacy:
         if session is None:
             await request.reply(_no_session())
             return
+        self.over(session)
+        await request.reply(Answer(204, [], b""))
+
+    def begun(self, token: str, request: Request, wanted: Wanted) -> Session | None:
+        """The session of that id, on a stream of its own that announces what is `wanted`."""
+        session = self._sessions.find(token, request.caller, request.view)
+        if session is not None:
+            self._wishes.keep(session).wanted = wanted
+        return session
+
+    def over(self, session: Session) -> None:
+        """Nobody uses the session any more."""
         self._sessions.end(session)
         self._wishes.forget(session)
-        await request.reply(Answer(204, [], b""))
 
     def _session(self, request: Request) -> Session | None:
         token = request.header(SESSION)
@@ -99,22 +110,31 @@ class Legacy:
 
     # --- messages
 
-    async def _batch(self, request: Request, session: Session | None, messages: list[Any]) -> Answer:
+    async def batch(self, request: Request, session: Session | None, messages: list[Any]) -> Answer:
         """Several messages at once (2025-03-26, basic/index "Batching"); the answers come in the same order."""
         revision = session.revision if session else request.header(b"mcp-protocol-version") or BATCHES
         if revision != BATCHES or not 0 < len(messages) <= MOST_IN_BATCH:
             told = f"A batch has 1 to {MOST_IN_BATCH} messages and exists only at revision {BATCHES}."
             return say_error(None, wire.INVALID_REQUEST, told)
         # tasks of their own, so that cancelling one does not cancel all
-        answers = await asyncio.gather(*(self._one(request, session, one, None, batched=True) for one in messages))
+        answers = await asyncio.gather(*(self.one(request, session, one, None, batched=True) for one in messages))
         bodies = [answer.body for answer in answers if answer.body]
         if any(answer.status == 503 for answer in answers):
             return next(answer for answer in answers if answer.status == 503)
         return Answer(200, [JSON_TYPE], b"[" + b",".join(bodies) + b"]") if bodies else _ACCEPTED
 
-    async def _one(
+    async def one(
         self, request: Request, session: Session | None, message: Any, stream: Stream | None, *, batched: bool = False
     ) -> Answer:
+        """The answer to one message; of a notification or a response, that it was accepted.
+
+        Args:
+            request: that brought it.
+            session: as part of which it came.
+            message: as it was parsed.
+            stream: where notifications and questions of servers go meanwhile; None when there is no place for them.
+            batched: whether others came with it.
+        """
         try:
             message = wire.check_envelope(message)
             if "method" not in message:
@@ -201,7 +221,8 @@ def _key(caller: Caller, session: Session | None, id: Any) -> tuple[Any, ...]:
     return (caller.tenant, caller.subject, session.id if session else "", type(id).__name__, shown)
 
 
-def _frame(method: str, params: JSON) -> bytes:
+def announcement(method: str, params: JSON) -> bytes:
+    """The event that announces something to an older client."""
     return wire.event(encode({"jsonrpc": "2.0", "method": method, **({"params": params} if params else {})}))
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, ClassVar, Final
 
 from workbench.events import Caller
 from workbench.gateway import wire
 from workbench.gateway.answers import Answer
+from workbench.gateway.outbox import PORTION, Outbox
 from workbench.gateway.upstream.messages import encode
 
 Scope = MutableMapping[str, Any]
@@ -18,12 +18,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 BODY_TIMEOUT: Final = 30.0
 """Seconds in which a body has to arrive."""
-
-MOST_WAITING: Final = 256
-"""Notifications kept for a client that reads slowly; the oldest are dropped then, as their sender may (progress)."""
-
-PORTION: Final = 64 << 10
-"""Bytes of an answer that are handed to the connection at once."""
 
 WATCH_AFTER: Final = 0.1
 """Seconds until we listen for the client going away. Nearly every call is over by then and never pays for it."""
@@ -137,50 +131,44 @@ class Request:
         """Send bytes of an event stream as they are."""
         await self.send({"type": "http.response.body", "body": data, "more_body": not last})
 
+    def outbox(self) -> Outbox:
+        """What this client is sent as events, within bounds."""
+        return Outbox(self.begin_events, self.send_event, _hold)
+
+
+def _hold(size: int) -> None:
+    Request.unread += size
+
 
 class Stream:
-    """An event stream that begins with the first notification, and never makes the notifier wait for the client."""
+    """An event stream that begins with the first notification. Who notifies faster than the client reads, waits."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self._waiting: deque[bytes] = deque(maxlen=MOST_WAITING)
-        self._pump: asyncio.Task[None] | None = None
-        self._more = asyncio.Event()
-        self._ending = False
+        self._outbox: Outbox | None = None
+
+    @property
+    def outbox(self) -> Outbox:
+        """What is sent; made when it is needed, which for most calls it never is."""
+        if self._outbox is None:
+            self._outbox = self._request.outbox()
+        return self._outbox
 
     @property
     def started(self) -> bool:
-        return self._pump is not None
+        return self._outbox is not None and self._outbox.started
 
     async def notify(self, message: Any) -> None:
-        """Queue one notification."""
-        self._waiting.append(wire.event(encode({"jsonrpc": "2.0", **message})))
-        self._more.set()
-        if self._pump is None:
-            self._pump = asyncio.get_running_loop().create_task(self._run())
+        """Send one notification."""
+        await self.outbox.put(wire.event(encode({"jsonrpc": "2.0", **message})))
 
     async def finish(self, body: bytes) -> None:
-        """Send what is queued, then `body` as the last event."""
-        assert self._pump is not None
-        self._ending = True
-        self._more.set()
-        await self._pump
-        await self._request.send_event(wire.event(body), last=True)
+        """Send what waits, then `body` as the last event."""
+        await self.outbox.end(*wire.event_parts(body))
 
     def abandon(self) -> None:
         """Stop: nobody reads any more."""
-        if self._pump is not None:
-            self._pump.cancel()
-
-    async def _run(self) -> None:
-        await self._request.begin_events()
-        while True:
-            while self._waiting:
-                await self._request.send_event(self._waiting.popleft())
-            if self._ending:
-                return
-            self._more.clear()
-            await self._more.wait()
+        self.outbox.abandon()
 
 
 class Running:

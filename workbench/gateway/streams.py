@@ -8,6 +8,7 @@ from typing import Final
 
 from workbench.events import JSON, Unauthenticated
 from workbench.gateway.call import Gateway
+from workbench.gateway.outbox import Outbox
 from workbench.gateway.request import Request
 from workbench.gateway.watches import Watches
 
@@ -71,20 +72,23 @@ class Announcements:
         """Whether no further stream can be kept."""
         return len(self._streams) >= MOST_STREAMS
 
-    async def keep(self, request: Request, first: bytes, frame: Frame, wanted: Wanted) -> None:
+    async def keep(
+        self, request: Request, first: bytes, frame: Frame, wanted: Wanted, *, outbox: Outbox | None = None
+    ) -> None:
         """Answer `request` with a stream until the client goes away or its credential is no longer good.
 
         Args:
             first: bytes to begin the stream with.
             frame: makes the bytes of one announcement.
             wanted: what is announced.
+            outbox: of this request, where others add to it as well.
         """
+        outbox = outbox or request.outbox()
         stream = _Open(request.view, wanted)
         self._streams.add(stream)
         gone = asyncio.get_running_loop().create_task(_until_gone(request, stream.changed))
         try:
-            await request.begin_events()
-            await request.send_event(first)
+            await outbox.put(first)
             while not gone.done():
                 try:
                     async with asyncio.timeout(KEEP_ALIVE):
@@ -92,15 +96,16 @@ class Announcements:
                 except TimeoutError:
                     header = request.header(b"authorization")
                     await self._gateway.access.authenticate_async(header, request.view)
-                    await request.send_event(b": still here\n\n")
+                    await outbox.put(b": still here\n\n")
                     continue
                 stream.changed.clear()
                 while stream.due and not gone.done():
                     method, uri = next(iter(stream.due))
-                    await request.send_event(frame(method, stream.due.pop((method, uri))))
+                    await outbox.put(frame(method, stream.due.pop((method, uri))))
         except Unauthenticated:
-            await request.send_event(b"", last=True)
+            await outbox.end()
         finally:
+            outbox.abandon()
             gone.cancel()
             self._streams.discard(stream)
 

@@ -42,6 +42,8 @@ DEEPEST: Final = 64
 MOST_COMMAS: Final = 100_000
 """Bounds the number of values in a request: a body of many tiny ones stalls the event loop longer than a long text."""
 
+_LARGE: Final = 64 << 10
+
 _decode = msgspec.json.Decoder(Any).decode
 
 
@@ -141,7 +143,9 @@ def check_envelope(message: Any) -> JSON:
 
 def result(id: Any, value: JSON) -> bytes:
     """A response with `value`."""
-    return encode({"jsonrpc": "2.0", "id": id, "result": value})
+    data = encode({"jsonrpc": "2.0", "id": id, "result": value})
+    # The encoder reserves up to half as much again; a client that reads slowly must not make us keep that.
+    return data if len(data) < _LARGE else bytes(memoryview(data))
 
 
 def encoded_result(id: Any, value: bytes) -> bytes:
@@ -159,4 +163,9 @@ def error(id: Any, code: int, message: str, data: Any = None) -> bytes:
 
 def event(message: bytes) -> bytes:
     """A message as a server-sent event."""
-    return b"event: message\ndata: " + message + b"\n\n"
+    return b"".join(event_parts(message))
+
+
+def event_parts(message: bytes) -> tuple[bytes, bytes, bytes]:
+    """The same in parts, so that a large message need not be copied."""
+    return b"event: message\ndata: ", message, b"\n\n"

@@ -1,0 +1,164 @@
+"""HTTP+SSE, the transport of 2024-11-05, at the front: a GET opens the one stream on which we speak, POSTs are answered
+there ("HTTP with SSE" of that revision).
+
+What is said on it is served by the code that serves the older revisions over Streamable HTTP. Stream and POSTs have to
+reach the same process, and everything ends with the stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from typing import Any, Final
+from urllib.parse import parse_qs, quote
+
+from workbench.gateway import wire
+from workbench.gateway.answers import JSON_TYPE, Answer
+from workbench.gateway.legacy import SESSION, Legacy, announcement
+from workbench.gateway.request import Request, Stream
+from workbench.gateway.sessions import Session
+from workbench.gateway.streams import KINDS, Announcements, Wanted
+
+PATH: Final = "/sse"
+"""How the path ends at which the stream is opened; messages are sent to the same path."""
+
+MOST_CHANNELS: Final = 1024
+MOST_PER_CALLER: Final = 128
+
+MOST_AT_ONCE: Final = 16
+"""Requests under way on one stream; further ones wait to be accepted."""
+
+MOST_WAITING: Final = 16
+PATIENCE: Final = 20.0
+"""Seconds that a message waits for its turn before it is turned away; clients wait for 30 s and more."""
+
+_ACCEPTED: Final = Answer(202, [(b"content-type", b"text/plain; charset=utf-8")], b"Accepted")
+_BUSY: Final = Answer(503, [(b"retry-after", b"5")], b"")
+_NO_STREAM: Final = Answer(
+    404, [JSON_TYPE], wire.error(None, wire.INVALID_REQUEST, "There is no such stream: open one.")
+)
+_BEFORE_HANDSHAKE: Final = ("initialize", "ping", "server/discover")
+
+
+class Channel(Stream):
+    """One open stream, and what is under way on it.
+
+    Args:
+        request: that opened it.
+    """
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self.id = secrets.token_urlsafe(24)
+        self.caller = request.caller
+        self.view = request.view
+        self.session: Session | None = None
+        """What the handshake on it has agreed on."""
+        self.wanted = Wanted(frozenset())
+        self.turns = asyncio.Semaphore(MOST_AT_ONCE)
+        self.waiting = 0
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def belongs_to(self, request: Request) -> bool:
+        """Whether a message comes from the principal who opened the stream, at the same endpoint."""
+        opened, sent = self.caller, request.caller
+        return (opened.tenant, opened.subject, self.view) == (sent.tenant, sent.subject, request.view)
+
+    async def turn(self) -> bool:
+        """Wait until the client has read what waits for it and some request has been answered; False when in vain."""
+        if self.waiting >= MOST_WAITING:
+            return False
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self.outbox.room()
+                await self.turns.acquire()
+        except TimeoutError:
+            return False
+        finally:
+            self.waiting -= 1
+        return True
+
+
+class Channels:
+    """All open streams of this transport.
+
+    Args:
+        legacy: answers what is said on them.
+        announcements: keeps streams open, and announces changes on them.
+    """
+
+    def __init__(self, legacy: Legacy, announcements: Announcements) -> None:
+        self._legacy = legacy
+        self._announcements = announcements
+        self._open: dict[str, Channel] = {}
+        self._callers: Counter[tuple[str, str]] = Counter()
+
+    async def open(self, request: Request) -> None:
+        """Answer a GET: the stream, which begins with the address for messages."""
+        whose = (request.caller.tenant, request.caller.subject)
+        if not request.takes_events:
+            await request.reply(Answer(406, [], b""))
+            return
+        if len(self._open) >= MOST_CHANNELS or self._callers[whose] >= MOST_PER_CALLER or self._announcements.full:
+            await request.reply(Answer(503, [(b"retry-after", b"30")], b"Too many streams are open."))
+            return
+        channel = Channel(request)
+        self._open[channel.id] = channel
+        self._callers[whose] += 1
+        first = f"event: endpoint\ndata: {quote(request.scope['path'])}?session={channel.id}\n\n"
+        try:
+            await self._announcements.keep(request, first.encode(), announcement, channel.wanted, outbox=channel.outbox)
+        finally:
+            del self._open[channel.id]
+            self._callers -= Counter([whose])
+            await self._close(channel)
+
+    async def take(self, request: Request, message: Any) -> None:
+        """Answer a POST: whatever there is to say to it is said on the stream."""
+        named = parse_qs(request.scope.get("query_string", b"").decode("latin-1")).get("session", [""])[0]
+        channel = self._open.get(named)
+        if channel is None or not channel.belongs_to(request):
+            await request.reply(_NO_STREAM)
+            return
+        method = message.get("method") if isinstance(message, dict) else None
+        if isinstance(message, dict) and (method is None or "id" not in message):
+            # never kept waiting: what waits may wait for just this
+            answer = await self._legacy.one(request, channel.session, message, channel)
+            await request.reply(_ACCEPTED if answer.status == 202 else answer)
+            return
+        if not await channel.turn():
+            await request.reply(_BUSY)
+            return
+        task = asyncio.get_running_loop().create_task(self._answer(channel, request, message))
+        channel.tasks.add(task)
+        task.add_done_callback(channel.tasks.discard)
+        task.add_done_callback(lambda _: channel.turns.release())
+        await request.reply(_ACCEPTED)
+
+    async def _answer(self, channel: Channel, request: Request, message: Any) -> None:
+        answer = await self._said(channel, request, message)
+        if answer.body:
+            await channel.outbox.put(*wire.event_parts(answer.body))
+
+    async def _said(self, channel: Channel, request: Request, message: Any) -> Answer:
+        if isinstance(message, list):
+            return await self._legacy.batch(request, channel.session, message)
+        if channel.session is None and isinstance(message, dict) and message.get("method") not in _BEFORE_HANDSHAKE:
+            told = "initialize has to come first."
+            return Answer(200, [], wire.error(message.get("id"), wire.INVALID_REQUEST, told))
+        answer = await self._legacy.one(request, channel.session, message, channel)
+        token = next((value for name, value in answer.headers if name == SESSION), None)
+        if token is not None and channel.session is None:
+            channel.session = self._legacy.begun(token.decode(), request, channel.wanted)
+            channel.wanted.kinds = frozenset(KINDS)
+        return answer
+
+    async def _close(self, channel: Channel) -> None:
+        """The client is gone, and what is under way for it ends."""
+        for task in channel.tasks:
+            task.cancel()
+        await asyncio.gather(*channel.tasks, return_exceptions=True)
+        if channel.session is not None:
+            self._legacy.over(channel.session)
