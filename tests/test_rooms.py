@@ -18,13 +18,14 @@ LOWER = {
     "control": {"config", "events"},
     "address": {"events"},
     "resolver": {"address", "events"},
-    "audit": {"config", "events"},
-    "access": {"control", "address", "resolver", "config", "events"},
-    "policy": {"control", "config", "events"},
-    "registry": {"control", "address", "audit", "config", "events"},
-    "gateway": {"policy", "access", "registry", "audit", "address", "resolver", "config", "events"},
-    "agent": {"gateway", "registry", "config", "events"},
-    "bench": {"agent", "gateway", "policy", "access", "registry", "audit", "config", "events", "show"},
+    "secrets": {"config", "events"},
+    "audit": {"secrets", "config", "events"},
+    "access": {"control", "secrets", "address", "resolver", "config", "events"},
+    "policy": {"control", "secrets", "config", "events"},
+    "registry": {"control", "secrets", "address", "audit", "config", "events"},
+    "gateway": {"policy", "access", "registry", "audit", "secrets", "address", "resolver", "config", "events"},
+    "agent": {"gateway", "registry", "secrets", "config", "events"},
+    "bench": {"secrets", "agent", "gateway", "policy", "access", "registry", "audit", "config", "events", "show"},
 }
 
 

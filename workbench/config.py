@@ -82,6 +82,14 @@ class Settings:
     )
     oauth_token_seconds: int = setting(300, "Lifetime of the access tokens it issues, in seconds.")
     tenant: str = setting("local", "Tenant of the local user and of calls without another.")
+    secrets: tuple[str, ...] = setting(
+        ("env", "file"), "Where `secret:NAME` is looked up, in this order: env, file, aws."
+    )
+    secrets_folder: Path | None = setting(
+        None, "Folder of files with one secret each, for `file`; default is secrets in the state folder."
+    )
+    secrets_ttl: float = setting(300.0, "Seconds after which a secret is read anew.")
+    secrets_stale: float = setting(3600.0, "Seconds that a secret stays good while its source does not answer.")
     servers: tuple[str, ...] = setting(BUNDLED_SERVERS, "Which bundled servers to launch.")
     data: Path | None = setting(None, "Folder of CSV, Parquet and JSON files to serve as tables.")
     mcp_config: Path | None = setting(None, "An `mcp.json` with further servers (the `mcpServers` format).")
@@ -212,6 +220,8 @@ class Settings:
             "rate_per_minute",
             "parallel_calls",
             "oauth_token_seconds",
+            "secrets_ttl",
+            "secrets_stale",
             "calls_per_replica",
             "calls_at_once",
         ):

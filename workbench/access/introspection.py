@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from urllib.parse import quote_plus
@@ -11,6 +10,7 @@ from urllib.parse import quote_plus
 from workbench.access.fetch import Fetcher
 from workbench.config import Settings
 from workbench.events import JSON, Misuse, Unauthenticated, Unreachable
+from workbench.secrets import Secrets
 
 REMEMBERED_US = 30_000_000
 """How long an answer is believed; a token that was revoked is good no longer than that."""
@@ -36,7 +36,7 @@ class Introspection:
         self._ticks = ticks
         self._client = settings.oauth_introspection_client
         self._variable = settings.oauth_introspection_secret_env
-        secret = os.environ.get(self._variable, "")
+        secret = Secrets.of(settings).environment().get(self._variable, "")
         self._basic = (quote_plus(self._client), quote_plus(secret)) if self._client and secret else None
         self._asking: dict[bytes, asyncio.Task[JSON]] = {}
         self._refused: dict[bytes, float] = {}

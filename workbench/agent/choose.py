@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from workbench.agent.models import model_of, provider_of
 from workbench.agent.provider import Closable, Provider, ProviderStatus
 from workbench.config import Settings
 from workbench.events import Misuse, Record
+from workbench.secrets import NoSecret, Secrets
 
 if TYPE_CHECKING:
     from workbench.agent.providers.compatible import Found
@@ -67,7 +67,7 @@ class Chooser:
 
     @property
     def _env(self) -> Mapping[str, str]:
-        return os.environ if self._given is None else self._given
+        return Secrets.of(self._settings).environment() if self._given is None else self._given
 
     def statuses(self) -> list[ProviderStatus]:
         """Every provider and whether it is ready, in the order of the ladder; asks no network."""
@@ -96,7 +96,10 @@ class Chooser:
             else:
                 why = "No local server is known. Start one, or set COMPATIBLE_BASE_URL to its address (with /v1)."
             return ProviderStatus(name=name, ready=bool(url), model=model, why=why)
-        variable = next((key for key in KEYS[name] if self._env.get(key)), "")
+        try:
+            variable = next((key for key in KEYS[name] if self._env.get(key)), "")
+        except NoSecret as e:
+            return ProviderStatus(name=name, ready=False, model=model, why=str(e))
         why = f"{variable} is set" if variable else f"{' or '.join(KEYS[name])} is not set."
         return ProviderStatus(name=name, ready=bool(variable), model=model, why=why)
 

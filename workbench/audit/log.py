@@ -24,6 +24,7 @@ from workbench.audit.witness import WitnessSender, open_witness
 from workbench.audit.writer import SegmentWriter
 from workbench.config import prepare_home
 from workbench.events import JSON, Misuse, NotRecorded
+from workbench.secrets import hide_bytes
 
 if TYPE_CHECKING:
     from workbench.config import Settings
@@ -316,6 +317,7 @@ def _encode(tenant: str, record: JSON) -> bytes:
             f"A record of {len(body)} bytes was given; {_LARGEST_RECORD} is the most.",
             hint="Builders of audit.records bound every value.",
         )
+    body = hide_bytes(body)  # whoever brought it here: no secret that this process has read is recorded
     return body
 
 

@@ -36,11 +36,13 @@ from workbench.events import (
     new_id,
     now_us,
 )
-from workbench.gateway import Gateway, upstream_connection
+from workbench.gateway import Gateway, upstreams
+from workbench.gateway.profiles import Within
 from workbench.policy import Approval, Policy
 from workbench.policy.slack import VIA as SLACK
 from workbench.policy.slack import SlackChannel
 from workbench.registry import Registry, ServerState, registration
+from workbench.secrets import Secrets
 
 Progress = Callable[[str], None]
 
@@ -86,12 +88,13 @@ class Platform:
             NotRecorded: the log cannot be written.
         """
         prepare_home(settings.home)
+        await Secrets.of(settings).prepare(settings)
         audit = await AuditLog.open(settings)
         registry: Registry | None = None
         try:
             access, policy = Access(settings), Policy(settings)
             access.tokens.check()
-            registry = Registry(settings, audit, upstream_connection)
+            registry = Registry(settings, audit, upstreams(settings))
             gateway = Gateway(settings, registry, access, policy, audit)
             platform = cls(settings, audit, access, policy, registry, gateway)
             await registry.start(progress, patience=PATIENCE)

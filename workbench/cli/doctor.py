@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from workbench.cli.opening import as_json, console, print_json
-from workbench.cli.security import Check, examine_security
+from workbench.cli.security import Check, examine_security, secret_origins
 from workbench.config import Settings, meaning, names
 from workbench.events import WorkbenchError
 
@@ -88,7 +88,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     for name, look in (
         ("python", _python), ("state folder", _state), ("disk", _disk), ("record", _record), ("platform", _platform),
         ("ports", _ports), ("policy", _policy), ("roles", _roles), ("mcp.json", _mcp_json),
-        ("data", _data), ("answers", _answers),
+        ("data", _data), ("secrets", _secrets), ("answers", _answers),
     ):  # fmt: skip
         try:
             found = look(settings)
@@ -214,6 +214,15 @@ def _data(settings: Settings) -> Check:
     if not settings.data.is_dir():
         return _problem(f"{settings.data} is no folder.", "Point the setting data to a folder.")
     return _ok(f"{sum(1 for p in settings.data.rglob('*') if p.is_file())} files in {settings.data}")
+
+
+def _secrets(settings: Settings) -> Check:
+    found = secret_origins(settings)
+    broken = [f"{each.reference}: {each.problem}" for each in found if not each.source]
+    if broken:
+        return _problem("; ".join(broken), f"Looked for in {', '.join(settings.secrets)}, see docs/access.md.")
+    named = ", ".join(f"{each.reference} from {each.source}" for each in found)
+    return _ok(named or "none is named by reference", "`secret:NAME` stands for one; see docs/access.md.")
 
 
 def _answers(settings: Settings) -> Check:

@@ -11,11 +11,14 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from workbench.config import Settings
+from workbench.config import Settings, names
 from workbench.events import Record, WorkbenchError, now_us
+
+if TYPE_CHECKING:
+    from workbench.secrets import Origin
 
 Verdict = Literal["ok", "warning", "problem"]
 
@@ -298,7 +301,26 @@ def _quarantine(settings: Settings) -> Iterator[Check]:
         yield Check(name="tools", verdict="ok", finding=f"{len(tools)} definitions as first seen, none quarantined")
 
 
+def secret_origins(settings: Settings) -> list[Origin]:
+    """Where each secret comes from that environment, settings or mcp.json name; reads them, and tells no value."""
+    from workbench.registry import read_mcp_json
+    from workbench.secrets import Secrets, is_reference
+
+    texts = [value for value in os.environ.values() if value.startswith("secret:")]
+    texts += [value for name in names() if isinstance(value := getattr(settings, name), str) and is_reference(value)]
+    if settings.mcp_config is not None:
+        for spec in read_mcp_json(settings.mcp_config):
+            texts += [value for value in (*spec.env.values(), *spec.headers.values()) if is_reference(value)]
+    return Secrets.of(settings).where(texts)
+
+
 def _secrets(settings: Settings) -> Iterator[Check]:
+    for origin in secret_origins(settings):
+        if origin.source:
+            yield Check(name="secret", verdict="ok", finding=f"{origin.reference} from {origin.source}")
+        else:
+            hint = "What needs it does not work until it can be had."
+            yield Check(name="secret", verdict="problem", finding=f"{origin.reference}: {origin.problem}", hint=hint)
     named = sorted(name for name in os.environ if _SECRET_NAME.search(name) and os.environ[name])
     urls = ("redis_url", "opa_url", "public_url", "audit_witness")
     stored = [n for n in urls if "@" in getattr(settings, n) and settings.source_of(n).endswith(".toml")]

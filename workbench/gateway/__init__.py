@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workbench.gateway.challenge import challenge
-from workbench.gateway.upstream import upstream_connection
+from workbench.gateway.upstream import upstream_connection, upstreams
 
 if TYPE_CHECKING:
     from workbench.gateway.call import Gateway
     from workbench.gateway.http import McpEndpoint
 
-__all__ = ["Gateway", "McpEndpoint", "challenge", "upstream_connection"]
+__all__ = ["Gateway", "McpEndpoint", "challenge", "upstream_connection", "upstreams"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,6 @@ depends only on caller and tool is cached; size, approval and usage are looked a
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 import weakref
@@ -27,6 +26,7 @@ from workbench.policy.opa import NAME as OPA
 from workbench.policy.opa import Opa, OpaFailed
 from workbench.policy.redaction import Redactor
 from workbench.policy.verdict import Verdict, denied, document, plain, verdict
+from workbench.secrets import Secrets
 
 _CACHE_ENTRIES = 8192
 _MAY = ("tool_scopes.allow", "tool_scopes.approval")
@@ -58,7 +58,11 @@ class Policy:
     def __init__(self, settings: Settings) -> None:
         self._files = engine.Files(settings.policy)
         self._rules = self._load()
-        self.opa = Opa(settings.opa_url, os.environ.get("WORKBENCH_OPA_TOKEN", "")) if settings.opa_url else None
+        self.opa = (
+            Opa(settings.opa_url, Secrets.of(settings).environment().get("WORKBENCH_OPA_TOKEN", ""))
+            if settings.opa_url
+            else None
+        )
         """Who decides instead of the embedded engine; None where the embedded one does."""
         self._quotas: dict[tuple[str, str], tuple[float, int]] = {}
         self._reloading = threading.Lock()
@@ -288,4 +292,9 @@ def _limits(settings: Settings, quota: Callable[[str, str], int]) -> RateLimits:
         return RateLimits(settings.rate_per_minute, quota)
     from workbench.policy.shared_limits import SharedLimits
 
-    return SharedLimits(settings.rate_per_minute, quota, url=settings.redis_url, when_down=settings.redis_down)
+    return SharedLimits(
+        settings.rate_per_minute,
+        quota,
+        url=Secrets.of(settings).read(settings.redis_url),
+        when_down=settings.redis_down,
+    )

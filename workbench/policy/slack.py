@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 import time
 import tomllib
@@ -25,6 +24,7 @@ from workbench.control import open_store
 from workbench.events import JSON, Caller, Misuse, Record
 from workbench.policy.approval import Approval, Refused
 from workbench.policy.slack_card import APPROVE, DENY, card, fallback
+from workbench.secrets import Secrets
 
 if TYPE_CHECKING:
     from slack_sdk.web.async_client import AsyncWebClient
@@ -92,7 +92,7 @@ class SlackChannel:
         settings: `slack_channel`, `slack_approvers` and `slack_api_url`.
         scopes: what roles grant.
         decide: makes a decision.
-        env: where token and signing secret are; they stand in no file.
+        env: where token and signing secret are, or references to them; None means the process's environment.
         clock: seconds since the epoch.
 
     Raises:
@@ -105,7 +105,7 @@ class SlackChannel:
         scopes: Callable[[Collection[str]], frozenset[str]],
         decide: Decide,
         *,
-        env: Mapping[str, str] = os.environ,
+        env: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         try:
@@ -113,6 +113,7 @@ class SlackChannel:
             from slack_sdk.web.async_client import AsyncWebClient
         except ImportError as e:
             raise Misuse("Setting slack_channel needs the package slack_sdk.", hint="pip install slack_sdk") from e
+        env = Secrets.of(settings).environment() if env is None else env
         missing = [name for name in (TOKEN, SECRET) if not env.get(name)]
         if missing or settings.slack_approvers is None:
             wanted = [*missing, *(["setting slack_approvers"] if settings.slack_approvers is None else [])]

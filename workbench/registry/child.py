@@ -16,6 +16,7 @@ from workbench.events import Unreachable
 from workbench.registry.connection import Launched
 from workbench.registry.reaper import GRACE, send
 from workbench.registry.server import ServerSpec
+from workbench.secrets import hide
 
 T = TypeVar("T")
 
@@ -120,10 +121,10 @@ class Child:
         rest = ""
         while chunk := await stream.read(1 << 16):
             *lines, rest = (rest + chunk.decode("utf-8", "replace")).split("\n")
-            self.tail.extend(_CONTROL.sub("", line)[:LINE_LENGTH] for line in lines)
+            self.tail.extend(hide(_CONTROL.sub("", line))[:LINE_LENGTH] for line in lines)
             rest = rest[:LINE_LENGTH]
         if rest:
-            self.tail.append(_CONTROL.sub("", rest))
+            self.tail.append(hide(_CONTROL.sub("", rest)))
 
 
 async def spawn(spec: ServerSpec, command: tuple[str, ...], env: dict[str, str], fds: tuple[int, ...] = ()) -> Child:

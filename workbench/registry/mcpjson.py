@@ -14,6 +14,7 @@ from workbench.events import Misuse
 from workbench.registry import jsonc
 from workbench.registry.names import close_names, header_objection, server_id
 from workbench.registry.server import ServerSpec
+from workbench.secrets import is_reference, references
 
 MAX_BYTES = 1 << 20
 
@@ -24,6 +25,7 @@ _KEYS = ("type", "transport", "title", "name", "description", "disabled", *_STDI
 # What other programs keep in the same file: how they approve, show or time out a server, which is ours to decide here.
 _THEIRS = ("autoApprove", "alwaysAllow", "timeout", "gallery", "version", "tools", "dev", "icon", "trust", "$schema")
 _THEIR_TOP = ("inputs", "$schema", "globalShortcut", "preferences", "version")
+_SECRET = ("env", "headers")
 _TYPES = {
     "stdio": "command",
     "http": "url",
@@ -42,6 +44,7 @@ def read_mcp_json(path: Path | str, *, env: Mapping[str, str] | None = None) -> 
         path: the file. Comments and trailing commas are fine.
         env: where `${NAME}` and `${env:NAME}` are looked up; default the environment. `${NAME:-text}` has a default,
             `${workspaceFolder}` is the folder of the project that holds the file, `${userHome}` the home folder.
+            `${secret:NAME}` in `env` and `headers` stays as it stands: secrets are read when they are used.
 
     Raises:
         Misuse: the file cannot be read or cannot be meant; names the file, the line, the key, and what was expected.
@@ -158,10 +161,22 @@ class _Reader:
             value = str(value)
         if not isinstance(value, str):
             self._refuse(where, f"{where[-1]!r} is {_kind(value)}", "Expected a text.")
+        if is_reference(value):
+            self._check_secret(where, value)
         text = _VARIABLE.sub(lambda match: self._variable(where, match.group(1)), value)
         if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
             self._refuse(where, f"{where[-1]!r} has a character that no program can be given", "Remove it.")
         return text
+
+    def _check_secret(self, where: jsonc.Path, value: str) -> None:
+        """Secrets may stand only where nobody but the server gets to see them, and in the form of a reference."""
+        if len(where) < 3 or where[2] not in _SECRET:
+            hint = f"Secrets can stand in {', '.join(_SECRET)}; a command line or an address is shown to others."
+            self._refuse(where, "a secret is named here", hint)
+        try:
+            references(value)
+        except Misuse as e:
+            self._refuse(where, "'secret:…' is no reference", e.hint)
 
     def _variable(self, where: jsonc.Path, given: str) -> str:
         if given == "workspaceFolder":
@@ -169,6 +184,8 @@ class _Reader:
             return str(folder.parent if folder.name in (".vscode", ".cursor") else folder)
         if given == "userHome":
             return str(Path.home())
+        if given.startswith("secret:"):
+            return f"${{{given}}}"
         if given.startswith("input:"):
             self._refuse(where, f"'${{{given}}}' asks a person", "Use ${env:NAME} and set the variable.")
         name, has_default, default = given.removeprefix("env:").partition(":-")

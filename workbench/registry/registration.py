@@ -11,6 +11,7 @@ from workbench.events import Misuse
 from workbench.registry.names import close_names, header_objection, shown
 from workbench.registry.server import ServerSpec
 
+from workbench.secrets import is_reference
 KEYS = ("id", "url", "title", "description", "headers")
 """All that a registration may hold. Launch commands are read from configuration on disk and nowhere else."""
 
@@ -62,5 +63,10 @@ def check_registration(spec: ServerSpec, *, local_allowed: bool) -> None:
 def _check_types(spec: ServerSpec) -> None:
     try:
         msgspec.convert(msgspec.to_builtins(spec), ServerSpec)  # the constructor takes values of any type
+        if is_reference(value):
+            raise Misuse(
+                f"Server {spec.id!r} cannot be registered: the header {name!r} names a secret of this machine.",
+                hint="Who registers a server sends its own credential; secrets are named in an mcp.json on disk.",
+            )
     except (msgspec.ValidationError, TypeError) as e:
         raise Misuse(f"The server cannot be registered: {e}.", hint="Give id, url, and headers as texts.") from e

@@ -22,6 +22,7 @@ from workbench.registry.registration import check_registration
 from workbench.registry.server import ServerDown, ServerSpec, ServerState, UnknownTool
 from workbench.registry.signals import look_alikes
 from workbench.registry.supervisor import Supervisor
+from workbench.secrets import Secrets
 
 if TYPE_CHECKING:
     from workbench.audit import AuditLog
@@ -54,7 +55,9 @@ class Registry:
         self._settings = settings
         self._journal = Journal(audit, settings.tenant)
         self.supervisor = Supervisor(
-            settings.home, lambda event, detail: self._journal.event("platform", event, detail)
+            settings.home,
+            lambda event, detail: self._journal.event("platform", event, detail),
+            Secrets.of(settings),
         )
         self._connect = connect
         self._given = specs

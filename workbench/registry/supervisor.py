@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -13,12 +12,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from secrets import token_hex, token_urlsafe
 
 from workbench.events import JSON
 from workbench.registry import reaper
 from workbench.registry.child import Child, environment, spawn
 from workbench.registry.marks import Marks
 from workbench.registry.server import ServerSpec
+from workbench.secrets import Secrets, is_reference, remember_named
 
 WATCH_SECONDS = 2.0
 """How often the reaper is looked after."""
@@ -33,12 +34,16 @@ class Supervisor:
     Args:
         home: the state folder, where the mark of our processes is kept for those who come after us; None keeps none.
         told: called with what happened to the helpers themselves, and with details.
+        secrets: resolves references in the environment of servers.
     """
 
     def __init__(
-        self, home: Path | None = None, told: Callable[[str, JSON], None] = lambda event, detail: None
+        self,
+        home: Path | None = None,
+        told: Callable[[str, JSON], None] = lambda event, detail: None,
+        secrets: Secrets | None = None,
     ) -> None:
-        self.mark = secrets.token_hex(16)
+        self.mark = token_hex(16)
         self._marks = Marks(home) if home is not None else None
         self._told = told
         self._watching: asyncio.Task[None] | None = None
@@ -46,7 +51,8 @@ class Supervisor:
         self._pipe = -1
         self._groups: set[int] = set()
         self._sockets: dict[tuple[str, int], socket.socket] = {}
-        self._secrets: dict[str, str] = {}
+        self._server_secrets: dict[str, str] = {}
+        self._secrets = secrets
 
     async def open(self) -> None:
         """End what a killed predecessor left, then start the reaper. To be called before the first launch."""
@@ -72,14 +78,18 @@ class Supervisor:
             replica: which of several it is; each has a port of its own.
 
         Raises:
-            Unreachable: it cannot be started.
+            Unreachable: it cannot be started, or a secret that it needs cannot be had.
         """
         env = environment(spec, self.environment)
+        for name in spec.env:
+            if is_reference(env[name]) and self._secrets is not None:
+                env[name] = await self._secrets.fetch(env[name])
+            remember_named(name, env[name])
         if spec.stdio:
             child = await spawn(spec, spec.command, env)
         else:
             listening = self._socket(spec.id, replica)
-            secret = self._secrets.setdefault(spec.id, secrets.token_urlsafe(32))
+            secret = self._server_secrets.setdefault(spec.id, token_urlsafe(32))
             command = (*spec.command, "--http", "--fd", str(listening.fileno()))
             child = await spawn(spec, command, {**env, "MCP_SERVER_SECRET": secret}, (listening.fileno(),))
             child.launched = replace(
@@ -111,7 +121,7 @@ class Supervisor:
         """Give up the port and the secret of a server that will not come back."""
         for key in [key for key in self._sockets if key[0] == id]:
             self._sockets.pop(key).close()
-        self._secrets.pop(id, None)
+        self._server_secrets.pop(id, None)
 
     async def close(self) -> None:
         """Let the reaper end what is left, and wait for it."""

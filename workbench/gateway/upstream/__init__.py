@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from workbench.address import check_url
+from workbench.config import Settings
 from workbench.events import Misuse
 from workbench.gateway.upstream.revision import Answered
-from workbench.registry.connection import Connection, Launched
+from workbench.registry.connection import Connection, ConnectionFactory, Launched
 from workbench.registry.server import ServerSpec
+from workbench.secrets import Secrets, is_reference, remember_named
 
-__all__ = ["Answered", "upstream_connection"]
+__all__ = ["Answered", "upstream_connection", "upstreams"]
 
 
-def upstream_connection(spec: ServerSpec, launched: Launched) -> Connection:
+def upstreams(settings: Settings) -> ConnectionFactory:
+    """Makes connections to servers, with the credentials that these settings lead to."""
+    secrets = Secrets.of(settings)
+    return lambda spec, launched: upstream_connection(spec, launched, secrets)
+
+
+def upstream_connection(spec: ServerSpec, launched: Launched, secrets: Secrets | None = None) -> Connection:
     """The connection to a server that now runs or is reachable; `open` it before use.
+
+    Args:
+        spec: the server.
+        launched: where it is reached.
+        secrets: resolves references in its headers.
 
     Raises:
         Misuse: `launched` has neither pipes nor a URL, or its URL must not be dialled.
@@ -22,13 +35,22 @@ def upstream_connection(spec: ServerSpec, launched: Launched) -> Connection:
 
         return StdioConnection(launched.stdin, launched.stdout, name=spec.id)
     if launched.url:
+        from workbench.gateway.upstream.credential import SecretHeaders
         from workbench.gateway.upstream.http import HttpConnection
         from workbench.gateway.upstream.pool import Pool
 
+        plain = {name: value for name, value in launched.headers.items() if not is_reference(value)}
+        referred = {name: value for name, value in launched.headers.items() if name not in plain}
+        if spec.trust != "bundled":
+            for name, value in plain.items():
+                remember_named(name, value)
+        if referred and secrets is None:
+            raise Misuse(f"Server {spec.id!r} needs secrets.", hint="Open the workbench with its settings.")
         if launched.guarded:
             # The stored URL is judged again whenever it is used: a check at registration alone can be gone around.
             check_url(launched.url, local_allowed=launched.local_allowed)
             pool = Pool.guarded(local_allowed=launched.local_allowed)
-            return HttpConnection(launched.url, launched.headers, name=spec.id, pool=pool)
-        return HttpConnection(launched.url, launched.headers, name=spec.id)
+            return HttpConnection(launched.url, plain, name=spec.id, pool=pool)
+        pool = Pool(credential=SecretHeaders(referred, secrets)) if referred and secrets is not None else Pool.shared()
+        return HttpConnection(launched.url, plain, name=spec.id, pool=pool)
     raise Misuse(f"Server {spec.id!r} has neither pipes nor a URL.", hint="Give it a command or a url.")

@@ -10,6 +10,7 @@ import msgspec
 from workbench.events import JSON
 from workbench.gateway.upstream.revision import METHOD_NOT_FOUND, Refused
 from workbench.registry.connection import RpcError
+from workbench.secrets import hide_bytes
 
 Notify = Callable[[JSON], Awaitable[None]]
 """Awaited with each notification that belongs to one request."""
@@ -24,13 +25,13 @@ _decode = msgspec.json.Decoder(Any).decode
 
 
 def decode(data: bytes, server: str) -> Any:
-    """The message in `data`.
+    """The message in `data`, in which a server may echo what it was shown: secrets of ours are taken out.
 
     Raises:
         Refused: it is no JSON.
     """
     try:
-        return _decode(data)
+        return _decode(hide_bytes(data))
     except (msgspec.DecodeError, RecursionError) as e:
         raise Refused(f"Server {server!r} answered with broken JSON: {e}.", 200) from e
 

@@ -11,6 +11,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 
 from workbench import __version__
+from workbench.gateway.upstream.credential import Credential, Presenting
 from workbench.gateway.upstream.loopback import Address, Loopback
 from workbench.gateway.upstream.response import HttpResponse
 from workbench.resolver import GuardedResolver
@@ -25,12 +26,14 @@ class Pool:
 
     Args:
         resolver: resolves host names, when the default one is not wanted; then nothing is remembered between dials.
+        credential: carried by every request; such a pool is for one server alone.
     """
 
     _pools: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Pool]]] = WeakKeyDictionary()
 
-    def __init__(self, resolver: AbstractResolver | None = None) -> None:
+    def __init__(self, resolver: AbstractResolver | None = None, *, credential: Credential | None = None) -> None:
         self._resolver = resolver
+        self._middlewares = () if credential is None else (Presenting(credential),)
         self._session: aiohttp.ClientSession | None = None
         self._users = 0
         self._near: dict[str, Address | None] = {}
@@ -50,6 +53,11 @@ class Pool:
             pools[key] = cls(GuardedResolver(local_allowed=local_allowed))
         return pools[key]
 
+    @property
+    def _plain(self) -> bool:
+        """Whether a server on this machine can be asked in the short way."""
+        return self._resolver is None and not self._middlewares
+
     def acquire(self) -> aiohttp.ClientSession:
         """The session; each `acquire` needs one `release`."""
         if self._session is None:
@@ -62,6 +70,7 @@ class Pool:
                 headers={"Accept-Encoding": "identity", "User-Agent": f"mcp-workbench/{__version__}"},
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
                 read_bufsize=1 << 18,
+                middlewares=self._middlewares,
             )
         self._users += 1
         return self._session
@@ -74,7 +83,7 @@ class Pool:
         """
         near = self._near.get(url)
         if near is None and url not in self._near:
-            near = self._near[url] = Address.of(url) if self._resolver is None else None
+            near = self._near[url] = Address.of(url) if self._plain else None
         if near is not None:
             return await Loopback.shared().post(near, data, headers)
         assert self._session is not None
@@ -86,7 +95,7 @@ class Pool:
         if self._users == 0 and self._session is not None:
             session, self._session = self._session, None
             self._near.clear()
-            if self._resolver is None:
+            if self._plain:
                 Loopback.shared().close()
             await session.close()
             await asyncio.sleep(0)  # an aborted connection is closed in the next turn of the loop

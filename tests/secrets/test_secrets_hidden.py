@@ -1,0 +1,200 @@
+"""Canaries are planted wherever secrets can be, and everything that a workbench tells or keeps is searched for them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.platforms import up
+from workbench.secrets import hide, hide_bytes, hide_in_logs, hiding, remember, remember_all, remember_named
+
+TELLTALE = Path(__file__).with_name("telltale_server.py")
+
+
+@pytest.fixture(autouse=True)
+def unremembered() -> Iterator[None]:
+    """What one test hides is not hidden for the others."""
+    values, forms, factory, hook = dict(hiding._values), hiding._forms, logging.getLogRecordFactory(), sys.excepthook
+    yield
+    hiding._values.clear()
+    hiding._values.update(values)
+    hiding._forms = forms
+    logging.setLogRecordFactory(factory)
+    sys.excepthook = hook
+
+
+def test_known_values_are_taken_out_of_texts_and_json() -> None:
+    odd = 'canary "quoted" \\ ünd\n'
+    remember("canary-short")
+    remember("canary-short-and-longer")
+    remember(odd)
+    assert hide("a canary-short-and-longer b canary-short c") == "a <secret> b <secret> c"
+    for text in (json.dumps({"x": odd}), json.dumps({"x": odd}, ensure_ascii=False)):
+        if "\\u" in text:
+            assert hide(text) == '{"x": "<secret>"}'
+        assert json.loads(hide_bytes(json.dumps({"x": odd}).encode())) == {"x": "<secret>"}
+    assert hide("nothing here") == "nothing here"
+
+
+def test_what_is_too_short_to_be_told_from_words_is_left() -> None:
+    remember("admin")
+    assert hide("the admin of it") == "the admin of it"
+
+
+def test_only_so_many_values_are_remembered() -> None:
+    for number in range(hiding.MOST + 10):
+        remember(f"canary-number-{number}-")
+    assert len(hiding._values) == hiding.MOST
+    assert hide(f"canary-number-{hiding.MOST}-") == "<secret>"
+
+
+def test_names_tell_which_values_are_secrets() -> None:
+    remember_named("Authorization", "Bearer canary-bearer")
+    remember_all(
+        {"CRM_API_KEY": "canary-key-1", "LOG_LEVEL": "canary-level", "GITHUB_TOKEN": "secret:github-token"},
+        ["redis://:canary-redis@cache:6379/0", "https://nobody.example"],
+    )
+    assert hide("canary-bearer canary-key-1 canary-level secret:github-token canary-redis") == (
+        "<secret> <secret> canary-level secret:github-token <secret>"
+    )
+
+
+def test_logs_and_their_tracebacks_hold_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    remember("canary-of-logs")
+    hide_in_logs()
+    hide_in_logs()
+    log = logging.getLogger("some.library")
+    log.warning("connecting with %s", "canary-of-logs")
+    try:
+        raise ValueError("refused: canary-of-logs")
+    except ValueError:
+        log.exception("it failed with canary-of-logs")
+    log.warning("%d does not fit", "canary-of-logs")
+    assert "canary" not in caplog.text
+    assert "connecting with <secret>" in caplog.text
+    assert "ValueError: refused: <secret>" in caplog.text
+
+
+def test_a_crash_tells_no_secret() -> None:
+    code = (
+        "from workbench.secrets import hide_in_logs, remember\n"
+        "hide_in_logs(); remember('canary-of-crash')\n"
+        "raise RuntimeError('with canary-of-crash')"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "RuntimeError: with <secret>" in found.stderr
+    assert "canary" not in found.stderr.replace("remember('canary-of-crash')", "").replace("with canary-of", "")
+
+
+# --- a whole platform ------------------------------------------------------------------------------------------
+
+HEADER, VARIABLE, PLAIN, PROVIDER, LOOSE = (
+    f"canary-{name}-71c2" for name in ("header", "variable", "plain", "provider", "loose")
+)
+
+
+@contextlib.contextmanager
+def telltale(**env: str) -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, str(TELLTALE), str(port)], env={"PATH": "/usr/bin:/bin", **env}, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield port
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def put(folder: Path, name: str, value: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(value)
+    (folder / name).chmod(0o600)
+
+
+def asked(url: str, token: str, path: str, body: Any = None) -> str:
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url + path, data, headers), timeout=30) as response:
+            return str(response.read().decode())
+    except urllib.error.HTTPError as e:
+        with e:
+            return e.read().decode()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_no_canary_leaves_a_platform(tmp_path: Path) -> None:
+    vault, home = tmp_path / "vault", tmp_path / "home"
+    put(vault, "header", HEADER)
+    put(vault, "variable", VARIABLE)
+    put(vault, "provider", PROVIDER)
+    put(vault, "loose", LOOSE)
+    (vault / "loose").chmod(0o644)
+    command = {"command": sys.executable, "args": [str(TELLTALE), "stdio"]}
+    with telltale(TELLTALE_WANTED=HEADER) as port:
+        (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": {
+            "remote": {"url": f"http://127.0.0.1:{port}/mcp", "headers": {"Authorization": "Bearer ${secret:header}"}},
+            "child": {**command, "env": {"TELLTALE_TOKEN": "secret:file:variable", "TELLTALE_API_KEY": PLAIN}},
+            "broken": {**command, "env": {"TELLTALE_TOKEN": "secret:loose"}},
+            "lost": {"url": f"http://127.0.0.1:{port}/mcp", "headers": {"Authorization": "secret:nowhere"}},
+        }}))  # fmt: skip
+        env = {
+            "WORKBENCH_SECRETS_FOLDER": str(vault), "OPENAI_API_KEY": "secret:provider",
+            "WORKBENCH_MCP_CONFIG": str(tmp_path / "mcp.json"),
+        }  # fmt: skip
+        with up(home, "--servers", "", env=env) as (running, _):
+            told = {}
+            for tool in ("remote.tell", "remote.fail", "child.tell", "child.fail", "child.die", "child.tell"):
+                told[tool] = asked(running.url, running.token, "/api/platform/call", {"tool": tool, "arguments": {}})
+            for path in (
+                "/api/platform/servers",
+                "/api/platform/tools",
+                "/status",
+                "/metrics",
+                "/api/platform/providers",
+            ):
+                told[path] = asked(running.url, running.token, path)
+            for words in (
+                ["doctor"], ["doctor", "--json"], ["doctor", "--security"], ["servers", "--json"], ["tools", "--json"],
+                ["sql", "select * from events", "--json"], ["call", "remote.tell", "--json"], ["providers"],
+            ):  # fmt: skip
+                told[" ".join(words)] = cli(home, tmp_path, env, words)
+        assert "bearer <secret>" in told["remote.tell"].lower(), told["remote.tell"]
+        assert "<secret>" in told["remote.fail"], told["remote.fail"]
+        assert "<secret>" in told["child.tell"], told["child.tell"]
+        assert "secret:nowhere: The secret" in told["doctor"]
+        assert "secret:header from file" in told["doctor --security"]
+        assert "secret:file:variable from file" in told["doctor --security"]
+        assert "others may read it" in told["doctor --security"]
+        assert "secret:nowhere" in told["/api/platform/servers"]
+    everything = {**told, **{str(p): p.read_bytes().decode("latin-1") for p in tmp_path.rglob("*") if kept(p, vault)}}
+    assert any(name.endswith("up.log") for name in everything)
+    for name, text in everything.items():
+        for canary in (HEADER, VARIABLE, PROVIDER, LOOSE, *([] if name.endswith("mcp.json") else [PLAIN])):
+            assert canary not in text, f"{canary} in {name}"
+
+
+def kept(path: Path, vault: Path) -> bool:
+    return path.is_file() and vault not in path.parents
+
+
+def cli(home: Path, cwd: Path, env: dict[str, str], words: list[str]) -> str:
+    found = subprocess.run(
+        [sys.executable, "-m", "workbench", "--home", str(home), *words], cwd=cwd, text=True, timeout=120,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(cwd), "COLUMNS": "400", **env}, capture_output=True,
+    )  # fmt: skip
+    return found.stdout + found.stderr

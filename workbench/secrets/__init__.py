@@ -1,0 +1,21 @@
+"""Secrets by reference: where they are read from, how long they are believed, and that they are never shown."""
+
+from workbench.secrets.hiding import hide, hide_bytes, hide_in_logs, remember, remember_all, remember_named
+from workbench.secrets.provider import Origin, Secrets
+from workbench.secrets.reference import Reference, is_reference, references
+from workbench.secrets.sources import NoSecret
+
+__all__ = [
+    "NoSecret",
+    "Origin",
+    "Reference",
+    "Secrets",
+    "hide",
+    "hide_bytes",
+    "hide_in_logs",
+    "is_reference",
+    "references",
+    "remember",
+    "remember_all",
+    "remember_named",
+]

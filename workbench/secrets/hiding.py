@@ -1,0 +1,122 @@
+"""The values of secrets that this process has read, so that none of them leaves it in a message.
+
+The rule is that nothing puts a secret into a message. This is for what is out of our hands: a server that echoes the
+credential it was given, a child that prints its environment, a library that logs a URL with its password.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Final
+
+HIDDEN: Final = "<secret>"
+SHORTEST: Final = 6
+"""Characters. Shorter values would take ordinary words out of texts."""
+MOST: Final = 512
+"""Values that are remembered; beyond that the oldest are forgotten, which rotation has long made useless."""
+
+_TELLING = re.compile(r"(?i)(?:key|token|secret|passwor[dt]|authorization|credentials?|cookie)$")
+_SCHEME = re.compile(r"(?i)(?:bearer|basic|token|apikey) +(\S+)")
+_PASSWORD = re.compile(r"://[^/@:\s]*:([^/@\s]+)@")
+
+_values: dict[str, tuple[bytes, ...]] = {}
+_forms: tuple[tuple[str, tuple[bytes, ...]], ...] = ()
+_lock = threading.Lock()
+
+
+def remember(value: str) -> None:
+    """From now on `value` is hidden wherever texts are looked through."""
+    global _forms
+    if len(value) < SHORTEST or value in _values:
+        return
+    plain, escaped = value.encode("utf-8", "surrogatepass"), json.dumps(value)[1:-1].encode()
+    with _lock:
+        _values[value] = (plain,) if plain == escaped else (plain, escaped)
+        while len(_values) > MOST:
+            del _values[next(iter(_values))]
+        _forms = tuple(sorted(_values.items(), key=lambda item: -len(item[0])))  # a longer one may hold a shorter
+
+
+def remember_named(name: str, value: str) -> None:
+    """Hide `value` if what it is called says that it is a secret: a variable, a header."""
+    if _TELLING.search(name):
+        remember(value)
+        if match := _SCHEME.fullmatch(value):
+            remember(match.group(1))
+
+
+def remember_all(named: Mapping[str, str], urls: Iterable[str]) -> None:
+    """Hide what variables call secrets, and the passwords in URLs."""
+    for name, value in named.items():
+        if not value.startswith("secret:"):
+            remember_named(name, value)
+    for url in urls:
+        if match := _PASSWORD.search(url):
+            remember(match.group(1))
+
+
+def hide(text: str) -> str:
+    """`text` without the secrets that are known."""
+    for value, forms in _forms:
+        if value in text:
+            text = text.replace(value, HIDDEN)
+        if len(forms) > 1 and (escaped := forms[1].decode()) in text:
+            text = text.replace(escaped, HIDDEN)
+    return text
+
+
+def hide_bytes(data: bytes) -> bytes:
+    """JSON, or any other bytes, without the secrets that are known."""
+    for _, forms in _forms:
+        for form in forms:
+            if form in data:
+                data = data.replace(form, HIDDEN.encode())
+    return data
+
+
+def hide_in_logs() -> None:
+    """Look through every log record and every traceback of this process from now on. Calling it again does nothing."""
+    before = logging.getLogRecordFactory()
+    if isinstance(before, _Factory):
+        return
+    logging.setLogRecordFactory(_Factory(before))
+    hook = sys.excepthook
+
+    def told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        text = "".join(traceback.format_exception(kind, error, trace))
+        if (clean := hide(text)) == text:
+            hook(kind, error, trace)
+        else:
+            sys.stderr.write(clean)
+
+    sys.excepthook = told
+
+
+class _Factory:
+    """Makes log records whose message and traceback hold no secret."""
+
+    def __init__(self, before: Any) -> None:
+        self._before = before
+
+    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
+        record: logging.LogRecord = self._before(*args, **kwargs)
+        if not _forms:
+            return record
+        try:
+            message = record.getMessage()
+        except (TypeError, ValueError):  # the arguments do not fit: the handler says so, in its own words
+            record.msg, record.args = hide(repr((record.msg, record.args))), None
+            return record
+        if (clean := hide(message)) != message:
+            record.msg, record.args = clean, None
+        if record.exc_info and record.exc_info[0] is not None:
+            # formatters take this text where it is there already
+            record.exc_text = hide("".join(traceback.format_exception(*record.exc_info)).rstrip("\n"))
+        return record
