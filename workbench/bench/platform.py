@@ -37,7 +37,6 @@ from workbench.events import (
     now_us,
 )
 from workbench.gateway import Gateway, upstreams
-from workbench.gateway.profiles import Within
 from workbench.policy import Approval, Policy
 from workbench.policy.slack import VIA as SLACK
 from workbench.policy.slack import SlackChannel
