@@ -312,12 +312,12 @@ def _encode(tenant: str, record: JSON) -> bytes:
         body = orjson.dumps(record)
     except TypeError:
         body = orjson.dumps(plain(record))
+    body = hide_bytes(body)  # whoever brought it here: no secret that this process has read is recorded
     if len(body) > _LARGEST_RECORD:
         raise Misuse(
             f"A record of {len(body)} bytes was given; {_LARGEST_RECORD} is the most.",
             hint="Builders of audit.records bound every value.",
         )
-    body = hide_bytes(body)  # whoever brought it here: no secret that this process has read is recorded
     return body
 
 

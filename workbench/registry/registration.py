@@ -51,6 +51,11 @@ def check_registration(spec: ServerSpec, *, local_allowed: bool) -> None:
         )
     check_url(spec.url, local_allowed=local_allowed)
     for name, value in spec.headers.items():
+        if is_reference(value):
+            raise Misuse(
+                f"Server {spec.id!r} cannot be registered: the header {name!r} names a secret of this machine.",
+                hint="Who registers a server sends its own credential; secrets are named in an mcp.json on disk.",
+            )
         if why := header_objection(name, value):
             raise Misuse(f"Server {spec.id!r} cannot be registered: {why}.", hint="Mend or remove the header.")
     if spec.title != shown(spec.title, 200) or spec.description != shown(spec.description, 2_000):
@@ -63,10 +68,5 @@ def check_registration(spec: ServerSpec, *, local_allowed: bool) -> None:
 def _check_types(spec: ServerSpec) -> None:
     try:
         msgspec.convert(msgspec.to_builtins(spec), ServerSpec)  # the constructor takes values of any type
-        if is_reference(value):
-            raise Misuse(
-                f"Server {spec.id!r} cannot be registered: the header {name!r} names a secret of this machine.",
-                hint="Who registers a server sends its own credential; secrets are named in an mcp.json on disk.",
-            )
     except (msgspec.ValidationError, TypeError) as e:
         raise Misuse(f"The server cannot be registered: {e}.", hint="Give id, url, and headers as texts.") from e
