@@ -136,6 +136,8 @@ class Tool(Record, frozen=True, kw_only=True):
     """SHA-256 over name, title, description, schemas and annotations."""
     quarantined: str = ""
     """Why the tool may not be called although it is listed; empty when it may."""
+    tenant: str = ""
+    """The only tenant for which the tool exists; empty when it exists for all."""
 
     @property
     def qualified(self) -> str:

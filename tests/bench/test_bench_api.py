@@ -213,7 +213,7 @@ async def _chunks(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
 def test_a_fault_is_said_to_be_one_with_an_id_that_is_in_the_log(
     api: Api, platform: Platform, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken() -> None:
+    def broken(*_: object) -> None:
         raise ZeroDivisionError("inside")
 
     monkeypatch.setattr(platform, "status", broken)

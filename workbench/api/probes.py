@@ -24,14 +24,14 @@ def probes(platform: Platform) -> APIRouter:
 
     @router.get("/status")
     def status(caller: Caller = sees_servers) -> Response:
-        """Version, servers, log and runs."""
-        return answer(platform.status())
+        """Version, and servers and runs of your tenant; for the tenant that runs this workbench also how it is."""
+        return answer(platform.status(caller))
 
     @router.get("/metrics", response_class=PlainTextResponse)
     def metrics(caller: Caller = sees_metrics) -> Response:
-        """Counters and histograms for Prometheus."""
+        """Counters and histograms for Prometheus: of your tenant, or of all of them for the one that runs them."""
         from prometheus_client import CONTENT_TYPE_LATEST
 
-        return Response(platform.metrics(), media_type=CONTENT_TYPE_LATEST)
+        return Response(platform.metrics(caller), media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -17,34 +17,34 @@ def server_routes(platform: Platform) -> APIRouter:
     router = APIRouter(tags=["registry"])
     sees, manages = needs(platform, "servers:read"), needs(platform, "servers:manage")
 
-    def check(server: str) -> None:
-        if platform.registry.state(server) is None:
-            close = platform.registry.suggest_server(server)
+    def check(server: str, caller: Caller) -> None:
+        if not platform.registry.exists(server, caller.tenant):
+            close = platform.registry.suggest_server(server, tenant=caller.tenant)
             hint = f"Did you mean {' or '.join(close)}?" if close else "GET /servers lists them."
             raise Unknown(f"There is no server {server[:200]!r}.", hint=hint)
 
     @router.get("/servers")
     @router.get("/api/platform/servers")
     def servers(caller: Caller = sees) -> Response:
-        """All servers with their health."""
-        return answer({"servers": platform.servers()})
+        """All servers of your tenant and those that serve all tenants, with their health."""
+        return answer({"servers": platform.servers(caller)})
 
     @router.post("/servers", status_code=201)
     async def register(server: Registration, caller: Caller = manages) -> Response:
-        """Register a server that is reached over HTTP."""
+        """Register a server that is reached over HTTP. It exists for your tenant alone."""
         return answer(await platform.register(server.model_dump(), caller), 201)
 
     @router.delete("/servers/{server}")
     async def remove(server: str, caller: Caller = manages) -> Response:
         """Remove a registered server."""
-        check(server)
+        check(server, caller)
         await platform.unregister(server, caller)
         return answer({"removed": server})
 
     @router.post("/api/platform/servers/{server}/restart")
     async def restart(server: str, caller: Caller = manages) -> Response:
         """Restart a server that was launched here."""
-        check(server)
+        check(server, caller)
         await platform.restart(server, caller)
         return answer({"restarted": server})
 

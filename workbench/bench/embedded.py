@@ -22,10 +22,10 @@ class Embedded:
         self.where = "embedded in this process"
 
     async def status(self) -> JSON:
-        return self.platform.status()
+        return self.platform.status(self.caller)
 
     async def servers(self) -> list[ServerState]:
-        return self.platform.servers()
+        return self.platform.servers(self.caller)
 
     async def tools(self, words: str = "", limit: int = 50) -> list[Tool]:
         return self.platform.tools(self.caller, words, limit)

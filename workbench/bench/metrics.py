@@ -16,30 +16,36 @@ if TYPE_CHECKING:
 
 
 class PlatformCollector:
-    """Reads the counters at the moment of a scrape; nothing is counted twice."""
+    """Reads the counters at the moment of a scrape; nothing is counted twice.
 
-    def __init__(self, platform: Platform) -> None:
+    Args:
+        platform: whose counters.
+        tenant: counts calls of this tenant alone, and servers that exist for it; None takes all.
+    """
+
+    def __init__(self, platform: Platform, tenant: str | None = None) -> None:
         self._platform = platform
+        self._tenant = tenant
 
     def collect(self) -> Iterable[Metric]:
-        tally = self._platform.gateway.tally
+        counted, latencies = self._platform.gateway.tally.of(self._tenant)
         calls = CounterMetricFamily(
             "workbench_calls", "Tool calls by how they ended.", labels=("server", "tool", "outcome")
         )
-        for key, number in sorted(tally.calls.items()):
+        for key, number in sorted(counted.items()):
             calls.add_metric(key, number)
         yield calls
         seconds = HistogramMetricFamily(
             "workbench_call_seconds", "From receipt to answer.", labels=("server", "tool"), unit="seconds"
         )
         bounds = [str(us / 1e6) for us in BUCKETS_US] + ["+Inf"]
-        for names, found in sorted(tally.latencies.items()):
+        for names, found in sorted(latencies.items()):
             buckets = list(zip(bounds, accumulate(found.buckets), strict=True))
             seconds.add_metric(names, buckets, sum_value=found.total_us / 1e6)
         yield seconds
         up = GaugeMetricFamily("workbench_server_up", "Whether a server is ready.", labels=("server",))
         restarts = CounterMetricFamily("workbench_server_restarts", "Restarts of a server.", labels=("server",))
-        for state in self._platform.servers():
+        for state in self._platform.registry.servers(self._tenant):
             up.add_metric((state.id,), float(state.status == "ready"))
             restarts.add_metric((state.id,), state.restarts)
         yield up
@@ -49,8 +55,8 @@ class PlatformCollector:
         yield failed
 
 
-def exposition(platform: Platform) -> bytes:
-    """What `/metrics` answers."""
+def exposition(platform: Platform, tenant: str | None = None) -> bytes:
+    """What `/metrics` answers; about one tenant alone, if given."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(PlatformCollector(platform))
+    registry.register(PlatformCollector(platform, tenant))
     return generate_latest(registry)

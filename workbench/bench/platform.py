@@ -158,8 +158,13 @@ class Platform:
             raise Unauthenticated("Two Authorization headers were sent.", hint="Send one.")
         return await self.access.authenticate_async(headers[0] if headers else None)
 
-    def servers(self) -> list[ServerState]:
-        return self.registry.servers()
+    def operates(self, caller: Caller) -> bool:
+        """Whether the caller is of the tenant that runs this platform: the setting `tenant`."""
+        return caller.tenant == self.settings.tenant
+
+    def servers(self, caller: Caller | None = None) -> list[ServerState]:
+        """The servers that exist for the caller's tenant; all of them for this very process."""
+        return self.registry.servers(caller.tenant if caller else None)
 
     def tools(self, caller: Caller, words: str = "", limit: int = 50) -> list[Tool]:
         """The tools that `caller` may call: all, or the best matches for `words`."""
@@ -168,17 +173,28 @@ class Platform:
         return [tool for tool, _ in self.gateway.search(caller, words, limit)]
 
     def scopes(self) -> list[str]:
-        """Every scope that some tool needs."""
-        return sorted({scope for tool in self.registry.tools() for scope in tool.scopes})
+        """Every scope that some tool needs which exists for all tenants."""
+        return sorted({scope for tool in self.registry.tools() if not tool.tenant for scope in tool.scopes})
 
-    def status(self) -> JSON:
-        """Version, servers, log and runs."""
-        return {
+    def status(self, caller: Caller | None = None) -> JSON:
+        """Version, and servers and runs of the caller's tenant; for who runs the platform also how it is.
+
+        Args:
+            caller: who asks; None is this very process, which sees everything.
+        """
+        servers = self.servers(caller)
+        status = {
             "version": workbench.__version__,
-            "home": str(self.settings.home),
             "started_us": self.started_us,
-            "servers": {s.id: s.status for s in self.servers()},
-            "tools": sum(s.tools for s in self.servers() if s.status == "ready"),
+            "servers": {s.id: s.status for s in servers},
+            "tools": sum(s.tools for s in servers if s.status == "ready"),
+            "runs": sorted(run for run, whose in self._runs.items() if caller is None or whose.tenant == caller.tenant),
+        }
+        return status | self._operation() if caller is None or self.operates(caller) else status
+
+    def _operation(self) -> JSON:
+        return {
+            "home": str(self.settings.home),
             "record": {
                 "failed": self.audit.failed,
                 "mode": self.settings.audit_mode,
@@ -191,14 +207,13 @@ class Platform:
             },
             "access": {"problem": self.access.problem},
             "slack": {"problem": self.slack.problem} if self.slack else None,
-            "runs": sorted(self._runs),
         }
 
-    def metrics(self) -> bytes:
-        """Counters and histograms in Prometheus' text format."""
+    def metrics(self, caller: Caller | None = None) -> bytes:
+        """Counters and histograms in Prometheus' text format: of the caller's tenant, or of all for who runs them."""
         from workbench.bench.metrics import exposition
 
-        return exposition(self)
+        return exposition(self, None if caller is None or self.operates(caller) else caller.tenant)
 
     # --- calls and questions ------------------------------
 
@@ -301,22 +316,32 @@ class Platform:
         await self.audit.write(tenant, record)
 
     async def restart(self, server: str, caller: Caller) -> None:
-        """Restart a server that was launched here."""
+        """Restart a server that was launched here.
+
+        Raises:
+            Misuse: there is none of that id, or it is not the caller's tenant that runs it.
+        """
+        self._check_owner(server, caller)
         await self._administered(server, "restart requested", caller)
         await self.registry.restart(server)
 
     async def register(self, server: JSON, caller: Caller) -> ServerState:
-        """Add a server that is reached over HTTP.
+        """Add a server that is reached over HTTP. It exists for the caller's tenant alone.
 
         Raises:
             Misuse: not such a registration, an id that is taken, or an address that may not be reached.
         """
-        spec = registration(server)
+        spec = registration(server, tenant=caller.tenant, prefixed=not self.operates(caller))
         await self._administered(spec.id, "registration requested", caller)
         return await self.registry.add(spec)
 
     async def unregister(self, server: str, caller: Caller) -> None:
-        """Remove a registered server."""
+        """Remove a registered server.
+
+        Raises:
+            Misuse: there is none of that id, or it is not the caller's tenant that runs it.
+        """
+        self._check_owner(server, caller)
         await self._administered(server, "removal requested", caller)
         await self.registry.remove(server)
 
@@ -334,6 +359,16 @@ class Platform:
         check_load(run, requests)
         written = [self.audit.put(caller.tenant, records.load_request(r, caller.tenant)) for r in requests]
         await asyncio.gather(*(w for w in written if w is not None))
+
+    def _check_owner(self, server: str, caller: Caller) -> None:
+        spec = self.registry.spec(server)
+        if spec is None or not spec.exists_for(caller.tenant):
+            raise Misuse(f"There is no server {server!r}.", hint="List the servers to see which there are.")
+        if not spec.tenant and not self.operates(caller):
+            raise Misuse(
+                f"Server {server!r} serves all tenants and is run by another one.",
+                hint="Ask those who run this workbench.",
+            )
 
     async def _administered(self, server: str, event: str, caller: Caller) -> None:
         by = {"by": caller.subject, "credential": caller.credential}

@@ -22,11 +22,11 @@ _log = logging.getLogger(__name__)
 
 
 class Sampler:
-    """Writes what `/metrics` shows into the record, as far as it changed since the last time."""
+    """Writes what `/metrics` shows into the record of each tenant, as far as it changed since the last time."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        self._last: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+        self._last: dict[tuple[str, str, tuple[tuple[str, str], ...]], float] = {}
 
     def sample(self) -> int:
         """Record what changed; how many values that were.
@@ -36,13 +36,17 @@ class Sampler:
         """
         from workbench.bench.metrics import PlatformCollector
 
-        return sum(self._record(family) for family in PlatformCollector(self._platform).collect())
+        platform = self._platform
+        return sum(
+            self._record(family, tenant)
+            for tenant in sorted({platform.settings.tenant, *platform.gateway.tally.tenants})
+            for family in PlatformCollector(platform, tenant).collect()
+        )
 
-    def _record(self, family: Metric) -> int:
-        written = 0
-        tenant, audit = self._platform.settings.tenant, self._platform.audit
+    def _record(self, family: Metric, tenant: str) -> int:
+        written, audit = 0, self._platform.audit
         for sample in family.samples:
-            key = (sample.name, tuple(sorted(sample.labels.items())))
+            key = (tenant, sample.name, tuple(sorted(sample.labels.items())))
             if self._last.get(key) == sample.value:
                 continue
             labels = dict(sample.labels)

@@ -35,6 +35,7 @@ from workbench.gateway.tasks import METHODS
 from workbench.gateway.upstream.messages import Notify, encode
 from workbench.gateway.upstream.respondent import Respondent
 from workbench.registry.connection import Connection
+from workbench.registry.names import close_names
 from workbench.registry.server import ServerDown, UnknownTool
 from workbench.registry.signals import of_result
 
@@ -165,7 +166,9 @@ class Gateway:
         if found is None:
             if len(self._lists) >= _MOST_LISTS:
                 self._lists.clear()
-            found = [tool for tool in self.registry.tools() if self.policy.visible(caller, tool)]
+            tenants = ("", caller.tenant)
+            there = [tool for tool in self.registry.tools() if tool.tenant in tenants]
+            found = [tool for tool in there if self.policy.visible(caller, tool)]
             self._lists[key] = found
         return found
 
@@ -181,15 +184,17 @@ class Gateway:
                 return self._method(call)
             tool, connection = self.registry.resolve(call.tool)
         except UnknownTool as e:
-            # Names of tools that the caller may not see are nobody's business.
-            seen = {tool.qualified for tool in self.tools(call.caller)}
-            raise unknown(call.tool, [name for name in e.suggestions if name in seen]) from e
+            raise self._unknown(call) from e
         except ServerDown as e:
             down = e.state
+            if not self.registry.exists(down.id, call.caller.tenant):
+                raise self._unknown(call) from e
             # What a server last wrote is for those who look after servers: it may quote anything.
             why = f" {down.last_error}" if down.last_error and call.caller.has("servers:manage") else ""
             message = f"Server {down.id!r} is {down.status}; it is started again by itself.{why}"
             raise Refusal("unavailable", message, server=down.id, status=down.status, retry_after=1) from e
+        if tool.tenant and tool.tenant != call.caller.tenant:
+            raise self._unknown(call)
         if tool.quarantined:
             message = f"{tool.qualified} is quarantined: {tool.quarantined} An administrator has to accept the change."
             raise Refusal("unavailable", message, rule="quarantined")
@@ -197,11 +202,17 @@ class Gateway:
 
     def _method(self, call: Call) -> tuple[Tool, Connection]:
         server, _, method = call.tool.partition(".")
+        if not self.registry.exists(server, call.caller.tenant):
+            raise Refusal("not_found", f"There is no server {server[:200]!r}.", server=server)
         try:
             scopes = self.dispatch.tasks.of(call).scopes if method in METHODS else ()
             return method_tool(server, method, scopes), self.registry.connection(server)
         except Misuse as e:
             raise Refusal("not_found", str(e), server=server) from e
+
+    def _unknown(self, call: Call) -> Refusal:
+        """Names of tools that the caller may not see are nobody's business, and not whether there are any."""
+        return unknown(call.tool, close_names(call.tool, [tool.qualified for tool in self.tools(call.caller)]))
 
     def _permit(self, call: Call, tool: Tool, decision: Decision) -> Decision:
         """`decision` where it allows the call, or would with an approval; everything else is a refusal.
@@ -347,7 +358,7 @@ class Gateway:
         return self._put(call, outcome, kept)
 
     def _put(self, call: Call, outcome: Outcome, kept: JSON) -> asyncio.Future[None] | None:
-        self.tally.count(outcome)
+        self.tally.count(outcome, call.caller.tenant)
         return self.audit.put(call.caller.tenant, kept)
 
     def _kept(self, call: Call, tool: Tool | None, outcome: Outcome) -> JSON:

@@ -83,7 +83,7 @@ class McpEndpoint:
             await request.reply(Answer(200, [JSON_TYPE], encode(told)))
         elif await self._authenticated(request) is not None:
             await request.reply(self._challenge(request))
-        elif request.view and self._gateway.registry.state(request.view) is None:
+        elif request.view and not self._gateway.registry.exists(request.view, request.caller.tenant):
             await request.reply(_plain(404, f"There is no server {request.view!r}."))
         else:
             await self._answer(request, scope["method"])

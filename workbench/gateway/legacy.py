@@ -181,8 +181,8 @@ class Legacy:
         value = {
             "protocolVersion": revision,
             "capabilities": self._lists.offers.capabilities(request.caller, request.view),
-            "serverInfo": self._lists.server_info(request.view),
-            "instructions": self._lists.instructions(request.view),
+            "serverInfo": self._lists.server_info(request.caller, request.view),
+            "instructions": self._lists.instructions(request.caller, request.view),
         }
         return Answer(200, [JSON_TYPE, (SESSION, token.encode())], wire.result(id, value))
 

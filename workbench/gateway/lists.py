@@ -35,7 +35,7 @@ class Lists:
     def tools(self, caller: Caller, view: str, *, modern: bool) -> bytes:
         """The encoded result of `tools/list`: what the caller may call, and how each server is."""
         gateway = self._gateway
-        states = self.states(view)
+        states = self.states(caller, view)
         health = tuple((state.id, state.status) for state in states)
         key = (view, modern, gateway.registry.version, gateway.policy.revision, health, identity(caller))
         found = self._encoded.get(key)
@@ -48,43 +48,47 @@ class Lists:
             self._bytes += len(found)
         return found
 
-    def states(self, view: str) -> list[ServerState]:
-        """The servers behind an endpoint."""
-        return [state for state in self._gateway.registry.servers() if view in ("", state.id)]
+    def states(self, caller: Caller, view: str) -> list[ServerState]:
+        """The servers behind an endpoint, as far as they exist for the caller's tenant."""
+        return [state for state in self._gateway.registry.servers(caller.tenant) if view in ("", state.id)]
 
     def discovered(self, caller: Caller, view: str) -> JSON:
         """The result of `server/discover`."""
         return {
             "supportedVersions": [MODERN],
             "capabilities": self.offers.capabilities(caller, view),
-            "instructions": self.instructions(view),
+            "instructions": self.instructions(caller, view),
             "ttlMs": TTL_MS,
             "cacheScope": "private",
             "resultType": "complete",
-            "_meta": {META + "serverInfo": self.server_info(view)},
+            "_meta": {META + "serverInfo": self.server_info(caller, view)},
         }
 
-    def server_info(self, view: str) -> JSON:
+    def server_info(self, caller: Caller, view: str) -> JSON:
         """Who answers: we, or behind an endpoint of one server that server, as it introduced itself."""
-        for state in self.states(view) if view else ():
+        for state in self.states(caller, view) if view else ():
             return {"name": state.id, "title": state.title or state.id, "version": state.version or "unknown"}
         return SERVER_INFO
 
-    def instructions(self, view: str) -> str:
+    def instructions(self, caller: Caller, view: str) -> str:
         """What the servers say on how to use them, each under its name."""
-        told = [(state.id, state.instructions.strip()) for state in self.states(view) if state.instructions.strip()]
+        states = self.states(caller, view)
+        told = [(state.id, state.instructions.strip()) for state in states if state.instructions.strip()]
         if view:
             return told[0][1] if told else ""
         lines = ["Tools of several servers; each is called `server.tool`.", *(f"{id}: {text}" for id, text in told)]
         return "\n".join(lines)[:_LONGEST_INSTRUCTIONS]
 
     def scopes(self) -> list[str]:
-        """Every scope that some tool needs."""
-        return sorted({scope for tool in self._gateway.registry.tools() for scope in tool.scopes})
+        """Every scope that a tool for all tenants needs: whoever asks for this has not said who they are."""
+        return sorted({scope for tool in self._shared() for scope in tool.scopes})
 
     def reading_scopes(self) -> list[str]:
         """The scopes with which a client can begin: those of tools that change nothing."""
-        return sorted({scope for tool in self._gateway.registry.tools() if tool.read_only for scope in tool.scopes})
+        return sorted({scope for tool in self._shared() if tool.read_only for scope in tool.scopes})
+
+    def _shared(self) -> list[Tool]:
+        return [tool for tool in self._gateway.registry.tools() if not tool.tenant]
 
     def _tools(self, caller: Caller, view: str, states: list[ServerState], *, modern: bool) -> JSON:
         listed = [_definition(tool, view) for tool in self._gateway.tools(caller) if view in ("", tool.server)]

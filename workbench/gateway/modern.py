@@ -22,7 +22,7 @@ from workbench.gateway.lists import Lists
 from workbench.gateway.reading import Reading, Unroutable
 from workbench.gateway.request import Request, Running, Stream
 from workbench.gateway.streams import KINDS, Announcements, Wanted
-from workbench.gateway.tasks import METHODS, TASKS
+from workbench.gateway.tasks import METHODS, NO_TASK, TASKS
 from workbench.gateway.toolcall import ToolCalls, wants_notifications
 from workbench.gateway.upstream.messages import encode
 from workbench.gateway.upstream.revision import CAPABILITIES_KEY, META, MISSING_CAPABILITY, MODERN
@@ -139,9 +139,13 @@ class Modern:
             return
         task = self._gateway.dispatch.tasks.read(named)
         if task is None or request.view not in ("", task.server):
-            await request.reply(say_error(id, wire.INVALID_PARAMS, "There is no such task."))
+            await request.reply(say_error(id, wire.INVALID_PARAMS, NO_TASK))
             return
         call, problem = self._calls.of_method(request, f"{task.server}.{method}", params, MODERN)
+        if not task.belongs_to(request.caller):  # on the record, and answered like one that there is not
+            refused = self._calls.refuse(request, id, call, wire.INVALID_PARAMS, NO_TASK, kind="not_found")
+            await request.reply(await refused)
+            return
         running = Running(request.receive)
         await self._send(request, await self._calls.answer(request, id, call, problem, running, None), running, None)
 
@@ -166,7 +170,7 @@ class Modern:
             }
             self._mirrored_version = registry.version
         schema = self._mirrored.get(call.tool)
-        if schema is None:
+        if schema is None or not registry.exists(call.tool.partition(".")[0], call.caller.tenant):
             return None
         headers = {
             name.decode("latin-1"): value.decode("latin-1")
@@ -214,7 +218,7 @@ class Modern:
         watched: dict[tuple[str, str], str] = {}
         for uri in uris[:MOST_IN_LISTEN] if isinstance(uris, list) else ():
             try:
-                found = await self._reading.owner(request.view, uri)
+                found = await self._reading.owner(request, uri)
             except Unroutable:
                 continue
             if found not in watched and not self._watches.full:

@@ -80,7 +80,7 @@ class Offers:
         registry, policy = self._gateway.registry, self._gateway.policy
         return sorted(
             state.id
-            for state in registry.servers()
+            for state in registry.servers(caller.tenant)
             if view in ("", state.id)
             and capability in self._capabilities(state.id)
             and policy.visible(caller, method_tool(state.id, "resources/read"))
@@ -117,7 +117,7 @@ class Offers:
             return [entry for entries in lists.values() for entry in entries]
         if kind is PROMPTS:
             return [{**entry, "name": f"{id}.{entry['name']}"} for id, entries in lists.items() for entry in entries]
-        twice = await self._twice(kind)
+        twice = await self._twice(kind, caller.tenant)
         key = kind.named_by
         return [
             {**entry, key: f"{PREFIX}{id}/{entry[key]}"} if entry[key] in twice else entry
@@ -125,8 +125,10 @@ class Offers:
             for entry in entries
         ]
 
-    async def owner(self, uri: str) -> tuple[str, str]:
+    async def owner(self, uri: str, tenant: str) -> tuple[str, str]:
         """The server that has a resource, or a template of that text, and its own address there; empty when none does.
+
+        Only servers that exist for `tenant` are looked at.
 
         Raises:
             Ambiguous: several have.
@@ -136,7 +138,7 @@ class Offers:
             return server, own
         for kind in (RESOURCES, TEMPLATES):
             found = []
-            for server in self._having(kind):
+            for server in self._having(kind, tenant):
                 named = [entry[kind.named_by] for entry in await self.of(server, kind)]
                 if uri in named or (kind is TEMPLATES and any(_pattern(name).fullmatch(uri) for name in named)):
                     found.append(server)
@@ -147,9 +149,9 @@ class Offers:
                 return found[0], uri
         return "", uri
 
-    def knows(self, server: str) -> bool:
-        """Whether there is a server of that id."""
-        return self._gateway.registry.state(server) is not None
+    def knows(self, server: str, tenant: str) -> bool:
+        """Whether there is a server of that id, as far as callers of `tenant` may know."""
+        return self._gateway.registry.exists(server, tenant)
 
     # --- what servers list
 
@@ -185,15 +187,15 @@ class Offers:
         if self._asking.get((server, kind)) is done:
             del self._asking[server, kind]
 
-    async def _twice(self, kind: Kind) -> set[str]:
-        lists = await asyncio.gather(*(self.of(server, kind) for server in self._having(kind)))
+    async def _twice(self, kind: Kind, tenant: str) -> set[str]:
+        lists = await asyncio.gather(*(self.of(server, kind) for server in self._having(kind, tenant)))
         counted = Counter(name for entries in lists for name in {entry[kind.named_by] for entry in entries})
         return {name for name, times in counted.items() if times > 1}
 
-    def _having(self, kind: Kind) -> list[str]:
+    def _having(self, kind: Kind, tenant: str) -> list[str]:
         # a server that is down keeps its addresses: they must not fall to another one meanwhile
         known = {server for server, of in self._known if of is kind}
-        states = self._gateway.registry.servers()
+        states = self._gateway.registry.servers(tenant)
         return sorted(s.id for s in states if s.id in known or kind.capability in self._capabilities(s.id))
 
     def _capabilities(self, server: str) -> JSON:

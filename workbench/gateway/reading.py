@@ -62,7 +62,7 @@ class Reading:
         if method in KINDS:
             return await self._list(request, id, method, params, modern=request_is_modern(protocol))
         try:
-            server, own = await self._routed(request.view, method, params)
+            server, own = await self._routed(request, method, params)
         except Unroutable as e:
             modern = request_is_modern(protocol)
             return say_error(id, wire.INVALID_PARAMS, str(e), e.data, modern=modern)
@@ -90,47 +90,49 @@ class Reading:
             value |= {"ttlMs": TTL_MS, "cacheScope": "private", "resultType": "complete"}
         return Answer(200, [JSON_TYPE], wire.result(id, value))
 
-    async def _routed(self, view: str, method: str, params: JSON) -> tuple[str, JSON]:
+    async def _routed(self, request: Request, method: str, params: JSON) -> tuple[str, JSON]:
         """The server that is meant, and the params with the name that it knows."""
-        if view:
-            return view, params
+        tenant = request.caller.tenant
+        if request.view:
+            return request.view, params
         if method == "resources/read":
-            server, uri = await self._owner(params.get("uri"))
+            server, uri = await self._owner(tenant, params.get("uri"))
             return server, {**params, "uri": uri}
         if method == "prompts/get":
-            server, name = self._prompt(params.get("name"))
+            server, name = self._prompt(tenant, params.get("name"))
             return server, {**params, "name": name}
         ref = params.get("ref")
         if isinstance(ref, dict) and ref.get("type") == "ref/prompt":
-            server, name = self._prompt(ref.get("name"))
+            server, name = self._prompt(tenant, ref.get("name"))
             return server, {**params, "ref": {**ref, "name": name}}
         if isinstance(ref, dict) and ref.get("type") == "ref/resource":
-            server, uri = await self._owner(ref.get("uri"))
+            server, uri = await self._owner(tenant, ref.get("uri"))
             return server, {**params, "ref": {**ref, "uri": uri}}
         raise Unroutable("params.ref has to be a ref/prompt with a name or a ref/resource with a uri.")
 
-    def _prompt(self, name: Any) -> tuple[str, str]:
+    def _prompt(self, tenant: str, name: Any) -> tuple[str, str]:
         server, dot, own = name.partition(".") if isinstance(name, str) else ("", "", "")
-        if not dot or not self._offers.knows(server):
+        if not dot or not self._offers.knows(server, tenant):
             told = name[:200] if isinstance(name, str) else name
             raise Unroutable(f"There is no prompt {told!r}. Prompts are called `server.name`; list them.")
         return server, own
 
-    async def owner(self, view: str, uri: Any) -> tuple[str, str]:
-        """The server behind an endpoint that has a resource, and its address there.
+    async def owner(self, request: Request, uri: Any) -> tuple[str, str]:
+        """The server behind the endpoint of a request that has a resource, and its address there.
 
         Raises:
             Unroutable: none has, or several have.
         """
-        return (view, uri) if view and isinstance(uri, str) else await self._owner(uri)
+        view = request.view
+        return (view, uri) if view and isinstance(uri, str) else await self._owner(request.caller.tenant, uri)
 
-    async def _owner(self, uri: Any) -> tuple[str, str]:
+    async def _owner(self, tenant: str, uri: Any) -> tuple[str, str]:
         if not isinstance(uri, str):
             raise Unroutable("params.uri is no text.")
         try:
-            server, own = await self._offers.owner(uri)
+            server, own = await self._offers.owner(uri, tenant)
         except Ambiguous as e:
             raise Unroutable(str(e), {"uri": uri}) from e
-        if not self._offers.knows(server):
+        if not self._offers.knows(server, tenant):
             raise Unroutable(f"There is no resource {uri[:500]!r} here.", {"uri": uri})
         return server, own

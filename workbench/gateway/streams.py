@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
-from workbench.events import JSON, Unauthenticated
+from workbench.events import JSON, Tool, Unauthenticated
 from workbench.gateway.call import Gateway
 from workbench.gateway.outbox import Outbox
 from workbench.gateway.request import Request
@@ -40,8 +40,9 @@ class Wanted:
 class _Open:
     """A stream, and what has not been announced on it yet. A change that is announced already is not queued twice."""
 
-    def __init__(self, view: str, wanted: Wanted) -> None:
+    def __init__(self, view: str, tenant: str, wanted: Wanted) -> None:
         self.view = view
+        self.tenant = tenant
         self.wanted = wanted
         self.changed = asyncio.Event()
         self.due: dict[tuple[str, str], JSON] = {}
@@ -64,6 +65,7 @@ class Announcements:
         self._watches = watches
         self._streams: set[_Open] = set()
         self._ready = self._ready_servers()
+        self._tools = self._tools_of_tenants()
         gateway.registry.on_change.append(self._changed)
         gateway.registry.on_message.append(self._heard)
 
@@ -84,7 +86,7 @@ class Announcements:
             outbox: of this request, where others add to it as well.
         """
         outbox = outbox or request.outbox()
-        stream = _Open(request.view, wanted)
+        stream = _Open(request.view, request.caller.tenant, wanted)
         self._streams.add(stream)
         gone = asyncio.get_running_loop().create_task(_until_gone(request, stream.changed))
         try:
@@ -109,9 +111,11 @@ class Announcements:
             gone.cancel()
             self._streams.discard(stream)
 
-    def _announce(self, kind: str, server: str = "") -> None:
+    def _announce(self, kind: str, tenants: Collection[str], server: str = "") -> None:
+        """Tell those for whom something has changed: of `tenants`, or everybody where the empty one is among them."""
         for stream in self._streams:
-            if kind in stream.wanted.kinds and (not server or stream.view in ("", server)):
+            whose = "" in tenants or stream.tenant in tenants
+            if whose and kind in stream.wanted.kinds and (not server or stream.view in ("", server)):
                 stream.announce(f"notifications/{kind}/list_changed", {})
 
     def _updated(self, server: str, uri: str) -> None:
@@ -120,14 +124,16 @@ class Announcements:
                 stream.announce(UPDATED, {"uri": known})
 
     def _changed(self) -> None:
-        self._announce("tools")
-        ready = self._ready_servers()
-        came, went = ready - self._ready, self._ready - ready
+        tools, before = self._tools_of_tenants(), self._tools
+        self._tools = tools
+        others = {whose for whose in tools.keys() | before.keys() if tools.get(whose) != before.get(whose)}
+        self._announce("tools", others or {""})
+        ready, before_ready = self._ready_servers(), self._ready
         self._ready = ready
-        if came or went:
-            self._announce("prompts")
-            self._announce("resources")
-        for server, uri in self._watches.renew(came):
+        changed = ready.items() ^ before_ready.items()
+        for kind in ("prompts", "resources"):
+            self._announce(kind, {tenant for _, tenant in changed})
+        for server, uri in self._watches.renew(ready.keys() - before_ready.keys()):
             self._updated(server, uri)  # it may have changed while nobody could tell
 
     def _heard(self, server: str, message: JSON) -> None:
@@ -135,10 +141,19 @@ class Announcements:
         if method == UPDATED and isinstance(params, dict):
             self._updated(server, str(params.get("uri")))
         elif method in ("notifications/prompts/list_changed", "notifications/resources/list_changed"):
-            self._announce(method.split("/")[1], server)
+            spec = self._gateway.registry.spec(server)
+            self._announce(method.split("/")[1], {spec.tenant if spec else ""}, server)
 
-    def _ready_servers(self) -> set[str]:
-        return {state.id for state in self._gateway.registry.servers() if state.status == "ready"}
+    def _ready_servers(self) -> dict[str, str]:
+        """Id of each ready server → the tenant for which alone it exists, or nothing."""
+        return {state.id: state.tenant for state in self._gateway.registry.servers() if state.status == "ready"}
+
+    def _tools_of_tenants(self) -> dict[str, list[Tool]]:
+        """Tools by the tenant for which alone they exist; those of all under the empty one."""
+        found: dict[str, list[Tool]] = {}
+        for tool in self._gateway.registry.tools():
+            found.setdefault(tool.tenant, []).append(tool)
+        return found
 
 
 async def _until_gone(request: Request, changed: asyncio.Event) -> None:

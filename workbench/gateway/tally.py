@@ -22,24 +22,47 @@ class Latencies:
         self.buckets = [0] * (len(BUCKETS_US) + 1)
         self.total_us = 0
 
+    def add(self, other: Latencies) -> None:
+        """Take in another histogram."""
+        self.buckets = [mine + theirs for mine, theirs in zip(self.buckets, other.buckets, strict=True)]
+        self.total_us += other.total_us
+
 
 class Tally:
     """Counters since the start of this process. Only tools that exist get a row, so that no client can make rows up."""
 
     def __init__(self) -> None:
-        self.calls: dict[tuple[str, str, str], int] = {}
-        """By server, tool and outcome."""
-        self.latencies: dict[tuple[str, str], Latencies] = {}
-        """By server and tool."""
+        self.calls: dict[tuple[str, str, str, str], int] = {}
+        """By tenant, server, tool and outcome."""
+        self.latencies: dict[tuple[str, str, str], Latencies] = {}
+        """By tenant, server and tool."""
 
-    def count(self, outcome: Outcome) -> None:
+    def count(self, outcome: Outcome, tenant: str) -> None:
         """Add one call that has ended."""
         server = outcome.server
         tool = outcome.tool if server else ""
-        key = (server, tool, outcome.kind)
+        key = (tenant, server, tool, outcome.kind)
         self.calls[key] = self.calls.get(key, 0) + 1
-        found = self.latencies.get((server, tool))
+        found = self.latencies.get((tenant, server, tool))
         if found is None:
-            found = self.latencies[server, tool] = Latencies()
+            found = self.latencies[tenant, server, tool] = Latencies()
         found.buckets[bisect_left(BUCKETS_US, outcome.latency_us)] += 1
         found.total_us += outcome.latency_us
+
+    @property
+    def tenants(self) -> set[str]:
+        """Those who have called."""
+        return {whose for whose, *_ in list(self.calls)}
+
+    def of(self, tenant: str | None) -> tuple[dict[tuple[str, str, str], int], dict[tuple[str, str], Latencies]]:
+        """Calls by server, tool and outcome, and latencies by server and tool: of one tenant, or of all together."""
+        calls: dict[tuple[str, str, str], int] = {}
+        for (whose, *rest), number in list(self.calls.items()):
+            if tenant in (None, whose):
+                server, tool, kind = rest
+                calls[server, tool, kind] = calls.get((server, tool, kind), 0) + number
+        latencies: dict[tuple[str, str], Latencies] = {}
+        for (whose, server, tool), found in list(self.latencies.items()):
+            if tenant in (None, whose):
+                latencies.setdefault((server, tool), Latencies()).add(found)
+        return calls, latencies

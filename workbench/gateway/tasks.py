@@ -11,13 +11,15 @@ from typing import Any, Final
 
 import msgspec
 
-from workbench.events import JSON, Call, Record, Tool
+from workbench.events import JSON, Call, Caller, Record, Tool
 from workbench.gateway.refusals import Refusal
 from workbench.gateway.sealing import Seal
 from workbench.gateway.wire import INVALID_PARAMS
 
 TASKS: Final = "io.modelcontextprotocol/tasks"
 METHODS: Final = ("tasks/get", "tasks/update", "tasks/cancel")
+
+NO_TASK: Final = "There is no such task."
 
 _LONGEST: Final = 8192
 
@@ -34,6 +36,10 @@ class Task(Record, frozen=True, kw_only=True):
     """That were needed for the call, and are needed to follow it."""
     id: str
     """The server's own id."""
+
+    def belongs_to(self, caller: Caller) -> bool:
+        """Whether `caller` is the one who began it."""
+        return (self.tenant, self.subject) == (caller.tenant, caller.subject)
 
 
 class TaskIds:
@@ -59,9 +65,8 @@ class TaskIds:
             Refusal: there is no such task, or it is somebody else's: which of both is not told.
         """
         task = self.read(call.arguments.get("taskId"))
-        caller = (call.caller.tenant, call.caller.subject, call.tool.partition(".")[0])
-        if task is None or (task.tenant, task.subject, task.server) != caller:
-            raise Refusal("not_found", "There is no such task.", rule="tasks", code=INVALID_PARAMS)
+        if task is None or not task.belongs_to(call.caller) or task.server != call.tool.partition(".")[0]:
+            raise Refusal("not_found", NO_TASK, rule="tasks", code=INVALID_PARAMS)
         return task
 
     def shown(self, call: Call, tool: Tool, result: JSON) -> JSON:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from workbench.events import JSON, Call, NotRecorded, new_trace_id
+from workbench.events import JSON, Call, NotRecorded, OutcomeKind, new_trace_id
 from workbench.gateway import wire
 from workbench.gateway.answers import Answer, say_error, say_not_recorded, say_of_method, say_outcome
 from workbench.gateway.call import Gateway
@@ -122,10 +122,20 @@ class ToolCalls:
         say = say_of_method if is_method(call.tool) else say_outcome
         return say(id, outcome, modern=modern, resource=request.resource)
 
-    async def refuse(self, request: Request, id: Any, call: Call, code: int, problem: str, data: Any = None) -> Answer:
-        """The answer to a call that cannot be understood; it is recorded like any other."""
+    async def refuse(
+        self,
+        request: Request,
+        id: Any,
+        call: Call,
+        code: int,
+        problem: str,
+        data: Any = None,
+        *,
+        kind: OutcomeKind = "invalid",
+    ) -> Answer:
+        """The answer to a call that cannot be understood, or must not be; it is recorded like any other."""
         try:
-            await self._gateway.refuse(call, "invalid", problem, code=code)
+            await self._gateway.refuse(call, kind, problem, code=code)
         except NotRecorded as e:
             return say_not_recorded(id, e)
         return say_error(id, code, problem, data, modern=request_is_modern(call.protocol))

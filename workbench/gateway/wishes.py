@@ -74,7 +74,7 @@ class Wishes:
             return _done(id)
         watched = wish.wanted.watched
         try:
-            found = await self._reading.owner(request.view, params.get("uri"))
+            found = await self._reading.owner(request, params.get("uri"))
         except Unroutable as e:
             return say_error(id, wire.INVALID_PARAMS, str(e), e.data, modern=False)
         if method == UNSUBSCRIBE:

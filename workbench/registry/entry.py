@@ -104,7 +104,12 @@ class Entry:
         self._pulse = Pulse(spec.id, journal, interval=settings.health_interval, call_timeout=longest)
         self._task: asyncio.Task[None] | None = None
         self._state = ServerState(
-            id=spec.id, kind=spec.kind, title=spec.title or spec.id, description=spec.description, url=spec.url
+            id=spec.id,
+            kind=spec.kind,
+            title=spec.title or spec.id,
+            description=spec.description,
+            url=spec.url,
+            tenant=spec.tenant,
         )
 
     @property

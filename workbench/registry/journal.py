@@ -14,12 +14,22 @@ _log = logging.getLogger(__name__)
 
 
 class Journal:
-    """Writes registry events and health checks to the audit log, under the tenant of the platform."""
+    """Writes registry events and health checks to the audit log, under one tenant.
+
+    Args:
+        audit: the log.
+        tenant: whose the servers are: that of the platform, or the one for which alone a server exists.
+        replica: of which one of several replicas it tells.
+    """
 
     def __init__(self, audit: AuditLog, tenant: str, *, replica: int | None = None) -> None:
         self._audit = audit
         self._tenant = tenant
         self._replica = replica
+
+    def of_tenant(self, tenant: str) -> Journal:
+        """The journal of servers that exist for one tenant alone; without one, this."""
+        return Journal(self._audit, tenant) if tenant else self
 
     def of_replica(self, number: int) -> Journal:
         """The same journal for one of several replicas: its events say which."""

@@ -146,6 +146,7 @@ def _tool(spec: ServerSpec, definition: JSON) -> Tool:
         scopes=_scopes(spec, definition, annotations),
         definition=definition,
         definition_hash=definition_hash(definition),
+        tenant=spec.tenant,
     )
 
 

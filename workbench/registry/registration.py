@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
 from workbench.address import check_url
-from workbench.events import Misuse
+from workbench.events import Misuse, digest
 from workbench.registry.names import close_names, header_objection, shown
 from workbench.registry.server import ServerSpec
-
 from workbench.secrets import is_reference
+
 KEYS = ("id", "url", "title", "description", "headers")
 """All that a registration may hold. Launch commands are read from configuration on disk and nowhere else."""
 
 
-def registration(data: Any) -> ServerSpec:
+def registration(data: Any, *, tenant: str = "", prefixed: bool = False) -> ServerSpec:
     """The server that decoded JSON from a caller describes; to be given to `Registry.add`.
 
+    Args:
+        data: what the caller sent.
+        tenant: for which alone the server shall exist; empty is the one that runs the platform.
+        prefixed: whether its id has to begin with the tenant's name, so that tenants cannot come into each other's way.
+
     Raises:
-        Misuse: it is no object, lacks `id` or `url`, or has a key or a value that is not expected.
+        Misuse: it is no object, lacks `id` or `url`, has a key or a value that is not expected, or an id of others.
     """
     if not isinstance(data, dict):
         raise Misuse(f"A registration is an object, not {type(data).__name__}.", hint=f"Give {', '.join(KEYS)}.")
@@ -32,8 +38,14 @@ def registration(data: Any) -> ServerSpec:
     for key in ("id", "url"):
         if not data.get(key):
             raise Misuse(f"The registration lacks {key!r}.", hint="Give an id and the URL of an MCP endpoint.")
-    spec = ServerSpec(kind="url", source="registered", **data)
+    spec = ServerSpec(kind="url", source="registered", tenant=tenant, **data)
     _check_types(spec)
+    prefix = f"{re.sub('[^a-z0-9]+', '-', tenant.lower()).strip('-')[:24] or digest(tenant)[:8]}-"
+    if prefixed and not spec.id.startswith(prefix):
+        raise Misuse(
+            f"Server name {spec.id!r} is not one for tenant {tenant!r}.",
+            hint=f"Here the names of its servers begin with {prefix!r}.",
+        )
     return spec
 
 

@@ -95,8 +95,10 @@ class Registry:
         self._pins = Pins(self._settings)
         taken = {s.id for s in specs}
         for spec in self._pins.registered():
+            spec = msgspec.structs.replace(spec, tenant=spec.tenant or self._settings.tenant)
             if like := confusable(spec.id, taken):
-                self._journal.event(spec.id, "not_started", {"why": f"The configuration on disk now has {like!r}."})
+                journal = self._journal.of_tenant(spec.tenant)
+                journal.event(spec.id, "not_started", {"why": f"The configuration on disk now has {like!r}."})
             else:
                 specs.append(spec)
         await self.supervisor.open()
@@ -122,9 +124,15 @@ class Registry:
 
     # --- what there is
 
-    def servers(self) -> list[ServerState]:
-        """The state of every server, in the order of the configuration."""
-        return [entry.state for entry in self._entries.values()]
+    def servers(self, tenant: str | None = None) -> list[ServerState]:
+        """The state of every server, in the order of the configuration; of those that exist for `tenant`, if given."""
+        entries = self._entries.values()
+        return [entry.state for entry in entries if tenant is None or entry.spec.exists_for(tenant)]
+
+    def exists(self, id: str, tenant: str) -> bool:
+        """Whether there is a server of that id, as far as callers of `tenant` may know."""
+        entry = self._entries.get(id)
+        return entry is not None and entry.spec.exists_for(tenant)
 
     def state(self, id: str) -> ServerState | None:
         """The state of one server, or None when there is none of that id."""
@@ -185,9 +193,9 @@ class Registry:
         """Tools that `name` was probably meant to be."""
         return self._catalog.suggest(name, limit)
 
-    def suggest_server(self, id: str, limit: int = 3) -> tuple[str, ...]:
-        """Servers that `id` was probably meant to be."""
-        return close_names(id, self._entries, limit)
+    def suggest_server(self, id: str, limit: int = 3, *, tenant: str | None = None) -> tuple[str, ...]:
+        """Servers that `id` was probably meant to be; among those that exist for `tenant`, if given."""
+        return close_names(id, [state.id for state in self.servers(tenant)], limit)
 
     def output(self, id: str) -> list[str]:
         """The last lines that a launched server wrote to stderr, at most 200."""
@@ -209,11 +217,12 @@ class Registry:
         """
         check_registration(spec, local_allowed=self._settings.local_urls)
         async with self._editing:
+            whose = spec.tenant or self._settings.tenant
             spec = msgspec.structs.replace(
-                spec, id=server_id(spec.id, self._entries), trust="configured", source="registered"
+                spec, id=self._free_id(spec.id, whose), tenant=whose, trust="configured", source="registered"
             )
             pins = self._opened_pins()
-            await self._journal.decided(spec.id, "added", spec.public())
+            await self._journal.of_tenant(whose).decided(spec.id, "added", spec.public())
             await asyncio.to_thread(pins.register, spec)
             entry = self._enter(spec)
         await entry.settled()
@@ -233,7 +242,7 @@ class Registry:
                 f"Server {id!r} was not registered while running.", hint=f"It is configured in {entry.spec.source}."
             )
         async with self._editing:
-            await self._journal.decided(id, "removed")
+            await self._journal.of_tenant(entry.spec.tenant).decided(id, "removed")
             await asyncio.to_thread(self._opened_pins().forget, id)
             self._entries.pop(id, None)
         self._changed()
@@ -247,7 +256,7 @@ class Registry:
             Misuse: there is none of that id.
         """
         entry = self._entry(id)
-        await self._journal.decided(id, "restart_asked")
+        await self._journal.of_tenant(entry.spec.tenant).decided(id, "restart_asked")
         await entry.restart()
         await self._catalog.indexed()
         return entry.state
@@ -287,12 +296,19 @@ class Registry:
             raise Misuse(f"The definition of {qualified!r} has changed again.", hint="Look at the change once more.")
         pins = self._opened_pins()
         detail = {"tool": tool.name, "by": by, "hash": tool.definition_hash, "changes": pins.changes(tool)}
-        await self._journal.decided(tool.server, "definition_accepted", detail)
+        await self._journal.of_tenant(tool.tenant).decided(tool.server, "definition_accepted", detail)
         await asyncio.to_thread(pins.accept, tool, by)
         entry.apply(pins)
         return next((t for t in entry.tools if t.name == tool.name), tool)
 
     # --- inside
+
+    def _free_id(self, name: str, tenant: str) -> str:
+        """The id for a server of `tenant`; of what exists for others alone, a refusal tells nothing."""
+        id = server_id(name, [state.id for state in self.servers(tenant)])
+        if confusable(id, self._entries):
+            raise Misuse(f"Server name {name!r} cannot be used.", hint="Give the server another name.")
+        return id
 
     def _configured(self) -> list[ServerSpec]:
         if self._given is not None:
@@ -309,7 +325,7 @@ class Registry:
             supervisor=self.supervisor,
             connect=self._connect,
             pins=self._opened_pins(),
-            journal=self._journal,
+            journal=self._journal.of_tenant(spec.tenant),
             changed=self._changed,
         )
         self._entries[spec.id] = entry

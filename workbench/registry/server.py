@@ -35,6 +35,12 @@ class ServerSpec(Record, frozen=True, kw_only=True):
     """Speaks over stdin and stdout; otherwise over Streamable HTTP."""
     source: str = ""
     """Where it was configured: `bundled`, a file, or `registered`."""
+    tenant: str = ""
+    """The only tenant for which it exists; empty when it exists for all."""
+
+    def exists_for(self, tenant: str) -> bool:
+        """Whether callers of `tenant` may know that there is such a server."""
+        return self.tenant in ("", tenant)
 
     def public(self) -> JSON:
         """What may be shown and recorded: everything except the values of `env` and `headers`."""
@@ -98,6 +104,8 @@ class ServerState(Record, frozen=True, kw_only=True):
     """Calls that wait for it now."""
     replicas: tuple[ReplicaState, ...] = ()
     """Each one, when there are several."""
+    tenant: str = ""
+    """The only tenant for which it exists; empty when it exists for all."""
 
 
 class Overloaded(WorkbenchError):
