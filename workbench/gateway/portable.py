@@ -25,7 +25,8 @@ def unportable(value: Any) -> str:
         return f"a value is not portable JSON: {e}"
     if encoded.count(b"[") + encoded.count(b"{") > DEEPEST and deeper_than(value, DEEPEST):
         return f"they are nested deeper than {DEEPEST} levels"
-    if b"null" in encoded and _not_finite(value):  # that is what became of NaN and the infinities
+    # `find`, because for `in` Python first tries bytes as a number, raises, and clears the error
+    if encoded.find(b"null") >= 0 and _not_finite(value):  # that is what became of NaN and the infinities
         return "a number is NaN or infinite"
     return ""
 

@@ -248,7 +248,8 @@ class Loopback:
     @classmethod
     def shared(cls) -> Loopback:
         """Those of the running event loop."""
-        return cls._shared.setdefault(asyncio.get_running_loop(), cls())
+        loop = asyncio.get_running_loop()
+        return cls._shared.get(loop) or cls._shared.setdefault(loop, cls())
 
     @property
     def idle(self) -> int:

@@ -37,6 +37,7 @@ class Pool:
         self._session: aiohttp.ClientSession | None = None
         self._users = 0
         self._near: dict[str, Address | None] = {}
+        self._loopback: Loopback | None = None
 
     @classmethod
     def shared(cls) -> Pool:
@@ -85,7 +86,9 @@ class Pool:
         if near is None and url not in self._near:
             near = self._near[url] = Address.of(url) if self._plain else None
         if near is not None:
-            return await Loopback.shared().post(near, data, headers)
+            if self._loopback is None:
+                self._loopback = Loopback.shared()
+            return await self._loopback.post(near, data, headers)
         assert self._session is not None
         return await self._session.post(url, data=data, headers=headers, allow_redirects=False)
 
