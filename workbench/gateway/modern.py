@@ -25,11 +25,13 @@ from workbench.gateway.streams import KINDS, Announcements, Wanted
 from workbench.gateway.tasks import METHODS, NO_TASK, TASKS
 from workbench.gateway.toolcall import ToolCalls, wants_notifications
 from workbench.gateway.upstream.messages import encode
-from workbench.gateway.upstream.revision import CAPABILITIES_KEY, META, MISSING_CAPABILITY, MODERN
+from workbench.gateway.upstream.revision import CAPABILITIES_KEY, META, MISSING_CAPABILITY, MODERN, VERSION_KEY
 from workbench.gateway.watches import Watches
 
 _ROUTING: Final = (b"mcp-protocol-version", b"mcp-method", b"mcp-name")
 _ACCEPTED: Final = Answer(202, [], b"")
+
+_MODERN: Final = MODERN.encode()
 
 MOST_IN_LISTEN: Final = 100
 """Resources that one stream announces."""
@@ -69,10 +71,8 @@ class Modern:
         except wire.BadMessage as e:
             await request.reply(say_error(None, e.code, str(e), e.data))
             return
-        headers = {name.decode(): value for name in _ROUTING if (value := request.header(name)) is not None}
-        verdict = classify_inbound_request(message, headers=headers)
-        rejected = verdict if isinstance(verdict, InboundLadderRejection) else None
         method, params = message["method"], message.get("params") or {}
+        rejected = None if _repeats(request, method, params) else _judged(request, message)
         if method == "tools/call":
             await self._call(request, id, params, rejected)
         elif rejected is not None:
@@ -226,3 +226,27 @@ class Modern:
                 if outcome.ok:
                     watched[found] = uri
         return watched
+
+
+def _repeats(request: Request, method: str, params: JSON) -> bool:
+    """Whether the headers of a `tools/call` plainly repeat what its body says, as those of nearly every one do."""
+    headers, meta, name = request.headers, params.get("_meta"), params.get("name")
+    return (
+        method == "tools/call"
+        and isinstance(meta, dict)
+        and meta.get(VERSION_KEY) == MODERN
+        and CAPABILITIES_KEY in meta
+        and headers.get(b"mcp-protocol-version") == _MODERN
+        and headers.get(b"mcp-method") == b"tools/call"
+        and isinstance(name, str)
+        and name.isascii()
+        and not name.startswith("=?")  # that is how a header begins whose value is encoded
+        and headers.get(b"mcp-name") == name.encode()
+    )
+
+
+def _judged(request: Request, message: JSON) -> InboundLadderRejection | None:
+    """What is wrong with the metadata of a request, in body or headers; None when nothing is."""
+    headers = {name.decode(): value for name in _ROUTING if (value := request.header(name)) is not None}
+    verdict = classify_inbound_request(message, headers=headers)
+    return verdict if isinstance(verdict, InboundLadderRejection) else None
