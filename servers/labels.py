@@ -19,14 +19,21 @@ CONTACT = {"email": "email", "phone": "phone"}
 """Columns with contact data, and the kind of each."""
 
 
-def labels(*scopes: str, pii: dict[str, str] | None = None) -> dict[str, Any]:
+CATALOGUE_S = 60
+"""Seconds for which answers over tables that no tool changes may be given again."""
+
+
+def labels(*scopes: str, pii: dict[str, str] | None = None, cache_s: int = 0) -> dict[str, Any]:
     """The `_meta` of a tool.
 
     Args:
         scopes: all of them are needed to call the tool.
         pii: name of each column with personal data, and its kind (`email`, `phone`, `ssn`).
+        cache_s: seconds for which the same question has the same answer, whoever asks; 0 when that is not so.
     """
     meta: dict[str, Any] = {"workbench/scopes": list(scopes)}
     if pii:
         meta["workbench/pii"] = pii
+    if cache_s:
+        meta["workbench/cache"] = {"ttl_ms": cache_s * 1000, "scope": "public"}
     return meta

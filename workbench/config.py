@@ -114,6 +114,9 @@ class Settings:
     redis_down: RedisDown = setting(
         "deny", "When Redis does not answer: deny calls, or count in the memory of each process."
     )
+    cache_url: str = setting(
+        "", "URL of a Redis in which answers are remembered for all processes; empty: each remembers its own."
+    )
     slack_channel: str = setting("", "Id of the Slack channel where approvals are asked for; empty asks nobody there.")
     slack_approvers: Path | None = setting(None, "File that says who in Slack may decide approvals, and as whom.")
     slack_api_url: str = setting("https://slack.com/api/", "Base URL of Slack's API.")

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from servers.company import Company, Row, containing, where
 from servers.identifiers import CustomerId, Limit, Offset, OrderId, Page, ProductId, Words, following
-from servers.labels import READ, labels
+from servers.labels import CATALOGUE_S, READ, labels
 from servers.serving import serve
 from servers.tool_server import ToolServer
 
@@ -141,7 +141,7 @@ Since = Annotated[date | None, Field(description="Only orders from this day on."
 Before = Annotated[date | None, Field(description="Only orders before this day.")]
 
 
-@server.tool(title="Search products", annotations=READ, meta=labels("products:read"))
+@server.tool(title="Search products", annotations=READ, meta=labels("products:read", cache_s=CATALOGUE_S))
 def search_products(
     query: Annotated[Words | None, Field(description="Words of name, description or SKU.")] = None,
     category: Annotated[Category | None, Field(description="Only this category.")] = None,
@@ -173,7 +173,7 @@ def search_products(
     )
 
 
-@server.tool(title="Get a product", annotations=READ, meta=labels("products:read"))
+@server.tool(title="Get a product", annotations=READ, meta=labels("products:read", cache_s=CATALOGUE_S))
 def get_product(product_id: ProductId) -> ProductDetail:
     """One product with price, description, stock in every warehouse and what was sold of it."""
     row = sample.one(f"select {FIELDS}, description, launched_on from products p where product_id = ?", product_id)
@@ -197,7 +197,7 @@ def check_stock(product_id: ProductId) -> Stock:
     return Stock(product_id=product_id, name=row["name"], available=sum(s.available for s in shelves), stock=shelves)
 
 
-@server.tool(title="Low stock", annotations=READ, meta=labels("products:read"))
+@server.tool(title="Low stock", annotations=READ, meta=labels("products:read", cache_s=CATALOGUE_S))
 def low_stock(
     warehouse: Annotated[
         Literal["Memphis", "Rotterdam", "Singapore"] | None, Field(description="Only this warehouse.")
@@ -221,7 +221,7 @@ def low_stock(
     )
 
 
-@server.tool(title="Top products", annotations=READ, meta=labels("products:read"))
+@server.tool(title="Top products", annotations=READ, meta=labels("products:read", cache_s=CATALOGUE_S))
 def top_products(
     by: Annotated[Literal["revenue", "units", "orders"], Field(description="What to rank by.")] = "revenue",
     category: Annotated[Category | None, Field(description="Only this category.")] = None,

@@ -95,7 +95,7 @@ def call(
 
 def _aside(call: Call, details: JSON) -> JSON:
     """What only some calls have: how the answer was got, signs that were seen, the profile it came through."""
-    aside = {name: bounded(details[name]) for name in ("cached", "age_ms", "signals") if name in details}
+    aside: JSON = {name: bounded(details[name]) for name in ("cached", "age_ms", "signals") if name in details}
     return {**aside, "profile": text(call.profile)} if call.profile else aside
 
 

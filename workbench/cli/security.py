@@ -322,7 +322,7 @@ def _secrets(settings: Settings) -> Iterator[Check]:
             hint = "What needs it does not work until it can be had."
             yield Check(name="secret", verdict="problem", finding=f"{origin.reference}: {origin.problem}", hint=hint)
     named = sorted(name for name in os.environ if _SECRET_NAME.search(name) and os.environ[name])
-    urls = ("redis_url", "opa_url", "public_url", "audit_witness")
+    urls = ("redis_url", "cache_url", "opa_url", "public_url", "audit_witness")
     stored = [n for n in urls if "@" in getattr(settings, n) and settings.source_of(n).endswith(".toml")]
     if stored:
         hint = f"Give {', '.join(f'WORKBENCH_{n.upper()}' for n in stored)} in the environment instead."

@@ -1,4 +1,4 @@
-"""Remembered answers of tools that declare themselves cacheable, in memory and bounded.
+"""Remembered answers of tools that declare themselves cacheable, in memory and bounded, and perhaps in Redis as well.
 
 What is remembered is what the server said, before anything is withheld: whoever gets it passes the same rules as
 everybody, and is shown what those rules let them see.
@@ -11,10 +11,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from workbench.events import JSON, Call, Caller, Tool, canonical
 from workbench.gateway.upstream.messages import encode
+
+if TYPE_CHECKING:
+    from workbench.gateway.shared_cache import SharedCache
 
 DECLARED: Final = "workbench/cache"
 """Key in `_meta` of a tool: {"ttl_ms": milliseconds, "scope": "private" or "public"}."""
@@ -43,6 +46,10 @@ class Key(NamedTuple):
     whose: tuple[Any, ...]
 
 
+Answered = tuple[JSON, JSON]
+"""A result, and what is to be said of how it was got."""
+
+
 class _Kept(NamedTuple):
     result: JSON
     size: int
@@ -55,7 +62,7 @@ class Flight:
 
     __slots__ = ("task", "waiting")
 
-    def __init__(self, task: asyncio.Future[JSON]) -> None:
+    def __init__(self, task: asyncio.Future[Answered]) -> None:
         self.task = task
         self.waiting = 0
 
@@ -68,13 +75,21 @@ class Cache:
     caller unless the tool says `public`; then they belong to the tenant.
 
     Args:
-        most_bytes: of all answers together.
+        most_bytes: of all answers together, in this process.
         clock: seconds that only grow.
+        shared: what further processes remember.
     """
 
-    def __init__(self, most_bytes: int = MOST_BYTES, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        most_bytes: int = MOST_BYTES,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        shared: SharedCache | None = None,
+    ) -> None:
         self.flights: dict[Key, Flight] = {}
         self.hits = self.misses = 0
+        self.shared = shared
         self._most_bytes = most_bytes
         self._clock = clock
         self._kept: OrderedDict[Key, _Kept] = OrderedDict()
@@ -88,7 +103,20 @@ class Cache:
             return None
         return self._key(call, tool, public=declared[1] if declared else self._hinted[tool.definition_hash])
 
-    def get(self, key: Key) -> tuple[JSON, JSON] | None:
+    @property
+    def bytes(self) -> int:
+        """Of the answers that this process remembers."""
+        return self._bytes
+
+    async def elsewhere(self, key: Key) -> Answered | None:
+        """An answer that another process remembers; it is remembered here, too."""
+        found = await self.shared.get(key) if self.shared is not None else None
+        if found is None:
+            return None
+        self._keep(key, found.result, found.left, found.age)
+        return found.result, {"cached": True, "age_ms": round(found.age * 1e3)}
+
+    def get(self, key: Key) -> Answered | None:
         """A remembered answer and what to say of it, or None."""
         kept = self._kept.get(key)
         now = self._clock()
@@ -99,13 +127,13 @@ class Cache:
         self.hits += 1
         return kept.result, {"cached": True, "age_ms": round((now - kept.since) * 1e3)}
 
-    def fly(self, key: Key, asking: asyncio.Future[JSON]) -> None:
+    def fly(self, key: Key, asking: asyncio.Future[Answered]) -> None:
         """Let others wait for the answer that `asking` is about to get."""
         flight = self.flights[key] = Flight(asking)
         asking.add_done_callback(lambda _: self._landed(key, flight))
 
     @contextmanager
-    def waiting(self, key: Key) -> Iterator[asyncio.Future[JSON]]:
+    def waiting(self, key: Key) -> Iterator[asyncio.Future[Answered]]:
         """Around the wait of one caller for a flight; it is given up when nobody waits for it any more."""
         flight = self.flights[key]
         flight.waiting += 1
@@ -131,8 +159,8 @@ class Cache:
         elif len(self._hinted) < MOST_HINTED:
             self._hinted[tool.definition_hash] = public
         key = self._key(call, tool, public=public)
-        if key is not None and ttl > 0:
-            self._keep(key, result, ttl)
+        if key is not None and ttl > 0 and self._keep(key, result, ttl) and self.shared is not None:
+            self.shared.put(key, result, ttl)
 
     def _key(self, call: Call, tool: Tool, *, public: bool) -> Key | None:
         if call.meta and not call.meta.keys() <= {"_meta"}:
@@ -145,16 +173,18 @@ class Cache:
             (call.caller.tenant,) if public else _whose(call.caller),
         )
 
-    def _keep(self, key: Key, result: JSON, ttl: float) -> None:
+    def _keep(self, key: Key, result: JSON, ttl: float, age: float = 0.0) -> bool:
+        """Remember an answer, unless it is too large."""
         size = len(encode(result)) + len(key.arguments)
         if size > LARGEST:
-            return
+            return False
         self._forget(key)
         now = self._clock()
-        self._kept[key] = _Kept(result, size, now, now + ttl)
+        self._kept[key] = _Kept(result, size, now - age, now + ttl)
         self._bytes += size
         while self._bytes > self._most_bytes:
             self._forget(next(iter(self._kept)))
+        return True
 
     def _forget(self, key: Key) -> None:
         kept = self._kept.pop(key, None)

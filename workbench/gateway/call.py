@@ -145,7 +145,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Give up calls that wait for a client's answers; what is under way otherwise ends with its connection."""
-        await self.dispatch.dialogues.close()
+        await self.dispatch.close()
 
     async def refuse(self, call: Call, kind: OutcomeKind, message: str, **details: Any) -> Outcome:
         """The outcome of a call that a door turns down itself, because it cannot be read; recorded like any other.

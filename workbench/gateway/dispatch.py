@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING, Final
 
 from workbench.config import Settings
 from workbench.events import JSON, Call, Tool, Unreachable
-from workbench.gateway.cache import Cache, Key
+from workbench.gateway.cache import Answered, Cache, Key
 from workbench.gateway.dialogue import Dialogues
 from workbench.gateway.methods import is_method
 from workbench.gateway.refusals import Refusal
 from workbench.gateway.request import Request
+from workbench.gateway.sealing import Seal
 from workbench.gateway.tasks import METHODS, TaskIds
 from workbench.gateway.upstream.messages import Notify
 from workbench.gateway.upstream.respondent import Respondent
-from workbench.gateway.upstream.revision import Answered
+from workbench.gateway.upstream.revision import Answered as PartlyAnswered
 from workbench.registry.connection import Connection, RpcError
 from workbench.registry.server import Overloaded
+from workbench.secrets import Secrets
 
 if TYPE_CHECKING:
+    from workbench.gateway.shared_cache import SharedCache
     from workbench.registry import Registry
 
 MOST_UNREAD: Final = 256 << 20
@@ -36,7 +39,7 @@ class Dispatch:
     """
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
-        self.cache = Cache()
+        self.cache = Cache(shared=_shared_cache(settings))
         self.dialogues = Dialogues(settings.home)
         self.tasks = TaskIds(settings.home)
         self.under_way = 0
@@ -81,15 +84,24 @@ class Dispatch:
         """Ask the server once for all who want the same answer at the same time."""
         first = key not in self.cache.flights
         if first:
-            self.cache.fly(key, asyncio.ensure_future(self._send(call, tool, connection, notify, started)))
+            asking = self._found_or_sent(key, call, tool, connection, notify, started)
+            self.cache.fly(key, asyncio.ensure_future(asking))
         limit = self.timeout(call, tool)
         try:
-            with self.cache.waiting(key) as asking:
+            with self.cache.waiting(key) as landing:
                 async with asyncio.timeout(limit - (perf_counter_ns() - started) / 1e9):
-                    result = await asyncio.shield(asking)
+                    result, details = await asyncio.shield(landing)
         except TimeoutError as e:
             raise _late(tool, limit) from e
-        return result, {} if first else {"cached": True, "age_ms": 0}
+        return result, details if first else {"cached": True, "age_ms": details.get("age_ms", 0)}
+
+    async def _found_or_sent(
+        self, key: Key, call: Call, tool: Tool, connection: Connection, notify: Notify | None, started: int
+    ) -> Answered:
+        """What another process remembers, or else what the server says."""
+        if self.cache.shared is not None and (found := await self.cache.elsewhere(key)) is not None:
+            return found
+        return await self._send(call, tool, connection, notify, started), {}
 
     async def _send(
         self,
@@ -119,7 +131,7 @@ class Dispatch:
                         self.cache.learn(call, tool, result)
                     return self.tasks.shown(call, tool, result)
                 except Unreachable as e:
-                    if last or not tool.idempotent or isinstance(e, Answered) or not connection.alive:
+                    if last or not tool.idempotent or isinstance(e, PartlyAnswered) or not connection.alive:
                         raise Refusal("unavailable", str(e), server=tool.server, retry_after=1) from e
             raise AssertionError("unreachable")
         except Overloaded as e:
@@ -133,6 +145,12 @@ class Dispatch:
         finally:
             self.under_way -= 1
 
+    async def close(self) -> None:
+        """Give up calls that wait for a client's answers, and let go of what is shared with other processes."""
+        await self.dialogues.close()
+        if self.cache.shared is not None:
+            await self.cache.shared.close()
+
     def timeout(self, call: Call, tool: Tool) -> float:
         """Seconds that this call may take: the tool's own, its server's, or the general longest time, or less."""
         longest = self._timeout
@@ -140,6 +158,16 @@ class Dispatch:
             of_server = self._timeouts.get(f"{tool.server}.*", longest)
             longest = self._timeouts.get(tool.qualified, of_server)
         return min(call.timeout_s or longest, longest)
+
+
+def _shared_cache(settings: Settings) -> SharedCache | None:
+    """Where answers are remembered for other processes as well."""
+    if not settings.cache_url:
+        return None
+    from workbench.gateway.shared_cache import SharedCache
+
+    url = Secrets.of(settings).read(settings.cache_url)
+    return SharedCache(url, Seal(settings.home / "session.key", b"remembered answer v1"))
 
 
 def _late(tool: Tool, limit: float) -> Refusal:

@@ -9,19 +9,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from workbench.config import RedisDown
-from workbench.events import Caller, Misuse, Tool, Unreachable, new_id
+from workbench.events import Caller, Tool, Unreachable, new_id
 from workbench.policy.breaker import Breaker
 from workbench.policy.limits import WINDOW, RateLimits, Used
-
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
+from workbench.policy.redis_client import redis_client
 
 TIMEOUT = 0.25
 """Seconds for one count, connecting included."""
-_CONNECTIONS = 64
 
 SCRIPT = """
 local now = redis.call('TIME')
@@ -87,7 +84,7 @@ class SharedLimits(RateLimits):
         self._when_down = when_down
         self._prefix = prefix
         self._timeout = timeout
-        self._redis = _client(url, timeout)
+        self._redis = redis_client(url, timeout)
         self._script = self._redis.register_script(SCRIPT)
 
     async def use_shared(self, caller: Caller, tool: Tool) -> Used | None:
@@ -154,28 +151,6 @@ class SharedLimits(RateLimits):
         self.breaker.succeeded()
         self.problem = ""
         return found
-
-
-def _client(url: str, timeout: float) -> Redis:
-    try:
-        from redis.asyncio import Redis
-        from redis.asyncio.retry import Retry
-        from redis.backoff import NoBackoff
-    except ImportError as e:
-        raise Misuse("Setting redis_url needs the package redis.", hint="pip install redis") from e
-    try:
-        client: Redis = Redis.from_url(
-            url,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            max_connections=_CONNECTIONS,
-            # once more at once: a connection that Redis closed while idle is no failure
-            retry=Retry(NoBackoff(), 1),
-        )
-    except ValueError as e:
-        # the URL may hold a password, so it is not repeated
-        raise Misuse("Setting redis_url cannot be read.", hint="Expected redis://host:6379/0 or rediss://…") from e
-    return client
 
 
 def _hash(name: str) -> str:
