@@ -1,4 +1,5 @@
-"""A child for the stdio tests: `sdk` is a dual-era server, `old` knows only the handshake, `rude` never answers."""
+"""A child for the stdio tests: `sdk` is a dual-era server, `older` the same before 2026-07-28, `old` knows little more
+than the handshake, `rude` never answers."""
 
 from __future__ import annotations
 
@@ -9,8 +10,23 @@ import sys
 import time
 from typing import Any
 
+import anyio
 import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.stdio import stdio_server
+from mcp.shared.message import SessionMessage
+from mcp_types import (
+    ElicitRequest,
+    ElicitRequestFormParams,
+    ElicitResult,
+    ErrorData,
+    InputRequiredResult,
+    JSONRPCError,
+    SamplingMessage,
+    TextContent,
+)
+
+FORM = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 
 
 def sdk() -> None:
@@ -34,6 +50,16 @@ def sdk() -> None:
         await asyncio.Event().wait()
         return ""
 
+    @mcp.tool()
+    async def greet(ctx: Context) -> str | InputRequiredResult:
+        """Asks for a name, and logs."""
+        await ctx.session.send_log_message("warning", "greeting")
+        answer = (ctx.input_responses or {}).get("name")
+        if isinstance(answer, ElicitResult):
+            return f"Hello {(answer.content or {}).get('name', answer.action)}"
+        ask = ElicitRequest(params=ElicitRequestFormParams(message="name?", requested_schema=FORM))
+        return InputRequiredResult(input_requests={"name": ask})
+
     if "--http" not in sys.argv:
         mcp.run()
         return
@@ -42,6 +68,71 @@ def sdk() -> None:
     print(listening.getsockname()[1], flush=True)
     config = uvicorn.Config(mcp.streamable_http_app(), log_level="error")
     asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
+
+
+def interactive(mcp: MCPServer) -> None:
+    """Tools that ask as servers up to 2025-11-25 do, and log."""
+
+    @mcp.tool()
+    async def greet(ctx: Context, about: str = "") -> str:
+        """Asks for a name."""
+        answer = await ctx.session.elicit_form(f"name{about}?", FORM)
+        return f"Hello {(answer.content or {}).get('name', answer.action)}{about}"
+
+    @mcp.tool()
+    async def visit(ctx: Context) -> str:
+        """Asks to open a page."""
+        return str((await ctx.session.elicit_url("open it", "https://example.org/", "e1")).action)
+
+    @mcp.tool()
+    async def think(ctx: Context) -> str:
+        """Asks the client's model."""
+        asked = [SamplingMessage(role="user", content=TextContent(type="text", text="capital of France?"))]
+        answer = await ctx.session.create_message(asked, max_tokens=9)
+        return str(answer.content.text)
+
+    @mcp.tool()
+    async def folders(ctx: Context) -> str:
+        """Asks for the client's roots."""
+        return " ".join(str(root.uri) for root in (await ctx.session.list_roots()).roots)
+
+    @mcp.tool()
+    async def log(ctx: Context, text: str = "line", hang: bool = False) -> str:
+        """Logs at two levels."""
+        await ctx.session.send_log_message("debug", f"little {text}")
+        await ctx.session.send_log_message("warning", text)
+        if hang:
+            await asyncio.Event().wait()
+        return "logged"
+
+
+def older() -> None:
+    """A server of the SDK that has not heard of 2026-07-28."""
+    mcp = MCPServer("older")
+    interactive(mcp)
+    server = vars(mcp)["_lowlevel_server"]
+
+    async def run() -> None:
+        async with stdio_server() as (read, write):
+            sender, heard = anyio.create_memory_object_stream[Any](0)
+
+            async def filtered() -> None:
+                async with sender:
+                    async for item in read:
+                        message = getattr(item, "message", None)
+                        if getattr(message, "method", "") == "server/discover":
+                            error = ErrorData(code=-32601, message="Method not found")
+                            refused = JSONRPCError(jsonrpc="2.0", id=message.id, error=error)
+                            await write.send(SessionMessage(refused))
+                        else:
+                            await sender.send(item)
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(filtered)
+                await server.run(heard, write, server.create_initialization_options())
+                tasks.cancel_scope.cancel()
+
+    anyio.run(run)
 
 
 def send(message: dict[str, Any]) -> None:
@@ -83,4 +174,4 @@ def rude() -> None:
 
 
 if __name__ == "__main__":
-    {"sdk": sdk, "old": old, "rude": rude}[sys.argv[1]]()
+    {"sdk": sdk, "older": older, "old": old, "rude": rude}[sys.argv[1]]()

@@ -215,7 +215,9 @@ class Flaky:
     async def open(self) -> None: ...
     async def close(self) -> None: ...
 
-    async def request(self, method: str, params: JSON, *, timeout: float, notify: Any = None, meta: Any = None) -> JSON:
+    async def request(
+        self, method: str, params: JSON, *, timeout: float, notify: Any = None, meta: Any = None, **_: Any
+    ) -> JSON:
         if method != "tools/call":
             safe = {"name": "read", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}}
             return {"tools": [safe, {"name": "write", "inputSchema": {"type": "object"}}]}

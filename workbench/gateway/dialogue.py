@@ -136,7 +136,9 @@ class Dialogues:
         if connection.era == MODERN:
             if respondent is not None:
                 return await self._rounds(connection, method, params, meta, timeout, notify, respondent)
-            result = await connection.request(method, params, timeout=timeout, notify=notify, meta=meta)
+            result = await connection.request(
+                method, params, timeout=timeout, notify=notify, meta=meta, respondent=notify and _nobody(call)
+            )
             if _asks(result) and "requestState" in result:
                 return {**result, "requestState": self._seal(call, state=result["requestState"])}
             return result
@@ -146,8 +148,10 @@ class Dialogues:
             )
         capabilities = askable(meta.get(CAPABILITIES_KEY)) if respondent is None else {}
         if not capabilities or len(self._parked) >= MOST_PARKED:
-            return await connection.request(method, params, timeout=timeout, notify=notify, meta=meta)
-        parked = Parked(capabilities, f"{call.caller.tenant} {call.caller.subject}", notify)
+            return await connection.request(
+                method, params, timeout=timeout, notify=notify, meta=meta, respondent=_nobody(call)
+            )
+        parked = Parked(capabilities, _whose(call), notify)
         parked.request = asyncio.get_running_loop().create_task(
             connection.request(
                 method, params, timeout=timeout, notify=parked.notify, meta=meta, respondent=parked.respondent
@@ -171,7 +175,9 @@ class Dialogues:
         meta = {**meta, CAPABILITIES_KEY: respondent.capabilities}
         asked = params
         for _ in range(MOST_ROUNDS):
-            result = await connection.request(method, asked, timeout=timeout, notify=notify, meta=meta)
+            result = await connection.request(
+                method, asked, timeout=timeout, notify=notify, meta=meta, respondent=respondent
+            )
             if not _asks(result):
                 return result
             wanted = result.get("inputRequests")
@@ -269,6 +275,19 @@ async def _all_of(work: Iterable[Coroutine[Any, Any, JSON]]) -> list[JSON]:
     finally:
         for task in tasks:
             task.cancel()
+
+
+def _whose(call: Call) -> str:
+    return f"{call.caller.tenant} {call.caller.subject}"
+
+
+def _nobody(call: Call) -> Respondent:
+    """A client that cannot be asked anything; a server on one channel for all has to know whose call it is, though."""
+
+    async def ask(request: JSON) -> JSON:
+        raise AssertionError("a client without capabilities was asked")
+
+    return Respondent({}, _whose(call), ask)
 
 
 def _asks(result: JSON) -> bool:

@@ -10,7 +10,9 @@ from typing import Any, Final
 
 from workbench.events import JSON, Unreachable
 from workbench.gateway.upstream import revision
-from workbench.gateway.upstream.messages import Notify, answer_to_server, result_of, with_own_token
+from workbench.gateway.upstream.callers import CARRIED, Callers, UnderWay
+from workbench.gateway.upstream.messages import Notify, result_of, with_own_token
+from workbench.gateway.upstream.relay import Relay
 from workbench.gateway.upstream.respondent import Respondent
 from workbench.gateway.upstream.revision import MODERN, Answered, Peer
 from workbench.registry.connection import RpcError
@@ -25,11 +27,12 @@ PROBE_TIMEOUT: Final = 10.0
 class _Waiting:
     """A request that is under way."""
 
-    __slots__ = ("future", "notify", "received")
+    __slots__ = ("call", "future", "received", "relay")
 
-    def __init__(self, future: asyncio.Future[Any], notify: Notify | None) -> None:
+    def __init__(self, future: asyncio.Future[Any], relay: Relay | None, call: UnderWay | None) -> None:
         self.future = future
-        self.notify = notify
+        self.relay = relay
+        self.call = call
         self.received = False
 
 
@@ -38,15 +41,21 @@ class DuplexConnection:
 
     Ids are our own, because those of callers collide ("1" and 1 are different ids to JSON-RPC and equal to many
     programs). Cancelling sends `notifications/cancelled` in either era (basic/patterns/cancellation).
+
+    Args:
+        name: how to call the server in messages.
+        capabilities: to declare in the handshake of an older server; by default what some client may be able to do.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, capabilities: JSON | None = None) -> None:
         self.name = name
         self.era = ""
         self.server_info: JSON = {}
         self.capabilities: JSON = {}
         self.instructions = ""
         self.on_notification: Callable[[JSON], None] | None = None
+        self._declared = CARRIED if capabilities is None else capabilities
+        self._callers = Callers()
         self._peer = Peer("")
         self._waiting: dict[int, _Waiting] = {}
         self._ids = itertools.count(1)
@@ -97,16 +106,19 @@ class DuplexConnection:
         meta: JSON | None = None,
         respondent: Respondent | None = None,
     ) -> JSON:
-        """See `registry.Connection.request`.
-
-        An older server is not told of `respondent`: on one channel for all calls nobody knows whose question it asks.
-        """
+        """See `registry.Connection.request`."""
         if not self._peer.revision:
             raise Unreachable(self._lost)
         if self._peer.modern and method in ("resources/subscribe", "resources/unsubscribe"):
             return self._watch(str(params.get("uri")), wanted=method == "resources/subscribe")
-        async with asyncio.timeout(timeout):
-            return await self._exchange(method, params, notify, meta)
+        async with asyncio.timeout(timeout) as deadline:
+            if respondent is None:
+                return await self._exchange(method, params, notify, meta)
+            call = await self._callers.enter(respondent.unhurried(deadline))
+            try:
+                return await self._exchange(method, params, notify, meta, call)
+            finally:
+                self._callers.leave(call, answered=False)
 
     # --- what a transport provides
 
@@ -135,7 +147,7 @@ class DuplexConnection:
     async def _initialize(self) -> JSON:
         self._peer = Peer(revision.LEGACY[0])
         async with self._patience(HANDSHAKE_TIMEOUT):
-            return await self._exchange("initialize", revision.initialize_params(), None, None)
+            return await self._exchange("initialize", revision.initialize_params(self._declared), None, None)
 
     def _patience(self, seconds: float) -> asyncio.Timeout:
         self._deadline = asyncio.timeout(min(seconds, self._hurried))
@@ -149,18 +161,26 @@ class DuplexConnection:
             with contextlib.suppress(RuntimeError):  # it is over
                 self._deadline.reschedule(when)
 
-    async def _exchange(self, method: str, params: JSON, notify: Notify | None, meta: JSON | None) -> JSON:
+    async def _exchange(
+        self, method: str, params: JSON, notify: Notify | None, meta: JSON | None, call: UnderWay | None = None
+    ) -> JSON:
         if self._lost:
             raise Unreachable(self._lost)
         id = next(self._ids)
         meta, notify = with_own_token(meta, notify, id)
         found = revision.modern_meta(meta) if self._peer.modern else revision.legacy_meta(meta)
         body = {**params, "_meta": found} if found else params
-        waiting = _Waiting(asyncio.get_running_loop().create_future(), notify)
+        relay = Relay(notify) if notify is not None else None
+        waiting = _Waiting(asyncio.get_running_loop().create_future(), relay, call)
+        if call is not None:
+            call.relay = relay
         self._waiting[id] = waiting
         try:
             await self._send({"jsonrpc": "2.0", "id": id, "method": method, "params": body})
-            return result_of(await waiting.future, id, self.name)
+            answer = await waiting.future
+            if relay is not None:
+                await relay.drained()
+            return result_of(answer, id, self.name)
         except asyncio.CancelledError:
             if not self._lost and method not in ("initialize", "server/discover"):
                 told = {"requestId": id, "reason": "cancelled"}
@@ -170,6 +190,8 @@ class DuplexConnection:
             raise
         finally:
             del self._waiting[id]
+            if relay is not None:
+                relay.close()
 
     def _watch(self, uri: str, *, wanted: bool) -> JSON:
         """What older servers have methods for: a modern one is told all addresses, in a request of their own."""
@@ -205,19 +227,26 @@ class DuplexConnection:
             waiting = self._waiting.get(message.get("id"))  # type: ignore[arg-type]
             if waiting is not None and not waiting.future.done():
                 waiting.future.set_result(message)
+                if waiting.call is not None:  # at once: what comes next is not about it
+                    self._callers.leave(waiting.call, answered=True)
         elif "id" in message:
-            self._spawn(self._send_unwatched({"jsonrpc": "2.0", **answer_to_server(message)}))
+            self._spawn(self._asked(message))
         else:
-            await self._notified(method, message)
+            self._notified(method, message)
 
-    async def _notified(self, method: str, message: JSON) -> None:
+    async def _asked(self, message: JSON) -> None:
+        await self._send_unwatched({"jsonrpc": "2.0", **await self._callers.answer(message)})
+
+    def _notified(self, method: str, message: JSON) -> None:
         params = message.get("params")
         token = params.get("progressToken") if isinstance(params, dict) else None
         waiting = self._waiting.get(token) if isinstance(token, int) else None
         if method == "notifications/progress":
-            if waiting is not None and waiting.notify is not None:
+            if waiting is not None and waiting.relay is not None:
                 waiting.received = True
-                await waiting.notify(message)
+                waiting.relay.add(message)
+        elif method == "notifications/message" and self._callers.log(message):
+            return
         elif self.on_notification is not None:
             self.on_notification(message)
 

@@ -203,7 +203,7 @@ class HttpConnection:
         if self._peer.modern and method in ("resources/subscribe", "resources/unsubscribe"):
             return self._watch(str(params.get("uri")), wanted=method == "resources/subscribe")
         async with asyncio.timeout(timeout) as deadline:
-            if respondent is not None and not self._peer.modern:
+            if respondent is not None and respondent.capabilities and not self._peer.modern:
                 patient = respondent.unhurried(deadline)
                 return await self._leases.request(method, params, patient, timeout=None, notify=notify, meta=meta)
             session = self._session_id
