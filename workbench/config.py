@@ -131,6 +131,12 @@ class Settings:
     audit_store: str = setting(
         "", "Folder, or s3://bucket/prefix, to which everything that is sealed is copied once a minute."
     )
+    audit_catalog: str = secret(
+        "", "URL of a Postgres in which all gateways of a fleet say which files make up their common record."
+    )
+    audit_warehouse: str = setting(
+        "", "Folder, or s3://bucket/prefix, that all gateways share, for the files of that catalog."
+    )
     audit_encrypt: bool = setting(
         False, "Whether arguments, answers and questions are recorded encrypted, with a key for each person."
     )

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -17,6 +24,36 @@ Record = dict[str, Any]
 MakeCall = Callable[..., Record]
 OpenLog = Callable[..., AbstractAsyncContextManager[AuditLog]]
 OpenReader = Callable[..., Reader]
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mcp-workbench-tests"
+
+
+@pytest.fixture(scope="session")
+def bucket_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An object store of its own process: moto's server, in an environment of its own."""
+    uv, home = shutil.which("uv"), CACHE / "moto"
+    if uv is None:
+        pytest.skip("uv is needed to install the object store")
+    if not (home / "bin" / "moto_server").exists():
+        subprocess.run([uv, "venv", "-q", str(home)], check=True)
+        subprocess.run([uv, "pip", "install", "-q", "--python", str(home / "bin/python"), "moto[server]"], check=True)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    with (tmp_path_factory.mktemp("moto") / "log").open("wb") as log:
+        process = subprocess.Popen([str(home / "bin" / "moto_server"), "-p", str(port)], stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                urllib.request.urlopen(f"{url}/moto-api/", timeout=5).close()
+                break
+            except urllib.error.URLError:
+                assert time.monotonic() < deadline
+                assert process.poll() is None
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
 
 
 @pytest.fixture

@@ -68,3 +68,4 @@ class Statement(BaseModel):
     parameters: list[Any] | dict[str, Any] | None = Field(default=None, description="For `?` or `$name`.")
     max_rows: int = Field(default=10_000, ge=1, le=1_000_000, description="The answer is cut after so many rows.")
     timeout_s: float = Field(default=30.0, gt=0, le=300, description="Seconds until the statement is stopped.")
+    fleet: bool = Field(default=False, description="Over all gateways that share the catalog `audit_catalog`.")

@@ -56,6 +56,7 @@ def record_routes(platform: Platform) -> APIRouter:
             max_rows=body.max_rows,
             timeout_s=body.timeout_s,
             form="arrow" if arrow else "json",
+            fleet=body.fleet,
         )
         return Response(await unless_gone(request, found), media_type=ARROW if arrow else "application/json")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -12,8 +13,10 @@ import threading
 import time
 from pathlib import Path
 
+from workbench.audit.catalog import publish
 from workbench.audit.compactor import GRACE_S, Compacted, Compactor
 from workbench.audit.folder import AuditFolder
+from workbench.audit.lake import Manifest
 from workbench.audit.retention import FILE, enforce
 from workbench.audit.seal import Witness
 from workbench.audit.views_file import write_views_file
@@ -62,6 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     while os.getppid() == parent:
         _once(given)
         _ship(given.home)
+        _announce(given.home)
         if time.monotonic() - retained >= RETAIN_EVERY_S:
             retained = time.monotonic()
             _retain(given.home)
@@ -88,10 +92,25 @@ def _ship(home: Path) -> None:
 
     try:
         target = Settings.load(home=home).audit_store
-        if target and (done := ship(AuditFolder(home), open_store(target))) and done.seals:
+        announce = functools.partial(_announce, home)
+        if target and (done := ship(AuditFolder(home), open_store(target), announce)) and done.seals:
             print(f"store: {done.seals} seals, {done.objects} objects", flush=True)
     except (WorkbenchError, OSError) as e:
         print(f"store: {e}", file=sys.stderr, flush=True)
+
+
+def _announce(home: Path, manifest: Manifest | None = None) -> None:
+    """Publish the files of the record in the fleet's catalog; what is wrong is said, and tried again the next time.
+
+    Args:
+        manifest: the files; default those that count now.
+    """
+    try:
+        settings = Settings.load(home=home)
+        if settings.audit_catalog and (changed := publish(settings, manifest)):
+            print(f"catalog: {changed} files came or went", flush=True)
+    except (WorkbenchError, OSError) as e:
+        print(f"catalog: {e}", file=sys.stderr, flush=True)
 
 
 def _once(given: argparse.Namespace) -> int:

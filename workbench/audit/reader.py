@@ -15,12 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.audit.catalog import Catalog, FolderCatalog
 from workbench.audit.columns import quoted, select_lines, select_nothing, select_parquet
 from workbench.audit.folder import AuditFolder
 from workbench.audit.lake import CurrentFiles
+from workbench.audit.store import open_bucket_files
 from workbench.audit.subject_keys import FILE, SubjectKeys
 from workbench.audit.views import REVEAL, REVEALED, TABLES, create_views, show_files
-from workbench.events import Misuse
+from workbench.events import Misuse, Unreachable
 
 if TYPE_CHECKING:
     import pyarrow
@@ -47,24 +49,42 @@ class Reader:
         tenant: show only this tenant's rows, whatever the statement; None shows all.
         threads: cores a query may use.
         memory: most memory a query may use, as DuckDB writes it.
+        catalog: which files make up the record; default those of the state folder. What is encrypted in the files of
+            a fleet stays so, because its keys are in many places.
     """
 
-    def __init__(self, home: Path, *, tenant: str | None = None, threads: int = 1, memory: str = "512MB") -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        tenant: str | None = None,
+        threads: int = 1,
+        memory: str = "512MB",
+        catalog: Catalog | None = None,
+    ) -> None:
+        self.folder = AuditFolder(home)
+        self.tenant = tenant
+        self._catalog = FolderCatalog(self.folder) if catalog is None else catalog
+        self._keys: SubjectKeys | None = None
+        self._reveals = catalog is None and (self.folder.home / FILE).exists()
+        self._busy = threading.Lock()
+        self._stop = ""
+        self._threads, self._memory = threads, memory
+        self._open()
+
+    def _open(self) -> None:
+        """Connect to a DuckDB that can open the files of the record and no others."""
         import duckdb
 
         from workbench.audit.guard import SqlGuard
 
-        self.folder = AuditFolder(home)
-        self.tenant = tenant
-        self._keys: SubjectKeys | None = None
-        self._busy = threading.Lock()
-        self._stop = ""
         self._files: tuple[int, tuple[str, ...]] | None = None
+        self._folders = self._catalog.folders
         self._connection = duckdb.connect(
             ":memory:",
             config={
-                "threads": str(threads),
-                "memory_limit": memory,
+                "threads": str(self._threads),
+                "memory_limit": self._memory,
                 "temp_directory": "",
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",
@@ -80,17 +100,18 @@ class Reader:
         with contextlib.suppress(duckdb.InvalidInputException):
             self._connection.execute("SET enable_progress_bar = false")
         self._columns = self._register_keys()
-        create_views(self._connection, tenant, self._columns)
+        create_views(self._connection, self.tenant, self._columns)
         self._guard = SqlGuard(self._connection, {*TABLES, "tables", "table_columns"})
-        folders = (self.folder.wal, self.folder.lake, self.folder.rollup, self.folder.index)
-        allowed = ", ".join(quoted(f"{path}/") for path in folders)
+        for scheme in {folder.partition("://")[0] for folder in self._folders if "://" in folder}:
+            self._connection.register_filesystem(open_bucket_files(scheme))
+        allowed = ", ".join(quoted(f"{folder}/") for folder in self._folders)
         self._connection.execute(f"SET allowed_directories = [{allowed}]")
         self._connection.execute("SET enable_external_access = false")
         self._connection.execute("SET lock_configuration = true")
 
     def _register_keys(self) -> str:
         """Where values are encrypted, the function that opens them; returns the columns of `events`."""
-        if not (self.folder.home / FILE).exists():
+        if not self._reveals:
             return "*"
         self._keys = SubjectKeys(self.folder.home, tenant=self.tenant)
         self._connection.create_function(REVEAL, self._keys.reveal, ["varchar", "varchar"], "varchar")
@@ -116,11 +137,19 @@ class Reader:
             Misuse: the statement is not allowed or not valid; the message is DuckDB's and points at the place.
             QueryStopped: it was interrupted, took too long, or needed too much memory.
         """
+        import duckdb
+
         if query.strip(" \t\n;").lower() == "show tables":
             query = "from tables"  # what people type first; DuckDB's own answer would name the views over files as well
         with self._running(timeout_s):
             self._guard.check(query)
-            self._refresh()
+            try:
+                self._refresh()
+                return self._collect(self._relation(query, parameters).to_arrow_reader(_BATCH), max_rows)
+            except (duckdb.IOException, FileNotFoundError):
+                if not self._refresh():
+                    raise
+            # files were replaced by others before all of them were read
             return self._collect(self._relation(query, parameters).to_arrow_reader(_BATCH), max_rows)
 
     def batches(
@@ -172,6 +201,8 @@ class Reader:
                 raise QueryStopped("The query needs more memory than it may use.", hint="Narrow it.") from e
             except duckdb.Error as e:
                 raise Misuse(str(e), hint="") from e
+            except FileNotFoundError as e:  # of a bucket
+                raise Unreachable(f"A file of the record is not there: {e}.", hint="Ask again.") from e
             finally:
                 timer.cancel()
 
@@ -184,7 +215,7 @@ class Reader:
         Raises:
             QueryStopped: it took too long.
         """
-        files = CurrentFiles(self.folder)
+        files = self._catalog.current()
         mine = {"trace": trace_id} if self.tenant is None else {"trace": trace_id, "tenant": self.tenant}
         where = "trace_id = $trace" + ("" if self.tenant is None else " AND tenant = $tenant")
         with self._running(timeout_s):
@@ -220,6 +251,7 @@ class Reader:
     def close(self) -> None:
         """Give up the connection. May be called twice; at the latest it happens when the interpreter exits."""
         self._closing()
+        self._catalog.close()
         if self._keys is not None:
             self._keys.close()
 
@@ -233,11 +265,17 @@ class Reader:
         self._stop = f"The query took longer than {seconds:g} s."
         self._connection.interrupt()
 
-    def _refresh(self) -> None:
-        files = CurrentFiles(self.folder)
-        if files.key != self._files:
-            show_files(self._connection, files.select(), files.select_hourly())
-            self._files = files.key
+    def _refresh(self) -> bool:
+        """Look at the files that count now; returns whether they are others than before."""
+        files = self._catalog.current()
+        if self._catalog.folders != self._folders:  # a gateway joined the fleet
+            self._closing()
+            self._open()
+        if files.key == self._files:
+            return False
+        show_files(self._connection, files.select(), files.select_hourly())
+        self._files = files.key
+        return True
 
     @staticmethod
     def _collect(reader: Any, max_rows: int | None) -> pyarrow.Table:

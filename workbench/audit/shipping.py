@@ -8,6 +8,7 @@ complete a `heads/<seals>.json` with a signed checkpoint over exactly those seal
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,10 +35,15 @@ class Shipped(NamedTuple):
     objects: int
 
 
-def ship(folder: AuditFolder, store: SegmentStore) -> Shipped | None:
+def ship(
+    folder: AuditFolder, store: SegmentStore, announce: Callable[[Manifest], object] = lambda manifest: None
+) -> Shipped | None:
     """Copy what was sealed since the last time. None when the compactor is at work.
 
     May be killed at any point: a copy counts from the moment its head is there.
+
+    Args:
+        announce: called with the manifest when all of its files are there and none that it replaces is gone.
 
     Raises:
         StoreConflict: the store belongs to another record.
@@ -45,12 +51,13 @@ def ship(folder: AuditFolder, store: SegmentStore) -> Shipped | None:
         LakeRefused: a file is not what its seal says; nothing is copied over it.
     """
     with Compactor(folder).alone() as (alone, _):
-        return _Shipment(folder, store).run() if alone else None
+        return _Shipment(folder, store, announce).run() if alone else None
 
 
 class _Shipment:
-    def __init__(self, folder: AuditFolder, store: SegmentStore) -> None:
+    def __init__(self, folder: AuditFolder, store: SegmentStore, announce: Callable[[Manifest], object]) -> None:
         self._folder = folder
+        self._announce = announce
         self._store = store
         self._objects = 0
 
@@ -79,8 +86,11 @@ class _Shipment:
         note = signer.sign(frontier.size, frontier.root()).note
         head = {"checkpoint": note, "manifest": manifest.encoded().decode(), "seals": last}
         self._put(f"heads/{last:012d}.json", orjson.dumps(head))
-        for name in gone:
-            self._store.delete(name)
+        try:
+            self._announce(manifest)
+        finally:
+            for name in gone:
+                self._store.delete(name)
         return Shipped(last - done, self._objects)
 
     def _shipped(self) -> int:

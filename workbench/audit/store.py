@@ -60,6 +60,27 @@ def open_store(target: str) -> SegmentStore:
     return FolderStore(Path(target).expanduser())
 
 
+def open_bucket_files(scheme: str) -> Any:
+    """Buckets as a file system (fsspec), for DuckDB.
+
+    Args:
+        scheme: s3, gs or az.
+
+    Raises:
+        Misuse: the package for it is missing.
+    """
+    try:
+        from obstore.fsspec import FsspecStore
+    except ImportError as e:
+        raise Misuse(f"A package is missing: {e.name}.", hint="Install mcp-workbench[catalog].") from e
+    made: Any = FsspecStore
+    return made(scheme, client_options=_client_options(), retry_config=_RETRIES)
+
+
+def _client_options() -> Any:
+    return {"allow_http": os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")}
+
+
 def _conflict(name: str) -> StoreConflict:
     return StoreConflict(
         f"{name} is in the store already and holds something else.", hint="Give every state folder a store of its own."
@@ -124,9 +145,8 @@ class BucketStore:
             from obstore.store import from_url
         except ImportError as e:
             raise Misuse("The package obstore is missing.", hint="Install mcp-workbench[store].") from e
-        plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
         try:
-            self._store: Any = from_url(url, client_options={"allow_http": plain}, retry_config=_RETRIES)
+            self._store: Any = from_url(url, client_options=_client_options(), retry_config=_RETRIES)
         except (BaseError, ValueError) as e:
             raise Misuse(f"{url!r} names no bucket: {e}.", hint="Expected s3://bucket/prefix.") from e
 

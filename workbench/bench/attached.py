@@ -176,11 +176,13 @@ class Attached:
             await self._request("POST", "/api/platform/load-requests", {"run": run, "requests": portion})
         await self._request("POST", "/api/platform/load-runs", {"run": run})
 
-    async def sql(self, query: str, parameters: Any, max_rows: int, timeout_s: float) -> pa.Table:
+    async def sql(self, query: str, parameters: Any, max_rows: int, timeout_s: float, fleet: bool) -> pa.Table:
         """The answer to one statement; cancelling stops it there."""
         import pyarrow as pa
 
-        body = {"sql": query, "parameters": parameters, "max_rows": max_rows, "timeout_s": timeout_s}
+        body = {
+            "sql": query, "parameters": parameters, "max_rows": max_rows, "timeout_s": timeout_s, "fleet": fleet,
+        }  # fmt: skip
         async with self._answer("POST", "/api/platform/sql", timeout_s + _QUEUE_S, _body(body), {}, _ARROW) as response:
             try:
                 return pa.ipc.open_stream(await response.read()).read_all()

@@ -31,18 +31,30 @@ class RecordDesk:
         self._exports = 0
 
     async def sql(
-        self, caller: Caller, sql: str, parameters: Any, *, max_rows: int, timeout_s: float, form: AnswerForm
+        self,
+        caller: Caller,
+        sql: str,
+        parameters: Any,
+        *,
+        max_rows: int,
+        timeout_s: float,
+        form: AnswerForm,
+        fleet: bool = False,
     ) -> bytes:
         """The answer to one statement over the rows of the caller's tenant, encoded.
+
+        Args:
+            fleet: over all gateways that share a catalog.
 
         Raises:
             Misuse: the statement is refused, or was stopped.
             NotRecorded: that it was asked cannot be recorded.
             Unreachable: too many queries wait.
         """
-        await self._note("sql", {"sql": sql, "parameters": parameters}, caller)
+        asked = {"sql": sql, "parameters": parameters}
+        await self._note("sql", {**asked, "fleet": True} if fleet else asked, caller)
         return await self._platform.sql.encoded(
-            sql, parameters, tenant=caller.tenant, max_rows=max_rows, timeout_s=timeout_s, form=form
+            sql, parameters, tenant=caller.tenant, max_rows=max_rows, timeout_s=timeout_s, form=form, fleet=fleet
         )
 
     async def export(

@@ -37,6 +37,7 @@ class Recorded:
     _run: Callable[..., Any]
     _check_open: Callable[[], None]
     _reader: Reader | None = None
+    _fleet: Reader | None = None
 
     @property
     def elsewhere(self) -> bool:
@@ -66,7 +67,33 @@ class Recorded:
             return _Elsewhere(self._backend, self._run)
         return self.reader
 
-    def sql(self, query: str, parameters: Any = None, *, max_rows: int | None = None, timeout: float = 30.0) -> Frame:
+    @property
+    def fleet(self) -> Engine:
+        """What answers SQL over the records of all gateways that share the catalog of the setting `audit_catalog`.
+
+        Raises:
+            Misuse: there is no such catalog.
+            Unreachable: it does not answer.
+        """
+        self._check_open()
+        if isinstance(self._backend, Attached) and self._backend.running.elsewhere:
+            return _Elsewhere(self._backend, self._run, fleet=True)
+        if self._fleet is None:
+            from workbench.audit import Reader
+            from workbench.audit.catalog import open_catalog
+
+            self._fleet = Reader(self.settings.home, catalog=open_catalog(self.settings))
+        return self._fleet
+
+    def sql(
+        self,
+        query: str,
+        parameters: Any = None,
+        *,
+        max_rows: int | None = None,
+        timeout: float = 30.0,
+        fleet: bool = False,
+    ) -> Frame:
         """Run one read-only statement over everything that happened; a DataFrame, and `.arrow()` of it.
 
         Args:
@@ -74,6 +101,7 @@ class Recorded:
             parameters: values for `?` (a sequence) or `$name` (a mapping).
             max_rows: cut the answer after so many rows.
             timeout: seconds after which it is stopped. Interrupting (Ctrl-C) stops it too, wherever it runs.
+            fleet: over the records of all gateways that share a catalog, as far as they are compacted.
 
         Raises:
             Misuse: not one read-only statement, or DuckDB refuses it; the message says where.
@@ -83,7 +111,8 @@ class Recorded:
         if not isinstance(query, str):
             raise Misuse(f"The statement is {query!r}.", hint='Expected SQL as text, e.g. "select * from tool_calls".')
 
-        return frame(self.engine.sql(query, parameters, max_rows=max_rows, timeout_s=timeout))
+        engine = self.fleet if fleet else self.engine
+        return frame(engine.sql(query, parameters, max_rows=max_rows, timeout_s=timeout))
 
     def questions(self) -> list[Question]:
         """The saved, named questions to the record. `question(name)` asks one."""
@@ -166,6 +195,12 @@ class Recorded:
         witness = self.settings.audit_witness or None
         return verify(self.settings.home, deep=deep, progress=progress, witness=witness)
 
+    def _close_readers(self) -> None:
+        for reader in (self._reader, self._fleet):
+            if reader is not None:
+                reader.close()
+        self._reader = self._fleet = None
+
     def _need_files(self, what: str) -> None:
         if self.elsewhere:
             raise Misuse(
@@ -177,15 +212,16 @@ class Recorded:
 class _Elsewhere:
     """The platform elsewhere as an engine: its management API answers."""
 
-    def __init__(self, backend: Attached, run: Callable[..., Any]) -> None:
+    def __init__(self, backend: Attached, run: Callable[..., Any], *, fleet: bool = False) -> None:
         self._backend = backend
         self._run = run
+        self._fleet = fleet
 
     def sql(self, query: str, parameters: Any = None, *, max_rows: int | None = None, timeout_s: float = 30.0) -> Any:
         from workbench.audit.reader import TRUNCATED, QueryStopped
 
         ask: Callable[..., Awaitable[Any]] = self._backend.sql
-        table = self._run(ask, query, parameters, min(max_rows or MOST_ROWS, MOST_ROWS), timeout_s)
+        table = self._run(ask, query, parameters, min(max_rows or MOST_ROWS, MOST_ROWS), timeout_s, self._fleet)
         if (max_rows is None or max_rows > MOST_ROWS) and TRUNCATED in (table.schema.metadata or {}):
             raise QueryStopped(f"The answer has more than {MOST_ROWS:,} rows.", hint="Give max_rows, or export.")
         return table

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
+from workbench.audit.catalog import open_catalog
+from workbench.config import Settings
 from workbench.events import JSON, Misuse, Unreachable
 
 if TYPE_CHECKING:
@@ -85,14 +87,18 @@ class SqlProcess:
         max_rows: int = 10_000,
         timeout_s: float = 30.0,
         form: AnswerForm = "arrow",
+        fleet: bool = False,
     ) -> bytes:
         """As `query`, with the answer as an Arrow IPC stream, or as JSON: `columns`, `rows`, `truncated`.
+
+        Args:
+            fleet: over all gateways that share the catalog of the setting `audit_catalog`.
 
         Cancelling ends the child that runs the statement.
         """
         request = {
             "sql": sql, "parameters": parameters, "tenant": tenant, "max_rows": max_rows, "timeout_s": timeout_s,
-            "form": form,
+            "form": form, "fleet": fleet,
         }  # fmt: skip
         async with self._child() as child:
             failed, payload = await child.ask(request, timeout_s + 10)
@@ -100,8 +106,8 @@ class SqlProcess:
             from workbench.audit import QueryStopped
 
             error = orjson.loads(payload)
-            kind = QueryStopped if error["stopped"] else Misuse
-            raise kind(error["message"], hint=error["hint"])
+            kinds = {"QueryStopped": QueryStopped, "Unreachable": Unreachable}
+            raise kinds.get(error["kind"], Misuse)(error["message"], hint=error["hint"])
         return payload
 
     @contextlib.asynccontextmanager
@@ -188,31 +194,32 @@ class _Child:
 
 
 def _serve(home: Path) -> None:
-    from workbench.audit import QueryStopped
-
     with contextlib.suppress(OSError):
         os.nice(5)
-    readers: OrderedDict[str | None, Reader] = OrderedDict()
+    readers: Readers = OrderedDict()
     for line in sys.stdin.buffer:
         request = orjson.loads(line)
         try:
-            failed, payload = 0, _answer(_reader(readers, home, request["tenant"]), request)
-        except Misuse as e:
-            stopped = isinstance(e, QueryStopped)
-            failed, payload = 1, orjson.dumps({"message": e.args[0], "hint": e.hint, "stopped": stopped})
+            failed, payload = 0, _answer(_reader(readers, home, request["tenant"], request["fleet"]), request)
+        except (Misuse, Unreachable) as e:
+            failed, payload = 1, orjson.dumps({"message": e.args[0], "hint": e.hint, "kind": type(e).__name__})
         sys.stdout.buffer.write(_LENGTH.pack(len(payload), failed) + payload)
         sys.stdout.buffer.flush()
 
 
-def _reader(readers: OrderedDict[str | None, Reader], home: Path, tenant: str | None) -> Reader:
+Readers = OrderedDict[tuple[str | None, bool], "Reader"]
+
+
+def _reader(readers: Readers, home: Path, tenant: str | None, fleet: bool) -> Reader:
     from workbench.audit import Reader
 
-    if tenant not in readers:
+    asked = (tenant, fleet)
+    if asked not in readers:
         if len(readers) >= _MOST_READERS:
             readers.popitem(last=False)[1].close()
-        readers[tenant] = Reader(home, tenant=tenant)
-    readers.move_to_end(tenant)
-    return readers[tenant]
+        readers[asked] = Reader(home, tenant=tenant, catalog=open_catalog(Settings.load(home=home)) if fleet else None)
+    readers.move_to_end(asked)
+    return readers[asked]
 
 
 def _answer(reader: Reader, request: JSON) -> bytes:

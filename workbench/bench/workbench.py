@@ -264,9 +264,7 @@ class Workbench(Recorded):
 
     def close(self) -> None:
         """Stop what was started here. Attached workbenches leave the platform running."""
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+        self._close_readers()
         self._closed = True
         self._stack.close()
 

@@ -214,6 +214,38 @@ def forget(user: str, tenant: str | None, yes: bool) -> None:
 
 
 @audit.command()
+@as_json
+def publish(as_json: bool) -> None:
+    """Publish the files of this record in the fleet's catalog now; a running platform does it once a minute."""
+    from workbench.audit.catalog import publish as publish_files
+
+    changed = publish_files(_settings())
+    if as_json:
+        print_json({"changed": changed})
+    elif changed is None:
+        click.echo("The compactor is at work; it will publish.", err=True)
+    else:
+        click.echo(f"{changed} files came or went.")
+
+
+@audit.command()
+@as_json
+def fleet(as_json: bool) -> None:
+    """List the gateways whose records are in the fleet's catalog."""
+    import contextlib
+
+    from workbench.audit.catalog import open_catalog
+
+    with contextlib.closing(open_catalog(_settings())) as catalog:
+        members = catalog.members()
+    if as_json:
+        print_json(members)
+    else:
+        for member in members:
+            click.echo(f"{member.root}  {member.files} files, {member.rows} rows, key {member.owner}")
+
+
+@audit.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--trust", multiple=True, required=True, type=click.File("r"), help="checkpoint.pub of a record.")
 @click.option("--host", default="127.0.0.1", show_default=True)

@@ -86,7 +86,8 @@ def _print_checks(checks: list[Check]) -> None:
 def examine(settings: Settings) -> Iterator[Check]:
     """All checks, in the order in which one would mend things."""
     for name, look in (
-        ("python", _python), ("state folder", _state), ("disk", _disk), ("record", _record), ("platform", _platform),
+        ("python", _python), ("state folder", _state), ("disk", _disk), ("record", _record), ("fleet", _fleet),
+        ("platform", _platform),
         ("ports", _ports), ("policy", _policy), ("roles", _roles), ("mcp.json", _mcp_json),
         ("data", _data), ("secrets", _secrets), ("answers", _answers),
     ):  # fmt: skip
@@ -142,6 +143,18 @@ def _record(settings: Settings) -> Check:
     if not found.ok:
         return _problem(str(found), "Keep a copy of the folder, then `workbench audit verify --deep`.")
     return _ok(str(found).splitlines()[0])
+
+
+def _fleet(settings: Settings) -> Check:
+    import contextlib
+
+    from workbench.audit.catalog import open_catalog
+
+    if not settings.audit_catalog:
+        return _ok("the record is of this gateway alone")
+    with contextlib.closing(open_catalog(settings)) as catalog:
+        members = catalog.members()
+    return _ok(f"{len(members)} gateways share the catalog, with {sum(m.rows for m in members):,} rows")
 
 
 def _platform(settings: Settings) -> Check:

@@ -15,16 +15,27 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def _query(sql: str, parameters: Any = None, *, max_rows: int | None = None, timeout: float = 30.0) -> pa.Table:
+_FLEET = click.option(
+    "--fleet",
+    is_flag=True,
+    help="Ask the records of all gateways that share the catalog, see the setting audit_catalog.",
+)
+
+
+def _query(
+    sql: str, parameters: Any = None, *, fleet: bool, max_rows: int | None = None, timeout: float = 30.0
+) -> pa.Table:
     from workbench.audit import Reader
+    from workbench.audit.catalog import open_catalog
     from workbench.config import Settings, prepare_home
 
     settings = Settings.load(home=click.get_current_context().obj.get("home"))
     if settings.url:
         with opened() as bench:
-            return bench.engine.sql(sql, parameters, max_rows=max_rows, timeout_s=timeout)
+            engine = bench.fleet if fleet else bench.engine
+            return engine.sql(sql, parameters, max_rows=max_rows, timeout_s=timeout)
     # the record is files: reading it needs neither a platform nor servers
-    reader = Reader(prepare_home(settings.home))
+    reader = Reader(prepare_home(settings.home), catalog=open_catalog(settings) if fleet else None)
     try:
         return reader.sql(sql, parameters, max_rows=max_rows, timeout_s=timeout)
     except RuntimeError as e:
@@ -42,8 +53,9 @@ def _query(sql: str, parameters: Any = None, *, max_rows: int | None = None, tim
 )
 @click.option("--timeout", type=SECONDS, default=30.0, show_default=True, help="Seconds until the query is stopped.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@_FLEET
 @as_json
-def sql(query: str | None, limit: int, timeout: float, as_csv: bool, as_json: bool) -> None:
+def sql(query: str | None, limit: int, timeout: float, as_csv: bool, fleet: bool, as_json: bool) -> None:
     """Query everything that happened. Without a query, lists the tables and their columns.
 
     \b
@@ -56,7 +68,7 @@ def sql(query: str | None, limit: int, timeout: float, as_csv: bool, as_json: bo
             "select t.name, t.meaning, string_agg(c.column_name, ', ') as columns from tables t "
             "join table_columns c on c.table_name = t.name group by t.name, t.meaning order by t.name"
         )
-    table = _query(query, max_rows=limit or None, timeout=timeout)
+    table = _query(query, fleet=fleet, max_rows=limit or None, timeout=timeout)
     if as_json:
         print_rows_json(table)
     elif as_csv:
@@ -70,8 +82,9 @@ def sql(query: str | None, limit: int, timeout: float, as_csv: bool, as_json: bo
 @click.command()
 @click.argument("name", required=False)
 @click.argument("parameters", nargs=-1)
+@_FLEET
 @as_json
-def questions(name: str | None, parameters: tuple[str, ...], as_json: bool) -> None:
+def questions(name: str | None, parameters: tuple[str, ...], fleet: bool, as_json: bool) -> None:
     """List the saved questions, or run one: workbench questions slowest_tools hours=24."""
     from workbench.audit.question import questions as saved
     from workbench.audit.question import saved_question
@@ -87,7 +100,7 @@ def questions(name: str | None, parameters: tuple[str, ...], as_json: bool) -> N
     if wrong := [pair for pair in parameters if "=" not in pair]:
         expected = ", ".join(f"{k}={v}" for k, v in question.parameters.items()) or "no parameters"
         raise Misuse(f"{name} was given {' '.join(wrong)}.", hint=f"Expected {expected}.")
-    table = _query(question.sql, question.filled(dict(pair.split("=", 1) for pair in parameters)))
+    table = _query(question.sql, question.filled(dict(pair.split("=", 1) for pair in parameters)), fleet=fleet)
     if as_json:
         print_rows_json(table)
     else:
