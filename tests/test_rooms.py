@@ -15,7 +15,7 @@ LOWER = {
     "events": set[str](),
     "show": {"events", "registry"},
     "config": {"events"},
-    "control": {"config", "events"},
+    "control": {"secrets", "config", "events"},
     "address": {"events"},
     "resolver": {"address", "events"},
     "secrets": {"config", "events"},

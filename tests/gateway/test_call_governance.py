@@ -13,6 +13,8 @@ from workbench.events import JSON, Call
 from workbench.gateway import call as call_path
 from workbench.policy import recognisers
 
+pytestmark = pytest.mark.stores("sqlite", "postgres")
+
 ADD = {"name": "calc.add", "arguments": {"a": 1, "b": 2}}
 
 

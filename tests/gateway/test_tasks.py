@@ -10,6 +10,8 @@ from mcp.server.mcpserver import MCPServer
 from workbench.events import Call
 from workbench.gateway import Gateway, McpEndpoint
 
+pytestmark = pytest.mark.stores("sqlite", "postgres")
+
 TASKS = "io.modelcontextprotocol/tasks"
 DECLARED = {"io.modelcontextprotocol/clientCapabilities": {"extensions": {TASKS: {}}}}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from workbench.events import Call, Caller, Misuse, Tool
 from workbench.policy import Approval, Approvals, Redactor, Refused, approvals
 from workbench.policy.approvals import TTL_US
 
+pytestmark = pytest.mark.stores("sqlite", "postgres")
 change = msgspec.structs.replace
 
 
@@ -37,7 +39,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def desk(settings: Settings, clock: Clock) -> Iterator[Approvals]:
-    opened = Approvals(settings.home, Redactor(settings.home), clock=clock)
+    opened = Approvals(settings, Redactor(settings.home), clock=clock)
     yield opened
     opened.close()
 
@@ -294,7 +296,7 @@ def test_of_many_threads_exactly_one_uses_an_approval(
     settings: Settings, asked: Call, delete: Tool, owner: Caller, desk: Approvals, clock: Clock
 ) -> None:
     id = approved(desk, asked, delete, owner).id
-    desks = [Approvals(settings.home, Redactor(settings.home), clock=clock) for _ in range(3)] + [desk] * 3
+    desks = [Approvals(settings, Redactor(settings.home), clock=clock) for _ in range(3)] + [desk] * 3
     start = threading.Barrier(len(desks))
     won: list[bool] = []
 
@@ -335,13 +337,15 @@ def test_of_two_deciders_exactly_one_is_heard(desk: Approvals, asked: Call, dele
 
 
 USE = """
-import sys, msgspec
+import json, sys, msgspec
 from pathlib import Path
+from workbench.config import Settings
 from workbench.events import Call, Tool
 from workbench.policy import Approvals, Redactor
 home, id = Path(sys.argv[1]), sys.argv[2]
+settings = Settings.load(env={}, cwd=home.parent, home=home, **json.loads(sys.argv[5]))
 call, tool = msgspec.json.decode(sys.argv[3], type=Call), msgspec.json.decode(sys.argv[4], type=Tool)
-desk = Approvals(home, Redactor(home))
+desk = Approvals(settings, Redactor(home))
 print("ready", flush=True)
 sys.stdin.readline()
 print(desk.consume(id, call, tool))
@@ -350,11 +354,12 @@ print(desk.consume(id, call, tool))
 
 @pytest.mark.slow
 def test_of_many_processes_exactly_one_uses_an_approval(
-    settings: Settings, asked: Call, delete: Tool, owner: Caller
+    settings: Settings, asked: Call, delete: Tool, owner: Caller, store: dict[str, str]
 ) -> None:
-    desk = Approvals(settings.home, Redactor(settings.home))
+    desk = Approvals(settings, Redactor(settings.home))
     id = approved(desk, asked, delete, owner).id
     arguments = [str(settings.home), id, msgspec.json.encode(asked).decode(), msgspec.json.encode(delete).decode()]
+    arguments.append(json.dumps(store))
     started = [
         subprocess.Popen(
             [sys.executable, "-c", USE, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -394,7 +399,7 @@ async def test_whoever_waits_is_woken_by_the_decision(
 async def test_a_decision_made_elsewhere_is_seen(
     settings: Settings, desk: Approvals, asked: Call, delete: Tool, owner: Caller, clock: Clock
 ) -> None:
-    elsewhere = Approvals(settings.home, Redactor(settings.home), clock=clock)
+    elsewhere = Approvals(settings, Redactor(settings.home), clock=clock)
     id = desk.request(asked, delete).id
     waiting = asyncio.create_task(desk.wait(id, 30))
     await asyncio.sleep(0)  # it runs up to its first pause

@@ -15,6 +15,8 @@ from workbench.config import Settings
 from workbench.events import Misuse, NotRecorded
 from workbench.registry import Registry, ServerSpec, UnknownTool, registration
 
+pytestmark = pytest.mark.stores("sqlite", "postgres")
+
 URL = "https://mcp.example.com/mcp"
 
 

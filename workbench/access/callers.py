@@ -15,7 +15,7 @@ from workbench.access.resources import EVERYWHERE, Resources
 from workbench.access.roles import OWNER, Roles, check_scopes, narrowed, read_roles, roles_file
 from workbench.access.tokens import Tokens
 from workbench.config import Settings, prepare_home
-from workbench.control import ControlDown
+from workbench.control import ControlDown, ControlStore
 from workbench.events import Caller, Misuse, Tool, Unauthenticated, now_us
 
 if TYPE_CHECKING:
@@ -69,6 +69,20 @@ class Access:
         self._generation = 0
         self._storing = threading.Lock()
         self._local: Caller | None = None
+
+    @property
+    def store(self) -> ControlStore:
+        """Where keys and grants are."""
+        return self._keys.store
+
+    @property
+    def blind(self) -> bool:
+        """Whether nobody can be known any more, because the control store has not answered for too long."""
+        try:
+            self._keys.version()
+        except ControlDown:
+            return True
+        return False
 
     @property
     def roles(self) -> Roles:

@@ -19,7 +19,7 @@ def probes(platform: Platform) -> APIRouter:
     @router.get("/health")
     def health() -> Response:
         """Whether calls can be answered. Open to everyone; says nothing about what is behind."""
-        ok = not platform.audit.failed
+        ok = not (platform.audit.failed or platform.access.blind)
         return answer({"status": "ok" if ok else "failing", "version": workbench.__version__}, 200 if ok else 503)
 
     @router.get("/status")

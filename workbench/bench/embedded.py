@@ -51,7 +51,8 @@ class Embedded:
         return self.platform.providers()
 
     async def approvals(self) -> list[Approval]:
-        return self.platform.policy.approvals.pending(self.caller.tenant)
+        approvals = self.platform.policy.approvals
+        return await approvals.store.aside(approvals.pending, self.caller.tenant)
 
     async def decide(self, approval: str, approve: bool, note: str = "") -> Approval:
         return await self.platform.decide(approval, approve, self.caller, via=self.source, note=note)

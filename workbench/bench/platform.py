@@ -33,6 +33,7 @@ from workbench.events import (
     Tool,
     TurnDone,
     Unauthenticated,
+    Unreachable,
     new_id,
     now_us,
 )
@@ -123,6 +124,8 @@ class Platform:
         await self.gateway.close()
         await self.registry.stop()
         await self.audit.close()
+        self.policy.close()
+        self.access.close()
 
     async def start_compactor(self) -> None:
         """Start the low-priority child that moves sealed segments of the log into Parquet, and keep it running."""
@@ -206,6 +209,7 @@ class Platform:
                 "problem": self.policy.problem,
             },
             "access": {"problem": self.access.problem},
+            "control": {"store": self.access.store.where, "problem": self.access.store.problem},
             "slack": {"problem": self.slack.problem} if self.slack else None,
         }
 
@@ -267,7 +271,10 @@ class Platform:
             await self.audit.write(caller.tenant, record)
 
     async def _approved(self, approval: str, timeout: float) -> bool:
-        decided = await self.policy.approvals.wait(approval, timeout)
+        try:
+            decided = await self.policy.approvals.wait(approval, timeout)
+        except Unreachable:
+            return False
         return decided is not None and decided.status == "approved"
 
     # --- administration; every step of it is on the record ------------------------------
@@ -278,7 +285,8 @@ class Platform:
         Raises:
             Misuse: no such approval in the caller's tenant, or it no longer waits.
         """
-        decided = self.policy.approvals.decide(approval, approve, caller, via=via, note=note)
+        approvals = self.policy.approvals
+        decided = await approvals.store.aside(approvals.decide, approval, approve, caller, via=via, note=note)
         event = "approved" if approve else "denied"
         await self.audit.write(caller.tenant, records.approval(decided.to_dict(), event, tenant=caller.tenant))
         if self.slack is not None:
@@ -307,6 +315,8 @@ class Platform:
             except NotRecorded as e:
                 # calls are refused meanwhile, so nothing can be done with what has ended unrecorded
                 _log.warning("the end of an approval was not recorded: %s", e)
+            except Unreachable as e:
+                _log.warning("approvals cannot be ended now: %s", e)
 
     async def record_access(self, event: str, detail: JSON, tenant: str, subject: str) -> None:
         """Put on the record what happened to credentials."""

@@ -26,8 +26,8 @@ def _opened() -> Iterator[tuple[Settings, Access, Clients, Grants]]:
     settings = local_settings("`workbench access clients`")
     with (
         contextlib.closing(Access(settings)) as access,
-        contextlib.closing(Clients(access.settings.home)) as clients,
-        contextlib.closing(Grants(access.settings.home)) as grants,
+        contextlib.closing(Clients(access.settings)) as clients,
+        contextlib.closing(Grants(access.settings)) as grants,
     ):
         yield settings, access, clients, grants
 

@@ -17,6 +17,9 @@ from workbench.cli.security import Check, examine_security, secret_origins
 from workbench.config import Settings, meaning, names
 from workbench.events import WorkbenchError
 
+SLOW_CONTROL = 20.0
+"""Milliseconds above which the control store is said to be slow."""
+
 
 @click.command()
 @click.option("--security", is_flag=True, help="What a security reviewer would ask, instead of settings and health.")
@@ -48,7 +51,7 @@ def _text(value: object) -> object:
     if isinstance(value, tuple):
         return [_text(v) for v in value]
     if isinstance(value, str):  # an address may carry a password
-        return re.sub(r"(?<=://)[^/@\s]*@", "***@", value)
+        return re.sub(r"(?<=password=)[^&\s]+", "***", re.sub(r"(?<=://)[^/@\s]*@", "***@", value))
     return str(value) if isinstance(value, Path) else value
 
 
@@ -86,9 +89,9 @@ def _print_checks(checks: list[Check]) -> None:
 def examine(settings: Settings) -> Iterator[Check]:
     """All checks, in the order in which one would mend things."""
     for name, look in (
-        ("python", _python), ("state folder", _state), ("disk", _disk), ("record", _record), ("fleet", _fleet),
-        ("platform", _platform),
-        ("ports", _ports), ("policy", _policy), ("roles", _roles), ("mcp.json", _mcp_json),
+        ("python", _python), ("state folder", _state), ("disk", _disk), ("control", _control), ("record", _record),
+        ("fleet", _fleet), ("platform", _platform), ("ports", _ports), ("policy", _policy), ("roles", _roles),
+        ("mcp.json", _mcp_json),
         ("data", _data), ("secrets", _secrets), ("answers", _answers),
     ):  # fmt: skip
         try:
@@ -136,6 +139,23 @@ def _disk(settings: Settings) -> Check:
     return _ok(text)
 
 
+def _control(settings: Settings) -> Check:
+    from workbench.control import open_store
+
+    store = open_store(settings)
+    try:
+        milliseconds = min(store.probe() for _ in range(3))
+        finding = f"{store.where}, answers in {milliseconds:.1f} ms"
+    finally:
+        store.close()
+    if milliseconds > SLOW_CONTROL:
+        return _warning(f"{finding}.", "A new key, an approval and a token each wait for it: put it nearer.")
+    if settings.database_url and not settings.redis_url:
+        finding += "; without redis_url each gateway counts calls alone"
+        return _warning(finding, "Set redis_url, see docs/deployment.md.")
+    return _ok(finding, "" if settings.database_url else "`database_url` shares it, see docs/deployment.md.")
+
+
 def _record(settings: Settings) -> Check:
     from workbench.audit import verify
 
@@ -170,7 +190,8 @@ def _platform(settings: Settings) -> Check:
 
     with workbench.open(home=settings.home, attach=True, source="cli") as wb:
         status = wb.status()
-    problems = [status[room]["problem"] for room in ("policy", "access") if status.get(room, {}).get("problem")]
+    rooms = ("policy", "access", "control")
+    problems = [status[room]["problem"] for room in rooms if status.get(room, {}).get("problem")]
     if problems:
         return _problem(" ".join(problems), "Mend the file; the running platform takes it up within a second.")
     return _ok(f"runs at {running.url} (process {running.pid})")

@@ -38,8 +38,8 @@ class Check(Record, frozen=True, kw_only=True):
 def examine_security(settings: Settings) -> Iterator[Check]:
     """All checks, from the door inwards. A check that breaks is a problem: what cannot be seen is not safe."""
     for look in (
-        _authentication, _address, _origins, _files, _keys, _issuers, _policy, _limits, _approvals, _redaction,
-        _record, _witness, _servers, _quarantine, _secrets,
+        _authentication, _address, _origins, _files, _database, _keys, _issuers, _policy, _limits, _approvals,
+        _redaction, _record, _witness, _servers, _quarantine, _secrets,
     ):  # fmt: skip
         try:
             yield from look(settings)
@@ -112,6 +112,25 @@ def _files(settings: Settings) -> Iterator[Check]:
 
 def _inside(path: Path, home: Path) -> str:
     return "the state folder" if path == home else str(path.relative_to(home))
+
+
+def _database(settings: Settings) -> Iterator[Check]:
+    from workbench.control import open_store
+
+    if not settings.database_url:
+        return
+    store = open_store(settings)
+    try:
+        where, safe = store.where, store.safe_transport
+    finally:
+        store.close()
+    finding = f"{where}: holds keys as hashes, and the keys that sessions and tokens are sealed with"
+    if safe:
+        yield Check(name="control database", verdict="ok", finding=finding)
+    else:
+        hint = "Add sslmode=verify-full&sslrootcert=… to database_url."
+        finding += "; the connection does not prove who answers, or is not encrypted"
+        yield Check(name="control database", verdict="warning", finding=finding, hint=hint)
 
 
 def _keys(settings: Settings) -> Iterator[Check]:
@@ -262,8 +281,8 @@ def _servers(settings: Settings) -> Iterator[Check]:
     from workbench.registry.server import ServerSpec
 
     foreign: list[ServerSpec] = read_mcp_json(settings.mcp_config) if settings.mcp_config else []
-    if (settings.home / "control.db").exists():
-        pins = Pins(settings.home)
+    if settings.database_url or (settings.home / "control.db").exists():
+        pins = Pins(settings)
         try:
             foreign = [*foreign, *pins.registered()]
         finally:
@@ -322,7 +341,7 @@ def _secrets(settings: Settings) -> Iterator[Check]:
             hint = "What needs it does not work until it can be had."
             yield Check(name="secret", verdict="problem", finding=f"{origin.reference}: {origin.problem}", hint=hint)
     named = sorted(name for name in os.environ if _SECRET_NAME.search(name) and os.environ[name])
-    urls = ("redis_url", "cache_url", "opa_url", "public_url", "audit_witness")
+    urls = ("database_url", "redis_url", "cache_url", "opa_url", "public_url", "audit_witness")
     stored = [n for n in urls if "@" in getattr(settings, n) and settings.source_of(n).endswith(".toml")]
     if stored:
         hint = f"Give {', '.join(f'WORKBENCH_{n.upper()}' for n in stored)} in the environment instead."

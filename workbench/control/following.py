@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import socket
 import threading
 from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from workbench.control.patience import Patience, shut
 from workbench.control.schema import channel
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ class Following:
 
     Args:
         connect: opens a connection to the deployment's schema.
+        patience: how long the database may take to answer.
         schema: of the deployment.
         changed: called with table and key of what changed; both empty when anything may have.
         returned: called when the database answers again, before anything is said to have changed.
@@ -35,6 +35,7 @@ class Following:
     def __init__(
         self,
         connect: Callable[[], Connection[Any]],
+        patience: Patience,
         schema: str,
         changed: Callable[[str, str], None],
         returned: Callable[[], None],
@@ -46,6 +47,7 @@ class Following:
         self.heard_at = monotonic()
         """When it last answered, in seconds that only grow."""
         self._connect = connect
+        self._patience = patience
         self._channel = channel(schema)
         self._changed = changed
         self._returned = returned
@@ -61,10 +63,8 @@ class Following:
     def stop(self) -> None:
         """End the thread; its connection is shut under it, so that nobody waits for the next beat."""
         self._ending.set()
-        connection = self._connection
-        if connection is not None:
-            with contextlib.suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as shut:
-                shut.shutdown(socket.SHUT_RDWR)
+        if (connection := self._connection) is not None:
+            shut(connection)
         self._thread.join(timeout=5.0)
 
     def _follow(self) -> None:
@@ -74,7 +74,8 @@ class Following:
         while not self._ending.is_set():
             try:
                 with contextlib.closing(self._connect()) as self._connection:
-                    self._connection.execute(f"listen {self._channel}".encode())
+                    with self._patience.bounded(self._connection):
+                        self._connection.execute(f"listen {self._channel}".encode())
                     self._beat(self._connection)
                     self._back()
                     pause = 0.05
@@ -91,7 +92,8 @@ class Following:
 
     def _beat(self, db: Connection[Any]) -> None:
         asked_at = monotonic()
-        row = db.execute("select n from control_changes").fetchone()
+        with self._patience.bounded(db):
+            row = db.execute("select n from control_changes").fetchone()
         self.heard_at = asked_at  # what was changed after that may not be in the answer
         counted = int(row[0]) if row else 0
         if counted != self._counted:

@@ -9,6 +9,7 @@ from workbench.config import Settings, prepare_home
 from workbench.control.keyfiles import SHARED
 from workbench.control.sqlite import SqliteStore
 from workbench.control.store import ControlStore
+from workbench.secrets import Secrets
 
 
 def open_store(where: Settings | Path) -> ControlStore:
@@ -27,7 +28,8 @@ def open_store(where: Settings | Path) -> ControlStore:
         return SqliteStore(home)
     from workbench.control.postgres import PostgresStore
 
-    store = PostgresStore(where.database_url, where.database_schema, home, grace=where.database_grace)
+    url = Secrets.of(where).read(where.database_url)
+    store = PostgresStore(url, where.database_schema, home, grace=where.database_grace)
     try:
         for name in SHARED:
             store.share(home / name, lambda: secrets.token_bytes(32))

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from workbench.control.following import Following
 from workbench.control.keyfiles import agree_on
+from workbench.control.patience import Patience
 from workbench.control.schema import check_name, lock_number, make_schema, make_tables, translated
 from workbench.control.store import ControlDown, ControlStore, P, Row, T, Told
 from workbench.events import Misuse
@@ -54,9 +55,11 @@ class PostgresStore(ControlStore):
 
     def __init__(self, url: str, schema: str, home: Path, *, grace: float) -> None:
         super().__init__()
-        self._database = _shared(url, check_name(schema), home, grace)
-        self._database.stores.add(self)
-        self.where = self._database.where
+        self._shared = _shared(url, check_name(schema), home, grace)
+        self._shared.stores.add(self)
+        self._closed = False
+        self.where = self._shared.where
+        self.safe_transport = self._shared.safe_transport
 
     def prepare(
         self,
@@ -101,7 +104,7 @@ class PostgresStore(ControlStore):
 
     @property
     def problem(self) -> str:
-        return self._database.problem
+        return self._shared.problem
 
     def probe(self) -> float:
         started = time.perf_counter()
@@ -109,8 +112,15 @@ class PostgresStore(ControlStore):
         return (time.perf_counter() - started) * 1000
 
     def close(self) -> None:
+        self._closed = True
         self.on_change.clear()
-        self._database.let_go(self)
+        self._shared.let_go(self)
+
+    @property
+    def _database(self) -> _Database:
+        if self._closed:
+            raise ControlDown("The control store is closed.")
+        return self._shared
 
 
 class _Database:
@@ -118,22 +128,28 @@ class _Database:
 
     def __init__(self, url: str, schema: str, home: Path, grace: float) -> None:
         self.schema, self.grace = schema, grace
-        self._arguments, self.where = _arguments(url)
-        self.where += f", schema {schema}"
+        self._arguments = _arguments(url)
+        self.where = f"{_name(self._arguments)}, schema {schema}"
+        self.safe_transport = _safe(self._arguments)
         self.stores: set[PostgresStore] = set()
         self.threads = ThreadPoolExecutor(CONNECTIONS, "control")
         self._held = threading.local()
-        with self._failing(), contextlib.closing(self._connect()) as db:
-            make_schema(db, schema)
+        self._patience = Patience(PATIENCE)
+        try:
+            with self._failing(), contextlib.closing(self._connect()) as db, self._patience.bounded(db):
+                make_schema(db, schema)
+        except BaseException:
+            self._patience.stop()
+            raise
         from psycopg_pool import ConnectionPool
 
         self._pool: Any = ConnectionPool(
             kwargs=self._arguments, min_size=1, max_size=CONNECTIONS, timeout=PATIENCE, configure=self._configure,
             name="control", open=True,
         )  # fmt: skip
-        self.following = Following(self._connect, schema, self._changed, self._pool.check)
+        self.following = Following(self._connect, self._patience, schema, self._changed, self._pool.check)
         self.following.start()
-        self._end = weakref.finalize(self, _end, self._pool, self.following, self.threads)
+        self._end = weakref.finalize(self, _end, self._pool, self.following, self._patience, self.threads)
 
     @property
     def problem(self) -> str:
@@ -150,7 +166,7 @@ class _Database:
             return
         if self.following.down:
             raise ControlDown(self.problem, hint=_HINT)
-        with self._failing(), self._pool.connection() as free:
+        with self._failing(), self._pool.connection() as free, self._patience.bounded(free):
             yield free
 
     @contextlib.contextmanager
@@ -231,14 +247,15 @@ def _shared(url: str, schema: str, home: Path, grace: float) -> _Database:
         return _open[key]
 
 
-def _end(pool: Any, following: Following, threads: ThreadPoolExecutor) -> None:
+def _end(pool: Any, following: Following, patience: Patience, threads: ThreadPoolExecutor) -> None:
     threads.shutdown(wait=False, cancel_futures=True)
     following.stop()
+    patience.stop()
     pool.close()
 
 
-def _arguments(url: str) -> tuple[dict[str, Any], str]:
-    """What is given to libpq, and the database's name for people. Nothing of the URL is repeated in an error."""
+def _arguments(url: str) -> dict[str, Any]:
+    """What is given to libpq. Nothing of the URL is repeated in an error."""
     try:
         import psycopg
         from psycopg.conninfo import conninfo_to_dict
@@ -256,8 +273,19 @@ def _arguments(url: str) -> tuple[dict[str, Any], str]:
         "application_name": "workbench", "connect_timeout": 2, "tcp_user_timeout": 3000,
         "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2,
     }  # fmt: skip
-    name = f"Postgres at {found.get('host') or 'localhost'}/{found.get('dbname') or found.get('user') or ''}"
-    return {**defaults, **found, "autocommit": True}, name
+    return {**defaults, **found, "autocommit": True}
+
+
+def _name(arguments: Mapping[str, Any]) -> str:
+    """The database for people: host and name, no more."""
+    return f"Postgres at {arguments.get('host') or 'localhost'}/{arguments.get('dbname') or arguments.get('user')}"
+
+
+def _safe(arguments: Mapping[str, Any]) -> bool:
+    """Whether every host is this machine, or proves who it is (libpq's `sslmode=verify-full`)."""
+    hosts = str(arguments.get("host") or "localhost").split(",")
+    here = all(host.startswith(("/", "@")) or host in ("localhost", "127.0.0.1", "::1") for host in hosts)
+    return here or arguments.get("sslmode") == "verify-full"
 
 
 def _storable(value: Any) -> Any:

@@ -85,7 +85,7 @@ def make_tables(
     query = "select 1 from control_rooms where room = %s and digest = %s"
     if db.execute(query, (room, digest)).fetchone() is not None:
         return
-    statements = [translated_types(tables)]
+    statements = [translated_types(tables).rstrip().rstrip(";") + ";"]
     statements += [
         f"alter table {table} add column if not exists {translated_types(column)};" for table, column in added
     ]

@@ -25,6 +25,7 @@ class SqliteStore(ControlStore):
     """
 
     local = True
+    safe_transport = True
 
     def __init__(self, home: Path) -> None:
         super().__init__()

@@ -43,6 +43,9 @@ class ControlStore(ABC):
     """Whether asking takes no longer than reading a file of this machine, so that the event loop may do it."""
     where: str
     """For people: which database this is, without a secret."""
+    safe_transport: bool
+    """Whether what travels to the database stays on this machine, or is encrypted to somebody who proves who they
+    are."""
 
     def __init__(self) -> None:
         self.on_change: list[Callable[[str, str], None]] = []

@@ -25,6 +25,7 @@ from workbench.events import (
     Tool,
     Unreachable,
 )
+from workbench.gateway.approving import Approving
 from workbench.gateway.arguments import BrokenSchema, Validators
 from workbench.gateway.dispatch import Dispatch
 from workbench.gateway.methods import is_method, method_tool
@@ -72,6 +73,7 @@ class Gateway:
         self.tally = Tally()
         self._validators = Validators()
         self.dispatch = Dispatch(settings, registry)
+        self.approving = Approving(policy, audit)
         self._lists: dict[Any, list[Tool]] = {}
         # two, because a third would only make the event loop wait longer for its turn
         self._threads = ThreadPoolExecutor(2, "redaction")
@@ -113,7 +115,7 @@ class Gateway:
             state.decision = self._permit(call, tool, decision)
             await self._counted(call, tool, decision)
             if not state.decision.allow:
-                state.decision = await self._approved(call, tool, state.decision)
+                state.decision = await self.approving.approved(call, tool, state.decision)
 
             # 4. On the record: what is about to be done, where the setting asks for that.
             if self.audit.mode == "strict":
@@ -247,34 +249,6 @@ class Gateway:
                 "throttled", message, decision=decision, rule="rate_limit", retry_after=used.retry_s, rate=numbers
             )
 
-    async def _approved(self, call: Call, tool: Tool, decision: Decision) -> Decision:
-        """The decision with a live approval of exactly this call; without one, a person is asked."""
-        approvals, tenant = self.policy.approvals, call.caller.tenant
-        try:
-            key = approval_id(call) or approvals.binding(call, tool)
-            if (used := approvals.redeem(key, call, tool)) is not None:
-                await self.audit.write(tenant, records.approval(used.to_dict(), "used", tenant=tenant))
-                policy = self.policy
-                if policy.embedded:
-                    decision = policy.decide(call, tool, approved=True)
-                else:
-                    decision = await policy.decide_async(call, tool, approved=True)
-                if not decision.allow:
-                    raise denied(decision)
-                return decision
-            approval = approvals.request(call, tool)
-        except Misuse as e:
-            raise Refusal("denied", str(e), decision=decision, rule="approvals") from e
-        if approval.call == call.id:
-            await self.audit.write(tenant, records.approval(approval.to_dict(), "requested", tenant=tenant))
-            for tell in approvals.on_request:
-                tell(approval)
-        message = (
-            f"{decision.reason} Approval {approval.id} was asked for. Once it is granted (`workbench approvals`, or "
-            "the Approvals page of the app), make exactly the same call again."
-        )
-        raise Refusal("approval_required", message, decision=decision, rule=decision.rule, approval=approval.id)
-
     async def _shape(self, call: Call, state: State, result: JSON) -> Outcome:
         decision = state.decision
         assert decision is not None
@@ -390,9 +364,3 @@ class Gateway:
 def identity(caller: Caller) -> tuple[Any, ...]:
     """What the rules can know of a caller; two callers with the same identity see the same tools."""
     return (caller.tenant, caller.subject, caller.roles, caller.scopes, caller.method)
-
-
-def approval_id(call: Call) -> str:
-    """The approval that the client names in `_meta`; empty when the gateway shall find the one for this very call."""
-    named = (call.meta.get("_meta") or {}).get("workbench/approval")
-    return named if isinstance(named, str) else ""

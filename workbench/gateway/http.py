@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from workbench.events import Unauthenticated
+from workbench.events import Unauthenticated, Unreachable
 from workbench.gateway import wire
 from workbench.gateway.answers import JSON_TYPE, Answer, say_error
 from workbench.gateway.call import Gateway
@@ -81,8 +81,8 @@ class McpEndpoint:
         elif about:
             told = metadata(request.resource, self._lists.scopes(), self._gateway.access.tokens.issuers)
             await request.reply(Answer(200, [JSON_TYPE], encode(told)))
-        elif await self._authenticated(request) is not None:
-            await request.reply(self._challenge(request))
+        elif (refused := await self._authenticated(request)) is not None:
+            await request.reply(refused)
         elif request.view and not self._gateway.registry.exists(request.view, request.caller.tenant):
             await request.reply(_plain(404, f"There is no server {request.view!r}."))
         else:
@@ -146,12 +146,17 @@ class McpEndpoint:
             raise BadHeaders(_plain(*refused))
         return str(host).lower()
 
-    async def _authenticated(self, request: Request) -> Unauthenticated | None:
+    async def _authenticated(self, request: Request) -> Answer | None:
+        """How a request is answered whose caller is not known; None when the caller is."""
         header = request.header(b"authorization")
         try:
             request.caller = await self._gateway.access.authenticate_async(header, request.view)
-        except Unauthenticated as e:
-            return e
+        except Unauthenticated:
+            return self._challenge(request)
+        except Unreachable:
+            # not 401: a client would throw away a credential that is good
+            body = wire.error(None, wire.OVERLOADED, "Nobody can say now who is calling.", {})
+            return Answer(503, [JSON_TYPE, (b"retry-after", b"1")], body)
         return None
 
     def _challenge(self, request: Request) -> Answer:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection
 from typing import Final
 
-from workbench.events import JSON, Tool, Unauthenticated
+from workbench.events import JSON, Tool, Unauthenticated, Unreachable
 from workbench.gateway.call import Gateway
 from workbench.gateway.outbox import Outbox
 from workbench.gateway.request import Request
@@ -104,7 +104,7 @@ class Announcements:
                 while stream.due and not gone.done():
                     method, uri = next(iter(stream.due))
                     await outbox.put(frame(method, stream.due.pop((method, uri))))
-        except Unauthenticated:
+        except (Unauthenticated, Unreachable):  # the client begins another one when it can be told who it is
             await outbox.end()
         finally:
             outbox.abandon()

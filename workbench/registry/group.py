@@ -130,10 +130,13 @@ class Group:
             await entry.settled.wait()
             entry.draining = False
 
-    def apply(self, pins: Pins) -> None:
-        """Judge the tools of all replicas again: a definition was accepted."""
+    async def apply(self, pins: Pins) -> None:
+        """Judge the tools of all replicas again: a definition was accepted, here or elsewhere."""
         for entry in self.replicas:
-            entry.apply(pins.check(entry.spec, entry.tools))
+            judged = entry.tools
+            tools = await asyncio.to_thread(pins.check, entry.spec, judged)
+            if entry.tools is judged:  # else they were listed anew meanwhile, and judged then
+                entry.apply(tools)
 
 
 def _brief(entry: Entry) -> ReplicaState:

@@ -20,6 +20,7 @@ from workbench.registry.names import close_names, confusable, server_id
 from workbench.registry.pins import Pins
 from workbench.registry.registration import check_registration
 from workbench.registry.server import ServerDown, ServerSpec, ServerState, UnknownTool
+from workbench.registry.sharing import Sharing
 from workbench.registry.signals import look_alikes
 from workbench.registry.supervisor import Supervisor
 from workbench.secrets import Secrets
@@ -64,6 +65,7 @@ class Registry:
         self._entries: dict[str, Group] = {}
         self._catalog = Catalog()
         self._pins: Pins | None = None
+        self._sharing: Sharing | None = None
         self._editing = asyncio.Lock()
         self._settling: set[asyncio.Task[None]] = set()
         self._alike: dict[str, str] = {}
@@ -107,12 +109,16 @@ class Registry:
         self._settling = {
             asyncio.create_task(self._settle(e, progress), name=f"start of {e.spec.id}") for e in self._entries.values()
         }
+        if not self._pins.store.local:
+            self._sharing = Sharing(self._pins.store, self._in_step)
         if self._settling:
             await asyncio.wait(self._settling, timeout=patience)
         await self._catalog.indexed()
 
     async def stop(self) -> None:
         """End every server and everything that any of them started, within about three seconds."""
+        if self._sharing is not None:
+            await self._sharing.stop()
         for waiting in self._settling:
             waiting.cancel()
         await asyncio.gather(*(entry.stop() for entry in self._entries.values()))
@@ -295,10 +301,11 @@ class Registry:
         if seen and seen != tool.definition_hash:
             raise Misuse(f"The definition of {qualified!r} has changed again.", hint="Look at the change once more.")
         pins = self._opened_pins()
-        detail = {"tool": tool.name, "by": by, "hash": tool.definition_hash, "changes": pins.changes(tool)}
+        changes = await asyncio.to_thread(pins.changes, tool)
+        detail = {"tool": tool.name, "by": by, "hash": tool.definition_hash, "changes": changes}
         await self._journal.of_tenant(tool.tenant).decided(tool.server, "definition_accepted", detail)
         await asyncio.to_thread(pins.accept, tool, by)
-        entry.apply(pins)
+        await entry.apply(pins)
         return next((t for t in entry.tools if t.name == tool.name), tool)
 
     # --- inside
@@ -309,6 +316,23 @@ class Registry:
         if confusable(id, self._entries):
             raise Misuse(f"Server name {name!r} cannot be used.", hint="Give the server another name.")
         return id
+
+    async def _in_step(self) -> None:
+        """Take over what other gateways registered, removed and accepted; what they recorded is on their record."""
+        pins = self._opened_pins()
+        async with self._editing:
+            found = await asyncio.to_thread(pins.registered)
+            there = {s.id: msgspec.structs.replace(s, tenant=s.tenant or self._settings.tenant) for s in found}
+            own = {id: entry for id, entry in self._entries.items() if entry.spec.source == "registered"}
+            gone = [self._entries.pop(id) for id in own if there.get(id) != own[id].spec]
+            for id, spec in there.items():
+                if not confusable(id, self._entries):
+                    self._enter(spec)
+        if gone:
+            self._changed()
+            await asyncio.gather(*(entry.stop(drain=True) for entry in gone))
+        for entry in list(self._entries.values()):
+            await entry.apply(pins)
 
     def _configured(self) -> list[ServerSpec]:
         if self._given is not None:

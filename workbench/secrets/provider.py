@@ -123,7 +123,8 @@ class Secrets:
     async def prepare(self, settings: Settings) -> None:
         """Hide the secrets of this process wherever it tells something, and read those that its environment names."""
         env = os.environ if self._env is None else self._env
-        remember_all(env, (settings.redis_url, settings.cache_url, settings.opa_url, settings.audit_witness))
+        urls = (settings.database_url, settings.redis_url, settings.cache_url, settings.opa_url, settings.audit_witness)
+        remember_all(env, urls)
         hide_in_logs()
         named = [value for value in env.values() if value.startswith(PREFIX)]
         if named:

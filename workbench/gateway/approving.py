@@ -1,0 +1,98 @@
+"""A human's yes to a destructive call: used up where it is there, asked for where it is not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from workbench.audit import records
+from workbench.events import Call, Decision, Misuse, Tool, Unreachable
+from workbench.gateway.refusals import Refusal, denied
+
+if TYPE_CHECKING:
+    from workbench.audit import AuditLog
+    from workbench.policy import Approval, Policy
+
+T = TypeVar("T")
+
+
+class Approving:
+    """Turns a decision that needs an approval into one that has it.
+
+    Args:
+        policy: keeps the approvals and decides.
+        audit: every step of an approval is on the record.
+    """
+
+    def __init__(self, policy: Policy, audit: AuditLog) -> None:
+        self._policy = policy
+        self._audit = audit
+        self._doing: set[asyncio.Future[Any]] = set()
+
+    async def approved(self, call: Call, tool: Tool, decision: Decision) -> Decision:
+        """The decision with a live approval of exactly this call; without one, a person is asked.
+
+        Raises:
+            Refusal: there is no approval, or nobody can say now whether there is.
+            NotRecorded: the record cannot be written.
+        """
+        policy, approvals = self._policy, self._policy.approvals
+        try:
+            key = approval_id(call) or approvals.binding(call, tool)
+            if await self._whole(self._redeemed(key, call, tool)):
+                if policy.embedded:
+                    decision = policy.decide(call, tool, approved=True)
+                else:
+                    decision = await policy.decide_async(call, tool, approved=True)
+                if not decision.allow:
+                    raise denied(decision)
+                return decision
+            approval = await self._whole(self._requested(call, tool))
+        except Misuse as e:
+            raise Refusal("denied", str(e), decision=decision, rule="approvals") from e
+        except Unreachable as e:
+            raise Refusal("unavailable", str(e), decision=decision, rule="approvals", retry_after=1) from e
+        message = (
+            f"{decision.reason} Approval {approval.id} was asked for. Once it is granted (`workbench approvals`, or "
+            "the Approvals page of the app), make exactly the same call again."
+        )
+        raise Refusal("approval_required", message, decision=decision, rule=decision.rule, approval=approval.id)
+
+    async def _redeemed(self, key: str, call: Call, tool: Tool) -> bool:
+        """Whether an approval of this call was there; it is used up then, which is on the record."""
+        approvals, tenant = self._policy.approvals, call.caller.tenant
+        used = await approvals.store.aside(approvals.redeem, key, call, tool)
+        if used is not None:
+            await self._audit.write(tenant, records.approval(used.to_dict(), "used", tenant=tenant))
+        return used is not None
+
+    async def _requested(self, call: Call, tool: Tool) -> Approval:
+        """The request for an approval of this call; a new one is on the record before anybody hears of it."""
+        approvals, tenant = self._policy.approvals, call.caller.tenant
+        approval = await approvals.store.aside(approvals.request, call, tool)
+        if approval.call == call.id:
+            await self._audit.write(tenant, records.approval(approval.to_dict(), "requested", tenant=tenant))
+            for tell in approvals.on_request:
+                tell(approval)
+        return approval
+
+    async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do all of `work`: a caller who leaves meanwhile keeps nothing off the record that happened elsewhere."""
+        if self._policy.approvals.store.local:
+            return await work
+        doing = asyncio.ensure_future(work)
+        self._doing.add(doing)
+        doing.add_done_callback(self._done)
+        return await asyncio.shield(doing)
+
+    def _done(self, doing: asyncio.Future[Any]) -> None:
+        self._doing.discard(doing)
+        if not doing.cancelled():
+            doing.exception()  # nobody may be waiting for it any more
+
+
+def approval_id(call: Call) -> str:
+    """The approval that the client names in `_meta`; empty when the gateway shall find the one for this very call."""
+    named = (call.meta.get("_meta") or {}).get("workbench/approval")
+    return named if isinstance(named, str) else ""
