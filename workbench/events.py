@@ -183,6 +183,8 @@ class Call(Record, frozen=True, kw_only=True):
     parent_span_id: str = ""
     timeout_s: float | None = None
     """Seconds the caller is willing to wait; None means the configured default."""
+    oneway: bool = False
+    """A notification: the server is told, and nobody waits for an answer."""
     meta: JSON = msgspec.field(default_factory=dict)
     """Further `_meta` keys and `params` siblings of the client that must reach the server untouched."""
     received_us: int = msgspec.field(default_factory=now_us)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.agent.desk import QUESTION
 from tests.agent.stand_ins import aimock
+from workbench.bench.record import RecordDesk
 from workbench.config import BUNDLED_SERVERS, Settings
 from workbench.events import AnyRunEvent, Call, Caller, RunDone, RunStarted, ToolAsked, ToolDone
 
@@ -85,7 +86,7 @@ async def test_the_question_is_answered_from_the_data_and_every_call_is_on_the_r
         outcomes = {event.tool: event.outcome for event in events if isinstance(event, ToolDone)}
         assert all(outcome.ok for outcome in outcomes.values())
         assert outcomes["payments.payment_history"].data == paid
-        rows = await platform.audit_rows(caller, user=None, since=None, until=None, limit=100)
+        rows = await RecordDesk(platform).calls(caller, user=None, since=None, until=None, limit=100)
         recorded = {row["request_id"]: row for row in rows if row["run_id"] == done.run}
         assert recorded.keys() == {outcome.call for outcome in outcomes.values()}
     finally:

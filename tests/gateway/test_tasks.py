@@ -119,4 +119,4 @@ async def test_only_clients_that_know_tasks_may_ask_and_the_header_has_to_agree(
         response = await browser.modern("tasks/get", {"taskId": id}, headers={"mcp-name": header}, meta=DECLARED)
         assert response.error["code"] == -32020
     found = (await browser.modern("server/discover")).json["result"]["capabilities"]
-    assert found["extensions"] == {TASKS: {}}
+    assert found["extensions"] == {TASKS: {}, "com.example/other": {}}

@@ -61,6 +61,8 @@ class Agent:
         run: str | None = None,
         history: Sequence[Message] = (),
         source: Source = "agent",
+        toolbox: Toolbox | None = None,
+        instructions: str = "",
     ) -> AsyncIterator[AnyRunEvent]:
         """Answer `question` as `caller`. Closing the generator, or `stop(run)`, ends the run and everything it started.
 
@@ -71,6 +73,8 @@ class Agent:
             history: an earlier conversation to go on with. One that ends in requests without results has them called
                 first; `question` may then be empty.
             source: the door through which the question came.
+            toolbox: what this run calls its tools with, instead of the agent's own.
+            instructions: what a language model is told on how to use them.
 
         Raises:
             Misuse: no question, no such provider, or a run of that id is under way.
@@ -83,7 +87,7 @@ class Agent:
         chosen = await self._chooser.choose(provider, model)
         state = Run(
             self._settings,
-            self._toolbox,
+            toolbox or self._toolbox,
             chosen,
             caller,
             question,
@@ -92,6 +96,7 @@ class Agent:
             source=source,
             wait=self._wait,
             record=self._record,
+            instructions=instructions,
         )
         self._runs[run] = state
         task = asyncio.create_task(state.go(), name=f"run {run}")

@@ -75,6 +75,7 @@ class Run:
         source: Source,
         wait: WaitForApproval | None,
         record: RecordEvent | None,
+        instructions: str = "",
     ) -> None:
         self.events: asyncio.Queue[AnyRunEvent | None] = asyncio.Queue()
         """What happened, in order; None after the last."""
@@ -116,7 +117,7 @@ class Run:
             wait=wait,
         )
         earlier = [message for message in history if not isinstance(message, SystemMessage)]
-        self._conversation: list[Message] = [SystemMessage(text=system_prompt()), *earlier]
+        self._conversation: list[Message] = [SystemMessage(text=system_prompt(instructions=instructions)), *earlier]
 
     async def go(self) -> None:
         """The whole run; says its end in `RunDone`, whatever happens."""

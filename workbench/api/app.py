@@ -26,7 +26,7 @@ from workbench.gateway.websocket import WebSocketDoor
 if TYPE_CHECKING:
     from workbench.access.oauth import AuthorizationServer
 
-_MCP_PATHS = re.compile(r"/(?:mcp|sse)|/servers/[^/]+/(?:mcp|sse)|/\.well-known/oauth-protected-resource(/.*)?")
+_MCP_PATHS = re.compile(r"(?:/(?:servers|profiles)/[^/]+)?/(?:mcp|sse)|/\.well-known/oauth-protected-resource(/.*)?")
 
 
 def build_app(platform: Platform) -> ASGI:

@@ -14,6 +14,7 @@ class ToolCall(BaseModel):
     arguments: dict[str, Any] = Field(default_factory=dict, examples=[{"query": "smith"}])
     timeout_s: float | None = Field(default=None, gt=0, description="Seconds to wait; default is the setting.")
     trace_id: str | None = Field(default=None, pattern="^[0-9a-f]{32}$")
+    profile: str = Field(default="", max_length=100, description="Call it through this profile.")
 
 
 class Turn(BaseModel):
@@ -30,6 +31,7 @@ class Question(BaseModel):
     provider: str | None = Field(default=None, examples=["openai"])
     model: str | None = None
     history: list[Turn] = Field(default_factory=list, max_length=100)
+    profile: str = Field(default="", max_length=100, description="Answer with the tools of this profile alone.")
     stream: bool = Field(default=False, description="Server-sent events, one run event each, instead of one document.")
 
 

@@ -33,8 +33,9 @@ def question_routes(platform: Platform) -> APIRouter:
         """Answer a question with tools; as one document, or as a stream of events. Disconnecting cancels the run."""
         history = [t.model_dump() for t in body.history]
         make: Callable[[], AsyncIterator[Any]] = lambda: platform.ask(  # noqa: E731
-            body.question, caller, provider=body.provider, model=body.model, history=history, source=source
-        )
+            body.question, caller, provider=body.provider, model=body.model, history=history, source=source,
+            profile=body.profile,
+        )  # fmt: skip
         if body.stream or "text/event-stream" in request.headers.get("accept", ""):
             headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
             return StreamingResponse(_event_stream(make()), media_type="text/event-stream", headers=headers)

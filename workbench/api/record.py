@@ -31,7 +31,7 @@ def record_routes(platform: Platform) -> APIRouter:
         caller: Caller = reads,
     ) -> Response:
         """Calls of the caller's tenant, newest first."""
-        return answer({"calls": await platform.audit_rows(caller, user=userId, since=from_, until=to, limit=limit)})
+        return answer({"calls": await desk.calls(caller, user=userId, since=from_, until=to, limit=limit)})
 
     @router.post("/api/platform/load-requests", status_code=201)
     async def load_requests(body: LoadRequests, caller: Caller = loads) -> Response:

@@ -11,6 +11,7 @@ from workbench.api.answers import SOURCE, answer, needs, unless_gone
 from workbench.api.bodies import ToolCall, Verdict
 from workbench.api.errors import resource
 from workbench.bench.platform import Platform
+from workbench.bench.profiles import listed
 from workbench.events import Call, Caller, Outcome, OutcomeKind, Source, new_trace_id
 from workbench.gateway import challenge
 from workbench.gateway.refusals import rate_headers
@@ -27,16 +28,23 @@ def tool_routes(platform: Platform) -> APIRouter:
     anyone, decides = needs(platform), needs(platform, "approvals:decide")
 
     @router.get("/api/platform/tools")
-    def tools(q: str = "", limit: Annotated[int, Query(ge=1, le=1000)] = 50, caller: Caller = anyone) -> Response:
-        """The tools the caller may call, or the best matches for `q`."""
-        return answer({"tools": platform.tools(caller, q, limit)})
+    def tools(
+        q: str = "", limit: Annotated[int, Query(ge=1, le=1000)] = 50, profile: str = "", caller: Caller = anyone
+    ) -> Response:
+        """The tools the caller may call, everywhere or through a profile, or the best matches for `q`."""
+        return answer({"tools": platform.tools(caller, q, limit, profile)})
+
+    @router.get("/api/platform/profiles")
+    def profiles(caller: Caller = anyone) -> Response:
+        """Named selections of servers and tools, each with the path of its MCP endpoint."""
+        return answer(listed(platform.gateway, caller))
 
     @router.post("/api/platform/call")
     async def call(body: ToolCall, request: Request, caller: Caller = anyone, source: Source = SOURCE) -> Response:
         """Call one tool. The answer is an outcome; a tool's own failure is an outcome too."""
         made = Call(
             caller=caller, tool=body.tool, arguments=body.arguments, source=source, timeout_s=body.timeout_s,
-            trace_id=body.trace_id or new_trace_id(),
+            trace_id=body.trace_id or new_trace_id(), profile=body.profile,
         )  # fmt: skip
         outcome = await unless_gone(request, platform.call(made))
         return answer(outcome, _STATUS[outcome.kind], _outcome_headers(outcome, resource(platform)))

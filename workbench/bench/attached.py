@@ -113,17 +113,21 @@ class Attached:
         found = await self._request("GET", "/api/platform/servers")
         return msgspec.convert(found["servers"], list[ServerState])
 
-    async def tools(self, words: str = "", limit: int = 50) -> list[Tool]:
-        found = await self._request("GET", "/api/platform/tools", q=words or None, limit=limit)
+    async def profiles(self) -> JSON:
+        return await self._request("GET", "/api/platform/profiles")  # type: ignore[no-any-return]
+
+    async def tools(self, words: str = "", limit: int = 50, profile: str = "") -> list[Tool]:
+        found = await self._request("GET", "/api/platform/tools", q=words or None, limit=limit, profile=profile or None)
         return msgspec.convert(found["tools"], list[Tool])
 
-    async def call(self, tool: str, arguments: JSON, timeout_s: float | None = None) -> Outcome:
-        body = {"tool": tool, "arguments": arguments, "timeout_s": timeout_s}
+    async def call(self, tool: str, arguments: JSON, timeout_s: float | None = None, profile: str = "") -> Outcome:
+        body = {"tool": tool, "arguments": arguments, "timeout_s": timeout_s, "profile": profile}
         return msgspec.convert(await self._request("POST", "/api/platform/call", body), Outcome)
 
     async def ask(
-        self, question: str, *, provider: str | None = None, model: str | None = None, history: Sequence[JSON] = ()
-    ) -> AsyncIterator[AnyRunEvent]:
+        self, question: str, *, provider: str | None = None, model: str | None = None, history: Sequence[JSON] = (),
+        profile: str = "",
+    ) -> AsyncIterator[AnyRunEvent]:  # fmt: skip
         import aiohttp
 
         body = {
@@ -131,6 +135,7 @@ class Attached:
             "provider": provider,
             "model": model,
             "history": list(history),
+            "profile": profile,
             "stream": True,
         }
         try:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 
 from workbench.agent import ProviderStatus
+from workbench.bench import profiles
 from workbench.bench.platform import Platform
 from workbench.events import JSON, AnyRunEvent, Call, Outcome, Source, Tool
 from workbench.policy import Approval
@@ -27,18 +28,24 @@ class Embedded:
     async def servers(self) -> list[ServerState]:
         return self.platform.servers(self.caller)
 
-    async def tools(self, words: str = "", limit: int = 50) -> list[Tool]:
-        return self.platform.tools(self.caller, words, limit)
+    async def tools(self, words: str = "", limit: int = 50, profile: str = "") -> list[Tool]:
+        return self.platform.tools(self.caller, words, limit, profile)
 
-    async def call(self, tool: str, arguments: JSON, timeout_s: float | None = None) -> Outcome:
-        call = Call(caller=self.caller, tool=tool, arguments=arguments, source=self.source, timeout_s=timeout_s)
+    async def profiles(self) -> JSON:
+        return profiles.listed(self.platform.gateway, self.caller)
+
+    async def call(self, tool: str, arguments: JSON, timeout_s: float | None = None, profile: str = "") -> Outcome:
+        call = Call(
+            caller=self.caller, tool=tool, arguments=arguments, source=self.source, timeout_s=timeout_s, profile=profile
+        )
         return await self.platform.call(call)
 
     async def ask(
-        self, question: str, *, provider: str | None = None, model: str | None = None, history: Sequence[JSON] = ()
-    ) -> AsyncIterator[AnyRunEvent]:
+        self, question: str, *, provider: str | None = None, model: str | None = None, history: Sequence[JSON] = (),
+        profile: str = "",
+    ) -> AsyncIterator[AnyRunEvent]:  # fmt: skip
         events = self.platform.ask(
-            question, self.caller, provider=provider, model=model, history=history, source=self.source
+            question, self.caller, provider=provider, model=model, history=history, source=self.source, profile=profile
         )
         async with aclosing(events) as stream:  # type: ignore[type-var]
             async for event in stream:

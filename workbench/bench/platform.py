@@ -11,10 +11,11 @@ from anyio import CancelScope
 
 import workbench
 from workbench.access import Access
-from workbench.agent import Agent, AssistantMessage, Message, ProviderStatus, UserMessage
+from workbench.agent import Agent, ProviderStatus
 from workbench.audit import AuditLog, records
-from workbench.bench.clock import microseconds
+from workbench.bench import profiles
 from workbench.bench.compactor_process import CompactorProcess
+from workbench.bench.conversation import messages
 from workbench.bench.load import check_load
 from workbench.bench.sql_process import SqlProcess
 from workbench.bench.upkeep import Upkeep
@@ -38,6 +39,7 @@ from workbench.events import (
     now_us,
 )
 from workbench.gateway import Gateway, upstreams
+from workbench.gateway.profiles import Within
 from workbench.policy import Approval, Policy
 from workbench.policy.slack import VIA as SLACK
 from workbench.policy.slack import SlackChannel
@@ -73,6 +75,7 @@ class Platform:
         self._runs: dict[str, Caller] = {}
         self.compactor: CompactorProcess | None = None
         self._expiring: asyncio.Task[None] | None = None
+        profiles.follow(gateway, self._happened)
         self.upkeep = Upkeep(self)
         self.slack: SlackChannel | None = None
         if settings.slack_channel:
@@ -98,6 +101,8 @@ class Platform:
             gateway = Gateway(settings, registry, access, policy, audit)
             platform = cls(settings, audit, access, policy, registry, gateway)
             await registry.start(progress, patience=PATIENCE)
+            for problem in gateway.profiles.problems():
+                (progress or _log.warning)(problem)
             platform._expiring = asyncio.create_task(platform._expire(), name="expiry of approvals")
             platform.upkeep.start()
         except BaseException:
@@ -169,11 +174,17 @@ class Platform:
         """The servers that exist for the caller's tenant; all of them for this very process."""
         return self.registry.servers(caller.tenant if caller else None)
 
-    def tools(self, caller: Caller, words: str = "", limit: int = 50) -> list[Tool]:
-        """The tools that `caller` may call: all, or the best matches for `words`."""
+    def tools(self, caller: Caller, words: str = "", limit: int = 50, profile: str = "") -> list[Tool]:
+        """The tools that `caller` may call, everywhere or through a profile: all, or the best matches for `words`.
+
+        Raises:
+            Misuse: there is no such profile.
+        """
+        if profile:
+            self.gateway.profiles.named(profile)
         if not words.strip():
-            return self.gateway.tools(caller)
-        return [tool for tool, _ in self.gateway.search(caller, words, limit)]
+            return self.gateway.tools(caller, profile)
+        return [tool for tool, _ in self.gateway.search(caller, words, limit, profile)]
 
     def scopes(self) -> list[str]:
         """Every scope that some tool needs which exists for all tenants."""
@@ -236,6 +247,7 @@ class Platform:
         model: str | None = None,
         history: Sequence[JSON] = (),
         source: Source = "agent",
+        profile: str = "",
     ) -> AsyncIterator[AnyRunEvent]:
         """Answer `question`; every step is yielded as it happens, and the run is on the record before it is done.
 
@@ -243,13 +255,20 @@ class Platform:
 
         Args:
             history: earlier turns as `{"role": "user" | "assistant", "text": …}`.
+            profile: through which the tools are called; empty: all that `caller` may call.
+
+        Raises:
+            Misuse: there is no such profile.
         """
+        within = self.gateway.profiles.named(profile) if profile else None
         run = new_id()
         self._runs[run] = caller
         try:
             events = self.agent.ask(
-                question, caller, provider=provider, model=model, run=run, history=_messages(history), source=source
-            )
+                question, caller, provider=provider, model=model, run=run, history=messages(history), source=source,
+                toolbox=Within(self.gateway, profile) if within else None,
+                instructions=within.instructions if within else "",
+            )  # fmt: skip
             async with aclosing(events) as stream:  # type: ignore[type-var]
                 async for event in stream:
                     yield event
@@ -383,40 +402,3 @@ class Platform:
     async def _administered(self, server: str, event: str, caller: Caller) -> None:
         by = {"by": caller.subject, "credential": caller.credential}
         await self.audit.write(caller.tenant, records.registry_event(server, event, by, tenant=caller.tenant))
-
-    async def audit_rows(
-        self, caller: Caller, *, user: str | None, since: str | None, until: str | None, limit: int
-    ) -> list[JSON]:
-        """Calls of the caller's tenant, newest first.
-
-        Raises:
-            Misuse: a time that does not read.
-        """
-        wanted = {
-            "user_id = $user": ("user", user),
-            "ts >= make_timestamp($since::bigint)": ("since", None if since is None else microseconds(since)),
-            "ts < make_timestamp($until::bigint)": ("until", None if until is None else microseconds(until)),
-        }
-        used = {condition: pair for condition, pair in wanted.items() if pair[1] is not None}
-        where = f"where {' and '.join(used)} " if used else ""
-        query = f"select * from tool_calls {where}order by ts desc limit {int(limit)}"
-        table = await self.sql.query(query, dict(used.values()) or None, tenant=caller.tenant, max_rows=limit)
-        return table.to_pylist()  # type: ignore[no-any-return]
-
-
-def _messages(history: Sequence[JSON]) -> tuple[Message, ...]:
-    """Earlier turns in the agent's form.
-
-    Raises:
-        Misuse: a turn without role or text.
-    """
-    made: list[Message] = []
-    for turn in history:
-        match turn:
-            case {"role": "user", "text": str(text)}:
-                made.append(UserMessage(text=text))
-            case {"role": "assistant", "text": str(text)}:
-                made.append(AssistantMessage(text=text))
-            case _:
-                raise Misuse(f"A turn of the history is {turn!r}.", hint='Expected {"role": "user", "text": "…"}.')
-    return tuple(made)

@@ -30,6 +30,25 @@ class RecordDesk:
         self._platform = platform
         self._exports = 0
 
+    async def calls(
+        self, caller: Caller, *, user: str | None, since: str | None, until: str | None, limit: int
+    ) -> list[JSON]:
+        """Calls of the caller's tenant, newest first.
+
+        Raises:
+            Misuse: a time that does not read.
+        """
+        wanted = {
+            "user_id = $user": ("user", user),
+            "ts >= make_timestamp($since::bigint)": ("since", None if since is None else microseconds(since)),
+            "ts < make_timestamp($until::bigint)": ("until", None if until is None else microseconds(until)),
+        }
+        used = {condition: pair for condition, pair in wanted.items() if pair[1] is not None}
+        where = f"where {' and '.join(used)} " if used else ""
+        query = f"select * from tool_calls {where}order by ts desc limit {int(limit)}"
+        table = await self._platform.sql.query(query, dict(used.values()) or None, tenant=caller.tenant, max_rows=limit)
+        return table.to_pylist()  # type: ignore[no-any-return]
+
     async def sql(
         self,
         caller: Caller,

@@ -165,9 +165,15 @@ class Workbench(Recorded):
         """All servers with their health."""
         return Servers(self._run(self._backend.servers))
 
-    def tools(self, words: str = "", *, limit: int = 50) -> Tools:
-        """The tools you may call: all of them, or the best matches for `words`, by words and meaning."""
-        return Tools(self._run(self._backend.tools, words, limit))
+    def tools(self, words: str = "", *, limit: int = 50, profile: str = "") -> Tools:
+        """The tools you may call, everywhere or through a profile: all of them, or the best matches for `words`, by
+        words and meaning."""
+        return Tools(self._run(self._backend.tools, words, limit, profile))
+
+    def profiles(self) -> JSON:
+        """`profiles`: named selections of servers and tools, each with its tools that you may call and the path of its
+        endpoint. `problems`: what is wrong with their file."""
+        return self._run(self._backend.profiles)
 
     def call(self, tool: str, /, *, timeout: float | None = None, **arguments: Any) -> Result:
         """Call `server.tool`. A tool's failure is a value: look at `result.ok`.
@@ -183,9 +189,13 @@ class Workbench(Recorded):
         """
         return self.call_with(tool, arguments, timeout=timeout)
 
-    def call_with(self, tool: str, arguments: JSON, *, timeout: float | None = None) -> Result:
-        """As `call`, with the arguments in a dictionary, for names that are no Python identifiers."""
-        return Result(tool, arguments, self._run(self._backend.call, tool, arguments, timeout))
+    def call_with(self, tool: str, arguments: JSON, *, timeout: float | None = None, profile: str = "") -> Result:
+        """As `call`, with the arguments in a dictionary, for names that are no Python identifiers.
+
+        Args:
+            profile: through which it is called; nothing outside of that can be.
+        """
+        return Result(tool, arguments, self._run(self._backend.call, tool, arguments, timeout, profile))
 
     def start_call(self, tool: str, arguments: JSON, *, timeout: float | None = None) -> PendingCall:
         """Begin a call and return at once, so that something else can be done, or it can be cancelled meanwhile."""
@@ -206,6 +216,7 @@ class Workbench(Recorded):
         model: str | None = None,
         history: Sequence[JSON] = (),
         on_event: Callable[[AnyRunEvent], None] | None = None,
+        profile: str = "",
     ) -> Run:
         """Answer a question with tools; returns the finished run, which renders as a readable trace.
 
@@ -214,19 +225,23 @@ class Workbench(Recorded):
             model: model of that provider.
             history: earlier turns, as `{"role": "user" | "assistant", "text": …}`.
             on_event: called with every step as it happens. Interrupting (Ctrl-C) cancels the run.
+            profile: answer with the tools of this profile alone.
         """
         events = []
-        for event in self.ask_stream(question, provider=provider, model=model, history=history):
+        for event in self.ask_stream(question, provider=provider, model=model, history=history, profile=profile):
             events.append(event)
             if on_event is not None:
                 on_event(event)
         return Run(events)
 
     def ask_stream(
-        self, question: str, *, provider: str | None = None, model: str | None = None, history: Sequence[JSON] = ()
-    ) -> Iterator[AnyRunEvent]:
+        self, question: str, *, provider: str | None = None, model: str | None = None, history: Sequence[JSON] = (),
+        profile: str = "",
+    ) -> Iterator[AnyRunEvent]:  # fmt: skip
         """As `ask`, one event at a time. Closing the iterator cancels the run."""
-        return self._stream(lambda: self._backend.ask(question, provider=provider, model=model, history=history))
+        return self._stream(
+            lambda: self._backend.ask(question, provider=provider, model=model, history=history, profile=profile)
+        )
 
     def examples(self) -> tuple[str, ...]:
         """Questions to try first, for the servers that are there."""

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tools": ("tools", "List tools, or search them by words and meaning."),
     "call": ("tools", "Call one tool: workbench call crm.search_customers query=smith."),
     "servers": ("tools", "List servers and their health; restart one."),
+    "profiles": ("profiles", "Named selections of servers and tools, each with an endpoint of its own."),
     "sql": ("record", "Query everything that happened with DuckDB SQL."),
     "questions": ("record", "Saved, named questions to the record."),
     "connect": ("connect", "Bridge an MCP client that only speaks stdio to the running gateway."),

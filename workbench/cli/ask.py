@@ -22,6 +22,7 @@ _EXIT = {"answered": 0, "cancelled": 130, "limit": 1, "failed": 4}
     "--data", type=click.Path(exists=True, file_okay=False), help="Serve this folder of tables for the question."
 )
 @click.option("--config", type=click.Path(exists=True, dir_okay=False), help="An mcp.json with further servers.")
+@click.option("--profile", default="", help="Answer with the tools of this profile alone.")
 @as_json
 @click.pass_context
 def ask(
@@ -31,6 +32,7 @@ def ask(
     model: str | None,
     data: str | None,
     config: str | None,
+    profile: str,
     as_json: bool,
 ) -> None:
     """Ask a question; an agent answers it with the tools you may call.
@@ -45,7 +47,7 @@ def ask(
     asked: dict[str, ToolAsked] = {}
     with opened(data=data, config=config) as wb:
         events = []
-        for event in wb.ask_stream(" ".join(question), provider=provider, model=model):
+        for event in wb.ask_stream(" ".join(question), provider=provider, model=model, profile=profile):
             events.append(event)
             if as_json:
                 continue

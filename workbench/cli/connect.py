@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from workbench.events import JSON, Unauthenticated, Unreachable
+from workbench.events import JSON, Misuse, Unauthenticated, Unreachable
 
 if TYPE_CHECKING:
     import aiohttp
@@ -28,7 +28,8 @@ GATEWAY_GONE: Final = -32000
 
 @click.command()
 @click.option("--server", help="Offer one server alone, under its own tool names; default are all of them.")
-def connect(server: str | None) -> None:
+@click.option("--profile", help="Offer one profile alone; see `workbench profiles`.")
+def connect(server: str | None, profile: str | None) -> None:
     """Bridge a client that only speaks stdio to the running gateway.
 
     To be named as the command of an MCP server in the client's configuration. Messages pass through as they are, in
@@ -37,12 +38,15 @@ def connect(server: str | None) -> None:
     from workbench.bench.running import at_url, find_running
     from workbench.config import Settings
 
+    if server and profile:
+        raise Misuse("Both --server and --profile are given.", hint="Give one of them.")
     settings = Settings.load(home=click.get_current_context().obj.get("home"))
     elsewhere = at_url(settings.url, os.environ.get("WORKBENCH_TOKEN", "")) if settings.url else None
     running = elsewhere or find_running(settings.home)
     if running is None:
         raise Unreachable(f"No platform runs on {settings.home}.", hint="Start it with `workbench up`, or give --home.")
-    asyncio.run(_bridge(running, f"/servers/{server}/ws" if server else "/ws"))
+    part = f"/servers/{server}" if server else f"/profiles/{profile}" if profile else ""
+    asyncio.run(_bridge(running, f"{part}/ws"))
 
 
 async def _bridge(running: Running, path: str) -> None:
@@ -59,7 +63,7 @@ async def _bridge(running: Running, path: str) -> None:
     except aiohttp.WSServerHandshakeError as e:
         if e.status == 401:
             raise Unauthenticated("The gateway does not accept the key.") from e
-        hint = "See `workbench servers`." if e.status == 404 else ""
+        hint = "See `workbench servers` and `workbench profiles`." if e.status == 404 else ""
         raise Unreachable(f"The gateway refused {path} (HTTP {e.status}).", hint=hint) from e
     except aiohttp.ClientError as e:
         raise Unreachable(f"The gateway at {running.url} cannot be reached: {e}.") from e

@@ -20,11 +20,12 @@ EXIT_CODES: dict[OutcomeKind, int] = {
 @click.command()
 @click.argument("words", nargs=-1)
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Most matches of a search.")
+@click.option("--profile", default="", help="Only the tools of this profile, in its words.")
 @as_json
-def tools(words: tuple[str, ...], limit: int, as_json: bool) -> None:
+def tools(words: tuple[str, ...], limit: int, profile: str, as_json: bool) -> None:
     """List the tools you may call, or search them by words and meaning."""
     with opened() as wb:
-        found = wb.tools(" ".join(words), limit=limit)
+        found = wb.tools(" ".join(words), limit=limit, profile=profile)
     from workbench.registry.signals import look_alikes, of_definition
 
     signals = {t.qualified: signs for t in found if (signs := of_definition(t.definition))}
@@ -45,6 +46,7 @@ def tools(words: tuple[str, ...], limit: int, as_json: bool) -> None:
 @click.argument("arguments", nargs=-1)
 @click.option("--args", "document", help="All arguments as one JSON object; - reads standard input.")
 @click.option("--timeout", type=SECONDS, help="Seconds to wait.")
+@click.option("--profile", default="", help="Call it through this profile; nothing outside of it can be called.")
 @as_json
 @click.pass_context
 def call(
@@ -53,6 +55,7 @@ def call(
     arguments: tuple[str, ...],
     document: str | None,
     timeout: float | None,
+    profile: str,
     as_json: bool,
 ) -> None:
     """Call one tool. key=value gives text (numbers and booleans where the schema says so), key:=value gives JSON.
@@ -64,7 +67,7 @@ def call(
     """
     with opened() as wb:
         schema = next((t.input_schema for t in wb.tools() if t.qualified == tool), {})
-        result = wb.call_with(tool, parse_arguments(arguments, document, schema), timeout=timeout)
+        result = wb.call_with(tool, parse_arguments(arguments, document, schema), timeout=timeout, profile=profile)
     if as_json:
         print_json(result.outcome)
     else:

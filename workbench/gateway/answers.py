@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from workbench.events import JSON, NotRecorded, Outcome
 from workbench.gateway import wire
 from workbench.gateway.challenge import challenge
+from workbench.gateway.extensions import is_extension
 from workbench.gateway.refusals import rate_headers
 
 Headers = list[tuple[bytes, bytes]]
@@ -26,6 +27,10 @@ class Answer(NamedTuple):
     status: int
     headers: Headers
     body: bytes
+
+
+ACCEPTED: Final = Answer(202, [], b"")
+"""To a notification or a response."""
 
 
 def say_outcome(id: object, outcome: Outcome, *, modern: bool, resource: str = "") -> Answer:
@@ -57,6 +62,8 @@ def say_outcome(id: object, outcome: Outcome, *, modern: bool, resource: str = "
 def say_of_method(id: object, outcome: Outcome, *, modern: bool, resource: str = "") -> Answer:
     """The answer to a method other than `tools/call`: its result, or else an error, for it has no `isError`."""
     if outcome.kind in ("ok", "tool_error") and outcome.result is not None:
+        if is_extension(outcome.tool.partition(".")[2]) and not modern:
+            return Answer(200, [JSON_TYPE], wire.result(id, outcome.result))  # what its results mean is its own matter
         return _tool_result(id, outcome.result, modern=modern)
     refused = _refusal(id, outcome, modern=modern, resource=resource)
     if refused is not None:

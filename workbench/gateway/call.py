@@ -28,16 +28,13 @@ from workbench.events import (
 from workbench.gateway.approving import Approving
 from workbench.gateway.arguments import BrokenSchema, Validators
 from workbench.gateway.dispatch import Dispatch
-from workbench.gateway.methods import is_method, method_tool
 from workbench.gateway.portable import readable
-from workbench.gateway.refusals import Refusal, State, denied, say, text_of, unknown
+from workbench.gateway.profiles import Profiles
+from workbench.gateway.refusals import Refusal, State, denied, say, text_of
+from workbench.gateway.resolving import Resolving
 from workbench.gateway.tally import Tally
-from workbench.gateway.tasks import METHODS
 from workbench.gateway.upstream.messages import Notify, encode
 from workbench.gateway.upstream.respondent import Respondent
-from workbench.registry.connection import Connection
-from workbench.registry.names import close_names
-from workbench.registry.server import ServerDown, UnknownTool
 from workbench.registry.signals import of_result
 
 if TYPE_CHECKING:
@@ -72,7 +69,9 @@ class Gateway:
         self.audit = audit
         self.tally = Tally()
         self._validators = Validators()
+        self.profiles = Profiles(settings, registry)
         self.dispatch = Dispatch(settings, registry)
+        self._resolving = Resolving(self)
         self.approving = Approving(policy, audit)
         self._lists: dict[Any, list[Tool]] = {}
         # two, because a third would only make the event loop wait longer for its turn
@@ -106,7 +105,7 @@ class Gateway:
                 raise Refusal("invalid", f"The arguments of {call.tool} cannot be used: {problem}.", rule="portable")
 
             # 2. What: the tool of that name on a server that answers.
-            tool, connection = self._resolve(call)
+            tool, connection = self._resolving.resolve(call)
             state.tool = tool
 
             # 3. May they: scopes and policy, the arguments, how often, and where needed a human's approval.
@@ -161,8 +160,14 @@ class Gateway:
 
     # --- lists: the same rules as for calls -----------------------------------------------------------
 
-    def tools(self, caller: Caller) -> list[Tool]:
-        """The tools that `caller` may call, in a stable order. Do not change the list."""
+    def tools(self, caller: Caller, profile: str = "") -> list[Tool]:
+        """The tools that `caller` may call, in a stable order; with `profile` those of it, as it presents them.
+
+        Do not change the list.
+        """
+        if profile:
+            within = self.profiles.find(profile)
+            return [within.shown(tool) for tool in self.tools(caller) if within.has(tool.qualified)] if within else []
         key = (self.registry.version, self.policy.revision, *identity(caller))
         found = self._lists.get(key)
         if found is None:
@@ -174,47 +179,13 @@ class Gateway:
             self._lists[key] = found
         return found
 
-    def search(self, caller: Caller, query: str, limit: int = 20) -> list[tuple[Tool, float]]:
-        """Of the tools that `caller` may call, those nearest to `query`, best first, with a score."""
-        return self.registry.search(query, limit, {tool.qualified for tool in self.tools(caller)})
+    def search(self, caller: Caller, query: str, limit: int = 20, profile: str = "") -> list[tuple[Tool, float]]:
+        """Of the tools that `tools` gives, those nearest to `query`, best first, with a score."""
+        among = {tool.qualified: tool for tool in self.tools(caller, profile)}
+        found = self.registry.search(query, limit, among.keys())
+        return [(among[tool.qualified], score) for tool, score in found]
 
     # --- the steps --------------------------------------------------------------------------------------
-
-    def _resolve(self, call: Call) -> tuple[Tool, Connection]:
-        try:
-            if is_method(call.tool):
-                return self._method(call)
-            tool, connection = self.registry.resolve(call.tool)
-        except UnknownTool as e:
-            raise self._unknown(call) from e
-        except ServerDown as e:
-            down = e.state
-            if not self.registry.exists(down.id, call.caller.tenant):
-                raise self._unknown(call) from e
-            # What a server last wrote is for those who look after servers: it may quote anything.
-            why = f" {down.last_error}" if down.last_error and call.caller.has("servers:manage") else ""
-            message = f"Server {down.id!r} is {down.status}; it is started again by itself.{why}"
-            raise Refusal("unavailable", message, server=down.id, status=down.status, retry_after=1) from e
-        if tool.tenant and tool.tenant != call.caller.tenant:
-            raise self._unknown(call)
-        if tool.quarantined:
-            message = f"{tool.qualified} is quarantined: {tool.quarantined} An administrator has to accept the change."
-            raise Refusal("unavailable", message, rule="quarantined")
-        return tool, connection
-
-    def _method(self, call: Call) -> tuple[Tool, Connection]:
-        server, _, method = call.tool.partition(".")
-        if not self.registry.exists(server, call.caller.tenant):
-            raise Refusal("not_found", f"There is no server {server[:200]!r}.", server=server)
-        try:
-            scopes = self.dispatch.tasks.of(call).scopes if method in METHODS else ()
-            return method_tool(server, method, scopes), self.registry.connection(server)
-        except Misuse as e:
-            raise Refusal("not_found", str(e), server=server) from e
-
-    def _unknown(self, call: Call) -> Refusal:
-        """Names of tools that the caller may not see are nobody's business, and not whether there are any."""
-        return unknown(call.tool, close_names(call.tool, [tool.qualified for tool in self.tools(call.caller)]))
 
     def _permit(self, call: Call, tool: Tool, decision: Decision) -> Decision:
         """`decision` where it allows the call, or would with an approval; everything else is a refusal.

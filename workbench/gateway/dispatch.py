@@ -123,6 +123,9 @@ class Dispatch:
             for last in (False, True):
                 remaining = limit - (perf_counter_ns() - started) / 1e9
                 try:
+                    if call.oneway:
+                        await connection.notify(method, params, timeout=remaining, meta=meta)
+                        return {}
                     result = await self.dialogues.request(
                         call, connection, method, params, meta,
                         timeout=remaining, notify=notify, respondent=respondent,

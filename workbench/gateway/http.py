@@ -1,4 +1,5 @@
-"""The MCP endpoint: raw ASGI for `/mcp` and `/servers/{id}/mcp`, in both protocol eras, and for `/sse` beside each.
+"""The MCP endpoint: raw ASGI for `/mcp`, `/servers/{id}/mcp` and `/profiles/{name}/mcp`, in
+both protocol eras, and for `/sse` beside each.
 
 No framework and no objects of the SDK stand on this path: at several thousand calls a second they would cost more than
 everything else together.
@@ -6,7 +7,6 @@ everything else together.
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from workbench.events import Unauthenticated, Unreachable
@@ -25,9 +25,9 @@ from workbench.gateway.streams import Announcements
 from workbench.gateway.toolcall import ToolCalls
 from workbench.gateway.upstream.messages import encode
 from workbench.gateway.upstream.revision import LEGACY, VERSION_KEY
+from workbench.gateway.views import profile_of, view_of
 from workbench.gateway.watches import Watches
 
-_PATH = re.compile(r"(?:/servers/([^/]{1,128}))?/(?:mcp|sse)")
 _LEGACY: Final = frozenset(LEGACY)
 
 _ONCE: Final = frozenset(
@@ -66,8 +66,9 @@ class McpEndpoint:
         """Answer one HTTP request."""
         path = scope["path"]
         about = path.startswith(WELL_KNOWN)
-        found = _PATH.fullmatch(path.removeprefix(WELL_KNOWN) if about else path)
-        request = Request(scope, receive, send, {}, (found[1] or "") if found else "", "")
+        endpoint = path.removeprefix(WELL_KNOWN) if about else path
+        view = view_of(endpoint)
+        request = Request(scope, receive, send, {}, view or "", "")
         try:
             request.headers = _headers(scope["headers"])
             host = self._check_sender(request)
@@ -75,16 +76,17 @@ class McpEndpoint:
             await request.reply(e.answer)
             return
         base = self._gateway.access.resources.base(scope.get("scheme", "http"), host)
-        request.resource = base + (found[0] if found else "/mcp")
-        if found is None and path != WELL_KNOWN:
-            await request.reply(_plain(404, "There is no MCP endpoint here; see /mcp and /servers/{id}/mcp."))
+        request.resource = base + ("/mcp" if view is None else endpoint)
+        if view is None and path != WELL_KNOWN:
+            known = "/mcp, /servers/{id}/mcp and /profiles/{name}/mcp"
+            await request.reply(_plain(404, f"There is no MCP endpoint here; see {known}."))
         elif about:
             told = metadata(request.resource, self._lists.scopes(), self._gateway.access.tokens.issuers)
             await request.reply(Answer(200, [JSON_TYPE], encode(told)))
         elif (refused := await self._authenticated(request)) is not None:
             await request.reply(refused)
-        elif request.view and not self._gateway.registry.exists(request.view, request.caller.tenant):
-            await request.reply(_plain(404, f"There is no server {request.view!r}."))
+        elif missing := self._missing(request):
+            await request.reply(_plain(404, missing))
         else:
             await self._answer(request, scope["method"])
 
@@ -135,6 +137,14 @@ class McpEndpoint:
                 await self._legacy.answer(request, message)
             else:
                 await self._modern.answer(request, message)
+
+    def _missing(self, request: Request) -> str:
+        """What the path names that there is not, in words; empty when it is there."""
+        view = request.view
+        if name := profile_of(view):
+            return "" if self._gateway.profiles.find(name) is not None else f"There is no profile {name!r}."
+        there = not view or self._gateway.registry.exists(view, request.caller.tenant)
+        return "" if there else f"There is no server {view!r}."
 
     # --- who is asking
 

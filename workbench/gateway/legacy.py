@@ -9,6 +9,7 @@ from workbench.events import JSON, Caller
 from workbench.gateway import wire
 from workbench.gateway.answers import JSON_TYPE, Answer, say_error
 from workbench.gateway.call import Gateway
+from workbench.gateway.extensions import is_extension
 from workbench.gateway.lists import Lists
 from workbench.gateway.questions import Questions
 from workbench.gateway.reading import Reading
@@ -142,6 +143,10 @@ class Legacy:
                 return _ACCEPTED
             method, params = message["method"], message.get("params") or {}
             if "id" not in message:
+                if is_extension(method):
+                    revision = session.revision if session else request.header(b"mcp-protocol-version") or BATCHES
+                    id = session.id if session else ""
+                    return await self._reading.told(request, method, params, revision, session=id)
                 self._notified(request.caller, session, method, params)
                 return _ACCEPTED
             id = wire.request_id(message)

@@ -10,6 +10,7 @@ from workbench.gateway.call import Gateway, identity
 from workbench.gateway.offers import Offers
 from workbench.gateway.upstream.messages import encode
 from workbench.gateway.upstream.revision import META, MODERN
+from workbench.gateway.views import profile_of, server_of
 from workbench.registry.server import ServerState
 
 SERVER_INFO: Final[JSON] = {"name": "mcp-workbench", "title": "MCP Workbench", "version": __version__}
@@ -24,7 +25,7 @@ _LONGEST_INSTRUCTIONS: Final = 8000
 
 
 class Lists:
-    """The lists of one gateway, for the endpoint of all servers (view "") and that of each one (view its id)."""
+    """The lists of one gateway, for each of its endpoints; see `views`."""
 
     def __init__(self, gateway: Gateway) -> None:
         self.offers = Offers(gateway)
@@ -37,7 +38,8 @@ class Lists:
         gateway = self._gateway
         states = self.states(caller, view)
         health = tuple((state.id, state.status) for state in states)
-        key = (view, modern, gateway.registry.version, gateway.policy.revision, health, identity(caller))
+        rules = (gateway.policy.revision, gateway.profiles.revision)
+        key = (view, modern, gateway.registry.version, rules, health, identity(caller))
         found = self._encoded.get(key)
         if found is None:
             found = encode(self._tools(caller, view, states, modern=modern))
@@ -50,7 +52,11 @@ class Lists:
 
     def states(self, caller: Caller, view: str) -> list[ServerState]:
         """The servers behind an endpoint, as far as they exist for the caller's tenant."""
-        return [state for state in self._gateway.registry.servers(caller.tenant) if view in ("", state.id)]
+        states, name = self._gateway.registry.servers(caller.tenant), profile_of(view)
+        if name:
+            profile = self._gateway.profiles.find(name)
+            return [state for state in states if profile is not None and profile.includes(state.id)]
+        return [state for state in states if view in ("", state.id)]
 
     def discovered(self, caller: Caller, view: str) -> JSON:
         """The result of `server/discover`."""
@@ -66,15 +72,21 @@ class Lists:
 
     def server_info(self, caller: Caller, view: str) -> JSON:
         """Who answers: we, or behind an endpoint of one server that server, as it introduced itself."""
+        if name := profile_of(view):
+            profile = self._gateway.profiles.find(name)
+            return {**SERVER_INFO, "title": profile.title} if profile is not None and profile.title else SERVER_INFO
         for state in self.states(caller, view) if view else ():
             return {"name": state.id, "title": state.title or state.id, "version": state.version or "unknown"}
         return SERVER_INFO
 
     def instructions(self, caller: Caller, view: str) -> str:
-        """What the servers say on how to use them, each under its name."""
+        """What the servers say on how to use them, each under its name; or what the profile says instead."""
+        profile = self._gateway.profiles.find(profile_of(view)) if profile_of(view) else None
+        if profile is not None and profile.instructions:
+            return profile.instructions[:_LONGEST_INSTRUCTIONS]
         states = self.states(caller, view)
         told = [(state.id, state.instructions.strip()) for state in states if state.instructions.strip()]
-        if view:
+        if server_of(view):
             return told[0][1] if told else ""
         lines = ["Tools of several servers; each is called `server.tool`.", *(f"{id}: {text}" for id, text in told)]
         return "\n".join(lines)[:_LONGEST_INSTRUCTIONS]
@@ -91,7 +103,8 @@ class Lists:
         return [tool for tool in self._gateway.registry.tools() if not tool.tenant]
 
     def _tools(self, caller: Caller, view: str, states: list[ServerState], *, modern: bool) -> JSON:
-        listed = [_definition(tool, view) for tool in self._gateway.tools(caller) if view in ("", tool.server)]
+        tools, server = self._gateway.tools(caller, profile_of(view)), server_of(view)
+        listed = [_definition(tool, server) for tool in tools if server in ("", tool.server)]
         servers = {state.id: _health(state, caller) for state in states}
         value: JSON = {"tools": listed, "_meta": {"workbench/servers": servers}}
         if modern:
@@ -100,14 +113,14 @@ class Lists:
         return value
 
 
-def _definition(tool: Tool, view: str) -> JSON:
+def _definition(tool: Tool, alone: str) -> JSON:
     """The definition as the server lists it, under the name by which it is called here."""
     shown = tool.definition or {
         "description": tool.description,
         "inputSchema": tool.input_schema,
         "annotations": tool.annotations,
     }
-    return {**shown, "name": tool.name if view else tool.qualified}
+    return {**shown, "name": tool.name if alone else tool.qualified}
 
 
 def _health(state: ServerState, caller: Caller) -> JSON:

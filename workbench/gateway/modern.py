@@ -16,8 +16,9 @@ from mcp.shared.inbound import (
 
 from workbench.events import JSON, Call, NotRecorded
 from workbench.gateway import wire
-from workbench.gateway.answers import JSON_TYPE, Answer, say_error, say_not_recorded
+from workbench.gateway.answers import ACCEPTED, JSON_TYPE, Answer, say_error, say_not_recorded
 from workbench.gateway.call import Gateway
+from workbench.gateway.extensions import is_extension
 from workbench.gateway.lists import Lists
 from workbench.gateway.reading import Reading, Unroutable
 from workbench.gateway.request import Request, Running, Stream
@@ -26,10 +27,10 @@ from workbench.gateway.tasks import METHODS, NO_TASK, TASKS
 from workbench.gateway.toolcall import ToolCalls, wants_notifications
 from workbench.gateway.upstream.messages import encode
 from workbench.gateway.upstream.revision import CAPABILITIES_KEY, META, MISSING_CAPABILITY, MODERN, VERSION_KEY
+from workbench.gateway.views import profile_of, server_of
 from workbench.gateway.watches import Watches
 
 _ROUTING: Final = (b"mcp-protocol-version", b"mcp-method", b"mcp-name")
-_ACCEPTED: Final = Answer(202, [], b"")
 
 _MODERN: Final = MODERN.encode()
 
@@ -65,7 +66,7 @@ class Modern:
             if "method" not in message:
                 raise wire.BadMessage(wire.INVALID_REQUEST, "A client of this revision does not send responses.")
             if "id" not in message:
-                await request.reply(self._notified(request))
+                await request.reply(await self._notified(request, message["method"], message.get("params") or {}))
                 return
             id = wire.request_id(message)
         except wire.BadMessage as e:
@@ -86,12 +87,12 @@ class Modern:
         else:
             await request.reply(self._answer(request, id, method, params))
 
-    def _notified(self, request: Request) -> Answer:
-        """Notifications are accepted and have no effect: at this revision a client cancels by disconnecting."""
+    async def _notified(self, request: Request, method: str, params: JSON) -> Answer:
+        """Those of extensions are passed on. Others have no effect: at this revision a client cancels by leaving."""
         unsupported = unsupported_protocol_version_rejection(request.header(b"mcp-protocol-version") or "")
         if unsupported is not None:
             return say_error(None, unsupported.code, unsupported.message, unsupported.data)
-        return _ACCEPTED
+        return await self._reading.told(request, method, params, MODERN) if is_extension(method) else ACCEPTED
 
     def _answer(self, request: Request, id: Any, method: str, params: JSON) -> Answer:
         if method == "server/discover":
@@ -121,9 +122,9 @@ class Modern:
 
     async def _read(self, request: Request, id: Any, method: str, params: JSON) -> None:
         running = Running(request.receive)
-        await self._send(
-            request, await self._reading.answer(request, id, method, params, MODERN, running, None), running, None
-        )
+        stream = Stream(request) if request.takes_events and is_extension(method) else None
+        answer = await self._reading.answer(request, id, method, params, MODERN, running, stream)
+        await self._send(request, answer, running, stream)
 
     async def _task(self, request: Request, id: Any, method: str, params: JSON) -> None:
         """A request about a task, to the server that has it."""
@@ -138,7 +139,7 @@ class Modern:
             await request.reply(say_error(id, MISSING_CAPABILITY, told, needed))
             return
         task = self._gateway.dispatch.tasks.read(named)
-        if task is None or request.view not in ("", task.server):
+        if task is None or server_of(request.view) not in ("", task.server):
             await request.reply(say_error(id, wire.INVALID_PARAMS, NO_TASK))
             return
         call, problem = self._calls.of_method(request, f"{task.server}.{method}", params, MODERN)
@@ -222,7 +223,8 @@ class Modern:
             except Unroutable:
                 continue
             if found not in watched and not self._watches.full:
-                outcome = await self._watches.add(request.caller, *found, protocol=MODERN)
+                profile = profile_of(request.view)
+                outcome = await self._watches.add(request.caller, *found, protocol=MODERN, profile=profile)
                 if outcome.ok:
                     watched[found] = uri
         return watched

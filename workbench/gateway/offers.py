@@ -15,9 +15,11 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from workbench.events import JSON, Caller, Misuse, Unreachable
+from workbench.gateway import wire
 from workbench.gateway.call import Gateway
+from workbench.gateway.extensions import OFFERED, is_extension, owners_of, scopes_of
 from workbench.gateway.methods import method_tool
-from workbench.gateway.tasks import TASKS
+from workbench.gateway.views import profile_of, server_of
 from workbench.registry.connection import Connection, RpcError
 from workbench.registry.names import hidden_character
 from workbench.registry.server import ServerDown
@@ -26,9 +28,6 @@ PREFIX: Final = "gateway://"
 
 FRESH_S: Final = 60.0
 """Seconds after which a list is asked for again although nothing was announced."""
-
-CARRIED: Final = (TASKS, "io.modelcontextprotocol/ui")
-"""Extensions that work through the gateway."""
 
 MOST_PAGES: Final = 100
 MOST_ENTRIES: Final = 10_000
@@ -52,6 +51,16 @@ KINDS: Final = {kind.method: kind for kind in (PROMPTS, RESOURCES, TEMPLATES)}
 
 class Ambiguous(Exception):
     """Several servers have a resource of that address."""
+
+
+class Ownerless(Exception):
+    """No server has a method of that name, or several have; `code` is for the error."""
+
+    data = None
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class _Known(NamedTuple):
@@ -81,10 +90,17 @@ class Offers:
         return sorted(
             state.id
             for state in registry.servers(caller.tenant)
-            if view in ("", state.id)
+            if self.shows(view, state.id)
             and capability in self._capabilities(state.id)
             and policy.visible(caller, method_tool(state.id, "resources/read"))
         )
+
+    def shows(self, view: str, server: str) -> bool:
+        """Whether what a server has beside tools is behind an endpoint."""
+        if name := profile_of(view):
+            profile = self._gateway.profiles.find(name)
+            return profile is not None and profile.offers(server)
+        return view in ("", server)
 
     def capabilities(self, caller: Caller, view: str) -> JSON:
         """What the servers behind an endpoint can do for this caller, beside tools."""
@@ -97,14 +113,13 @@ class Offers:
                 found["resources"]["subscribe"] = True
         if self.servers(caller, view, "logging"):
             found["logging"] = {}
-        extensions: JSON = {}
-        for id in self.servers(caller, view, "extensions"):
-            offered = self._capabilities(id)["extensions"]
-            for name in CARRIED if isinstance(offered, dict) else ():
-                if name in offered:
-                    extensions.setdefault(name, offered[name])
-        if extensions:
-            found["extensions"] = extensions
+        for key in OFFERED:
+            offers = [self._capabilities(id)[key] for id in self.servers(caller, view, key)]
+            merged: JSON = {}
+            for offer in offers:
+                merged = {**offer, **merged} if isinstance(offer, dict) else merged
+            if merged:
+                found[key] = merged
         if self.servers(caller, view, "completions"):
             found["completions"] = {}
         return found
@@ -113,11 +128,11 @@ class Offers:
         """The entries of one kind that a caller sees, in a stable order, under the names that are understood here."""
         servers = self.servers(caller, view, kind.capability)
         lists = dict(zip(servers, await asyncio.gather(*(self.of(id, kind) for id in servers)), strict=True))
-        if view:
+        if server_of(view):
             return [entry for entries in lists.values() for entry in entries]
         if kind is PROMPTS:
             return [{**entry, "name": f"{id}.{entry['name']}"} for id, entries in lists.items() for entry in entries]
-        twice = await self._twice(kind, caller.tenant)
+        twice = await self._twice(kind, caller.tenant, view)
         key = kind.named_by
         return [
             {**entry, key: f"{PREFIX}{id}/{entry[key]}"} if entry[key] in twice else entry
@@ -125,10 +140,10 @@ class Offers:
             for entry in entries
         ]
 
-    async def owner(self, uri: str, tenant: str) -> tuple[str, str]:
+    async def owner(self, uri: str, tenant: str, view: str = "") -> tuple[str, str]:
         """The server that has a resource, or a template of that text, and its own address there; empty when none does.
 
-        Only servers that exist for `tenant` are looked at.
+        Only servers that exist for `tenant` and are behind the endpoint are looked at.
 
         Raises:
             Ambiguous: several have.
@@ -138,7 +153,7 @@ class Offers:
             return server, own
         for kind in (RESOURCES, TEMPLATES):
             found = []
-            for server in self._having(kind, tenant):
+            for server in self._having(kind, tenant, view):
                 named = [entry[kind.named_by] for entry in await self.of(server, kind)]
                 if uri in named or (kind is TEMPLATES and any(_pattern(name).fullmatch(uri) for name in named)):
                     found.append(server)
@@ -148,6 +163,36 @@ class Offers:
             if found:
                 return found[0], uri
         return "", uri
+
+    def method(self, caller: Caller, view: str, method: str) -> str:
+        """The qualified name of a method of an extension.
+
+        Behind the endpoint of one server it is that server's. Else `server.` before it says whose it is; without, it is
+        that of the server which declares the extension.
+
+        Raises:
+            Ownerless: no server does, or several do.
+        """
+        if server := server_of(view):
+            return f"{server}.{method}"
+        registry, policy = self._gateway.registry, self._gateway.policy
+        ids = [state.id for state in registry.servers(caller.tenant) if self.shows(view, state.id)]
+        first, _, rest = method.partition(".")
+        if first in ids and is_extension(rest):
+            return method
+        owners = owners_of(method, ((id, self._capabilities(id)) for id in ids))
+        if len(owners) > 1:
+            allowed = [
+                id for id in owners if policy.visible(caller, method_tool(id, method, scopes_of(registry, id, method)))
+            ]
+            owners = allowed or owners
+        if len(owners) == 1:
+            return f"{owners[0]}.{method}"
+        if owners:
+            told = " or ".join(f"{id}.{method}" for id in owners)
+            raise Ownerless(f"Several servers have the method {method!r}; say {told}.", wire.INVALID_REQUEST)
+        told = f"There is no method {method[:100]!r} here; `server.` before it says which server is meant."
+        raise Ownerless(told, wire.METHOD_NOT_FOUND)
 
     def knows(self, server: str, tenant: str) -> bool:
         """Whether there is a server of that id, as far as callers of `tenant` may know."""
@@ -187,15 +232,15 @@ class Offers:
         if self._asking.get((server, kind)) is done:
             del self._asking[server, kind]
 
-    async def _twice(self, kind: Kind, tenant: str) -> set[str]:
-        lists = await asyncio.gather(*(self.of(server, kind) for server in self._having(kind, tenant)))
+    async def _twice(self, kind: Kind, tenant: str, view: str) -> set[str]:
+        lists = await asyncio.gather(*(self.of(server, kind) for server in self._having(kind, tenant, view)))
         counted = Counter(name for entries in lists for name in {entry[kind.named_by] for entry in entries})
         return {name for name, times in counted.items() if times > 1}
 
-    def _having(self, kind: Kind, tenant: str) -> list[str]:
+    def _having(self, kind: Kind, tenant: str, view: str) -> list[str]:
         # a server that is down keeps its addresses: they must not fall to another one meanwhile
         known = {server for server, of in self._known if of is kind}
-        states = self._gateway.registry.servers(tenant)
+        states = [s for s in self._gateway.registry.servers(tenant) if self.shows(view, s.id)]
         return sorted(s.id for s in states if s.id in known or kind.capability in self._capabilities(s.id))
 
     def _capabilities(self, server: str) -> JSON:

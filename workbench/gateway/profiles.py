@@ -7,11 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from workbench.config import Settings
-from workbench.events import JSON, Misuse, Tool
+from workbench.events import JSON, Call, Caller, Misuse, Outcome, Tool
 from workbench.gateway.profile_file import Profile, ProfileFile, read_profiles
+from workbench.registry.names import close_names
 
 if TYPE_CHECKING:
+    from workbench.gateway.call import Gateway
     from workbench.registry import Registry
 
 FILE: Final = "profiles.toml"
@@ -56,6 +60,19 @@ class Profiles:
         """The profile of that name."""
         self._look()
         return self._file.profiles.get(name)
+
+    def named(self, name: str) -> Profile:
+        """The profile of that name.
+
+        Raises:
+            Misuse: there is none; with the one that was probably meant.
+        """
+        found = self.find(name)
+        if found is None:
+            close = close_names(name, self._file.profiles, 1)
+            hint = f"Did you mean {close[0]!r}?" if close else "See `workbench profiles`."
+            raise Misuse(f"There is no profile {name[:100]!r}.", hint=hint)
+        return found
 
     def all(self) -> list[Profile]:
         """Every profile, in the order of the file."""
@@ -131,3 +148,28 @@ class Profiles:
             return None if path is None else (path, (found := path.stat()).st_mtime_ns, found.st_size, found.st_ino)
         except OSError:
             return None
+
+
+class Within:
+    """The gateway as it is through one profile, for an agent: no other tools can be found or called.
+
+    Args:
+        gateway: that runs the calls.
+        profile: name of the profile.
+    """
+
+    def __init__(self, gateway: Gateway, profile: str) -> None:
+        self._gateway = gateway
+        self._profile = profile
+
+    async def call(self, call: Call) -> Outcome:
+        """Run a call under the profile's name."""
+        return await self._gateway.call(msgspec.structs.replace(call, profile=self._profile))
+
+    def tools(self, caller: Caller) -> list[Tool]:
+        """The tools of the profile that `caller` may call."""
+        return self._gateway.tools(caller, self._profile)
+
+    def search(self, caller: Caller, query: str, limit: int = 20) -> list[tuple[Tool, float]]:
+        """Of those the nearest to `query`, best first, with a score."""
+        return self._gateway.search(caller, query, limit, self._profile)

@@ -1,4 +1,4 @@
-"""Prompts, resources and completions at the front, whatever the era: lists, and the methods that reach a server."""
+"""Prompts, resources, completions and extensions at the front, whatever the era: lists, and methods of servers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Any, Final
 from workbench.events import JSON
 from workbench.gateway import wire
 from workbench.gateway.answers import JSON_TYPE, Answer, say_error
+from workbench.gateway.extensions import is_extension
 from workbench.gateway.lists import TTL_MS
-from workbench.gateway.offers import KINDS, Ambiguous, Offers
+from workbench.gateway.offers import KINDS, Ambiguous, Offers, Ownerless
 from workbench.gateway.request import Request, Running, Stream
 from workbench.gateway.toolcall import ToolCalls, request_is_modern
 from workbench.gateway.upstream.messages import encode
 from workbench.gateway.upstream.respondent import Respondent
+from workbench.gateway.views import server_of
 
 READ: Final = ("resources/read", "prompts/get", "completion/complete")
 
@@ -22,11 +24,12 @@ PAGE: Final = 500
 
 
 class Unroutable(Exception):
-    """Nobody is meant by the name or address; `data` is for the error."""
+    """Nobody is meant by the name or address, or several are; `data` is for the error."""
 
-    def __init__(self, message: str, data: JSON | None = None) -> None:
+    def __init__(self, message: str, data: JSON | None = None, *, code: int = wire.INVALID_PARAMS) -> None:
         super().__init__(message)
         self.data = data
+        self.code = code
 
 
 class Reading:
@@ -43,7 +46,7 @@ class Reading:
 
     def serves(self, method: str) -> bool:
         """Whether a method is answered here."""
-        return method in KINDS or method in READ
+        return method in KINDS or method in READ or is_extension(method)
 
     async def answer(
         self,
@@ -62,13 +65,24 @@ class Reading:
         if method in KINDS:
             return await self._list(request, id, method, params, modern=request_is_modern(protocol))
         try:
-            server, own = await self._routed(request, method, params)
-        except Unroutable as e:
-            modern = request_is_modern(protocol)
-            return say_error(id, wire.INVALID_PARAMS, str(e), e.data, modern=modern)
-        tool = f"{server}.{method}"
+            if is_extension(method):
+                tool, own = self._offers.method(request.caller, request.view, method), params
+            else:
+                server, own = await self._routed(request, method, params)
+                tool = f"{server}.{method}"
+        except (Unroutable, Ownerless) as e:
+            return say_error(id, e.code, str(e), e.data, modern=request_is_modern(protocol))
         call, problem = self._calls.of_method(request, tool, own, protocol, session=session)
         return await self._calls.answer(request, id, call, problem, running, stream, respondent)
+
+    async def told(self, request: Request, method: str, params: JSON, protocol: str, *, session: str = "") -> Answer:
+        """Answer a notification of an extension: whether it was passed on."""
+        try:
+            tool = self._offers.method(request.caller, request.view, method)
+        except Ownerless as e:
+            return say_error(None, e.code, str(e), e.data)
+        call, problem = self._calls.of_method(request, tool, params, protocol, session=session)
+        return await self._calls.tell(request, call, problem)
 
     async def _list(self, request: Request, id: Any, method: str, params: JSON, *, modern: bool) -> Answer:
         kind = KINDS[method]
@@ -93,10 +107,10 @@ class Reading:
     async def _routed(self, request: Request, method: str, params: JSON) -> tuple[str, JSON]:
         """The server that is meant, and the params with the name that it knows."""
         tenant = request.caller.tenant
-        if request.view:
-            return request.view, params
+        if server := server_of(request.view):
+            return server, params
         if method == "resources/read":
-            server, uri = await self._owner(tenant, params.get("uri"))
+            server, uri = await self._owner(request, params.get("uri"))
             return server, {**params, "uri": uri}
         if method == "prompts/get":
             server, name = self._prompt(tenant, params.get("name"))
@@ -106,7 +120,7 @@ class Reading:
             server, name = self._prompt(tenant, ref.get("name"))
             return server, {**params, "ref": {**ref, "name": name}}
         if isinstance(ref, dict) and ref.get("type") == "ref/resource":
-            server, uri = await self._owner(tenant, ref.get("uri"))
+            server, uri = await self._owner(request, ref.get("uri"))
             return server, {**params, "ref": {**ref, "uri": uri}}
         raise Unroutable("params.ref has to be a ref/prompt with a name or a ref/resource with a uri.")
 
@@ -123,16 +137,16 @@ class Reading:
         Raises:
             Unroutable: none has, or several have.
         """
-        view = request.view
-        return (view, uri) if view and isinstance(uri, str) else await self._owner(request.caller.tenant, uri)
+        view = server_of(request.view)
+        return (view, uri) if view and isinstance(uri, str) else await self._owner(request, uri)
 
-    async def _owner(self, tenant: str, uri: Any) -> tuple[str, str]:
+    async def _owner(self, request: Request, uri: Any) -> tuple[str, str]:
         if not isinstance(uri, str):
             raise Unroutable("params.uri is no text.")
         try:
-            server, own = await self._offers.owner(uri, tenant)
+            server, own = await self._offers.owner(uri, request.caller.tenant, request.view)
         except Ambiguous as e:
             raise Unroutable(str(e), {"uri": uri}) from e
-        if not self._offers.knows(server, tenant):
+        if not self._offers.knows(server, request.caller.tenant):
             raise Unroutable(f"There is no resource {uri[:500]!r} here.", {"uri": uri})
         return server, own

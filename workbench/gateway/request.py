@@ -45,7 +45,7 @@ class Request:
         receive: of ASGI.
         send: of ASGI.
         headers: names in lower case, values without surrounding blanks.
-        view: empty for the endpoint of all servers, else the id of one.
+        view: what the endpoint shows, see `views`.
         resource: URL of the endpoint.
     """
 

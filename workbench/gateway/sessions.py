@@ -25,7 +25,7 @@ class Session(Record, frozen=True, kw_only=True):
     tenant: str
     subject: str
     view: str
-    """The endpoint it belongs to: empty for all servers, else the id of one."""
+    """The endpoint it belongs to, see `views`."""
     revision: str
     capabilities: JSON = msgspec.field(default_factory=dict)
     client: JSON = msgspec.field(default_factory=dict)

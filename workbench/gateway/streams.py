@@ -10,6 +10,7 @@ from workbench.events import JSON, Tool, Unauthenticated, Unreachable
 from workbench.gateway.call import Gateway
 from workbench.gateway.outbox import Outbox
 from workbench.gateway.request import Request
+from workbench.gateway.views import profile_of
 from workbench.gateway.watches import Watches
 
 KEEP_ALIVE: Final = 15.0
@@ -68,6 +69,7 @@ class Announcements:
         self._tools = self._tools_of_tenants()
         gateway.registry.on_change.append(self._changed)
         gateway.registry.on_message.append(self._heard)
+        gateway.profiles.on_change.append(self._reselected)
 
     @property
     def full(self) -> bool:
@@ -98,6 +100,9 @@ class Announcements:
                 except TimeoutError:
                     header = request.header(b"authorization")
                     await self._gateway.access.authenticate_async(header, request.view)
+                    if (name := profile_of(request.view)) and self._gateway.profiles.find(name) is None:
+                        await outbox.end()
+                        return
                     await outbox.put(b": still here\n\n")
                     continue
                 stream.changed.clear()
@@ -115,8 +120,22 @@ class Announcements:
         """Tell those for whom something has changed: of `tenants`, or everybody where the empty one is among them."""
         for stream in self._streams:
             whose = "" in tenants or stream.tenant in tenants
-            if whose and kind in stream.wanted.kinds and (not server or stream.view in ("", server)):
+            if whose and kind in stream.wanted.kinds and (not server or self._shown(stream.view, server)):
                 stream.announce(f"notifications/{kind}/list_changed", {})
+
+    def _shown(self, view: str, server: str) -> bool:
+        """Whether anything of a server can be behind an endpoint."""
+        if name := profile_of(view):
+            profile = self._gateway.profiles.find(name)
+            return profile is not None and profile.includes(server)
+        return view in ("", server)
+
+    def _reselected(self) -> None:
+        """Other profiles are in force: each of their lists may be another now."""
+        for stream in self._streams:
+            for kind in KINDS if profile_of(stream.view) else ():
+                if kind in stream.wanted.kinds:
+                    stream.announce(f"notifications/{kind}/list_changed", {})
 
     def _updated(self, server: str, uri: str) -> None:
         for stream in self._streams:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+import msgspec
+
 from workbench.events import JSON, Call, NotRecorded, OutcomeKind, new_trace_id
 from workbench.gateway import wire
-from workbench.gateway.answers import Answer, say_error, say_not_recorded, say_of_method, say_outcome
+from workbench.gateway.answers import ACCEPTED, Answer, say_error, say_not_recorded, say_of_method, say_outcome
 from workbench.gateway.call import Gateway
 from workbench.gateway.methods import is_method, split
 from workbench.gateway.request import Request, Running, Stream
 from workbench.gateway.upstream.messages import Notify
 from workbench.gateway.upstream.respondent import Respondent
-from workbench.gateway.upstream.revision import VERSION_KEY
+from workbench.gateway.upstream.revision import CAPABILITIES_KEY, VERSION_KEY
+from workbench.gateway.views import profile_of, server_of
 
 CANCELLED: Final = -32000
 LOG_LEVEL: Final = "io.modelcontextprotocol/logLevel"
@@ -60,11 +63,12 @@ class ToolCalls:
             carried |= {key: value for key, value in params.items() if key not in _NOT_CARRIED}
         call = Call(
             caller=request.caller,
-            tool=f"{request.view}.{name}" if request.view else name,
+            tool=f"{server}.{name}" if (server := server_of(request.view)) else name,
             arguments=arguments,
             source="mcp",
             protocol=protocol,
             session=session,
+            profile=profile_of(request.view),
             trace_id=trace_id,
             parent_span_id=parent,
             meta=carried,
@@ -87,6 +91,7 @@ class ToolCalls:
             source="mcp",
             protocol=protocol,
             session=session,
+            profile=profile_of(request.view),
             trace_id=trace_id,
             parent_span_id=parent,
             meta={**others, "_meta": _carried(meta)},
@@ -121,6 +126,17 @@ class ToolCalls:
             return say_error(id, CANCELLED, "The request was cancelled.", modern=modern)
         say = say_of_method if is_method(call.tool) else say_outcome
         return say(id, outcome, modern=modern, resource=request.resource)
+
+    async def tell(self, request: Request, call: Call, problem: str) -> Answer:
+        """Pass a notification on, and say whether that was allowed and done."""
+        try:
+            if problem:
+                outcome = await self._gateway.refuse(call, "invalid", problem, code=wire.INVALID_PARAMS, malformed=True)
+            else:
+                outcome = await self._gateway.call(msgspec.structs.replace(call, oneway=True))
+        except NotRecorded as e:
+            return say_not_recorded(None, e)
+        return ACCEPTED if outcome.ok else say_of_method(None, outcome, modern=True, resource=request.resource)
 
     async def refuse(
         self,
@@ -179,9 +195,12 @@ def request_is_modern(protocol: str) -> bool:
 
 
 def wants_notifications(call: Call) -> bool:
-    """Whether the client asked for progress or log messages of this call."""
+    """Whether the client asked for progress or log messages of this call, or has extensions that may notify it."""
     meta = call.meta["_meta"]
-    return "progressToken" in meta or LOG_LEVEL in meta
+    if "progressToken" in meta or LOG_LEVEL in meta:
+        return True
+    capabilities = meta.get(CAPABILITIES_KEY)
+    return isinstance(capabilities, dict) and bool(capabilities.get("extensions"))
 
 
 def _carried(meta: JSON) -> JSON:

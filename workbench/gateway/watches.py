@@ -36,7 +36,9 @@ class Watches:
         """Whether no further resource can be watched."""
         return len(self._watchers) >= MOST_WATCHED
 
-    async def add(self, caller: Caller, server: str, uri: str, *, protocol: str = "", session: str = "") -> Outcome:
+    async def add(
+        self, caller: Caller, server: str, uri: str, *, protocol: str = "", session: str = "", profile: str = ""
+    ) -> Outcome:
         """Watch a resource for `caller`, under the rules of any call; where it is allowed, `remove` it some time."""
         call = Call(
             caller=caller,
@@ -45,6 +47,7 @@ class Watches:
             source="mcp",
             protocol=protocol,
             session=session,
+            profile=profile,
         )
         outcome = await self._gateway.call(call)
         if outcome.ok:

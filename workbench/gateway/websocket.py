@@ -19,6 +19,7 @@ from workbench.gateway import wire
 from workbench.gateway.request import Receive, Scope, Send
 from workbench.gateway.upstream.messages import encode
 from workbench.gateway.upstream.revision import CAPABILITIES_KEY, MODERN, VERSION_KEY
+from workbench.gateway.views import server_of, view_of
 from workbench.registry import Registry
 
 ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -63,7 +64,7 @@ class WebSocketDoor:
         await receive()
         found = PATH.fullmatch(scope["path"])
         if found is None:
-            await _refuse(send, 404, "There is no WebSocket here; see /ws and /servers/{id}/ws.")
+            await _refuse(send, 404, "There is no WebSocket here; see /ws, /servers/{id}/ws and /profiles/{name}/ws.")
             return
         if SUBPROTOCOL not in scope.get("subprotocols", ()):
             await _refuse(send, 400, "The subprotocol has to be mcp (Sec-WebSocket-Protocol).")
@@ -147,7 +148,7 @@ class Conversation:
         self._endpoint = endpoint
         self._registry = registry
         self._send = send
-        self._view = path.split("/")[2] if path.startswith("/servers/") else ""
+        self._server = server_of(view_of(path) or "")
         self._headers = [(name, value) for name, value in scope["headers"] if name in _KEPT]
         self._scope = {
             "type": "http", "asgi": scope.get("asgi", {}), "http_version": "1.1", "method": "POST", "path": path,
@@ -188,7 +189,7 @@ class Conversation:
         if name is not None:
             headers["mcp-name"] = encode_header_value(name)
         if method == "tools/call" and name is not None and isinstance(arguments := params.get("arguments"), dict):
-            headers |= self._mirrored(f"{self._view}.{name}" if self._view else name, arguments)
+            headers |= self._mirrored(f"{self._server}.{name}" if self._server else name, arguments)
         return [(key.lower().encode(), value.encode("latin-1", "replace")) for key, value in headers.items()]
 
     def _mirrored(self, tool: str, arguments: JSON) -> dict[str, str]:

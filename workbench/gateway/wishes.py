@@ -12,6 +12,7 @@ from workbench.gateway.request import Request
 from workbench.gateway.sessions import Session
 from workbench.gateway.streams import KINDS, Wanted
 from workbench.gateway.toolcall import LEVELS, LOG_LEVEL
+from workbench.gateway.views import profile_of
 from workbench.gateway.watches import SUBSCRIBE, UNSUBSCRIBE, Watches
 
 WISHES: Final = ("logging/setLevel", SUBSCRIBE, UNSUBSCRIBE)
@@ -87,7 +88,9 @@ class Wishes:
             told = f"A session watches at most {MOST_PER_SESSION} resources."
             return say_error(id, wire.INVALID_PARAMS, told, modern=False)
         try:
-            outcome = await self._watches.add(request.caller, *found, protocol=session.revision, session=session.id)
+            outcome = await self._watches.add(
+                request.caller, *found, protocol=session.revision, session=session.id, profile=profile_of(request.view)
+            )
         except NotRecorded as e:
             return say_not_recorded(id, e)
         if not outcome.ok:

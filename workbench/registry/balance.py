@@ -108,6 +108,12 @@ class Balanced:
         breaker.succeeded()
         return result
 
+    async def notify(self, method: str, params: JSON, *, timeout: float, meta: JSON | None = None) -> None:
+        """See `registry.Connection.notify`."""
+        connection = self._choose().connection
+        assert connection is not None
+        await connection.notify(method, params, timeout=timeout, meta=meta)
+
     # --- choosing
 
     @property

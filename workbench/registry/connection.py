@@ -94,6 +94,9 @@ class Connection(Protocol):
             TimeoutError: no result in time.
         """
 
+    async def notify(self, method: str, params: JSON, *, timeout: float, meta: JSON | None = None) -> None:
+        """Send one notification, to which there is no answer; `params`, `meta` and what is raised as in `request`."""
+
     async def close(self) -> None:
         """Let go of sockets and tasks; never raises for a server that is already gone."""
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from workbench.events import JSON, Unreachable
 from workbench.gateway.upstream import revision
 from workbench.gateway.upstream.callers import CARRIED, Callers, UnderWay
+from workbench.gateway.upstream.listening import CHANGES, KINDS, Watching
 from workbench.gateway.upstream.messages import Notify, result_of, with_own_token
 from workbench.gateway.upstream.relay import Relay
 from workbench.gateway.upstream.respondent import Respondent
@@ -61,8 +62,7 @@ class DuplexConnection:
         self._ids = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._lost = f"The connection to server {name!r} is not open."
-        self._watched: set[str] = set()
-        self._watching: asyncio.Task[None] | None = None
+        self._watching = Watching(self._listen, self._spawn)
         self._deadline: asyncio.Timeout | None = None
         self._hurried = float("inf")
 
@@ -85,8 +85,8 @@ class DuplexConnection:
         except BaseException:
             await self.close()
             raise
-        if self._peer.modern and any(self._peer.announces(kind) for kind in ("tools", "prompts", "resources")):
-            self._spawn(self._listen({f"{kind}ListChanged": True for kind in ("tools", "prompts", "resources")}))
+        if self._peer.modern and any(self._peer.announces(kind) for kind in KINDS):
+            self._spawn(self._listen(CHANGES))
 
     async def close(self) -> None:
         """Let go of the channel; requests under way end as unreachable."""
@@ -110,7 +110,7 @@ class DuplexConnection:
         if not self._peer.revision:
             raise Unreachable(self._lost)
         if self._peer.modern and method in ("resources/subscribe", "resources/unsubscribe"):
-            return self._watch(str(params.get("uri")), wanted=method == "resources/subscribe")
+            return self._watching.change(str(params.get("uri")), wanted=method == "resources/subscribe")
         async with asyncio.timeout(timeout) as deadline:
             if respondent is None:
                 return await self._exchange(method, params, notify, meta)
@@ -119,6 +119,13 @@ class DuplexConnection:
                 return await self._exchange(method, params, notify, meta, call)
             finally:
                 self._callers.leave(call, answered=False)
+
+    async def notify(self, method: str, params: JSON, *, timeout: float | None, meta: JSON | None = None) -> None:
+        """See `registry.Connection.notify`."""
+        if self._lost:
+            raise Unreachable(self._lost)
+        async with asyncio.timeout(timeout):
+            await self._send({"jsonrpc": "2.0", "method": method, "params": self._body(params, meta)})
 
     # --- what a transport provides
 
@@ -168,8 +175,7 @@ class DuplexConnection:
             raise Unreachable(self._lost)
         id = next(self._ids)
         meta, notify = with_own_token(meta, notify, id)
-        found = revision.modern_meta(meta) if self._peer.modern else revision.legacy_meta(meta)
-        body = {**params, "_meta": found} if found else params
+        body = self._body(params, meta)
         relay = Relay(notify) if notify is not None else None
         waiting = _Waiting(asyncio.get_running_loop().create_future(), relay, call)
         if call is not None:
@@ -193,15 +199,9 @@ class DuplexConnection:
             if relay is not None:
                 relay.close()
 
-    def _watch(self, uri: str, *, wanted: bool) -> JSON:
-        """What older servers have methods for: a modern one is told all addresses, in a request of their own."""
-        (self._watched.add if wanted else self._watched.discard)(uri)
-        if self._watching is not None:
-            self._watching.cancel()
-        self._watching = None
-        if self._watched:
-            self._watching = self._spawn(self._listen({"resourceSubscriptions": sorted(self._watched)}))
-        return {}
+    def _body(self, params: JSON, meta: JSON | None) -> JSON:
+        found = revision.modern_meta(meta) if self._peer.modern else revision.legacy_meta(meta)
+        return {**params, "_meta": found} if found else params
 
     async def _listen(self, wanted: JSON) -> None:
         """Ask a modern server to announce changes; it stays silent about them otherwise."""

@@ -15,12 +15,14 @@ from workbench.events import JSON, Unreachable
 from workbench.gateway.upstream import revision
 from workbench.gateway.upstream.headers import Headers
 from workbench.gateway.upstream.lease import Leases
+from workbench.gateway.upstream.listening import CHANGES, KINDS, Watching, keep_listening
 from workbench.gateway.upstream.messages import (
     MAX_MESSAGE,
     Notify,
     answer_to_server,
     decode,
     encode,
+    of_request,
     result_of,
     rpc_error,
     with_own_token,
@@ -39,7 +41,7 @@ RESUMPTIONS: Final = 8
 """How often one answer's stream is taken up again after the server hung up."""
 
 
-class SessionGone(Exception):
+class SessionGone(Unreachable):
     """HTTP 404 for our session id: the server has forgotten it, and has not looked at the request."""
 
 
@@ -88,8 +90,7 @@ class HttpConnection:
         self._offered_session = ""
         self._headers = Headers({})
         self._leases = Leases(self._sibling)
-        self._watched: set[str] = set()
-        self._watching: asyncio.Task[None] | None = None
+        self._watching = Watching(self._listen, self._spawn)
         self._ids = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._handshake = asyncio.Lock()
@@ -122,8 +123,8 @@ class HttpConnection:
         if not self._peer.modern:
             await self._notify_server({"method": "notifications/initialized"})
         self._reachable = True
-        if self._declared is not None or any(self._peer.announces(kind) for kind in ("tools", "prompts", "resources")):
-            self._spawn(self._listen({f"{kind}ListChanged": True for kind in ("tools", "prompts", "resources")}))
+        if self._declared is not None or any(self._peer.announces(kind) for kind in KINDS):
+            self._spawn(self._listen(CHANGES))
 
     async def close(self) -> None:
         """End streams and the session, and give the sockets back."""
@@ -201,7 +202,7 @@ class HttpConnection:
         if self._http is None or not self._peer.revision:
             raise Unreachable(f"The connection to server {self.name!r} is not open.")
         if self._peer.modern and method in ("resources/subscribe", "resources/unsubscribe"):
-            return self._watch(str(params.get("uri")), wanted=method == "resources/subscribe")
+            return self._watching.change(str(params.get("uri")), wanted=method == "resources/subscribe")
         async with asyncio.timeout(timeout) as deadline:
             if respondent is not None and respondent.capabilities and not self._peer.modern:
                 patient = respondent.unhurried(deadline)
@@ -216,17 +217,31 @@ class HttpConnection:
                 except (SessionGone, RpcError) as e:
                     raise Unreachable(f"Server {self.name!r} forgot our session and gives no new one.") from e
 
+    async def notify(self, method: str, params: JSON, *, timeout: float | None, meta: JSON | None = None) -> None:
+        """See `registry.Connection.notify`."""
+        if self._http is None or not self._peer.revision:
+            raise Unreachable(f"The connection to server {self.name!r} is not open.")
+        headers, body = self._addressed(method, params, meta)
+        message = encode({"jsonrpc": "2.0", "method": method, "params": body})
+        async with asyncio.timeout(timeout):
+            try:
+                with contextlib.closing(await self._pool.post(self.url, message, headers)) as response:
+                    if response.status >= 300:
+                        await self._answer(0, method, response, None)  # says what is wrong
+            except (aiohttp.ClientError, OSError) as e:
+                raise Unreachable(f"Server {self.name!r} cannot be reached: {str(e) or type(e).__name__}.") from e
+
+    def _addressed(self, method: str, params: JSON, meta: JSON | None) -> tuple[Mapping[str, str], JSON]:
+        """Headers and `params` of a message, as the revision demands."""
+        if self._peer.modern:
+            return self._headers.of(method, params), {**params, "_meta": revision.modern_meta(meta)}
+        found = revision.legacy_meta(meta)
+        return self._base, {**params, "_meta": found} if found else params
+
     async def _exchange(self, method: str, params: JSON, notify: Notify | None, meta: JSON | None) -> JSON:
         id = next(self._ids)
         meta, notify = with_own_token(meta, notify, id)
-        headers: Mapping[str, str]
-        if self._peer.modern:
-            headers = self._headers.of(method, params)
-            body = {**params, "_meta": revision.modern_meta(meta)}
-        else:
-            headers = self._base
-            found = revision.legacy_meta(meta)
-            body = {**params, "_meta": found} if found else params
+        headers, body = self._addressed(method, params, meta)
         message = encode({"jsonrpc": "2.0", "id": id, "method": method, "params": body})
         try:
             return await self._post(id, method, message, headers, notify)
@@ -274,7 +289,7 @@ class HttpConnection:
                 return await self._stream(id, response, notify)
             raise Refused(f"Server {self.name!r} answered with {kind or 'no content type'}, not with JSON.", 200)
         if response.status == 404 and self._session_id and method != "initialize":
-            raise SessionGone
+            raise SessionGone(f"Server {self.name!r} has forgotten our session.")
         if kind == "application/json":
             answer = decode(await read_body(response, self.name, self._max_bytes), self.name)
             if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
@@ -314,10 +329,10 @@ class HttpConnection:
             return result_of(message, id, self.name) if message.get("id") == id else None
         if "id" in message:
             self._spawn(self._asked(message))
-        elif notify is not None and message["method"] in ("notifications/progress", "notifications/message"):
+        elif notify is not None and of_request(message["method"]):
             await notify(message)
-        elif self.on_notification is not None:
-            self.on_notification(message)
+        else:
+            self._announced(message)
         return None
 
     async def _asked(self, message: JSON) -> None:
@@ -338,35 +353,21 @@ class HttpConnection:
             capabilities=capabilities,
         )
 
-    def _watch(self, uri: str, *, wanted: bool) -> JSON:
-        """What older servers have methods for: a modern one is told all addresses, on a stream of their own."""
-        (self._watched.add if wanted else self._watched.discard)(uri)
-        if self._watching is not None:
-            self._watching.cancel()
-        self._watching = None
-        if self._watched:
-            self._watching = self._spawn(self._listen({"resourceSubscriptions": sorted(self._watched)}))
-        return {}
-
     async def _listen(self, wanted: JSON) -> None:
-        """Keep one stream open on which the server announces changes; after each gap, assume that it did."""
-        pause, missed = 1.0, False
-        while self._http is not None:
-            if missed and self.on_notification is not None:
-                for kind in ("tools", "prompts", "resources"):
-                    self.on_notification({"method": f"notifications/{kind}/list_changed"})
-            try:
-                if self._peer.modern:
-                    await self._exchange("subscriptions/listen", {"notifications": wanted}, None, None)
-                elif not await self._read_announcements(self._http):
-                    return
-                pause = 1.0
-            except RpcError:
-                return  # the server offers changes but not this way; the registry polls
-            except (Unreachable, SessionGone, aiohttp.ClientError, OSError):
-                missed = True
-            await asyncio.sleep(pause)
-            pause, missed = min(pause * 2, 30.0), True
+        """Keep a stream open on which the server announces what is `wanted`."""
+
+        async def stream() -> bool:
+            assert self._http is not None
+            if self._peer.modern:
+                await self._exchange("subscriptions/listen", {"notifications": wanted}, None, None)
+                return True
+            return await self._read_announcements(self._http)
+
+        await keep_listening(stream, self._announced, lambda: self._http is not None)
+
+    def _announced(self, message: JSON) -> None:
+        if self.on_notification is not None:
+            self.on_notification(message)
 
     async def _read_announcements(self, http: aiohttp.ClientSession) -> bool:
         """The GET stream of an older server; False when it has none."""

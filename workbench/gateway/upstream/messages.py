@@ -51,6 +51,13 @@ def result_of(message: Any, id: int, server: str) -> JSON:
     raise Refused(f"Server {server!r} answered with a message that is no response to the request.", 200)
 
 
+def of_request(method: Any) -> bool:
+    """Whether a notification on the stream of a request is part of its answer: progress, logs, those of extensions."""
+    if method in ("notifications/progress", "notifications/message"):
+        return True
+    return isinstance(method, str) and (not method.startswith("notifications/") or "." in method)
+
+
 def rpc_error(error: JSON) -> RpcError:
     """A JSON-RPC error object as the exception; odd shapes are tolerated, because servers in the field have them."""
     code = error.get("code")
