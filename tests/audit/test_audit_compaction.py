@@ -77,8 +77,8 @@ async def test_finished_days_are_merged_into_one_file_each(open_log, make_call, 
     assert verify(home, deep=True).ok
 
 
-async def test_a_day_that_is_not_finished_is_merged_when_it_has_very_many_files(open_log, make_call, home, monkeypatch):
-    monkeypatch.setattr("workbench.audit.compactor._MOST_PARTS", 3)
+async def test_small_files_of_a_day_that_is_not_finished_become_a_larger_one(open_log, make_call, home, monkeypatch):
+    monkeypatch.setattr("workbench.audit.merging._STEP", 3)
     await record_days(open_log, make_call, days=1, segment_bytes=1)
     done = Compactor(AuditFolder(home), batch_bytes=1).run(today="2026-06-01")
     assert done is not None
@@ -148,7 +148,7 @@ async def test_small_batches_publish_the_same_as_one(open_log, make_call, home):
     before = ids(home)
     done = Compactor(AuditFolder(home), batch_bytes=1).run(today="2026-01-01")
     assert done is not None
-    assert Manifest.read(AuditFolder(home)).generation == done.segments > 5
+    assert Manifest.read(AuditFolder(home)).generation == done.segments + done.merged_days > 5
     assert ids(home) == before
     assert verify(home, deep=True).ok
 
@@ -222,19 +222,19 @@ async def test_the_manifest_names_every_file_with_its_digest(open_log, make_call
 
 async def test_a_day_too_large_to_sort_at_once_is_merged_in_pieces(open_log, make_call, home, monkeypatch):
     """Each piece is sorted within the memory that the compactor may use; a second run has nothing left to merge."""
-    monkeypatch.setattr("workbench.audit.compactor._MOST_ROWS", 10)
+    monkeypatch.setattr("workbench.audit.merging.MOST_ROWS", 10)
     folder = AuditFolder(home)
-    for _ in range(8):
+    for _ in range(7):
         async with open_log() as log:
             for _ in range(4):
                 await log.write("acme", make_call())
         Compactor(folder, grace_s=0).run()
-    assert len(Manifest.read(folder).parts) == 8
+    assert len(Manifest.read(folder).parts) == 7
     done = Compactor(folder, grace_s=0).run(today="2999-01-01")
     assert done is not None
     assert done.merged_days == 1
     manifest = Manifest.read(folder)
-    assert sorted(part["rows"] for part in manifest.parts) == [8, 8, 8, 8]
+    assert sorted(part["rows"] for part in manifest.parts) == [4, 8, 8, 8]
     assert [p["path"].split("/", 1)[1] for p in manifest.parts] == [
         i["path"].split("/", 1)[1] for i in manifest.indexes
     ]
@@ -242,5 +242,5 @@ async def test_a_day_too_large_to_sort_at_once_is_merged_in_pieces(open_log, mak
     assert again is not None
     assert again.merged_days == 0
     with Reader(home) as reader:
-        assert reader.sql("select count(*) as n from tool_calls").to_pylist() == [{"n": 32}]
+        assert reader.sql("select count(*) as n from tool_calls").to_pylist() == [{"n": 28}]
     assert verify(home, deep=True).ok

@@ -203,3 +203,14 @@ def test_a_record_is_fetched_from_its_store_and_verified(calls, run, settings, t
     result = run("audit", "fetch", str(tmp_path / "store"), str(tmp_path / "other"))
     assert code(result) == 0
     assert "Verified" in result.stdout
+
+
+def test_find_shows_all_events_of_one_call(calls: list[str], run: Command) -> None:
+    found = run("audit", "find", calls[2], "--json")
+    assert [row["request_id"] for row in json.loads(found.output)] == [calls[2]]
+    assert calls[2] in run("audit", "find", calls[2], COLUMNS="400").output
+
+
+def test_find_says_when_nothing_has_the_id(calls: list[str], run: Command) -> None:
+    with pytest.raises(Misuse, match="Nothing on the record has the id 'nobody'"):
+        run("audit", "find", "nobody")

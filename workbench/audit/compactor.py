@@ -22,7 +22,9 @@ from workbench.audit.checks import LakeRefused, check_segment, lineage_has, read
 from workbench.audit.columns import quoted, select_lines, select_parquet
 from workbench.audit.folder import AuditFolder, sync_folder
 from workbench.audit.lake import Manifest
-from workbench.audit.rollup import merge_rollups, merge_traces, select_rollup, select_traces
+from workbench.audit.lookup import select_ids
+from workbench.audit.merging import due, file_of, groups
+from workbench.audit.rollup import merge_rollups, select_rollup
 from workbench.audit.seal import SealLog, Witness, read_seals
 from workbench.audit.tree import Frontier
 from workbench.events import JSON, now_us
@@ -36,10 +38,10 @@ GRACE_S = 900.0
 NO_TENANTS: Mapping[str, int] = MappingProxyType({})
 
 _BATCH_BYTES = 64 << 20
-_MOST_PARTS = 120
-_MOST_ROWS = 1_000_000
-"""Rows that are sorted at once when files are merged; a day of more stays several files."""
 _SORTED = "ORDER BY tenant, ts, writer, seq"
+_ROW_GROUP = 20_480
+"""Rows that Parquet keeps statistics of together. Few of them mostly belong to one tenant and a short time, so that a
+lookup reads little; the files do not become larger for it."""
 
 
 class Compacted(NamedTuple):
@@ -208,17 +210,26 @@ class Compactor:
         self, connection: duckdb.DuckDBPyConnection, manifest: Manifest, day: str, events: str, source: str
     ) -> list[dict[str, Any]]:
         name = f"date={day}/part-{manifest.generation:08d}.parquet"
-        part = self._write(connection, self._folder.lake / name, events, day, 122_880)
-        rollup = self._write(connection, self._folder.rollup / name, select_rollup(source), day, 122_880)
-        traces = f"{select_traces(source)} ORDER BY trace_id"
-        index = self._write(connection, self._folder.index / name, traces, day, 20_480)
+        part = self._write(connection, self._folder.lake / name, events, day)
+        rollup = self._write_rollup(connection, name, select_rollup(source), day)
+        index = self._write_index(connection, name, source, day)
         manifest.parts.append(part)
         manifest.rollups.append(rollup)
         manifest.indexes.append(index)
         return [part, rollup, index]
 
+    def _write_rollup(self, connection: duckdb.DuckDBPyConnection, name: str, select: str, day: str) -> dict[str, Any]:
+        select = (
+            f"{select} ORDER BY tenant, qualified, outcome, hour, bucket"  # long runs of equal values: a third less
+        )
+        return self._write(connection, self._folder.rollup / name, select, day, group=122_880)
+
+    def _write_index(self, connection: duckdb.DuckDBPyConnection, name: str, source: str, day: str) -> dict[str, Any]:
+        select = f"{select_ids(source)} ORDER BY id"
+        return {**self._write(connection, self._folder.index / name, select, day), "ids": True}
+
     def _write(
-        self, connection: duckdb.DuckDBPyConnection, path: Path, select: str, day: str, group: int
+        self, connection: duckdb.DuckDBPyConnection, path: Path, select: str, day: str, *, group: int = _ROW_GROUP
     ) -> dict[str, Any]:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
@@ -267,21 +278,17 @@ class Compactor:
     # --- housekeeping -------------------------------------------------------
 
     def _merge(self, connection: duckdb.DuckDBPyConnection, today: str) -> int:
-        """Rewrite each finished day that has several files as one, and the current day when it has very many.
-
-        Many small files make every query slower.
-        """
+        """Rewrite each finished day as one file, and small files of the current day as larger ones."""
         parts: dict[str, list[JSON]] = {}
         for part in Manifest.read(self._folder).parts:
             parts.setdefault(part["date"], []).append(part)
-        due = sorted(
-            day
-            for day, of_day in parts.items()
-            if len(of_day) > (_MOST_PARTS if day >= today else 1) and any(len(g) > 1 for g in _groups(of_day))
-        )
-        for day in due:
-            self.rewrite_day(connection, day)
-        return len(due)
+        merged = 0
+        for day, of_day in sorted(parts.items()):
+            chosen = due(of_day, over=day < today)
+            for group in chosen:
+                self._rewrite(connection, day, {file_of(part) for part in group}, NO_TENANTS)
+            merged += bool(chosen)
+        return merged
 
     def rewrite_day(
         self, connection: duckdb.DuckDBPyConnection, day: str, *, without: Mapping[str, int] = NO_TENANTS
@@ -292,9 +299,9 @@ class Compactor:
             without: tenants whose rows are left out, and the days that their rule keeps; the seal states both.
         """
         of_day = [part for part in Manifest.read(self._folder).parts if part["date"] == day]
-        for group in _groups(of_day):
+        for group in groups(of_day):
             if len(group) > 1 or without:
-                self._rewrite(connection, day, {_file_of(part) for part in group}, without)
+                self._rewrite(connection, day, {file_of(part) for part in group}, without)
 
     def _rewrite(
         self, connection: duckdb.DuckDBPyConnection, day: str, chosen: set[str], without: Mapping[str, int]
@@ -303,7 +310,7 @@ class Compactor:
         manifest.generation += 1
 
         def ours(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            return [item for item in items if _file_of(item) in chosen]
+            return [item for item in items if file_of(item) in chosen]
 
         old = ours([*manifest.parts, *manifest.rollups, *manifest.indexes])
         rows = sum(item["rows"] for item in ours(manifest.parts))
@@ -319,17 +326,14 @@ class Compactor:
 
         everything = f"({select_parquet(files(manifest.parts))})"
         dropped = _dropped(connection, everything, day, without)
-        part = self._write(
-            connection, self._folder.lake / name, f"SELECT * FROM {everything} {kept} {_SORTED}", day, 122_880
-        )
+        part = self._write(connection, self._folder.lake / name, f"SELECT * FROM {everything} {kept} {_SORTED}", day)
         if part["rows"] + sum(item["rows"] for item in dropped) != rows:
             raise LakeRefused(f"The files of {day} hold {part['rows']} rows, the manifest says {rows}.", hint="")
         sums = merge_rollups(read(manifest.rollups))
-        traces = f"{merge_traces(read(manifest.indexes))} ORDER BY trace_id"
-        rollup = self._write(connection, self._folder.rollup / name, sums, day, 122_880)
-        index = self._write(connection, self._folder.index / name, traces, day, 20_480)
+        rollup = self._write_rollup(connection, name, sums, day)
+        index = self._write_index(connection, name, f"(SELECT * FROM {everything} {kept})", day)
         for kind, new in (("parts", part), ("rollups", rollup), ("indexes", index)):
-            others = [item for item in getattr(manifest, kind) if _file_of(item) not in chosen]
+            others = [item for item in getattr(manifest, kind) if file_of(item) not in chosen]
             setattr(manifest, kind, [*others, new] if part["rows"] else others)
         removed = [item["path"] for item in (old if part["rows"] else [*old, part, rollup, index])]
         manifest.retired += [{"path": path, "since_us": now_us()} for path in removed]
@@ -354,24 +358,6 @@ class Compactor:
             manifest.generation += 1
             self._put_in_place(manifest, [], [])
         return len(gone)
-
-
-def _file_of(item: JSON) -> str:
-    """Date and name: the same for a part, its summary and its index."""
-    return str(item["path"]).split("/", 1)[1]
-
-
-def _groups(parts: list[JSON]) -> list[list[JSON]]:
-    """The parts of a day that are merged into one each: the small ones together, none beyond `_MOST_ROWS`."""
-    groups: list[list[JSON]] = []
-    rows = 0
-    for part in sorted(parts, key=lambda part: (part["rows"], part["path"])):
-        if not groups or rows + part["rows"] > _MOST_ROWS:
-            groups.append([])
-            rows = 0
-        groups[-1].append(part)
-        rows += part["rows"]
-    return groups
 
 
 def _dropped(

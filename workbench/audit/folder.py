@@ -5,6 +5,7 @@
 <home>/audit/lineage/tenant=<t>/<writer>.jsonl   the same bytes, one chained file per tenant and writer
 <home>/audit/writers/<writer>.lock               held (flock) as long as the writer lives
 <home>/audit/seals.jsonl                         one line per sealed segment and per published lake file
+<home>/audit/seals.frontier                      where the tree over them stands, so that a start need not read them
 <home>/audit/checkpoint                          the newest signed statement about seals.jsonl
 <home>/audit/lake/date=<d>/part-<g>.parquet      what was sealed, compacted by day
 <home>/audit/MANIFEST.json                       which files of the lake count, and what they cover
@@ -40,6 +41,7 @@ class AuditFolder:
         self.rollup = self.root / "rollup"
         self.index = self.root / "index"
         self.seals = self.root / "seals.jsonl"
+        self.frontier = self.root / "seals.frontier"
         self.checkpoint = self.root / "checkpoint"
         self.key = self.root / "checkpoint.key"
         self.public_key = self.root / "checkpoint.pub"

@@ -25,7 +25,7 @@ class Manifest:
     rollups: list[dict[str, Any]] = field(default_factory=list)
     """Hourly summaries of tool calls, in the same form."""
     indexes: list[dict[str, Any]] = field(default_factory=list)
-    """Trace ids by day, in the same form."""
+    """Where each trace, call and run is, in the same form; `ids` when it is an index of all three."""
     marks: dict[str, int] = field(default_factory=dict)
     """For each writer, the number of its first segment that is not in the lake."""
     seals: int = 0
@@ -85,11 +85,15 @@ class CurrentFiles:
             str(path) for writer, number, path in folder.segments() if number >= manifest.marks.get(writer, 0)
         ]
 
+        pairs = list(zip(manifest.indexes, manifest.parts, strict=True))  # they are written and merged in pairs
         self.indexes = {
             os.path.join(root, index["path"]): os.path.join(root, part["path"])
-            for index, part in zip(manifest.indexes, manifest.parts, strict=True)
+            for index, part in pairs
+            if index.get("ids")
         }
-        """Each trace index and the part that it is about; they are written and merged in pairs."""
+        """Each index of ids and the part that it is about."""
+        self.unindexed = [os.path.join(root, part["path"]) for index, part in pairs if not index.get("ids")]
+        """Parts of an earlier version, which knew only where traces were."""
         self.rollups = [os.path.join(root, item["path"]) for item in manifest.rollups]
 
     @property

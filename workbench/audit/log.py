@@ -17,7 +17,7 @@ import orjson
 
 from workbench.audit.existence import remember_writer
 from workbench.audit.folder import AuditFolder, new_writer_id
-from workbench.audit.records import KINDS, plain
+from workbench.audit.records import KINDS, ROUTINE, plain
 from workbench.audit.seal import SealLog, Witness
 from workbench.audit.subject_keys import SubjectKeys
 from workbench.audit.witness import WitnessSender, open_witness
@@ -36,7 +36,7 @@ _STALLED_S = 15.0
 _AFTER_FORK = "this process was forked from the one that opened the log"
 
 _Waiter = asyncio.Future[None]
-_Queued = tuple[str, bytes, _Waiter | None]
+_Queued = tuple[str, bytes, _Waiter | None, bool]
 
 
 class AuditLog:
@@ -155,7 +155,7 @@ class AuditLog:
         if self._bytes_in - self._bytes_out + len(body) > self._queue_bytes:
             raise self._refusal(f"{self._queue_bytes} bytes are already waiting to be written")
         waiter = None if self.mode == "async" else self._loop.create_future()
-        self._queue.append((tenant, body, waiter))
+        self._queue.append((tenant, body, waiter, record["kind"] in ROUTINE))
         self._bytes_in += len(body)
         if not self._waking:
             # once for all that is put in this turn of the loop: waking the thread costs more than writing a record
@@ -222,7 +222,7 @@ class AuditLog:
 
     def _fail_waiters(self) -> None:
         # On the loop's thread, like put(): no future can slip in between.
-        waiters = self._inflight + [waiter for _, _, waiter in self._queue if waiter is not None]
+        waiters = self._inflight + [waiter for _, _, waiter, _ in self._queue if waiter is not None]
         self._queue.clear()
         self._settle(waiters, self._refusal(self._failed))
 
@@ -265,17 +265,22 @@ class AuditLog:
     def _write_batch(self) -> None:
         batch: list[tuple[str, bytes]] = []
         waiters: list[_Waiter] = []
+        routine = True
+        size = 0
         self._inflight = waiters  # before anything leaves the queue, so that a failure finds every future
         for _ in range(min(len(self._queue), _LARGEST_BATCH)):
-            tenant, body, waiter = self._queue.popleft()
+            tenant, body, waiter, is_routine = self._queue.popleft()
             batch.append((tenant, body))
+            size += len(body)
+            routine = routine and is_routine
             if waiter is not None:
                 waiters.append(waiter)
         if not batch:
             self._segments.extend_lineage({})
             return
         by_tenant = self._segments.commit(batch)
-        self._bytes_out += sum(len(body) for _, body in batch)
+        self._segments.schedule_seal(routine=routine)
+        self._bytes_out += size
         self.acknowledged += len(batch)
         self.commits += 1
         self._inflight = []

@@ -35,10 +35,8 @@ def prove(home: Path, call_id: str, *, tenant: str | None = None) -> JSON:
     from workbench.audit.reader import Reader
 
     with Reader(home, tenant=tenant) as reader:
-        rows = reader.sql(
-            "select tenant, writer, seq from events where request_id = $id and kind in ('call', 'intent') order by ts",
-            {"id": call_id},
-        ).to_pylist()
+        found = reader.events_of("request_id", call_id).to_pylist()
+    rows = [row for row in found if row["kind"] in ("call", "intent")]
     if not rows:
         raise Misuse(
             f"There is no call {call_id!r} on the record.", hint="Look it up: select request_id from tool_calls."

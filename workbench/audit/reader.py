@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.audit.catalog import Catalog, FolderCatalog
-from workbench.audit.columns import quoted, select_lines, select_nothing, select_parquet
+from workbench.audit.columns import quoted
 from workbench.audit.folder import AuditFolder
-from workbench.audit.lake import CurrentFiles
+from workbench.audit.lookup import IdColumn, Lookup
 from workbench.audit.store import open_bucket_files
 from workbench.audit.subject_keys import FILE, SubjectKeys
 from workbench.audit.views import REVEAL, REVEALED, TABLES, create_views, show_files
@@ -207,7 +207,7 @@ class Reader:
                 timer.cancel()
 
     def trace(self, trace_id: str, *, timeout_s: float = 30.0) -> pyarrow.Table:
-        """Every event of one trace, oldest first. The trace index says where in the lake to look.
+        """Every event of one trace, oldest first.
 
         Args:
             trace_id: 32 hex digits.
@@ -215,33 +215,23 @@ class Reader:
         Raises:
             QueryStopped: it took too long.
         """
-        files = self._catalog.current()
-        mine = {"trace": trace_id} if self.tenant is None else {"trace": trace_id, "tenant": self.tenant}
-        where = "trace_id = $trace" + ("" if self.tenant is None else " AND tenant = $tenant")
-        with self._running(timeout_s):
-            parts = self._parts_of_trace(files, where, mine)
-            selects = [select_parquet(parts)] if parts else []
-            if files.segments:
-                selects.append(select_lines(files.segments))
-            select = " UNION ALL ".join(selects) or select_nothing()
-            found = self._connection.sql(
-                f"SELECT {self._columns} FROM ({select}) WHERE {where} ORDER BY ts, seq", params=mine
-            )
-            return self._collect(found.to_arrow_reader(_BATCH), None)
+        return self.events_of("trace_id", trace_id, timeout_s=timeout_s)
 
-    def _parts_of_trace(self, files: CurrentFiles, where: str, mine: dict[str, str]) -> list[str]:
-        """The files of the lake that hold events of the trace: indexes and parts are written in pairs."""
-        indexes = files.indexes
-        if not indexes:
-            return []
-        paths = ", ".join(quoted(path) for path in indexes)
-        rows = self._connection.execute(
-            f"SELECT DISTINCT filename FROM read_parquet([{paths}], filename=true, hive_partitioning=false) "
-            f"WHERE {where}",
-            mine,
-        ).fetchall()
-        hit = {str(row[0]) for row in rows}
-        return [part for index, part in indexes.items() if index in hit]
+    def events_of(self, column: IdColumn | None, value: str, *, timeout_s: float = 30.0) -> pyarrow.Table:
+        """Every event of one trace, call or run, oldest first. An index says where to look.
+
+        Args:
+            column: which id it is: `trace_id`, `request_id` (of a call) or `run_id`; None when it may be any of them.
+            value: the id.
+
+        Raises:
+            QueryStopped: it took too long.
+        """
+        with self._running(timeout_s):
+            lookup = Lookup(self._connection, self._catalog.current(), column, value, self.tenant)
+            select, parameters = lookup.select()
+            found = self._connection.sql(f"SELECT {self._columns} FROM ({select})", params=parameters)
+            return self._collect(found.to_arrow_reader(_BATCH), None)
 
     def interrupt(self) -> None:
         """Stop the query that runs now, from any thread."""

@@ -44,6 +44,9 @@ KINDS = (
 )
 """Every kind that is stored."""
 
+ROUTINE = frozenset({"health_check", "metric"})
+"""Kinds that an idle platform writes all day; alone they do not hurry a seal."""
+
 LARGEST_VALUE = 1 << 20
 """Bytes of one recorded value (arguments, response, detail). Of a larger one size, hash and beginning are kept."""
 

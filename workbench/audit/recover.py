@@ -19,12 +19,15 @@ from typing import NamedTuple
 import orjson
 
 from workbench.audit.folder import AuditFolder, sync_folder, write_all
-from workbench.audit.seal import SealLog, Witness, read_seals
+from workbench.audit.seal import SealLog, Witness, newest_seals
 from workbench.audit.writer import genesis
 from workbench.events import JSON, now_us
 
 LINE = re.compile(rb'^\{"seq":(\d+),"prev":"([0-9a-f]{64})",')
 """How every line begins; the rest is the record as it was given."""
+
+_CLOCK_SLACK_US = 86_400_000_000
+"""So far the clock may have been set back since a writer started."""
 
 
 class Mended(NamedTuple):
@@ -56,24 +59,34 @@ def recover(folder: AuditFolder, witness: Witness | None = None) -> list[Mended]
     Raises:
         OSError: the disk says no.
     """
-    sealed: set[str] = set()
-    bases: dict[str, dict[str, _Base]] = {}
-    for _, seal in read_seals(folder):
-        if seal.get("type") == "segment":
-            sealed.add(seal["segment"])
-            of_writer = bases.setdefault(seal["writer"], {})
-            for state in seal["lineage"]:
-                of_writer[state["tenant"]] = _Base(state["seq"], state["bytes"])
-    writers = {path.stem for path in folder.writers.glob("*.lock")}
-    writers |= {writer for writer, _, path in folder.segments() if path.name not in sealed}
     seals = SealLog(folder, witness)
     seals.sign()
+    writers = {path.stem for path in folder.writers.glob("*.lock")} | _unsealed_writers(folder)
     done = []
     for writer in sorted(writers):
         with _dead(folder, writer) as dead:
             if dead:
-                done.append(_Recovery(folder, writer, seals, bases.get(writer, {})).run())
+                done.append(_Recovery(folder, writer, seals).run())
     return done
+
+
+def _unsealed_writers(folder: AuditFolder) -> set[str]:
+    """The writers of segments that no seal states and whose lock file is gone as well: of a folder that was copied."""
+    closed = {path.name: writer for writer, _, path in folder.segments() if not folder.lock_of(writer).exists()}
+    for seal in _seals_since(folder, min(closed.values(), default="")):
+        if not closed:
+            break
+        closed.pop(seal.get("segment", ""), None)
+    return set(closed.values())
+
+
+def _seals_since(folder: AuditFolder, writer: str) -> Iterator[JSON]:
+    """The newest seals first, until they are older than this writer, whose id begins with the time of its start."""
+    began_us = int(writer[:12] or "0", 16) * 1000 - _CLOCK_SLACK_US
+    for seal in newest_seals(folder):
+        if int(seal.get("sealed_us") or 0) < began_us:
+            return
+        yield seal
 
 
 @contextmanager
@@ -94,27 +107,28 @@ def _dead(folder: AuditFolder, writer: str) -> Iterator[bool]:
 
 
 class _Recovery:
-    def __init__(self, folder: AuditFolder, writer: str, seals: SealLog, bases: dict[str, _Base]) -> None:
+    def __init__(self, folder: AuditFolder, writer: str, seals: SealLog) -> None:
         self.folder = folder
         self.writer = writer
         self.seals = seals
-        self.bases = bases
+        self.bases: dict[str, _Base] = {}
         self.torn = 0
         self.lineage_added = 0
         self.log_added = 0
 
     def run(self) -> Mended:
-        # Read again under the lock: another process may have mended this writer in the meantime.
-        sealed = {seal.get("segment") for _, seal in read_seals(self.folder)}
+        # Read under the lock: another process may have mended this writer in the meantime.
+        sealed = self._sealed_number()
         segments = [
             (number, path)
             for writer, number, path in self.folder.segments()
-            if writer == self.writer and path.name not in sealed
+            if writer == self.writer and number > sealed
         ]
         logged: dict[str, dict[int, bytes]] = {}
         for _, path in segments:
             for line in self._whole_lines(path):
                 logged.setdefault(line.tenant, {})[line.seq] = line.content
+        self.bases = self._bases(set(logged))
         kept = self._lineage_tails()
         if not segments and not any(kept.values()):
             return Mended(self.writer, 0, self.torn, 0, 0)
@@ -125,7 +139,7 @@ class _Recovery:
             if seq not in logged.get(tenant, {})
         ]
         if lost:
-            segments.append(self._extra_segment(segments, lost))
+            segments.append(self._extra_segment(max([sealed, *(number for number, _ in segments)]) + 1, lost))
         states = [
             self._mend_lineage(tenant, {**kept.get(tenant, {}), **logged.get(tenant, {})})
             for tenant in sorted({*kept, *logged})
@@ -133,6 +147,31 @@ class _Recovery:
         ]
         self._seal(segments, states)
         return Mended(self.writer, len(segments), self.torn, self.lineage_added, self.log_added)
+
+    def _my_seals(self) -> Iterator[JSON]:
+        """The newest first. They are read from the end, as far as it takes."""
+        seals = _seals_since(self.folder, self.writer)
+        return (seal for seal in seals if seal.get("type") == "segment" and seal["writer"] == self.writer)
+
+    def _sealed_number(self) -> int:
+        """The last segment that is sealed, or -1: a writer seals its segments in order."""
+        return next((int(seal["number"]) for seal in self._my_seals()), -1)
+
+    def _bases(self, tenants: set[str]) -> dict[str, _Base]:
+        """Where the lineage of these tenants, and of all that have a file, stood at its last seal."""
+        files = {str(path.relative_to(self.folder.lineage)) for path in self._lineages()}
+        files |= {str(self.folder.lineage_of(t, self.writer).relative_to(self.folder.lineage)) for t in tenants}
+        bases: dict[str, _Base] = {}
+        for seal in self._my_seals():
+            for state in seal["lineage"]:
+                bases.setdefault(state["tenant"], _Base(state["seq"], state["bytes"]))
+                files.discard(state["file"])
+            if not files:
+                break
+        return bases
+
+    def _lineages(self) -> Iterator[Path]:
+        return self.folder.lineage.glob(f"tenant=*/{self.writer}.jsonl")
 
     def _whole_lines(self, path: Path) -> list[_Line]:
         """The readable lines of a segment; what follows the last of them is cut off and kept in quarantine."""
@@ -159,7 +198,7 @@ class _Recovery:
         """The lines of each tenant's lineage that no seal states yet."""
         tails: dict[str, dict[int, bytes]] = {}
         by_file = {self.folder.lineage_of(tenant, self.writer): base for tenant, base in self.bases.items()}
-        for path in self.folder.lineage.glob(f"tenant=*/{self.writer}.jsonl"):
+        for path in self._lineages():
             start = by_file[path].size if path in by_file else 0
             content = path.read_bytes()
             lines, end = lines_of(content, start)
@@ -169,11 +208,8 @@ class _Recovery:
                 tails.setdefault(line.tenant, {})[line.seq] = line.content
         return tails
 
-    def _extra_segment(self, segments: list[tuple[int, Path]], lines: list[bytes]) -> tuple[int, Path]:
+    def _extra_segment(self, number: int, lines: list[bytes]) -> tuple[int, Path]:
         """A segment for lines that only the lineage kept, so that SQL sees them as well."""
-        numbers = [number for writer, number, _ in self.folder.segments() if writer == self.writer]
-        sealed = [s.get("number", -1) for _, s in read_seals(self.folder) if s.get("writer") == self.writer]
-        number = max([*numbers, *sealed, *(n for n, _ in segments), -1]) + 1
         path = self.folder.segment(self.writer, number)
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         try:

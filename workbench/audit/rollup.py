@@ -1,4 +1,4 @@
-"""What the compactor derives from the events: hourly summaries of tool calls, and where to find a trace."""
+"""What the compactor derives from the events: hourly summaries of tool calls."""
 
 from __future__ import annotations
 
@@ -78,16 +78,3 @@ def merge_rollups(rollups: str) -> str:
     keys = ", ".join(f'"{c.name}"' for c in ROLLUP_COLUMNS)
     sums = ", ".join(f'{c.source} AS "{c.name}"' for c in MEASURES)
     return f"SELECT {keys}, {sums} FROM {rollups} GROUP BY ALL"
-
-
-def select_traces(events: str) -> str:
-    """SQL that says when each trace was active."""
-    return (
-        f"SELECT trace_id, tenant, min(ts) AS first_ts, max(ts) AS last_ts FROM {events} "
-        "WHERE trace_id IS NOT NULL GROUP BY ALL"
-    )
-
-
-def merge_traces(traces: str) -> str:
-    """SQL that adds up trace indexes."""
-    return f"SELECT trace_id, tenant, min(first_ts) AS first_ts, max(last_ts) AS last_ts FROM {traces} GROUP BY ALL"

@@ -19,11 +19,14 @@ import orjson
 from workbench.audit.checkpoint import Checkpoint, open_signer, read_checkpoint, read_verifier_key
 from workbench.audit.existence import remember_seals, remembered
 from workbench.audit.folder import AuditFolder, replace_durably, write_all
+from workbench.audit.resume import Standing
 from workbench.audit.tree import Frontier
 from workbench.events import JSON, Misuse
 
 Witness = Path | Callable[[str], object]
 """Where copies of checkpoints go: a folder that the platform cannot rewrite, or a function that sends one away."""
+
+_CHUNK = 1 << 18
 
 
 class SealLog:
@@ -41,6 +44,20 @@ class SealLog:
         self._known = remembered(folder.home)
         self._continues = self._known is None or self._known.seals == 0
         """Whether these seals are those that the control database knows, so that it may be told of more."""
+        self._resume()
+
+    def _resume(self) -> None:
+        """Begin where the last process stopped, if nobody touched the seals since; else they are all read again."""
+        standing = Standing.read(self._folder)
+        if standing is None or self._signed is None or not standing.is_signed_by(self._signed):
+            return
+        known = self._known
+        if known is not None and known.seals not in (0, standing.size):
+            return
+        if known is not None and known.seals:
+            self._continues = known.root == self._signed.root
+        self._frontier = standing.frontier
+        self._offset, self._records = standing.bytes, standing.records
 
     def _last_signed(self) -> Checkpoint | None:
         """The checkpoint on disk. What it states must hold before anything further is signed."""
@@ -69,7 +86,7 @@ class SealLog:
             self._offset += len(content)
             for entry in entries:
                 self._take(entry)
-            self._sign()
+            self._sign(fd)
 
     def sign(self) -> None:
         """Sign what a killed process appended but did not live to sign.
@@ -80,7 +97,7 @@ class SealLog:
         with self._locked() as fd:
             self._catch_up(fd)
             if self._frontier.size > (self._signed.size if self._signed else 0):
-                self._sign()
+                self._sign(fd)
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
@@ -115,7 +132,7 @@ class SealLog:
         if signed is not None and self._frontier.size == signed.size and self._frontier.root() != signed.root:
             self._trusted = False
 
-    def _sign(self) -> None:
+    def _sign(self, fd: int) -> None:
         # Another process may have signed a larger tree since this one looked; its statement is part of the past too.
         self._signed = self._last_signed() or self._signed
         signed = self._signed
@@ -128,6 +145,7 @@ class SealLog:
         self._signed = new
         if self._continues:
             remember_seals(self._folder.home, new.size, self._records, new.root)
+        Standing.of(self._frontier, self._records, fd).write(self._folder)
         send_to_witness(self._witness, new)
 
 
@@ -146,6 +164,36 @@ def send_to_witness(witness: Witness | None, checkpoint: Checkpoint) -> None:
     replace_durably(witness / f"{checkpoint.size:012d}.checkpoint", checkpoint.note.encode(), 0o644)
 
 
+def newest_seals(folder: AuditFolder) -> Iterator[dict[str, Any]]:
+    """What the seals say, the newest first; only as much of the file is read as is asked for."""
+    try:
+        file = folder.seals.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        position = file.seek(0, os.SEEK_END)
+        rest = b""
+        while position > 0:
+            begin = max(0, position - _CHUNK)
+            file.seek(begin)
+            content = file.read(position - begin) + rest
+            whole = content.find(b"\n") + 1 if begin else 0  # the first line may begin further up
+            rest, position = (content[:whole] if whole or not begin else content), begin
+            if begin and not whole:
+                continue
+            for entry in reversed(content[whole:].split(b"\n")[:-1]):
+                yield _said(entry)
+
+
+def _said(entry: bytes) -> dict[str, Any]:
+    """A line that is no JSON object says nothing."""
+    try:
+        record = orjson.loads(entry)
+    except orjson.JSONDecodeError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
 def read_seals(folder: AuditFolder, start: int = 0) -> list[tuple[bytes, dict[str, Any]]]:
     """Every complete line of `seals.jsonl` and what it says; a line that is no JSON object says nothing.
 
@@ -158,11 +206,4 @@ def read_seals(folder: AuditFolder, start: int = 0) -> list[tuple[bytes, dict[st
             content = file.read()
     except FileNotFoundError:
         return []
-    found = []
-    for entry in content.split(b"\n")[:-1]:
-        try:
-            record = orjson.loads(entry)
-        except orjson.JSONDecodeError:
-            record = {}
-        found.append((entry, record if isinstance(record, dict) else {}))
-    return found
+    return [(entry, _said(entry)) for entry in content.split(b"\n")[:-1]]

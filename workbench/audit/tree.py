@@ -23,6 +23,24 @@ class Frontier:
         self.size = 0
         self._peaks: list[tuple[int, bytes]] = []
 
+    @classmethod
+    def of(cls, size: int, peaks: Sequence[bytes]) -> Frontier:
+        """The frontier of a tree of `size` entries from what `peaks` gave.
+
+        Raises:
+            ValueError: a tree of this size has another number of full subtrees.
+        """
+        heights = [height for height in reversed(range(size.bit_length())) if size >> height & 1]
+        frontier = cls()
+        frontier.size = size
+        frontier._peaks = list(zip(heights, peaks, strict=True))
+        return frontier
+
+    @property
+    def peaks(self) -> list[bytes]:
+        """The roots of the full subtrees, the largest first; as many as `size` has ones in binary."""
+        return [root for _, root in self._peaks]
+
     def append(self, entry: bytes) -> None:
         """Add one entry."""
         height, node = 0, leaf_hash(entry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import time
 from collections import OrderedDict
@@ -24,6 +25,9 @@ _MOST_OPEN = 256
 _LINEAGE_DELAY_S = 0.02
 _LINEAGE_BYTES = 1 << 20
 """Lines wait so long, or until they are so many bytes, before they go to the lineage: one write for many batches."""
+
+_ROUTINE_PATIENCE = 90
+"""Records of routine (health checks, samples of metrics), when they are alone, wait so many times longer for a seal."""
 
 
 def genesis(tenant: str, writer: str) -> str:
@@ -95,6 +99,7 @@ class SegmentWriter:
         self._segment_seconds = segment_seconds
         self._chains: dict[str, Chain] = {}
         self._touched: dict[str, Chain] = {}
+        self._undigested: list[bytes] = []
         self._pending: dict[str, list[bytes]] = {}
         self._pending_bytes = 0
         self._pending_since = 0.0
@@ -109,7 +114,7 @@ class SegmentWriter:
         sync_folder(self._folder.wal)
         self._size = self._rows = self._first_us = self._last_us = 0
         self._digest = hashlib.sha256()
-        self._due = 0.0
+        self._due = math.inf
 
     # --- a batch --------------------------------------------------------
 
@@ -120,24 +125,26 @@ class SegmentWriter:
             batch: tenant and encoded JSON object of each record.
 
         Returns:
-            The finished lines of each tenant, for `extend_lineage`.
+            The lines of each tenant, without their newlines, for `extend_lineage`.
         """
         lines: list[bytes] = []
         by_tenant: dict[str, list[bytes]] = {}
         states: dict[str, tuple[int, str]] = {}
+        digest = hashlib.sha256
         for tenant, body in batch:
             state = states.get(tenant)
             if state is None:
                 chain = self._chains.get(tenant)
                 state = (chain.seq, chain.head) if chain else (0, genesis(tenant, self._writer))
                 by_tenant[tenant] = []
+            seq, head = state
             # The next hash covers the exact bytes on disk, so no canonical form of JSON has to be agreed on.
-            line = b'{"seq":%d,"prev":"%b",%b' % (state[0], state[1].encode(), body[1:])
-            states[tenant] = (state[0] + 1, hashlib.sha256(line).hexdigest())
-            line += b"\n"
+            line = b'{"seq":%d,"prev":"%b",%b' % (seq, head.encode(), body[1:])
+            states[tenant] = (seq + 1, digest(line).hexdigest())
             lines.append(line)
             by_tenant[tenant].append(line)
-        self._append(b"".join(lines), len(lines))
+        lines.append(b"")
+        self._append(b"\n".join(lines), len(batch))
         for tenant, (seq, head) in states.items():
             chain = self._chains.get(tenant)
             if chain is None:
@@ -157,11 +164,10 @@ class SegmentWriter:
             raise OSError(28, f"only {written} of {len(content)} bytes were taken", str(self._path))
         if self._durable:
             os.fdatasync(self._fd)
-        if not self._rows:
-            self._first_us = now_us()
-            self._due = time.monotonic() + self._segment_seconds
         self._last_us = now_us()
-        self._digest.update(content)
+        if not self._rows:
+            self._first_us = self._last_us
+        self._undigested.append(content)  # hashed when nobody waits any more
         self._size += len(content)
         self._rows += rows
 
@@ -174,16 +180,19 @@ class SegmentWriter:
             by_tenant: what `commit` returned; empty to look whether waiting lines are due.
             now: write everything that waits.
         """
+        for content in self._undigested:
+            self._digest.update(content)
+        self._undigested.clear()
         if by_tenant and not self._pending:
             self._pending_since = time.monotonic()
         for tenant, lines in by_tenant.items():
             self._pending.setdefault(tenant, []).extend(lines)
-            self._pending_bytes += sum(map(len, lines))
+            self._pending_bytes += sum(map(len, lines)) + len(lines)
         if not now and self._pending_bytes < _LINEAGE_BYTES and self._lineage_due() > 0.0:
             return
         for tenant, lines in self._pending.items():
             chain = self._chains[tenant]
-            content = b"".join(lines)
+            content = b"\n".join((*lines, b""))
             write_all(self._lineage_fd(chain), content)
             chain.digest.update(content)
             chain.size += len(content)
@@ -213,6 +222,11 @@ class SegmentWriter:
 
     # --- seals --------------------------------------------------------------
 
+    def schedule_seal(self, *, routine: bool) -> None:
+        """Something was written; if all of it is routine, its seal may wait long."""
+        wait = self._segment_seconds * (_ROUTINE_PATIENCE if routine else 1)
+        self._due = min(self._due, time.monotonic() + wait)
+
     def must_seal(self) -> bool:
         """Whether the segment is large or old enough."""
         return self._rows > 0 and (self._size >= self._segment_bytes or time.monotonic() >= self._due)
@@ -221,7 +235,7 @@ class SegmentWriter:
         """Seconds that may pass until there is something to do even if nothing more is written."""
         if self._pending:
             return self._lineage_due()
-        return max(0.0, self._due - time.monotonic()) if self._rows else 3600.0
+        return max(0.0, min(self._due - time.monotonic(), 3600.0))
 
     def seal(self, *, last: bool = False) -> None:
         """Make the lineage durable, state the segment in `seals.jsonl`, begin the next one unless this is the last."""

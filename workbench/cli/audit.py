@@ -99,6 +99,25 @@ def verify(ctx: click.Context, deep: bool, since: str | None, witness: str | Non
 
 
 @audit.command()
+@click.argument("name", metavar="ID")
+@as_json
+def find(name: str, as_json: bool) -> None:
+    """Show everything that is recorded of one trace, one call or one run, oldest first."""
+    from workbench.audit import Reader
+    from workbench.cli.tables import print_rows, print_rows_json
+
+    with Reader(_settings().home) as reader:
+        found = reader.events_of(None, name)
+    if as_json:
+        print_rows_json(found)
+    elif found.num_rows:
+        shown = ["ts", "kind", "tenant", "user_id", "qualified", "outcome", "latency_us", "request_id", "trace_id"]
+        print_rows(found.select(shown))
+    else:
+        raise Misuse(f"Nothing on the record has the id {name!r}.", hint="Expected the id of a trace, a call or a run.")
+
+
+@audit.command()
 @click.argument("call_id")
 @click.option("-o", "output", type=click.Path(dir_okay=False, path_type=Path), help="File; default standard output.")
 def prove(call_id: str, output: Path | None) -> None:
