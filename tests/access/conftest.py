@@ -50,12 +50,15 @@ class StartedServer(uvicorn.Server):
 
 
 @asynccontextmanager
-async def served(app: Any, bound: socket.socket | None = None, **tls: Any) -> AsyncIterator[str]:
+async def served(
+    app: Any, bound: socket.socket | None = None, lifespan: bool = False, **tls: Any
+) -> AsyncIterator[str]:
     """`app` behind a real server on a port of this machine, on the running loop; the value is its origin."""
     listening = bound or socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        app, log_level="error", access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1, **tls
-    )
+        app, log_level="error", access_log=False, lifespan="on" if lifespan else "off", ws="none",
+        timeout_graceful_shutdown=1, **tls,
+    )  # fmt: skip
     server = StartedServer(config)
     task = asyncio.create_task(server._serve([listening]))
     try:

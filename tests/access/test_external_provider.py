@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
@@ -12,14 +13,21 @@ from typing import Any
 
 import httpx2
 import pytest
+from joserfc import jwt
+from joserfc.jwk import KeySet
 from mcp import Client
 from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 from mcp.client.streamable_http import streamable_http_client
+from mcp.server.auth.provider import AccessToken
+from mcp.server.auth.settings import AuthSettings
+from mcp.server.mcpserver import MCPServer
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 
 from workbench.access import Unauthenticated
+from workbench.access.signing_keys import gateway_key
 from workbench.api import build_app
 from workbench.bench.platform import Platform
+from workbench.events import Call, Caller
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
@@ -39,11 +47,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def provider(home: Path, resource: str, format: str) -> Iterator[str]:
+def provider(home: Path, resource: str, format: str, **more: str) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     issuer = f"http://127.0.0.1:{port}"
-    env = {"ISSUER": issuer, "PORT": str(port), "RESOURCE": resource, "FORMAT": format, "PATH": "/usr/bin:/bin"}
+    env = {"ISSUER": issuer, "PORT": str(port), "RESOURCE": resource, "FORMAT": format, "PATH": "/usr/bin:/bin", **more}
     node = shutil.which("node")
     assert node is not None
     process = subprocess.Popen(
@@ -155,3 +163,65 @@ async def test_opaque_tokens_are_asked_about_and_revoked_ones_refused(
             await http.post(f"{issuer}/token/revocation", data=revoked, auth=("robot", "robot-secret"))
             with pytest.raises(Unauthenticated, match="not active"):
                 await opened.access.authenticate_async(f"Bearer {tokens[1]}")
+
+
+class AudienceVerifier:
+    """What a careful server does with tokens: the issuer's keys, its own URL as audience, then the SDK's checks."""
+
+    def __init__(self, issuer: str, resource: str) -> None:
+        self.issuer, self.resource = issuer, resource
+        self.subjects: list[str] = []
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        async with httpx2.AsyncClient() as http:
+            keys = KeySet.import_key_set((await http.get(f"{self.issuer}/jwks")).json())
+        claims = jwt.decode(token, keys, algorithms=["ES256"]).claims
+        if claims["iss"] != self.issuer:
+            return None  # the audience is looked at by the SDK
+        self.subjects.append(claims["sub"])
+        return AccessToken(
+            token=token, client_id=claims["client_id"], scopes=claims["scope"].split(), resource=claims["aud"]
+        )
+
+
+async def test_the_gateway_gets_tokens_for_itself_and_for_its_callers(
+    settings: Any, serve: Any, installed: Path, tmp_path: Path
+) -> None:
+    bound = socket.create_server(("127.0.0.1", 0))
+    resource = f"http://127.0.0.1:{bound.getsockname()[1]}/mcp"
+    keys = json.dumps(gateway_key(settings).key_set())
+    with provider(installed, resource, "jwt", DESK_KEYS=keys) as issuer:
+        verifier = AudienceVerifier(issuer, resource)
+        about = AuthSettings(
+            issuer_url=issuer, resource_server_url=resource, required_scopes=["tickets:read"],
+            validate_token_resource=True,
+        )  # fmt: skip
+        server = MCPServer("desk", auth=about, token_verifier=verifier)
+
+        @server.tool()
+        def whoami() -> str:
+            """Says as whom the caller came."""
+            return verifier.subjects[-1]
+
+        app = server.streamable_http_app(stateless_http=True, json_response=True)
+        auth = {"type": "token_exchange", "client_id": "desk", "issuer": issuer, "scope": "tickets:read"}
+        config = tmp_path / "mcp.json"
+        config.write_text(json.dumps({"mcpServers": {"desk": {"url": resource, "auth": auth}}}))
+        async with serve(app, bound, lifespan=True):
+            opened = await Platform.open(settings.replace(servers=(), mcp_config=config))
+            try:
+                state = opened.registry.state("desk")
+                assert state is not None
+                assert state.status == "ready", state.last_error
+                assert set(verifier.subjects) == {"desk"}
+                said = {}
+                for subject in ("ann", "bob", "mallory"):
+                    who = Caller(tenant="acme", subject=subject, scopes=frozenset({"*"}), method="key")
+                    said[subject] = await opened.call(Call(tool="desk.whoami", arguments={}, caller=who, source="mcp"))
+            finally:
+                await opened.close()
+                opened.access.close()
+                opened.policy.close()
+    assert said["ann"].result["content"][0]["text"] == "acme/ann"
+    assert said["bob"].result["content"][0]["text"] == "acme/bob"
+    assert (said["mallory"].ok, "invalid_grant" in said["mallory"].message) == (False, True)

@@ -66,8 +66,9 @@ async def keeper(calc: Any) -> Keeper:
 
 @pytest.fixture
 def connect(settings: Settings, vault: Vault) -> Any:
-    secrets = Secrets(settings.replace(secrets=("env",)), sources={"env": vault}, ticks=lambda: 0.0)
-    return lambda url, spec=SPEC: upstream_connection(spec, Launched(url=f"{url}/mcp", headers=spec.headers), secrets)
+    secrets = Secrets.of(settings)
+    secrets._sources["env"], secrets._ticks = vault, lambda: 0.0
+    return lambda url, spec=SPEC: upstream_connection(spec, Launched(url=f"{url}/mcp", headers=spec.headers), settings)
 
 
 async def opened(connection: Any, keeper: Keeper) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 import ssl
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -18,6 +20,22 @@ LARGEST_DOCUMENT = 256 << 10
 """Bytes of metadata, keys or an answer that are read."""
 TIMEOUT = 5.0
 """Seconds for one exchange, connecting included."""
+
+
+_ERROR = re.compile(r"[a-z_]{1,60}")
+
+
+class ErrorAnswer(Unreachable):
+    """It answers, with another status than 200.
+
+    Args:
+        status: of HTTP.
+        error: the code of OAuth (RFC 6749 §5.2), where there is one; nothing else of the answer is kept.
+    """
+
+    def __init__(self, url: str, status: int, error: str) -> None:
+        self.status, self.error = status, error
+        super().__init__(f"{url} answers with status {status}{f' ({error})' if error else ''}.")
 
 
 class Fetcher:
@@ -92,7 +110,7 @@ class Fetcher:
         except (aiohttp.ClientError, OSError, TimeoutError) as e:
             raise Unreachable(f"{url} does not answer: {str(e) or type(e).__name__}.") from e
         if status != 200:
-            raise Unreachable(f"{url} answers with status {status}.")
+            raise ErrorAnswer(url, status, _error(body))
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError as e:
@@ -100,6 +118,14 @@ class Fetcher:
         if not isinstance(document, dict):
             raise Unreachable(f"{url} answers with JSON that is no object.")
         return document
+
+
+def _error(body: bytes) -> str:
+    with contextlib.suppress(orjson.JSONDecodeError):
+        found = orjson.loads(body)
+        if isinstance(found, dict) and isinstance(code := found.get("error"), str) and _ERROR.fullmatch(code):
+            return code
+    return ""
 
 
 async def _read(content: Any, most: int) -> bytes:

@@ -110,7 +110,7 @@ class RemoteIssuer:
 
     async def _fetch(self) -> None:
         try:
-            metadata = await self._discover()
+            metadata = await issuer_metadata(self.url, self._fetcher)
             document = await self._fetcher.get(str(metadata.get("jwks_uri")))
             keys = document.get("keys")
             if not isinstance(keys, list):
@@ -125,20 +125,6 @@ class RemoteIssuer:
         finally:
             self._fetching = None
 
-    async def _discover(self) -> JSON:
-        """The issuer's metadata, under the first well-known address where it lies."""
-        problem = Unreachable(f"{self.url} publishes no metadata.")
-        for url in metadata_urls(self.url):
-            try:
-                found = await self._fetcher.get(url)
-            except Unreachable as e:
-                problem = e
-                continue
-            if found.get("issuer") != self.url:  # RFC 8414 §3.3: the same text, or it is somebody else's
-                raise Unreachable(f"The metadata at {url} names another issuer.")
-            return found
-        raise problem
-
     def _find(self, kid: str | None, algorithm: str) -> Any:
         fitting = [key for key in self._keys if fits(key, algorithm) and (kid is None or key.get("kid") == kid)]
         if len(fitting) != 1:  # without an id, or with one that stands twice, there must be nothing to choose from
@@ -147,6 +133,25 @@ class RemoteIssuer:
         if mark not in self._imported:
             self._imported[mark] = import_key(fitting[0])
         return self._imported[mark]
+
+
+async def issuer_metadata(issuer: str, fetcher: Fetcher) -> JSON:
+    """The metadata of an issuer, under the first well-known address where they lie.
+
+    Raises:
+        Unreachable: there are none, or they are another issuer's.
+    """
+    problem = Unreachable(f"{issuer} publishes no metadata.")
+    for url in metadata_urls(issuer):
+        try:
+            found = await fetcher.get(url)
+        except Unreachable as e:
+            problem = e
+            continue
+        if found.get("issuer") != issuer:  # RFC 8414 §3.3: the same text, or it is somebody else's
+            raise Unreachable(f"The metadata at {url} names another issuer.")
+        return found
+    raise problem
 
 
 def metadata_urls(issuer: str) -> tuple[str, ...]:

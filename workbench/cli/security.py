@@ -18,6 +18,7 @@ from workbench.config import Settings, names
 from workbench.events import Record, WorkbenchError, now_us
 
 if TYPE_CHECKING:
+    from workbench.registry.server import ServerSpec
     from workbench.secrets import Origin
 
 Verdict = Literal["ok", "warning", "problem"]
@@ -278,7 +279,6 @@ def _witness(settings: Settings) -> Iterator[Check]:
 def _servers(settings: Settings) -> Iterator[Check]:
     from workbench.registry import read_mcp_json
     from workbench.registry.pins import Pins
-    from workbench.registry.server import ServerSpec
 
     foreign: list[ServerSpec] = read_mcp_json(settings.mcp_config) if settings.mcp_config else []
     if settings.database_url or (settings.home / "control.db").exists():
@@ -293,8 +293,21 @@ def _servers(settings: Settings) -> Iterator[Check]:
         reached = "runs a command of this user" if spec.command else f"is reached at {_host(spec.url)}"
         finding = f"{spec.id} ({spec.trust}, from {spec.source}) {reached}; its own scope labels do not count"
         clear = spec.url.startswith("http://") and not _loopback(_host(spec.url))
+        finding += f"; {_shown(spec)}"
         hint = "Use https: whoever is on the way reads and changes what it says." if clear else ""
         yield Check(name="foreign server", verdict="warning" if clear else "ok", finding=finding, hint=hint)
+
+
+def _shown(spec: ServerSpec) -> str:
+    """What a server gets to see of us, in words."""
+    auth = spec.auth
+    if auth is None or auth.type == "secret":
+        named = sorted(spec.headers) + ([auth.header] if auth is not None else [])
+        return f"it is sent {', '.join(named)}" if named else "it is sent no credential"
+    whose = "a token for each caller" if auth.type == "token_exchange" else "a token of the gateway's own"
+    return (
+        f"it is sent {whose} from {auth.issuer or 'the issuer that it names'} (client {auth.client_id}, {auth.proof})"
+    )
 
 
 def _quarantine(settings: Settings) -> Iterator[Check]:
@@ -330,6 +343,7 @@ def secret_origins(settings: Settings) -> list[Origin]:
     if settings.mcp_config is not None:
         for spec in read_mcp_json(settings.mcp_config):
             texts += [value for value in (*spec.env.values(), *spec.headers.values()) if is_reference(value)]
+            texts += spec.auth.secrets() if spec.auth is not None else ()
     return Secrets.of(settings).where(texts)
 
 

@@ -16,6 +16,7 @@ from workbench.gateway.request import Request
 from workbench.gateway.sealing import Seal
 from workbench.gateway.tasks import METHODS, TaskIds
 from workbench.gateway.upstream.messages import Notify
+from workbench.gateway.upstream.on_behalf import acting_for
 from workbench.gateway.upstream.respondent import Respondent
 from workbench.gateway.upstream.revision import Answered as PartlyAnswered
 from workbench.registry.connection import Connection, RpcError
@@ -119,6 +120,7 @@ class Dispatch:
         if method in METHODS:
             params["taskId"] = self.tasks.of(call).id
         self.under_way += 1
+        acting = acting_for.set(call.caller)
         try:
             for last in (False, True):
                 remaining = limit - (perf_counter_ns() - started) / 1e9
@@ -146,6 +148,7 @@ class Dispatch:
             told = f"{tool.server} answered with error {e.code}: {e}"
             raise Refusal("failed", told, code=e.code, rpc_error=error) from e
         finally:
+            acting_for.reset(acting)
             self.under_way -= 1
 
     async def close(self) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from workbench.config import BUNDLED_SERVERS
 from workbench.events import Misuse
 from workbench.registry import jsonc
+from workbench.registry.auth import ServerAuth, server_auth
 from workbench.registry.names import close_names, header_objection, server_id
 from workbench.registry.server import ServerSpec
 from workbench.secrets import is_reference, references
@@ -20,12 +21,12 @@ MAX_BYTES = 1 << 20
 
 _TOP = ("mcpServers", "servers")
 _STDIO = ("command", "args", "env", "cwd")
-_HTTP = ("url", "headers")
+_HTTP = ("url", "headers", "auth")
 _KEYS = ("type", "transport", "title", "name", "description", "disabled", *_STDIO, *_HTTP)
 # What other programs keep in the same file: how they approve, show or time out a server, which is ours to decide here.
 _THEIRS = ("autoApprove", "alwaysAllow", "timeout", "gallery", "version", "tools", "dev", "icon", "trust", "$schema")
 _THEIR_TOP = ("inputs", "$schema", "globalShortcut", "preferences", "version")
-_SECRET = ("env", "headers")
+_SECRET = ("env", "headers", "auth")
 _TYPES = {
     "stdio": "command",
     "http": "url",
@@ -44,7 +45,7 @@ def read_mcp_json(path: Path | str, *, env: Mapping[str, str] | None = None) -> 
         path: the file. Comments and trailing commas are fine.
         env: where `${NAME}` and `${env:NAME}` are looked up; default the environment. `${NAME:-text}` has a default,
             `${workspaceFolder}` is the folder of the project that holds the file, `${userHome}` the home folder.
-            `${secret:NAME}` in `env` and `headers` stays as it stands: secrets are read when they are used.
+            `${secret:NAME}` in `env`, `headers` and `auth` stays as it stands: secrets are read when they are used.
 
     Raises:
         Misuse: the file cannot be read or cannot be meant; names the file, the line, the key, and what was expected.
@@ -120,6 +121,7 @@ class _Reader:
                 url=urls[0],
                 more_urls=urls[1:],
                 headers=self._headers(where, entry),
+                auth=self._auth((*where, "auth"), entry),
                 **common,
             )
         command = self._text((*where, "command"), entry.get("command")).strip()
@@ -214,6 +216,19 @@ class _Reader:
             if why := header_objection(name, text):
                 self._refuse((*where, name), why, "Mend or remove it.")
             found[name] = text
+        return found
+
+    def _auth(self, where: jsonc.Path, entry: dict[str, Any]) -> ServerAuth | None:
+        if (given := entry.get("auth")) is None:
+            return None
+        try:
+            found = server_auth({key: self._text((*where, key), v) for key, v in self._object(where, given).items()})
+        except Misuse as e:
+            self._refuse(where, str(e.args[0]).rstrip("."), e.hint)
+        if why := header_objection(found.header, found.scheme):
+            self._refuse((*where, "header"), why, "Mend or remove it.")
+        if any(name.lower() == found.header.lower() for name in entry.get("headers") or {}):
+            self._refuse(where, f"'auth' and a header {found.header!r}", "Expected one of them.")
         return found
 
     def _url(self, where: jsonc.Path, value: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from workbench.events import JSON, Record, WorkbenchError, now_us
+from workbench.registry.auth import ServerAuth
 
 ServerKind = Literal["bundled", "tables", "command", "url"]
 ServerStatus = Literal["starting", "ready", "down", "stopped", "failed"]
@@ -29,6 +30,8 @@ class ServerSpec(Record, frozen=True, kw_only=True):
     more_urls: tuple[str, ...] = ()
     """Further addresses of the same server: replicas between which calls are shared out."""
     headers: dict[str, str] = msgspec.field(default_factory=dict)
+    auth: ServerAuth | None = None
+    """How the gateway authenticates to it; None: as `headers` say."""
     trust: Literal["bundled", "configured"] = "configured"
     """Scope labels of a tool count only for `bundled`."""
     stdio: bool = False

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from pathlib import Path
 from typing import Any
 
 from workbench.access.keys import Keys
 from workbench.access.oauth.clients import Clients
 from workbench.access.oauth.grants import Grants
-from workbench.access.private import read_private
+from workbench.access.signing_keys import made, private_key
 from workbench.config import Settings
 from workbench.control import ControlDown
-from workbench.control.keyfiles import write
-from workbench.events import JSON, Misuse, Unauthenticated, new_id
+from workbench.events import JSON, Unauthenticated, new_id
 
 ALGORITHM = "ES256"
 
@@ -39,8 +37,8 @@ class LocalIssuer:
         self._clock = clock
         path = settings.home / "oauth.key"
         with keys.exclusively():  # two processes starting together make one key
-            keys.store.share(path, _made)
-            self._key = _key(path)
+            keys.store.share(path, made)
+            self._key = private_key(path)
         self.kid = str(self._key.thumbprint())
 
     async def key(self, kid: str | None, algorithm: str) -> Any:
@@ -97,26 +95,3 @@ class LocalIssuer:
         """Let go of the store."""
         self.clients.close()
         self.grants.close()
-
-
-def _made() -> bytes:
-    from joserfc.jwk import ECKey
-
-    return ECKey.generate_key("P-256", private=True).as_pem(private=True)
-
-
-def _key(path: Path) -> Any:
-    from joserfc.errors import JoseError
-    from joserfc.jwk import ECKey
-
-    text = read_private(path)
-    if not text and not path.exists():
-        write(path, _made())
-        text = read_private(path)
-    try:
-        found = ECKey.import_key(text)
-        if found.is_private and found.curve_name == "P-256":
-            return found
-    except (JoseError, ValueError, TypeError):
-        pass
-    raise Misuse(f"{path} is no private key on P-256.", hint="Move it away; another one is made at the next start.")

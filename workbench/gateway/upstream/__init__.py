@@ -8,24 +8,23 @@ from workbench.events import Misuse
 from workbench.gateway.upstream.revision import Answered
 from workbench.registry.connection import Connection, ConnectionFactory, Launched
 from workbench.registry.server import ServerSpec
-from workbench.secrets import Secrets, is_reference, remember_named
+from workbench.secrets import is_reference, remember_named
 
 __all__ = ["Answered", "upstream_connection", "upstreams"]
 
 
 def upstreams(settings: Settings) -> ConnectionFactory:
     """Makes connections to servers, with the credentials that these settings lead to."""
-    secrets = Secrets.of(settings)
-    return lambda spec, launched: upstream_connection(spec, launched, secrets)
+    return lambda spec, launched: upstream_connection(spec, launched, settings)
 
 
-def upstream_connection(spec: ServerSpec, launched: Launched, secrets: Secrets | None = None) -> Connection:
+def upstream_connection(spec: ServerSpec, launched: Launched, settings: Settings | None = None) -> Connection:
     """The connection to a server that now runs or is reachable; `open` it before use.
 
     Args:
         spec: the server.
         launched: where it is reached.
-        secrets: resolves references in its headers.
+        settings: where its secrets are, and who the gateway is; not needed for a server without.
 
     Raises:
         Misuse: `launched` has neither pipes nor a URL, or its URL must not be dialled.
@@ -35,22 +34,23 @@ def upstream_connection(spec: ServerSpec, launched: Launched, secrets: Secrets |
 
         return StdioConnection(launched.stdin, launched.stdout, name=spec.id)
     if launched.url:
-        from workbench.gateway.upstream.credential import SecretHeaders
         from workbench.gateway.upstream.http import HttpConnection
         from workbench.gateway.upstream.pool import Pool
 
-        plain = {name: value for name, value in launched.headers.items() if not is_reference(value)}
-        referred = {name: value for name, value in launched.headers.items() if name not in plain}
-        if spec.trust != "bundled":
-            for name, value in plain.items():
-                remember_named(name, value)
-        if referred and secrets is None:
-            raise Misuse(f"Server {spec.id!r} needs secrets.", hint="Open the workbench with its settings.")
         if launched.guarded:
             # The stored URL is judged again whenever it is used: a check at registration alone can be gone around.
             check_url(launched.url, local_allowed=launched.local_allowed)
             pool = Pool.guarded(local_allowed=launched.local_allowed)
-            return HttpConnection(launched.url, plain, name=spec.id, pool=pool)
-        pool = Pool(credential=SecretHeaders(referred, secrets)) if referred and secrets is not None else Pool.shared()
-        return HttpConnection(launched.url, plain, name=spec.id, pool=pool)
+            return HttpConnection(launched.url, launched.headers, name=spec.id, pool=pool)
+        if spec.trust != "bundled":
+            for name, value in launched.headers.items():
+                if not is_reference(value):
+                    remember_named(name, value)
+        if spec.auth is not None or any(map(is_reference, launched.headers.values())):
+            from workbench.gateway.upstream.authorised import authorised
+
+            if settings is None:
+                raise Misuse(f"Server {spec.id!r} needs secrets.", hint="Open the workbench with its settings.")
+            return authorised(spec, launched, settings)
+        return HttpConnection(launched.url, launched.headers, name=spec.id)
     raise Misuse(f"Server {spec.id!r} has neither pipes nor a URL.", hint="Give it a command or a url.")

@@ -49,6 +49,23 @@ class SecretHeaders:
         return renewed
 
 
+class Several:
+    """More than one credential at once.
+
+    Args:
+        parts: of which no two make the same header.
+    """
+
+    def __init__(self, *parts: Credential) -> None:
+        self._parts = parts
+
+    async def headers(self) -> Mapping[str, str]:
+        return {name: value for part in self._parts for name, value in (await part.headers()).items()}
+
+    async def renew(self, refused: Mapping[str, str]) -> bool:
+        return any([await part.renew(refused) for part in self._parts])
+
+
 class Presenting:
     """Middleware of the HTTP client: every request carries the credential, and is sent once more after a 401.
 

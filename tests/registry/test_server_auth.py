@@ -1,0 +1,84 @@
+"""What `auth` of a server may say, and what is refused with the place where it stands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workbench.events import Misuse
+from workbench.registry import ServerSpec, read_mcp_json
+from workbench.registry.auth import ServerAuth
+from workbench.registry.registration import check_registration
+
+URL = "https://desk.example/mcp"
+
+
+def read(folder: Path, auth: Any, **more: Any) -> ServerSpec:
+    (folder / "mcp.json").write_text(json.dumps({"mcpServers": {"desk": {"url": URL, "auth": auth, **more}}}))
+    return read_mcp_json(folder / "mcp.json", env={"IDP": "https://idp.example"})[0]
+
+
+def test_what_is_left_out_is_what_is_usual(tmp_path: Path) -> None:
+    auth = {"type": "client_credentials", "client_id": "gw", "client_secret": "secret:gw", "issuer": "${IDP}"}
+    found = read(tmp_path, auth).auth
+    assert found == ServerAuth(
+        type="client_credentials", client_id="gw", client_secret="secret:gw", issuer="https://idp.example"
+    )
+    assert (found.proof, found.secrets()) == ("client_secret_basic", ("secret:gw",))
+    found = read(tmp_path, {"type": "token_exchange", "client_id": "gw"}).auth
+    assert found is not None
+    assert (found.proof, found.secrets()) == ("private_key_jwt", ())
+    found = read(tmp_path, {"type": "secret", "secret": "secret:x"}).auth
+    assert found is not None
+    assert (found.header, found.scheme) == ("Authorization", "Bearer")
+    assert read(tmp_path, None).auth is None
+
+
+OAUTH = {"type": "client_credentials", "client_id": "gw"}
+
+
+@pytest.mark.parametrize(
+    ("auth", "why"),
+    [
+        ({}, "'type' of 'auth' is ''"),
+        ({"type": "basic"}, "'type' of 'auth' is 'basic'"),
+        ([], "'auth' is a list"),
+        ({"type": "secret"}, "lacks 'secret'"),
+        ({"type": "client_credentials"}, "lacks 'client_id'"),
+        ({**OAUTH, "client_secret": "canary-value"}, "'client_secret' is not the name of a secret"),
+        ({**OAUTH, "private_key": "-----BEGIN canary"}, "'private_key' is not the name of a secret"),
+        ({**OAUTH, "secret": "secret:x"}, "'secret' beside type"),
+        ({**OAUTH, "method": "none"}, "'method' is 'none'"),
+        ({**OAUTH, "method": "client_secret_basic"}, "without 'client_secret'"),
+        ({**OAUTH, "method": "private_key_jwt", "client_secret": "secret:x"}, "do not go together"),
+        ({**OAUTH, "private_key": "secret:x", "client_secret": "secret:x"}, "do not go together"),
+        ({**OAUTH, "client_id": 7}, "'client_id' is a number"),
+        ({"type": "secret", "secret": "secret:x", "header": "Mcp-Session-Id"}, "set by the gateway itself"),
+        ({"type": "secret", "secret": "secret:x", "scheme": "a\nb"}, "line breaks"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_where_it_stands(tmp_path: Path, auth: Any, why: str) -> None:
+    with pytest.raises(Misuse, match=r"line 1, key mcpServers\.desk\.auth") as refused:
+        read(tmp_path, auth)
+    assert why in str(refused.value)
+    assert "canary" not in str(refused.value)
+
+
+def test_a_header_is_not_set_twice(tmp_path: Path) -> None:
+    with pytest.raises(Misuse, match="'auth' and a header"):
+        read(tmp_path, {"type": "secret", "secret": "secret:x"}, headers={"authorization": "Bearer x"})
+
+
+def test_a_program_has_no_auth(tmp_path: Path) -> None:
+    (tmp_path / "mcp.json").write_text('{"mcpServers": {"desk": {"command": "x", "auth": {"type": "secret"}}}}')
+    with pytest.raises(Misuse, match="'auth' beside 'command'"):
+        read_mcp_json(tmp_path / "mcp.json")
+
+
+def test_who_registers_a_server_gets_no_token_of_ours() -> None:
+    spec = ServerSpec(id="thief", kind="url", url=URL, auth=ServerAuth(type="token_exchange", client_id="gw"))
+    with pytest.raises(Misuse, match="asks for tokens"):
+        check_registration(spec, local_allowed=True)

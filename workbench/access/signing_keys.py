@@ -1,0 +1,129 @@
+"""Private keys for signatures: kept in files of the state folder, and used to prove who this gateway is."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from workbench.access.private import read_private
+from workbench.config import Settings
+from workbench.control import open_store
+from workbench.control.keyfiles import write
+from workbench.events import JSON, Caller, Misuse, new_id, now_us
+
+PROOF_SECONDS = 60
+"""Lifetime of what is signed here: it is used at once, and once."""
+
+ALGORITHMS = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "Ed25519": "Ed25519"}
+
+
+class SigningKey:
+    """A private key for assertions. Made by `gateway_key` or `imported`."""
+
+    def __init__(self, key: Any) -> None:
+        self._key = key
+        curve = str(getattr(key, "curve_name", ""))
+        self.algorithm = ALGORITHMS.get(curve, "RS256")
+        self.kid = str(key.thumbprint())
+
+    def key_set(self) -> JSON:
+        """The public key, to be registered with an identity provider (RFC 7517)."""
+        public = self._key.as_dict(private=False)
+        return {"keys": [{**public, "kid": self.kid, "use": "sig", "alg": self.algorithm}]}
+
+    def proof(self, client: str, audience: str) -> str:
+        """A client assertion (RFC 7523 §2.2): `client` itself says that it is `client`."""
+        return self._signed({"iss": client, "sub": client, "aud": audience})
+
+    def identity(self, client: str, audience: str, caller: Caller) -> str:
+        """What the gateway asserts of a caller, as subject token of an exchange (RFC 8693 §2.1).
+
+        It has the caller's tenant and subject as the gateway established them, never what the caller presented.
+        """
+        about = {"sub": caller.subject, "tenant": caller.tenant, "amr": [caller.method]}
+        return self._signed({"iss": client, "aud": audience, **about})
+
+    def _signed(self, claims: JSON) -> str:
+        from joserfc import jwt
+
+        now = now_us() // 1_000_000
+        header = {"alg": self.algorithm, "typ": "JWT", "kid": self.kid}
+        full = {**claims, "iat": now, "exp": now + PROOF_SECONDS, "jti": new_id()}
+        return jwt.encode(header, full, self._key, algorithms=[self.algorithm])
+
+
+def gateway_key(settings: Settings) -> SigningKey:
+    """The gateway's own key, on P-256, made once; gateways with a control store in common have it in common.
+
+    Raises:
+        Misuse: the file `gateway.key` of the state folder holds something else.
+    """
+    path = settings.home / "gateway.key"
+    store = open_store(settings)
+    try:
+        with store.exclusively("gateway.key"):  # two processes starting together make one key
+            store.share(path, made)
+            return SigningKey(private_key(path))
+    finally:
+        store.close()
+
+
+def made() -> bytes:
+    """A new private key on P-256, as PEM."""
+    from joserfc.jwk import ECKey
+
+    return ECKey.generate_key("P-256", private=True).as_pem(private=True)
+
+
+def private_key(path: Path) -> Any:
+    """The private key on P-256 in a file that only its owner may read; made where there is none.
+
+    Raises:
+        Misuse: the file holds something else.
+    """
+    from joserfc.errors import JoseError
+    from joserfc.jwk import ECKey
+
+    text = read_private(path)
+    if not text and not path.exists():
+        write(path, made())
+        text = read_private(path)
+    try:
+        found = ECKey.import_key(text)
+        if found.is_private and found.curve_name == "P-256":
+            return found
+    except (JoseError, ValueError, TypeError):
+        pass
+    raise Misuse(f"{path} is no private key on P-256.", hint="Move it away; another one is made at the next start.")
+
+
+def imported(pem: str) -> SigningKey:
+    """The private key in a PEM or JWK text: EC, Ed25519, or RSA of at least 2048 bits.
+
+    Raises:
+        Misuse: it is none. What was given is not repeated.
+    """
+    import orjson
+    from joserfc.errors import JoseError, SecurityWarning
+    from joserfc.jwk import ECKey, JWKRegistry, OKPKey, RSAKey
+
+    def of_jwk(text: str) -> Any:
+        found = orjson.loads(text)
+        if found["kty"] not in ("EC", "RSA", "OKP"):
+            raise ValueError
+        return JWKRegistry.import_key(found)
+
+    for read in (ECKey.import_key, RSAKey.import_key, OKPKey.import_key, of_jwk):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", SecurityWarning)  # it is too short, then
+                found: Any = read(pem)
+            if not found.is_private or (found.key_type == "RSA" and found.raw_value.key_size < 2048):
+                break
+            return SigningKey(found)
+        except (JoseError, ValueError, TypeError, KeyError, AttributeError, SecurityWarning):
+            continue
+    raise Misuse(
+        "The secret is no private key that can sign.", hint="Expected PEM: EC, Ed25519, or RSA from 2048 bits."
+    )

@@ -1,0 +1,46 @@
+"""Tokens of the gateway's own as the credential of a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from workbench.access.client import OAuthClient, Registration
+from workbench.access.fetch import Fetcher
+from workbench.access.signing_keys import gateway_key
+from workbench.config import Settings
+from workbench.events import Caller
+from workbench.registry.auth import ServerAuth
+from workbench.secrets import Secrets
+
+_NAME: Final = "Authorization"
+
+
+class TokenHeaders:
+    """The header with a token that was issued to the gateway: in its own name, or in the stead of one caller.
+
+    Args:
+        client: gets the tokens.
+        caller: None for the gateway itself.
+    """
+
+    def __init__(self, client: OAuthClient, caller: Caller | None = None) -> None:
+        self._client = client
+        self._caller = caller
+
+    async def headers(self) -> Mapping[str, str]:
+        return {_NAME: f"Bearer {await self._client.token(self._caller)}"}
+
+    async def renew(self, refused: Mapping[str, str]) -> bool:
+        return await self._client.renew(refused[_NAME].removeprefix("Bearer "), self._caller)
+
+
+def oauth_client(server: str, auth: ServerAuth, settings: Settings) -> OAuthClient:
+    """The gateway as a client of whoever issues tokens for the server at this URL."""
+    about = Registration(
+        server=server, client_id=auth.client_id, method=auth.proof, secret=auth.client_secret or auth.private_key,
+        issuer=auth.issuer, resource=auth.resource, audience=auth.audience, scope=auth.scope,
+    )  # fmt: skip
+    # both addresses stand in a file on disk, so they may be anywhere; what they lead to may not
+    fetcher = Fetcher([server, auth.issuer])
+    return OAuthClient(about, Secrets.of(settings), lambda: gateway_key(settings), fetcher)
