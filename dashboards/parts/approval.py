@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -16,15 +17,43 @@ from parts.words import age, moment, plain
 Then = Callable[[bool], None]
 
 
-def decide(approval: str, approve: bool, note: str = "") -> bool:
-    """Say yes or no; False, with the reason on the screen, when that is no longer possible."""
+def decide(
+    approval: str, approve: bool, note: str = "", arguments: dict[str, Any] | None = None, seen: str = ""
+) -> bool:
+    """Say yes or no; False, with the reason on the screen, when that is no longer possible.
+
+    Args:
+        approval: its id.
+        approve: yes or no.
+        note: for the record.
+        arguments: with a yes, what shall run instead.
+        seen: hash of the arguments that are on the screen.
+    """
     try:
-        bench().approve(approval, note=note) if approve else bench().deny(approval, note=note)
+        if not approve:
+            bench().deny(approval, note=note)
+            word = "Denied."
+        else:
+            decided = bench().approve(approval, note=note, arguments=arguments, args_hash=seen)
+            word = "Approved." if decided.status == "approved" else "Noted: somebody else has to agree, too."
     except workbench.WorkbenchError as e:
         notice.problem(e)
         return False
-    st.toast("Approved." if approve else "Denied.", icon=":material/check:" if approve else ":material/block:")
+    st.toast(word, icon=":material/check:" if approve else ":material/block:")
     return True
+
+
+def changed(text: str) -> dict[str, Any] | None:
+    """The arguments that somebody wrote; None, with the reason on the screen, when they are no JSON object."""
+    try:
+        found = json.loads(text)
+    except ValueError as e:
+        st.error(f"That is no JSON: {e}")
+        return None
+    if not isinstance(found, dict):
+        st.error("Arguments are one JSON object.")
+        return None
+    return found
 
 
 @st.dialog("Approve this call?")
@@ -71,12 +100,27 @@ def draw_card(waiting: Any, rule: str) -> None:
         )
         st.caption(f"{plain(waiting.subject)} asks, through {waiting.source}" + (f" · {rule}" if rule else ""))
         st.json(waiting.arguments, expanded=True)
+        if waiting.edited_by:
+            st.caption(f":material/edit: {plain(waiting.edited_by)} has changed the arguments")
+        if waiting.approvers > 1:
+            agreed = ", ".join(plain(vote.by) for vote in waiting.votes) or "nobody yet"
+            st.caption(f":material/group: {len(waiting.votes)} of {waiting.approvers} have agreed: {agreed}")
+        if waiting.roles:
+            st.caption(f":material/badge: decided by {plain(' or '.join(waiting.roles))}")
         note = st.text_input("Note for the record", placeholder="optional", max_chars=2000, key=f"note.{waiting.id}")
         with st.container(horizontal=True):
             if st.button("Approve", type="primary", icon=":material/check:", key=f"approve.{waiting.id}"):
-                decide(waiting.id, True, note or "") and st.rerun()
+                decide(waiting.id, True, note or "", seen=waiting.args_hash) and st.rerun()
             if st.button("Deny", icon=":material/block:", key=f"deny.{waiting.id}"):
                 decide(waiting.id, False, note or "") and st.rerun()
+        with st.expander("Change the arguments", icon=":material/edit:"):
+            written = st.text_area(
+                "Arguments", json.dumps(waiting.arguments, indent=1, ensure_ascii=False), key=f"edit.{waiting.id}"
+            )
+            if st.button("Approve with these", icon=":material/check:", key=f"edited.{waiting.id}"):
+                found = changed(written or "")
+                if found is not None and decide(waiting.id, True, note or "", found, waiting.args_hash):
+                    st.rerun()
 
 
 def _left(expires_us: int) -> str:

@@ -9,7 +9,7 @@ import pytest
 from mcp.server.mcpserver import MCPServer
 from mcp_types import ToolAnnotations
 
-from workbench.events import JSON, Call
+from workbench.events import JSON, Call, Misuse
 from workbench.gateway import call as call_path
 from workbench.policy import recognisers
 
@@ -180,3 +180,38 @@ async def test_a_tool_that_looks_like_another_servers_is_told_on_the_record(furn
     house = await furnish(servers={"evil": mcp})
     told = [r for r in house.recorded("registry_event") if r["outcome"] == "look_alike"]
     assert [(r["server"], list(r["data"]["signals"])) for r in told] == [("evil", ["fai1"])]
+
+
+# --- arguments that somebody changes before they agree ---------------------------------------------
+
+
+async def test_what_runs_and_is_recorded_is_what_was_approved(house: Any) -> None:
+    asked = call(house, "calc.erase", {"what": "all"})
+    id = (await house.gateway.call(asked)).details["approval"]
+    decider = house.caller("manager", subject="bob")
+    house.policy.approvals.decide(id, True, decider, via="app", arguments={"what": "one"})
+    outcome = await house.gateway.call(call(house, "calc.erase", {"what": "all"}))
+    assert outcome.ok
+    assert house.calc.calls == ["erase one"]
+    said = {"approval": id, "edited_by": "bob", "arguments": {"what": "one"}}
+    assert outcome.details["edited"] == said
+    assert outcome.result["_meta"]["workbench/edited"] == said
+    record = house.recorded()[-1]
+    assert (record["outcome"], record["args_redacted"]) == ("ok", {"what": "one"})
+    again = await house.gateway.call(call(house, "calc.erase", {"what": "one"}))
+    assert again.kind == "approval_required", "an approval that was used runs nothing again"
+
+
+async def test_a_policy_may_ask_for_two_people_and_a_role(furnish: Any, tmp_path: Any) -> None:
+    (tmp_path / "approvals.json").write_text(
+        '{"workbench": {"approvals": {"servers": {"calc": {"approvers": 2, "roles": ["manager"]}}}}}'
+    )
+    house = await furnish(policy=tmp_path)
+    desk, asked = house.policy.approvals, call(house, "calc.erase", {"what": "all"})
+    id = (await house.gateway.call(asked)).details["approval"]
+    with pytest.raises(Misuse, match="has the role manager"):
+        desk.decide(id, True, house.caller("admin", subject="adam"), via="app")
+    desk.decide(id, True, house.caller("manager", subject="bob"), via="app")
+    assert (await house.gateway.call(asked)).details["approval"] == id, "one yes of two is none"
+    desk.decide(id, True, house.caller("manager", subject="cat"), via="app")
+    assert (await house.gateway.call(asked)).ok

@@ -18,6 +18,9 @@ def text_for_model(outcome: Outcome, *, limit: int = MAX_CHARACTERS) -> str:
         text = _content(outcome) or outcome.message or "The call completed and returned no content."
         if outcome.kind == "tool_error":
             text = f"The tool reported an error: {text}"
+        if edited := outcome.details.get("edited"):
+            ran = orjson.dumps(edited.get("arguments"), default=str).decode()
+            text = f"[{edited.get('edited_by')} approved the call with other arguments: {ran}]\n{text}"
     else:
         details = f"\n{orjson.dumps(outcome.details, default=str).decode()}" if outcome.details else ""
         text = f"{outcome.kind}: {outcome.message or 'The call did not complete.'}{details}"

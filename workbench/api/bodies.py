@@ -52,6 +52,8 @@ class Verdict(BaseModel):
 
     approve: bool
     note: str = ""
+    arguments: dict[str, Any] | None = Field(default=None, description="With a yes: what shall run instead.")
+    args_hash: str = Field(default="", description="Of the arguments that were looked at; needed once changed.")
 
 
 class LoadRequests(BaseModel):

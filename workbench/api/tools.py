@@ -50,14 +50,17 @@ def tool_routes(platform: Platform) -> APIRouter:
         return answer(outcome, _STATUS[outcome.kind], _outcome_headers(outcome, resource(platform)))
 
     @router.get("/api/platform/approvals")
-    def approvals(caller: Caller = decides) -> Response:
+    async def approvals(caller: Caller = decides) -> Response:
         """Calls of the caller's tenant that wait for a human."""
-        return answer({"approvals": platform.policy.approvals.pending(caller.tenant)})
+        return answer({"approvals": await platform.approvals(caller)})
 
     @router.post("/api/platform/approvals/{approval}")
     async def decide(approval: str, body: Verdict, caller: Caller = decides, source: Source = SOURCE) -> Response:
-        """Approve or deny exactly this call."""
-        return answer(await platform.decide(approval, body.approve, caller, via=source, note=body.note))
+        """Approve or deny exactly this call; a yes may change its arguments."""
+        decided = platform.decide(
+            approval, body.approve, caller, via=source, note=body.note, arguments=body.arguments, seen=body.args_hash
+        )
+        return answer(await decided)
 
     return router
 

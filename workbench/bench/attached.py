@@ -169,8 +169,10 @@ class Attached:
         found = await self._request("GET", "/api/platform/approvals")
         return msgspec.convert(found["approvals"], list[Approval])
 
-    async def decide(self, approval: str, approve: bool, note: str = "") -> Approval:
-        body = {"approve": approve, "note": note}
+    async def decide(
+        self, approval: str, approve: bool, note: str = "", arguments: JSON | None = None, seen: str = ""
+    ) -> Approval:
+        body = {"approve": approve, "note": note, "arguments": arguments, "args_hash": seen}
         return msgspec.convert(await self._request("POST", f"/api/platform/approvals/{approval}", body), Approval)
 
     async def restart(self, server: str) -> None:

@@ -58,11 +58,14 @@ class Embedded:
         return self.platform.providers()
 
     async def approvals(self) -> list[Approval]:
-        approvals = self.platform.policy.approvals
-        return await approvals.store.aside(approvals.pending, self.caller.tenant)
+        return await self.platform.approvals(self.caller)
 
-    async def decide(self, approval: str, approve: bool, note: str = "") -> Approval:
-        return await self.platform.decide(approval, approve, self.caller, via=self.source, note=note)
+    async def decide(
+        self, approval: str, approve: bool, note: str = "", arguments: JSON | None = None, seen: str = ""
+    ) -> Approval:
+        return await self.platform.decide(
+            approval, approve, self.caller, via=self.source, note=note, arguments=arguments, seen=seen
+        )
 
     async def restart(self, server: str) -> None:
         await self.platform.restart(server, self.caller)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from typing import Any
 
 from anyio import CancelScope
 
@@ -16,6 +17,7 @@ from workbench.audit import AuditLog, records
 from workbench.bench import profiles
 from workbench.bench.compactor_process import CompactorProcess
 from workbench.bench.conversation import messages
+from workbench.bench.inbox import Inbox
 from workbench.bench.load import check_load
 from workbench.bench.sql_process import SqlProcess
 from workbench.bench.upkeep import Upkeep
@@ -41,15 +43,11 @@ from workbench.events import (
 from workbench.gateway import Gateway, upstreams
 from workbench.gateway.profiles import Within
 from workbench.policy import Approval, Policy
-from workbench.policy.slack import VIA as SLACK
 from workbench.policy.slack import SlackChannel
 from workbench.registry import Registry, ServerState, registration
 from workbench.secrets import Secrets
 
 Progress = Callable[[str], None]
-
-EXPIRY_SECONDS = 60.0
-"""How often approvals that nobody decided or used in time are ended."""
 
 _log = logging.getLogger(__name__)
 
@@ -77,9 +75,10 @@ class Platform:
         self._expiring: asyncio.Task[None] | None = None
         profiles.follow(gateway, self._happened)
         self.upkeep = Upkeep(self)
+        self.inbox = Inbox(self)
         self.slack: SlackChannel | None = None
         if settings.slack_channel:
-            self.slack = SlackChannel(settings, lambda roles: access.roles.scopes(roles), self._decide_in_slack)
+            self.slack = SlackChannel(settings, lambda roles: access.roles.scopes(roles), self.inbox.decide_in_slack)
             policy.approvals.on_request.append(self.slack.announce)
 
     @classmethod
@@ -103,7 +102,7 @@ class Platform:
             await registry.start(progress, patience=PATIENCE)
             for problem in gateway.profiles.problems():
                 (progress or _log.warning)(problem)
-            platform._expiring = asyncio.create_task(platform._expire(), name="expiry of approvals")
+            platform._expiring = asyncio.create_task(platform.inbox.keep_expiring(), name="expiry of approvals")
             platform.upkeep.start()
         except BaseException:
             with CancelScope(shield=True):  # whoever interrupts a start gets it undone all the same
@@ -298,44 +297,17 @@ class Platform:
 
     # --- administration; every step of it is on the record ------------------------------
 
-    async def decide(self, approval: str, approve: bool, caller: Caller, *, via: str, note: str = "") -> Approval:
-        """Approve or deny one waiting call.
+    async def approvals(self, caller: Caller) -> list[Approval]:
+        """What waits for a human in the caller's tenant."""
+        return await self.inbox.pending(caller)
 
-        Raises:
-            Misuse: no such approval in the caller's tenant, or it no longer waits.
-        """
-        approvals = self.policy.approvals
-        decided = await approvals.store.aside(approvals.decide, approval, approve, caller, via=via, note=note)
-        event = "approved" if approve else "denied"
-        await self.audit.write(caller.tenant, records.approval(decided.to_dict(), event, tenant=caller.tenant))
-        if self.slack is not None:
-            self.slack.settle(decided)
-        return decided
-
-    async def _decide_in_slack(self, approval: str, approve: bool, caller: Caller) -> Approval:
-        return await self.decide(approval, approve, caller, via=SLACK)
+    async def decide(self, approval: str, approve: bool, caller: Caller, *, via: str, **more: Any) -> Approval:
+        """Approve or deny one waiting call; see `Inbox.decide`."""
+        return await self.inbox.decide(approval, approve, caller, via=via, **more)
 
     async def expire_approvals(self) -> int:
         """End approvals that nobody decided or used in time, each on the record; how many there were."""
-        ended = await asyncio.to_thread(self.policy.approvals.expire)
-        for approval in ended:
-            await self.audit.write(
-                approval.tenant, records.approval(approval.to_dict(), "expired", tenant=approval.tenant)
-            )
-            if self.slack is not None:
-                self.slack.settle(approval)
-        return len(ended)
-
-    async def _expire(self) -> None:
-        while True:
-            await asyncio.sleep(EXPIRY_SECONDS)
-            try:
-                await self.expire_approvals()
-            except NotRecorded as e:
-                # calls are refused meanwhile, so nothing can be done with what has ended unrecorded
-                _log.warning("the end of an approval was not recorded: %s", e)
-            except Unreachable as e:
-                _log.warning("approvals cannot be ended now: %s", e)
+        return await self.inbox.expire()
 
     async def record_access(self, event: str, detail: JSON, tenant: str, subject: str) -> None:
         """Put on the record what happened to credentials."""

@@ -261,9 +261,16 @@ class Workbench(Recorded):
         """Calls that wait for a human."""
         return self._run(self._backend.approvals)
 
-    def approve(self, approval: str, *, note: str = "") -> Approval:
-        """Let exactly this call happen, once, within 15 minutes."""
-        return self._run(self._backend.decide, approval, True, note)
+    def approve(self, approval: str, *, note: str = "", arguments: JSON | None = None, args_hash: str = "") -> Approval:
+        """Let exactly this call happen, once, within 15 minutes; with `arguments`, with those instead.
+
+        Args:
+            approval: its id.
+            note: why, for the record.
+            arguments: what shall run instead of what was asked for.
+            args_hash: of the arguments that you looked at; needed where somebody else has changed them.
+        """
+        return self._run(self._backend.decide, approval, True, note, arguments, args_hash)
 
     def deny(self, approval: str, *, note: str = "") -> Approval:
         """Refuse this call."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import msgspec
 
 from workbench.audit import records
-from workbench.events import Call, Decision, Misuse, Tool, Unreachable
+from workbench.events import JSON, Call, Decision, Misuse, Tool, Unreachable
 from workbench.gateway.refusals import Refusal, denied
 
 if TYPE_CHECKING:
@@ -15,6 +17,28 @@ if TYPE_CHECKING:
     from workbench.policy import Approval, Policy
 
 T = TypeVar("T")
+
+
+class Granted(NamedTuple):
+    """A call that somebody has said yes to."""
+
+    call: Call
+    """With the arguments that were approved."""
+    decision: Decision
+    approval: Approval
+
+    @property
+    def edited(self) -> bool:
+        """Whether other arguments were approved than were asked for."""
+        return bool(self.approval.edited_by)
+
+    def told(self, result: JSON, details: JSON) -> tuple[JSON, JSON]:
+        """The result and its details, saying what ran instead; arguments as they may be recorded."""
+        approval = self.approval
+        said = {"approval": approval.id, "edited_by": approval.edited_by, "arguments": approval.arguments}
+        meta = result.get("_meta")
+        meta = {**(meta if isinstance(meta, dict) else {}), "workbench/edited": said}
+        return {**result, "_meta": meta}, {**details, "edited": said}
 
 
 class Approving:
@@ -30,8 +54,8 @@ class Approving:
         self._audit = audit
         self._doing: set[asyncio.Future[Any]] = set()
 
-    async def approved(self, call: Call, tool: Tool, decision: Decision) -> Decision:
-        """The decision with a live approval of exactly this call; without one, a person is asked.
+    async def approved(self, call: Call, tool: Tool, decision: Decision) -> Granted:
+        """The call and its decision with a live approval of exactly this call; without one, people are asked.
 
         Raises:
             Refusal: there is no approval, or nobody can say now whether there is.
@@ -40,14 +64,17 @@ class Approving:
         policy, approvals = self._policy, self._policy.approvals
         try:
             key = approval_id(call) or approvals.binding(call, tool)
-            if await self._whole(self._redeemed(key, call, tool)):
+            if (taken := await self._whole(self._redeemed(key, call, tool))) is not None:
+                used, arguments = taken
+                if used.edited_by:
+                    call = msgspec.structs.replace(call, arguments=arguments)
                 if policy.embedded:
                     decision = policy.decide(call, tool, approved=True)
                 else:
                     decision = await policy.decide_async(call, tool, approved=True)
                 if not decision.allow:
                     raise denied(decision)
-                return decision
+                return Granted(call, decision, used)
             approval = await self._whole(self._requested(call, tool))
         except Misuse as e:
             raise Refusal("denied", str(e), decision=decision, rule="approvals") from e
@@ -59,18 +86,19 @@ class Approving:
         )
         raise Refusal("approval_required", message, decision=decision, rule=decision.rule, approval=approval.id)
 
-    async def _redeemed(self, key: str, call: Call, tool: Tool) -> bool:
-        """Whether an approval of this call was there; it is used up then, which is on the record."""
+    async def _redeemed(self, key: str, call: Call, tool: Tool) -> tuple[Approval, JSON] | None:
+        """The approval of this call and the arguments to run, where there is one; it is used up then, on the record."""
         approvals, tenant = self._policy.approvals, call.caller.tenant
-        used = await approvals.store.aside(approvals.redeem, key, call, tool)
-        if used is not None:
-            await self._audit.write(tenant, records.approval(used.to_dict(), "used", tenant=tenant))
-        return used is not None
+        taken = await approvals.store.aside(approvals.take, key, call, tool)
+        if taken is not None:
+            await self._audit.write(tenant, records.approval(taken[0].to_dict(), "used", tenant=tenant))
+        return taken
 
     async def _requested(self, call: Call, tool: Tool) -> Approval:
         """The request for an approval of this call; a new one is on the record before anybody hears of it."""
         approvals, tenant = self._policy.approvals, call.caller.tenant
-        approval = await approvals.store.aside(approvals.request, call, tool)
+        needed = await self._policy.needed(call, tool)
+        approval = await approvals.store.aside(approvals.request, call, tool, needed)
         if approval.call == call.id:
             await self._audit.write(tenant, records.approval(approval.to_dict(), "requested", tenant=tenant))
             for tell in approvals.on_request:

@@ -18,14 +18,13 @@ from workbench.events import (
     Call,
     Caller,
     Decision,
-    Misuse,
     NotRecorded,
     Outcome,
     OutcomeKind,
     Tool,
     Unreachable,
 )
-from workbench.gateway.approving import Approving
+from workbench.gateway.approving import Approving, Granted
 from workbench.gateway.arguments import BrokenSchema, Validators
 from workbench.gateway.dispatch import Dispatch
 from workbench.gateway.portable import readable
@@ -97,6 +96,7 @@ class Gateway:
         started = perf_counter_ns()
         state = State()
         call, problem = readable(call)
+        granted: Granted | None = None
         try:
             # 1. Who: the door has turned the credential into `call.caller`; no record can be kept without a log.
             if self.audit.failed:
@@ -114,7 +114,8 @@ class Gateway:
             state.decision = self._permit(call, tool, decision)
             await self._counted(call, tool, decision)
             if not state.decision.allow:
-                state.decision = await self.approving.approved(call, tool, state.decision)
+                granted = await self.approving.approved(call, tool, state.decision)
+                call, state.decision = granted.call, granted.decision
 
             # 4. On the record: what is about to be done, where the setting asks for that.
             if self.audit.mode == "strict":
@@ -124,6 +125,8 @@ class Gateway:
             dispatched = perf_counter_ns()
             try:
                 result, state.details = await self.dispatch.send(call, tool, connection, notify, started, respondent)
+                if granted is not None and granted.edited:
+                    result, state.details = granted.told(result, state.details)
             finally:
                 state.upstream_us = (perf_counter_ns() - dispatched) // 1000
 

@@ -13,6 +13,25 @@ HUMAN_DOORS = ("app", "cli")
 Status = Literal["pending", "approved", "denied", "expired", "used"]
 
 
+class Vote(Record, frozen=True, kw_only=True):
+    """One person's yes."""
+
+    by: str
+    via: str
+    """The door."""
+    us: int
+    note: str = ""
+
+
+class Needed(Record, frozen=True, kw_only=True):
+    """Whose yes a call needs, as the rules say."""
+
+    approvers: int = 1
+    """So many different people; with more than one, whoever asked is none of them."""
+    roles: tuple[str, ...] = ()
+    """Each of them has one of these roles; empty: whoever may decide approvals."""
+
+
 class Approval(Record, frozen=True, kw_only=True):
     """One request for a human's yes, as it stands. `to_dict()` is what the record keeps."""
 
@@ -34,11 +53,23 @@ class Approval(Record, frozen=True, kw_only=True):
     expires_us: int
     """Until when it can be decided, or, once approved, used."""
     decided_by: str = ""
+    """Everybody whose yes counted, or who said no."""
     decided_via: str = ""
     """The door of the decision: app, cli…"""
     decided_us: int = 0
     note: str = ""
     used_us: int = 0
+    approvers: int = 1
+    """How many different people have to say yes."""
+    roles: tuple[str, ...] = ()
+    """Who decides has one of these roles; empty: any."""
+    votes: tuple[Vote, ...] = ()
+    """Who has said yes so far, to these arguments."""
+    asked_hash: str = ""
+    """Hash of the arguments that were asked for, where somebody who decides has changed them; then `args_hash` is of
+    the changed ones, which are what runs."""
+    edited_by: str = ""
+    """Who changed them."""
 
 
 class Refused(Misuse):
@@ -52,8 +83,18 @@ def check_decider(approval: Approval, by: Caller | str, via: str) -> None:
         raise Refused("An approval needs to be decided by somebody.", hint="Name the person who decides.")
     if isinstance(by, Caller) and not by.has("approvals:decide"):
         raise Refused(f"{name} may not decide approvals.", hint="The scope approvals:decide is needed.")
+    if approval.roles and not (isinstance(by, Caller) and set(by.roles) & set(approval.roles)):
+        raise Refused(
+            f"{name} may not decide calls of {approval.tool}.",
+            hint=f"Who decides them has the role {' or '.join(approval.roles)}.",
+        )
     if name != approval.subject:
         return
+    if approval.approvers > 1:
+        raise Refused(
+            f"{name} made this call and is none of the {approval.approvers} people it needs.",
+            hint="Somebody else has to.",
+        )
     if not (isinstance(by, Caller) and by.has("approvals:self")):
         raise Refused(f"{name} made this call and may not decide it.", hint="Somebody else has to.")
     if via not in HUMAN_DOORS:
@@ -73,5 +114,10 @@ def bind(call: Call, tool: Tool) -> tuple[str, str, str]:
             f"The arguments of {call.tool} cannot be bound to an approval: {e}.", hint="Send plain JSON."
         ) from e
     caller = call.caller
-    bound = digest([caller.tenant, caller.subject, tool.qualified, args_hash, definition_hash])
+    bound = binding(caller.tenant, caller.subject, tool.qualified, args_hash, definition_hash)
     return args_hash, definition_hash, bound
+
+
+def binding(tenant: str, subject: str, tool: str, args_hash: str, definition_hash: str) -> str:
+    """The hash of everything that an approval is bound to."""
+    return digest([tenant, subject, tool, args_hash, definition_hash])

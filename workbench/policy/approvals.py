@@ -19,7 +19,8 @@ import orjson
 from workbench.config import Settings
 from workbench.control import ControlDown, Told, open_store
 from workbench.events import JSON, Call, Caller, Misuse, Tool, now_us
-from workbench.policy.approval import Approval, Refused, bind, check_decider
+from workbench.policy.agreement import Agreed, agreed
+from workbench.policy.approval import Approval, Needed, Refused, Vote, bind, binding, check_decider
 from workbench.policy.redaction import Redactor
 
 TTL_US = 15 * 60 * 1_000_000
@@ -37,11 +38,20 @@ create table if not exists approvals (
   source text not null, call text not null, run text not null, status text not null,
   created_us integer not null, expires_us integer not null,
   decided_by text not null default '', decided_via text not null default '', decided_us integer not null default 0,
-  note text not null default '', used_us integer not null default 0
+  note text not null default '', used_us integer not null default 0,
+  approvers integer not null default 1, roles text not null default '[]', votes text not null default '[]',
+  asked_hash text not null default '', asked_binding text not null default '', edited_by text not null default ''
 ) strict;
 create unique index if not exists approvals_live on approvals (binding) where status in ('pending', 'approved');
 create index if not exists approvals_waiting on approvals (tenant, status);
 """
+_ADDED = [
+    ("approvals", f"{column} not null default {default}")
+    for column, default in (
+        ("approvers integer", 1), ("roles text", "'[]'"), ("votes text", "'[]'"),
+        ("asked_hash text", "''"), ("asked_binding text", "''"), ("edited_by text", "''"),
+    )
+]  # fmt: skip
 
 
 class Approvals:
@@ -55,7 +65,7 @@ class Approvals:
 
     def __init__(self, where: Settings | Path, redactor: Redactor, *, clock: Callable[[], int] = now_us) -> None:
         self.store = open_store(where)
-        self.store.prepare("approvals", _TABLE, told={"approvals": Told("id")})
+        self.store.prepare("approvals", _TABLE, added=_ADDED, told={"approvals": Told("id")})
         self.store.on_change.append(self._told)
         self._redactor = redactor
         self._clock = clock
@@ -64,8 +74,13 @@ class Approvals:
         """Called with each new request once it is on the record."""
         self._waiting: dict[str, set[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = {}
 
-    def request(self, call: Call, tool: Tool) -> Approval:
+    def request(self, call: Call, tool: Tool, needed: Needed = Needed()) -> Approval:  # noqa: B008 - frozen
         """Ask for a human's yes to `call`. The same call asked twice is one request, as long as it is alive.
+
+        Args:
+            call: what is to run.
+            tool: what it calls.
+            needed: whose yes it needs.
 
         Raises:
             Misuse: the arguments are no plain JSON, or this caller has too many requests waiting.
@@ -73,9 +88,11 @@ class Approvals:
         args_hash, definition_hash, bound = bind(call, tool)
         now = self._clock()
         self._ended.extend(self._end_old())
+        if (live := self._live(bound)) is not None:
+            return live
         caller = call.caller
         waiting = "select count(*) from approvals where tenant = ? and subject = ? and status = 'pending'"
-        if self._one(waiting, caller.tenant, caller.subject)[0] >= MAX_WAITING and self._live(bound) is None:
+        if self._one(waiting, caller.tenant, caller.subject)[0] >= MAX_WAITING:
             raise Misuse(
                 f"{caller.subject} has {MAX_WAITING} approvals waiting.",
                 hint="Decide them, or let them expire in 15 minutes.",
@@ -96,6 +113,8 @@ class Approvals:
             "status": "pending",
             "created_us": now,
             "expires_us": now + TTL_US,
+            "approvers": needed.approvers,
+            "roles": orjson.dumps(needed.roles).decode(),
         }
         names = ", ".join(row)
         marks = ", ".join("?" * len(row))
@@ -105,8 +124,18 @@ class Approvals:
             raise Misuse("The approval ended while it was being asked for.", hint="Make the call again.")
         return live
 
-    def decide(self, id: str, approve: bool, by: Caller | str, note: str = "", *, via: str = "") -> Approval:
-        """Say yes or no to a pending request.
+    def decide(
+        self,
+        id: str,
+        approve: bool,
+        by: Caller | str,
+        note: str = "",
+        *,
+        via: str = "",
+        arguments: JSON | None = None,
+        seen: str = "",
+    ) -> Approval:
+        """Say yes or no to a pending request. One no ends it; a yes may need further ones.
 
         Args:
             id: of the request.
@@ -115,9 +144,13 @@ class Approvals:
                 authenticated and authorised before, and is held to four eyes.
             note: why, for the record.
             via: the door of the decision.
+            arguments: with a yes, what shall run instead of what was asked for. Whether they fit the tool is for the
+                caller of this method to check.
+            seen: `args_hash` of what they looked at; needed where somebody else has changed the arguments.
 
         Raises:
-            Refused: unknown, expired or decided already; another tenant; no scope `approvals:decide`; one's own call
+            Refused: unknown, expired or decided already; another tenant; no scope `approvals:decide`, or none of the
+                roles that it needs; a second yes of the same person; other arguments than they saw; one's own call
                 without scope `approvals:self` or elsewhere than at the app or the command line.
         """
         approval = self.get(id)
@@ -125,21 +158,59 @@ class Approvals:
             raise Refused(f"There is no approval {id!r}.", hint="`pending` lists those that wait.")
         name = by if isinstance(by, str) else by.subject
         check_decider(approval, by, via)
-        now = self._clock()
-        status = "approved" if approve is True else "denied"
-        done = self._change(
-            "update approvals set status = ?, decided_by = ?, decided_via = ?, decided_us = ?, note = ?, "
-            "expires_us = ?, clear = case when ? = 'denied' then null else clear end "
-            "where id = ? and status = 'pending' and expires_us > ?",
-            *(status, name, via, now, note[:2000], now + TTL_US, status, id, now),
-        )
+        if approve is True:
+            vote = Vote(by=name, via=via, us=self._clock(), note=note[:2000])
+            done = self._agree(approval, agreed(approval, by, vote, arguments, seen), vote)
+        else:
+            now = self._clock()
+            done = self._change(
+                "update approvals set status = 'denied', decided_by = ?, decided_via = ?, decided_us = ?, note = ?, "
+                "clear = null where id = ? and status = 'pending' and expires_us > ?",
+                *(name, via, now, note[:2000], id, now),
+            )
         after = self.get(id)
         if not done or after is None:
+            if after is not None and after.status == "pending":
+                raise Refused(f"Approval {id} has just changed.", hint="Look at it again.")
             raise Refused(
                 f"Approval {id} is {after.status if after else 'gone'}.", hint="Make the call again to ask anew."
             )
         self._wake(id)
         return after
+
+    def _agree(self, before: Approval, after: Agreed, vote: Vote) -> bool:
+        """Keep one more yes, unless anything about the approval has changed since it was read."""
+        taken = self._live(after.bound)
+        if taken is not None and taken.id != before.id:
+            raise Refused("A call with exactly these arguments waits already.", hint=f"Decide {taken.id}.")
+        edited, final = after.arguments, after.status == "approved"
+        changes: dict[str, Any] = {
+            "status": after.status,
+            "votes": msgspec.json.encode(after.votes).decode(),
+            "decided_by": ", ".join(each.by for each in after.votes),
+            "decided_via": vote.via,
+            "decided_us": vote.us,
+            "note": vote.note,
+        }
+        if final:
+            changes["expires_us"] = vote.us + TTL_US
+        if edited is not None:
+            changes |= {
+                "args_hash": after.args_hash,
+                "binding": after.bound,
+                "arguments": orjson.dumps(self._redactor.record(edited, before.tenant)).decode(),
+                "clear": orjson.dumps(edited).decode(),
+                "edited_by": vote.by,
+            }
+            if not before.asked_hash:
+                asked = binding(before.tenant, before.subject, before.tool, before.args_hash, before.definition_hash)
+                changes |= {"asked_hash": before.args_hash, "asked_binding": asked}
+        held = {"id": before.id, "args_hash": before.args_hash, "votes": msgspec.json.encode(before.votes).decode()}
+        return self._change(
+            f"update approvals set {', '.join(f'{name} = ?' for name in changes)} where "
+            f"{' and '.join(f'{name} = ?' for name in held)} and status = 'pending' and expires_us > ?",
+            *(*changes.values(), *held.values(), vote.us),
+        )
 
     def consume(self, key: str, call: Call, tool: Tool) -> bool:
         """Use up an approval for `call`: True exactly once, and only for the call that was approved.
@@ -153,18 +224,35 @@ class Approvals:
 
     def redeem(self, key: str, call: Call, tool: Tool) -> Approval | None:
         """`consume`, returning the approval that was used up, for the record; None where `consume` says False."""
+        used = self.take(key, call, tool)
+        return used[0] if used else None
+
+    def take(self, key: str, call: Call, tool: Tool) -> tuple[Approval, JSON] | None:
+        """`redeem`, with the arguments that were approved: other ones than those of `call` where somebody changed them.
+
+        A call with the arguments that were asked for, and one with those that were approved, both redeem it.
+        """
         try:
             _, _, bound = bind(call, tool)
         except Misuse:
             return None
-        now = self._clock()
-        row = self._one(
-            "update approvals set status = 'used', used_us = ?, clear = null "
-            "where (id = ? or binding = ?) and binding = ? and tenant = ? and subject = ? and tool = ? "
-            f"and status = 'approved' and expires_us > ? returning {_COLUMNS}",
-            *(now, key, key, bound, call.caller.tenant, call.caller.subject, tool.qualified, now),
+        if not key:
+            return None
+        now, caller = self._clock(), call.caller
+        held = (
+            "tenant = ? and status = 'approved' and (id = ? or binding = ? or asked_binding = ?) and "
+            "(binding = ? or asked_binding = ?) and subject = ? and tool = ? and expires_us > ?"
         )
-        return _approval(row) if row else None
+        values = (caller.tenant, key, key, key, bound, bound, caller.subject, tool.qualified, now)
+        found = self._one(f"select id, clear from approvals where {held}", *values)
+        if found is None:
+            return None
+        row = self._one(
+            f"update approvals set status = 'used', used_us = ?, clear = null where {held} and id = ? "
+            f"returning {_COLUMNS}",
+            *(now, *values, found[0]),
+        )
+        return (_approval(row), orjson.loads(found[1])) if row else None
 
     def binding(self, call: Call, tool: Tool) -> str:
         """The hash that an approval of this call is bound to.
@@ -272,8 +360,10 @@ class Approvals:
         return approval
 
     def _live(self, bound: str) -> Approval | None:
-        query = f"select {_COLUMNS} from approvals where binding = ? and status in ('pending', 'approved')"
-        row = self._one(query, bound)
+        live = "status in ('pending', 'approved')"
+        row = self._one(f"select {_COLUMNS} from approvals where binding = ? and {live}", bound) or self._one(
+            f"select {_COLUMNS} from approvals where asked_binding = ? and {live}", bound
+        )
         return _approval(row) if row else None
 
     def _one(self, query: str, *values: Any) -> Any:
@@ -298,5 +388,6 @@ _COLUMNS = ", ".join(Approval.__struct_fields__)
 
 def _approval(row: tuple[Any, ...]) -> Approval:
     values = dict(zip(Approval.__struct_fields__, row, strict=True))
-    values["arguments"] = orjson.loads(values["arguments"])
+    for name in ("arguments", "roles", "votes"):
+        values[name] = orjson.loads(values[name])
     return msgspec.convert(values, Approval)

@@ -20,6 +20,7 @@ import orjson
 from workbench.config import Settings
 from workbench.events import JSON, Call, Caller, Decision, Misuse, Tool
 from workbench.policy import engine
+from workbench.policy.approval import Needed
 from workbench.policy.approvals import Approvals
 from workbench.policy.limits import RateLimits
 from workbench.policy.opa import NAME as OPA
@@ -170,6 +171,25 @@ class Policy:
             return self._static(self._rules, caller, tool).decision.allow is True
         except Exception:  # noqa: BLE001 - what cannot be decided is not shown
             return False
+
+    async def needed(self, call: Call, tool: Tool) -> Needed:
+        """Whose yes a call needs that needs a human's.
+
+        Raises:
+            Misuse: the rules give no usable answer, so nobody can be asked.
+        """
+        asked = {"tenant": call.caller.tenant, "subject": call.caller.subject, "server": tool.server}
+        asked["tool"] = tool.qualified
+        try:
+            if self.opa is None:
+                answer = self._rules.rego.ask(engine.APPROVERS, asked)
+            else:
+                answer, _ = await self.opa.ask(engine.APPROVERS, asked)
+            if answer["approvers"] < 1 or any(type(role) is not str for role in answer["roles"]):
+                raise engine.Broken("approvers or roles are not as agreed")
+        except engine.Broken as e:
+            raise Misuse(f"Whose approval {tool.qualified} needs cannot be found out: {e}.") from e
+        return Needed(approvers=answer["approvers"], roles=tuple(answer["roles"]))
 
     def quota(self, tenant: str, tool: str) -> int:
         """Calls per minute that `tenant` may make to the tool of this qualified name; 0 means no quota.

@@ -22,7 +22,8 @@ from workbench.policy import guard
 
 TOOL_SCOPES = "workbench/tool_scopes/decision"
 TENANT_QUOTA = "workbench/tenant_quota/decision"
-ENTRYPOINTS = (TOOL_SCOPES, TENANT_QUOTA)
+APPROVERS = "workbench/approvers/decision"
+ENTRYPOINTS = (TOOL_SCOPES, TENANT_QUOTA, APPROVERS)
 NAME = "embedded-rego"
 REGO_TESTS = "_test.rego"
 CASES = ".cases.json"
@@ -39,6 +40,7 @@ PROBES: dict[str, JSON] = {
         },
     },
     TENANT_QUOTA: {"tenant": "t", "tool": "a.b", "used": 0},
+    APPROVERS: {"tenant": "t", "subject": "s", "server": "a", "tool": "a.b"},
 }
 """One input per entry point: a policy that cannot answer it is refused when it is loaded."""
 
@@ -53,6 +55,7 @@ _ANSWERS: dict[str, dict[str, type[Any]]] = {
         "caps": dict,
     },
     TENANT_QUOTA: {"allow": bool, "rule": str, "per_minute": int},
+    APPROVERS: {"approvers": int, "roles": list},
 }
 
 

@@ -159,6 +159,8 @@ class SlackChannel:
         task.add_done_callback(self._tasks.discard)
 
     async def _post(self, approval: Approval) -> None:
+        if approval.tenant not in {known.tenant for known in read_approvers(self._path, self._tenant).values()}:
+            return  # nobody here decides for that tenant, so nobody here hears of it
         async with self._settling:
             answer = await self._ask(
                 "chat.postMessage", channel=self._channel, text=fallback(approval), blocks=card(approval)

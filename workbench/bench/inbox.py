@@ -1,0 +1,130 @@
+"""The inbox of approvals: what waits, deciding it, ending what nobody decided; every step is on the record."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from workbench.audit import records
+from workbench.events import JSON, Caller, Misuse, NotRecorded, Unreachable
+from workbench.gateway.arguments import Validators
+from workbench.gateway.refusals import say
+from workbench.policy import Approval
+from workbench.policy.slack import VIA as SLACK
+
+if TYPE_CHECKING:
+    from workbench.bench.platform import Platform
+
+EXPIRY_SECONDS = 60.0
+"""How often approvals that nobody decided or used in time are ended."""
+
+_log = logging.getLogger(__name__)
+
+
+class Inbox:
+    """The approvals of one platform.
+
+    Args:
+        platform: its rules, tools, log, and the channel in Slack where there is one.
+    """
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._policy = platform.policy
+        self._registry = platform.registry
+        self._audit = platform.audit
+
+    async def pending(self, caller: Caller) -> list[Approval]:
+        """What waits for a human in the caller's tenant; arguments in clear for who decides and may see them so."""
+        desk = self._policy.approvals
+
+        def read() -> list[Approval]:
+            return [
+                msgspec.structs.replace(each, arguments=desk.arguments(each.id, caller) or each.arguments)
+                for each in desk.pending(caller.tenant)
+            ]
+
+        return await desk.store.aside(read)
+
+    async def decide(
+        self,
+        approval: str,
+        approve: bool,
+        caller: Caller,
+        *,
+        via: str,
+        note: str = "",
+        arguments: JSON | None = None,
+        seen: str = "",
+    ) -> Approval:
+        """Approve or deny one waiting call; a yes may change its arguments.
+
+        Args:
+            approval: id of the request.
+            approve: yes or no.
+            caller: who decides.
+            via: at which door.
+            note: why, for the record.
+            arguments: with a yes, what shall run instead of what was asked for.
+            seen: `args_hash` of the arguments that they looked at.
+
+        Raises:
+            Misuse: no such approval in the caller's tenant, it no longer waits, it is not theirs to decide, or the
+                changed arguments do not fit the tool.
+        """
+        desk, write = self._policy.approvals, self._audit.write
+        if arguments is not None:
+            self._check_arguments(await desk.store.aside(desk.get, approval), arguments, caller)
+        decided = await desk.store.aside(
+            desk.decide, approval, approve, caller, via=via, note=note, arguments=arguments, seen=seen
+        )
+        record = decided.to_dict()
+        if approve and arguments is not None and decided.edited_by == caller.subject:
+            await write(caller.tenant, records.approval(record, "edited", tenant=caller.tenant))
+        event = "denied" if not approve else "agreed" if decided.status == "pending" else "approved"
+        await write(caller.tenant, records.approval(record, event, tenant=caller.tenant))
+        if self._platform.slack is not None:
+            self._platform.slack.settle(decided)
+        return decided
+
+    def _check_arguments(self, approval: Approval | None, arguments: JSON, caller: Caller) -> None:
+        """Changed arguments fit the tool as it was when the call was made."""
+        if approval is None or approval.tenant != caller.tenant:
+            return  # deciding it says so
+        tool = next((tool for tool in self._registry.tools() if tool.qualified == approval.tool), None)
+        if tool is None or tool.definition_hash != approval.definition_hash:
+            raise Misuse(
+                f"{approval.tool} has changed since it was called.", hint="Deny the call, so that it is made anew."
+            )
+        if problems := Validators().problems(tool, arguments):
+            raise Misuse(say(tool, problems[0]))
+
+    async def decide_in_slack(self, approval: str, approve: bool, caller: Caller) -> Approval:
+        """`decide`, by a click in Slack."""
+        return await self.decide(approval, approve, caller, via=SLACK)
+
+    async def expire(self) -> int:
+        """End approvals that nobody decided or used in time, each on the record; how many there were."""
+        ended = await asyncio.to_thread(self._policy.approvals.expire)
+        for approval in ended:
+            await self._audit.write(
+                approval.tenant, records.approval(approval.to_dict(), "expired", tenant=approval.tenant)
+            )
+            if self._platform.slack is not None:
+                self._platform.slack.settle(approval)
+        return len(ended)
+
+    async def keep_expiring(self) -> None:
+        """`expire`, once a minute."""
+        while True:
+            await asyncio.sleep(EXPIRY_SECONDS)
+            try:
+                await self.expire()
+            except NotRecorded as e:
+                # calls are refused meanwhile, so nothing can be done with what has ended unrecorded
+                _log.warning("the end of an approval was not recorded: %s", e)
+            except Unreachable as e:
+                _log.warning("approvals cannot be ended now: %s", e)
