@@ -8,6 +8,7 @@ depends only on caller and tool is cached; size, approval and usage are looked a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 import weakref
@@ -18,6 +19,7 @@ import msgspec
 import orjson
 
 from workbench.config import Settings
+from workbench.control import open_store
 from workbench.events import JSON, Call, Caller, Decision, Misuse, Tool
 from workbench.policy import engine
 from workbench.policy.approval import Needed
@@ -69,8 +71,9 @@ class Policy:
         self._reloading = threading.Lock()
         self._problem = ""
         self.limits = _limits(settings, self.quota)
-        self.redactor = Redactor(settings.home)
-        self.approvals = Approvals(settings, self.redactor)
+        with contextlib.closing(open_store(settings)):  # gateways that share it agree on keys before one is read
+            self.redactor = Redactor(settings.home)
+            self.approvals = Approvals(settings, self.redactor)
         self.warm()
         self._closed = threading.Event()
         if settings.policy is not None:

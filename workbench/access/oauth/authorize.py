@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ASKED_PER_MINUTE = 60
 WRONG_KEYS_PER_MINUTE = 10
+_OVER = "This request is not waiting any more. Start again from the program that sent you here."
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 _BROWSER = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -34,7 +35,7 @@ class Authorize:
 
     def __init__(self, server: AuthorizationServer) -> None:
         self._server = server
-        self._pending = Pending(server.ticks)
+        self._pending = Pending(server.issuer.grants.store, server.clock)
 
     async def ask(self, request: Request) -> Response:
         """GET: check the request and show the page. Who it is for cannot be told before the URI they gave is known."""
@@ -57,7 +58,7 @@ class Authorize:
         browser = request.cookies.get(COOKIE, "")
         if not _BROWSER.fullmatch(browser):
             browser = secrets.token_urlsafe(32)
-        response = consent_page(wanted, self._pending.add(wanted, browser))
+        response = consent_page(wanted, await self._server.ask(self._pending.add, wanted, browser))
         response.set_cookie(
             COOKIE, browser, max_age=int(PENDING_SECONDS), path="/oauth", httponly=True, samesite="strict",
             secure=self._server.url.startswith("https:"),
@@ -74,11 +75,12 @@ class Authorize:
         except Refused as e:
             return error_page(str(e), e.status)
         id = given.get("request")
-        asked = self._pending.find(id, request.cookies.get(COOKIE, ""))
+        asked = await self._server.ask(self._pending.find, id, request.cookies.get(COOKIE, ""))
         if asked is None:
-            return error_page("This request is not waiting any more. Start again from the program that sent you here.")
+            return error_page(_OVER)
         if given.get("decision") != "approve":
-            self._pending.done(id)
+            if not await self._server.ask(self._pending.take, id):
+                return error_page(_OVER)
             await self._server.record("consent denied", asked.client, {})
             return self._send(asked.redirect_uri, asked.state, error="access_denied")
         if self._server.throttle.wait(address(request), "consent", WRONG_KEYS_PER_MINUTE):
@@ -86,13 +88,14 @@ class Authorize:
         try:
             person = await self._server.person(given.get("key"))
         except Unauthenticated:
-            if not self._pending.wrong_key(id):
+            if not await self._server.ask(self._pending.wrong_key, id):
                 return error_page("Too many wrong keys. Start again from the program that sent you here.", 403)
             return consent_page(asked, id, wrong="That is no valid key of this workbench.", status=403)
         scopes = narrowed(person.scopes, [scope for scope in asked.scopes if given.get(f"scope:{scope}")]) - {"*"}
         if not scopes:
             return consent_page(asked, id, wrong="You have none of what is chosen here.", status=403)
-        self._pending.done(id)
+        if not await self._server.ask(self._pending.take, id):
+            return error_page(_OVER)
         return await self._grant(asked, person, tuple(sorted(scopes)))
 
     async def _grant(self, asked: Asked, person: Caller, scopes: tuple[str, ...]) -> Response:

@@ -8,11 +8,13 @@ from html import escape
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import msgspec
 from starlette.responses import HTMLResponse, Response
 
 from workbench.access.keys import fingerprint
 from workbench.access.oauth.clients import Client
 from workbench.access.oauth.redirects import LOOPBACK, source
+from workbench.control import ControlStore
 
 PENDING_SECONDS = 600.0
 MOST_PENDING = 512
@@ -20,6 +22,11 @@ MOST_TRIES = 5
 """Wrong keys until the request is void."""
 COOKIE = "workbench_consent"
 
+_TABLE = """
+create table if not exists oauth_requests (
+  id text primary key, asked blob not null, browser text not null, expires_us integer not null, tries integer not null
+) strict;
+"""
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 34rem; margin: 3rem auto; padding: 0 1rem; color: #1a1a1a }
 h1 { font-size: 1.3rem } code { background: #f0f0f0; padding: .1em .3em } label { display: block; margin: .3rem 0 }
@@ -43,44 +50,55 @@ class Asked(NamedTuple):
 
 
 class Pending:
-    """Requests that wait for a person, each bound to the browser it was shown in.
+    """Requests that wait for a person, each bound to the browser it was shown in; any gateway may get the answer.
 
     Args:
-        ticks: seconds that only grow.
+        store: the control store.
+        clock: microseconds since the epoch.
     """
 
-    def __init__(self, ticks: Callable[[], float]) -> None:
-        self._ticks = ticks
-        self._waiting: dict[str, tuple[Asked, bytes, float, int]] = {}
+    def __init__(self, store: ControlStore, clock: Callable[[], int]) -> None:
+        self._store = store
+        self._clock = clock
+        store.prepare("consent", _TABLE)
 
     def add(self, asked: Asked, browser: str) -> str:
         """Keep a request; the value names it in the form."""
-        now = self._ticks()
-        self._waiting = {id: each for id, each in self._waiting.items() if now < each[2]}
-        while len(self._waiting) >= MOST_PENDING:
-            del self._waiting[next(iter(self._waiting))]
-        id = secrets.token_urlsafe(32)
-        self._waiting[id] = (asked, fingerprint(browser), now + PENDING_SECONDS, 0)
+        now, id = self._clock(), secrets.token_urlsafe(32)
+        self._store.change(
+            "delete from oauth_requests where expires_us <= ? or id not in "
+            "(select id from oauth_requests order by expires_us desc, id limit ?)",
+            now, MOST_PENDING - 1,
+        )  # fmt: skip
+        self._store.change(
+            "insert into oauth_requests values (?, ?, ?, ?, 0)",
+            _mark(id), msgspec.json.encode(asked), _mark(browser), now + int(PENDING_SECONDS * 1_000_000),
+        )  # fmt: skip
         return id
 
     def find(self, id: str, browser: str) -> Asked | None:
         """The request, when it still waits and was shown in this browser."""
-        found = self._waiting.get(id)
-        if found is None or self._ticks() >= found[2] or not secrets.compare_digest(found[1], fingerprint(browser)):
+        query = "select asked, browser from oauth_requests where id = ? and expires_us > ?"
+        row = self._store.row(query, _mark(id), self._clock())
+        if row is None or not secrets.compare_digest(row[1], _mark(browser)):
             return None
-        return found[0]
+        return msgspec.json.decode(row[0], type=Asked)
 
     def wrong_key(self, id: str) -> bool:
         """Count a wrong key. False when the request is void by that."""
-        asked, browser, until, tries = self._waiting[id]
-        self._waiting[id] = (asked, browser, until, tries + 1)
-        if tries + 1 >= MOST_TRIES:
-            del self._waiting[id]
-        return tries + 1 < MOST_TRIES
+        tried = self._store.row("update oauth_requests set tries = tries + 1 where id = ? returning tries", _mark(id))
+        if tried is not None and tried[0] < MOST_TRIES:
+            return True
+        self.take(id)
+        return False
 
-    def done(self, id: str) -> None:
-        """It was decided."""
-        self._waiting.pop(id, None)
+    def take(self, id: str) -> bool:
+        """Decide it: True once, for whoever is first."""
+        return self._store.change("delete from oauth_requests where id = ?", _mark(id)) == 1
+
+
+def _mark(secret: str) -> str:
+    return fingerprint(secret).hex()
 
 
 def consent_page(asked: Asked, id: str, *, wrong: str = "", status: int = 200) -> Response:
