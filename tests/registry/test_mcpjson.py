@@ -67,6 +67,7 @@ def test_the_format_of_vs_code(tmp_path: Path) -> None:
     assert here.command == ("python", f"{tmp_path}/server.py", "https://example.com // not a comment", "7")
     assert here.cwd == str(tmp_path / ".vscode" / "sub")
     assert (there.url, old.url) == ("https://example.com/mcp", "http://127.0.0.1:9000/sse")
+    assert (there.sse, old.sse) == (False, True)
 
 
 def test_variables_are_filled_in(tmp_path: Path) -> None:

@@ -248,7 +248,8 @@ class Entry:
         self.connection = connection
         await connection.open()
         info = connection.server_info
-        transport = "stdio" if self.spec.stdio else "http" if self._launched.url else "memory"
+        over_http = getattr(connection, "transport", "http")
+        transport = "stdio" if self.spec.stdio else over_http if self._launched.url else "memory"
         self._update(
             era=connection.era,
             version=shown(info.get("version"), 100),

@@ -120,6 +120,7 @@ class _Reader:
                 kind="url",
                 url=urls[0],
                 more_urls=urls[1:],
+                sse="sse" in (entry.get("type"), entry.get("transport")),
                 headers=self._headers(where, entry),
                 auth=self._auth((*where, "auth"), entry),
                 **common,

@@ -29,6 +29,8 @@ class ServerSpec(Record, frozen=True, kw_only=True):
     url: str = ""
     more_urls: tuple[str, ...] = ()
     """Further addresses of the same server: replicas between which calls are shared out."""
+    sse: bool = False
+    """Its address is configured as that of an HTTP+SSE stream; otherwise that is found out."""
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     auth: ServerAuth | None = None
     """How the gateway authenticates to it; None: as `headers` say."""
@@ -84,7 +86,7 @@ class ServerState(Record, frozen=True, kw_only=True):
     """`starting`: first launch under way; `ready`; `down`: was or should be there, is being retried; `stopped`: by us;
     `failed`: never came up, still retried slowly."""
     transport: str = ""
-    """`http`, `stdio` or `memory`."""
+    """`http`, `sse` (HTTP+SSE, of 2024-11-05), `stdio` or `memory`."""
     url: str = ""
     pid: int = 0
     era: str = ""

@@ -1,4 +1,4 @@
-"""Connections to servers: Streamable HTTP, stdio and in-process, in the revision that each server speaks."""
+"""Connections to servers: Streamable HTTP, HTTP+SSE, stdio and in-process, in the revision that each server speaks."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def upstream_connection(spec: ServerSpec, launched: Launched, settings: Settings
 
         return StdioConnection(launched.stdin, launched.stdout, name=spec.id)
     if launched.url:
-        from workbench.gateway.upstream.http import HttpConnection
         from workbench.gateway.upstream.pool import Pool
+        from workbench.gateway.upstream.url import behind_url
 
         if launched.guarded:
             # The stored URL is judged again whenever it is used: a check at registration alone can be gone around.
             check_url(launched.url, local_allowed=launched.local_allowed)
             pool = Pool.guarded(local_allowed=launched.local_allowed)
-            return HttpConnection(launched.url, launched.headers, name=spec.id, pool=pool)
+            return behind_url(spec, launched.url, launched.headers, pool)
         if spec.trust != "bundled":
             for name, value in launched.headers.items():
                 if not is_reference(value):
@@ -52,5 +52,5 @@ def upstream_connection(spec: ServerSpec, launched: Launched, settings: Settings
             if settings is None:
                 raise Misuse(f"Server {spec.id!r} needs secrets.", hint="Open the workbench with its settings.")
             return authorised(spec, launched, settings)
-        return HttpConnection(launched.url, launched.headers, name=spec.id)
+        return behind_url(spec, launched.url, launched.headers, Pool.shared())
     raise Misuse(f"Server {spec.id!r} has neither pipes nor a URL.", hint="Give it a command or a url.")

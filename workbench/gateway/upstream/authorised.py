@@ -9,6 +9,7 @@ from workbench.gateway.upstream.http import HttpConnection
 from workbench.gateway.upstream.on_behalf import OnBehalf
 from workbench.gateway.upstream.pool import Pool
 from workbench.gateway.upstream.tokens import TokenHeaders, oauth_client
+from workbench.gateway.upstream.url import behind_url
 from workbench.registry.connection import Connection, Launched
 from workbench.registry.server import ServerSpec
 from workbench.secrets import Secrets, is_reference
@@ -25,11 +26,11 @@ def authorised(spec: ServerSpec, launched: Launched, settings: Settings) -> Conn
 
     def connection(credential: Credential) -> HttpConnection:
         carried = Several(SecretHeaders(referred, secrets), credential) if referred else credential
-        return HttpConnection(launched.url, plain, name=spec.id, pool=Pool(credential=carried))
+        return behind_url(spec, launched.url, plain, Pool(credential=carried))
 
     if auth is None or auth.type == "secret":
         pool = Pool(credential=SecretHeaders(referred, secrets))
-        return HttpConnection(launched.url, plain, name=spec.id, pool=pool)
+        return behind_url(spec, launched.url, plain, pool)
     client = oauth_client(launched.url, auth, settings)
     own = connection(TokenHeaders(client))
     if auth.type == "client_credentials":

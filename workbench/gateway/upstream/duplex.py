@@ -1,4 +1,4 @@
-"""One two-way channel that carries many requests at once: what stdio and in-process servers have in common."""
+"""One two-way channel that carries many requests at once: what stdio, HTTP+SSE and memory have in common."""
 
 from __future__ import annotations
 
@@ -46,9 +46,10 @@ class DuplexConnection:
     Args:
         name: how to call the server in messages.
         capabilities: to declare in the handshake of an older server; by default what some client may be able to do.
+        older: whether the server is known to be older, so that there is no need to ask.
     """
 
-    def __init__(self, name: str, *, capabilities: JSON | None = None) -> None:
+    def __init__(self, name: str, *, capabilities: JSON | None = None, older: bool = False) -> None:
         self.name = name
         self.era = ""
         self.server_info: JSON = {}
@@ -56,6 +57,7 @@ class DuplexConnection:
         self.instructions = ""
         self.on_notification: Callable[[JSON], None] | None = None
         self._declared = CARRIED if capabilities is None else capabilities
+        self._older = older
         self._callers = Callers()
         self._peer = Peer("")
         self._waiting: dict[int, _Waiting] = {}
@@ -79,7 +81,8 @@ class DuplexConnection:
         self._lost = ""
         try:
             await self._connect()
-            self._adopt(await revision.negotiate(self.name, self._discover, self._initialize))
+            discover = None if self._older else self._discover
+            self._adopt(await revision.negotiate(self.name, discover, self._initialize))
             if not self._peer.modern:
                 await self._send({"jsonrpc": "2.0", "method": "notifications/initialized"})
         except BaseException:

@@ -6,19 +6,24 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from workbench.events import JSON
 from workbench.gateway.upstream.messages import encode
 from workbench.gateway.upstream.respondent import Respondent
-
-if TYPE_CHECKING:
-    from workbench.gateway.upstream.http import HttpConnection
+from workbench.registry.connection import Connection
 
 MOST_IDLE: Final = 32
 IDLE_S: Final = 60.0
 
 Key = tuple[str, bytes]
+
+
+class Lendable(Connection, Protocol):
+    """A connection with a session of its own."""
+
+    respondent: Respondent | None
+    """Who is asked what the server asks: whose call it serves now."""
 
 
 class Leases:
@@ -31,10 +36,10 @@ class Leases:
         make: a new connection that declares these capabilities; not opened.
     """
 
-    def __init__(self, make: Callable[[JSON], HttpConnection]) -> None:
+    def __init__(self, make: Callable[[JSON], Lendable]) -> None:
         self._make = make
-        self._idle: list[tuple[Key, float, HttpConnection]] = []
-        self._lent: set[HttpConnection] = set()
+        self._idle: list[tuple[Key, float, Lendable]] = []
+        self._lent: set[Lendable] = set()
         self._closing: set[asyncio.Task[None]] = set()
 
     async def request(self, method: str, params: JSON, respondent: Respondent, **more: Any) -> JSON:
@@ -64,7 +69,7 @@ class Leases:
         self._idle.clear()
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    def _take(self, key: Key) -> HttpConnection | None:
+    def _take(self, key: Key) -> Lendable | None:
         self._tidy()
         for position, (of, _, connection) in enumerate(self._idle):
             if of == key and connection.alive:
@@ -77,7 +82,7 @@ class Leases:
         while self._idle and (len(self._idle) > MOST_IDLE or self._idle[0][1] < oldest):
             self._close(self._idle.pop(0)[2])
 
-    def _close(self, connection: HttpConnection) -> None:
+    def _close(self, connection: Lendable) -> None:
         async def close() -> None:
             with contextlib.suppress(Exception):
                 await connection.close()

@@ -16,6 +16,7 @@ class Event(NamedTuple):
     """Last event id seen so far on the stream, this event's included."""
     retry_ms: int | None
     """Pause that the server wishes before a reconnection, when this event said so."""
+    name: str = "message"
 
 
 class ByteStream(Protocol):
@@ -40,7 +41,7 @@ async def events(stream: ByteStream, *, max_bytes: int) -> AsyncIterator[Event]:
     parts: list[bytes] = []  # of a line whose end has not come yet
     pending = 0
     data: list[bytes] = []
-    size, last_id, retry, primed = 0, "", None, False
+    size, last_id, retry, primed, named = 0, "", None, False, "message"
     while chunk := await stream.readany():
         parts.append(chunk)
         pending += len(chunk)
@@ -57,8 +58,8 @@ async def events(stream: ByteStream, *, max_bytes: int) -> AsyncIterator[Event]:
         for line in lines:
             if not line:
                 if data or primed:
-                    yield Event(b"\n".join(data), last_id, retry)
-                data, size, retry, primed = [], 0, None, False
+                    yield Event(b"\n".join(data), last_id, retry, named)
+                data, size, retry, primed, named = [], 0, None, False, "message"
                 continue
             name, _, value = line.partition(b":")
             value = value.removeprefix(b" ")
@@ -67,5 +68,7 @@ async def events(stream: ByteStream, *, max_bytes: int) -> AsyncIterator[Event]:
                 size += len(value)
             elif name == b"id" and b"\0" not in value:
                 last_id, primed = value.decode("utf-8", "replace"), True
+            elif name == b"event":
+                named = value.decode("utf-8", "replace") or "message"
             elif name == b"retry" and value.isdigit():
                 retry, primed = int(value[:9]), True

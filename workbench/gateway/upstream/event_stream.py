@@ -1,0 +1,164 @@
+"""A server that only speaks HTTP+SSE, the transport of 2024-11-05: one stream on which it speaks, and POSTs to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from workbench.events import JSON, Unreachable
+from workbench.gateway.upstream.duplex import DuplexConnection
+from workbench.gateway.upstream.lease import Leases
+from workbench.gateway.upstream.messages import MAX_MESSAGE, Notify, decode, encode
+from workbench.gateway.upstream.pool import Pool
+from workbench.gateway.upstream.respondent import Respondent
+from workbench.gateway.upstream.response import drain, refusal
+from workbench.gateway.upstream.revision import Refused
+from workbench.gateway.upstream.sse import Event, events
+
+OPENING: Final = 10.0
+"""Seconds in which the stream has to begin and to name the address for messages."""
+
+TAKING: Final = 30.0
+"""Seconds in which the server has to accept a message; its answer comes on the stream."""
+
+
+class EventStreamConnection(DuplexConnection):
+    """Talks to a server over one event stream; implements `registry.Connection`.
+
+    What a server asks in a call whose client can answer comes on a further stream, which serves only that call.
+
+    Args:
+        url: where the stream is opened.
+        headers: sent with every request.
+        name: how to call the server in messages.
+        pool: where sockets come from.
+        max_bytes: largest message accepted from the server.
+        capabilities: to declare in the handshake; then `respondent` answers what the server asks. None declares
+            nothing.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        name: str = "",
+        pool: Pool | None = None,
+        max_bytes: int = MAX_MESSAGE,
+        capabilities: JSON | None = None,
+    ) -> None:
+        super().__init__(name or url, capabilities=capabilities or {}, older=True)
+        self.url = url
+        self.respondent: Respondent | None = None
+        self._configured = dict(headers or {})
+        self._pool = pool or Pool.shared()
+        self._max_bytes = max_bytes
+        self._http: aiohttp.ClientSession | None = None
+        self._stream: aiohttp.ClientResponse | None = None
+        self._address = URL()
+        self._leases = Leases(self._sibling) if capabilities is None else None
+
+    async def request(
+        self,
+        method: str,
+        params: JSON,
+        *,
+        timeout: float | None,
+        notify: Notify | None = None,
+        meta: JSON | None = None,
+        respondent: Respondent | None = None,
+    ) -> JSON:
+        """See `registry.Connection.request`."""
+        if self._leases is not None and respondent is not None and respondent.capabilities and self.alive:
+            async with asyncio.timeout(timeout) as deadline:
+                patient = respondent.unhurried(deadline)
+                return await self._leases.request(method, params, patient, timeout=None, notify=notify, meta=meta)
+        whose = respondent or self.respondent
+        return await super().request(method, params, timeout=timeout, notify=notify, meta=meta, respondent=whose)
+
+    # --- the transport
+
+    async def _connect(self) -> None:
+        self._http = self._pool.acquire()
+        try:
+            async with asyncio.timeout(OPENING):
+                headers = {**self._configured, "Accept": "text/event-stream", "Cache-Control": "no-store"}
+                self._stream = await self._http.get(self.url, headers=headers, allow_redirects=False)
+                kind = self._stream.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+                if self._stream.status != 200 or kind != "text/event-stream":
+                    raise refusal(self._stream, self.name)
+                stream = events(self._stream.content, max_bytes=self._max_bytes)
+                self._address = await self._announced(stream)
+        except (aiohttp.ClientError, OSError) as e:  # a timeout is one of these
+            why = str(e) or "it did not name an address for messages in time"
+            raise Unreachable(f"Server {self.name!r} cannot be reached: {why}.") from e
+        self._spawn(self._read(stream))
+
+    async def _announced(self, stream: AsyncIterator[Event]) -> URL:
+        """The address for messages, which the server names first. Nothing is sent to another origin."""
+        async for event in stream:
+            if event.name != "endpoint":
+                continue
+            address = URL(self.url).join(URL(event.data.decode("utf-8", "replace").strip()))
+            if address.origin() != URL(self.url).origin():
+                raise Refused(f"Server {self.name!r} wants messages to be sent to {str(address)[:200]!r}.", 200)
+            return address
+        raise Refused(f"Server {self.name!r} ended its stream without an address for messages.", 200)
+
+    async def _disconnect(self) -> None:
+        if self._leases is not None:
+            await self._leases.close()
+        if self._stream is not None:
+            self._stream.close()
+        http, self._http = self._http, None
+        if http is not None:
+            await self._pool.release()
+
+    async def _send(self, message: JSON) -> None:
+        if self._lost or self._http is None:
+            raise Unreachable(self._lost)
+        headers = {**self._configured, "Content-Type": "application/json"}
+        if self._peer.revision >= "2025-06-18":
+            headers["MCP-Protocol-Version"] = self._peer.revision
+        try:
+            async with asyncio.timeout(TAKING):
+                data = encode(message)
+                response = await self._http.post(self._address, data=data, headers=headers, allow_redirects=False)
+        except (aiohttp.ClientError, OSError) as e:
+            why = str(e) or f"it did not accept a message within {TAKING:g} s"
+            raise Unreachable(f"Server {self.name!r} cannot be reached: {why}.") from e
+        try:
+            if response.status in (404, 410):
+                self._end(f"Server {self.name!r} has forgotten our stream (HTTP {response.status}).")
+                raise Unreachable(self._lost)
+            if response.status >= 300:
+                raise refusal(response, self.name)
+        finally:
+            await drain(response)
+
+    async def _read(self, stream: AsyncIterator[Event]) -> None:
+        why = "ended the stream"
+        try:
+            async for event in stream:
+                if event.name == "message" and event.data:
+                    message = decode(event.data, self.name)
+                    for one in message if isinstance(message, list) else (message,):
+                        await self._received(one)
+        except (aiohttp.ClientError, OSError, Unreachable) as e:
+            why = f"broke off the stream: {e or type(e).__name__}"
+        self._end(f"Server {self.name!r} {why}.")
+
+    def _sibling(self, capabilities: JSON) -> EventStreamConnection:
+        """A further stream from the same server."""
+        return EventStreamConnection(
+            self.url,
+            self._configured,
+            name=self.name,
+            pool=self._pool,
+            max_bytes=self._max_bytes,
+            capabilities=capabilities,
+        )
