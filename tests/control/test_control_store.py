@@ -11,6 +11,7 @@ from tests.control.conftest import TABLES, Open
 from tests.waiting import soon
 from workbench.config import Settings
 from workbench.control import ControlDown, ControlStore, Told, open_store
+from workbench.events import Misuse
 
 pytestmark = pytest.mark.stores("sqlite", "postgres")
 
@@ -46,6 +47,15 @@ def test_a_change_says_how_many_rows_it_changed_and_returns_them_where_asked(thi
     ended = things.rows("update things set n = -1 where n > ? returning id, n", 10)
     assert sorted(ended) == [("t1", -1), ("t2", -1)]
     assert things.rows("update things set n = -1 where n > ? returning id, n", 10) == []
+
+
+def test_what_contradicts_what_is_stored_is_refused(things: ControlStore) -> None:
+    things.change(PUT, "t", 1, None, None)
+    put = "insert into things values (?, ?, null, null)"
+    for values in (("t", 2), ("u", None)):
+        with pytest.raises(Misuse, match="contradicts"):
+            things.change(put, *values)
+    assert things.rows("select id, n from things") == [("t", 1)]
 
 
 def test_what_happens_exclusively_happens_whole_or_not_at_all(things: ControlStore) -> None:

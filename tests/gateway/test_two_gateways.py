@@ -185,14 +185,14 @@ async def test_a_caller_who_leaves_while_an_approval_is_used_up_keeps_nothing_of
     caller = a.caller("owner", subject="bob")
     id = (await a.gateway.call(erase(caller))).details["approval"]
     a.policy.approvals.decide(id, True, "carol")
-    began, redeem = asyncio.Event(), a.policy.approvals.redeem
+    began, take = asyncio.Event(), a.policy.approvals.take
     loop = asyncio.get_running_loop()
 
     def slowly(*given: Any) -> Any:
         loop.call_soon_threadsafe(began.set)
-        return redeem(*given)
+        return take(*given)
 
-    a.policy.approvals.redeem = slowly
+    a.policy.approvals.take = slowly
     leaving = asyncio.create_task(a.gateway.call(erase(caller)))
     await began.wait()
     leaving.cancel()

@@ -15,6 +15,7 @@ from workbench.policy import Approvals, Policy, Redactor, Refused
 from workbench.policy.approval import Needed
 from workbench.policy.approvals import TTL_US
 
+pytestmark = pytest.mark.stores("sqlite", "postgres")
 change = msgspec.structs.replace
 
 
@@ -34,7 +35,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def desk(settings: Settings, clock: Clock) -> Iterator[Approvals]:
-    opened = Approvals(settings.home, Redactor(settings.home), clock=clock)
+    opened = Approvals(settings, Redactor(settings.home), clock=clock)
     yield opened
     opened.close()
 
@@ -261,6 +262,7 @@ async def test_data_that_cannot_be_meant_let_nobody_be_asked(
         policy.close()
 
 
+@pytest.mark.stores("sqlite")
 def test_a_table_of_an_earlier_version_is_carried_over(settings: Settings, asked: Call, delete: Tool) -> None:
     from workbench.config import open_control, prepare_home
 

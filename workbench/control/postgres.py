@@ -24,7 +24,7 @@ from workbench.control.following import Following
 from workbench.control.keyfiles import agree_on
 from workbench.control.patience import Patience
 from workbench.control.schema import check_name, lock_number, make_schema, make_tables, translated
-from workbench.control.store import ControlDown, ControlStore, P, Row, T, Told
+from workbench.control.store import ControlDown, ControlStore, P, Row, T, Told, contradiction
 from workbench.events import Misuse
 
 if TYPE_CHECKING:
@@ -228,7 +228,9 @@ class _Database:
             why = str(e).strip().split("\n", 1)[0]
             hint = "Give the role the right to make the schema, or make it with a role that may and grant its use."
             raise Misuse(f"The control database ({self.where}) refuses: {why}.", hint=hint) from e
-        except (psycopg.ProgrammingError, psycopg.IntegrityError, psycopg.DataError, psycopg.NotSupportedError):
+        except psycopg.IntegrityError as e:
+            raise contradiction() from e
+        except (psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError):
             raise
         except psycopg.Error as e:
             why = str(e).strip().split("\n", 1)[0] or type(e).__name__

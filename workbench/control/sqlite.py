@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config import open_control
-from workbench.control.store import ControlDown, ControlStore, P, Row, T, Told
+from workbench.control.store import ControlDown, ControlStore, P, Row, T, Told, contradiction
 
 
 class SqliteStore(ControlStore):
@@ -98,6 +98,8 @@ class SqliteStore(ControlStore):
 def _failing() -> Iterator[None]:
     try:
         yield
+    except sqlite3.IntegrityError as e:
+        raise contradiction() from e
     except sqlite3.Error as e:
         raise ControlDown(
             f"control.db in the state folder does not answer: {e}.", hint="Look at the file, its rights and the disk."

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from workbench.events import Unreachable
+from workbench.events import Misuse, Unreachable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -22,6 +22,11 @@ Row = tuple[Any, ...]
 
 class ControlDown(Unreachable):
     """The control store does not answer. What only it can say is not known, and so not allowed."""
+
+
+def contradiction() -> Misuse:
+    """Raised where a row cannot be stored beside those that are there, as when two do the same at once."""
+    return Misuse("That contradicts what somebody else has stored meanwhile.", hint="Look again, then try again.")
 
 
 class Told(NamedTuple):
@@ -36,7 +41,7 @@ class Told(NamedTuple):
 class ControlStore(ABC):
     """One room's way to the control store. Safe to use from several threads.
 
-    Raises, from every method that asks the database: ControlDown.
+    Raises, from every method that asks the database: ControlDown; and Misuse where a row contradicts another.
     """
 
     local: bool
