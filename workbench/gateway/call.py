@@ -171,7 +171,7 @@ class Gateway:
         if profile:
             within = self.profiles.find(profile)
             return [within.shown(tool) for tool in self.tools(caller) if within.has(tool.qualified)] if within else []
-        key = (self.registry.version, self.policy.revision, *identity(caller))
+        key = self._list_key(caller)
         found = self._lists.get(key)
         if found is None:
             if len(self._lists) >= _MOST_LISTS:
@@ -182,11 +182,19 @@ class Gateway:
             self._lists[key] = found
         return found
 
+    async def judge(self, caller: Caller) -> None:
+        """Have the rules asked about every tool, so that `tools` answers at once and nobody else waits meanwhile."""
+        if self._list_key(caller) not in self._lists:
+            await asyncio.get_running_loop().run_in_executor(self._threads, self.tools, caller)
+
     def search(self, caller: Caller, query: str, limit: int = 20, profile: str = "") -> list[tuple[Tool, float]]:
         """Of the tools that `tools` gives, those nearest to `query`, best first, with a score."""
         among = {tool.qualified: tool for tool in self.tools(caller, profile)}
         found = self.registry.search(query, limit, among.keys())
         return [(among[tool.qualified], score) for tool, score in found]
+
+    def _list_key(self, caller: Caller) -> tuple[Any, ...]:
+        return (self.registry.version, self.policy.revision, *identity(caller))
 
     # --- the steps --------------------------------------------------------------------------------------
 

@@ -164,7 +164,7 @@ class Legacy:
             if params.get("cursor") is not None:
                 told = "There is no such cursor: all tools are on one page."
                 return say_error(id, wire.INVALID_PARAMS, told, modern=False)
-            listed = self._lists.tools(request.caller, request.view, modern=False)
+            listed = await self._lists.tools(request.caller, request.view, modern=False)
             return Answer(200, [JSON_TYPE], wire.encoded_result(id, listed))
         if method in WISHES and session is not None:
             return await self._wishes.answer(request, session, id, method, params)

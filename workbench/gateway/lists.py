@@ -33,9 +33,10 @@ class Lists:
         self._encoded: dict[Any, bytes] = {}
         self._bytes = 0
 
-    def tools(self, caller: Caller, view: str, *, modern: bool) -> bytes:
+    async def tools(self, caller: Caller, view: str, *, modern: bool) -> bytes:
         """The encoded result of `tools/list`: what the caller may call, and how each server is."""
         gateway = self._gateway
+        await gateway.judge(caller)
         states = self.states(caller, view)
         health = tuple((state.id, state.status) for state in states)
         rules = (gateway.policy.revision, gateway.profiles.revision)

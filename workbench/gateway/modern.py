@@ -85,7 +85,7 @@ class Modern:
         elif method in METHODS:
             await self._task(request, id, method, params)
         else:
-            await request.reply(self._answer(request, id, method, params))
+            await request.reply(await self._answer(request, id, method, params))
 
     async def _notified(self, request: Request, method: str, params: JSON) -> Answer:
         """Those of extensions are passed on. Others have no effect: at this revision a client cancels by leaving."""
@@ -94,13 +94,13 @@ class Modern:
             return say_error(None, unsupported.code, unsupported.message, unsupported.data)
         return await self._reading.told(request, method, params, MODERN) if is_extension(method) else ACCEPTED
 
-    def _answer(self, request: Request, id: Any, method: str, params: JSON) -> Answer:
+    async def _answer(self, request: Request, id: Any, method: str, params: JSON) -> Answer:
         if method == "server/discover":
             return Answer(200, [JSON_TYPE], wire.result(id, self._lists.discovered(request.caller, request.view)))
         if method == "tools/list":
             if params.get("cursor") is not None:
                 return say_error(id, wire.INVALID_PARAMS, "There is no such cursor: all tools are on one page.")
-            listed = self._lists.tools(request.caller, request.view, modern=True)
+            listed = await self._lists.tools(request.caller, request.view, modern=True)
             return Answer(200, [JSON_TYPE], wire.encoded_result(id, listed))
         return say_error(id, wire.METHOD_NOT_FOUND, f"There is no method {method[:100]!r} here.")
 
