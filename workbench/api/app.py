@@ -10,6 +10,7 @@ from fastapi_swagger import patch_fastapi
 from starlette.datastructures import Headers
 
 import workbench
+from workbench.api.approval_page import approval_page
 from workbench.api.errors import ASGI, error, handle_errors
 from workbench.api.probes import probes
 from workbench.api.questions import question_routes
@@ -84,4 +85,5 @@ def build_api(platform: Platform) -> FastAPI:
     for routes in (probes, server_routes, tool_routes, question_routes, record_routes):
         api.include_router(routes(platform))
     slack_routes(api, platform)
+    approval_page(api, platform)
     return api

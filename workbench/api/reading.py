@@ -14,6 +14,7 @@ from workbench.api.errors import ASGI, FAULT, error, known
 from workbench.bench.platform import Platform
 from workbench.events import Call, Caller, WorkbenchError
 from workbench.gateway import wire
+from workbench.gateway.elicitation import PAGE
 from workbench.gateway.portable import plain_arguments
 
 CALL: Final = "/api/platform/call"
@@ -54,7 +55,8 @@ class Reading:
         if body is None:
             return
         if isinstance(body, bytes):
-            refused = await self._refusal(request, body) if body else None
+            form = scope["path"].startswith(PAGE)  # what a browser sends there is no JSON
+            refused = await self._refusal(request, body) if body and not form else None
         else:
             refused = body
         if refused is not None:

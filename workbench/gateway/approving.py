@@ -10,6 +10,7 @@ import msgspec
 
 from workbench.audit import records
 from workbench.events import JSON, Call, Decision, Misuse, Tool, Unreachable
+from workbench.gateway.elicitation import answered
 from workbench.gateway.refusals import Refusal, denied
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from workbench.policy import Approval, Policy
 
 T = TypeVar("T")
+
+OPEN_SECONDS = 20.0
+"""How long a client that opened the approval page is kept waiting for the decision, before it is asked again."""
 
 
 class Granted(NamedTuple):
@@ -62,9 +66,23 @@ class Approving:
             NotRecorded: the record cannot be written.
         """
         policy, approvals = self._policy, self._policy.approvals
+        call, answer = answered(call)
+        if answer in ("decline", "cancel"):
+            told = f"The page on which {call.tool} could be approved was not opened. Nothing was done."
+            raise Refusal("denied", told, decision=decision, rule="approvals")
+        approval: Approval | None = None
         try:
             key = approval_id(call) or approvals.binding(call, tool)
-            if (taken := await self._whole(self._redeemed(key, call, tool))) is not None:
+            taken = await self._whole(self._redeemed(key, call, tool))
+            if taken is None:
+                approval = await self._whole(self._requested(call, tool))
+                if answer == "accept":  # the page is open, so somebody may be about to decide
+                    approval = await approvals.wait(approval.id, OPEN_SECONDS) or approval
+                    if approval.status == "denied":
+                        told = f"{approval.decided_by} has denied this call. {approval.note}".rstrip()
+                        raise Refusal("denied", told, decision=decision, rule="approvals", approval=approval.id)
+                    taken = await self._whole(self._redeemed(key, call, tool))
+            if taken is not None:
                 used, arguments = taken
                 if used.edited_by:
                     call = msgspec.structs.replace(call, arguments=arguments)
@@ -75,11 +93,11 @@ class Approving:
                 if not decision.allow:
                     raise denied(decision)
                 return Granted(call, decision, used)
-            approval = await self._whole(self._requested(call, tool))
         except Misuse as e:
             raise Refusal("denied", str(e), decision=decision, rule="approvals") from e
         except Unreachable as e:
             raise Refusal("unavailable", str(e), decision=decision, rule="approvals", retry_after=1) from e
+        assert approval is not None
         message = (
             f"{decision.reason} Approval {approval.id} was asked for. Once it is granted (`workbench approvals`, or "
             "the Approvals page of the app), make exactly the same call again."

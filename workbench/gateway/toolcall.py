@@ -11,6 +11,7 @@ from workbench.events import JSON, Call, NotRecorded, OutcomeKind, new_trace_id
 from workbench.gateway import wire
 from workbench.gateway.answers import ACCEPTED, Answer, say_error, say_not_recorded, say_of_method, say_outcome
 from workbench.gateway.call import Gateway
+from workbench.gateway.elicitation import say_approval
 from workbench.gateway.methods import is_method, split
 from workbench.gateway.request import Request, Running, Stream
 from workbench.gateway.upstream.messages import Notify
@@ -124,6 +125,10 @@ class ToolCalls:
             return say_not_recorded(id, e)
         if running.stopped:
             return say_error(id, CANCELLED, "The request was cancelled.", modern=modern)
+        if outcome.kind == "approval_required":
+            page = say_approval(id, outcome, call, request.resource, respondent, modern=modern)
+            if page is not None:
+                return page
         say = say_of_method if is_method(call.tool) else say_outcome
         return say(id, outcome, modern=modern, resource=request.resource)
 

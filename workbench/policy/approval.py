@@ -7,8 +7,9 @@ from typing import Literal
 from workbench.events import JSON, Call, Caller, Misuse, Record, Tool, digest
 from workbench.policy import guard
 
-HUMAN_DOORS = ("app", "cli")
-"""Where somebody may approve their own call: a person sits there, and no tool call arrives through them unattended."""
+HUMAN_DOORS = ("app", "cli", "page")
+"""Where somebody may approve their own call: a person sits there, and no tool call arrives through them unattended.
+The page is the one that MCP clients send their users to; it asks for a key."""
 
 Status = Literal["pending", "approved", "denied", "expired", "used"]
 

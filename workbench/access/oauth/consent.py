@@ -114,7 +114,7 @@ def consent_page(asked: Asked, id: str, *, wrong: str = "", status: int = 200) -
     box = '<label><input type="checkbox" name="scope:{0}" value="1" checked> <code>{0}</code></label>'
     boxes = "".join(box.format(escape(scope)) for scope in asked.scopes)
     resources = ", ".join(f"<code>{escape(each)}</code>" for each in asked.resources)
-    return _page(
+    return page(
         f"Let {escape(client.name)} in?",
         f"""<p><b>{escape(client.name)}</b> asks to use {resources} in your name. {known}
 The answer goes to <b>{escape(receiver)}</b>.</p>
@@ -134,10 +134,17 @@ The answer goes to <b>{escape(receiver)}</b>.</p>
 
 def error_page(words: str, status: int = 400) -> Response:
     """What is wrong, told to a person; nobody is sent anywhere."""
-    return _page("This request cannot be answered", f'<p class="wrong">{escape(words)}</p>', status, "")
+    return page("This request cannot be answered", f'<p class="wrong">{escape(words)}</p>', status, "")
 
 
-def _page(title: str, content: str, status: int, target: str) -> Response:
+def page(title: str, content: str, status: int = 200, target: str = "") -> Response:
+    """A page of ours: no script, nothing from elsewhere, in nobody's frame.
+
+    Args:
+        title: of the page; markup.
+        content: markup.
+        target: where else the answer to its form may lead.
+    """
     nonce = secrets.token_urlsafe(16)
     html = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'

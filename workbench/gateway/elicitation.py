@@ -1,0 +1,78 @@
+"""A call that waits for a human, as an MCP client is told that can show its user a page (client/elicitation, URL mode).
+
+At 2026-07-28 the call is answered with `input_required` and a URL, and made again; at 2025-11-25 with the error -32042.
+That a client opened the page is no approval: who decides is asked there who they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from workbench.events import JSON, Call, Outcome
+from workbench.gateway import wire
+from workbench.gateway.answers import JSON_TYPE, Answer, summary
+from workbench.gateway.upstream.respondent import Respondent
+from workbench.gateway.upstream.revision import CAPABILITIES_KEY
+
+KEY: Final = "workbench/approval"
+"""Of the question among those that a client is asked."""
+PAGE: Final = "/approvals/"
+URL_ELICITATION_REQUIRED: Final = -32042
+"""Of 2025-11-25; no revision since has it."""
+
+
+def say_approval(
+    id: Any, outcome: Outcome, call: Call, resource: str, respondent: Respondent | None, *, modern: bool
+) -> Answer | None:
+    """The answer that sends the user of a client to the page; None where the client can show none.
+
+    Args:
+        id: of the request.
+        outcome: of the call, which waits for an approval.
+        call: as it was made.
+        resource: URL of the endpoint.
+        respondent: an older client, with what it declared.
+    """
+    approval = outcome.details.get("approval")
+    if not isinstance(approval, str) or not shows_pages(call, respondent, modern=modern):
+        return None
+    here = urlsplit(resource)
+    asked: JSON = {
+        "mode": "url",
+        "url": f"{here.scheme}://{here.netloc}{PAGE}{approval}",
+        "message": f"{outcome.message} Somebody who may decide it can do so on this page.",
+    }
+    meta = {"workbench/outcome": summary(outcome)}
+    if modern:
+        questions = {KEY: {"method": "elicitation/create", "params": asked}}
+        told = {"resultType": "input_required", "inputRequests": questions, "_meta": meta}
+        return Answer(200, [JSON_TYPE], wire.result(id, told))
+    data = {"elicitations": [{**asked, "elicitationId": approval}], **meta}
+    return Answer(200, [JSON_TYPE], wire.error(id, URL_ELICITATION_REQUIRED, outcome.message, data))
+
+
+def shows_pages(call: Call, respondent: Respondent | None, *, modern: bool) -> bool:
+    """Whether the client declared that it can send its user to a URL."""
+    if modern:
+        declared = (call.meta.get("_meta") or {}).get(CAPABILITIES_KEY)
+    else:
+        declared = respondent.capabilities if respondent and call.protocol == "2025-11-25" else None
+    elicitation = declared.get("elicitation") if isinstance(declared, dict) else None
+    return isinstance(elicitation, dict) and isinstance(elicitation.get("url"), dict)
+
+
+def answered(call: Call) -> tuple[Call, str]:
+    """The call without the client's answer to that question, and the answer: `accept`, `decline`, `cancel`, or nothing.
+
+    The server behind the tool did not ask, so it does not hear the answer.
+    """
+    responses = call.meta.get("inputResponses")
+    if not isinstance(responses, dict) or KEY not in responses:
+        return call, ""
+    answer, others = responses[KEY], {key: value for key, value in responses.items() if key != KEY}
+    meta = {key: value for key, value in call.meta.items() if key != "inputResponses"}
+    call = msgspec.structs.replace(call, meta={**meta, **({"inputResponses": others} if others else {})})
+    return call, str(answer.get("action", "")) if isinstance(answer, dict) else ""
