@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-ORDER = ("start", "gateway", "policy", "audit", "registry", "questions")
-ASKED_FOR = ("peers",)
-"""Run only by name: they install programs of others."""
+ORDER = (
+    *("start", "gateway", "governed", "clients", "lists", "stdio", "peers", "pauses", "policy", "audit", "registry"),
+    "questions",
+)
 
 
 def available() -> list[str]:
     """Names of all benchmarks, in the order in which they run."""
     found = {p.stem.removeprefix("bench_") for p in HERE.glob("bench_*.py")}
-    return [n for n in ORDER if n in found] + sorted(found - {*ORDER, *ASKED_FOR})
+    return [n for n in ORDER if n in found] + sorted(found - {*ORDER})
 
 
 def run(name: str) -> list[dict[str, Any]]:
@@ -57,7 +58,7 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 def main(names: list[str]) -> None:
     """Run the named benchmarks, or all."""
-    unknown = set(names) - {*available(), *ASKED_FOR}
+    unknown = set(names) - {*available()}
     if unknown:
         sys.exit(f"No benchmark {', '.join(sorted(unknown))}. There are {', '.join(available())}.")
     rows = [row for name in names or available() for row in run(name)]

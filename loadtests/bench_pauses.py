@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from loadtests.bench_gateway import META, Client, Target, platform, process, row
+from loadtests.bench_gateway import META, Client, Target, platform, process, report, row
 
 REPEATS = 5
 SLOW_READERS = 50
@@ -113,13 +113,9 @@ def main(json_path: str | None = None) -> list[dict[str, Any]]:
     ):
         assert server.stdout is not None
         url = f"http://127.0.0.1:{int(server.stdout.readline())}/mcp"
-        with platform(Path(folder) / "home", url) as (port, pid, token, _):
+        with platform(Path(folder) / "home", {"bare": url}) as (port, pid, token, _):
             rows = asyncio.run(measure(port, pid, token))
-    for found in rows:
-        print(f"{found['name']:<80} {found['value']:>10,.1f} {found['unit']}")
-    if json_path:
-        Path(json_path).write_text(json.dumps(rows), encoding="utf-8")
-    return rows
+    return report(rows, json_path)
 
 
 if __name__ == "__main__":
