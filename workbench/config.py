@@ -137,6 +137,9 @@ class Settings:
     audit_warehouse: str = setting(
         "", "Folder, or s3://bucket/prefix, that all gateways share, for the files of that catalog."
     )
+    audit_engine: str = secret(
+        "", "URL of a Postgres that gets the rows of all gateways of a fleet and answers SQL over them."
+    )
     audit_encrypt: bool = setting(
         False, "Whether arguments, answers and questions are recorded encrypted, with a key for each person."
     )

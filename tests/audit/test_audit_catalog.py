@@ -315,7 +315,7 @@ async def test_the_compactors_process_publishes_and_the_doors_read_the_fleet(fle
         with monkeypatch.context() as patch:
             patch.setattr("threading.Event.wait", lambda *_: True)
             assert main([str(gateway.settings.home), "--every", "60"]) == 0
-        assert "catalog: 1 files" in capsys.readouterr().out
+        assert "fleet: 1 files" in capsys.readouterr().out
     home = str(gateways[0].settings.home)
 
     def run(*arguments: str) -> str:

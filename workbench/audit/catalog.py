@@ -18,7 +18,7 @@ class Member(NamedTuple):
     """One record in a catalog."""
 
     root: str
-    """Where its files are."""
+    """Where its files are; empty for rows on a server."""
     owner: str
     """Its public key."""
     files: int

@@ -13,8 +13,8 @@ import threading
 import time
 from pathlib import Path
 
-from workbench.audit.catalog import publish
 from workbench.audit.compactor import GRACE_S, Compacted, Compactor
+from workbench.audit.fleet import publish
 from workbench.audit.folder import AuditFolder
 from workbench.audit.lake import Manifest
 from workbench.audit.retention import FILE, enforce
@@ -100,17 +100,18 @@ def _ship(home: Path) -> None:
 
 
 def _announce(home: Path, manifest: Manifest | None = None) -> None:
-    """Publish the files of the record in the fleet's catalog; what is wrong is said, and tried again the next time.
+    """Let the fleet have what is compacted; what is wrong is said, and tried again the next time.
 
     Args:
-        manifest: the files; default those that count now.
+        manifest: the files that count; default those that count now.
     """
     try:
         settings = Settings.load(home=home)
-        if settings.audit_catalog and (changed := publish(settings, manifest)):
-            print(f"catalog: {changed} files came or went", flush=True)
+        shared = settings.audit_catalog or settings.audit_engine
+        if shared and (changed := publish(settings, manifest)):
+            print(f"fleet: {changed} files came or went", flush=True)
     except (WorkbenchError, OSError) as e:
-        print(f"catalog: {e}", file=sys.stderr, flush=True)
+        print(f"fleet: {e}", file=sys.stderr, flush=True)
 
 
 def _once(given: argparse.Namespace) -> int:

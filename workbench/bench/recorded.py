@@ -37,7 +37,7 @@ class Recorded:
     _run: Callable[..., Any]
     _check_open: Callable[[], None]
     _reader: Reader | None = None
-    _fleet: Reader | None = None
+    _fleet: Engine | None = None
 
     @property
     def elsewhere(self) -> bool:
@@ -69,20 +69,19 @@ class Recorded:
 
     @property
     def fleet(self) -> Engine:
-        """What answers SQL over the records of all gateways that share the catalog of the setting `audit_catalog`.
+        """What answers SQL over the records of all gateways that share `audit_catalog` or `audit_engine`.
 
         Raises:
-            Misuse: there is no such catalog.
+            Misuse: neither is set.
             Unreachable: it does not answer.
         """
         self._check_open()
         if isinstance(self._backend, Attached) and self._backend.running.elsewhere:
             return _Elsewhere(self._backend, self._run, fleet=True)
         if self._fleet is None:
-            from workbench.audit import Reader
-            from workbench.audit.catalog import open_catalog
+            from workbench.audit.fleet import open_fleet
 
-            self._fleet = Reader(self.settings.home, catalog=open_catalog(self.settings))
+            self._fleet = open_fleet(self.settings)
         return self._fleet
 
     def sql(

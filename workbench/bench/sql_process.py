@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
-from workbench.audit.catalog import open_catalog
+from workbench.audit.fleet import open_fleet
 from workbench.config import Settings
 from workbench.events import JSON, Misuse, Unreachable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from workbench.audit import Reader
+    from workbench.audit.engine import Engine
 
 AnswerForm = Literal["arrow", "json"]
 
@@ -92,7 +92,7 @@ class SqlProcess:
         """As `query`, with the answer as an Arrow IPC stream, or as JSON: `columns`, `rows`, `truncated`.
 
         Args:
-            fleet: over all gateways that share the catalog of the setting `audit_catalog`.
+            fleet: over all gateways that share a catalog or a server, see `audit_catalog` and `audit_engine`.
 
         Cancelling ends the child that runs the statement.
         """
@@ -207,22 +207,22 @@ def _serve(home: Path) -> None:
         sys.stdout.buffer.flush()
 
 
-Readers = OrderedDict[tuple[str | None, bool], "Reader"]
+Readers = OrderedDict[tuple[str | None, bool], "Engine"]
 
 
-def _reader(readers: Readers, home: Path, tenant: str | None, fleet: bool) -> Reader:
+def _reader(readers: Readers, home: Path, tenant: str | None, fleet: bool) -> Engine:
     from workbench.audit import Reader
 
     asked = (tenant, fleet)
     if asked not in readers:
         if len(readers) >= _MOST_READERS:
             readers.popitem(last=False)[1].close()
-        readers[asked] = Reader(home, tenant=tenant, catalog=open_catalog(Settings.load(home=home)) if fleet else None)
+        readers[asked] = open_fleet(Settings.load(home=home), tenant) if fleet else Reader(home, tenant=tenant)
     readers.move_to_end(asked)
     return readers[asked]
 
 
-def _answer(reader: Reader, request: JSON) -> bytes:
+def _answer(reader: Engine, request: JSON) -> bytes:
     from workbench.audit import QueryStopped
 
     table = reader.sql(

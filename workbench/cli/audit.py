@@ -235,8 +235,8 @@ def forget(user: str, tenant: str | None, yes: bool) -> None:
 @audit.command()
 @as_json
 def publish(as_json: bool) -> None:
-    """Publish the files of this record in the fleet's catalog now; a running platform does it once a minute."""
-    from workbench.audit.catalog import publish as publish_files
+    """Let the fleet have what is compacted here now; a running platform does it once a minute."""
+    from workbench.audit.fleet import publish as publish_files
 
     changed = publish_files(_settings())
     if as_json:
@@ -250,18 +250,17 @@ def publish(as_json: bool) -> None:
 @audit.command()
 @as_json
 def fleet(as_json: bool) -> None:
-    """List the gateways whose records are in the fleet's catalog."""
-    import contextlib
+    """List the gateways whose records are in the fleet's catalog, or on its server."""
+    from workbench.audit.fleet import members as members_of
 
-    from workbench.audit.catalog import open_catalog
-
-    with contextlib.closing(open_catalog(_settings())) as catalog:
-        members = catalog.members()
+    members = members_of(_settings())
     if as_json:
         print_json(members)
     else:
         for member in members:
-            click.echo(f"{member.root}  {member.files} files, {member.rows} rows, key {member.owner}")
+            click.echo(
+                f"{member.root or 'on the server'}  {member.files} files, {member.rows} rows, key {member.owner}"
+            )
 
 
 @audit.command()

@@ -166,15 +166,12 @@ def _record(settings: Settings) -> Check:
 
 
 def _fleet(settings: Settings) -> Check:
-    import contextlib
+    from workbench.audit.fleet import members
 
-    from workbench.audit.catalog import open_catalog
-
-    if not settings.audit_catalog:
+    if not settings.audit_catalog and not settings.audit_engine:
         return _ok("the record is of this gateway alone")
-    with contextlib.closing(open_catalog(settings)) as catalog:
-        members = catalog.members()
-    return _ok(f"{len(members)} gateways share the catalog, with {sum(m.rows for m in members):,} rows")
+    found = members(settings)
+    return _ok(f"{len(found)} gateways share their records, {sum(m.rows for m in found):,} rows")
 
 
 def _platform(settings: Settings) -> Check:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _FLEET = click.option(
     "--fleet",
     is_flag=True,
-    help="Ask the records of all gateways that share the catalog, see the setting audit_catalog.",
+    help="Ask the records of all gateways that share audit_catalog or audit_engine.",
 )
 
 
@@ -26,7 +26,7 @@ def _query(
     sql: str, parameters: Any = None, *, fleet: bool, max_rows: int | None = None, timeout: float = 30.0
 ) -> pa.Table:
     from workbench.audit import Reader
-    from workbench.audit.catalog import open_catalog
+    from workbench.audit.fleet import open_fleet
     from workbench.config import Settings, prepare_home
 
     settings = Settings.load(home=click.get_current_context().obj.get("home"))
@@ -35,7 +35,8 @@ def _query(
             engine = bench.fleet if fleet else bench.engine
             return engine.sql(sql, parameters, max_rows=max_rows, timeout_s=timeout)
     # the record is files: reading it needs neither a platform nor servers
-    reader = Reader(prepare_home(settings.home), catalog=open_catalog(settings) if fleet else None)
+    home = prepare_home(settings.home)
+    reader = open_fleet(settings) if fleet else Reader(home)
     try:
         return reader.sql(sql, parameters, max_rows=max_rows, timeout_s=timeout)
     except RuntimeError as e:

@@ -1,0 +1,74 @@
+"""The records of all gateways of a fleet, as one: who answers questions to them, and telling them what is new here."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from workbench.audit.catalog import open_catalog
+from workbench.audit.catalog import publish as publish_files
+
+if TYPE_CHECKING:
+    from workbench.audit.catalog import Member
+    from workbench.audit.engine import Engine
+    from workbench.audit.lake import Manifest
+    from workbench.config import Settings
+
+
+def open_fleet(settings: Settings, tenant: str | None = None) -> Engine:
+    """What answers SQL over the records of a fleet: the server of `audit_engine`, else DuckDB over `audit_catalog`.
+
+    Args:
+        tenant: show only this tenant's rows, whatever the statement; None shows all.
+
+    Raises:
+        Misuse: neither is set, or a package is missing.
+        Unreachable: it does not answer.
+    """
+    if settings.audit_engine:
+        from workbench.audit.postgres_engine import PostgresEngine
+
+        return PostgresEngine(settings.audit_engine, tenant=tenant)
+    from workbench.audit.reader import Reader
+
+    return Reader(settings.home, tenant=tenant, catalog=open_catalog(settings))
+
+
+def members(settings: Settings) -> list[Member]:
+    """The records that are in the catalog, or else on the server.
+
+    Raises:
+        Misuse: neither is set, or a package is missing.
+        Unreachable: it does not answer.
+    """
+    if settings.audit_catalog or not settings.audit_engine:
+        with contextlib.closing(open_catalog(settings)) as catalog:
+            return catalog.members()
+    from workbench.audit.postgres_loading import loaded
+
+    return loaded(settings.audit_engine)
+
+
+def publish(settings: Settings, manifest: Manifest | None = None) -> int | None:
+    """Let the fleet have what is compacted here; returns how many files came and went for it.
+
+    Args:
+        manifest: the files that count, for the catalog alone; default those that count now, for catalog and server.
+
+    Returns:
+        None when the compactor is at work.
+
+    Raises:
+        Misuse: neither catalog nor server is set, or a package is missing.
+        StoreConflict: another record publishes its files from the same place.
+        Unreachable: the catalog or the server does not answer.
+        OSError: a file is not where it should be.
+    """
+    changed: list[int | None] = []
+    if settings.audit_catalog or not settings.audit_engine:
+        changed.append(publish_files(settings, manifest))
+    if settings.audit_engine and manifest is None:
+        from workbench.audit.postgres_loading import load
+
+        changed.append(load(settings))
+    return None if None in changed else max((n for n in changed if n is not None), default=0)
