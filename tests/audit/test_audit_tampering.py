@@ -318,12 +318,27 @@ ATTACKS = [
 ]
 
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "audit-format.md"
+
+
+def documented() -> dict[str, str]:
+    """What the table of the document says of each attack."""
+    table = DOCUMENT.read_text().split("## What is found out")[1].split("Only a witness")[0]
+    rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("| ")][1:]
+    return {name.strip().replace(" ", "_"): said.strip() for name, _, said in rows}
+
+
+def test_the_document_names_every_attack_once():
+    assert list(documented()) == [attack.__name__ for attack in ATTACKS]
+
+
 @pytest.mark.parametrize("deep", [False, True], ids=["quick", "deep"])
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
 async def test_every_attack_is_named(attack, deep, recorded: AuditFolder):
     where, seq = attack(recorded)
     found = verify(recorded.home, deep=deep)
     assert not found.ok
+    assert documented()[attack.__name__] in str(found)
     named = [finding for finding in found.findings if where in finding.where]
     assert named, [str(finding) for finding in found.findings]
     if seq is not None:

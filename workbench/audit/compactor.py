@@ -259,6 +259,8 @@ class Compactor:
         dropped: list[dict[str, Any]] | None = None,
     ) -> None:
         """State the new files and the manifest in the seals, then let them count."""
+        if not self._folder.manifest.exists():
+            Manifest().publish(self._folder)  # once a seal speaks of manifests, that there is none is a finding
         manifest.published_us = now_us()
         stated = {
             "v": 1,

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -62,14 +63,20 @@ class ContentsCheck:
             manifest = self._read_manifest()
             waiting = [s for s in self._segments.values() if s["number"] >= manifest.marks.get(s["writer"], 0)]
             self._total = self._size_of_it_all(manifest, waiting)
-            # Hashing leaves the interpreter free, so that files are read on every core.
-            with ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="audit-verify") as pool:
-                files = sorted(self._ranges.items())
-                list(pool.map(lambda item: self._check_lineage(self._folder.lineage / item[0], item[1]), files))
-            self._found.findings.sort(key=lambda finding: finding.where)
+            # Hashing leaves the interpreter free, so that files are read on every core, and more of them than there are
+            # cores, because some wait for the disk; the largest first, so that none is left for the end alone.
+            checks: list[tuple[int, Callable[[], None]]] = [
+                *(self._lineage_check(name, ranges) for name, ranges in self._ranges.items()),
+                *((seal["bytes"], partial(self._check_segment, seal)) for seal in waiting),
+                *self._lake_checks(manifest),
+            ]
+            checks.sort(key=lambda check: -check[0])
+            with ThreadPoolExecutor(2 * (os.cpu_count() or 1), thread_name_prefix="audit-verify") as pool:
+                list(pool.map(lambda check: check[1](), checks))
+            self._found.findings.sort(key=_place)
             self._check_unknown_lineages()
-            self._check_segments(waiting)
-            self._check_lake(manifest)
+            self._check_unknown_segments()
+            self._check_lake_rows(manifest)
         except _Cancelled:
             self._found.cancelled = True
 
@@ -121,6 +128,9 @@ class ContentsCheck:
         return self._folder.lock_of(writer).exists()
 
     # --- lineage --------------------------------------------------------
+
+    def _lineage_check(self, name: str, ranges: list[dict[str, Any]]) -> tuple[int, Callable[[], None]]:
+        return ranges[-1]["bytes"], partial(self._check_lineage, self._folder.lineage / name, ranges)
 
     def _check_lineage(self, path: Path, ranges: list[dict[str, Any]]) -> None:
         """Digest of every sealed range; on a difference, or when deep, the chain of its lines."""
@@ -231,21 +241,22 @@ class ContentsCheck:
 
     # --- log and lake ---------------------------------------------------
 
-    def _check_segments(self, waiting: list[dict[str, Any]]) -> None:
-        """Sealed segments that SQL reads from the log, and unsealed ones."""
-        for seal in waiting:
-            path = self._folder.wal / seal["segment"]
-            where = f"wal/{path.name}"
-            try:
-                with path.open("rb") as file:
-                    same = self._digest(file, 0, seal["bytes"]) == seal["sha256"]
-                    same = same and os.fstat(file.fileno()).st_size == seal["bytes"]
-            except FileNotFoundError:
-                self._add(Finding(where, "the segment is missing", writer=seal["writer"]))
-                continue
-            if not same:
-                tenant, seq = _first_difference(self._folder, path, seal["writer"])
-                self._add(Finding(where, "the segment is not the one that was sealed", tenant, seal["writer"], seq))
+    def _check_segment(self, seal: dict[str, Any]) -> None:
+        """A sealed segment that SQL reads from the log."""
+        path = self._folder.wal / seal["segment"]
+        where = f"wal/{path.name}"
+        try:
+            with path.open("rb") as file:
+                same = self._digest(file, 0, seal["bytes"]) == seal["sha256"]
+                same = same and os.fstat(file.fileno()).st_size == seal["bytes"]
+        except FileNotFoundError:
+            self._add(Finding(where, "the segment is missing", writer=seal["writer"]))
+            return
+        if not same:
+            tenant, seq = _first_difference(self._folder, path, seal["writer"])
+            self._add(Finding(where, "the segment is not the one that was sealed", tenant, seal["writer"], seq))
+
+    def _check_unknown_segments(self) -> None:
         for writer, _, path in self._folder.segments():
             if path.name not in self._segments and path.stat().st_size and not self._alive_or_killed(writer):
                 self._add(Finding(f"wal/{path.name}", "a segment of a closed writer that no seal states", "", writer))
@@ -265,27 +276,38 @@ class ContentsCheck:
             self._add(Finding("MANIFEST.json", "the manifest is not one that was sealed"))
         return manifest
 
-    def _check_lake(self, manifest: Manifest) -> None:
+    def _lake_checks(self, manifest: Manifest) -> list[tuple[int, Callable[[], None]]]:
         stated = {item["path"]: item for seal in self._lake for item in seal["added"]}
-        for item in (*manifest.parts, *manifest.rollups, *manifest.indexes):
-            self._found.lake_files += 1
-            seal = stated.get(item["path"])
-            if seal is None:
-                self._add(Finding(item["path"], "no seal states this file"))
-                continue
-            try:
-                with (self._folder.root / item["path"]).open("rb") as file:
-                    size = os.fstat(file.fileno()).st_size
-                    same = size == seal["bytes"] and self._digest(file, 0, size) == seal["sha256"]
-            except FileNotFoundError:
-                self._add(Finding(item["path"], "the file is missing"))
-                continue
-            if not same:
-                self._add(Finding(item["path"], "the file is not the one that was sealed"))
+        items = [*manifest.parts, *manifest.rollups, *manifest.indexes]
+        self._found.lake_files += len(items)
+        return [
+            (item["bytes"], partial(self._check_lake_file, item["path"], stated.get(item["path"]))) for item in items
+        ]
+
+    def _check_lake_file(self, path: str, seal: dict[str, Any] | None) -> None:
+        if seal is None:
+            self._add(Finding(path, "no seal states this file"))
+            return
+        try:
+            with (self._folder.root / path).open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                same = size == seal["bytes"] and self._digest(file, 0, size) == seal["sha256"]
+        except FileNotFoundError:
+            self._add(Finding(path, "the file is missing"))
+            return
+        if not same:
+            self._add(Finding(path, "the file is not the one that was sealed"))
+
+    def _check_lake_rows(self, manifest: Manifest) -> None:
         held = sum(item["rows"] for item in manifest.parts) + self._removable.lake_rows
         owed = sum(s["rows"] for s in self._segments.values() if s["number"] < manifest.marks.get(s["writer"], 0))
         if held != owed:
             self._add(Finding("MANIFEST.json", f"the lake holds {held} rows, the sealed segments had {owed}"))
+
+
+def _place(finding: Finding) -> tuple[bool, str]:
+    """The lineage first: there the very line is named."""
+    return not finding.where.startswith("lineage/"), finding.where
 
 
 def _first_difference(folder: AuditFolder, segment: Path, writer: str) -> tuple[str, int | None]:
