@@ -1,8 +1,9 @@
-"""What the record costs and how fast it answers, beside SQLite and a plain DuckDB appender in the same run.
+"""What the record costs and how fast it answers, beside SQLite and a plain DuckDB file in the same run.
 
-`python -m loadtests.bench_audit [--events N] [--groups N]`. The events are those of a busy platform: forty tenants,
-sixty tools, arguments and answers of a few hundred bytes. Durable means that the disk confirmed it. Targets that are
-stated for ten million events are judged only when so many are recorded (`--events 10000000`; about ten minutes, 20 GB).
+`python -m loadtests.bench_audit [--events N] [--groups N] [--keep FOLDER]`. The events are those of a busy platform:
+forty tenants, sixty tools, 31 days, lines of a thousand bytes. Durable means that the disk confirmed it. Targets that
+are stated for ten million events are judged only when so many are recorded: `--events 10000000` takes about ten minutes
+and 25 GB. With `--keep` the record stays in FOLDER, and another run asks it again.
 """
 
 from __future__ import annotations
@@ -10,23 +11,32 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import random
-import sqlite3
+import shutil
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from workbench.audit import AuditLog, Reader, records, verify
-from workbench.audit.compact import compact
-from workbench.config import Settings
-from workbench.events import Call, Caller, Decision, Outcome, Tool
+from loadtests.other_stores import Copies, duckdb_groups, plain_groups, plain_hashes, sqlite_groups
+from loadtests.recorded_month import Load, Recorded, events, record_month, settings
+from workbench.audit import AuditLog, Reader, verify
+from workbench.audit.folder import AuditFolder
 
 GROUP = 100
 TEN_MILLION = 10_000_000
 Row = dict[str, Any]
+
+BY_HOUR = (
+    "select tool, date_trunc('hour', ts) as hour, quantile_cont(latency_us, 0.95) from tool_calls "
+    "where ts >= (select max(ts) from tool_calls) - interval 1 day group by all"
+)
+MONTH = (
+    "select date_trunc('day', hour) as day, outcome, sum(calls), sum(latency_us_sum) / sum(calls) "
+    "from tool_calls_hourly where hour >= now()::timestamp - interval 30 day group by all"
+)
 
 
 def row(name: str, value: float | None, unit: str, target: float | None = None, *, at_least: bool = False) -> Row:
@@ -36,40 +46,13 @@ def row(name: str, value: float | None, unit: str, target: float | None = None, 
     return {"name": name, "value": None if value is None else round(value, 4), "unit": unit, "target": said, "ok": met}
 
 
-def events(count: int, seed: int = 1) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Tenant and record of `count` calls; the same for the same seed, save for ids and times."""
-    chance = random.Random(seed)
-    decision = Decision(allow=True, rule="tool_scopes.allow", revision="c0ffee", engine="rego", elapsed_us=40)
-    for _ in range(count):
-        tenant = f"tenant-{int(41 ** chance.random()) - 1:02d}"
-        number = int(61 ** chance.random()) - 1
-        tool = Tool(server=f"server{number % 12}", name=f"tool_{number:02d}", definition_hash="d" * 16)
-        luck = chance.random()
-        kind = "tool_error" if luck < 0.03 else "denied" if luck < 0.04 else "ok"
-        arguments = {"query": f"customer {chance.randrange(100_000)}", "limit": chance.randrange(500)}
-        caller = Caller(tenant=tenant, subject=f"user{chance.randrange(50)}", credential="key-1")
-        call = Call(caller=caller, tool=tool.qualified, arguments=arguments, source="mcp", protocol="2026-07-28")
-        outcome = Outcome(
-            kind=kind,  # type: ignore[arg-type]
-            call=call.id,
-            tool=tool.qualified,
-            decision=decision,
-            latency_us=int(chance.lognormvariate(8.5, 0.9)),
-            upstream_us=900,
-        )
-        answer = {"content": [{"type": "text", "text": "x" * 150}]}
-        yield tenant, records.call(call, tool, outcome, args_redacted=arguments, response_redacted=answer)
+def say(text: str) -> None:
+    """Progress."""
+    print(f"  {time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
-def settings(home: Path, **changes: Any) -> Settings:
-    """Settings of a fresh state folder."""
-    return Settings.load(env={}, cwd=home.parent, home=home, **changes)
-
-
-async def in_groups(
-    home: Path, mode: str, groups: list[list[tuple[str, dict[str, Any]]]], callers: int = 1
-) -> tuple[float, float]:
-    """Events per second, and processor µs of each, when every caller waits for a group before it puts the next."""
+async def in_groups(home: Path, mode: str, groups: list[list[Recorded]], callers: int = 1) -> tuple[float, ...]:
+    """Events per second, processor µs of each, and commits per second; callers wait for each group of theirs."""
     log = await AuditLog.open(settings(home, audit_mode=mode))
     left = iter(groups)
 
@@ -82,9 +65,10 @@ async def in_groups(
     began, busy = time.perf_counter(), time.process_time()
     await asyncio.gather(*(caller() for _ in range(callers)))
     took, worked = time.perf_counter() - began, time.process_time() - busy
+    commits = log.commits
     await log.close()
     count = sum(map(len, groups))
-    return count / took, worked / count * 1e6
+    return count / took, worked / count * 1e6, commits / took
 
 
 async def alone(home: Path, mode: str, count: int) -> list[float]:
@@ -96,49 +80,7 @@ async def alone(home: Path, mode: str, count: int) -> list[float]:
         await log.write(tenant, record)
         times.append((time.perf_counter() - began) * 1000)
     await log.close()
-    return times
-
-
-def sqlite_groups(path: Path, groups: list[list[tuple[str, dict[str, Any]]]]) -> float:
-    """The same into SQLite: WAL, synchronous=FULL, two indexes, one transaction for each group."""
-    db = sqlite3.connect(path, isolation_level=None)
-    db.execute("pragma journal_mode = wal")
-    db.execute("pragma synchronous = full")
-    db.execute("create table events (ts, tenant, tool, outcome, latency_us, trace_id, body)")
-    db.execute("create index by_tenant on events (tenant, ts)")
-    db.execute("create index by_trace on events (trace_id)")
-    began = time.perf_counter()
-    for group in groups:
-        db.execute("begin")
-        db.executemany("insert into events values (?, ?, ?, ?, ?, ?, ?)", [flat(t, r) for t, r in group])
-        db.execute("commit")
-    took = time.perf_counter() - began
-    db.close()
-    return sum(map(len, groups)) / took
-
-
-def duckdb_groups(path: Path, groups: list[list[tuple[str, dict[str, Any]]]]) -> float:
-    """The same into a DuckDB file through its appender, flushed and committed for each group."""
-    import duckdb
-
-    with duckdb.connect(str(path)) as db:
-        db.execute(
-            "create table events (ts bigint, tenant varchar, tool varchar, outcome varchar, latency_us bigint, "
-            "trace_id varchar, body varchar)"
-        )
-        began = time.perf_counter()
-        for group in groups:
-            with db.appender("events") as appender:
-                for tenant, record in group:
-                    appender.append_row(*flat(tenant, record))
-        took = time.perf_counter() - began
-    return sum(map(len, groups)) / took
-
-
-def flat(tenant: str, record: dict[str, Any]) -> tuple[Any, ...]:
-    """A record as the columns that the other stores get."""
-    keys = ("tool", "outcome", "latency_us", "trace_id")
-    return (record["timestamp"], tenant, *(record[key] for key in keys), json.dumps(record))
+    return sorted(times)
 
 
 async def freshness(home: Path, rounds: int) -> list[float]:
@@ -157,22 +99,7 @@ async def freshness(home: Path, rounds: int) -> list[float]:
     return times
 
 
-async def record_many(home: Path, count: int) -> None:
-    """Record `count` events as fast as it goes."""
-    log = await AuditLog.open(settings(home, audit_mode="os"))
-    pending: list[asyncio.Future[None]] = []
-    for tenant, record in events(count, seed=2):
-        waiter = log.put(tenant, record)
-        assert waiter is not None
-        pending.append(waiter)
-        if len(pending) >= 5000:
-            await asyncio.gather(*pending)
-            pending.clear()
-    await asyncio.gather(*pending)
-    await log.close()
-
-
-def timed(action: Callable[[], Any], rounds: int = 3) -> float:
+def timed(action: Callable[[], Any], rounds: int = 5) -> float:
     """Median milliseconds."""
     times = []
     for _ in range(rounds):
@@ -186,18 +113,28 @@ def writing(folder: Path, groups: int) -> list[Row]:
     """How fast records are written, and what one alone costs."""
     made = list(events(groups * GROUP))
     split = [made[i : i + GROUP] for i in range(0, len(made), GROUP)]
-    found: dict[str, list[float]] = {name: [] for name in ("fsync", "many", "os", "sqlite", "duckdb", "processor")}
-    for number in range(3):  # interleaved, so that a busy moment hits all of them
+    found: dict[str, list[float]] = {}
+    for number in range(5):  # interleaved, so that a busy moment hits all of them
         for name, mode, callers in (("fsync", "fsync", 1), ("many", "fsync", 8), ("os", "os", 1)):
-            rate, processor = asyncio.run(in_groups(folder / f"{name}{number}", mode, split, callers))
-            found[name].append(rate)
-            found["processor"].append(processor)
-        found["sqlite"].append(sqlite_groups(folder / f"{number}.sqlite", split))
-        found["duckdb"].append(duckdb_groups(folder / f"{number}.duckdb", split[:20]))
+            home = folder / f"{name}{number}"
+            rate, processor, commits = asyncio.run(in_groups(home, mode, split, callers))
+            found.setdefault(name, []).append(rate)
+            found.setdefault("processor", []).append(processor)
+            if name == "fsync":
+                found.setdefault("commits", []).append(commits)
+                segments = [path for _, _, path in AuditFolder(home).segments()]
+                plain = plain_groups(folder / f"{number}.plain", segments, GROUP)
+                found.setdefault("plain", []).append(plain)
+                found.setdefault("ratio", []).append(rate / plain)
+        found.setdefault("sqlite", []).append(sqlite_groups(folder / f"{number}.sqlite", split))
+        found.setdefault("duckdb", []).append(duckdb_groups(folder / f"{number}.duckdb", split[:20]))
     median = {name: statistics.median(figures) for name, figures in found.items()}
-    single = {mode: sorted(asyncio.run(alone(folder / f"alone-{mode}", mode, 1000))) for mode in ("os", "fsync")}
+    single = {mode: asyncio.run(alone(folder / f"alone-{mode}", mode, 1000)) for mode in ("os", "fsync")}
     return [
         row("durable events, groups of 100, one writer", median["fsync"], "1/s", 50_000, at_least=True),
+        row("  commits of it, each an fdatasync", median["commits"], "1/s"),
+        row("  the same bytes by write and fdatasync alone", median["plain"], "1/s"),
+        row("  share of that rate which the record reaches", median["ratio"], ""),
         row("the same from eight callers at once", median["many"], "1/s", 50_000, at_least=True),
         row("the same, surviving the process only (os)", median["os"], "1/s"),
         row("the same into SQLite (WAL, FULL, 2 indexes)", median["sqlite"], "1/s"),
@@ -209,42 +146,81 @@ def writing(folder: Path, groups: int) -> list[Row]:
     ]
 
 
-def reading(folder: Path, count: int) -> list[Row]:
-    """How fast the record answers and is verified, over `count` events."""
-    home = folder / "many"
-    asyncio.run(record_many(home, count))
-    began = time.perf_counter()
-    compact(home)
-    compacted = time.perf_counter() - began
-    fresh = asyncio.run(freshness(home, 20))
+def recorded(folder: Path, count: int) -> tuple[Path, Load]:
+    """A month of `count` events: the one that is in the folder already, or a new one."""
+    home, told = folder / "many", folder / "load.json"
+    if told.exists() and (known := json.loads(told.read_text(encoding="utf-8")))["events"] == count:
+        return home, Load(**known["load"])
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    load = record_month(home, count, say)
+    told.write_text(json.dumps({"events": count, "load": load.__dict__}), encoding="utf-8")
+    return home, load
+
+
+def asking(home: Path, count: int) -> list[Row]:
+    """How fast the record answers over `count` events, and how fast the others do."""
+    fresh = statistics.median(asyncio.run(freshness(home, 20)))
     full = count >= TEN_MILLION
-    day = "ts >= now()::timestamp - interval 1 day"
-    hourly = (
-        "select date_trunc('day', hour) d, outcome, sum(calls), sum(latency_us_sum) / sum(calls) "
-        "from tool_calls_hourly where hour >= now()::timestamp - interval 30 day group by all"
-    )
     with Reader(home, threads=2, memory="1GB") as reader:
-        trace = reader.sql("select trace_id from tool_calls limit 1 offset 1000").column(0)[0].as_py()
-        by_hour = (
-            "select tool, date_trunc('hour', ts) h, quantile_cont(latency_us, 0.95) from tool_calls "
-            f"where {day} group by all"
-        )
-        queries = timed(lambda: reader.sql(by_hour))
-        traced = timed(lambda: reader.trace(trace))
-        dashboard = timed(lambda: reader.sql(hourly))
-    quick = timed(lambda: verify(home), 2)
-    deep = timed(lambda: verify(home, deep=True), 1)
+        say("asking")
+        newest, old = (
+            reader.sql(
+                "select trace_id, request_id from tool_calls where ts <= now()::timestamp - to_days($days) "
+                "and ts > now()::timestamp - to_days($days + 1) limit 1 offset 100", {"days": days},
+            ).to_pylist()[0]
+            for days in (0, 9)
+        )  # fmt: skip
+        by_hour, month = timed(lambda: reader.sql(BY_HOUR)), timed(lambda: reader.sql(MONTH))
+        traced = {
+            name: timed(lambda c=call: reader.trace(c["trace_id"])) for name, call in (("new", newest), ("old", old))
+        }
+        called = timed(lambda: reader.events_of("request_id", old["request_id"]))
+        assert reader.trace(old["trace_id"]).num_rows >= 3
+    say("the same of SQLite and DuckDB")
+    with tempfile.TemporaryDirectory(prefix="bench-audit-") as folder:
+        others = Copies(Path(folder), home)
+        beside = {
+            "p95 by tool and hour over a day, SQLite with this day alone": timed(others.sqlite_by_hour, 3),
+            "p95 by tool and hour over a day, DuckDB file": timed(others.duckdb_by_hour),
+            "one trace, SQLite with one day alone, by index": timed(lambda: others.sqlite_trace(newest["trace_id"])),
+            "one trace, DuckDB file without index": timed(lambda: others.duckdb_trace(old["trace_id"])),
+            "30 days, DuckDB file without summaries": timed(others.duckdb_month),
+        }
+        others.close()
     size = f"{count:,} events"
     return [
-        row("newest record visible to SQL, p50", statistics.median(fresh), "ms", 50),
-        row(f"p95 by tool and hour over a day, {size}", queries, "ms", 150 if full else None),
-        row(f"one trace, {size}", traced, "ms", 50 if full else None),
-        row(f"30 days from hourly summaries, {size}", dashboard, "ms", 200 if full else None),
-        row(f"compaction of {size}", compacted, "s"),
-        row(f"quick verification of {size}", quick / 1000, "s", 10 if full else None),
-        row("quick verification, per 10 million events", quick / 1000 * TEN_MILLION / count, "s", 10),
-        row(f"deep verification of {size}", deep / 1000, "s"),
+        row("newest record visible to SQL, p50", fresh, "ms", 50),
+        row(f"p95 by tool and hour over a day, {size}", by_hour, "ms", 150 if full else None),
+        row(f"one trace of today, {size}", traced["new"], "ms", 50 if full else None),
+        row(f"one trace of nine days ago, {size}", traced["old"], "ms", 50 if full else None),
+        row(f"one call by its id, {size}", called, "ms", 50 if full else None),
+        row(f"30 days from hourly summaries, {size}", month, "ms", 200 if full else None),
+        *(row(f"  {name}", value, "ms") for name, value in beside.items()),
     ]
+
+
+def verifying(home: Path, count: int, *, deep: bool) -> list[Row]:
+    """How long it takes to check the record, and what of that is the hashing alone."""
+    say("verifying")
+    quick = [verify(home) for _ in range(3)]
+    assert all(found.ok and found.rows >= count for found in quick)
+    began = time.perf_counter()
+    hashed = plain_hashes(AuditFolder(home).root)
+    bare = time.perf_counter() - began
+    median = statistics.median(found.elapsed_s for found in quick)
+    size = f"{count:,} events"
+    rows = [
+        row(f"quick verification of {size}", median, "s", 10 if count >= TEN_MILLION else None),
+        row("  SHA-256 of the same files alone, on all cores", bare, "s"),
+        row("  their size", hashed / 1e9, "GB"),
+    ]
+    if deep:
+        say("verifying every line")
+        found = verify(home, deep=True)
+        assert found.ok
+        rows.append(row(f"deep verification of {size}", found.elapsed_s, "s"))
+    return rows
 
 
 def main(json_path: str | None = None, arguments: list[str] | None = None) -> list[Row]:
@@ -252,18 +228,26 @@ def main(json_path: str | None = None, arguments: list[str] | None = None) -> li
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=200_000, help="events to read and verify")
     parser.add_argument("--groups", type=int, default=100, help="groups of 100 to write")
+    parser.add_argument("--keep", type=Path, help="folder in which the record stays, to be asked again")
     given = parser.parse_args([] if arguments is None else arguments)
     with tempfile.TemporaryDirectory(prefix="bench-audit-") as folder:
-        rows = [*writing(Path(folder), given.groups), *reading(Path(folder), given.events)]
+        say("writing")
+        rows = writing(Path(folder), given.groups)
+        home, load = recorded(given.keep or Path(folder), given.events)
+        size = f"{given.events:,} events"
+        rows += [
+            row(f"recording and compacting {size}", load.seconds, "s"),
+            row("  most memory of the compactor", load.compactor_mib, "MiB", 512),
+            *asking(home, given.events),
+            *verifying(home, given.events, deep=True),
+        ]
     for each in rows:
         verdict = {True: "yes", False: "NO", None: ""}[each["ok"]]
-        print(f"{each['name']:<62} {each['value']:>14,.3f} {each['unit']:<5} {each['target']:<14} {verdict}")
+        print(f"{each['name']:<66} {each['value']:>14,.3f} {each['unit']:<5} {each['target']:<14} {verdict}")
     if json_path is not None:
         Path(json_path).write_text(json.dumps(rows, indent=1), encoding="utf-8")
     return rows
 
 
 if __name__ == "__main__":
-    import sys
-
     main(arguments=sys.argv[1:])
