@@ -45,7 +45,7 @@ def run(name: str) -> list[dict[str, Any]]:
 
 def show(rows: list[dict[str, Any]]) -> None:
     """The table."""
-    line = "{:<10} {:<62} {:>12} {:<8} {:<14} {}"
+    line = "{:<10} {:<78} {:>12} {:<8} {:<14} {}"
     print(line.format("benchmark", "figure", "value", "unit", "target", "met"))
     for row in rows:
         value = row["value"]
@@ -53,7 +53,7 @@ def show(rows: list[dict[str, Any]]) -> None:
             "-" if value is None else f"{value:,.3f}" if isinstance(value, float) and abs(value) < 100 else f"{value:,}"
         )
         met = {True: "yes", False: "NO", None: ""}[row.get("ok")]
-        print(line.format(row["benchmark"], row["name"][:62], text, row["unit"], str(row.get("target") or ""), met))
+        print(line.format(row["benchmark"], row["name"], text, row["unit"], str(row.get("target") or ""), met))
 
 
 def main(names: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import uvicorn
 
 from workbench.bench import front
-from workbench.bench.serve import spare_collector
+from workbench.bench.serve import OPEN_FILES, raise_open_files, spare_collector
 from workbench.gateway.answers import Answer
 from workbench.gateway.request import PORTION, Request
 
@@ -199,6 +200,19 @@ async def test_closing_sends_what_was_kept_and_then_nothing_more() -> None:
     joined.write(b"HTTP/1.1 200 OK\r\n\r\n")
     await asyncio.sleep(0)
     assert len(wire.sent) == 1
+
+
+def test_a_low_limit_of_open_files_is_raised_as_far_as_it_may_be() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    low = 512
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (low, before[1]))
+        raise_open_files()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        assert hard == before[1]
+        assert soft == (OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_what_lives_as_long_as_the_platform_is_not_searched_for_cycles_again() -> None:

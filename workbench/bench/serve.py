@@ -7,6 +7,7 @@ import contextlib
 import gc
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -27,6 +28,9 @@ Ready = Callable[[Running, Platform], None]
 YOUNG = 20_000
 """Objects made, less those gone again, until the youngest are searched for cycles. Few calls leave any behind."""
 
+OPEN_FILES = 65_536
+"""Every client holds one, and every call under way another."""
+
 GRACE = 1
 """Seconds that requests in flight get when the platform is asked to stop."""
 
@@ -44,6 +48,7 @@ async def serve(settings: Settings, build_app: Callable[[Platform], ASGI], *, pr
         Misuse: a platform already runs on this state folder, or a port is taken.
     """
     prepare_home(settings.home)
+    raise_open_files()
     running = find_running(settings.home)
     if running is not None:
         raise Misuse(
@@ -90,6 +95,18 @@ def _announce(settings: Settings, platform: Platform, port: int, app: AppProcess
     announce(settings.home, running)
     spare_collector()
     ready(running, platform)
+
+
+def raise_open_files() -> None:
+    """Allow this process as many open files as it may have, up to `OPEN_FILES`; the usual 1,024 are soon used up."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def spare_collector() -> None:

@@ -23,7 +23,9 @@ IDLE_SECONDS: Final = 4.0
 """A kept connection is not used after that: the usual server closes it after 5 s, and a request that is sent on a
 connection being closed cannot be told from one that was executed."""
 
-MOST_IDLE: Final = 256
+MOST_IDLE: Final = 1024
+"""Kept connections to one server; as many as calls may be under way on it, so that a crowd need not dial each time."""
+
 MOST_HEADERS: Final = 64 << 10
 BUFFERED: Final = 1 << 20
 """Bytes of an answer that wait to be read before the server has to wait."""
