@@ -167,6 +167,9 @@ class Settings:
     model: str = setting("", "Model of the provider; empty takes the default in models.toml.")
     max_turns: int = setting(12, "Most turns of one run.")
     token_budget: int = setting(200_000, "Most tokens of one run, input and output together.")
+    cost_budget: float = setting(0.0, "Most US dollars of one run; 0: no limit.")
+    user_tokens_per_day: int = setting(0, "Most tokens of one person's runs in a day (UTC); 0: no limit.")
+    user_cost_per_day: float = setting(0.0, "Most US dollars of one person's runs in a day (UTC); 0: no limit.")
     run_timeout: float = setting(180.0, "Longest time of one run, in seconds.")
     parallel_calls: int = setting(4, "Most tool calls of one turn that run at once.")
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -239,6 +242,9 @@ class Settings:
         ):
             if getattr(self, name) <= 0:
                 raise Misuse(f"Setting {name} is {getattr(self, name)!r}.", hint="Expected a number above zero.")
+        for name in ("cost_budget", "user_tokens_per_day", "user_cost_per_day"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise Misuse(f"Setting {name} is {getattr(self, name)!r}.", hint="Expected 0 or a number above.")
         for name in ("tool_timeouts", "replicas"):
             for key, value in getattr(self, name).items():
                 if not 0 < value < float("inf"):

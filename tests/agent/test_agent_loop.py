@@ -655,3 +655,49 @@ def test_no_model_can_break_the_run(script: list[tuple[str, list[ToolRequest], b
         assert set(tool.input_schema["required"]) == set(call.arguments)
         assert all(isinstance(value, str) for value in call.arguments.values())
     assert NOTE.qualified not in [c.tool for c in desk.calls] or desk.notes
+
+
+class Purse:
+    """A budget of so many tokens, which remembers what it was asked."""
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+        self.settled: list[Usage] = []
+
+    async def reserve(self, caller: Caller, run: Usage, least: int, most: int) -> Any:
+        from workbench.policy.spending import Granted
+
+        granted = min(most, self.tokens)
+        if granted < least:
+            return Granted(0, "Your budget for today is used up.", "")
+        self.tokens -= granted
+        return Granted(granted, "", "today")
+
+    async def settle(self, caller: Caller, granted: Any, usage: Usage) -> None:
+        self.tokens += granted.tokens - usage.input_tokens - usage.output_tokens
+        self.settled.append(usage)
+
+
+async def test_a_run_ends_in_order_when_the_budget_of_its_person_is_used_up(caller: Caller) -> None:
+    used = Usage(input_tokens=30_000, output_tokens=60)
+    purse, provider = Purse(31_000), Scripted(calls(("crm__find_customer", EMAIL), usage=used), answer("never said"))
+    events = await run(provider, Desk(), caller, budget=purse)
+    assert (done(events).status, done(events).message) == ("limit", "Your budget for today is used up.")
+    assert (done(events).usage, purse.settled) == (used, [used])
+    assert 0 < provider.limits[0] <= 8192
+    check_order(events)
+
+
+async def test_a_turn_has_no_more_output_than_the_budget_has_left(caller: Caller) -> None:
+    provider = Scripted(answer("Hello."))
+    await run(provider, Desk(), caller, budget=(purse := Purse(4_000)))
+    assert 256 <= provider.limits[0] < 4_000
+    assert purse.tokens == 4_000, "the script counts no tokens, and what was set aside came back"
+
+
+async def test_a_turn_that_breaks_off_is_settled_too_and_a_planner_needs_no_budget(caller: Caller) -> None:
+    purse = Purse(100_000)
+    await run(Scripted([ProviderError("refused", "no", hint="")]), Desk(), caller, budget=purse)
+    assert (purse.tokens, len(purse.settled)) == (100_000, 1)
+    events = await run(Scripted(answer("Hello."), is_llm=False), Desk(), caller, budget=Purse(0))
+    assert done(events).status == "answered"

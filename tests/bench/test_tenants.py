@@ -350,6 +350,7 @@ def rows_of(house: House) -> dict[tuple[str, str], list[Row]]:
         ("post", "/api/platform/approvals/{approval}"): [
             Row(rest("POST", "/api/platform/approvals/{id}", {"approve": yes}), approval) for yes in (True, False)
         ],
+        ("get", "/api/platform/budget"): [Row(rest("GET", "/api/platform/budget"))],
         ("get", "/api/platform/providers"): [Row(rest("GET", "/api/platform/providers"))],
         ("post", "/api/platform/query"): [
             Row(rest("POST", "/api/platform/query", {"question": q, "provider": "planner", "stream": stream}))

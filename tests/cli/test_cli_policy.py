@@ -52,6 +52,7 @@ def test_the_rules_are_written_out_for_an_opa_and_nothing_is_overwritten(home: P
     assert code == 0
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "approvers.rego",
+        "budgets.rego",
         "data.json",
         "tenant_quota.rego",
         "tool_scopes.rego",

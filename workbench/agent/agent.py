@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 from workbench.agent.choose import Chooser
 from workbench.agent.loop import Run, unresolved
 from workbench.agent.provider import Message, ProviderStatus
-from workbench.agent.toolbox import RecordEvent, Toolbox, WaitForApproval
+from workbench.agent.toolbox import Budget, RecordEvent, Toolbox, WaitForApproval
 from workbench.config import Settings
 from workbench.events import AnyRunEvent, Caller, Misuse, Source, new_id
 
@@ -20,6 +21,7 @@ class Agent:
         toolbox: the gateway, or something of its shape.
         wait_for_approval: asks a person; without it a call that needs one is simply reported to the model.
         record: takes every event before the reader gets it.
+        budget: what people's runs of language models may use, beside the setting `token_budget`.
         env: where keys and base URLs are read from; None means the process's environment.
     """
 
@@ -30,12 +32,14 @@ class Agent:
         *,
         wait_for_approval: WaitForApproval | None = None,
         record: RecordEvent | None = None,
+        budget: Budget[Any] | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
         self._settings = settings
         self._toolbox = toolbox
         self._wait = wait_for_approval
         self._record = record
+        self._budget = budget
         self._chooser = Chooser(settings, env=env)
         self._runs: dict[str, Run] = {}
 
@@ -96,6 +100,7 @@ class Agent:
             source=source,
             wait=self._wait,
             record=self._record,
+            budget=self._budget,
             instructions=instructions,
         )
         self._runs[run] = state

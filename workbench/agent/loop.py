@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -30,7 +30,7 @@ from workbench.agent.provider import (
     UserMessage,
 )
 from workbench.agent.steps import SEARCH, Steps
-from workbench.agent.toolbox import RecordEvent, Toolbox, WaitForApproval
+from workbench.agent.toolbox import Budget, RecordEvent, Toolbox, WaitForApproval
 from workbench.config import Settings
 from workbench.events import (
     AnyRunEvent,
@@ -59,6 +59,10 @@ MIN_OUTPUT_TOKENS = 256
 RunStatus = Literal["answered", "cancelled", "limit", "failed"]
 
 
+class UsedUp(Exception):
+    """There is nothing left that a further turn could use."""
+
+
 class Run:
     """The state of one run."""
 
@@ -75,6 +79,7 @@ class Run:
         source: Source,
         wait: WaitForApproval | None,
         record: RecordEvent | None,
+        budget: Budget[Any] | None = None,
         instructions: str = "",
     ) -> None:
         self.events: asyncio.Queue[AnyRunEvent | None] = asyncio.Queue()
@@ -83,7 +88,7 @@ class Run:
         """Set when nothing of the run is left."""
         self._task: asyncio.Task[None] | None = None
         self._ending = False
-        self._settings, self._toolbox, self._record = settings, toolbox, record
+        self._settings, self._toolbox, self._record, self._budget = settings, toolbox, record, budget
         self._run, self._question, self._caller, self._source = run, question, caller, source
         self._chosen, self._provider = chosen, chosen.provider
         self._began = time.monotonic_ns()
@@ -218,7 +223,10 @@ class Run:
             left = self._settings.token_budget - self._usage.input_tokens - self._usage.output_tokens
             if left < MIN_OUTPUT_TOKENS and self._provider.is_llm:
                 return "limit", f"The budget of {self._settings.token_budget} tokens is used up (setting token_budget)."
-            said, end = await self._whole_turn(min(MAX_OUTPUT_TOKENS, left) if self._provider.is_llm else left)
+            try:
+                said, end = await self._whole_turn(min(MAX_OUTPUT_TOKENS, left) if self._provider.is_llm else left)
+            except UsedUp as used:
+                return "limit", str(used)
             self._conversation.append(said)
             if said.requests:
                 self._conversation.append(await self._steps.perform(self._turn, said.requests))
@@ -249,9 +257,26 @@ class Run:
             await self._close_turn()
             return await self._one_turn(max_output_tokens)
 
+    async def _set_aside(self, output: int) -> tuple[Any, int]:
+        """Tokens of the caller's budget for one turn, and how many of them are for its output.
+
+        Raises:
+            UsedUp: there are too few.
+        """
+        if self._budget is None or not self._provider.is_llm:
+            return None, output
+        # tokens of the input are not known before; no tokenizer makes more of them than there are bytes by half
+        input = len(msgspec.json.encode([self._conversation, list(self._offered.values())])) // 2
+        least = input + MIN_OUTPUT_TOKENS
+        granted = await self._budget.reserve(self._caller, self._usage, min(least, input + output), input + output)
+        if not granted.tokens:
+            raise UsedUp(granted.why)
+        return granted, min(output, granted.tokens - input)
+
     async def _one_turn(self, max_output_tokens: int) -> tuple[AssistantMessage, TurnEnd]:
         """One turn of the provider, streamed."""
         await asyncio.sleep(0)  # a stop takes effect here, even with a provider that never waits
+        granted, max_output_tokens = await self._set_aside(max_output_tokens)
         self._turn += 1
         began = time.monotonic_ns()
         requests: list[ToolRequest] = []
@@ -287,6 +312,9 @@ class Run:
         finally:
             usage = end.usage if end else Usage()
             self._usage += usage
+            if granted is not None and self._budget is not None:
+                # shielded: a run that is stopped has used what it has used
+                await asyncio.shield(self._budget.settle(self._caller, granted, usage))
             elapsed_us = (time.monotonic_ns() - began) // 1000
             self._turn_done = TurnDone(run=self._run, turn=self._turn, usage=usage, elapsed_us=elapsed_us, stop=stop)
         said = AssistantMessage(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from workbench.events import AnyRunEvent, Call, Caller, Outcome, RunStarted, Source, Tool
+from workbench.events import AnyRunEvent, Call, Caller, Outcome, RunStarted, Source, Tool, Usage
 
 
 class Toolbox(Protocol):
@@ -19,6 +19,35 @@ class Toolbox(Protocol):
 
     def search(self, caller: Caller, query: str, /, limit: int = 20) -> list[tuple[Tool, float]]:
         """The tools nearest to `query`, best first, with a score."""
+        ...
+
+
+class Granted(Protocol):
+    """Tokens that were set aside for a turn."""
+
+    @property
+    def tokens(self) -> int:
+        """0 when there are too few."""
+        ...
+
+    @property
+    def why(self) -> str:
+        """Why there are none, for a person."""
+        ...
+
+
+G = TypeVar("G", bound=Granted)
+
+
+class Budget(Protocol[G]):
+    """What people's runs may use."""
+
+    async def reserve(self, caller: Caller, run: Usage, least: int, most: int) -> G:
+        """Set between `least` and `most` tokens aside for one turn of a run that has used `run` so far."""
+        ...
+
+    async def settle(self, caller: Caller, granted: G, usage: Usage) -> None:
+        """Count what the turn has used instead."""
         ...
 
 

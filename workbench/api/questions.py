@@ -28,6 +28,11 @@ def question_routes(platform: Platform) -> APIRouter:
         """Who can answer questions here, and why or why not."""
         return answer({"providers": platform.providers()})
 
+    @router.get("/api/platform/budget")
+    async def budget(caller: Caller = anyone) -> Response:
+        """What your runs may use, and have used today (UTC). 0 means no limit; money is in US dollars and cents."""
+        return answer(await platform.budget(caller))
+
     @router.post("/api/platform/query")
     async def query(body: Question, request: Request, caller: Caller = anyone, source: Source = SOURCE) -> Response:
         """Answer a question with tools; as one document, or as a stream of events. Disconnecting cancels the run."""

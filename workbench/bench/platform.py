@@ -67,7 +67,9 @@ class Platform:
         self.policy = policy
         self.registry = registry
         self.gateway = gateway
-        self.agent = Agent(settings, gateway, wait_for_approval=self._approved, record=self._record_event)
+        self.agent = Agent(
+            settings, gateway, wait_for_approval=self._approved, record=self._record_event, budget=policy.spending
+        )
         self.sql = SqlProcess(settings.home, told=self._happened)
         self.started_us = now_us()
         self._runs: dict[str, Caller] = {}
@@ -273,6 +275,16 @@ class Platform:
                     yield event
         finally:
             del self._runs[run]
+
+    async def budget(self, caller: Caller) -> JSON:
+        """What the caller's runs may use, and have used today (UTC).
+
+        Raises:
+            Unreachable: it cannot be looked up.
+        """
+        spending = self.policy.spending
+        tokens, dollars = await spending.used(caller)
+        return {"limits": spending.limits(caller), "used_today": {"tokens": tokens, "cost_usd": dollars}}
 
     def cancel(self, run: str, caller: Caller) -> bool:
         """Stop a run of the caller's tenant; False when there is none."""

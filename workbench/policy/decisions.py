@@ -28,6 +28,7 @@ from workbench.policy.limits import RateLimits
 from workbench.policy.opa import NAME as OPA
 from workbench.policy.opa import Opa, OpaFailed
 from workbench.policy.redaction import Redactor
+from workbench.policy.spending import Limits, Spending
 from workbench.policy.verdict import Verdict, denied, document, plain, verdict
 from workbench.secrets import Secrets
 
@@ -72,6 +73,7 @@ class Policy:
         self._problem = ""
         self.limits = _limits(settings, self.quota)
         with contextlib.closing(open_store(settings)):  # gateways that share it agree on keys before one is read
+            self.spending = Spending(settings, self._budget)
             self.redactor = Redactor(settings.home)
             self.approvals = Approvals(settings, self.redactor)
         self.warm()
@@ -104,6 +106,7 @@ class Policy:
         """Stop watching the files and close the database."""
         self._closed.set()
         self.approvals.close()
+        self.spending.close()
 
     async def probe(self) -> str:
         """What keeps this policy from deciding, OPA and Redis asked where they are configured; empty when nothing."""
@@ -116,6 +119,7 @@ class Policy:
         if self.opa is not None:
             await self.opa.close()
         await self.limits.disconnect()
+        await self.spending.disconnect()
 
     # --- deciding --------------------------------------------------------------------------------
 
@@ -212,6 +216,11 @@ class Policy:
                 rules.quotas.clear()
             found = rules.quotas[tenant, tool] = answer["per_minute"]
         return found
+
+    def _budget(self, caller: Caller) -> Limits:
+        """What the rules here let somebody use, whoever decides calls."""
+        asked = {"tenant": caller.tenant, "subject": caller.subject, "roles": list(caller.roles)}
+        return Limits(**self._rules.rego.ask(engine.BUDGETS, asked))
 
     def _decide(self, rules: _Rules, call: Call, tool: Tool, approved: bool, usage: JSON | None) -> Decision:
         static = self._static(rules, call.caller, tool)

@@ -23,7 +23,8 @@ from workbench.policy import guard
 TOOL_SCOPES = "workbench/tool_scopes/decision"
 TENANT_QUOTA = "workbench/tenant_quota/decision"
 APPROVERS = "workbench/approvers/decision"
-ENTRYPOINTS = (TOOL_SCOPES, TENANT_QUOTA, APPROVERS)
+BUDGETS = "workbench/budgets/decision"
+ENTRYPOINTS = (TOOL_SCOPES, TENANT_QUOTA, APPROVERS, BUDGETS)
 NAME = "embedded-rego"
 REGO_TESTS = "_test.rego"
 CASES = ".cases.json"
@@ -41,6 +42,7 @@ PROBES: dict[str, JSON] = {
     },
     TENANT_QUOTA: {"tenant": "t", "tool": "a.b", "used": 0},
     APPROVERS: {"tenant": "t", "subject": "s", "server": "a", "tool": "a.b"},
+    BUDGETS: {"tenant": "t", "subject": "s", "roles": []},
 }
 """One input per entry point: a policy that cannot answer it is refused when it is loaded."""
 
@@ -56,6 +58,7 @@ _ANSWERS: dict[str, dict[str, type[Any]]] = {
     },
     TENANT_QUOTA: {"allow": bool, "rule": str, "per_minute": int},
     APPROVERS: {"approvers": int, "roles": list},
+    BUDGETS: {"tokens_per_day": int, "cents_per_day": int, "tokens_per_run": int, "cents_per_run": int},
 }
 
 
