@@ -216,6 +216,24 @@ def test_a_password_in_the_url_is_shown_nowhere(gateways: Gateways) -> None:
         assert "redis_url" in control["hint"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "safe"),
+    [
+        ({}, True),
+        ({"host": "/run/postgresql"}, True),
+        ({"host": "127.0.0.1,::1"}, True),
+        ({"host": "db.example"}, False),
+        ({"host": "localhost,db.example"}, False),
+        ({"host": "db.example", "sslmode": "require"}, False),
+        ({"host": "db.example", "sslmode": "verify-full"}, True),
+    ],
+)
+def test_a_connection_is_safe_on_this_machine_or_to_who_proves_who_they_are(
+    arguments: dict[str, str], safe: bool
+) -> None:
+    assert postgres_module._safe(arguments) is safe
+
+
 # --- the database is away ------------------------------------------------------------------------
 
 

@@ -179,7 +179,14 @@ def test_files_of_a_folder_replace_those_of_the_same_name_only(tmp_path: Path) -
     read = files.read()
     assert read["data.json"] == b"{}"
     assert read["tool_scopes.rego"] == SHIPPED["tool_scopes.rego"]
-    assert sorted(read) == ["approvers.rego", "budgets.rego", "data.json", "own.rego", "tenant_quota.rego", "tool_scopes.rego"]
+    assert sorted(read) == [
+        "approvers.rego",
+        "budgets.rego",
+        "data.json",
+        "own.rego",
+        "tenant_quota.rego",
+        "tool_scopes.rego",
+    ]
     before = files.fingerprint()
     (tmp_path / "own.rego").write_text("package own\nx := 12\n")
     assert files.fingerprint() != before
