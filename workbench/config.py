@@ -110,7 +110,9 @@ class Settings:
     database_grace: float = setting(
         60.0, "Seconds for which callers who are known stay so while that Postgres does not answer."
     )
-    redis_url: str = setting("", "URL of a Redis that counts calls for all processes; empty counts in this one.")
+    redis_url: str = setting(
+        "", "URL of a Redis in which gateways count calls together and reach each other; empty: there is one."
+    )
     redis_down: RedisDown = setting(
         "deny", "When Redis does not answer: deny calls, or count in the memory of each process."
     )

@@ -104,6 +104,7 @@ class Platform:
             await registry.start(progress, patience=PATIENCE)
             for problem in gateway.profiles.problems():
                 (progress or _log.warning)(problem)
+            gateway.open()
             platform._expiring = asyncio.create_task(platform.inbox.keep_expiring(), name="expiry of approvals")
             platform.upkeep.start()
         except BaseException:

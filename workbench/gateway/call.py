@@ -31,14 +31,17 @@ from workbench.gateway.portable import readable
 from workbench.gateway.profiles import Profiles
 from workbench.gateway.refusals import Refusal, State, denied, say, text_of
 from workbench.gateway.resolving import Resolving
+from workbench.gateway.sealing import Seal
 from workbench.gateway.tally import Tally
 from workbench.gateway.upstream.messages import Notify, encode
 from workbench.gateway.upstream.respondent import Respondent
 from workbench.registry.signals import of_result
+from workbench.secrets import Secrets
 
 if TYPE_CHECKING:
     from workbench.access import Access
     from workbench.audit import AuditLog
+    from workbench.gateway.relay import Relay
     from workbench.policy import Policy
     from workbench.registry import Registry
 
@@ -69,7 +72,8 @@ class Gateway:
         self.tally = Tally()
         self._validators = Validators()
         self.profiles = Profiles(settings, registry)
-        self.dispatch = Dispatch(settings, registry)
+        self.relay = _relay(settings)
+        self.dispatch = Dispatch(settings, registry, self.relay)
         self._resolving = Resolving(self)
         self.approving = Approving(policy, audit)
         self._lists: dict[Any, list[Tool]] = {}
@@ -147,9 +151,16 @@ class Gateway:
         # 7. On the record: the outcome is acknowledged before the answer leaves.
         return await self._record(call, state.tool, outcome, started)
 
+    def open(self) -> None:
+        """Be there for the other gateway processes of this deployment, if there are any."""
+        if self.relay is not None:
+            self.relay.open()
+
     async def close(self) -> None:
         """Give up calls that wait for a client's answers; what is under way otherwise ends with its connection."""
         await self.dispatch.close()
+        if self.relay is not None:
+            await self.relay.close()
 
     async def refuse(self, call: Call, kind: OutcomeKind, message: str, **details: Any) -> Outcome:
         """The outcome of a call that a door turns down itself, because it cannot be read; recorded like any other.
@@ -341,6 +352,16 @@ class Gateway:
             args_redacted=redact(call.arguments, tenant),
             response_redacted=redact(outcome.result, tenant),
         )
+
+
+def _relay(settings: Settings) -> Relay | None:
+    """The way to the other gateway processes, where the setting `redis_url` names one."""
+    if not settings.redis_url:
+        return None
+    from workbench.gateway.relay import Relay
+
+    seal = Seal(settings.home / "session.key", b"gateway relay v1")
+    return Relay(Secrets.of(settings).read(settings.redis_url), seal)
 
 
 def identity(caller: Caller) -> tuple[Any, ...]:

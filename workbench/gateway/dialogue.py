@@ -12,7 +12,6 @@ to 2025-11-25 the server sends a request of its own while it works. Here one bec
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import Coroutine, Iterable
 from pathlib import Path
@@ -21,10 +20,12 @@ from typing import Any, Final
 import msgspec
 
 from workbench.events import JSON, Call, Record, digest
+from workbench.gateway.parking import Asked, Parked, Parking
 from workbench.gateway.refusals import Refusal
+from workbench.gateway.relay import Relay
 from workbench.gateway.sealing import Seal
 from workbench.gateway.upstream.messages import Notify
-from workbench.gateway.upstream.respondent import PATIENCE, Respondent, askable
+from workbench.gateway.upstream.respondent import Respondent, askable
 from workbench.gateway.upstream.revision import CAPABILITIES_KEY, MODERN
 from workbench.gateway.wire import INVALID_PARAMS
 from workbench.registry.connection import Connection
@@ -33,7 +34,6 @@ INTERACTIVE: Final = ("tools/call", "prompts/get", "resources/read")
 """Where a server may ask for input (basic/patterns/mrtr)."""
 
 MOST_ROUNDS: Final = 10
-MOST_PARKED: Final = 1024
 STATE_S: Final = 24 * 3600
 
 
@@ -48,48 +48,9 @@ class RequestState(Record, frozen=True, kw_only=True):
     state: str | None = None
     """The server's own state."""
     parked: str = ""
-    """Handle of a request that waits here."""
-
-
-class Parked:
-    """A request to an older server that waits for the client's answers."""
-
-    def __init__(self, capabilities: JSON, whose: str, notify: Notify | None) -> None:
-        self.respondent = Respondent(capabilities, whose, self._ask)
-        self.request: asyncio.Task[JSON] | None = None
-        self.expiry: asyncio.TimerHandle | None = None
-        self.tell = notify
-        self.asked = asyncio.Event()
-        self._open: dict[str, tuple[JSON, asyncio.Future[JSON]]] = {}
-
-    @property
-    def questions(self) -> JSON:
-        return {key: request for key, (request, _) in self._open.items()}
-
-    def answered(self, answers: Any) -> None:
-        """Take answers; unknown keys are ignored, missing ones are asked for again."""
-        for key, answer in answers.items() if isinstance(answers, dict) else ():
-            if key in self._open and isinstance(answer, dict):
-                _, future = self._open.pop(key)
-                if not future.done():
-                    future.set_result(answer)
-        if self._open:
-            self.asked.set()
-
-    async def notify(self, message: JSON) -> None:
-        if self.tell is not None:
-            await self.tell(message)
-
-    async def _ask(self, request: JSON) -> JSON:
-        key = secrets.token_hex(4)
-        future: asyncio.Future[JSON] = asyncio.get_running_loop().create_future()
-        params = {name: value for name, value in request["params"].items() if name != "elicitationId"}
-        self._open[key] = ({"method": request["method"], "params": params}, future)
-        self.asked.set()
-        try:
-            return await future
-        finally:
-            self._open.pop(key, None)
+    """Handle of a request that waits in a gateway process."""
+    at: str = ""
+    """Id of that process."""
 
 
 class Dialogues:
@@ -97,12 +58,14 @@ class Dialogues:
 
     Args:
         home: the state folder, where the key of the seal lies.
+        relay: reaches the other processes of this deployment.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, relay: Relay | None = None) -> None:
         self._home = home
         self._sealed: Seal | None = None
-        self._parked: dict[str, Parked] = {}
+        self._parking = Parking(relay)
+        self._parked = self._parking.waiting
 
     async def request(
         self,
@@ -129,7 +92,9 @@ class Dialogues:
         if respondent is None and (token := params.get("requestState")) is not None:
             state = self._opened(call, token)
             if state.parked:
-                return await self._resume(call, state.parked, params.get("inputResponses"), notify)
+                answers, whose = params.get("inputResponses"), _whose(call)
+                found = await self._parking.resume(state.at, state.parked, whose, answers, notify)
+                return self._told(call, found)
             params = {key: value for key, value in params.items() if key != "requestState"}
             if state.state is not None:
                 params["requestState"] = state.state
@@ -147,7 +112,7 @@ class Dialogues:
                 method, params, timeout=timeout, notify=notify, meta=meta, respondent=respondent
             )
         capabilities = askable(meta.get(CAPABILITIES_KEY)) if respondent is None else {}
-        if not capabilities or len(self._parked) >= MOST_PARKED:
+        if not capabilities or self._parking.full:
             return await connection.request(
                 method, params, timeout=timeout, notify=notify, meta=meta, respondent=_nobody(call)
             )
@@ -159,7 +124,7 @@ class Dialogues:
         )
         # it may fail while nobody waits for it
         parked.request.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return await self._until_asked(call, parked)
+        return self._told(call, await self._parking.until_asked(parked))
 
     async def _rounds(
         self,
@@ -188,54 +153,16 @@ class Dialogues:
                 asked["requestState"] = result["requestState"]
         raise Refusal("failed", f"The server asked for input more than {MOST_ROUNDS} times.", rule="rounds")
 
-    # --- parked requests
-
-    async def _resume(self, call: Call, handle: str, answers: Any, notify: Notify | None) -> JSON:
-        parked = self._parked.pop(handle, None)
-        if parked is None or parked.request is None:
-            raise _invalid("What the server asked has expired, or was answered already. Make the call again.")
-        if parked.expiry is not None:
-            parked.expiry.cancel()
-        parked.tell = notify
-        parked.answered(answers)
-        return await self._until_asked(call, parked)
-
-    async def _until_asked(self, call: Call, parked: Parked) -> JSON:
-        """The result, or the questions with a handle of the request that waits for their answers."""
-        assert parked.request is not None
-        loop = asyncio.get_running_loop()
-        asked = loop.create_task(parked.asked.wait())
-        try:
-            await asyncio.wait({parked.request, asked}, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            parked.request.cancel()
-            raise
-        finally:
-            asked.cancel()
-        if parked.request.done():
-            return parked.request.result()
-        parked.asked.clear()
-        parked.tell = None
-        handle = secrets.token_urlsafe(16)
-        self._parked[handle] = parked
-        parked.expiry = loop.call_later(PATIENCE, self._expire, handle)
-        return {
-            "resultType": "input_required",
-            "inputRequests": parked.questions,
-            "requestState": self._seal(call, parked=handle),
-        }
-
-    def _expire(self, handle: str) -> None:
-        parked = self._parked.pop(handle, None)
-        if parked is not None and parked.request is not None:
-            parked.request.cancel()
+    def _told(self, call: Call, found: JSON | Asked) -> JSON:
+        """The result, or the questions with the place where the call waits for their answers."""
+        if not isinstance(found, Asked):
+            return found
+        state = self._seal(call, parked=found.handle, at=found.at)
+        return {"resultType": "input_required", "inputRequests": found.questions, "requestState": state}
 
     async def close(self) -> None:
         """Give up every request that waits for answers."""
-        waiting = [parked.request for parked in self._parked.values() if parked.request is not None]
-        for handle in list(self._parked):
-            self._expire(handle)
-        await asyncio.gather(*waiting, return_exceptions=True)
+        await self._parking.close()
 
     # --- the state that clients carry
 
@@ -245,7 +172,7 @@ class Dialogues:
             self._sealed = Seal(self._home / "session.key", b"mcp request state v1")
         return self._sealed
 
-    def _seal(self, call: Call, *, state: str | None = None, parked: str = "") -> str:
+    def _seal(self, call: Call, *, state: str | None = None, parked: str = "", at: str = "") -> str:
         carried = RequestState(
             tenant=call.caller.tenant,
             subject=call.caller.subject,
@@ -253,6 +180,7 @@ class Dialogues:
             expires=int(time.time()) + STATE_S,
             state=state,
             parked=parked,
+            at=at,
         )
         return self._key.close(msgspec.json.encode(carried))
 

@@ -24,6 +24,7 @@ from workbench.registry.server import Overloaded
 from workbench.secrets import Secrets
 
 if TYPE_CHECKING:
+    from workbench.gateway.relay import Relay
     from workbench.gateway.shared_cache import SharedCache
     from workbench.registry import Registry
 
@@ -37,11 +38,12 @@ class Dispatch:
     Args:
         settings: deadlines and bounds.
         registry: told of servers that fail.
+        relay: reaches the other processes of this deployment.
     """
 
-    def __init__(self, settings: Settings, registry: Registry) -> None:
+    def __init__(self, settings: Settings, registry: Registry, relay: Relay | None = None) -> None:
         self.cache = Cache(shared=_shared_cache(settings))
-        self.dialogues = Dialogues(settings.home)
+        self.dialogues = Dialogues(settings.home, relay)
         self.tasks = TaskIds(settings.home)
         self.under_way = 0
         self._settings = settings

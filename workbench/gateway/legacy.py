@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+import msgspec
+
 from workbench.events import JSON, Caller
 from workbench.gateway import wire
 from workbench.gateway.answers import JSON_TYPE, Answer, say_error
@@ -13,6 +15,7 @@ from workbench.gateway.extensions import is_extension
 from workbench.gateway.lists import Lists
 from workbench.gateway.questions import Questions
 from workbench.gateway.reading import Reading
+from workbench.gateway.relay import Tell
 from workbench.gateway.request import Request, Running, Stream
 from workbench.gateway.sessions import Session, Sessions
 from workbench.gateway.streams import Announcements, Wanted
@@ -28,7 +31,19 @@ BATCHES: Final = "2025-03-26"
 
 MOST_IN_BATCH: Final = 100
 
+CANCELLED: Final = "cancelled"
+ENDED: Final = "ended"
+
 _ACCEPTED: Final = Answer(202, [], b"")
+_NOBODY_ASKED: Final = Answer(
+    400,
+    [JSON_TYPE],
+    wire.error(
+        None,
+        wire.INVALID_REQUEST,
+        "Nobody waits for this answer: it came too late, or the gateway process that asked has ended.",
+    ),
+)
 
 
 class Legacy:
@@ -51,10 +66,13 @@ class Legacy:
         self._calls = calls
         self._reading = reading
         self._announcements = announcements
-        self._wishes = Wishes(reading, watches)
+        self._wishes = Wishes(reading, watches, gateway.relay)
         self._sessions = Sessions(gateway.settings.home)
-        self._questions = Questions()
+        self._questions = Questions(gateway.relay)
         self._under_way: dict[tuple[Any, ...], Running] = {}
+        self._relay = gateway.relay
+        if gateway.relay is not None:
+            gateway.relay.handlers |= {CANCELLED: self._cancelled_elsewhere, ENDED: self._ended_elsewhere}
 
     async def answer(self, request: Request, message: Any) -> None:
         """Answer one POST whose body was `message`."""
@@ -82,7 +100,8 @@ class Legacy:
         elif self._announcements.full:
             await request.reply(Answer(503, [(b"retry-after", b"30")], b""))
         else:
-            await self._announcements.keep(request, b": listening\n\n", announcement, self._wishes.keep(session).wanted)
+            wish = await self._wishes.told_here(request, session)
+            await self._announcements.keep(request, b": listening\n\n", announcement, wish.wanted)
 
     async def end(self, request: Request) -> None:
         """Answer a DELETE: the session is over."""
@@ -104,6 +123,19 @@ class Legacy:
         """Nobody uses the session any more."""
         self._sessions.end(session)
         self._wishes.forget(session)
+        if self._relay is not None:
+            self._relay.tell(ENDED, session.to_dict())
+
+    async def _ended_elsewhere(self, body: JSON, _: Tell) -> JSON:
+        session = msgspec.convert(body, Session)
+        self._sessions.end(session)
+        self._wishes.forget(session)
+        return {}
+
+    async def _cancelled_elsewhere(self, body: JSON, _: Tell) -> JSON:
+        if (running := self._under_way.get(tuple(body["key"]))) is not None:
+            running.stop()
+        return {}
 
     def _session(self, request: Request) -> Session | None:
         token = request.header(SESSION)
@@ -139,8 +171,8 @@ class Legacy:
         try:
             message = wire.check_envelope(message)
             if "method" not in message:
-                self._questions.answered(request.caller, session, message)
-                return _ACCEPTED
+                taken = await self._questions.answered(request.caller, session, message)
+                return _ACCEPTED if taken else _NOBODY_ASKED
             method, params = message["method"], message.get("params") or {}
             if "id" not in message:
                 if is_extension(method):
@@ -205,7 +237,7 @@ class Legacy:
                 return await self._reading.answer(
                     request, id, method, params, revision, running, stream, session=session_id, respondent=respondent
                 )
-            level = self._wishes.of(session).level if session is not None else DEFAULT_LEVEL
+            level = (await self._wishes.known(session)).level if session is not None else DEFAULT_LEVEL
             call, problem = self._calls.read(request, with_level(params, level), revision, session=session_id)
             return await self._calls.answer(request, id, call, problem, running, stream, respondent)
         finally:
@@ -215,9 +247,12 @@ class Legacy:
     def _notified(self, caller: Caller, session: Session | None, method: str, params: JSON) -> None:
         """Only cancellation has an effect, and only on requests of the same caller in the same session."""
         if method == "notifications/cancelled":
-            running = self._under_way.get(_key(caller, session, params.get("requestId")))
+            key = _key(caller, session, params.get("requestId"))
+            running = self._under_way.get(key)
             if running is not None:
                 running.stop()
+            elif self._relay is not None and session is not None:
+                self._relay.tell(CANCELLED, {"key": key})
 
 
 def _key(caller: Caller, session: Session | None, id: Any) -> tuple[Any, ...]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import Any
+from typing import Any, Final
 
-from workbench.events import JSON, Caller
+from workbench.events import JSON, Caller, Unreachable
+from workbench.gateway.relay import Relay, Tell
 from workbench.gateway.request import Stream
 from workbench.gateway.sessions import Session
 from workbench.gateway.upstream.messages import rpc_error
@@ -15,11 +16,22 @@ from workbench.gateway.upstream.respondent import Respondent, askable
 Key = tuple[str, str, str, str]
 
 
-class Questions:
-    """What is asked now, and of whom; only the client that was asked can answer."""
+ANSWER: Final = "answer"
 
-    def __init__(self) -> None:
+
+class Questions:
+    """What is asked now, and of whom; only the client that was asked can answer, at whichever gateway process.
+
+    Args:
+        relay: reaches other processes; None where there is no way to them.
+    """
+
+    def __init__(self, relay: Relay | None = None) -> None:
         self._open: dict[Key, asyncio.Future[JSON]] = {}
+        self._here = relay.id if relay is not None else secrets.token_hex(6)
+        self._relay = relay
+        if relay is not None:
+            relay.handlers[ANSWER] = self._answered_elsewhere
 
     def respondent(self, caller: Caller, session: Session | None, stream: Stream | None) -> Respondent | None:
         """The client of a session as somebody who can be asked; None when it cannot be."""
@@ -28,7 +40,7 @@ class Questions:
             return None
 
         async def ask(request: JSON) -> JSON:
-            id = f"ask-{secrets.token_hex(8)}"
+            id = f"ask-{self._here}-{secrets.token_hex(8)}"
             params = request["params"]
             if params.get("mode") == "url" and "elicitationId" not in params:
                 params = {**params, "elicitationId": id}  # required up to 2025-11-25, and unknown since
@@ -43,17 +55,38 @@ class Questions:
 
         return Respondent(capabilities, f"{caller.tenant} {caller.subject}", ask)
 
-    def answered(self, caller: Caller, session: Session | None, message: JSON) -> None:
-        """Take a response that a client sent; one that nobody waits for has no effect."""
+    async def answered(self, caller: Caller, session: Session | None, message: JSON) -> bool:
+        """Take a response that a client sent to where it is waited for; False when nobody waits for it any more.
+
+        One to something that was not asked here has no effect.
+        """
         id: Any = message.get("id")
-        future = self._open.get(_key(caller, session, id)) if session is not None and isinstance(id, str) else None
+        parts = id.split("-") if isinstance(id, str) else []
+        if session is None or len(parts) != 3 or parts[0] != "ask":
+            return True
+        key = _key(caller, session, id)
+        if self._relay is None or parts[1] == self._here:
+            return self._take(key, message)
+        try:
+            answer = await self._relay.ask(parts[1], ANSWER, {"key": key, "message": message})
+        except Unreachable:
+            return False
+        return answer.get("taken") is True
+
+    async def _answered_elsewhere(self, body: JSON, _: Tell) -> JSON:
+        tenant, subject, session, id = body["key"]
+        return {"taken": self._take((tenant, subject, session, id), body["message"])}
+
+    def _take(self, key: Key, message: JSON) -> bool:
+        future = self._open.get(key)
         if future is None or future.done():
-            return
+            return False
         result, error = message.get("result"), message.get("error")
         if isinstance(result, dict):
             future.set_result(result)
         else:
             future.set_exception(rpc_error(error if isinstance(error, dict) else {}))
+        return True
 
 
 def _key(caller: Caller, session: Session, id: str) -> Key:

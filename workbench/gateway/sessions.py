@@ -39,8 +39,8 @@ class Session(Record, frozen=True, kw_only=True):
 class Sessions:
     """Makes and reads session ids.
 
-    Nobody can make an id, change one, or use one of another principal. An id that was ended is remembered by this
-    process only: an ended session gives no rights that its owner does not have without it.
+    Nobody can make an id, change one, or use one of another principal. That one was ended is remembered as long as the
+    process lives: an ended session gives no rights that its owner does not have without it.
 
     Args:
         home: the state folder; the key lies there, readable by its owner alone, and is shared by all replicas.

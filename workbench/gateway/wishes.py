@@ -8,8 +8,9 @@ from workbench.events import JSON, NotRecorded
 from workbench.gateway import wire
 from workbench.gateway.answers import JSON_TYPE, Answer, say_error, say_not_recorded, say_of_method
 from workbench.gateway.reading import Reading, Unroutable
+from workbench.gateway.relay import Relay, Tell
 from workbench.gateway.request import Request
-from workbench.gateway.sessions import Session
+from workbench.gateway.sessions import LIFETIME_S, Session
 from workbench.gateway.streams import KINDS, Wanted
 from workbench.gateway.toolcall import LEVELS, LOG_LEVEL
 from workbench.gateway.views import profile_of
@@ -19,6 +20,8 @@ WISHES: Final = ("logging/setLevel", SUBSCRIBE, UNSUBSCRIBE)
 
 DEFAULT_LEVEL: Final = "info"
 """What a session gets that has said nothing; older servers may choose, and this is what most choose."""
+
+WISHED: Final = "wish"
 
 MOST_SESSIONS: Final = 8192
 MOST_PER_SESSION: Final = 100
@@ -30,20 +33,33 @@ class Wish:
     def __init__(self) -> None:
         self.level = DEFAULT_LEVEL
         self.wanted = Wanted(frozenset(KINDS))
+        self.stream: Request | None = None
+        """On which they are told here, once there was one."""
+
+    def to_dict(self) -> JSON:
+        """What another process has to know of it."""
+        return {"level": self.level, "watched": [[*of, known] for of, known in self.wanted.watched.items()]}
 
 
 class Wishes:
-    """The wishes of all sessions, kept by the process that heard them; of too many the oldest are forgotten.
+    """The wishes of all sessions; of too many the oldest are forgotten.
+
+    A session may say what it wants at one gateway process and be told at another. So with a relay they are remembered
+    for all, and the process that has the session's stream watches what is to be watched.
 
     Args:
         reading: knows who has a resource.
         watches: watches it.
+        relay: reaches other processes; None where there is no way to them.
     """
 
-    def __init__(self, reading: Reading, watches: Watches) -> None:
+    def __init__(self, reading: Reading, watches: Watches, relay: Relay | None = None) -> None:
         self._reading = reading
         self._watches = watches
+        self._relay = relay
         self._wishes: dict[str, Wish] = {}
+        if relay is not None:
+            relay.handlers[WISHED] = self._wished_elsewhere
 
     def of(self, session: Session) -> Wish:
         """What that session wants."""
@@ -63,8 +79,59 @@ class Wishes:
             self._watches.remove(self._wishes.pop(oldest).wanted.watched)
         return wish
 
+    async def known(self, session: Session) -> Wish:
+        """What that session wants, whichever process it has told."""
+        wish = self._wishes.get(session.id)
+        if wish is not None or self._relay is None:
+            return wish or Wish()
+        wish = self.keep(session)
+        _adopt(wish, await self._relay.kept(_name(session.id)))
+        return wish
+
+    async def told_here(self, request: Request, session: Session) -> Wish:
+        """The wish of a session whose stream `request` opens."""
+        wish = await self.known(session) if self._relay is not None else self.keep(session)
+        wish.stream = request
+        await self._watch(session.id, wish)
+        return wish
+
+    async def _watch(self, session: str, wish: Wish) -> None:
+        """Watch what the session wanted watched elsewhere, as far as it still may."""
+        if wish.stream is None or self._relay is None:
+            return
+        value = await self._relay.kept(_name(session)) or {}
+        asked = {(server, uri): known for server, uri, known in value.get("watched", ())}
+        watched = wish.wanted.watched
+        for gone in [of for of in watched if of not in asked]:
+            del watched[gone]
+            self._watches.remove([gone])
+        for of, known in asked.items():
+            if of not in watched and len(watched) < MOST_PER_SESSION and not self._watches.full:
+                view = profile_of(wish.stream.view)
+                outcome = await self._watches.add(wish.stream.caller, *of, session=session, profile=view)
+                if outcome.ok:
+                    watched[of] = known
+
+    async def _wished_elsewhere(self, body: JSON, _: Tell) -> JSON:
+        wish = self._wishes.get(body["session"])
+        if wish is not None and self._relay is not None:
+            _adopt(wish, await self._relay.kept(_name(body["session"])))
+            await self._watch(body["session"], wish)
+        return {}
+
+    async def _share(self, session: Session, wish: Wish) -> None:
+        if self._relay is not None:
+            await self._relay.keep(_name(session.id), wish.to_dict(), LIFETIME_S)
+            self._relay.tell(WISHED, {"session": session.id})
+
     async def answer(self, request: Request, session: Session, id: Any, method: str, params: JSON) -> Answer:
         """Answer one of the methods in `WISHES`."""
+        answer = await self._answer(request, session, id, method, params)
+        await self._share(session, self.keep(session))
+        return answer
+
+    async def _answer(self, request: Request, session: Session, id: Any, method: str, params: JSON) -> Answer:
+        await self.known(session)
         wish = self.keep(session)
         if method == "logging/setLevel":
             level = params.get("level")
@@ -107,6 +174,15 @@ def with_level(params: JSON, level: str) -> JSON:
     if meta is not None and not isinstance(meta, dict):
         return params
     return {**params, "_meta": {**(meta or {}), LOG_LEVEL: level}}
+
+
+def _name(session: str) -> str:
+    return f"wish:{session}"
+
+
+def _adopt(wish: Wish, value: JSON | None) -> None:
+    if value is not None and value.get("level") in LEVELS:
+        wish.level = value["level"]
 
 
 def _done(id: Any) -> Answer:
