@@ -31,6 +31,9 @@ YOUNG = 20_000
 OPEN_FILES = 65_536
 """Every client holds one, and every call under way another."""
 
+SWITCH_S = 0.0005
+"""Seconds after which a thread that computes hands the interpreter to one that waits: ten times sooner than usual."""
+
 GRACE = 1
 """Seconds that requests in flight get when the platform is asked to stop."""
 
@@ -94,6 +97,7 @@ def _announce(settings: Settings, platform: Platform, port: int, app: AppProcess
     )
     announce(settings.home, running)
     spare_collector()
+    sys.setswitchinterval(SWITCH_S)
     ready(running, platform)
 
 

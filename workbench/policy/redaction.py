@@ -20,6 +20,7 @@ from workbench.config import prepare_home
 from workbench.events import Misuse
 from workbench.policy import credentials, recognisers
 from workbench.policy.columns import PERSONAL, columns
+from workbench.policy.recognisers import PIECE
 from workbench.policy.traversal import WITHHELD, Traversal, may_hold_credentials
 
 _CACHE_ENTRIES = 2048
@@ -75,7 +76,9 @@ class Redactor:
 
         To be applied before anything is queued or written.
         """
-        prefilter = _every if may_hold_credentials(value) else recognisers.CANDIDATE.search
+        hinted, size = may_hold_credentials(value)
+        # the search of a whole text is quicker, but keeps the interpreter for as long as a huge one takes
+        prefilter = _every if hinted else recognisers.CANDIDATE.search if size <= PIECE else recognisers.candidate
         return Traversal(self, columns(PERSONAL, True), tenant, lenient=True, prefilter=prefilter).value(value)
 
     def token(self, kind: str, value: str, tenant: str) -> str:

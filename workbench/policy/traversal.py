@@ -241,9 +241,13 @@ class Traversal:
         return [change(v) for v in value]
 
 
-def may_hold_credentials(value: Any) -> bool:
-    """Whether any text in a whole value may hold a credential; one look at its JSON is cheaper than at each text."""
+def may_hold_credentials(value: Any) -> tuple[bool, int]:
+    """Whether any text in a whole value may hold a credential, and how many bytes its JSON has.
+
+    One look at its JSON is cheaper than one at each text.
+    """
     try:
-        return credentials.hinted(orjson.dumps(value))
+        encoded = orjson.dumps(value)
     except TypeError:  # not JSON as it stands, so each text has to be looked at
-        return True
+        return True, 0
+    return credentials.hinted(encoded), len(encoded)

@@ -1,0 +1,37 @@
+"""What is searched in pieces is found wherever it stands, also across the border of two."""
+
+from __future__ import annotations
+
+import pytest
+
+from workbench.policy import credentials, recognisers
+
+MAIL = "ann@example.com"
+TOKEN = "authorization"
+
+
+@pytest.mark.parametrize("shift", range(-len(MAIL) - 1, 2))
+def test_personal_data_across_two_pieces_is_found(shift: int) -> None:
+    text = "x" * (recognisers.PIECE + shift - 1) + " " + MAIL + " " + "x" * 100
+    assert recognisers.candidate(text)
+    assert recognisers.suspicious(text)
+
+
+@pytest.mark.parametrize("shift", range(-len(TOKEN) - 1, 2))
+@pytest.mark.parametrize("kind", [str, bytes])
+def test_a_hint_of_a_credential_across_two_pieces_is_found(shift: int, kind: type) -> None:
+    text = "x" * (2 * credentials.PIECE + shift) + TOKEN.upper() + "x" * 100
+    assert credentials.hinted(text if kind is str else text.encode())
+
+
+def test_long_texts_without_anything_are_let_through() -> None:
+    text = "plain words " * 50_000
+    assert not recognisers.suspicious(text)
+    assert not credentials.hinted(text)
+    assert not credentials.hinted(text.encode())
+
+
+@pytest.mark.parametrize("size", [0, 1, recognisers.PIECE - 1, recognisers.PIECE, recognisers.PIECE + 1])
+def test_the_last_piece_is_searched_too(size: int) -> None:
+    assert not recognisers.candidate("x" * size)
+    assert recognisers.candidate("x" * size + f" {MAIL}")
