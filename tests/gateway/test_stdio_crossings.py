@@ -50,8 +50,14 @@ async def piped() -> AsyncIterator[Any]:
 
 @pytest.fixture
 async def house(furnish: Any, piped: Any) -> House:
-    found: House = await furnish(servers={"older": await piped("older"), "modern": await piped("sdk")})
+    found: House = await furnish(servers={"older": await piped("older")})
     assert found.registry.state("older").era == "2025-11-25"  # type: ignore[union-attr]
+    return found
+
+
+@pytest.fixture
+async def both(furnish: Any, piped: Any) -> House:
+    found: House = await furnish(servers={"older": await piped("older"), "modern": await piped("sdk")})
     assert found.registry.state("modern").era == "2026-07-28"  # type: ignore[union-attr]
     return found
 
@@ -124,18 +130,18 @@ async def begun(house: House, *subjects: str, capabilities: JSON = ABLE) -> list
     ],
 )
 async def test_an_older_client_is_asked_by_a_server_on_pipes(
-    house: House, tool: str, method: str, answer: JSON, said: str
+    both: House, tool: str, method: str, answer: JSON, said: str
 ) -> None:
-    (ann,) = await begun(house, "ann")
+    (ann,) = await begun(both, "ann")
     calling = asyncio.create_task(ann.call(tool))
     assert (await ann.answer(answer))["method"] == method
     assert text(await calling) == said
-    assert house.outcomes() == ["ok"]
+    assert both.outcomes() == ["ok"]
 
 
 @pytest.mark.parametrize("server", ["older", "modern"])
-async def test_a_modern_client_is_asked_by_a_server_on_pipes(house: House, browse: Any, server: str) -> None:
-    browser = browse(house)
+async def test_a_modern_client_is_asked_by_a_server_on_pipes(both: House, browse: Any, server: str) -> None:
+    browser = browse(both)
     hello = {"name": f"{server}.greet", "arguments": {}}
     first = (await browser.modern("tools/call", hello, meta=CAN_ASK)).json["result"]
     assert first["resultType"] == "input_required"
@@ -146,15 +152,15 @@ async def test_a_modern_client_is_asked_by_a_server_on_pipes(house: House, brows
     assert text((await browser.modern("tools/call", again, meta=CAN_ASK)).json["result"]) == "Hello Ada"
 
 
-async def test_logs_and_progress_come_before_the_answer_in_both_eras(house: House, browse: Any) -> None:
-    (ann,) = await begun(house, "ann")
+async def test_logs_and_progress_come_before_the_answer_in_both_eras(both: House, browse: Any) -> None:
+    (ann,) = await begun(both, "ann")
     assert text(await ann.call("older.log", text="warned")) == "logged"
     assert [m["params"]["data"] for m in ann.heard if m.get("method") == "notifications/message"] == ["warned"]
     await ann.call("modern.steps", token="p")
     assert [m["params"]["progressToken"] for m in ann.heard if m.get("method") == "notifications/progress"] == ["p"]
     for tool in ("older.log", "modern.greet"):
         asked = {"io.modelcontextprotocol/logLevel": "debug", **CAN_ASK}
-        response = await browse(house).modern("tools/call", {"name": tool, "arguments": {}}, meta=asked)
+        response = await browse(both).modern("tools/call", {"name": tool, "arguments": {}}, meta=asked)
         *logs, last = [message.get("method", "answer") for message in response.events]
         assert set(logs) == {"notifications/message"}
         assert last == "answer"

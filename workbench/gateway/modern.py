@@ -19,6 +19,7 @@ from workbench.gateway import wire
 from workbench.gateway.answers import ACCEPTED, JSON_TYPE, Answer, say_error, say_not_recorded
 from workbench.gateway.call import Gateway
 from workbench.gateway.extensions import is_extension
+from workbench.gateway.following import Followed
 from workbench.gateway.lists import Lists
 from workbench.gateway.reading import Reading, Unroutable
 from workbench.gateway.request import Request, Running, Stream
@@ -132,11 +133,8 @@ class Modern:
         if mirrored is None or decode_header_value(mirrored) != named:
             await request.reply(say_error(id, wire.HEADER_MISMATCH, "Mcp-Name and params.taskId have to be the same."))
             return
-        capabilities = params["_meta"].get(CAPABILITIES_KEY) or {}
-        if TASKS not in (capabilities.get("extensions") or {}):
-            needed: JSON = {"requiredCapabilities": {"extensions": {TASKS: {}}}}
-            told = f"{method} needs a client that declares the extension {TASKS}."
-            await request.reply(say_error(id, MISSING_CAPABILITY, told, needed))
+        if not _knows_tasks(params):
+            await request.reply(_undeclared(id, method))
             return
         task = self._gateway.dispatch.tasks.read(named)
         if task is None or server_of(request.view) not in ("", task.server):
@@ -194,6 +192,9 @@ class Modern:
         if self._announcements.full:
             await request.reply(Answer(503, [(b"retry-after", b"30")], b""))
             return
+        if wanted.get("taskIds") and not _knows_tasks(params):
+            await request.reply(_undeclared(id, "notifications.taskIds"))
+            return
         kinds = frozenset(kind for kind in KINDS if wanted.get(f"{kind}ListChanged") is True)
         try:
             watched = await self._watched(request, wanted.get("resourceSubscriptions"))
@@ -203,6 +204,9 @@ class Modern:
         honoured: JSON = {f"{kind}ListChanged": True for kind in KINDS if kind in kinds}
         if watched:
             honoured["resourceSubscriptions"] = list(watched.values())
+        followed = await self._followed(request, wanted.get("taskIds"))
+        if followed.ids:
+            honoured["taskIds"] = list(followed.ids.values())
         meta = {META + "subscriptionId": id}
 
         def frame(method: str, params: JSON) -> bytes:
@@ -210,9 +214,22 @@ class Modern:
 
         first = frame("notifications/subscriptions/acknowledged", {"notifications": honoured})
         try:
-            await self._announcements.keep(request, first, frame, Wanted(kinds, watched))
+            await self._announcements.keep(request, first, frame, Wanted(kinds, watched, followed))
         finally:
             self._watches.remove(watched)
+            self._announcements.following.remove(followed.ids)
+
+    async def _followed(self, request: Request, ids: Any) -> Followed:
+        """Of the tasks that a client wants to hear of, its own whose servers agree to tell."""
+        following, known = self._announcements.following, {}
+        for id in ids[:MOST_IN_LISTEN] if isinstance(ids, list) and not following.full else ():
+            task = self._gateway.dispatch.tasks.read(id)
+            here = task is not None and server_of(request.view) in ("", task.server)
+            if task is not None and here and task.belongs_to(request.caller):
+                known[task.server, task.id] = (task, id)
+        agreed = await following.add([task for task, _ in known.values()]) if known else set()
+        profile = profile_of(request.view)
+        return Followed(self._gateway, request.caller, profile, {key: known[key][1] for key in known if key in agreed})
 
     async def _watched(self, request: Request, uris: Any) -> dict[tuple[str, str], str]:
         """Of the addresses that a client wants to hear of, those that there are and that it may read."""
@@ -228,6 +245,16 @@ class Modern:
                 if outcome.ok:
                     watched[found] = uri
         return watched
+
+
+def _knows_tasks(params: JSON) -> bool:
+    capabilities = params["_meta"].get(CAPABILITIES_KEY) or {}
+    return TASKS in (capabilities.get("extensions") or {})
+
+
+def _undeclared(id: Any, what: str) -> Answer:
+    needed: JSON = {"requiredCapabilities": {"extensions": {TASKS: {}}}}
+    return say_error(id, MISSING_CAPABILITY, f"{what} needs a client that declares the extension {TASKS}.", needed)
 
 
 def _repeats(request: Request, method: str, params: JSON) -> bool:

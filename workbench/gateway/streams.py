@@ -8,6 +8,7 @@ from typing import Final
 
 from workbench.events import JSON, Tool, Unauthenticated, Unreachable
 from workbench.gateway.call import Gateway
+from workbench.gateway.following import CHANGED, Followed, Following, agreed
 from workbench.gateway.outbox import Outbox
 from workbench.gateway.request import Request
 from workbench.gateway.views import profile_of
@@ -31,11 +32,18 @@ class Wanted:
     Args:
         kinds: lists whose changes are announced: tools, prompts, resources.
         watched: server and address there → the address as the client knows it. May change while a stream is open.
+        followed: tasks of servers.
     """
 
-    def __init__(self, kinds: frozenset[str], watched: dict[tuple[str, str], str] | None = None) -> None:
+    def __init__(
+        self,
+        kinds: frozenset[str],
+        watched: dict[tuple[str, str], str] | None = None,
+        followed: Followed | None = None,
+    ) -> None:
         self.kinds = kinds
         self.watched = {} if watched is None else watched
+        self.followed = followed
 
 
 class _Open:
@@ -47,10 +55,20 @@ class _Open:
         self.wanted = wanted
         self.changed = asyncio.Event()
         self.due: dict[tuple[str, str], JSON] = {}
+        for id in wanted.followed.ids.values() if wanted.followed is not None else ():
+            self.announce(CHANGED, {"taskId": id})  # how it is now; what was before may never have been announced
 
     def announce(self, method: str, params: JSON) -> None:
-        self.due[method, str(params.get("uri", ""))] = params
+        self.due[method, str(params.get("uri") or params.get("taskId", ""))] = params
         self.changed.set()
+
+    async def next(self) -> tuple[str, JSON | None]:
+        """What is due next; no params when it turns out that there is nothing new to say."""
+        key = next(iter(self.due))
+        params = self.due.pop(key)
+        if key[0] == CHANGED and self.wanted.followed is not None:
+            return CHANGED, await self.wanted.followed.state(params["taskId"])
+        return key[0], params
 
 
 class Announcements:
@@ -67,6 +85,7 @@ class Announcements:
         self._streams: set[_Open] = set()
         self._ready = self._ready_servers()
         self._tools = self._tools_of_tenants()
+        self.following = Following(gateway)
         gateway.registry.on_change.append(self._changed)
         gateway.registry.on_message.append(self._heard)
         gateway.profiles.on_change.append(self._reselected)
@@ -107,8 +126,9 @@ class Announcements:
                     continue
                 stream.changed.clear()
                 while stream.due and not gone.done():
-                    method, uri = next(iter(stream.due))
-                    await outbox.put(frame(method, stream.due.pop((method, uri))))
+                    method, params = await stream.next()
+                    if params is not None:
+                        await outbox.put(frame(method, params))
         except (Unauthenticated, Unreachable):  # the client begins another one when it can be told who it is
             await outbox.end()
         finally:
@@ -142,6 +162,14 @@ class Announcements:
             if (known := stream.wanted.watched.get((server, uri))) is not None:
                 stream.announce(UPDATED, {"uri": known})
 
+    def _moved(self, server: str, ids: Collection[str]) -> None:
+        """Tasks of a server have changed, or may have."""
+        for stream in self._streams:
+            if stream.wanted.followed is not None:
+                for (of, own), known in stream.wanted.followed.ids.items():
+                    if of == server and own in ids:
+                        stream.announce(CHANGED, {"taskId": known})
+
     def _changed(self) -> None:
         tools, before = self._tools_of_tenants(), self._tools
         self._tools = tools
@@ -152,6 +180,7 @@ class Announcements:
         changed = ready.items() ^ before_ready.items()
         for kind in ("prompts", "resources"):
             self._announce(kind, {tenant for _, tenant in changed})
+        self.following.renew(ready.keys() - before_ready.keys())
         for server, uri in self._watches.renew(ready.keys() - before_ready.keys()):
             self._updated(server, uri)  # it may have changed while nobody could tell
 
@@ -159,6 +188,10 @@ class Announcements:
         method, params = message.get("method"), message.get("params")
         if method == UPDATED and isinstance(params, dict):
             self._updated(server, str(params.get("uri")))
+        elif method == CHANGED and isinstance(params, dict):
+            self._moved(server, {str(params.get("taskId"))})
+        elif (ids := agreed(message)) is not None:
+            self._moved(server, ids)  # they may have changed while nobody listened
         elif method in ("notifications/prompts/list_changed", "notifications/resources/list_changed"):
             spec = self._gateway.registry.spec(server)
             self._announce(method.split("/")[1], {spec.tenant if spec else ""}, server)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from workbench.events import JSON, Unreachable
 from workbench.gateway.upstream import revision
 from workbench.gateway.upstream.callers import CARRIED, Callers, UnderWay
-from workbench.gateway.upstream.listening import CHANGES, KINDS, Watching
+from workbench.gateway.upstream.listening import CHANGES, KINDS, WATCHED, Watching, declared
 from workbench.gateway.upstream.messages import Notify, result_of, with_own_token
 from workbench.gateway.upstream.relay import Relay
 from workbench.gateway.upstream.respondent import Respondent
@@ -112,8 +112,8 @@ class DuplexConnection:
         """See `registry.Connection.request`."""
         if not self._peer.revision:
             raise Unreachable(self._lost)
-        if self._peer.modern and method in ("resources/subscribe", "resources/unsubscribe"):
-            return self._watching.change(str(params.get("uri")), wanted=method == "resources/subscribe")
+        if self._peer.modern and method in WATCHED:
+            return self._watching.take(method, params)
         async with asyncio.timeout(timeout) as deadline:
             if respondent is None:
                 return await self._exchange(method, params, notify, meta)
@@ -209,7 +209,7 @@ class DuplexConnection:
     async def _listen(self, wanted: JSON) -> None:
         """Ask a modern server to announce changes; it stays silent about them otherwise."""
         try:
-            await self._exchange("subscriptions/listen", {"notifications": wanted}, None, None)
+            await self._exchange("subscriptions/listen", {"notifications": wanted}, None, declared(wanted))
         except (RpcError, Unreachable):
             return  # no such method, or no server any more: the registry polls
 

@@ -15,7 +15,7 @@ from workbench.events import JSON, Unreachable
 from workbench.gateway.upstream import revision
 from workbench.gateway.upstream.headers import Headers
 from workbench.gateway.upstream.lease import Leases
-from workbench.gateway.upstream.listening import CHANGES, KINDS, Watching, keep_listening
+from workbench.gateway.upstream.listening import CHANGES, KINDS, WATCHED, Watching, declared, keep_listening
 from workbench.gateway.upstream.messages import (
     MAX_MESSAGE,
     Notify,
@@ -201,8 +201,8 @@ class HttpConnection:
         """
         if self._http is None or not self._peer.revision:
             raise Unreachable(f"The connection to server {self.name!r} is not open.")
-        if self._peer.modern and method in ("resources/subscribe", "resources/unsubscribe"):
-            return self._watching.change(str(params.get("uri")), wanted=method == "resources/subscribe")
+        if self._peer.modern and method in WATCHED:
+            return self._watching.take(method, params)
         async with asyncio.timeout(timeout) as deadline:
             if respondent is not None and respondent.capabilities and not self._peer.modern:
                 patient = respondent.unhurried(deadline)
@@ -359,7 +359,7 @@ class HttpConnection:
         async def stream() -> bool:
             assert self._http is not None
             if self._peer.modern:
-                await self._exchange("subscriptions/listen", {"notifications": wanted}, None, None)
+                await self._exchange("subscriptions/listen", {"notifications": wanted}, None, declared(wanted))
                 return True
             return await self._read_announcements(self._http)
 

@@ -9,7 +9,16 @@ from typing import Any, Final
 import aiohttp
 
 from workbench.events import JSON, Unreachable
+from workbench.gateway.upstream.revision import CAPABILITIES_KEY
 from workbench.registry.connection import RpcError
+
+SUBSCRIBE: Final = ("resources/subscribe", "resources/unsubscribe")
+FOLLOW: Final = "workbench/tasks/follow"
+UNFOLLOW: Final = "workbench/tasks/unfollow"
+"""What a connection is asked when a task shall be announced; on the wire there is no such method."""
+
+WATCHED: Final = frozenset({*SUBSCRIBE, FOLLOW, UNFOLLOW})
+TASKS: Final = "io.modelcontextprotocol/tasks"
 
 KINDS: Final = ("tools", "prompts", "resources")
 CHANGES: Final[JSON] = {f"{kind}ListChanged": True for kind in KINDS}
@@ -44,8 +53,14 @@ async def keep_listening(
         pause, missed = min(pause * 2, LONGEST_PAUSE), True
 
 
+def declared(wanted: JSON) -> JSON | None:
+    """`_meta` of the request for a stream: who wants to hear of tasks has to declare that it knows them."""
+    return {CAPABILITIES_KEY: {"extensions": {TASKS: {}}}} if "taskIds" in wanted else None
+
+
 class Watching:
-    """What older servers have methods for: a modern one is told all addresses at once, on a stream of their own.
+    """What older servers have methods for: a modern one is told all addresses at once, on a stream of their own, and
+    so it is of tasks.
 
     Args:
         listen: keeps a stream open on which the server announces what it is given.
@@ -59,15 +74,20 @@ class Watching:
     ) -> None:
         self._listen = listen
         self._spawn = spawn
-        self._uris: set[str] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._wanted: dict[str, set[str]] = {"resourceSubscriptions": set(), "taskIds": set()}
+        self._streams: dict[str, asyncio.Task[None]] = {}
 
-    def change(self, uri: str, *, wanted: bool) -> JSON:
-        """Have changes of a resource announced, or not any more; the result of the method that asked for it."""
-        if wanted is (uri in self._uris):
+    def take(self, method: str, params: JSON) -> JSON:
+        """Have changes of a resource or a task announced, or not any more; the result of a method in `WATCHED`."""
+        of_task = method in (FOLLOW, UNFOLLOW)
+        kind = "taskIds" if of_task else "resourceSubscriptions"
+        name, wanted = str(params.get("taskId" if of_task else "uri")), method in (FOLLOW, SUBSCRIBE[0])
+        names = self._wanted[kind]
+        if wanted is (name in names):
             return {}
-        (self._uris.add if wanted else self._uris.discard)(uri)
-        if self._task is not None:
-            self._task.cancel()
-        self._task = self._spawn(self._listen({"resourceSubscriptions": sorted(self._uris)})) if self._uris else None
+        (names.add if wanted else names.discard)(name)
+        if (stream := self._streams.pop(kind, None)) is not None:
+            stream.cancel()
+        if names:
+            self._streams[kind] = self._spawn(self._listen({kind: sorted(names)}))
         return {}

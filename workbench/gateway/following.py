@@ -1,0 +1,150 @@
+"""Tasks of servers that clients want to hear of: `notifications/tasks` on `subscriptions/listen` (tasks extension).
+
+A server's announcement says that something has changed. What is passed on is what the client would get if it asked now:
+by a call of `tasks/get` under its own rights, on the record, redacted, and with the id that is good here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter, defaultdict
+from collections.abc import Collection, Coroutine
+from typing import Any, Final
+
+from workbench.events import JSON, Call, Caller, Misuse, NotRecorded, Unreachable
+from workbench.gateway.call import Gateway
+from workbench.gateway.tasks import Task
+from workbench.gateway.upstream.listening import FOLLOW, UNFOLLOW
+from workbench.gateway.upstream.revision import MODERN
+from workbench.registry.connection import RpcError
+from workbench.registry.server import ServerDown
+
+CHANGED: Final = "notifications/tasks"
+ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
+
+MOST_FOLLOWED: Final = 10_000
+TIMEOUT: Final = 5.0
+"""Seconds in which a server has to agree to announce a task."""
+
+Key = tuple[str, str]
+"""A server, and its own id of a task there."""
+
+
+class Following:
+    """Counts who follows which task, and tells servers when the first comes and the last goes.
+
+    Args:
+        gateway: knows the servers.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._followers: Counter[Key] = Counter()
+        self._agreed: defaultdict[str, set[str]] = defaultdict(set)
+        self._heard = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        gateway.registry.on_message.append(self._acknowledged)
+
+    @property
+    def full(self) -> bool:
+        """Whether no further task can be followed."""
+        return len(self._followers) >= MOST_FOLLOWED
+
+    async def add(self, tasks: Collection[Task]) -> set[Key]:
+        """Follow tasks; those that their servers agreed to announce. `remove` them some time."""
+        keys = {(task.server, task.id) for task in tasks}
+        for server, id in keys:
+            self._followers[server, id] += 1
+            if self._followers[server, id] == 1:
+                await self._tell(server, FOLLOW, id)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TIMEOUT):
+                while any(id not in self._agreed[server] for server, id in keys):
+                    self._heard.clear()
+                    await self._heard.wait()
+        agreed = {(server, id) for server, id in keys if id in self._agreed[server]}
+        self.remove(keys - agreed)
+        return agreed
+
+    def remove(self, keys: Collection[Key]) -> None:
+        """Nobody of those who followed these wants to hear of them any more."""
+        for server, id in keys:
+            self._followers[server, id] -= 1
+            if self._followers[server, id] <= 0:
+                del self._followers[server, id]
+                self._agreed[server].discard(id)
+                self._spawn(self._tell(server, UNFOLLOW, id))
+
+    def renew(self, servers: Collection[str]) -> None:
+        """Servers that came back have forgotten what is followed: tell them again."""
+        for server, id in self._followers:
+            if server in servers:
+                self._spawn(self._tell(server, FOLLOW, id))
+
+    def _acknowledged(self, server: str, message: JSON) -> None:
+        if (ids := agreed(message)) is not None:
+            self._agreed[server] = ids
+            self._heard.set()
+
+    async def _tell(self, server: str, method: str, id: str) -> None:
+        with contextlib.suppress(Misuse, ServerDown, RpcError, Unreachable, TimeoutError):
+            connection = self._gateway.registry.connection(server)
+            if connection.era == MODERN:
+                await connection.request(method, {"taskId": id}, timeout=TIMEOUT)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class Followed:
+    """The tasks that one stream announces.
+
+    Args:
+        gateway: asks for their state.
+        caller: whose stream it is.
+        profile: through which it came.
+        tasks: by key, with the ids that the client knows.
+    """
+
+    def __init__(self, gateway: Gateway, caller: Caller, profile: str, tasks: dict[Key, str]) -> None:
+        self.ids = tasks
+        self._gateway = gateway
+        self._caller = caller
+        self._profile = profile
+        self._told: dict[str, JSON] = {}
+
+    async def state(self, id: str) -> JSON | None:
+        """The task as its client may see it now; None when it was told that already, or may not be."""
+        server = next(key[0] for key, known in self.ids.items() if known == id)
+        call = Call(
+            caller=self._caller,
+            tool=f"{server}.tasks/get",
+            arguments={"taskId": id},
+            source="mcp",
+            protocol=MODERN,
+            profile=self._profile,
+        )
+        try:
+            outcome = await self._gateway.call(call)
+        except NotRecorded:
+            return None
+        if not outcome.ok or outcome.result is None:
+            return None
+        found = {key: value for key, value in outcome.result.items() if key not in ("resultType", "_meta")}
+        if self._told.get(id) == found:
+            return None
+        self._told[id] = found
+        return found
+
+
+def agreed(message: JSON) -> set[str] | None:
+    """The tasks that a server agrees to announce, when that is what it says."""
+    params = message.get("params")
+    if message.get("method") != ACKNOWLEDGED or not isinstance(params, dict):
+        return None
+    honoured = params.get("notifications")
+    ids = honoured.get("taskIds") if isinstance(honoured, dict) else None
+    return {id for id in ids if isinstance(id, str)} if isinstance(ids, list) else None
