@@ -144,6 +144,11 @@ ATTACKS = [
     "select write_log('x')",
     "select sleep_ms(100)",
     "select current_query()",
+    # --- without end
+    "select " + "(" * 5000 + "1" + ")" * 5000,
+    "select " + "1+" * 90_000 + "1",
+    "select * from (" * 1000 + "select 1" + ")" * 1000,
+    "select len(range(10000000000))",
     # --- no SQL
     "",
     ";",

@@ -62,7 +62,10 @@ class SqlGuard:
             duckdb.Error: it is no SQL.
         """
         parsed = self._connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()[0][0]
-        tree = orjson.loads(parsed)
+        try:
+            tree = orjson.loads(parsed)
+        except orjson.JSONDecodeError as e:
+            raise Misuse("The statement is nested too deeply.", hint="Say it with common tables (WITH).") from e
         if tree["error"]:
             if tree.get("error_type") == "not implemented":
                 raise Misuse("This statement is not a SELECT.", hint=self._hint())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import struct
 import sys
 from collections import OrderedDict
@@ -35,6 +36,15 @@ MOST_WAITING = 16
 
 MOST_BYTES = 64 << 20
 """Largest answer, encoded."""
+
+MOST_MEMORY = 4 << 30
+"""Address space of a child. DuckDB keeps to far less, but not inside of one function: `repeat('x', 2000000000)`."""
+
+GRACE_SECONDS = 3.0
+"""A child that has not stopped its statement so long after it should have is ended: functions are not interrupted."""
+
+START_SECONDS = 10.0
+"""What a new child may take besides, on a busy machine."""
 
 STEADY_SECONDS = 1.0
 """A child that ended sooner is not started again before it is needed: it would end again."""
@@ -101,7 +111,7 @@ class SqlProcess:
             "form": form, "fleet": fleet,
         }  # fmt: skip
         async with self._child() as child:
-            failed, payload = await child.ask(request, timeout_s + 10)
+            failed, payload = await child.ask(request, timeout_s)
         if failed:
             from workbench.audit import QueryStopped
 
@@ -137,13 +147,24 @@ class _Child:
         self._told = told
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._answered = False
 
     async def ask(self, request: JSON, timeout_s: float) -> tuple[bool, bytes]:
+        seconds = timeout_s + GRACE_SECONDS + (0 if self._answered else START_SECONDS)
         try:
-            return await asyncio.wait_for(self._exchange(request), timeout_s)
-        except (asyncio.IncompleteReadError, ConnectionError, TimeoutError) as e:
+            found = await asyncio.wait_for(self._exchange(request), seconds)
+            self._answered = True
+            return found
+        except TimeoutError as e:
+            from workbench.audit import QueryStopped
+
             await self.kill()  # its answer would be taken for the next one's
-            raise Unreachable("The process that reads the record ended.", hint="Ask again.") from e
+            raise QueryStopped(f"The query took longer than {timeout_s:g} s.", hint="Narrow it, e.g. by time.") from e
+        except (asyncio.IncompleteReadError, ConnectionError) as e:
+            await self.kill()
+            raise Unreachable(
+                "The process that reads the record ended.", hint="Ask again; for less, if it happens again."
+            ) from e
         except asyncio.CancelledError:
             await self.kill()
             raise
@@ -161,6 +182,7 @@ class _Child:
         return bool(failed), await stdout.readexactly(size)
 
     async def _start(self) -> None:
+        self._answered = False
         self._process = process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "workbench.bench.sql_process", str(self._home),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
@@ -196,6 +218,8 @@ class _Child:
 def _serve(home: Path) -> None:
     with contextlib.suppress(OSError):
         os.nice(5)
+    with contextlib.suppress(OSError, ValueError):  # not every system can
+        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     readers: Readers = OrderedDict()
     for line in sys.stdin.buffer:
         request = orjson.loads(line)
