@@ -234,6 +234,17 @@ def test_a_connection_is_safe_on_this_machine_or_to_who_proves_who_they_are(
     assert postgres_module._safe(arguments) is safe
 
 
+def test_a_key_ended_with_sql_ends_at_once(gateways: Gateways, postgres: str) -> None:
+    settings = gateways("a")
+    access = Access(settings)
+    _, token = access.create_key("ann", roles=("viewer",))
+    access.authenticate(f"Bearer {token}")
+    admin(postgres, f"update {settings.database_schema}.api_keys set revoked_us = 1 where subject = 'ann'")
+    with pytest.raises(Unauthenticated, match="revoked"):
+        soon(lambda: not access.authenticate(f"Bearer {token}"))
+    access.close()
+
+
 # --- the database is away ------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from typing import Any
 
 from anyio import CancelScope
@@ -95,8 +95,12 @@ class Platform:
         await Secrets.of(settings).prepare(settings)
         audit = await AuditLog.open(settings)
         registry: Registry | None = None
+        rooms = ExitStack()
         try:
-            access, policy = Access(settings), Policy(settings)
+            access = Access(settings)
+            rooms.callback(access.close)
+            policy = Policy(settings)
+            rooms.callback(policy.close)
             access.tokens.check()
             registry = Registry(settings, audit, upstreams(settings))
             gateway = Gateway(settings, registry, access, policy, audit)
@@ -111,6 +115,7 @@ class Platform:
             with CancelScope(shield=True):  # whoever interrupts a start gets it undone all the same
                 if registry is not None:
                     await registry.stop()
+                rooms.close()
                 await audit.close()
             raise
         return platform

@@ -24,7 +24,7 @@ create table if not exists control_files (name text primary key, content bytea n
 create table if not exists control_changes (n bigint not null);
 insert into control_format select {format} where not exists (select from control_format);
 insert into control_changes select 0 where not exists (select from control_changes);
-create or replace function control_told() returns trigger language plpgsql as $$
+create or replace function control_told() returns trigger language plpgsql set search_path = {schema} as $$
 declare counted bigint; changed jsonb;
 begin
   changed := case when tg_op = 'DELETE' then to_jsonb(old) else to_jsonb(new) end;
@@ -62,7 +62,7 @@ def make_schema(db: Connection[Any], schema: str) -> None:
             _lock(db, schema)
             if db.execute("select to_regnamespace(%s)", (schema,)).fetchone() == (None,):
                 db.execute(f"create schema {schema}".encode())
-            db.execute(_OWN.format(format=FORMAT).encode())
+            db.execute(_OWN.format(format=FORMAT, schema=schema).encode())
     found = _format(db)
     if found is None or found > FORMAT:
         raise Misuse(
