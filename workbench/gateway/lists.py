@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from workbench import __version__
 from workbench.events import JSON, Caller, Tool
+from workbench.gateway.addresses import with_page
 from workbench.gateway.call import Gateway, identity
 from workbench.gateway.offers import Offers
 from workbench.gateway.upstream.messages import encode
@@ -121,7 +122,9 @@ def _definition(tool: Tool, alone: str) -> JSON:
         "inputSchema": tool.input_schema,
         "annotations": tool.annotations,
     }
-    return {**shown, "name": tool.name if alone else tool.qualified}
+    if alone:
+        return {**shown, "name": tool.name}
+    return {**with_page(shown, tool.server), "name": tool.qualified}
 
 
 def _health(state: ServerState, caller: Caller) -> JSON:

@@ -1,8 +1,7 @@
 """What servers offer beside tools: prompts, resources and templates, and who is meant by a name or an address.
 
-Behind the endpoint of all servers a prompt is called `server.name`. A resource keeps its address, because results and
-tools of servers refer to it; where two servers list the same one, both are listed as `gateway://server/address`, a form
-that is understood for every resource.
+Behind the endpoint of all servers a prompt is called `server.name`. A resource keeps its address; where two servers list
+the same one, both are listed under a longer one, see `addresses`.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Final, NamedTuple
 
 from workbench.events import JSON, Caller, Misuse, Unreachable
 from workbench.gateway import wire
+from workbench.gateway.addresses import PAGE, qualified, split
 from workbench.gateway.call import Gateway
 from workbench.gateway.extensions import OFFERED, is_extension, owners_of, scopes_of
 from workbench.gateway.methods import method_tool
@@ -23,8 +23,6 @@ from workbench.gateway.views import profile_of, server_of
 from workbench.registry.connection import Connection, RpcError
 from workbench.registry.names import hidden_character
 from workbench.registry.server import ServerDown
-
-PREFIX: Final = "gateway://"
 
 FRESH_S: Final = 60.0
 """Seconds after which a list is asked for again although nothing was announced."""
@@ -135,7 +133,7 @@ class Offers:
         twice = await self._twice(kind, caller.tenant, view)
         key = kind.named_by
         return [
-            {**entry, key: f"{PREFIX}{id}/{entry[key]}"} if entry[key] in twice else entry
+            {**entry, key: qualified(id, entry[key])} if entry[key] in twice or entry[key].startswith(PAGE) else entry
             for id, entries in lists.items()
             for entry in entries
         ]
@@ -148,9 +146,8 @@ class Offers:
         Raises:
             Ambiguous: several have.
         """
-        if uri.startswith(PREFIX):
-            server, _, own = uri.removeprefix(PREFIX).partition("/")
-            return server, own
+        if (named_in := split(uri)) is not None:
+            return named_in
         for kind in (RESOURCES, TEMPLATES):
             found = []
             for server in self._having(kind, tenant, view):
@@ -158,7 +155,7 @@ class Offers:
                 if uri in named or (kind is TEMPLATES and any(_pattern(name).fullmatch(uri) for name in named)):
                     found.append(server)
             if len(found) > 1:
-                told = " or ".join(f"{PREFIX}{server}/{uri}" for server in found)
+                told = " or ".join(qualified(server, uri) for server in found)
                 raise Ambiguous(f"Several servers have {uri[:500]!r}; say {told}.")
             if found:
                 return found[0], uri
