@@ -1,7 +1,7 @@
 """What servers offer beside tools: prompts, resources and templates, and who is meant by a name or an address.
 
-Behind the endpoint of all servers a prompt is called `server.name`. A resource keeps its address; where two servers list
-the same one, both are listed under a longer one, see `addresses`.
+Behind the endpoint of all servers a prompt is called `server.name`. A resource keeps its address; where two servers
+list the same one, both are listed under a longer one, see `addresses`.
 """
 
 from __future__ import annotations
