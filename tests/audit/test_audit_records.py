@@ -163,6 +163,16 @@ def test_a_call_has_every_field_that_an_auditor_asks_for():
         "result_bytes": 9,
         "definition_hash": "d1",
         "args_sha256": records.fingerprint({"q": 1}),
+        "data": {
+            "judged": {
+                "roles": list(call.caller.roles),
+                "scopes": sorted(call.caller.scopes),
+                "method": call.caller.method,
+                "needed": list(tool.scopes),
+                "read_only": tool.read_only,
+                "destructive": tool.destructive,
+            }
+        },
     }
     assert {key: record[key] for key in expected} == expected
     assert set(record) - set(expected) == {"event_id", "timestamp"}

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from workbench.config import Settings
-from workbench.events import JSON, Caller, Misuse, Tool
-from workbench.policy import Policy, engine
+from workbench.events import JSON, Call, Caller, Misuse, Tool
+from workbench.policy import Policy, engine, verdict
 from workbench.policy.cases import run_cases, run_rego_tests
 from workbench.policy.explaining import explain
 
@@ -138,6 +138,42 @@ def test_an_approved_call_and_a_used_up_quota_are_explained(
     waiting = explain(policy, row(owner, delete, policy_decision="deny"), owner, delete, used=0)
     assert {s.rule: s.holds for s in waiting.steps}["tool_scopes.approval"] is False
     policy.close()
+
+
+def test_a_call_is_explained_by_what_its_caller_held_then_not_by_what_they_hold_now(
+    policy: Policy, employee: Caller, find: Tool
+) -> None:
+    judged = {
+        "roles": ["auditor"], "scopes": ["audit:read"], "method": "key", "needed": ["crm:read"], "read_only": True,
+        "destructive": False,
+    }  # fmt: skip
+    kept = row(employee, find, policy_decision="deny", policy_rule="tool_scopes.missing_scopes",
+               policy_revision=policy.revision, data=json.dumps({"judged": judged}))  # fmt: skip
+    assert employee.has("crm:read"), "now they may"
+    for caller, tool in ((employee, find), (None, None), (employee, change(find, scopes=("other:read",)))):
+        found = explain(policy, kept, caller, tool, used=0)
+        assert found.now.rule == "tool_scopes.missing_scopes"
+        told = {(s.rule, s.holds): s.finding for s in found.steps}
+        assert told["tool_scopes.missing_scopes", False] == "crm:read is not held"
+        assert found.caveats == ()
+    changed = explain(policy, {**kept, "definition_hash": "other"}, employee, find, used=0)
+    assert changed.caveats == ("The definition of the tool has changed since; scopes and hints are those of then.",)
+
+
+def test_what_the_record_keeps_of_a_decision_is_what_the_rules_were_told(
+    policy: Policy, employee: Caller, find: Tool
+) -> None:
+    from workbench.audit import records
+    from workbench.events import Outcome
+
+    asked = Call(caller=employee, tool=find.qualified)
+    outcome = Outcome(kind="ok", call=asked.id, tool=find.qualified, decision=policy.decide(asked, find))
+    judged = records.call(asked, find, outcome, args_redacted={}, response_redacted={})["data"]["judged"]
+    document = verdict.document(employee, find)
+    assert judged["scopes"] == document["caller"]["scopes"]
+    assert judged["roles"] == document["caller"]["roles"]
+    assert judged["needed"] == [scope["name"] for scope in document["tool"]["scopes"]]
+    assert (judged["read_only"], judged["destructive"]) == (True, False)
 
 
 # --- with a real opa -------------------------------------------------------------------------------

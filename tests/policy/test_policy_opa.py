@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 import socket
 import subprocess
@@ -30,6 +31,11 @@ def call(caller: Caller, tool: Tool, **more: Any) -> Call:
     return Call(caller=caller, tool=tool.qualified, **more)
 
 
+@functools.cache
+def _shipped() -> engine.RegoPolicy:
+    return engine.RegoPolicy(engine.Files(None).read(), "the package")
+
+
 class Server:
     """Speaks HTTP on a socket; what it answers is up to the test."""
 
@@ -41,8 +47,7 @@ class Server:
 
     @staticmethod
     def decide(path: str, body: JSON) -> JSON:
-        rego = engine.RegoPolicy(engine.Files(None).read(), "the package")
-        return rego.ask(path.partition("?")[0].removeprefix("/v1/data/"), body["input"])
+        return _shipped().ask(path.partition("?")[0].removeprefix("/v1/data/"), body["input"])
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -373,3 +378,117 @@ async def test_killing_a_real_opa_denies_and_its_return_allows_again(
         assert policy.problem == ""
     await policy.disconnect()
     policy.close()
+
+
+@pytest.mark.slow
+@pytest.mark.interop
+@pytest.mark.timeout(1200)
+async def test_a_list_of_thousands_is_judged_by_the_rule_that_judges_calls_in_few_requests(
+    opa_binary: str, rules: Path, settings: Settings
+) -> None:
+    rng = random.Random(5)
+    callers = [random_case(rng)[0] for _ in range(4)]
+    tools = [change(random_case(rng)[1], name=f"t{n}", definition_hash=f"d{n}") for n in range(2000)]
+    # the rules here say something else, so that a list that was made by them would be noticed
+    here = rules.parent / "here"
+    here.mkdir()
+    shipped = (rules / "tool_scopes.rego").read_text()
+    (here / "tool_scopes.rego").write_text(shipped.replace("\tsatisfied\n", '\tinput.caller.tenant == "nobody"\n', 1))
+    port = free_port()
+    with running(opa_binary, rules, port):
+        policy = Policy(settings.replace(opa_url=f"http://127.0.0.1:{port}", policy=here))
+        assert policy.opa is not None
+        assert policy.foreseen is not None
+        policy.opa._timeout = 5.0
+        sent: list[str] = []
+        post = policy.opa._post
+
+        async def counted(path: str, body: bytes, timeout: float) -> JSON:
+            sent.append(path)
+            return await post(path, body, timeout)
+
+        policy.opa._post = counted  # type: ignore[method-assign]
+        for caller in callers:
+            assert not any(policy.visible(caller, tool) for tool in tools), "nothing is visible before OPA was asked"
+            await policy.foresee(caller, tools)
+        assert sent == ["/v1/query"] * 8
+        await policy.foresee(callers[0], tools)
+        assert len(sent) == 8, "asked a moment ago"
+        shown = 0
+        for caller in callers:
+            for tool in rng.sample(tools, 100):
+                decision = await policy.decide_async(call(caller, tool), tool, approved=True)
+                assert policy.visible(caller, tool) is decision.allow, (caller, tool)
+                shown += decision.allow
+        assert 20 < shown < 380
+        await policy.disconnect()
+        policy.close()
+
+
+def put_rules(port: int, rego: str) -> None:
+    """Give a running OPA another `tool_scopes.rego`."""
+    there = f"http://127.0.0.1:{port}/v1/policies"
+    with urllib.request.urlopen(there, timeout=5) as answer:
+        ids = [each["id"] for each in orjson.loads(answer.read())["result"]]
+    name = next(id for id in ids if id.endswith("tool_scopes.rego"))
+    urllib.request.urlopen(urllib.request.Request(f"{there}/{name}", rego.encode(), method="PUT"), timeout=5).close()
+
+
+@pytest.mark.slow
+@pytest.mark.interop
+@pytest.mark.timeout(1200)
+async def test_a_changed_rule_shows_in_lists_and_a_dead_opa_shows_nothing(
+    opa_binary: str, rules: Path, settings: Settings, owner: Caller, find: Tool, delete: Tool
+) -> None:
+    from workbench.policy import foreseen
+
+    port, now = free_port(), 1000.0
+    with running(opa_binary, rules, port) as process:
+        policy = Policy(settings.replace(opa_url=f"http://127.0.0.1:{port}"))
+        assert policy.foreseen is not None
+        policy.foreseen._clock = lambda: now
+        await policy.foresee(owner, [find, delete])
+        assert (policy.visible(owner, find), policy.visible(owner, delete)) == (True, True)
+        edition = policy.edition(owner)
+        changed = (
+            (rules / "tool_scopes.rego").read_text().replace("\tnot quarantined\n}", "\tinput.tool.read_only\n}", 1)
+        )
+        await asyncio.to_thread(put_rules, port, changed)
+        await policy.foresee(owner, [find, delete])
+        assert policy.edition(owner) == edition, "asked a moment ago"
+        now += foreseen.FRESH_SECONDS
+        await policy.foresee(owner, [find, delete])
+        assert policy.edition(owner) != edition
+        assert (policy.visible(owner, find), policy.visible(owner, delete)) == (True, False)
+        process.kill()
+        process.wait()
+        now += foreseen.FRESH_SECONDS
+        await policy.foresee(owner, [find, delete])
+        assert (policy.visible(owner, find), policy.visible(owner, delete)) == (False, False)
+        assert "cannot be reached" in policy.problem
+        await policy.disconnect()
+        policy.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"result": []},
+        {"result": [{"answers": []}]},
+        {"result": [{"answers": {"0": True}}]},
+        {"result": [{"x": {}}]},
+    ],
+)
+async def test_a_list_that_is_not_answered_as_agreed_is_empty(
+    remote: Policy, server: Server, owner: Caller, find: Tool, answer: JSON
+) -> None:
+    server.answer = lambda path, body: ok(answer)
+    await remote.foresee(owner, [find])
+    assert not remote.visible(owner, find)
+
+
+async def test_where_the_engine_here_decides_lists_need_no_foresight(policy: Policy, owner: Caller, find: Tool) -> None:
+    await policy.foresee(owner, [find])
+    assert policy.visible(owner, find)
+    assert policy.edition(owner) == policy.revision

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -129,14 +128,14 @@ def test_random_quotas_get_the_answer_that_the_description_gives() -> None:
 # --- a real OPA ----------------------------------------------------------------------------------
 
 
-def opa_answers(folder: Path, inputs: list[JSON]) -> list[Any]:
+def opa_answers(opa_binary: str, folder: Path, inputs: list[JSON]) -> list[Any]:
     """What `opa eval` says of all inputs at once: they stand as data and are put in one by one."""
     for name, content in engine.Files(None).read().items():
         (folder / name).write_bytes(content)
     (folder / "cases.json").write_text(json.dumps({"cases": inputs}))
     query = "[d | some document in data.cases; d := data.workbench.tool_scopes.decision with input as document]"
     done = subprocess.run(
-        ["opa", "eval", "--format", "json", "--data", str(folder), query],
+        [opa_binary, "eval", "--format", "json", "--data", str(folder), query],
         capture_output=True,
         check=True,
         timeout=300,
@@ -147,22 +146,26 @@ def opa_answers(folder: Path, inputs: list[JSON]) -> list[Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("opa") is None, reason="no opa executable on PATH")
+@pytest.mark.slow
+@pytest.mark.interop
+@pytest.mark.timeout(1200)
 @pytest.mark.timeout(400)
-def test_opa_decides_thousands_of_random_inputs_alike(tmp_path: Path) -> None:
+def test_opa_decides_thousands_of_random_inputs_alike(opa_binary: str, tmp_path: Path) -> None:
     rng = random.Random(31)
     inputs = [verdict.document(*random_case(rng)) for _ in range(3000)]
     policy = engine.RegoPolicy(engine.Files(None).read(), "the package")
-    theirs = opa_answers(tmp_path, inputs)
+    theirs = opa_answers(opa_binary, tmp_path, inputs)
     assert len(theirs) == len(inputs)
     for document, answer in zip(inputs, theirs, strict=True):
         assert policy.ask(engine.TOOL_SCOPES, document) == answer, document
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("opa") is None, reason="no opa executable on PATH")
-def test_opa_accepts_the_shipped_rules_in_strict_mode(tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.interop
+@pytest.mark.timeout(1200)
+def test_opa_accepts_the_shipped_rules_in_strict_mode(opa_binary: str, tmp_path: Path) -> None:
     for name, content in engine.Files(None).read().items():
         (tmp_path / name).write_bytes(content)
-    done = subprocess.run(["opa", "check", "--strict", str(tmp_path)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([opa_binary, "check", "--strict", str(tmp_path)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

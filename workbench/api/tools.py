@@ -28,15 +28,17 @@ def tool_routes(platform: Platform) -> APIRouter:
     anyone, decides = needs(platform), needs(platform, "approvals:decide")
 
     @router.get("/api/platform/tools")
-    def tools(
+    async def tools(
         q: str = "", limit: Annotated[int, Query(ge=1, le=1000)] = 50, profile: str = "", caller: Caller = anyone
     ) -> Response:
         """The tools the caller may call, everywhere or through a profile, or the best matches for `q`."""
+        await platform.gateway.judge(caller)
         return answer({"tools": platform.tools(caller, q, limit, profile)})
 
     @router.get("/api/platform/profiles")
-    def profiles(caller: Caller = anyone) -> Response:
+    async def profiles(caller: Caller = anyone) -> Response:
         """Named selections of servers and tools, each with the path of its MCP endpoint."""
+        await platform.gateway.judge(caller)
         return answer(listed(platform.gateway, caller))
 
     @router.post("/api/platform/call")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -91,15 +92,39 @@ def call(
         "approval_id": _identifier(details.get("approval") or details.get("approval_id")),
         "redactions": whole(outcome.redactions),
         "result_bytes": whole(outcome.result_bytes),
-        "data": _aside(call, details) or None,
+        "data": _aside(call, details, _judged(call.caller, tool) if tool and outcome.decision else {}) or None,
     }
     return _present(record)
 
 
-def _aside(call: Call, details: JSON) -> JSON:
-    """What only some calls have: how the answer was got, signs that were seen, the profile it came through."""
-    aside: JSON = {name: bounded(details[name]) for name in ("cached", "age_ms", "signals") if name in details}
-    return {**aside, "profile": text(call.profile)} if call.profile else aside
+def _aside(call: Call, details: JSON, judged: JSON) -> JSON:
+    """What the rules were asked; and what only some calls have: how the answer was got, signs that were seen, whose
+    arguments ran, the profile it came through."""
+    aside: JSON = {
+        name: bounded(details[name]) for name in ("cached", "age_ms", "signals", "edited") if name in details
+    }
+    if call.profile:
+        aside["profile"] = text(call.profile)
+    return {**aside, "judged": judged} if judged else aside
+
+
+def _judged(caller: Caller, tool: Tool) -> JSON:
+    """What the rules were told of caller and tool beside their names, so that a decision can be explained later."""
+    return _judged_of(caller.roles, caller.scopes, caller.method, tool.scopes, tool.read_only, tool.destructive)
+
+
+@lru_cache(4096)
+def _judged_of(
+    roles: tuple[str, ...], scopes: frozenset[str], method: str, needed: tuple[str, ...], reads: bool, destroys: bool
+) -> JSON:
+    return {
+        "roles": [text(role) for role in roles],
+        "scopes": sorted(text(scope) for scope in scopes),
+        "method": text(method),
+        "needed": [text(scope) for scope in needed],
+        "read_only": reads,
+        "destructive": destroys,
+    }
 
 
 def intent(call: Call, tool: Tool, *, args_redacted: Any) -> JSON:

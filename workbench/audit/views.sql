@@ -19,9 +19,11 @@ COMMENT ON VIEW intents IS 'Calls that were about to be dispatched (strict mode)
 
 CREATE OR REPLACE VIEW decisions AS
 SELECT ts, tenant, user_id, server, tool, qualified, policy_decision, policy_rule, policy_reason, policy_revision,
-       policy_engine, policy_us, missing_scopes, approval_id, outcome, source, request_id, run_id, trace_id, event_id
+       policy_engine, policy_us, missing_scopes, data -> '$.judged' AS judged, approval_id, outcome, source, request_id,
+       run_id, trace_id, event_id
 FROM events WHERE kind = 'call' AND policy_decision IS NOT NULL;
 COMMENT ON VIEW decisions IS 'What policy said of each call, by which rule, and why.';
+COMMENT ON COLUMN decisions.judged IS 'Roles, scopes and hints that the rules were told, as JSON.';
 
 CREATE OR REPLACE VIEW approvals AS
 SELECT ts, tenant, approval_id, outcome AS event, user_id, server, tool, qualified, request_id, args_sha256,

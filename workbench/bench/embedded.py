@@ -29,9 +29,11 @@ class Embedded:
         return self.platform.servers(self.caller)
 
     async def tools(self, words: str = "", limit: int = 50, profile: str = "") -> list[Tool]:
+        await self.platform.gateway.judge(self.caller)
         return self.platform.tools(self.caller, words, limit, profile)
 
     async def profiles(self) -> JSON:
+        await self.platform.gateway.judge(self.caller)
         return profiles.listed(self.platform.gateway, self.caller)
 
     async def call(self, tool: str, arguments: JSON, timeout_s: float | None = None, profile: str = "") -> Outcome:

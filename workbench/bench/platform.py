@@ -268,6 +268,7 @@ class Platform:
             Misuse: there is no such profile.
         """
         within = self.gateway.profiles.named(profile) if profile else None
+        await self.gateway.judge(caller)
         run = new_id()
         self._runs[run] = caller
         try:

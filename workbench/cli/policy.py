@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import orjson
 
 from workbench.cli.opening import as_json, opened, print_json
 from workbench.events import Misuse
@@ -93,6 +94,8 @@ def explain(call: str, as_json: bool) -> None:
                 hint='workbench sql "select ts, request_id, tool, policy_rule from decisions order by ts desc limit 9"',
             )
         row = rows.to_pylist()[-1]
+        told = wb.sql("select judged from decisions where event_id = $id", {"id": row["event_id"]}).arrow().to_pylist()
+        row["data"] = {"judged": orjson.loads(told[0]["judged"])} if told and told[0]["judged"] else None
         minute = (
             "select count(*) as n from tool_calls where tenant = $tenant and qualified = $tool and outcome in "
             "('ok', 'tool_error') and ts < $ts and ts >= $ts - interval 1 minute"

@@ -194,7 +194,12 @@ class Gateway:
         return found
 
     async def judge(self, caller: Caller) -> None:
-        """Have the rules asked about every tool, so that `tools` answers at once and nobody else waits meanwhile."""
+        """Have the rules asked about every tool, so that `tools` answers at once and nobody else waits meanwhile.
+
+        To be awaited before anything is listed for `caller`: where an OPA decides, nothing is visible without.
+        """
+        if not self.policy.embedded:
+            await self.policy.foresee(caller, self._resolving.everything(caller))
         if self._list_key(caller) not in self._lists:
             await asyncio.get_running_loop().run_in_executor(self._threads, self.tools, caller)
 
@@ -205,7 +210,7 @@ class Gateway:
         return [(among[tool.qualified], score) for tool, score in found]
 
     def _list_key(self, caller: Caller) -> tuple[Any, ...]:
-        return (self.registry.version, self.policy.revision, *identity(caller))
+        return (self.registry.version, self.policy.edition(caller), *identity(caller))
 
     # --- the steps --------------------------------------------------------------------------------------
 

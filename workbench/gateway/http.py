@@ -129,6 +129,8 @@ class McpEndpoint:
         except wire.BadMessage as e:
             await request.reply(say_error(None, e.code, str(e), e.data))
         else:
+            if not self._gateway.policy.embedded and not _is_call(message):
+                await self._gateway.judge(request.caller)
             if of_2024:
                 await self._channels.take(request, message)
             # A request that describes itself in the body belongs to the new era, even if its header is missing: there
@@ -199,6 +201,10 @@ def _check_content(request: Request) -> None:
     accept = request.headers.get(b"accept", b"*/*")
     if b"application/json" not in accept and b"*/*" not in accept and b"application/*" not in accept:
         raise BadHeaders(_plain(406, "Accept has to list application/json and text/event-stream."))
+
+
+def _is_call(message: object) -> bool:
+    return isinstance(message, dict) and message.get("method") == "tools/call"
 
 
 def _describes_itself(message: object) -> bool:

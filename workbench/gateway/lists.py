@@ -40,7 +40,7 @@ class Lists:
         await gateway.judge(caller)
         states = self.states(caller, view)
         health = tuple((state.id, state.status) for state in states)
-        rules = (gateway.policy.revision, gateway.profiles.revision)
+        rules = (gateway.policy.edition(caller), gateway.profiles.revision)
         key = (view, modern, gateway.registry.version, rules, health, identity(caller))
         found = self._encoded.get(key)
         if found is None:

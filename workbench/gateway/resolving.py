@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workbench.events import Call, Misuse, Tool
+from workbench.events import Call, Caller, Misuse, Tool
 from workbench.gateway.extensions import scopes_of
 from workbench.gateway.methods import SCHEMAS, is_method, method_tool
 from workbench.gateway.refusals import Refusal, unknown
@@ -56,6 +56,12 @@ class Resolving:
             message = f"{tool.qualified} is quarantined: {tool.quarantined} An administrator has to accept the change."
             raise Refusal("unavailable", message, rule="quarantined")
         return tool, connection
+
+    def everything(self, caller: Caller) -> list[Tool]:
+        """All that a caller's lists could show: the tools that exist for the tenant, and reading from each server."""
+        tenant = caller.tenant
+        there = [tool for tool in self._registry.tools() if tool.tenant in ("", tenant)]
+        return there + [method_tool(state.id, "resources/read") for state in self._registry.servers(tenant)]
 
     def _check_within(self, call: Call) -> None:
         """Refuse what does not belong to the profile through which the call came, as if it did not exist."""

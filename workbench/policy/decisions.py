@@ -12,7 +12,7 @@ import contextlib
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -24,6 +24,7 @@ from workbench.events import JSON, Call, Caller, Decision, Misuse, Tool
 from workbench.policy import engine
 from workbench.policy.approval import Needed
 from workbench.policy.approvals import Approvals
+from workbench.policy.foreseen import Foreseen
 from workbench.policy.limits import RateLimits
 from workbench.policy.opa import NAME as OPA
 from workbench.policy.opa import Opa, OpaFailed
@@ -68,6 +69,7 @@ class Policy:
             else None
         )
         """Who decides instead of the embedded engine; None where the embedded one does."""
+        self.foreseen = Foreseen(self.opa) if self.opa is not None else None
         self._quotas: dict[tuple[str, str], tuple[float, int]] = {}
         self._reloading = threading.Lock()
         self._problem = ""
@@ -90,7 +92,7 @@ class Policy:
 
     @property
     def revision(self) -> str:
-        """Hash of the embedded rules in force; they make the lists of tools, whoever decides calls."""
+        """Hash of the embedded rules in force."""
         return self._rules.rego.revision
 
     @property
@@ -170,14 +172,25 @@ class Policy:
         return msgspec.structs.replace(decision, elapsed_us=(time.perf_counter_ns() - started) // 1000)
 
     def visible(self, caller: Caller, tool: Tool) -> bool:
-        """Whether `caller` sees `tool` in lists: the embedded rules of a call, a needed approval put aside.
+        """Whether `caller` sees `tool` in lists: the rules of a call, a needed approval put aside.
 
-        Where OPA decides, it decides calls; a list does not ask it once for every tool.
+        Where OPA decides, this is what it said when `foresee` last asked it; nothing before.
         """
+        if self.foreseen is not None:
+            return self.foreseen.visible(caller, tool)
         try:
             return self._static(self._rules, caller, tool).decision.allow is True
         except Exception:  # noqa: BLE001 - what cannot be decided is not shown
             return False
+
+    async def foresee(self, caller: Caller, tools: Sequence[Tool]) -> None:
+        """To be awaited before a list is made for `caller`: asks OPA about all of `tools`, where one decides."""
+        if self.foreseen is not None:
+            await self.foreseen.ask(caller, tools)
+
+    def edition(self, caller: Caller) -> str:
+        """What a list for `caller` is made by; another one whenever it may have changed."""
+        return self.revision if self.foreseen is None else f"{OPA}-{self.foreseen.number(caller)}"
 
     async def needed(self, call: Call, tool: Tool) -> Needed:
         """Whose yes a call needs that needs a human's.

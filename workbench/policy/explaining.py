@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import orjson
 
 from workbench.events import JSON, Call, Caller, Decision, Record, Tool
@@ -38,13 +39,17 @@ def explain(policy: Policy, row: JSON, caller: Caller | None, tool: Tool | None,
     Args:
         policy: the rules of now.
         row: of `tool_calls`.
-        caller: whom the recorded credential stands for now; None when it stands for nobody any more.
-        tool: as listed now; None when no server lists it any more.
+        caller: whom the recorded credential stands for now; used for calls of which the record does not keep what the
+            rules were told.
+        tool: as listed now; likewise.
         used: calls of the tenant to the tool in the minute before.
     """
-    caveats = list(_caveats(policy, row, caller, tool))
+    judged = _judged(row)
+    caveats = list(_caveats(policy, row, caller, tool, judged=judged is not None))
     who = caller or Caller(tenant=str(row["tenant"]), subject=str(row["user_id"] or ""))
     what = tool or Tool(server=str(row["server"] or ""), name=str(row["tool"] or ""))
+    if judged is not None:
+        who, what = _as_judged(row, judged, what)
     arguments = _json(row.get("args"))
     call = Call(caller=who, tool=what.qualified, arguments=arguments if isinstance(arguments, dict) else {})
     approved = row["policy_decision"] == "approval"
@@ -94,16 +99,45 @@ def _steps(
     return steps
 
 
-def _caveats(policy: Policy, row: JSON, caller: Caller | None, tool: Tool | None) -> list[str]:
+def _judged(row: JSON) -> JSON | None:
+    """What the rules were told at the time, where the record keeps it."""
+    data = _json(row.get("data"))
+    judged = data.get("judged") if isinstance(data, dict) else None
+    return judged if isinstance(judged, dict) else None
+
+
+def _as_judged(row: JSON, judged: JSON, tool: Tool) -> tuple[Caller, Tool]:
+    """Caller and tool as the rules were told of them; quarantined when that was what they said."""
+    caller = Caller(
+        tenant=str(row["tenant"]),
+        subject=str(row["user_id"] or ""),
+        roles=tuple(judged["roles"]),
+        scopes=frozenset(judged["scopes"]),
+        credential=str(row.get("credential") or ""),
+        method=judged["method"],
+    )
+    hints = {"readOnlyHint": judged["read_only"], "destructiveHint": judged["destructive"]}
+    was = "It was when it was called." if row.get("policy_rule") == "tool_scopes.quarantined" else ""
+    changes = {"scopes": tuple(judged["needed"]), "annotations": hints, "quarantined": was}
+    return caller, msgspec.structs.replace(tool, **changes)
+
+
+def _caveats(policy: Policy, row: JSON, caller: Caller | None, tool: Tool | None, *, judged: bool) -> list[str]:
     found = []
-    if caller is None:
+    if judged:
+        pass
+    elif caller is None:
         found.append(f"Credential {row.get('credential')!r} stands for nobody here now: roles and scopes are unknown.")
     else:
         found.append("Roles and scopes are those that the credential has now; the record does not keep them.")
-    if tool is None:
+    if tool is None and not judged:
         found.append("No server lists the tool now: its scopes and hints are unknown.")
-    elif row.get("definition_hash") and row["definition_hash"] != tool.definition_hash:
-        found.append("The definition of the tool has changed since.")
+    elif tool is not None and row.get("definition_hash") and row["definition_hash"] != tool.definition_hash:
+        found.append(
+            "The definition of the tool has changed since; scopes and hints are those of then."
+            if judged
+            else "The definition of the tool has changed since."
+        )
     if row.get("policy_revision") and row["policy_revision"] != policy.revision:
         found.append(f"The rules were of revision {row['policy_revision']}; those of now are {policy.revision}.")
     if row.get("policy_engine") == "opa":

@@ -6,6 +6,7 @@ given; load the shipped ones, or your own with the same answer. Whatever is late
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -21,8 +22,15 @@ if TYPE_CHECKING:
 NAME = "opa"
 TIMEOUT = 0.25
 """Seconds for one decision, connecting included."""
+LIST_TIMEOUT = 5.0
+"""Seconds for the decisions of a whole list."""
 MOST_BYTES = 1 << 20
 """Largest answer that is read."""
+MANY = (
+    "caller := input.caller; answers := {i: decision | some i, tool in input.tools; "
+    'one := {"caller": caller, "tool": tool}; decision := data.workbench.tool_scopes.decision with input as one}'
+)
+"""The query that asks for many decisions: the rule is the one that decides calls, asked with the input of a call."""
 _CONNECTIONS = 64
 
 
@@ -78,18 +86,7 @@ class Opa:
             body = orjson.dumps({"input": guard.checked(document)})
         except (guard.Unsuitable, TypeError) as e:
             raise OpaFailed("malformed", f"the input cannot be sent: {e}") from e
-        if not self.breaker.admit():
-            raise OpaFailed("breaker_open", "OPA has failed repeatedly and is not asked for a moment")
-        try:
-            answer = await self._post(entrypoint, body)
-        except OpaFailed as e:
-            self.breaker.failed()
-            self.problem = f"{e} ({self.url})."
-            raise
-        except BaseException:
-            self.breaker.released()
-            raise
-        self.breaker.succeeded()
+        answer = await self._answer(f"/v1/data/{entrypoint}?provenance=true", body, self._timeout)
         try:
             if "result" not in answer:
                 raise OpaFailed("undefined", f"OPA has no rule {entrypoint.replace('/', '.')}")
@@ -102,6 +99,47 @@ class Opa:
             raise
         self.problem = ""
         return agreed, _revision(answer)
+
+    async def ask_many(self, documents: Sequence[JSON]) -> list[JSON | None]:
+        """The decisions of `engine.TOOL_SCOPES` for inputs that differ in their tool alone; None where there is none.
+
+        One ad-hoc query (Query API, "Execute an Ad-hoc Query") with the rule and the inputs of single questions.
+
+        Raises:
+            OpaFailed: no answer at all, or not one of that form.
+        """
+        if not documents:
+            return []
+        try:
+            tools = [guard.checked(document)["tool"] for document in documents]
+            body = orjson.dumps({"query": MANY, "input": {"caller": documents[0]["caller"], "tools": tools}})
+        except (guard.Unsuitable, TypeError) as e:
+            raise OpaFailed("malformed", f"the input cannot be sent: {e}") from e
+        answer = await self._answer("/v1/query", body, LIST_TIMEOUT)
+        try:
+            answers = answer["result"][0]["answers"]
+            found: list[JSON | None] = [answers.get(str(number)) for number in range(len(documents))]
+        except (KeyError, IndexError, TypeError, AttributeError) as e:
+            self.problem = f"OPA does not answer queries about lists ({self.url})."
+            raise OpaFailed("malformed", "OPA does not answer queries about lists") from e
+        self.problem = ""
+        return [_agreed_or_none(each) for each in found]
+
+    async def _answer(self, path: str, body: bytes, timeout: float) -> JSON:
+        """What OPA answers, unless it is left alone for a moment."""
+        if not self.breaker.admit():
+            raise OpaFailed("breaker_open", "OPA has failed repeatedly and is not asked for a moment")
+        try:
+            answer = await self._post(path, body, timeout)
+        except OpaFailed as e:
+            self.breaker.failed()
+            self.problem = f"{e} ({self.url})."
+            raise
+        except BaseException:
+            self.breaker.released()
+            raise
+        self.breaker.succeeded()
+        return answer
 
     async def probe(self) -> str:
         """What keeps this OPA from deciding; empty when every entry point answers as agreed."""
@@ -118,12 +156,12 @@ class Opa:
         if http is not None:
             await http.close()
 
-    async def _post(self, entrypoint: str, body: bytes) -> JSON:
+    async def _post(self, path: str, body: bytes, timeout: float) -> JSON:
         import aiohttp
 
         try:
             async with self._session().post(
-                f"{self.url}/v1/data/{entrypoint}?provenance=true", data=body, allow_redirects=False
+                self.url + path, data=body, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=timeout)
             ) as response:
                 text = await response.content.read(MOST_BYTES + 1)
                 while len(text) <= MOST_BYTES and (more := await response.content.read(MOST_BYTES)):
@@ -131,7 +169,7 @@ class Opa:
                 if response.status != 200:
                     raise OpaFailed("status", f"OPA answered with HTTP status {response.status}")
         except TimeoutError as e:
-            raise OpaFailed("timeout", f"OPA did not answer within {self._timeout * 1000:.0f} ms") from e
+            raise OpaFailed("timeout", f"OPA did not answer within {timeout * 1000:.0f} ms") from e
         except (aiohttp.ClientError, OSError) as e:
             raise OpaFailed("unreachable", f"OPA cannot be reached ({type(e).__name__})") from e
         try:
@@ -153,11 +191,17 @@ class Opa:
                 headers["Authorization"] = f"Bearer {self._token}"
             self._http = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=30.0),
-                timeout=aiohttp.ClientTimeout(total=self._timeout),
                 headers=headers,
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._http
+
+
+def _agreed_or_none(answer: Any) -> JSON | None:
+    try:
+        return engine.as_agreed(engine.TOOL_SCOPES, answer)
+    except engine.Broken:
+        return None
 
 
 def _revision(answer: JSON) -> str:
