@@ -21,6 +21,8 @@ from workbench.events import Misuse
 BUNDLED_SERVERS = ("products", "crm", "tickets", "payments", "calendar", "analytics", "knowledge", "files")
 """The local servers over the sample company, in the order they are shown."""
 
+_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
+
 AuditMode = Literal["async", "os", "fsync", "strict"]
 RedisDown = Literal["deny", "memory"]
 
@@ -80,6 +82,17 @@ class Settings:
     oauth_spiffe_socket: str = setting(
         "", "Workload API whose JWT-SVIDs programs may show at it, e.g. unix:///run/spire/agent.sock."
     )
+    tls_port: str = setting("", "Port of a further listener with TLS, or `auto`; empty: none.")
+    tls_host: str = setting("127.0.0.1", "Address that the listener with TLS binds to.")
+    tls_cert: Path | None = setting(None, "File with its certificate, PEM; read again when it changes.")
+    tls_key: Path | None = setting(None, "File with the key of that certificate, readable by its owner alone.")
+    tls_client_ca: Path | None = setting(
+        None, "File with the authorities of workloads: every client then has to show an X.509-SVID."
+    )
+    tls_trust_domain: str = setting("", "Trust domain of those workloads; empty: that of our own X.509-SVID.")
+    spiffe_socket: str = setting(
+        "", "Workload API that gives this gateway its own identity, e.g. unix:///run/spire/agent.sock."
+    )
     oauth_token_seconds: int = setting(300, "Lifetime of the access tokens it issues, in seconds.")
     tenant: str = setting("local", "Tenant of the local user and of calls without another.")
     secrets: tuple[str, ...] = setting(
@@ -129,6 +142,9 @@ class Settings:
     )
     audit_witness: str = setting(
         "", "Folder on another disk, or URL of a C2SP tlog-witness, that gets every signed checkpoint of the log."
+    )
+    audit_witness_key: Path | None = setting(
+        None, "File with the public key of the witness (its `witness.pub`): `audit verify` then demands its signature."
     )
     audit_store: str = setting(
         "", "Folder, or s3://bucket/prefix, to which everything that is sealed is copied once a minute."
@@ -222,7 +238,7 @@ class Settings:
         return dataclasses.replace(self, **changes, sources=sources)
 
     def _check(self) -> None:
-        for name in ("port", "app_port"):
+        for name in ("port", "app_port", *(["tls_port"] if self.tls_port else [])):
             value = getattr(self, name)
             if value != "auto" and not (value.isdigit() and 0 < int(value) < 65536):
                 raise Misuse(
@@ -259,9 +275,10 @@ class Settings:
                 f"Setting servers names {unknown[0]!r} (from {self.source_of('servers')}).",
                 hint=f"Bundled servers are {', '.join(BUNDLED_SERVERS)}; foreign ones go into an mcp.json.",
             )
-        if not self.authentication and self.host not in ("127.0.0.1", "::1", "localhost"):
+        host = self.tls_host if self.tls_port and self.host in _THIS_MACHINE else self.host
+        if not self.authentication and host not in _THIS_MACHINE:
             raise Misuse(
-                f"Authentication is off and host is {self.host!r}.",
+                f"Authentication is off and host is {host!r}.",
                 hint="Switch authentication on, or bind to 127.0.0.1.",
             )
 

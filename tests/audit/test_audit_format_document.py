@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import subprocess
 import sys
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from workbench.audit import verify
 from workbench.audit.compactor import Compactor
 from workbench.audit.folder import AuditFolder
+from workbench.audit.witness_server import CheckpointStore
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "audit-format.md"
 
@@ -47,7 +50,7 @@ def check(verifier: Path, home: Path, *witnessed: Path) -> tuple[int, str]:
 
 def test_the_verifier_is_small_enough_to_read(verifier: Path):
     code = verifier.read_text()
-    assert len(code.splitlines()) < 110
+    assert len(code.splitlines()) < 120
     assert "workbench." not in code
     assert "import workbench" not in code
 
@@ -99,7 +102,7 @@ def removed_seal(folder: AuditFolder) -> str:
 
 def forged_checkpoint(folder: AuditFolder) -> str:
     folder.checkpoint.write_text(folder.checkpoint.read_text().replace("\n", "\n1", 1))
-    return "not signed by the key"
+    return "not signed by the key of mcp-workbench/audit/"
 
 
 @pytest.mark.parametrize(
@@ -135,3 +138,44 @@ async def test_a_witnessed_checkpoint_shows_that_the_end_was_cut_off(verifier, o
     assert check(verifier, home)[0] == 0
     code, said = check(verifier, home, witnessed)
     assert (code, "checkpoint of 2 seals" in said) == (1, True)
+
+
+@pytest.fixture
+async def cosigned(open_log, make_call, home: Path, tmp_path: Path) -> Path:
+    """A record that a witness has signed; the public key of that witness."""
+    async with open_log() as log:
+        await log.write("acme", make_call())
+    folder = AuditFolder(home)
+    store = CheckpointStore(tmp_path / "store", [folder.public_key.read_text()])
+    note = folder.checkpoint.read_text()
+    folder.cosigned.write_text(note + store.add(b"old 0\n\n" + note.encode()))
+    return store.public_key
+
+
+def nothing(folder: AuditFolder) -> str:
+    return "The record is as it was signed."
+
+
+def another_time(folder: AuditFolder) -> str:
+    head, _, encoded = folder.cosigned.read_text().rstrip().rpartition(" ")
+    raw = bytearray(base64.b64decode(encoded))
+    raw[11] ^= 1
+    folder.cosigned.write_text(f"{head} {base64.b64encode(raw).decode()}\n")
+    return "not signed by the key of mcp-workbench/witness"
+
+
+def no_signature(folder: AuditFolder) -> str:
+    folder.cosigned.write_text(folder.checkpoint.read_text())
+    return "not signed by the key of mcp-workbench/witness"
+
+
+@pytest.mark.parametrize("alter", [nothing, another_time, no_signature])
+async def test_both_verifiers_demand_the_signature_of_a_witness_whose_key_they_are_given(
+    alter, verifier, home, cosigned
+):
+    expected = alter(AuditFolder(home))
+    code, said = check(verifier, home, cosigned)
+    assert (code, expected in said) == (int(alter is not nothing), True)
+    found = verify(home, witness_key=cosigned.read_text())
+    assert found.ok is (alter is nothing)
+    assert check(verifier, home)[0] == 0

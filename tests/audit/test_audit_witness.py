@@ -13,7 +13,7 @@ import pytest
 from workbench.audit import AuditLog, verify
 from workbench.audit.folder import AuditFolder
 from workbench.audit.seal import SealLog
-from workbench.audit.witness import HttpWitness, Statement, WitnessRefused
+from workbench.audit.witness import HttpWitness, Statement, WitnessRefused, read_witness_key
 from workbench.audit.witness_server import CheckpointStore, Refused, WitnessServer
 from workbench.events import Misuse, Unreachable
 
@@ -197,3 +197,63 @@ async def test_new_records_are_sealed_and_signed_within_ten_seconds_by_default(s
             await asyncio.sleep(0.01)
         assert Statement.of(AuditFolder(home).checkpoint.read_text()).size == 1
         SealLog(AuditFolder(home)).sign()
+
+
+# --- the signature of the witness, without the witness -------------------------------------------------
+
+
+async def test_the_signature_of_a_witness_is_demanded_where_its_key_is_known(served, open_log, make_call, home):
+    await record(open_log, make_call, audit_witness=served.url)
+    key = served.store.public_key.read_text()
+    found = verify(home, witness_key=key)
+    assert found.ok, str(found)
+    assert found.cosigned == found.witnessed == found.signed == 4
+    assert "The witness signed 4 seals at 20" in str(found)
+    await record(open_log, make_call)  # the witness is away: what it signed before is still true
+    assert verify(home, witness_key=key).cosigned == 4
+
+
+async def test_a_past_rewritten_with_the_key_of_the_record_lacks_the_signature_of_the_witness(
+    served, open_log, make_call, home
+):
+    await record(open_log, make_call, audit_witness=served.url)
+    folder = AuditFolder(home)
+    kept = {path: path.read_bytes() for path in (folder.key, folder.public_key, folder.cosigned)}
+    shutil.rmtree(folder.root)
+    (home / "control.db").unlink()
+    folder.prepare()
+    for path, content in kept.items():
+        path.write_bytes(content)
+    await record(open_log, make_call, 4)
+    assert verify(home).ok
+    found = verify(home, witness_key=served.store.public_key.read_text())
+    assert "the first 4 seals are not those that cosigned signs" in str(found)
+    folder.cosigned.write_bytes(folder.checkpoint.read_bytes())
+    found = verify(home, witness_key=served.store.public_key.read_text())
+    assert "not what the witness signed" in str(found)
+    folder.cosigned.unlink()
+    found = verify(home, witness_key=served.store.public_key.read_text())
+    assert "there is no checkpoint with the signature of the witness" in str(found)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda key: "",
+        lambda key: key.replace("witness", "other", 1),
+        lambda key: key[:-6] + "!!!!",
+        lambda key: key.split("+")[0] + "+00000000+AAAA",
+    ],
+)
+async def test_what_is_no_key_of_a_witness_is_refused(change, served, home):
+    with pytest.raises(Misuse, match="key of a witness"):
+        verify(home, witness_key=change(served.store.public_key.read_text()))
+    with pytest.raises(Misuse, match="key of a witness"):
+        verify(home, witness_key=AuditFolder(home).public_key.read_text())
+
+
+async def test_the_key_of_the_witness_may_be_a_setting(served, open_log, make_call, home, tmp_path):
+    assert read_witness_key(None) is None
+    assert read_witness_key(served.store.public_key) == served.store.public_key.read_text()
+    with pytest.raises(Misuse, match="cannot be read"):
+        read_witness_key(tmp_path / "nothing.pub")

@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from workbench.audit import AuditLog, records
 from workbench.audit.compact import compact
 from workbench.audit.folder import AuditFolder
+from workbench.audit.witness_server import CheckpointStore
 from workbench.cli import cli
 from workbench.config import Settings
 from workbench.events import Call, Caller, Misuse, Outcome, Tool
@@ -214,3 +215,15 @@ def test_find_shows_all_events_of_one_call(calls: list[str], run: Command) -> No
 def test_find_says_when_nothing_has_the_id(calls: list[str], run: Command) -> None:
     with pytest.raises(Misuse, match="Nothing on the record has the id 'nobody'"):
         run("audit", "find", "nobody")
+
+
+def test_verify_demands_the_signature_of_a_witness_whose_key_is_given(
+    calls: list[str], run: Command, settings: Settings, tmp_path: Path
+) -> None:
+    folder = AuditFolder(settings.home)
+    store = CheckpointStore(tmp_path / "store", [folder.public_key.read_text()])
+    assert "no checkpoint with the signature" in run("audit", "verify", "--witness-key", str(store.public_key)).output
+    note = folder.checkpoint.read_text()
+    folder.cosigned.write_text(note + store.add(b"old 0\n\n" + note.encode()))
+    done = run("audit", "verify", WORKBENCH_AUDIT_WITNESS_KEY=str(store.public_key))
+    assert (done.exit_code, "The witness signed" in done.output) == (0, True)

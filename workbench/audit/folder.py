@@ -43,6 +43,7 @@ class AuditFolder:
         self.seals = self.root / "seals.jsonl"
         self.frontier = self.root / "seals.frontier"
         self.checkpoint = self.root / "checkpoint"
+        self.cosigned = self.root / "cosigned"
         self.key = self.root / "checkpoint.key"
         self.public_key = self.root / "checkpoint.pub"
         self.manifest = self.root / "MANIFEST.json"

@@ -12,15 +12,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from workbench.audit.checkpoint import read_checkpoint, read_verifier_key
+from workbench.audit.cosignature import cosigned_at, read_cosigner_key
 from workbench.audit.existence import Remembered, remembered
 from workbench.audit.folder import AuditFolder
 from workbench.audit.seal import read_seals
 from workbench.audit.tree import Frontier
-from workbench.audit.witness import HttpWitness, is_url
+from workbench.audit.witness import HttpWitness, Statement, is_url
 from workbench.events import Misuse, Unreachable
 
 _QUICK_WITNESSES = 1000
@@ -70,6 +72,10 @@ class Verification:
     """The signed checkpoint: keep a copy where the platform cannot rewrite it."""
     witnessed: int = 0
     """Size of the largest tree that a witness confirms; 0 without one."""
+    cosigned: int = 0
+    """Size of the tree under which the signature of the witness's key is; 0 when no such key is given."""
+    cosigned_s: int = 0
+    """When the witness signed it, in seconds since the epoch, by its clock."""
     removed_rows: int = 0
     """Lines that a rule of retention removed, as a signed statement says."""
     cancelled: bool = False
@@ -84,7 +90,8 @@ class Verification:
         if self.ok:
             gone = f" {self.removed_rows} records were removed by retention." if self.removed_rows else ""
             more = f"{self.unsealed_rows} further records not sealed yet"
-            return f"Verified in {self.elapsed_s:.1f} s: {what}; {more}.{gone}"
+            seen = f" The witness signed {self.cosigned} seals at {_when(self.cosigned_s)}." if self.cosigned else ""
+            return f"Verified in {self.elapsed_s:.1f} s: {what}; {more}.{gone}{seen}"
         return f"{len(self.findings)} findings over {what}:\n" + "\n".join(f"  {f}" for f in self.findings)
 
 
@@ -94,6 +101,7 @@ def verify(
     deep: bool = False,
     progress: Progress | None = None,
     witness: Path | str | Iterable[str] | None = None,
+    witness_key: str | None = None,
     since_us: int = 0,
     cancel: Callable[[], bool] | None = None,
 ) -> Verification:
@@ -105,26 +113,29 @@ def verify(
         progress: called now and then with bytes done and bytes in all.
         witness: copies of checkpoints kept elsewhere: a folder of `*.checkpoint` files (unless deep, the newest
             thousand are read), the URL of a witness, or texts.
+        witness_key: text of the public key of a witness (`witness.pub`); its signature is then demanded under the
+            checkpoint that is kept in `cosigned`.
         since_us: check only what was sealed at or after this time (µs since the epoch); the signature covers all.
         cancel: asked now and then; True stops.
 
     Raises:
-        Misuse: the witness is no folder.
+        Misuse: the witness is no folder, or its key is none.
     """
     from workbench.audit.contents import ContentsCheck
 
     folder = AuditFolder(home)
     started = time.monotonic()
     found = Verification(deep=deep)
-    known = remembered(folder.home)  # before the seals are read: they only grow
+    # before the seals are read: they only grow
+    known, cosigned = remembered(folder.home), _check_cosigned(found, folder, witness_key)
     with _seals_at_rest(folder):
         seals = read_seals(folder)
         note = _text(folder.checkpoint)
     if isinstance(witness, str) and is_url(witness):
-        _check_signatures(found, folder, seals, note, [])
+        _check_signatures(found, folder, seals, note, cosigned)
         _ask_witness(found, HttpWitness(folder, witness), note, len(seals))
     else:
-        _check_signatures(found, folder, seals, note, _witness_notes(witness, deep))
+        _check_signatures(found, folder, seals, note, [*cosigned, *_witness_notes(witness, deep)])
     if known is not None and not found.findings:
         _check_existence(found, folder, known, seals)
     check = ContentsCheck(folder, found, [seal for _, seal in seals], progress, cancel, since_us)
@@ -152,6 +163,28 @@ def _text(path: Path) -> str | None:
         return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
+
+
+def _check_cosigned(found: Verification, folder: AuditFolder, witness_key: str | None) -> list[tuple[str, str]]:
+    """Whether the witness signed the checkpoint that is kept with its signature; it is then checked as any other."""
+    if witness_key is None:
+        return []
+    name, key = read_cosigner_key(witness_key)
+    note = _text(folder.cosigned)
+    if note is None:
+        found.findings.append(Finding("cosigned", "there is no checkpoint with the signature of the witness"))
+        return []
+    try:
+        found.cosigned_s = cosigned_at(note, name, key)
+        found.cosigned = Statement.of(note).size
+    except ValueError as e:
+        found.findings.append(Finding("cosigned", f"not what the witness signed: {e}"))
+        return []
+    return [("cosigned", note)]
+
+
+def _when(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _ask_witness(found: Verification, witness: HttpWitness, note: str | None, seals: int) -> None:

@@ -60,6 +60,20 @@ def check_target(target: str) -> None:
         raise Misuse(f"Setting audit_witness names the file {target}.", hint="Expected a folder, or an http(s) URL.")
 
 
+def read_witness_key(path: Path | None) -> str | None:
+    """The text of the file that the setting `audit_witness_key` names; None without the setting.
+
+    Raises:
+        Misuse: the file cannot be read.
+    """
+    if path is None:
+        return None
+    try:
+        return path.expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise Misuse(f"The key of the witness cannot be read: {e}.", hint="Name a copy of its witness.pub.") from e
+
+
 class FolderWitness:
     """Keeps each checkpoint as a file of its own that is never written again."""
 
@@ -105,7 +119,7 @@ class HttpWitness:
             seen, answer = self._post(statement, note)
             if seen is None:
                 self._known = statement.size
-                replace_durably(self._folder.root / "cosigned", (note + answer).encode(), 0o644)
+                replace_durably(self._folder.cosigned, (note + answer).encode(), 0o644)
                 return
             if seen >= statement.size:
                 if seen == statement.size:

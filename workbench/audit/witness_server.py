@@ -12,11 +12,11 @@ import hashlib
 import http.server
 import os
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.audit.checkpoint import Checkpoint, read_checkpoint, read_verifier_key
+from workbench.audit.cosignature import cosign, cosigner_key
 from workbench.audit.folder import replace_durably
 from workbench.audit.tree import consistent
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 _LARGEST_BODY = 1 << 16
-_COSIGNATURE = 4
-"""Algorithm byte of C2SP cosignature/v1."""
 
 
 class Refused(Exception):
@@ -62,7 +60,11 @@ class CheckpointStore:
         path = self._folder / "witness.key"
         if not path.exists():
             replace_durably(path, Ed25519PrivateKey.generate().private_bytes_raw(), 0o600)
-        return Ed25519PrivateKey.from_private_bytes(path.read_bytes())
+        key = Ed25519PrivateKey.from_private_bytes(path.read_bytes())
+        self.public_key = self._folder / "witness.pub"
+        if not self.public_key.exists():
+            replace_durably(self.public_key, cosigner_key(self._name, key.public_key()).encode() + b"\n", 0o644)
+        return key
 
     def add(self, body: bytes) -> str:
         """Take in one checkpoint; returns the lines of signatures to answer with.
@@ -92,7 +94,7 @@ class CheckpointStore:
                 raise Refused(422, "the proof does not lead from what was seen to this\n")
             elif seen is None or new.size > seen.size:
                 replace_durably(self._of(origin) / f"{new.size:012d}.checkpoint", note.encode(), 0o600)
-        return self._cosign(note)
+        return cosign(note, self._name, self._key)
 
     def _of(self, origin: str) -> Path:
         path = self._folder / hashlib.sha256(origin.encode()).hexdigest()[:32]
@@ -102,14 +104,6 @@ class CheckpointStore:
     def _newest(self, origin: str, key: Ed25519PublicKey) -> Checkpoint | None:
         stored = max(self._of(origin).glob("*.checkpoint"), default=None)
         return read_checkpoint(stored.read_text(encoding="utf-8"), origin, key) if stored else None
-
-    def _cosign(self, note: str) -> str:
-        body = note.partition("\n\n")[0] + "\n"
-        now = int(time.time())
-        public = self._key.public_key().public_bytes_raw()
-        named = hashlib.sha256(self._name.encode() + b"\n" + bytes([_COSIGNATURE]) + public).digest()[:4]
-        signature = self._key.sign(f"cosignature/v1\ntime {now}\n{body}".encode())
-        return f"— {self._name} {base64.b64encode(named + now.to_bytes(8, 'big') + signature).decode()}\n"
 
 
 def _parse(body: bytes) -> tuple[int, list[bytes], str]:

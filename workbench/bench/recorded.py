@@ -188,11 +188,12 @@ class Recorded:
             Misuse: the platform is elsewhere: what it says of itself would prove nothing.
         """
         from workbench.audit import verify
+        from workbench.audit.witness import read_witness_key
 
         self._check_open()
         self._need_files("Verifying")
-        witness = self.settings.audit_witness or None
-        return verify(self.settings.home, deep=deep, progress=progress, witness=witness)
+        witness, key = self.settings.audit_witness or None, read_witness_key(self.settings.audit_witness_key)
+        return verify(self.settings.home, deep=deep, progress=progress, witness=witness, witness_key=key)
 
     def _close_readers(self) -> None:
         for reader in (self._reader, self._fleet):

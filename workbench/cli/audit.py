@@ -74,11 +74,19 @@ class Meter:
 @click.option("--deep", is_flag=True, help="Check every line of every chain, not only sealed files.")
 @click.option("--since", metavar="TIME", help="Check only what was sealed since then; signatures cover all.")
 @click.option("--witness", metavar="PLACE", help="Folder or URL of a witness. Default: the setting audit_witness.")
+@click.option(
+    "--witness-key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The witness's witness.pub: demand its signature. Default: the setting audit_witness_key.",
+)
 @as_json
 @click.pass_context
-def verify(ctx: click.Context, deep: bool, since: str | None, witness: str | None, as_json: bool) -> None:
+def verify(
+    ctx: click.Context, deep: bool, since: str | None, witness: str | None, witness_key: Path | None, as_json: bool
+) -> None:
     """Check that nothing was altered or removed; names the first bad record. Exit code 1 when something was."""
     from workbench.audit import verify as check
+    from workbench.audit.witness import read_witness_key
 
     settings, meter = _settings(), Meter()
     with _interruptible() as asked:
@@ -87,6 +95,7 @@ def verify(ctx: click.Context, deep: bool, since: str | None, witness: str | Non
             deep=deep,
             since_us=microseconds(since),
             witness=witness or settings.audit_witness or None,
+            witness_key=read_witness_key(witness_key or settings.audit_witness_key),
             progress=meter,
             cancel=asked.is_set,
         )
@@ -272,6 +281,8 @@ def witness(folder: Path, trust: tuple[IO[str], ...], host: str, port: int) -> N
     """Be a witness: store the checkpoints of other machines, refuse histories that contradict them."""
     from workbench.audit.witness_server import CheckpointStore, WitnessServer
 
-    with WitnessServer(CheckpointStore(folder, [key.read() for key in trust]), host, port) as server:
+    store = CheckpointStore(folder, [key.read() for key in trust])
+    with WitnessServer(store, host, port) as server:
         click.echo(f"Set WORKBENCH_AUDIT_WITNESS={server.url} for the platform; Ctrl-C stops the witness.", err=True)
+        click.echo(f"Its key is in {store.public_key}: give it to whoever verifies (audit_witness_key).", err=True)
         server.serve_forever()
