@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from workbench.events import Caller, Misuse, Usage
 from workbench.policy import Policy
 from workbench.policy.engine import Broken
 from workbench.policy.spending import Limits, Spending
+
+pytestmark = pytest.mark.stores("sqlite", "postgres")
 
 change = msgspec.structs.replace
 NOTHING = Usage()
@@ -107,30 +110,32 @@ async def test_runs_that_race_never_use_more_than_the_limit_together(spending: S
 
 
 RACER = """
-import asyncio, sys
+import asyncio, json, sys
 from pathlib import Path
 from workbench.config import Settings
 from workbench.events import Caller, Usage
 from workbench.policy.spending import Limits, Spending
-settings = Settings.load(env={}, home=Path(sys.argv[1]), redis_url=sys.argv[2], user_tokens_per_day=1000)
+store = json.loads(sys.argv[3])
+settings = Settings.load(env={}, home=Path(sys.argv[1]), redis_url=sys.argv[2], user_tokens_per_day=1000, **store)
 async def race():
     spending = Spending(settings, lambda _: Limits(), clock=lambda: 1_800_000_000.0)
-    who, total = Caller(tenant="acme", subject="racer"), 0
+    who, total = Caller(tenant="acme", subject=sys.argv[1]), 0
     for _ in range(100):
         granted = await spending.reserve(who, Usage(), 7, 7)
         total += granted.tokens
     await spending.disconnect()
+    spending.close()
     print(total)
 asyncio.run(race())
 """
 
 
 @pytest.mark.slow
-def test_processes_that_race_never_use_more_than_the_limit_together(where: Settings) -> None:
+def test_processes_that_race_never_use_more_than_the_limit_together(where: Settings, store: dict[str, str]) -> None:
     Spending(where, lambda _: Limits()).close()  # the state folder is there
     racers = [
         subprocess.Popen(
-            [sys.executable, "-c", RACER, str(where.home), where.redis_url],
+            [sys.executable, "-c", RACER, str(where.home), where.redis_url, json.dumps(store)],
             stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         )
         for _ in range(3)
