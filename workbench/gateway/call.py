@@ -205,7 +205,10 @@ class Gateway:
 
     def search(self, caller: Caller, query: str, limit: int = 20, profile: str = "") -> list[tuple[Tool, float]]:
         """Of the tools that `tools` gives, those nearest to `query`, best first, with a score."""
-        among = {tool.qualified: tool for tool in self.tools(caller, profile)}
+        tools = self.tools(caller, profile)
+        if not profile and len(tools) == len(self.registry.tools()):
+            return self.registry.search(query, limit)  # all of them, so that none has to be left out
+        among = {tool.qualified: tool for tool in tools}
         found = self.registry.search(query, limit, among.keys())
         return [(among[tool.qualified], score) for tool, score in found]
 
