@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from typing import Final
+from typing import Any, Final
 
 from workbench.events import JSON, Tool, Unauthenticated, Unreachable
 from workbench.gateway.call import Gateway
-from workbench.gateway.following import CHANGED, Followed, Following, agreed
+from workbench.gateway.following import ACKNOWLEDGED, CHANGED, Followed, Following, agreed
 from workbench.gateway.outbox import Outbox
 from workbench.gateway.request import Request
 from workbench.gateway.views import profile_of
 from workbench.gateway.watches import Watches
+from workbench.registry.connection import Connection
 
 KEEP_ALIVE: Final = 15.0
 """Seconds between two comments on an idle stream; also how long a revoked credential keeps one."""
+
+GATHER_S: Final = 0.1
+"""Seconds in which the same announcement of several replicas of a server counts as one. It is told when they are over,
+so that whoever asks then sees what all of them have announced."""
 
 MOST_STREAMS: Final = 2048
 
@@ -87,7 +92,9 @@ class Announcements:
         self._tools = self._tools_of_tenants()
         self.following = Following(gateway)
         gateway.registry.on_change.append(self._changed)
+        self._gathered: set[tuple[Any, ...]] = set()
         gateway.registry.on_message.append(self._heard)
+        gateway.registry.on_open.append(self._opened)
         gateway.profiles.on_change.append(self._reselected)
 
     @property
@@ -181,10 +188,28 @@ class Announcements:
         for kind in ("prompts", "resources"):
             self._announce(kind, {tenant for _, tenant in changed})
         self.following.renew(ready.keys() - before_ready.keys())
-        for server, uri in self._watches.renew(ready.keys() - before_ready.keys()):
+
+    def _opened(self, server: str, connection: Connection) -> None:
+        for uri in self._watches.renew(server, connection):
             self._updated(server, uri)  # it may have changed while nobody could tell
 
     def _heard(self, server: str, message: JSON) -> None:
+        """Take what a server says by itself. What several replicas say at about the same time is told once."""
+        state = self._gateway.registry.state(server)
+        if state is None or not state.replicas or message.get("method") in (CHANGED, ACKNOWLEDGED):
+            self._tell(server, message)
+            return
+        params = message.get("params")
+        key = (server, message.get("method"), params.get("uri") if isinstance(params, dict) else None)
+        if key not in self._gathered:
+            self._gathered.add(key)
+            asyncio.get_running_loop().call_later(GATHER_S, self._gathered_is, key, message)
+
+    def _gathered_is(self, key: tuple[Any, ...], message: JSON) -> None:
+        self._gathered.discard(key)
+        self._tell(key[0], message)
+
+    def _tell(self, server: str, message: JSON) -> None:
         method, params = message.get("method"), message.get("params")
         if method == UPDATED and isinstance(params, dict):
             self._updated(server, str(params.get("uri")))

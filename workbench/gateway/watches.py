@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from workbench.events import Call, Caller, Misuse, Outcome, Unreachable
 from workbench.gateway.call import Gateway
-from workbench.registry.connection import RpcError
+from workbench.registry.connection import Connection, RpcError
 from workbench.registry.server import ServerDown
 
 SUBSCRIBE: Final = "resources/subscribe"
@@ -60,21 +60,25 @@ class Watches:
             self._watchers[server, uri] -= 1
             if self._watchers[server, uri] <= 0:
                 del self._watchers[server, uri]
-                self._spawn(self._tell(server, UNSUBSCRIBE, uri))
+                self._spawn(self._forget(server, uri))
 
-    def renew(self, servers: Collection[str]) -> list[tuple[str, str]]:
-        """Servers that came back have forgotten what is watched: tell them again. What that is, is returned."""
-        again = [key for key in self._watchers if key[0] in servers]
-        for server, uri in again:
-            self._spawn(self._tell(server, SUBSCRIBE, uri))
+    def renew(self, server: str, connection: Connection) -> list[str]:
+        """A new connection knows nothing of what is watched: tell it. The addresses that it is told are returned."""
+        again = [uri for of, uri in self._watchers if of == server]
+        for uri in again:
+            self._spawn(_tell(connection, SUBSCRIBE, uri))
         return again
 
-    async def _tell(self, server: str, method: str, uri: str) -> None:
-        with contextlib.suppress(Misuse, ServerDown, RpcError, Unreachable, TimeoutError):
-            connection = self._gateway.registry.connection(server)
-            await connection.request(method, {"uri": uri}, timeout=TIMEOUT)
+    async def _forget(self, server: str, uri: str) -> None:
+        with contextlib.suppress(Misuse, ServerDown):
+            await _tell(self._gateway.registry.connection(server), UNSUBSCRIBE, uri)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _tell(connection: Connection, method: str, uri: str) -> None:
+    with contextlib.suppress(RpcError, Unreachable, TimeoutError):
+        await connection.request(method, {"uri": uri}, timeout=TIMEOUT)

@@ -11,6 +11,9 @@ from workbench.registry.connection import Connection, RpcError
 from workbench.registry.entry import Entry
 from workbench.registry.server import Overloaded
 
+EVERYWHERE: Final = ("resources/subscribe", "resources/unsubscribe")
+"""Methods that are about what a server announces by itself: each replica announces what it sees, so each is told."""
+
 SILENCE: Final = 0.5
 """Seconds that a call must have waited, for its timeout to say something of the replica: callers may be in a hurry."""
 
@@ -79,6 +82,8 @@ class Balanced:
         Raises:
             Overloaded: every replica has too much to do, or its breaker is open. Nothing was sent.
         """
+        if len(self._replicas) > 1 and method in EVERYWHERE:
+            return await self._everywhere(method, params, timeout)
         entry = self._choose()
         connection, breaker = entry.connection, entry.breaker
         assert connection is not None
@@ -113,6 +118,18 @@ class Balanced:
         connection = self._choose().connection
         assert connection is not None
         await connection.notify(method, params, timeout=timeout, meta=meta)
+
+    async def _everywhere(self, method: str, params: JSON, timeout: float) -> JSON:
+        """What the first replica says that agrees; those that are away are told when they come back."""
+        there = [entry.connection for entry in self._replicas if entry.reachable and not entry.draining]
+        if not there:
+            raise self._refusal()
+        asked = (one.request(method, params, timeout=timeout) for one in there if one is not None)
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        agreed = [answer for answer in answers if not isinstance(answer, BaseException)]
+        if agreed:
+            return agreed[0]
+        raise next(answer for answer in answers if isinstance(answer, BaseException))
 
     # --- choosing
 

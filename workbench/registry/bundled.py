@@ -8,6 +8,7 @@ from pathlib import Path
 import workbench
 from workbench.config import Settings
 from workbench.events import Misuse
+from workbench.registry.mcpjson import read_mcp_json
 from workbench.registry.server import ServerSpec
 
 
@@ -22,6 +23,16 @@ def servers_folder() -> Path:
         if folder.is_dir():
             return folder
     raise Misuse(f"The bundled servers are missing beside {package}.", hint="Install the package again.")
+
+
+def configured_specs(settings: Settings) -> list[ServerSpec]:
+    """The servers that the configuration on disk asks for: bundled ones, and those of the setting `mcp_config`.
+
+    Raises:
+        Misuse: as `bundled_specs` and `read_mcp_json`.
+    """
+    specs = bundled_specs(settings)
+    return specs if settings.mcp_config is None else specs + read_mcp_json(settings.mcp_config)
 
 
 def bundled_specs(settings: Settings) -> list[ServerSpec]:

@@ -84,8 +84,10 @@ class Entry:
         """Set while no call is under way on a replica that is drained."""
         self.settled = asyncio.Event()
         """Set once the server was ready or failed for the first time."""
-        self.on_message: Callable[[str, JSON], None] | None = None
+        self.on_message: Callable[[str, JSON], None] = lambda id, message: None
         """Told the server's id and what it says outside of requests."""
+        self.on_open: Callable[[str, Connection], None] = lambda id, connection: None
+        """Told the server's id and each new connection to it."""
         self._settings = settings
         self._supervisor = supervisor
         self._connect_to = connect
@@ -93,13 +95,10 @@ class Entry:
         self._journal = journal
         self._changed = changed
         self._wake = asyncio.Event()
-        self._relist = False
-        self._restart = False
-        self._was_ready = False
+        self._relist = self._restart = self._was_ready = False
         self._output: deque[str] = deque(maxlen=TAIL_LINES)
         self._launched = Launched()
-        self._listed_at = 0.0
-        self._list_from = 0.0
+        self._listed_at = self._list_from = 0.0
         longest = max((settings.call_timeout, *settings.tool_timeouts.values()))
         self._pulse = Pulse(spec.id, journal, interval=settings.health_interval, call_timeout=longest)
         self._task: asyncio.Task[None] | None = None
@@ -259,6 +258,7 @@ class Entry:
             transport=transport,
         )
         await self._list(connection)
+        self.on_open(self.spec.id, connection)
 
     async def _reopen(self) -> None:
         """One new connection: the server was restarted behind its address, or our session with it has expired."""
@@ -334,8 +334,7 @@ class Entry:
     # --- its parts
 
     def _heard(self, message: JSON) -> None:
-        if self.on_message is not None:
-            self.on_message(self.spec.id, message)
+        self.on_message(self.spec.id, message)
         if message.get("method") == "notifications/tools/list_changed" and not self._relist:
             self._relist = True
             self._wake.set()

@@ -10,12 +10,11 @@ import msgspec
 
 from workbench.config import Settings
 from workbench.events import JSON, Misuse, Tool
-from workbench.registry.bundled import bundled_specs
+from workbench.registry.bundled import configured_specs
 from workbench.registry.catalog import Catalog
 from workbench.registry.connection import Connection, ConnectionFactory
 from workbench.registry.group import Group
 from workbench.registry.journal import Journal
-from workbench.registry.mcpjson import read_mcp_json
 from workbench.registry.names import close_names, confusable, server_id
 from workbench.registry.pins import Pins
 from workbench.registry.registration import check_registration
@@ -53,6 +52,8 @@ class Registry:
         """
         self.on_message: list[Callable[[str, JSON], None]] = []
         """Functions to call with a server's id and what it says outside of requests, e.g. that its prompts changed."""
+        self.on_open: list[Callable[[str, Connection], None]] = []
+        """Functions to call with a server's id and each new connection to it, or to one of its replicas."""
         self._settings = settings
         self._journal = Journal(audit, settings.tenant)
         self.supervisor = Supervisor(
@@ -167,10 +168,10 @@ class Registry:
             if entry.connection.alive:
                 return tool, entry.connection
             entry.suspect()
-            raise ServerDown(_not_ready(entry.state))
+            raise ServerDown(entry.state)
         entry_of = self._entries.get(qualified.partition(".")[0])
         if entry_of is not None and not entry_of.callable:
-            raise ServerDown(_not_ready(entry_of.state))
+            raise ServerDown(entry_of.state)
         raise UnknownTool(qualified, self.suggest(qualified))
 
     def connection(self, id: str) -> Connection:
@@ -182,7 +183,7 @@ class Registry:
         """
         entry = self._entry(id)
         if not entry.callable:
-            raise ServerDown(_not_ready(entry.state))
+            raise ServerDown(entry.state)
         return entry.connection
 
     def search(self, query: str, limit: int = 20, among: Collection[str] | None = None) -> list[tuple[Tool, float]]:
@@ -335,12 +336,7 @@ class Registry:
             await entry.apply(pins)
 
     def _configured(self) -> list[ServerSpec]:
-        if self._given is not None:
-            return list(self._given)
-        specs = bundled_specs(self._settings)
-        if self._settings.mcp_config is not None:
-            specs += read_mcp_json(self._settings.mcp_config)
-        return specs
+        return configured_specs(self._settings) if self._given is None else list(self._given)
 
     def _enter(self, spec: ServerSpec) -> Group:
         entry = Group(
@@ -355,6 +351,7 @@ class Registry:
         self._entries[spec.id] = entry
         for replica in entry.replicas:
             replica.on_message = self._said
+            replica.on_open = self._opened
         entry.start()
         return entry
 
@@ -386,6 +383,10 @@ class Registry:
         for listener in list(self.on_message):
             listener(id, message)
 
+    def _opened(self, id: str, connection: Connection) -> None:
+        for listener in list(self.on_open):
+            listener(id, connection)
+
     def _changed(self) -> None:
         before = self._catalog.version
         self._catalog.rebuild(self._entries.values())
@@ -394,10 +395,3 @@ class Registry:
                 self._alike[name] = other
                 sign = {"kind": "look_alike", "where": "name", "excerpt": f"{name} can be taken for {other}"}
                 self._journal.event(name.partition(".")[0], "look_alike", {"signals": {name.partition(".")[2]: [sign]}})
-
-
-def _not_ready(state: ServerState) -> ServerState:
-    """`state`, which for the moment between a loss and its discovery still says `ready`."""
-    if state.status != "ready":
-        return state
-    return msgspec.structs.replace(state, status="down", last_error="The connection was just lost.")

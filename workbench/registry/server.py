@@ -140,6 +140,8 @@ class ServerDown(WorkbenchError):
     exit_code = 4
 
     def __init__(self, state: ServerState) -> None:
+        if state.status == "ready":  # as it says for the moment between a loss and its discovery
+            state = msgspec.structs.replace(state, status="down", last_error="The connection was just lost.")
         self.state = state
         why = f": {state.last_error.rstrip('.')}" if state.last_error else ""
         super().__init__(

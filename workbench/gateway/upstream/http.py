@@ -15,7 +15,7 @@ from workbench.events import JSON, Unreachable
 from workbench.gateway.upstream import revision
 from workbench.gateway.upstream.headers import Headers
 from workbench.gateway.upstream.lease import Leases
-from workbench.gateway.upstream.listening import CHANGES, KINDS, WATCHED, Watching, declared, keep_listening
+from workbench.gateway.upstream.listening import CHANGES, WATCHED, Watching, declared, keep_listening
 from workbench.gateway.upstream.messages import (
     MAX_MESSAGE,
     Notify,
@@ -123,7 +123,7 @@ class HttpConnection:
         if not self._peer.modern:
             await self._notify_server({"method": "notifications/initialized"})
         self._reachable = True
-        if self._declared is not None or any(self._peer.announces(kind) for kind in KINDS):
+        if self._declared is not None or self._peer.speaks_up:
             self._spawn(self._listen(CHANGES))
 
     async def close(self) -> None:

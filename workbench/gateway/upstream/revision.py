@@ -61,6 +61,13 @@ class Peer:
         offer = self.capabilities.get(what)
         return isinstance(offer, dict) and offer.get("listChanged") is True
 
+    @property
+    def speaks_up(self) -> bool:
+        """Whether the server says anything by itself."""
+        resources = self.capabilities.get("resources")
+        watchable = isinstance(resources, dict) and resources.get("subscribe") is True and not self.modern
+        return watchable or any(self.announces(kind) for kind in ("tools", "prompts", "resources"))
+
 
 def modern_meta(meta: JSON | None) -> JSON:
     """`_meta` of a request at 2026-07-28 (basic/index, "_meta").
