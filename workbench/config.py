@@ -149,6 +149,9 @@ class Settings:
     audit_store: str = setting(
         "", "Folder, or s3://bucket/prefix, to which everything that is sealed is copied once a minute."
     )
+    audit_sink: str = secret(
+        "", "URL of a Postgres where every record is, too, before it is acknowledged, until audit_store has it."
+    )
     audit_catalog: str = secret(
         "", "URL of a Postgres in which all gateways of a fleet say which files make up their common record."
     )

@@ -23,10 +23,10 @@ from workbench.events import Misuse, Unreachable, now_us
 
 
 @pytest.fixture(params=["folder", pytest.param("bucket", marks=[pytest.mark.interop, pytest.mark.timeout(180)])])
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SegmentStore:
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SegmentStore:
     """An empty store of either kind."""
     if request.param == "folder":
-        return open_store(str(tmp_path / "store"))
+        return open_store(str(tmp_path / "place"))
     url = request.getfixturevalue("bucket_server")
     for name, value in {
         "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "us-east-1",
@@ -50,51 +50,51 @@ def calls(home: Path) -> list[Any]:
         return reader.sql("select * from events order by ts, tenant, seq").to_pylist()
 
 
-def test_a_name_is_written_once(store):
-    store.put("x/1", b"one")
-    store.put("x/1", b"one")
+def test_a_name_is_written_once(place):
+    place.put("x/1", b"one")
+    place.put("x/1", b"one")
     with pytest.raises(StoreConflict, match="x/1"):
-        store.put("x/1", b"two")
-    assert store.get("x/1") == b"one"
-    assert store.get("x/2") is None
-    store.put("x/2", Path(__file__))
-    assert store.get("x/2") == Path(__file__).read_bytes()
-    assert store.names("x/") == ["x/1", "x/2"]
-    store.delete("x/1")
-    store.delete("x/1")
-    assert store.names("x/") == ["x/2"]
-    assert store.names("y/") == []
+        place.put("x/1", b"two")
+    assert place.get("x/1") == b"one"
+    assert place.get("x/2") is None
+    place.put("x/2", Path(__file__))
+    assert place.get("x/2") == Path(__file__).read_bytes()
+    assert place.names("x/") == ["x/1", "x/2"]
+    place.delete("x/1")
+    place.delete("x/1")
+    assert place.names("x/") == ["x/2"]
+    assert place.names("y/") == []
 
 
 async def test_what_was_shipped_is_fetched_elsewhere_verifies_and_answers_the_same(
-    store, open_log, make_call, home, tmp_path
+    place, open_log, make_call, home, tmp_path
 ):
     folder = await record(open_log, make_call, home)
     Compactor(folder, grace_s=0).run()
-    shipped = ship(folder, store)
+    shipped = ship(folder, place)
     assert shipped is not None
     assert shipped.seals > 2
-    assert ship(folder, store) == (0, 0)
+    assert ship(folder, place) == (0, 0)
     await record(open_log, make_call, home)
     Compactor(folder, grace_s=0).run(today="2999-01-01")  # also merges, so that files of the first copy are gone
-    assert ship(folder, store)
+    assert ship(folder, place)
     other = tmp_path / "other"
     key = folder.public_key.read_text()
-    assert fetch(store, other, key) > shipped.seals
+    assert fetch(place, other, key) > shipped.seals
     assert verify(other, deep=True).ok
     assert calls(other) == calls(home)
     assert len(calls(other)) == 12
-    assert len(store.names("lake/")) == 1
+    assert len(place.names("lake/")) == 1
 
 
-async def test_what_is_sealed_but_not_compacted_is_in_the_copy_too(store, open_log, make_call, home, tmp_path):
+async def test_what_is_sealed_but_not_compacted_is_in_the_copy_too(place, open_log, make_call, home, tmp_path):
     folder = await record(open_log, make_call, home)
     compactor = Compactor(folder, batch_bytes=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Compactor, "_next_batch", _once(Compactor._next_batch))
         compactor.run()
-    assert ship(folder, store)
-    fetch(store, tmp_path / "other")
+    assert ship(folder, place)
+    fetch(place, tmp_path / "other")
     assert verify(tmp_path / "other", deep=True).ok
 
 
@@ -108,18 +108,18 @@ def _once(function: Any) -> Any:
     return limited
 
 
-async def test_two_records_cannot_share_a_store(store, open_log, make_call, home, settings, tmp_path):
+async def test_two_records_cannot_share_a_store(place, open_log, make_call, home, settings, tmp_path):
     folder = await record(open_log, make_call, home)
     Compactor(folder).run()
-    ship(folder, store)
+    ship(folder, place)
     shutil.move(home, tmp_path / "first")
     again = await record(open_log, make_call, home, 12)
     Compactor(again, batch_bytes=1).run()
     with pytest.raises(StoreConflict):
-        ship(again, store)
+        ship(again, place)
 
 
-async def test_what_retention_removed_leaves_the_store_as_well(store, open_log, make_call, home, tmp_path, monkeypatch):
+async def test_what_retention_removed_leaves_the_store_as_well(place, open_log, make_call, home, tmp_path, monkeypatch):
     then = now_us() - 40 * DAY_US
     with monkeypatch.context() as past:
         past.setattr("workbench.audit.writer.now_us", lambda: then)
@@ -129,46 +129,46 @@ async def test_what_retention_removed_leaves_the_store_as_well(store, open_log, 
     folder = AuditFolder(home)
     Compactor(folder, grace_s=0).run()
     Compactor(folder, grace_s=0).run()
-    ship(folder, store)
+    ship(folder, place)
     retain(folder, Rules({"a": 10}), grace_s=0)
-    ship(folder, store)
-    assert not [n for n in store.names("lineage/") if "tenant=a" in n]
-    fetch(store, tmp_path / "other")
+    ship(folder, place)
+    assert not [n for n in place.names("lineage/") if "tenant=a" in n]
+    fetch(place, tmp_path / "other")
     found = verify(tmp_path / "other", deep=True)
     assert found.ok
     assert found.removed_rows == 1
     assert [row["tenant"] for row in calls(tmp_path / "other")] == ["b"]
 
 
-async def test_what_was_altered_here_is_not_copied(store, open_log, make_call, home):
+async def test_what_was_altered_here_is_not_copied(place, open_log, make_call, home):
     folder = await record(open_log, make_call, home)
     Compactor(folder).run()
     path = folder.lineages()[0]
     path.write_bytes(path.read_bytes().replace(b'"n":0', b'"n":9'))
     with pytest.raises(LakeRefused):
-        ship(folder, store)
-    assert store.names("heads/") == []
+        ship(folder, place)
+    assert place.names("heads/") == []
 
 
-async def test_a_copy_with_objects_missing_or_of_another_key_is_refused(store, open_log, make_call, home, tmp_path):
+async def test_a_copy_with_objects_missing_or_of_another_key_is_refused(place, open_log, make_call, home, tmp_path):
     with pytest.raises(Misuse, match="no record"):
-        fetch(store, tmp_path / "none")
+        fetch(place, tmp_path / "none")
     folder = await record(open_log, make_call, home)
     Compactor(folder).run()
-    ship(folder, store)
+    ship(folder, place)
     with pytest.raises(Misuse, match="another key"):
-        fetch(store, tmp_path / "wrong", key="mcp-workbench/audit/x+00000000+AAAA")
+        fetch(place, tmp_path / "wrong", key="mcp-workbench/audit/x+00000000+AAAA")
     with pytest.raises(Misuse, match="holds a record"):
-        fetch(store, home)
-    store.delete(store.names("lineage/")[0])
+        fetch(place, home)
+    place.delete(place.names("lineage/")[0])
     with pytest.raises(Misuse, match="is missing"):
-        fetch(store, tmp_path / "partly")
+        fetch(place, tmp_path / "partly")
 
 
 async def test_nothing_is_shipped_while_the_compactor_works(open_log, make_call, home, tmp_path):
     folder = await record(open_log, make_call, home)
     with Compactor(folder).alone():
-        assert ship(folder, FolderStore(tmp_path / "store")) is None
+        assert ship(folder, FolderStore(tmp_path / "place")) is None
 
 
 def test_places_that_are_none_are_refused(tmp_path, monkeypatch):
@@ -188,12 +188,12 @@ def test_a_bucket_that_does_not_answer_is_said(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
     monkeypatch.setattr("workbench.audit.store._RETRIES", {"max_retries": 0})
-    store = open_store("s3://bucket/prefix")
+    place = open_store("s3://bucket/prefix")
     for use in (
-        lambda: store.put("a", b""),
-        lambda: store.get("a"),
-        lambda: store.names("a"),
-        lambda: store.delete("a"),
+        lambda: place.put("a", b""),
+        lambda: place.get("a"),
+        lambda: place.names("a"),
+        lambda: place.delete("a"),
     ):
         with pytest.raises(Unreachable):
             use()
@@ -203,7 +203,7 @@ async def test_the_compactors_process_ships_to_the_store_of_the_setting(
     open_log, make_call, home, tmp_path, monkeypatch, capsys
 ):
     await record(open_log, make_call, home)
-    monkeypatch.setenv("WORKBENCH_AUDIT_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("WORKBENCH_AUDIT_STORE", str(tmp_path / "place"))
 
     def once() -> None:
         with monkeypatch.context() as patch:
@@ -212,7 +212,7 @@ async def test_the_compactors_process_ships_to_the_store_of_the_setting(
 
     once()
     assert "seals" in capsys.readouterr().out
-    fetch(open_store(str(tmp_path / "store")), tmp_path / "other")
+    fetch(open_store(str(tmp_path / "place")), tmp_path / "other")
     assert verify(tmp_path / "other").ok
     monkeypatch.setenv("WORKBENCH_AUDIT_STORE", "ftp://x")
     once()

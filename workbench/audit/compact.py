@@ -95,6 +95,10 @@ def _ship(home: Path) -> None:
         announce = functools.partial(_announce, home)
         if target and (done := ship(AuditFolder(home), open_store(target), announce)) and done.seals:
             print(f"store: {done.seals} seals, {done.objects} objects", flush=True)
+        if target and (sink := Settings.load(home=home).audit_sink):
+            from workbench.audit.postgres_sink import trim
+
+            trim(sink, AuditFolder(home), open_store(target))
     except (WorkbenchError, OSError) as e:
         print(f"store: {e}", file=sys.stderr, flush=True)
 

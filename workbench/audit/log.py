@@ -19,6 +19,7 @@ from workbench.audit.existence import remember_writer
 from workbench.audit.folder import AuditFolder, new_writer_id
 from workbench.audit.records import KINDS, ROUTINE, plain
 from workbench.audit.seal import SealLog, Witness
+from workbench.audit.sink import Sink, open_sink
 from workbench.audit.subject_keys import SubjectKeys
 from workbench.audit.witness import WitnessSender, open_witness
 from workbench.audit.writer import SegmentWriter
@@ -48,10 +49,13 @@ class AuditLog:
     a call before it dispatches it.
     """
 
-    def __init__(self, settings: Settings, folder: AuditFolder, *, witness: Witness | None = None) -> None:
+    def __init__(
+        self, settings: Settings, folder: AuditFolder, *, witness: Witness | None = None, sink: Sink | None = None
+    ) -> None:
         self.mode = settings.audit_mode
         self.folder = folder
         self._witness = witness
+        self._sink = sink
         self.acknowledged = 0
         """Records written so far."""
         self.commits = 0
@@ -115,7 +119,13 @@ class AuditLog:
             if witness is None and settings.audit_witness:
                 witness = WitnessSender(open_witness(folder, settings.audit_witness))
             await asyncio.to_thread(recover, folder, witness)
-            return cls(settings, folder, witness=witness)
+            sink = await asyncio.to_thread(open_sink, settings)
+            try:
+                return cls(settings, folder, witness=witness, sink=sink)
+            except BaseException:
+                if sink is not None:
+                    sink.close()
+                raise
         except OSError as e:
             raise NotRecorded(
                 f"The audit log in {settings.home} cannot be opened: {e}.",
@@ -255,6 +265,8 @@ class AuditLog:
             self._on_loop(self._fail_waiters)
         finally:
             _living.discard(self)
+            if self._sink is not None:
+                self._sink.close()
             self._release_lock()
 
     def _patience(self) -> float:
@@ -279,6 +291,8 @@ class AuditLog:
             self._segments.extend_lineage({})
             return
         by_tenant = self._segments.commit(batch)
+        if self._sink is not None:
+            self._sink.commit(self.writer, by_tenant)
         self._segments.schedule_seal(routine=routine)
         self._bytes_out += size
         self.acknowledged += len(batch)

@@ -242,6 +242,18 @@ def forget(user: str, tenant: str | None, yes: bool) -> None:
 
 
 @audit.command()
+def refill() -> None:
+    """Add the newest records from the sink to a record that was fetched; no platform may run on it meanwhile."""
+    from workbench.audit.folder import AuditFolder
+    from workbench.audit.postgres_sink import refill as add_missing
+
+    settings = _settings()
+    if not settings.audit_sink:
+        raise Misuse("There is no sink.", hint="Set audit_sink.")
+    click.echo(f"{add_missing(settings.audit_sink, AuditFolder(settings.home))} records added.")
+
+
+@audit.command()
 @as_json
 def publish(as_json: bool) -> None:
     """Let the fleet have what is compacted here now; a running platform does it once a minute."""
