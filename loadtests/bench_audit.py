@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ Row = dict[str, Any]
 
 BY_HOUR = (
     "select tool, date_trunc('hour', ts) as hour, quantile_cont(latency_us, 0.95) from tool_calls "
-    "where ts >= (select max(ts) from tool_calls) - interval 1 day group by all"
+    "where ts >= $since group by all"
 )
 MONTH = (
     "select date_trunc('day', hour) as day, outcome, sum(calls), sum(latency_us_sum) / sum(calls) "
@@ -164,6 +165,8 @@ def asking(home: Path, count: int) -> list[Row]:
     full = count >= TEN_MILLION
     with Reader(home, threads=2, memory="1GB") as reader:
         say("asking")
+        last = reader.sql("select max(ts) as ts from tool_calls").column(0)[0].as_py()
+        day = {"since": last - timedelta(days=1)}
         newest, old = (
             reader.sql(
                 "select trace_id, request_id from tool_calls where ts <= now()::timestamp - to_days($days) "
@@ -171,7 +174,7 @@ def asking(home: Path, count: int) -> list[Row]:
             ).to_pylist()[0]
             for days in (0, 9)
         )  # fmt: skip
-        by_hour, month = timed(lambda: reader.sql(BY_HOUR)), timed(lambda: reader.sql(MONTH))
+        by_hour, month = timed(lambda: reader.sql(BY_HOUR, day)), timed(lambda: reader.sql(MONTH))
         traced = {
             name: timed(lambda c=call: reader.trace(c["trace_id"])) for name, call in (("new", newest), ("old", old))
         }

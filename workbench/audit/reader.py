@@ -95,6 +95,7 @@ class Reader:
         # DuckDB complains on standard error when a connection outlives the interpreter.
         self._closing = weakref.finalize(self, self._connection.close)
         self._connection.execute("SET TimeZone = 'UTC'")
+        self._connection.execute("SET parquet_metadata_cache = true")  # the lake does not: its files never change
         # DuckDB draws its progress on standard output, where answers and exports are written.
         # A notebook without widgets draws no bar, and DuckDB refuses even to switch it off there.
         with contextlib.suppress(duckdb.InvalidInputException):
