@@ -110,6 +110,11 @@ def older() -> None:
     """A server of the SDK that has not heard of 2026-07-28."""
     mcp = MCPServer("older")
     interactive(mcp)
+    run_older(mcp)
+
+
+def run_older(mcp: MCPServer) -> None:
+    """Run a server over stdio so that it does not know what came after 2025-11-25."""
     server = vars(mcp)["_lowlevel_server"]
 
     async def run() -> None:
