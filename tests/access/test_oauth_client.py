@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,10 +17,12 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from tests.authority import Authority, WorkloadApi
 from tests.provider import EXCHANGE, Provider
 from workbench.access.client import NoToken, OAuthClient, Registration
 from workbench.access.discovery import token_endpoint
 from workbench.access.fetch import Fetcher
+from workbench.access.identity import jwt_svid
 from workbench.access.signing_keys import gateway_key, imported
 from workbench.config import Settings
 from workbench.events import Caller, Misuse, Unreachable
@@ -269,3 +273,28 @@ async def test_an_issuer_s_metadata_do_not_lead_into_our_network(serve: Any, pro
         client = OAuthClient(about, secrets, lambda: pytest.fail("no key is needed"), Fetcher([base]))
         with pytest.raises(NoToken, match="must not be dialled"):
             await client.token()
+
+
+async def test_a_gateway_with_an_identity_of_spiffe_needs_no_secret(
+    open_desk: Any, serve: Any, settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    pytest.importorskip("spiffe")
+    id = "spiffe://corp.example/gateway"
+    api = WorkloadApi(tmp_path_factory.mktemp("spire") / "agent.sock")
+    bound = socket.create_server(("127.0.0.1", 0))
+    try:
+        corp = Authority("corp.example")
+        api.publish(id, corp.svid(id), [corp])
+        desk = await open_desk(port=str(bound.getsockname()[1]), oauth_spiffe_socket=api.address)
+        desk.server.issuer.clients.add("Gateway", tenant="acme", now_us=1, roles=("viewer",), workload=id)
+        async with serve(desk.server, bound) as url:
+            about = Registration(server=f"{url}/mcp", client_id=id, method="jwt_svid", issuer=url)
+            secrets, fetcher = Secrets(settings), Fetcher([url])
+            never: Any = pytest.fail
+            client = OAuthClient(about, secrets, never, fetcher, svid=partial(jwt_svid, api.address))
+            assert (await desk.access.authenticate_async(f"Bearer {await client.token()}")).subject == id
+            client = OAuthClient(about, secrets, never, fetcher)
+            with pytest.raises(NoToken, match="No Workload API is configured"):
+                await client.token()
+    finally:
+        api.stop()

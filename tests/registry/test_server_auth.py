@@ -1,4 +1,4 @@
-"""What `auth` of a server may say, and what is refused with the place where it stands."""
+"""What `auth` and `tls` of a server may say, and what is refused with the place where it stands."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from workbench.events import Misuse
 from workbench.registry import ServerSpec, read_mcp_json
 from workbench.registry.auth import ServerAuth
 from workbench.registry.registration import check_registration
+from workbench.registry.tls import ServerTls
 
 URL = "https://desk.example/mcp"
 
@@ -82,3 +83,46 @@ def test_who_registers_a_server_gets_no_token_of_ours() -> None:
     spec = ServerSpec(id="thief", kind="url", url=URL, auth=ServerAuth(type="token_exchange", client_id="gw"))
     with pytest.raises(Misuse, match="asks for tokens"):
         check_registration(spec, local_allowed=True)
+    spec = ServerSpec(id="thief", kind="url", url=URL, tls=ServerTls(cert="a", key="b"))
+    with pytest.raises(Misuse, match="or certificates"):
+        check_registration(spec, local_allowed=True)
+
+
+CRM = "spiffe://corp.example/crm"
+
+
+def test_files_of_tls_are_beside_the_configuration(tmp_path: Path) -> None:
+    found = read(
+        tmp_path, None, tls={"spiffe_id": CRM, "ca": "ca.pem", "cert": "/run/svid.pem", "key": "~/svid.key"}
+    ).tls
+    assert found == ServerTls(
+        spiffe_id=CRM, ca=str(tmp_path / "ca.pem"), cert="/run/svid.pem", key=str(Path("~/svid.key").expanduser())
+    )
+    found = read(tmp_path, None, tls={"spiffe_id": CRM, "workload_api": "unix:///run/agent.sock"}).tls
+    assert found == ServerTls(spiffe_id=CRM, workload_api="unix:///run/agent.sock")
+
+
+@pytest.mark.parametrize(
+    ("tls", "why"),
+    [
+        ({"spiffe": CRM}, "unknown key 'spiffe'"),
+        ({"spiffe_id": "https://crm"}, "'spiffe_id' is 'https://crm'"),
+        ({"spiffe_id": CRM}, "without 'ca'"),
+        ({"cert": "a.pem"}, "'cert' without 'key'"),
+        ({"workload_api": "unix:///x"}, "without 'spiffe_id'"),
+        ({"spiffe_id": CRM, "workload_api": "tcp://x"}, "no unix socket"),
+        ({"spiffe_id": CRM, "workload_api": "unix:///x", "ca": "a"}, "beside files"),
+        ({"ca": "secret:ca"}, "a secret is named here"),
+        (7, "'tls' is a number"),
+    ],
+)
+def test_tls_that_cannot_be_meant_is_refused_where_it_stands(tmp_path: Path, tls: Any, why: str) -> None:
+    with pytest.raises(Misuse, match=r"line 1, key mcpServers\.desk\.tls") as refused:
+        read(tmp_path, None, tls=tls)
+    assert why in str(refused.value)
+
+
+def test_tls_needs_an_address_with_tls(tmp_path: Path) -> None:
+    (tmp_path / "mcp.json").write_text('{"mcpServers": {"desk": {"url": "http://x.example/mcp", "tls": {"ca": "a"}}}}')
+    with pytest.raises(Misuse, match="address without TLS"):
+        read_mcp_json(tmp_path / "mcp.json")

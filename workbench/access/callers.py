@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.access.explanation import Explanation, explain
-from workbench.access.keys import KeyInfo, Keys, fingerprint, new_key_id
-from workbench.access.private import read_private, user_name, write_private
+from workbench.access.keys import KeyInfo, Keys, fingerprint, local_key, new_key_id
+from workbench.access.peers import SCHEME, WORKLOAD_US, Peers
+from workbench.access.private import user_name
 from workbench.access.resources import EVERYWHERE, Resources
 from workbench.access.roles import OWNER, Roles, check_scopes, narrowed, read_roles, roles_file
 from workbench.access.tokens import Tokens
@@ -58,6 +59,8 @@ class Access:
         """Why the roles as they are edited now are not in force; empty when they are."""
         self.resources = Resources(settings)
         """The URLs of this gateway."""
+        self.peers = Peers(settings)
+        """Clients that are known by the certificate of their connection."""
         self.issuer = self._own_issuer()
         """Our own issuer of tokens, when the setting `oauth_server` is on and our URL is known."""
         self.tokens = Tokens(settings, self.resources, own=self.issuer, clock=clock, ticks=ticks)
@@ -124,6 +127,8 @@ class Access:
         if known is not None:
             return known
         assert authorization is not None
+        if authorization.startswith(SCHEME):
+            return await self._workload(authorization)
         token = self._token_in(authorization)
         if token.startswith(_KEY) or not self.tokens.accepted:
             return await self._keys.store.aside(self.authenticate, authorization)
@@ -232,28 +237,8 @@ class Access:
         return done
 
     def local_key(self) -> str:
-        """The token of the local user, made once and kept in the file `token`, which only its owner may read.
-
-        A token that no longer works, because it was revoked or the database is another, is replaced.
-        """
-        path = self._home / "token"
-        with self._keys.exclusively():  # two processes starting together make one token
-            token = read_private(path)
-            key = self._keys.find(token) if token else None
-            if key is not None and key.usable(self._clock()):
-                return token
-            info = KeyInfo(
-                id=new_key_id(),
-                tenant=self._settings.tenant,
-                subject=user_name(),
-                roles=(OWNER,),
-                scopes=(),
-                created_us=self._clock(),
-                note="local user, made at the first start",
-            )
-            token = self._keys.add(info)
-            write_private(path, token)
-        return token
+        """The token of the local user, made once and kept in the file `token`, which only its owner may read."""
+        return local_key(self._home, self._keys, tenant=self._settings.tenant, now_us=self._clock())
 
     def explain(self, caller: Caller, tool: Tool) -> Explanation:
         """Whether the scopes of `caller` suffice for `tool`, scope by scope, and which role each comes through."""
@@ -262,6 +247,7 @@ class Access:
     def close(self) -> None:
         """Close the databases."""
         self._keys.close()
+        self.peers.close()
         if self.issuer is not None:
             self.issuer.close()
 
@@ -272,6 +258,19 @@ class Access:
     def granted(self, roles: Collection[str], scopes: Collection[str] = ()) -> frozenset[str]:
         """What roles grant, narrowed by scopes if there are any; without roles the scopes themselves."""
         return self._effective(roles, frozenset(scopes) if scopes or not roles else None)
+
+    async def _workload(self, authorization: str) -> Caller:
+        generation = self._generation
+        client, until = await self.peers.client(authorization)
+        caller = Caller(
+            tenant=client.tenant,
+            subject=client.id,
+            roles=client.roles,
+            scopes=self.granted(client.roles, client.scopes),
+            credential=client.id,
+            method="workload",
+        )
+        return self._remember(authorization, generation, (caller, min(until, self._clock() + WORKLOAD_US), EVERYWHERE))
 
     def _own_issuer(self) -> LocalIssuer | None:
         if not self._settings.oauth_server or not self.resources.origin:

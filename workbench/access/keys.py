@@ -15,6 +15,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from workbench.access.private import read_private, user_name, write_private
+from workbench.access.roles import OWNER
 from workbench.config import Settings
 from workbench.control import Told, open_store
 from workbench.events import Record
@@ -133,3 +135,25 @@ def _info(row: tuple[Any, ...]) -> KeyInfo:
     values = dict(zip(KeyInfo.__struct_fields__, row, strict=True))
     values["roles"], values["scopes"] = tuple(json.loads(values["roles"])), tuple(json.loads(values["scopes"]))
     return KeyInfo(**values)
+
+
+def local_key(home: Path, keys: Keys, *, tenant: str, now_us: int) -> str:
+    """The token of the local user, kept in the file `token` of a state folder; replaced when it no longer works."""
+    path = home / "token"
+    with keys.exclusively():  # two processes starting together make one token
+        token = read_private(path)
+        key = keys.find(token) if token else None
+        if key is not None and key.usable(now_us):
+            return token
+        info = KeyInfo(
+            id=new_key_id(),
+            tenant=tenant,
+            subject=user_name(),
+            roles=(OWNER,),
+            scopes=(),
+            created_us=now_us,
+            note="local user, made at the first start",
+        )
+        token = keys.add(info)
+        write_private(path, token)
+    return token

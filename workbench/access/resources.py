@@ -93,4 +93,9 @@ def _origins(settings: Settings) -> tuple[str, ...]:
         bare = [name for name in further if not _with_port(name)]
         found += [f"http://{name}:{settings.port}" for name in (*names, *_LOOPBACK, *bare)]
         found += [f"http://{name}" for name in further if _with_port(name)]
+    if settings.tls_port.isdigit():
+        host = f"[{settings.tls_host}]" if ":" in settings.tls_host else settings.tls_host.lower()
+        names = () if host in ("0.0.0.0", "[::]") else (host,)
+        bare = [name.lower() for name in settings.allowed_hosts if not _with_port(name)]
+        found += [f"https://{name}:{settings.tls_port}" for name in (*names, *_LOOPBACK, *bare)]
     return tuple(dict.fromkeys(found))

@@ -8,17 +8,20 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from socket import socket
 from typing import Any
 
 import uvicorn
 
 import workbench
+from workbench.access.tls import Tls
 from workbench.bench.app import AppProcess
 from workbench.bench.front import Front
 from workbench.bench.platform import Platform, Progress
 from workbench.bench.ports import free, listen
 from workbench.bench.running import Running, announce, find_running, process_started, withdraw
+from workbench.bench.tls_front import open_tls, protocol
 from workbench.config import Settings, prepare_home
 from workbench.events import Misuse
 
@@ -61,7 +64,11 @@ async def serve(settings: Settings, build_app: Callable[[Platform], ASGI], *, pr
     bound = listen(settings.host, settings.port, "gateway")
     app_port = free(settings.host, settings.app_port, "app") if settings.app else 0
     settings = settings.replace(port=str(bound.getsockname()[1]))  # `auto` is over: tokens are for this very URL
-    with _stopping() as stop, contextlib.closing(bound):
+    secured = listen(settings.tls_host, settings.tls_port, "tls") if settings.tls_port else None
+    if secured is not None:
+        settings = settings.replace(tls_port=str(secured.getsockname()[1]))
+    with _stopping() as stop, contextlib.closing(bound), contextlib.closing(secured or contextlib.ExitStack()):
+        tls = await open_tls(settings) if secured is not None else None
         platform = await stop.unless_asked(Platform.open(settings, progress=progress))
         mark = platform.registry.supervisor.environment
         app = None
@@ -71,16 +78,37 @@ async def serve(settings: Settings, build_app: Callable[[Platform], ASGI], *, pr
             if app is not None:
                 await app.start()
             await platform.start_compactor()
-            server = _Server(build_app(platform), settings.max_request_bytes)
+            asgi = build_app(platform)
+            server = _Server(asgi, settings.max_request_bytes)
             server.when_started = lambda: _announce(settings, platform, bound.getsockname()[1], app, ready)
             stop.ask = server.ask_to_stop
-            await server.serve(sockets=[bound])
+            async with _listening(asgi, settings, platform, tls, secured):
+                await server.serve(sockets=[bound])
         finally:
+            if tls is not None:
+                tls.identity.close()
             withdraw(settings.home)
             progress("stopping …")
             if app is not None:
                 await app.close()
             await platform.close()
+
+
+@contextlib.asynccontextmanager
+async def _listening(
+    asgi: ASGI, settings: Settings, platform: Platform, tls: Tls | None, bound: socket | None
+) -> AsyncIterator[None]:
+    """Serve the same application with TLS meanwhile, where that is asked for."""
+    if tls is None or bound is None:
+        yield
+        return
+    server = _Server(asgi, settings.max_request_bytes, tls=tls, http=protocol(tls, platform.access.peers))
+    serving = asyncio.create_task(server.serve(sockets=[bound]), name="listener with TLS")
+    try:
+        yield
+    finally:
+        server.ask_to_stop()
+        await asyncio.gather(serving, return_exceptions=True)
 
 
 def _announce(settings: Settings, platform: Platform, port: int, app: AppProcess | None, ready: Ready) -> None:
@@ -126,14 +154,14 @@ def spare_collector() -> None:
 class _Server(uvicorn.Server):
     """uvicorn that says when it listens, and leaves signals to us: it re-raises SIGTERM before we could clean up."""
 
-    when_started: Callable[[], None]
-
-    def __init__(self, asgi: ASGI, largest: int) -> None:
+    def __init__(self, asgi: ASGI, largest: int, *, tls: Tls | None = None, http: Any = Front) -> None:
+        self.when_started: Callable[[], None] = lambda: None
         super().__init__(
             uvicorn.Config(
-                asgi, http=Front, ws="websockets-sansio", ws_max_size=largest, ws_per_message_deflate=False,
+                asgi, http=http, ws="websockets-sansio", ws_max_size=largest, ws_per_message_deflate=False,
                 lifespan="off", log_level="warning", access_log=False, server_header=False, proxy_headers=False,
                 timeout_graceful_shutdown=GRACE, backlog=1024,
+                ssl_context_factory=None if tls is None else lambda config, default: tls.context,
             )
         )  # fmt: skip
 

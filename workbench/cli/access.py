@@ -45,15 +45,15 @@ def keys(as_json: bool) -> None:
         click.echo(f"{key.id}  {state:<8} {key.tenant}/{key.subject}  roles {', '.join(key.roles) or '-'}  {key.note}")
 
 
-@access.command("gateway-key")
-def gateway_key() -> None:
+@access.command()
+def identity() -> None:
     """Print the gateway's own public key, to be registered with an identity provider (JWKS)."""
-    from workbench.access.signing_keys import gateway_key as found
+    from workbench.access.signing_keys import gateway_key
     from workbench.config import prepare_home
 
     settings = local_settings("`workbench access`")
     prepare_home(settings.home)
-    print_json(found(settings).key_set())
+    print_json(gateway_key(settings).key_set())
 
 
 @access.command()

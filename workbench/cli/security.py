@@ -39,7 +39,7 @@ class Check(Record, frozen=True, kw_only=True):
 def examine_security(settings: Settings) -> Iterator[Check]:
     """All checks, from the door inwards. A check that breaks is a problem: what cannot be seen is not safe."""
     for look in (
-        _authentication, _address, _origins, _files, _database, _keys, _issuers, _policy, _limits, _approvals,
+        _authentication, _address, _tls, _origins, _files, _database, _keys, _issuers, _policy, _limits, _approvals,
         _redaction, _record, _witness, _servers, _quarantine, _secrets,
     ):  # fmt: skip
         try:
@@ -80,6 +80,27 @@ def _address(settings: Settings) -> Iterator[Check]:
             finding=f"bound to {settings.host} without TLS: tokens travel in clear",
             hint="Put a proxy with TLS in front and set public_url to its https address, or bind to 127.0.0.1.",
         )
+
+
+def _tls(settings: Settings) -> Iterator[Check]:
+    if not settings.tls_port:
+        return
+    import asyncio
+
+    from workbench.access.peers import mutual
+    from workbench.bench.tls_front import open_tls
+
+    tls = asyncio.run(open_tls(settings))
+    try:
+        ours = tls.identity.now().spiffe_id or "no X.509-SVID"
+    finally:
+        tls.identity.close()
+    where = f"{settings.tls_host}:{settings.tls_port}, our certificate is {ours}"
+    if mutual(settings):
+        finding = f"listens on {where}; clients need an X.509-SVID, and a client that is made for it"
+    else:
+        finding = f"listens on {where}; clients need a key or a token"
+    yield Check(name="TLS", verdict="ok", finding=finding)
 
 
 def _origins(settings: Settings) -> Iterator[Check]:
@@ -299,7 +320,15 @@ def _servers(settings: Settings) -> Iterator[Check]:
 
 
 def _shown(spec: ServerSpec) -> str:
-    """What a server gets to see of us, in words."""
+    """Who a server has to be, and what it gets to see of us, in words."""
+    tls, who = spec.tls, ""
+    if tls is not None:
+        ours = "our X.509-SVID" if tls.workload_api or tls.cert else "no certificate of ours"
+        who = f"it has to be {tls.spiffe_id or 'certified by ' + tls.ca} and sees {ours}; "
+    return who + _credential(spec)
+
+
+def _credential(spec: ServerSpec) -> str:
     auth = spec.auth
     if auth is None or auth.type == "secret":
         named = sorted(spec.headers) + ([auth.header] if auth is not None else [])

@@ -28,6 +28,15 @@ if TYPE_CHECKING:
 @click.option("--config", "mcp_config", type=click.Path(path_type=Path), help="Run the servers of this mcp.json, too.")
 @click.option("--knowledge", multiple=True, type=click.Path(path_type=Path), help="A folder of documents to search.")
 @click.option("--servers", help="Which bundled servers to launch, separated by commas; '' for none.")
+@click.option("--tls-port", help="Port of a further listener with TLS, or auto.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), help="Its certificate.")
+@click.option("--tls-key", type=click.Path(path_type=Path), help="The key of that certificate.")
+@click.option(
+    "--client-ca",
+    "tls_client_ca",
+    type=click.Path(path_type=Path),
+    help="Who may certify clients: they need an X.509-SVID.",
+)
 @click.option("--app/--no-app", default=None, help="Whether to start the Streamlit app.")
 def up(port: str | None, app_port: str | None, servers: str | None, **given: Any) -> None:
     """Start servers, gateway and app; Ctrl-C stops all of it."""
@@ -77,6 +86,8 @@ def _banner(running: Running, platform: Platform, seconds: float) -> None:
     if running.app_url:
         click.echo(f"  app             {click.style(running.app_url, bold=True)}")
     click.echo(f"  MCP endpoint    {click.style(running.mcp_url, bold=True)}")
+    if platform.settings.tls_port:
+        click.echo(f"  with TLS        https://{platform.settings.tls_host}:{platform.settings.tls_port}/mcp")
     click.echo(f"  management API  {click.style(running.url + '/docs', bold=True)}")
     click.echo(f"  bearer token    {running.token}\n")
     for state in states:

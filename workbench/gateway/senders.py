@@ -18,7 +18,8 @@ class Senders:
 
     def __init__(self, settings: Settings) -> None:
         public = settings.public_url.lower().rstrip("/")
-        hosts = (*LOCAL, settings.host, f"[{settings.host}]", public.partition("://")[2], *settings.allowed_hosts)
+        own = (settings.host, f"[{settings.host}]", settings.tls_host, f"[{settings.tls_host}]")
+        hosts = (*LOCAL, *own, public.partition("://")[2], *settings.allowed_hosts)
         self._hosts = frozenset(host.lower() for host in hosts if host)
         origins = (*settings.allowed_origins, public)
         self._origins = frozenset(origin.lower().rstrip("/") for origin in origins if origin)

@@ -15,13 +15,14 @@ from workbench.registry import jsonc
 from workbench.registry.auth import ServerAuth, server_auth
 from workbench.registry.names import close_names, header_objection, server_id
 from workbench.registry.server import ServerSpec
+from workbench.registry.tls import PATHS, ServerTls, server_tls
 from workbench.secrets import is_reference, references
 
 MAX_BYTES = 1 << 20
 
 _TOP = ("mcpServers", "servers")
 _STDIO = ("command", "args", "env", "cwd")
-_HTTP = ("url", "headers", "auth")
+_HTTP = ("url", "headers", "auth", "tls")
 _KEYS = ("type", "transport", "title", "name", "description", "disabled", *_STDIO, *_HTTP)
 # What other programs keep in the same file: how they approve, show or time out a server, which is ours to decide here.
 _THEIRS = ("autoApprove", "alwaysAllow", "timeout", "gallery", "version", "tools", "dev", "icon", "trust", "$schema")
@@ -123,6 +124,7 @@ class _Reader:
                 sse="sse" in (entry.get("type"), entry.get("transport")),
                 headers=self._headers(where, entry),
                 auth=self._auth((*where, "auth"), entry),
+                tls=self._tls((*where, "tls"), entry, urls),
                 **common,
             )
         command = self._text((*where, "command"), entry.get("command")).strip()
@@ -230,6 +232,20 @@ class _Reader:
             self._refuse((*where, "header"), why, "Mend or remove it.")
         if any(name.lower() == found.header.lower() for name in entry.get("headers") or {}):
             self._refuse(where, f"'auth' and a header {found.header!r}", "Expected one of them.")
+        return found
+
+    def _tls(self, where: jsonc.Path, entry: dict[str, Any], urls: tuple[str, ...]) -> ServerTls | None:
+        if (given := entry.get("tls")) is None:
+            return None
+        values = {key: self._text((*where, key), v) for key, v in self._object(where, given).items()}
+        try:
+            found = server_tls(
+                {key: self._folder((*where, key), v) if key in PATHS else v for key, v in values.items()}
+            )
+        except Misuse as e:
+            self._refuse(where, str(e.args[0]).rstrip("."), e.hint)
+        if not all(url.startswith("https://") for url in urls):
+            self._refuse(where, "'tls' beside an address without TLS", "Expected https://… as url.")
         return found
 
     def _url(self, where: jsonc.Path, value: Any) -> str:

@@ -56,10 +56,10 @@ def check_registration(spec: ServerSpec, *, local_allowed: bool) -> None:
         Misuse: it has a launch command, a URL that may not be called, or headers or texts that may not be used.
     """
     _check_types(spec)
-    if spec.auth is not None:
+    if spec.auth is not None or spec.tls is not None:
         raise Misuse(
-            f"Server {spec.id!r} asks for tokens of this gateway.",
-            hint="Who registers a server sends its own credential; `auth` is read from an mcp.json on disk.",
+            f"Server {spec.id!r} asks for tokens or certificates of this gateway.",
+            hint="Who registers a server sends its own credential; `auth` and `tls` are read from an mcp.json on disk.",
         )
     if spec.kind != "url" or spec.command or spec.env or spec.cwd or spec.stdio:
         raise Misuse(

@@ -8,6 +8,7 @@ import msgspec
 
 from workbench.events import JSON, Record, WorkbenchError, now_us
 from workbench.registry.auth import ServerAuth
+from workbench.registry.tls import ServerTls
 
 ServerKind = Literal["bundled", "tables", "command", "url"]
 ServerStatus = Literal["starting", "ready", "down", "stopped", "failed"]
@@ -34,6 +35,8 @@ class ServerSpec(Record, frozen=True, kw_only=True):
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     auth: ServerAuth | None = None
     """How the gateway authenticates to it; None: as `headers` say."""
+    tls: ServerTls | None = None
+    """How the gateway and it know each other on TLS; None: as usual on the web."""
     trust: Literal["bundled", "configured"] = "configured"
     """Scope labels of a tool count only for `bundled`."""
     stdio: bool = False

@@ -12,6 +12,7 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from workbench.access.peers import SCHEME
 from workbench.events import JSON
 
 if TYPE_CHECKING:
@@ -114,6 +115,11 @@ async def client_of(server: AuthorizationServer, request: Request, asked: Parame
     """
     id, secret = asked.get("client_id"), asked.get("client_secret")
     header = request.headers.get("authorization")
+    if header is not None and header.startswith(SCHEME):
+        peer = server.peer(header)
+        if peer and not secret and not asked.get("client_assertion") and id in ("", peer):
+            return await _known_workload(server, peer)
+        header = None  # it authenticates in another way than by its connection
     if asked.get("client_assertion"):
         return await _workload(server, asked, twice=bool(header or secret))
     if header is not None:
@@ -139,8 +145,15 @@ async def _workload(server: AuthorizationServer, asked: Parameters, *, twice: bo
     if server.workloads is None:
         raise Refused("invalid_client", "Assertions are not accepted here.", 401)
     id = await server.workloads.identify(asked.need("client_assertion_type"), asked.get("client_assertion"))
+    if asked.get("client_id") not in ("", id):
+        raise Refused("invalid_client", "No client is made for this workload.", 401)
+    return await _known_workload(server, id)
+
+
+async def _known_workload(server: AuthorizationServer, id: str) -> Client:
+    """The client that is made for a SPIFFE ID."""
     client = await server.ask(server.issuer.clients.find, id)
-    if client is None or client.kind != "workload" or asked.get("client_id") not in ("", id):
+    if client is None or client.kind != "workload":
         raise Refused("invalid_client", "No client is made for this workload.", 401)
     return client
 

@@ -28,6 +28,7 @@ from workbench.access.oauth.exchange import (
 from workbench.access.oauth.grants import Grant
 from workbench.access.oauth.throttle import Throttle
 from workbench.access.oauth.workloads import Workloads
+from workbench.access.peers import mutual
 from workbench.access.roles import SCOPE, narrowed
 from workbench.access.tokens import signed_claims
 from workbench.control import ControlDown
@@ -132,6 +133,13 @@ class AuthorizationServer:
             raise Unauthenticated("Not a key.")
         return caller
 
+    def peer(self, authorization: str) -> str:
+        """The SPIFFE ID of the connection's peer; empty when the value is not of our TLS front."""
+        try:
+            return self._access.peers.read(authorization).spiffe_id
+        except Unauthenticated:
+            return ""
+
     def scopes(self, text: str) -> tuple[str, ...]:
         """The scopes of a request, each once."""
         found = tuple(dict.fromkeys(text.split()))
@@ -186,6 +194,7 @@ class AuthorizationServer:
     async def _metadata(self, request: Request) -> Response:
         """RFC 8414."""
         ways = ["client_secret_basic", "client_secret_post", *(["private_key_jwt"] if self.workloads else [])]
+        ways += ["tls_client_auth"] if self._settings.tls_port and mutual(self._settings) else []
         found: JSON = {
             "issuer": self.url,
             "authorization_endpoint": f"{self.url}/oauth/authorize",

@@ -46,11 +46,13 @@ def upstream_connection(spec: ServerSpec, launched: Launched, settings: Settings
             for name, value in launched.headers.items():
                 if not is_reference(value):
                     remember_named(name, value)
-        if spec.auth is not None or any(map(is_reference, launched.headers.values())):
+        if spec.auth is not None or spec.tls is not None or any(map(is_reference, launched.headers.values())):
             from workbench.gateway.upstream.authorised import authorised
 
             if settings is None:
-                raise Misuse(f"Server {spec.id!r} needs secrets.", hint="Open the workbench with its settings.")
+                raise Misuse(
+                    f"Server {spec.id!r} needs secrets or certificates.", hint="Open the workbench with its settings."
+                )
             return authorised(spec, launched, settings)
         return behind_url(spec, launched.url, launched.headers, Pool.shared())
     raise Misuse(f"Server {spec.id!r} has neither pipes nor a URL.", hint="Give it a command or a url.")

@@ -1,7 +1,12 @@
-"""Connections to servers that want to know who the gateway is: which credential each gets."""
+"""Connections to servers that want to know who the gateway is, or have to prove who they are themselves."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from workbench.access.identity import Identity, IdentityFiles, WorkloadIdentity
+from workbench.access.svid import trust_domain_of
+from workbench.access.tls import Tls, client_tls
 from workbench.config import Settings
 from workbench.events import Caller
 from workbench.gateway.upstream.credential import Credential, SecretHeaders, Several
@@ -12,11 +17,12 @@ from workbench.gateway.upstream.tokens import TokenHeaders, oauth_client
 from workbench.gateway.upstream.url import behind_url
 from workbench.registry.connection import Connection, Launched
 from workbench.registry.server import ServerSpec
+from workbench.registry.tls import ServerTls
 from workbench.secrets import Secrets, is_reference
 
 
 def authorised(spec: ServerSpec, launched: Launched, settings: Settings) -> Connection:
-    """The connection to a server whose headers name secrets, or for which `auth` is configured."""
+    """The connection to a server whose headers name secrets, or for which `auth` or `tls` is configured."""
     plain = {name: value for name, value in launched.headers.items() if not is_reference(value)}
     referred = {name: value for name, value in launched.headers.items() if name not in plain}
     auth, secrets = spec.auth, Secrets.of(settings)
@@ -24,13 +30,15 @@ def authorised(spec: ServerSpec, launched: Launched, settings: Settings) -> Conn
         value = auth.secret if auth.secret.startswith("${") else f"${{{auth.secret}}}"
         referred[auth.header] = f"{auth.scheme} {value}".strip()
 
-    def connection(credential: Credential) -> HttpConnection:
-        carried = Several(SecretHeaders(referred, secrets), credential) if referred else credential
-        return behind_url(spec, launched.url, plain, Pool(credential=carried))
+    tls = None if spec.tls is None else _tls(spec.tls)
+
+    def connection(*credentials: Credential) -> HttpConnection:
+        carried = [SecretHeaders(referred, secrets), *credentials] if referred else [*credentials]
+        pool = Pool(credential=Several(*carried) if carried else None, tls=tls)
+        return behind_url(spec, launched.url, plain, pool)
 
     if auth is None or auth.type == "secret":
-        pool = Pool(credential=SecretHeaders(referred, secrets))
-        return behind_url(spec, launched.url, plain, pool)
+        return connection()
     client = oauth_client(launched.url, auth, settings)
     own = connection(TokenHeaders(client))
     if auth.type == "client_credentials":
@@ -40,3 +48,15 @@ def authorised(spec: ServerSpec, launched: Launched, settings: Settings) -> Conn
         return connection(TokenHeaders(client, caller))
 
     return OnBehalf(own, of_caller)
+
+
+def _tls(about: ServerTls) -> Tls:
+    """Who the server has to be, and who we are to it."""
+    identity: Identity
+    if about.workload_api:
+        identity = WorkloadIdentity.of(about.workload_api)
+    else:
+        ca, cert, key = (Path(name) if name else None for name in (about.ca, about.cert, about.key))
+        domain = trust_domain_of(about.spiffe_id) if about.spiffe_id else ""
+        identity = IdentityFiles(ca=ca, cert=cert, key=key, trust_domain=domain)
+    return client_tls(identity, about.spiffe_id)

@@ -11,6 +11,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 
 from workbench import __version__
+from workbench.access.tls import Tls
 from workbench.gateway.upstream.credential import Credential, Presenting
 from workbench.gateway.upstream.loopback import Address, Loopback
 from workbench.gateway.upstream.response import HttpResponse
@@ -27,12 +28,20 @@ class Pool:
     Args:
         resolver: resolves host names, when the default one is not wanted; then nothing is remembered between dials.
         credential: carried by every request; such a pool is for one server alone.
+        tls: who the server has to be, and who we are; such a pool is for one server alone, too.
     """
 
     _pools: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Pool]]] = WeakKeyDictionary()
 
-    def __init__(self, resolver: AbstractResolver | None = None, *, credential: Credential | None = None) -> None:
+    def __init__(
+        self,
+        resolver: AbstractResolver | None = None,
+        *,
+        credential: Credential | None = None,
+        tls: Tls | None = None,
+    ) -> None:
         self._resolver = resolver
+        self._tls = tls
         self._middlewares = () if credential is None else (Presenting(credential),)
         self._session: aiohttp.ClientSession | None = None
         self._users = 0
@@ -57,14 +66,20 @@ class Pool:
     @property
     def _plain(self) -> bool:
         """Whether a server on this machine can be asked in the short way."""
-        return self._resolver is None and not self._middlewares
+        return self._resolver is None and self._tls is None and not self._middlewares
 
     def acquire(self) -> aiohttp.ClientSession:
         """The session; each `acquire` needs one `release`."""
         if self._session is None:
+            if self._tls is not None:
+                self._tls.identity.open()
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    limit=0, keepalive_timeout=4, resolver=self._resolver, use_dns_cache=self._resolver is None
+                    limit=0,
+                    keepalive_timeout=4,
+                    resolver=self._resolver,
+                    use_dns_cache=self._resolver is None,
+                    ssl=True if self._tls is None else self._tls.context,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
@@ -90,7 +105,12 @@ class Pool:
                 self._loopback = Loopback.shared()
             return await self._loopback.post(near, data, headers)
         assert self._session is not None
-        return await self._session.post(url, data=data, headers=headers, allow_redirects=False)
+        if self._tls is None:
+            return await self._session.post(url, data=data, headers=headers, allow_redirects=False)
+        await self._tls.identity.ready()
+        # a connection of before certificates changed is not used any more, for it was made in another context
+        tls = self._tls.current()
+        return await self._session.post(url, data=data, headers=headers, allow_redirects=False, ssl=tls)
 
     async def release(self) -> None:
         """Give the session back; the last one closes it."""
@@ -100,5 +120,7 @@ class Pool:
             self._near.clear()
             if self._plain:
                 Loopback.shared().close()
+            if self._tls is not None:
+                self._tls.identity.close()
             await session.close()
             await asyncio.sleep(0)  # an aborted connection is closed in the next turn of the loop

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from workbench.access.client import OAuthClient, Registration
 from workbench.access.fetch import Fetcher
+from workbench.access.identity import jwt_svid
 from workbench.access.signing_keys import gateway_key
 from workbench.config import Settings
 from workbench.events import Caller
@@ -43,4 +45,6 @@ def oauth_client(server: str, auth: ServerAuth, settings: Settings) -> OAuthClie
     )  # fmt: skip
     # both addresses stand in a file on disk, so they may be anywhere; what they lead to may not
     fetcher = Fetcher([server, auth.issuer])
-    return OAuthClient(about, Secrets.of(settings), lambda: gateway_key(settings), fetcher)
+    socket = settings.spiffe_socket
+    svid = partial(jwt_svid, socket) if socket else None
+    return OAuthClient(about, Secrets.of(settings), lambda: gateway_key(settings), fetcher, svid=svid)
