@@ -232,3 +232,18 @@ async def test_what_was_missed_while_the_stream_was_broken_is_told(
     server.break_off()
     assert (await listener.hear())["params"]["status"] == "completed"
     await listener.end()
+
+
+async def test_a_server_that_came_back_is_asked_again(works: tuple[Works, str], house: House, browse: Any) -> None:
+    server, _ = works
+    browser = browse(house)
+    listener = Listener(browser, await begin(browser))
+    await listener.honoured()
+    await listener.hear()
+    opened = server.opened
+    await house.registry.restart("works")
+    await until(lambda: server.opened > opened)
+    server.move("own-0", "completed")
+    assert (await listener.hear())["params"]["status"] == "completed"
+    await listener.end()
+    await until(lambda: not server.streams)

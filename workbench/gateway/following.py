@@ -15,9 +15,8 @@ from typing import Any, Final
 from workbench.events import JSON, Call, Caller, Misuse, NotRecorded, Unreachable
 from workbench.gateway.call import Gateway
 from workbench.gateway.tasks import Task
-from workbench.gateway.upstream.listening import FOLLOW, UNFOLLOW
 from workbench.gateway.upstream.revision import MODERN
-from workbench.registry.connection import RpcError
+from workbench.registry.connection import FOLLOW, UNFOLLOW, Connection, RpcError
 from workbench.registry.server import ServerDown
 
 CHANGED: Final = "notifications/tasks"
@@ -57,7 +56,8 @@ class Following:
         for server, id in keys:
             self._followers[server, id] += 1
             if self._followers[server, id] == 1:
-                await self._tell(server, FOLLOW, id)
+                with contextlib.suppress(Misuse, ServerDown):
+                    await _tell(self._gateway.registry.connection(server), FOLLOW, id)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TIMEOUT):
                 while any(id not in self._agreed[server] for server, id in keys):
@@ -74,24 +74,22 @@ class Following:
             if self._followers[server, id] <= 0:
                 del self._followers[server, id]
                 self._agreed[server].discard(id)
-                self._spawn(self._tell(server, UNFOLLOW, id))
+                self._spawn(self._forget(server, id))
 
-    def renew(self, servers: Collection[str]) -> None:
-        """Servers that came back have forgotten what is followed: tell them again."""
-        for server, id in self._followers:
-            if server in servers:
-                self._spawn(self._tell(server, FOLLOW, id))
+    def renew(self, server: str, connection: Connection) -> None:
+        """A new connection knows nothing of what is followed: tell it."""
+        for of, id in self._followers:
+            if of == server:
+                self._spawn(_tell(connection, FOLLOW, id))
 
     def _acknowledged(self, server: str, message: JSON) -> None:
         if (ids := agreed(message)) is not None:
-            self._agreed[server] = ids
+            self._agreed[server] |= ids  # of several replicas, one is enough
             self._heard.set()
 
-    async def _tell(self, server: str, method: str, id: str) -> None:
-        with contextlib.suppress(Misuse, ServerDown, RpcError, Unreachable, TimeoutError):
-            connection = self._gateway.registry.connection(server)
-            if connection.era == MODERN:
-                await connection.request(method, {"taskId": id}, timeout=TIMEOUT)
+    async def _forget(self, server: str, id: str) -> None:
+        with contextlib.suppress(Misuse, ServerDown):
+            await _tell(self._gateway.registry.connection(server), UNFOLLOW, id)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -138,6 +136,12 @@ class Followed:
             return None
         self._told[id] = found
         return found
+
+
+async def _tell(connection: Connection, method: str, id: str) -> None:
+    if connection.era == MODERN:
+        with contextlib.suppress(RpcError, Unreachable, TimeoutError):
+            await connection.request(method, {"taskId": id}, timeout=TIMEOUT)
 
 
 def agreed(message: JSON) -> set[str] | None:

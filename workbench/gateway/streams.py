@@ -187,9 +187,9 @@ class Announcements:
         changed = ready.items() ^ before_ready.items()
         for kind in ("prompts", "resources"):
             self._announce(kind, {tenant for _, tenant in changed})
-        self.following.renew(ready.keys() - before_ready.keys())
 
     def _opened(self, server: str, connection: Connection) -> None:
+        self.following.renew(server, connection)
         for uri in self._watches.renew(server, connection):
             self._updated(server, uri)  # it may have changed while nobody could tell
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from workbench.events import JSON, Unreachable
-from workbench.registry.connection import Connection, RpcError
+from workbench.registry.connection import FOLLOW, UNFOLLOW, Connection, RpcError
 from workbench.registry.entry import Entry
 from workbench.registry.server import Overloaded
 
-EVERYWHERE: Final = ("resources/subscribe", "resources/unsubscribe")
+EVERYWHERE: Final = ("resources/subscribe", "resources/unsubscribe", FOLLOW, UNFOLLOW)
 """Methods that are about what a server announces by itself: each replica announces what it sees, so each is told."""
 
 SILENCE: Final = 0.5

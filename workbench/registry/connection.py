@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from workbench.events import JSON, WorkbenchError
 from workbench.registry.server import ServerSpec
+
+FOLLOW: Final = "workbench/tasks/follow"
+UNFOLLOW: Final = "workbench/tasks/unfollow"
+"""What a connection is asked when a task of its server shall be announced; on the wire there is no such method."""
 
 
 class RpcError(WorkbenchError):

@@ -10,13 +10,9 @@ import aiohttp
 
 from workbench.events import JSON, Unreachable
 from workbench.gateway.upstream.revision import CAPABILITIES_KEY
-from workbench.registry.connection import RpcError
+from workbench.registry.connection import FOLLOW, UNFOLLOW, RpcError
 
 SUBSCRIBE: Final = ("resources/subscribe", "resources/unsubscribe")
-FOLLOW: Final = "workbench/tasks/follow"
-UNFOLLOW: Final = "workbench/tasks/unfollow"
-"""What a connection is asked when a task shall be announced; on the wire there is no such method."""
-
 WATCHED: Final = frozenset({*SUBSCRIBE, FOLLOW, UNFOLLOW})
 TASKS: Final = "io.modelcontextprotocol/tasks"
 
