@@ -55,6 +55,22 @@ def connect_clients() -> None:
             with st.container():
                 st.caption(title)
                 st.code(url, language=None)
+    if found := bench().profiles()["profiles"]:
+        st.caption("Profiles: some servers and tools alone, each at an MCP endpoint of its own")
+        st.dataframe(
+            [
+                {
+                    "profile": p["title"],
+                    "tools": len(p["tools"]),
+                    "endpoint": running.url + p["path"],
+                    "what it is": p["description"],
+                }
+                for p in found
+            ],
+            hide_index=True,
+            key="profiles",
+            alt=f"{count(len(found), 'profile')} with their endpoints",
+        )
     shown = st.toggle("Show the token", help="Whoever holds it acts as you. Every client needs it.")
     if shown:
         st.code(running.token, language=None)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
@@ -131,3 +133,26 @@ def test_a_changed_file_is_read_again_and_that_is_on_the_record(home: Path) -> N
     assert [profile["name"] for profile in found["profiles"]] == ["catalogue", "lost"]
     events = "select event from registry_events where server = 'platform' and event like 'profiles%'"
     assert [row["event"] for row in json.loads(run(home, "sql", events, "--json").stdout)] == ["profiles_refused"]
+
+
+def test_the_doctor_reads_the_file(home: Path) -> None:
+    path = home / "profiles.toml"
+    before = path.read_text()
+    path.write_text(PROFILES)
+    check = {c["name"]: c for c in json.loads(run(home, "doctor", "--json").stdout)["checks"]}["profiles"]
+    assert (check["verdict"], check["finding"]) == ("ok", f"catalogue, lost in {path}")
+    path.write_text(before.replace("[catalogue]", "[catalogue]\nserver = 1"))
+    check = {c["name"]: c for c in json.loads(run(home, "doctor", "--json").stdout)["checks"]}["profiles"]
+    assert check["verdict"] == "problem"
+    assert "unknown key 'server'" in check["finding"]
+
+
+def test_remembered_answers_are_counted(platform: Running) -> None:
+    headers = {"authorization": f"Bearer {platform.token}"}
+    with httpx2.Client(headers=headers) as http:
+        metrics = http.get(f"{platform.url}/metrics").text
+    found = dict(re.findall(r'workbench_cache_lookups_total\{found="(\w+)"\} ([0-9.]+)', metrics))
+    assert float(found["memory"]) >= 1
+    assert float(found["nowhere"]) >= 1
+    assert found["redis"] == "0.0"
+    assert "workbench_cache_failures_total 0.0" in metrics

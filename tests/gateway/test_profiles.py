@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -340,3 +341,19 @@ def test_views_of_paths_cannot_be_mixed_up() -> None:
     assert (server_of("crm"), server_of("profiles/crm"), profile_of("crm"), profile_of("profiles/crm")) == (
         "crm", "", "", "crm",
     )  # fmt: skip
+
+
+def test_the_profile_of_the_document_is_one(tmp_path: Path) -> None:
+    document = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```toml\n(.*?)```", document, re.S)
+    path = tmp_path / "profiles.toml"
+    path.write_text(text, encoding="utf-8")
+    found = read_profiles(path)
+    servers = Path(__file__).parents[2] / "servers"
+    tools = {
+        server: [
+            f"{server}.{name}" for name in re.findall(r"^def (\w+)", (servers / server / "server.py").read_text(), re.M)
+        ]
+        for server in ("crm", "tickets")
+    }
+    assert found.problems(tools) == []

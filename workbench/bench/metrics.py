@@ -13,6 +13,7 @@ from workbench.gateway.tally import BUCKETS_US
 
 if TYPE_CHECKING:
     from workbench.bench.platform import Platform
+    from workbench.gateway.cache import Cache
 
 
 class PlatformCollector:
@@ -50,9 +51,29 @@ class PlatformCollector:
             restarts.add_metric((state.id,), state.restarts)
         yield up
         yield restarts
+        if self._tenant is None:
+            yield from _of_cache(self._platform.gateway.dispatch.cache)
         failed = GaugeMetricFamily("workbench_record_failed", "1 when nothing can be recorded and calls are refused.")
         failed.add_metric((), float(bool(self._platform.audit.failed)))
         yield failed
+
+
+def _of_cache(cache: Cache) -> Iterable[Metric]:
+    """What the gateway remembered, and how often that spared a server a question."""
+    shared = cache.shared
+    lookups = CounterMetricFamily(
+        "workbench_cache_lookups", "Calls of cacheable tools by where the answer was found.", labels=("found",)
+    )
+    lookups.add_metric(("memory",), cache.hits)
+    lookups.add_metric(("redis",), shared.hits if shared is not None else 0)
+    lookups.add_metric(("nowhere",), cache.misses - (shared.hits if shared is not None else 0))
+    yield lookups
+    kept = GaugeMetricFamily("workbench_cache_bytes", "Bytes of answers that this process remembers.")
+    kept.add_metric((), cache.bytes)
+    yield kept
+    failures = CounterMetricFamily("workbench_cache_failures", "Looks into Redis that were not answered in time.")
+    failures.add_metric((), shared.failures if shared is not None else 0)
+    yield failures
 
 
 def exposition(platform: Platform, tenant: str | None = None) -> bytes:

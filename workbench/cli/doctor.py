@@ -92,6 +92,7 @@ def examine(settings: Settings) -> Iterator[Check]:
         ("python", _python), ("state folder", _state), ("disk", _disk), ("control", _control), ("record", _record),
         ("fleet", _fleet), ("platform", _platform), ("ports", _ports), ("policy", _policy), ("roles", _roles),
         ("mcp.json", _mcp_json),
+        ("profiles", _profiles),
         ("data", _data), ("secrets", _secrets), ("answers", _answers),
     ):  # fmt: skip
         try:
@@ -237,6 +238,16 @@ def _mcp_json(settings: Settings) -> Check:
     if settings.mcp_config is None:
         return _ok("none configured", "`workbench up --config mcp.json` runs the servers of a desktop client, too.")
     return _ok(f"{len(read_mcp_json(settings.mcp_config))} servers in {settings.mcp_config}")
+
+
+def _profiles(settings: Settings) -> Check:
+    from workbench.gateway.profile_file import read_profiles
+    from workbench.gateway.profiles import place_of
+
+    path = place_of(settings)
+    if path is None:
+        return _ok("none written", "`workbench profiles --help` shows how to give some clients only some tools.")
+    return _ok(f"{', '.join(read_profiles(path).profiles) or 'none'} in {path}")
 
 
 def _data(settings: Settings) -> Check:

@@ -24,6 +24,13 @@ LOOK_EVERY: Final = 1.0
 """Seconds between two looks at the file."""
 
 
+def place_of(settings: Settings) -> Path | None:
+    """The file of profiles; None when there is none."""
+    if settings.profiles is not None:
+        return settings.profiles
+    return next((path for path in (Path.cwd() / FILE, settings.home / FILE) if path.is_file()), None)
+
+
 class Profiles:
     """Named selections of servers and tools, each with an endpoint of its own.
 
@@ -47,9 +54,7 @@ class Profiles:
         """Grows with every change."""
         self.on_change: list[Callable[[], None]] = []
         """Called when other profiles are in force, or the file has been broken since the last look."""
-        named = settings.profiles
-        self._places = (named,) if named is not None else (Path.cwd() / FILE, settings.home / FILE)
-        self._must_be = named is not None
+        self._settings = settings
         self._registry = registry
         self._clock = clock
         self._looked = clock()
@@ -132,18 +137,11 @@ class Profiles:
             told()
 
     def _read(self) -> ProfileFile:
-        path = self._place()
-        if path is None:
-            return ProfileFile(self._places[-1], "", {})
-        return read_profiles(path)
-
-    def _place(self) -> Path | None:
-        if self._must_be:
-            return self._places[0]
-        return next((path for path in self._places if path.is_file()), None)
+        path = place_of(self._settings)
+        return ProfileFile(self._settings.home / FILE, "", {}) if path is None else read_profiles(path)
 
     def _fingerprint(self) -> object:
-        path = self._place()
+        path = place_of(self._settings)
         try:
             return None if path is None else (path, (found := path.stat()).st_mtime_ns, found.st_size, found.st_ino)
         except OSError:
