@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.gateway.conftest import MODERN, House, StartedServer
 from workbench.bench.front import Front
-from workbench.gateway.websocket import WebSocketDoor
+from workbench.gateway.websocket import Exchange, WebSocketDoor
 
 META = {"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {}}
 
@@ -191,3 +191,27 @@ async def test_no_more_requests_at_once_than_agreed(house: House, dial: Dial, mo
         await house.calc.started.wait()
         await modern(client, "tools/list", id=2)
         assert (await hear(client))["error"]["code"] == 503
+
+
+async def test_a_large_event_comes_in_parts_and_is_told_whole() -> None:
+    told: list[bytes] = []
+
+    async def tell(data: bytes) -> None:
+        told.append(data)
+
+    exchange = Exchange(b"", tell)
+    await exchange.send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]}
+    )
+    text = b"x" * (3 << 20)
+    for part in (
+        b": comment\n\n",
+        b"event: message\ndata: ",
+        *(text[at : at + 65536] for at in range(0, len(text), 65536)),
+    ):
+        await exchange.send({"type": "http.response.body", "body": part, "more_body": True})
+    assert told == []
+    await exchange.send({"type": "http.response.body", "body": b"\n\n", "more_body": True})
+    await exchange.send({"type": "http.response.body", "body": b"event: message\ndata: 2\n\n", "more_body": False})
+    assert told == [text, b"2"]
+    assert exchange.body == b""

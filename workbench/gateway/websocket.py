@@ -99,12 +99,17 @@ class Exchange:
         self.gone = asyncio.Event()
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
-        self.body = b""
         self.streamed = False
         self.modern = False
         """Whether it is of a revision at which the client's going away cancels."""
         self._request: bytes | None = body
         self._tell = tell
+        self._parts: list[bytes] = []
+
+    @property
+    def body(self) -> bytes:
+        """What has come of the answer; of events, what is not whole yet."""
+        return b"".join(self._parts)
 
     async def receive(self) -> dict[str, Any]:
         """ASGI: the body, then nothing until the message is cancelled or the socket closed."""
@@ -120,9 +125,11 @@ class Exchange:
             self.status, self.headers = message["status"], list(message.get("headers", ()))
             self.streamed = (b"content-type", b"text/event-stream") in self.headers
             return
-        self.body += message.get("body", b"")
-        if self.streamed:
-            *events, self.body = self.body.split(b"\n\n")
+        part = message.get("body", b"")
+        self._parts.append(part)
+        if self.streamed and b"\n\n" in part:  # a large event comes in many parts, and is put together once
+            *events, rest = self.body.split(b"\n\n")
+            self._parts = [rest] if rest else []
             for event in events:
                 data = b"\n".join(line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:"))
                 if data and self._tell is not None:
