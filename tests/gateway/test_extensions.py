@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from mcp.server.extension import Extension, MethodBinding
+from mcp.server.mcpserver import MCPServer
+from mcp_types import NotificationParams, RequestParams, Result
 
 from tests.gateway.conftest import Browser, House, until
-from workbench.events import JSON
+from tests.gateway.test_crossings import Older
+from tests.gateway.test_upstream_http import discovered, raw, result
+from workbench.events import JSON, Unreachable
 from workbench.gateway.extensions import is_extension, nearness, owners_of, scopes_of
+from workbench.gateway.upstream.http import HttpConnection
+from workbench.gateway.upstream.memory import MemoryConnection
 from workbench.registry import RpcError
 
 FIND = "vendor.example/find"
@@ -216,3 +224,95 @@ def test_the_nearest_declaration_counts() -> None:
     assert owners_of(FIND, [("a", whole), ("b", older)]) == ["a"]
     assert owners_of(FIND, [("b", older), ("c", {})]) == ["b"]
     assert owners_of(FIND, [("c", {"extensions": None})]) == []
+
+
+# --- real servers
+
+
+class Finding(RequestParams):
+    """What `vendor.example/find` takes."""
+
+    words: list[str] = []
+
+
+class Found(Result):
+    """What it gives: more than any revision knows."""
+
+    model_config = {"extra": "allow"}
+
+
+class Search(Extension):
+    """An extension of an SDK server, with one method."""
+
+    identifier = "vendor.example/search"
+
+    def methods(self) -> list[MethodBinding]:
+        async def find(ctx: Any, params: Finding) -> Found:
+            return Found.model_validate({"hits": params.words, "odd": {"deep": [1, None]}})
+
+        return [MethodBinding(FIND, Finding, find)]
+
+
+def searching(seen: list[Any]) -> MCPServer:
+    """An SDK server with that extension, which also takes notifications of it."""
+    mcp = MCPServer("search", extensions=[Search()])
+
+    async def heard(ctx: Any, params: Any) -> None:
+        seen.append(params.model_dump(by_alias=True, exclude_none=True)["page"])
+
+    class Seen(NotificationParams):
+        page: int
+
+    vars(mcp)["_lowlevel_server"].add_notification_handler("vendor.example/seen", Seen, heard)
+    return mcp
+
+
+@pytest.mark.parametrize("how", ["http", "older", "memory"])
+async def test_a_real_server_is_asked_and_told_in_its_own_words(furnish: Any, serve: Any, how: str) -> None:
+    seen: list[Any] = []
+    mcp = searching(seen)
+    server: Any = mcp
+    if how != "memory":
+        app: Any = mcp.streamable_http_app()
+        server = f"{await serve(Older(app) if how == 'older' else app)}/mcp"
+    house = await furnish(servers={"search": server})
+    response = await Browser(house).modern(f"search.{FIND}", {"words": ["a"]})
+    assert response.json["result"] | {"_meta": {}, "resultType": ""} == {
+        "hits": ["a"], "odd": {"deep": [1, None]}, "_meta": {}, "resultType": "",
+    }  # fmt: skip
+    message = {"jsonrpc": "2.0", "method": "search.vendor.example/seen", "params": {"page": 3}}
+    told = await Browser(house).send(message, headers={"mcp-protocol-version": "2026-07-28"})
+    assert told.status == 202
+    if how != "http":  # over HTTP a modern SDK server takes notifications and does not read them
+        await until(lambda: seen == [3])
+    assert house.outcomes() == ["ok", "ok"]
+
+
+async def test_a_notification_that_a_server_refuses_is_not_said_to_be_accepted(furnish: Any, serve: Any) -> None:
+    answers = {
+        "vendor.example/none": (404, {"content-type": "application/json"}, -32601),
+        "vendor.example/down": (500, {"content-type": "text/plain"}, 0),
+    }
+
+    async def handle(headers: Any, message: Any) -> Any:
+        if message["method"] in answers:
+            status, more, code = answers[message["method"]]
+            error = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": "no"}}
+            return status, more, json.dumps(error).encode()
+        if message["method"] == "tools/list":
+            return result(message, {"tools": []})
+        return discovered(message)
+
+    house = await furnish(servers={"raw": f"{await serve(raw(handle))}/mcp"})
+    for method, status in (("vendor.example/none", 404), ("vendor.example/down", 503)):
+        message = {"jsonrpc": "2.0", "method": f"raw.{method}"}
+        told = await Browser(house).send(message, headers={"mcp-protocol-version": "2026-07-28"})
+        assert told.status == status, told.body
+    assert house.outcomes() == ["failed", "unavailable"]
+
+
+async def test_who_is_not_connected_cannot_be_told() -> None:
+    with pytest.raises(Unreachable, match="not open"):
+        await HttpConnection("http://127.0.0.1:9/mcp", name="x").notify(FIND, {}, timeout=1)
+    with pytest.raises(Unreachable, match="not open"):
+        await MemoryConnection(MCPServer("x"), name="x").notify(FIND, {}, timeout=1)
