@@ -14,7 +14,7 @@ import threading
 import traceback
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 HIDDEN: Final = "<secret>"
 SHORTEST: Final = 6
@@ -26,8 +26,22 @@ _TELLING = re.compile(r"(?i)(?:key|token|secret|passwor[dt]|authorization|creden
 _SCHEME = re.compile(r"(?i)(?:bearer|basic|token|apikey) +(\S+)")
 _PASSWORD = re.compile(r"://[^/@:\s]*:([^/@\s]+)@")
 
-_values: dict[str, tuple[bytes, ...]] = {}
-_forms: tuple[tuple[str, tuple[bytes, ...]], ...] = ()
+_RARE: Final = "QZXJqzKVWYkjxvwUGHBPFMLDNRTSOIEACyfgbphdmcluorwnsita0123456789"
+"""Letters from the rarest in what servers answer to the most frequent."""
+
+
+class _Form(NamedTuple):
+    """One way in which a value can stand in a text."""
+
+    mark: str
+    """Its rarest letter. Texts without that need no closer look, and one letter is found ten times as fast."""
+    text: str
+    mark_bytes: bytes
+    data: bytes
+
+
+_values: dict[str, tuple[_Form, ...]] = {}
+_forms: tuple[_Form, ...] = ()
 _lock = threading.Lock()
 
 
@@ -36,12 +50,18 @@ def remember(value: str) -> None:
     global _forms
     if len(value) < SHORTEST or value in _values:
         return
-    plain, escaped = value.encode("utf-8", "surrogatepass"), json.dumps(value)[1:-1].encode()
+    escaped = json.dumps(value)[1:-1]
     with _lock:
-        _values[value] = (plain,) if plain == escaped else (plain, escaped)
+        _values[value] = tuple(_form(text) for text in dict.fromkeys((value, escaped)))
         while len(_values) > MOST:
             del _values[next(iter(_values))]
-        _forms = tuple(sorted(_values.items(), key=lambda item: -len(item[0])))  # a longer one may hold a shorter
+        every = [form for forms in _values.values() for form in forms]
+        _forms = tuple(sorted(every, key=lambda form: -len(form.text)))  # a longer one may hold a shorter
+
+
+def _form(text: str) -> _Form:
+    mark = next((letter for letter in _RARE if letter in text), text[0])
+    return _Form(mark, text, mark.encode(), text.encode("utf-8", "surrogatepass"))
 
 
 def remember_named(name: str, value: str) -> None:
@@ -64,20 +84,17 @@ def remember_all(named: Mapping[str, str], urls: Iterable[str]) -> None:
 
 def hide(text: str) -> str:
     """`text` without the secrets that are known."""
-    for value, forms in _forms:
-        if value in text:
+    for mark, value, _, _ in _forms:
+        if mark in text and value in text:
             text = text.replace(value, HIDDEN)
-        if len(forms) > 1 and (escaped := forms[1].decode()) in text:
-            text = text.replace(escaped, HIDDEN)
     return text
 
 
 def hide_bytes(data: bytes) -> bytes:
     """JSON, or any other bytes, without the secrets that are known."""
-    for _, forms in _forms:
-        for form in forms:
-            if form in data:
-                data = data.replace(form, HIDDEN.encode())
+    for _, _, mark, value in _forms:
+        if mark in data and value in data:
+            data = data.replace(value, HIDDEN.encode())
     return data
 
 
