@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import regopy
 
 from workbench.events import JSON, Misuse
 from workbench.policy import engine
+from workbench.policy.rego_input import rego_input
 
 SHIPPED = engine.Files(None).read()
 
@@ -214,3 +216,37 @@ def test_threads_share_one_policy_and_get_their_own_answers() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": [1, -1, 2**63 - 1, -(2**63) + 1, 1.5, -0.25, True, False, None, "", "ü"]},
+        {"": {}, "nested": {"list": [[], [[]], {}], "tuple": (1, ("two",))}},
+        {"ü": "käse", "x" * 300: "y" * 5000},
+        [],
+    ],
+)
+def test_an_input_means_to_the_engine_what_its_own_conversion_means(value: Any) -> None:
+    said = []
+    for made in (rego_input(value), regopy.Input(value)):
+        interpreter = engine._interpreter()
+        interpreter.set_input(made)
+        said.append(str(interpreter.query("input")))
+    assert said[0] == said[1]
+    assert said[0] != "undefined"
+
+
+@pytest.mark.parametrize("text", ['quo"te', "back\\slash", "line\nbreak", "\x01\x7f", "ü😀", "\u2028"])
+def test_an_awkward_text_enters_as_it_is(text: str) -> None:
+    interpreter = engine._interpreter()
+    interpreter.set_input(rego_input({"text": text, "same": [text], "other": text + "x"}))
+    for query, answer in (("count(input.text)", len(text)), ("input.text in input.same", True)):
+        assert interpreter.query(query).results[0].expressions == [answer]
+    assert interpreter.query("input.text != input.other").results[0].expressions == [True]
+
+
+def test_what_is_no_json_is_no_input() -> None:
+    for value in ({1, 2}, {"a": object()}, [b"bytes"]):
+        with pytest.raises(TypeError):
+            rego_input(value)

@@ -19,6 +19,7 @@ import regopy
 
 from workbench.events import JSON, Misuse
 from workbench.policy import guard
+from workbench.policy.rego_input import rego_input
 
 TOOL_SCOPES = "workbench/tool_scopes/decision"
 TENANT_QUOTA = "workbench/tenant_quota/decision"
@@ -171,7 +172,7 @@ class RegoPolicy:
         try:
             guard.checked(document)
             interpreter = _of_this_thread()
-            interpreter.set_input(document)
+            interpreter.set_input(rego_input(document))
             output = interpreter.query_bundle_entrypoint(self._bundle, entrypoint)
             if not output.ok():
                 raise Broken(_first_error(str(output)))
