@@ -103,6 +103,19 @@ async def test_a_budget_is_of_one_person_of_one_tenant_and_of_one_day(
     assert (await spending.reserve(owner, NOTHING, 1000, 1000)).tokens == 1000
 
 
+async def test_the_password_of_redis_may_be_a_secret(
+    settings: Settings, redis: RedisServer, owner: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHERE_REDIS_IS", redis.url)
+    spending = Spending(
+        settings.replace(redis_url="secret:env:WHERE_REDIS_IS", user_tokens_per_day=1000), lambda _: Limits()
+    )
+    granted = await spending.reserve(change(owner, subject="whoever"), NOTHING, 5, 5)
+    assert granted.tokens == 5
+    await spending.disconnect()
+    spending.close()
+
+
 async def test_runs_that_race_never_use_more_than_the_limit_together(spending: Spending, owner: Caller) -> None:
     granted = await asyncio.gather(*(spending.reserve(owner, NOTHING, 30, 70) for _ in range(40)))
     assert 970 < sum(g.tokens for g in granted) <= 1000

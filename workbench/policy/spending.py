@@ -15,6 +15,7 @@ from workbench.config import Settings
 from workbench.control import open_store
 from workbench.events import Caller, Record, Unreachable, Usage
 from workbench.policy import engine
+from workbench.secrets import Secrets
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -90,7 +91,7 @@ class Spending:
             from workbench.policy.redis_client import redis_client
             from workbench.policy.shared_limits import TIMEOUT
 
-            self._redis = redis_client(settings.redis_url, TIMEOUT)
+            self._redis = redis_client(Secrets.of(settings).read(settings.redis_url), TIMEOUT)
             self._script = self._redis.register_script(SCRIPT)
 
     def limits(self, caller: Caller) -> Limits:
