@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from tests import waiting
 from tests.gateway.conftest import House, until
+from tests.gateway.test_channels import visits
 from tests.gateway.test_crossings import ACCEPTED, CAN_ASK, HELLO, Older, begin, modern_server, older_server
 from tests.redis_server import RedisServer
 from workbench.events import JSON, Unreachable
@@ -395,3 +396,34 @@ async def test_a_redis_that_was_away_is_found_again(tmp_path: Path) -> None:
     assert await one.kept("name") is None
     await one.close()
     redis.kill()
+
+
+# --- HTTP+SSE: the stream is at one process, the messages reach another
+
+
+async def test_a_message_that_reaches_another_process_than_its_stream_is_answered_on_the_stream(
+    pair: Pair, serve: Any
+) -> None:
+    a, b = await pair()
+    visit = await visits(a, serve)
+    async with visit() as visitor:
+        visitor.base = await serve(b.endpoint)
+        hello = await visitor.shake_hands(elicitation={})
+        assert hello["protocolVersion"] == "2024-11-05"
+        assert await visitor.ask("tools/call", {"name": "calc.add", "arguments": {"a": 1, "b": 2}}, id=1) == 202
+        assert (await visitor.hear())["result"]["structuredContent"] == {"total": 3}
+        assert await visitor.ask("tools/call", {"name": "older.greet", "arguments": {}}, id=2) == 202
+        question = await visitor.hear()
+        assert await visitor.say({"jsonrpc": "2.0", "id": question["id"], "result": ACCEPTED}) == 202
+        assert (await visitor.hear())["result"]["content"][0]["text"] == "Hello Ada"
+        address = visitor.address
+        thief = {"Authorization": f"Bearer {b.key('owner', subject='mallory')}"}
+        assert await visitor.say({"jsonrpc": "2.0", "id": 3, "method": "ping"}, **thief) == 404
+    async with visit() as visitor:
+        visitor.base = await serve(b.endpoint)
+        await until(lambda: len(a.endpoint._channels._open) == 1)
+        visitor.address = address
+        assert await visitor.ask("ping") == 404  # that stream is over
+        visitor.address = address.replace(address.split("session=")[1].split("-")[0], "000000000000")
+        assert await visitor.ask("ping") == 404  # nobody has it
+    assert [record["protocol"] for record in a.recorded()] == ["2024-11-05"] * 2

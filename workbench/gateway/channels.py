@@ -1,8 +1,8 @@
 """HTTP+SSE, the transport of 2024-11-05, at the front: a GET opens the one stream on which we speak, POSTs are answered
 there ("HTTP with SSE" of that revision).
 
-What is said on it is served by the code that serves the older revisions over Streamable HTTP. Stream and POSTs have to
-reach the same process, and everything ends with the stream.
+What is said on it is served by the code that serves the older revisions over Streamable HTTP. A POST that reaches
+another process than the stream is handed to that one. Everything ends with the stream.
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ from collections import Counter
 from typing import Any, Final
 from urllib.parse import parse_qs, quote
 
+import msgspec
+
+from workbench.events import JSON, Caller, Unreachable
 from workbench.gateway import wire
 from workbench.gateway.answers import JSON_TYPE, Answer
 from workbench.gateway.legacy import SESSION, Legacy, announcement
+from workbench.gateway.relay import Gone, Relay, Tell
 from workbench.gateway.request import Request, Stream
 from workbench.gateway.sessions import Session
 from workbench.gateway.streams import KINDS, Announcements, Wanted
@@ -33,12 +37,21 @@ MOST_WAITING: Final = 16
 PATIENCE: Final = 20.0
 """Seconds that a message waits for its turn before it is turned away; clients wait for 30 s and more."""
 
+POSTED: Final = "posted"
+CARRIED: Final = ("mcp-protocol-version", "traceparent")
+"""Headers of a message that count at the process that has its stream."""
+
 _ACCEPTED: Final = Answer(202, [(b"content-type", b"text/plain; charset=utf-8")], b"Accepted")
 _BUSY: Final = Answer(503, [(b"retry-after", b"5")], b"")
 _NO_STREAM: Final = Answer(
     404, [JSON_TYPE], wire.error(None, wire.INVALID_REQUEST, "There is no such stream: open one.")
 )
 _BEFORE_HANDSHAKE: Final = ("initialize", "ping", "server/discover")
+
+
+async def _nothing(*_: Any) -> Any:
+    """Neither receives nor sends: the request is another process's."""
+    raise AssertionError("a message from another process has no connection here")
 
 
 class Channel(Stream):
@@ -87,11 +100,15 @@ class Channels:
     Args:
         legacy: answers what is said on them.
         announcements: keeps streams open, and announces changes on them.
+        relay: reaches the streams of other processes; None where there is no way to them.
     """
 
-    def __init__(self, legacy: Legacy, announcements: Announcements) -> None:
+    def __init__(self, legacy: Legacy, announcements: Announcements, relay: Relay | None = None) -> None:
         self._legacy = legacy
         self._announcements = announcements
+        self._relay = relay
+        if relay is not None:
+            relay.handlers[POSTED] = self._posted_elsewhere
         self._open: dict[str, Channel] = {}
         self._callers: Counter[tuple[str, str]] = Counter()
 
@@ -105,6 +122,8 @@ class Channels:
             await request.reply(Answer(503, [(b"retry-after", b"30")], b"Too many streams are open."))
             return
         channel = Channel(request)
+        if self._relay is not None:
+            channel.id = f"{self._relay.id}-{channel.id}"
         self._open[channel.id] = channel
         self._callers[whose] += 1
         first = f"event: endpoint\ndata: {quote(request.scope['path'])}?session={channel.id}\n\n"
@@ -118,24 +137,57 @@ class Channels:
     async def take(self, request: Request, message: Any) -> None:
         """Answer a POST: whatever there is to say to it is said on the stream."""
         named = parse_qs(request.scope.get("query_string", b"").decode("latin-1")).get("session", [""])[0]
+        holder, dash, _ = named.partition("-")
+        if self._relay is not None and dash and holder != self._relay.id:
+            await request.reply(await self._handed_on(self._relay, holder, named, request, message))
+        else:
+            await request.reply(await self._taken(named, request, message))
+
+    async def _handed_on(self, relay: Relay, holder: str, named: str, request: Request, message: Any) -> Answer:
+        """Hand a message to the process that has its stream; what that one replies."""
+        body = {
+            "channel": named,
+            "caller": request.caller.to_dict(),
+            "view": request.view,
+            "resource": request.resource,
+            "headers": {name: value for name in CARRIED if (value := request.header(name.encode())) is not None},
+            "message": message,
+        }
+        try:
+            answer = await relay.ask(holder, POSTED, body)
+        except Gone:
+            return _NO_STREAM
+        except Unreachable:
+            return Answer(503, [(b"retry-after", b"1")], b"")
+        headers = [(name.encode(), value.encode()) for name, value in answer["headers"]]
+        return Answer(answer["status"], headers, answer["body"].encode())
+
+    async def _posted_elsewhere(self, body: JSON, _: Tell) -> JSON:
+        """Take a message that reached another process, which has found out who sent it."""
+        headers = {name.encode(): value.encode() for name, value in body["headers"].items()}
+        request = Request({"path": PATH}, _nothing, _nothing, headers, body["view"], body["resource"])
+        request.caller = msgspec.convert(body["caller"], Caller)
+        answer = await self._taken(body["channel"], request, body["message"])
+        told = [[name.decode(), value.decode()] for name, value in answer.headers]
+        return {"status": answer.status, "headers": told, "body": answer.body.decode()}
+
+    async def _taken(self, named: str, request: Request, message: Any) -> Answer:
+        """Take a message to a stream of this process; the reply to its POST."""
         channel = self._open.get(named)
         if channel is None or not channel.belongs_to(request):
-            await request.reply(_NO_STREAM)
-            return
+            return _NO_STREAM
         method = message.get("method") if isinstance(message, dict) else None
         if isinstance(message, dict) and (method is None or "id" not in message):
             # never kept waiting: what waits may wait for just this
             answer = await self._legacy.one(request, channel.session, message, channel)
-            await request.reply(_ACCEPTED if answer.status == 202 else answer)
-            return
+            return _ACCEPTED if answer.status == 202 else answer
         if not await channel.turn():
-            await request.reply(_BUSY)
-            return
+            return _BUSY
         task = asyncio.get_running_loop().create_task(self._answer(channel, request, message))
         channel.tasks.add(task)
         task.add_done_callback(channel.tasks.discard)
         task.add_done_callback(lambda _: channel.turns.release())
-        await request.reply(_ACCEPTED)
+        return _ACCEPTED
 
     async def _answer(self, channel: Channel, request: Request, message: Any) -> None:
         answer = await self._said(channel, request, message)

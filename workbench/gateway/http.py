@@ -59,7 +59,7 @@ class McpEndpoint:
         reading = Reading(self._lists.offers, calls)
         self._modern = Modern(gateway, self._lists, calls, reading, announcements, watches)
         self._legacy = Legacy(gateway, self._lists, calls, reading, announcements, watches)
-        self._channels = Channels(self._legacy, announcements)
+        self._channels = Channels(self._legacy, announcements, gateway.relay)
         self._senders = Senders(gateway.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
