@@ -305,7 +305,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+    except ValueError as e:  # of TOML, of text that is no UTF-8, or of a path with a NUL
         raise Misuse(f"{path} is not valid TOML: {e}.", hint="Mend the file or move it away.") from e
     for name in found:
         if name not in names():
