@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -130,6 +131,18 @@ async def test_what_retention_removes_is_gone_for_the_fleet(fleet, tmp_path):
     assert rows(gateway.settings, query="select distinct tenant from events") == [{"tenant": "b"}]
 
 
+async def test_what_is_published_was_copied_to_the_store_before(fleet, tmp_path):
+    from workbench.audit.fleet import publish as publish_to_fleet
+
+    gateway = Gateway(tmp_path / "one", fleet, audit_store=str(tmp_path / "store"))
+    await gateway.write(2, "a")
+    gateway.compact()
+    assert publish_to_fleet(gateway.settings) == 1
+    assert publish_to_fleet(gateway.settings) == 0
+    shutil.rmtree(gateway.folder.lake)
+    assert rows(gateway.settings) == [{"n": 2}]
+
+
 async def test_two_records_cannot_publish_from_one_place(fleet, tmp_path):
     gateway = Gateway(tmp_path / "one", fleet)
     await gateway.write(1, "a")
@@ -151,7 +164,7 @@ async def test_a_file_that_is_not_there_publishes_nothing(fleet, tmp_path):
     gateway.compact()
     manifest = Manifest.read(gateway.folder)
     (gateway.folder.root / manifest.parts[1]["path"]).unlink()
-    with pytest.raises(OSError):
+    with pytest.raises(Unreachable, match="nothing was published"):
         gateway.publish()
     assert rows(gateway.settings) == [{"n": 0}]
 

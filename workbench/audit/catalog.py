@@ -128,8 +128,7 @@ def publish(settings: Settings, manifest: Manifest | None = None) -> int | None:
     Raises:
         Misuse: there is no such catalog.
         StoreConflict: another record publishes its files from the same place.
-        Unreachable: the catalog does not answer.
-        OSError: a file is not where it should be.
+        Unreachable: the catalog does not answer, or a file is not there yet.
     """
     from workbench.audit.compactor import Compactor
 

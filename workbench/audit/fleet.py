@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 from workbench.audit.catalog import open_catalog
 from workbench.audit.catalog import publish as publish_files
+from workbench.audit.folder import AuditFolder
+from workbench.audit.shipping import ship
+from workbench.audit.store import open_store
 
 if TYPE_CHECKING:
     from workbench.audit.catalog import Member
@@ -62,10 +65,16 @@ def publish(settings: Settings, manifest: Manifest | None = None) -> int | None:
         Misuse: neither catalog nor server is set, or a package is missing.
         StoreConflict: another record publishes its files from the same place.
         Unreachable: the catalog or the server does not answer.
-        OSError: a file is not where it should be.
+        LakeRefused: a file is not what its seal says.
     """
     changed: list[int | None] = []
     if settings.audit_catalog or not settings.audit_engine:
+        if manifest is None and settings.audit_catalog and settings.audit_store:  # others read the copies there
+            ship(
+                AuditFolder(settings.home),
+                open_store(settings.audit_store),
+                lambda shipped: changed.append(publish_files(settings, shipped)),
+            )
         changed.append(publish_files(settings, manifest))
     if settings.audit_engine and manifest is None:
         from workbench.audit.postgres_loading import load

@@ -127,7 +127,13 @@ class IcebergCatalog:
             update = change.update_snapshot(snapshot_properties={"workbench.root": root})
             with update.overwrite() if removed else update.merge_append() as snapshot:
                 for path in added:
-                    snapshot.append_data_file(parquet_file_to_data_file(table.io, change.table_metadata, path))
+                    try:
+                        snapshot.append_data_file(parquet_file_to_data_file(table.io, change.table_metadata, path))
+                    except FileNotFoundError as e:
+                        raise Unreachable(
+                            f"{path} is not there, so nothing was published.",
+                            hint="The next run of the compactor copies it.",
+                        ) from e
                 for file in removed:
                     snapshot.delete_data_file(file)
 
