@@ -292,3 +292,63 @@ def test_what_is_launched_here_is_not_asked_for_a_stream() -> None:
         return upstream_connection(bundled, Launched(url="http://127.0.0.1:1/mcp"))
 
     assert type(asyncio.run(made())) is HttpConnection
+
+
+class Oldest:
+    """A server of 2024-11-05 and nothing else, as that revision describes it."""
+
+    def __init__(self) -> None:
+        self.answers: asyncio.Queue[Any] = asyncio.Queue()
+        self.heard: list[tuple[str, bool]] = []
+        self.ended = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        if scope["method"] == "POST" and scope["path"] == "/sse":
+            await send({"type": "http.response.start", "status": 405, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+        elif scope["method"] == "POST":
+            message = json.loads((await receive())["body"])
+            self.heard.append((message["method"], b"mcp-protocol-version" in dict(scope["headers"])))
+            await send({"type": "http.response.start", "status": 202, "headers": []})
+            await send({"type": "http.response.body", "body": b"Accepted"})
+            if "id" in message:
+                self.answers.put_nowait({"jsonrpc": "2.0", "id": message["id"], "result": self.result(message)})
+        else:
+            kind = [(b"content-type", b"text/event-stream")]
+            await send({"type": "http.response.start", "status": 200, "headers": kind})
+            await send({"type": "http.response.body", "body": ENDPOINT, "more_body": True})
+            while (answer := await self.answers.get()) is not None:
+                data = b"event: message\r\ndata: " + json.dumps(answer).encode() + b"\r\n\r\n"
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+            self.ended.set()
+
+    def result(self, message: Any) -> Any:
+        if message["method"] == "initialize":
+            info = {"name": "oldest", "version": "1"}
+            return {"protocolVersion": "2024-11-05", "capabilities": {"tools": {}}, "serverInfo": info}
+        if message["method"] == "tools/list":
+            return {"tools": [{"name": "say", "inputSchema": {"type": "object"}}]}
+        return {"content": [{"type": "text", "text": "said"}]}
+
+
+async def test_a_server_of_2024_is_spoken_to_in_its_revision(serve: Any, furnish: Any, browse: Any) -> None:
+    oldest = Oldest()
+    house = await furnish(servers={"oldest": f"{await serve(oldest)}/sse"})
+    state = house.registry.state("oldest")
+    assert (state.era, state.transport) == ("2024-11-05", "sse")
+    call = {"name": "oldest.say", "arguments": {}}
+    assert (await browse(house).modern("tools/call", call)).json["result"]["content"][0]["text"] == "said"
+    assert [method for method, _ in oldest.heard[:4]] == [
+        "initialize",
+        "notifications/initialized",
+        "tools/list",
+        "tools/call",
+    ]
+    assert not any(versioned for _, versioned in oldest.heard)
+    await house.registry.stop()
+    oldest.answers.put_nowait(None)
+    async with asyncio.timeout(5):
+        await oldest.ended.wait()

@@ -122,8 +122,8 @@ class EventStreamConnection(DuplexConnection):
         if self._lost or self._http is None:
             raise Unreachable(self._lost)
         headers = {**self._configured, "Content-Type": "application/json"}
-        if self._peer.revision >= "2025-06-18":
-            headers["MCP-Protocol-Version"] = self._peer.revision
+        if self.era >= "2025-06-18":  # empty before the handshake
+            headers["MCP-Protocol-Version"] = self.era
         try:
             async with asyncio.timeout(TAKING):
                 data = encode(message)
