@@ -11,6 +11,7 @@ from workbench.config import Settings
 from workbench.events import Misuse
 from workbench.gateway.upstream import upstream_connection
 from workbench.gateway.upstream.revision import Refused
+from workbench.registry.auth import ServerAuth
 from workbench.registry.connection import Launched
 from workbench.registry.server import ServerSpec
 from workbench.secrets import NoSecret, Secrets
@@ -106,6 +107,15 @@ async def test_between_the_two_steps_of_a_rotation_the_pending_secret_is_shown(
     vault.next = keeper.key = "key-number-2"  # the service knows the new one, and the store still says the old one
     assert await added(connection) == 3
     assert keeper.refused == 1
+    await connection.close()
+
+
+async def test_a_kept_secret_is_all_that_auth_needs(serve: Any, keeper: Any, connect: Any, vault: Any) -> None:
+    auth = ServerAuth(type="secret", secret="secret:CRM", header="X-API-Key", scheme="")
+    connection = await opened(connect(await serve(keeper), ServerSpec(id="crm", kind="url", auth=auth)), keeper)
+    assert await added(connection) == 3
+    vault.value = keeper.key = "key-number-2"
+    assert await added(connection) == 3
     await connection.close()
 
 

@@ -49,6 +49,11 @@ class OnBehalf:
         return self._own.era
 
     @property
+    def transport(self) -> str:
+        """As the gateway's own connection found out."""
+        return str(getattr(self._own, "transport", "http"))
+
+    @property
     def server_info(self) -> JSON:
         return self._own.server_info
 
