@@ -166,7 +166,7 @@ async def test_a_result_without_signs_has_none(house: Any) -> None:
     outcome = await house.gateway.call(call(house, "calc.add", {"a": 1, "b": 2}))
     assert "signals" not in outcome.details
     (record,) = house.recorded()
-    assert "data" not in record
+    assert "signals" not in record["data"]
 
 
 async def test_a_tool_that_looks_like_another_servers_is_told_on_the_record(furnish: Any) -> None:
