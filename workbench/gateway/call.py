@@ -201,7 +201,7 @@ class Gateway:
         if not self.policy.embedded:
             await self.policy.foresee(caller, self._resolving.everything(caller))
         if self._list_key(caller) not in self._lists:
-            await asyncio.get_running_loop().run_in_executor(self._threads, self.tools, caller)
+            await asyncio.to_thread(self.tools, caller)
 
     def search(self, caller: Caller, query: str, limit: int = 20, profile: str = "") -> list[tuple[Tool, float]]:
         """Of the tools that `tools` gives, those nearest to `query`, best first, with a score."""
