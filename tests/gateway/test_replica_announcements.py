@@ -106,7 +106,9 @@ class Listener:
 def listening_at(house: House) -> list[int]:
     """How many addresses each replica has been asked to announce."""
     entries = house.registry._entries["notes"].replicas
-    return [len(entry.connection._watching._uris) if entry.connection else 0 for entry in entries]  # type: ignore[attr-defined]
+    return [
+        len(entry.connection._watching._wanted["resourceSubscriptions"]) if entry.connection else 0 for entry in entries
+    ]  # type: ignore[attr-defined]
 
 
 async def touched(replica: Replica, heard: Callable[[], Any]) -> None:
