@@ -32,8 +32,12 @@ class Broken(NamedTuple):
     reason: str
 
 
-def follow(state: ChainState, lines: Iterable[bytes]) -> tuple[ChainState, Broken | None]:
-    """Walk along `lines` (with their newlines) and stop at the first that does not continue the chain."""
+def follow(state: ChainState, lines: Iterable[bytes], end: str = "") -> tuple[ChainState, Broken | None]:
+    """Walk along `lines` (with their newlines) and stop at the first that does not continue the chain.
+
+    Args:
+        end: hash of the last line, where a seal states it.
+    """
     seq, head = state.seq, state.head.encode()
     tenant = b'"tenant":' + orjson.dumps(state.tenant)
     lines = iter(lines)
@@ -47,7 +51,8 @@ def follow(state: ChainState, lines: Iterable[bytes]) -> tuple[ChainState, Broke
             reason = f"the line has number {int(match[1])}: lines are missing, repeated or moved"
         elif match[2] != head:
             following = LINE.match(next(lines, b""))
-            if seq > state.seq and following and following[2] == hashlib.sha256(line[:-1]).hexdigest().encode():
+            expected = following[2] if following else end.encode()
+            if seq > state.seq and expected == hashlib.sha256(line[:-1]).hexdigest().encode():
                 # What comes after agrees with this line, so it is the one before that is not what it was.
                 broken = Broken(seq - 1, "the line was altered: the one after it does not follow from it")
                 return ChainState(state.tenant, seq - 1, head.decode()), broken

@@ -17,8 +17,8 @@ from workbench.audit.chain import Broken, ChainState, follow
 from workbench.audit.folder import AuditFolder, tenant_name
 from workbench.audit.lake import Manifest
 from workbench.audit.recover import lines_of
-from workbench.audit.removal import RemovalRules
 from workbench.audit.retention import is_erased
+from workbench.audit.stated import Range, Stated
 from workbench.audit.verification import Finding, Progress, Verification
 
 if TYPE_CHECKING:
@@ -38,36 +38,37 @@ class ContentsCheck:
         self,
         folder: AuditFolder,
         found: Verification,
-        seals: list[dict[str, Any]],
         progress: Progress | None,
         cancel: Callable[[], bool] | None,
         since_us: int,
     ) -> None:
         self._folder = folder
         self._found = found
-        self._seals = seals
         self._progress = progress
         self._cancel = cancel
         self._since_us = since_us
         self._total = 0
         self._counting = threading.Lock()
-        self._ranges: dict[str, list[dict[str, Any]]] = {}
-        self._segments: dict[str, dict[str, Any]] = {}
-        self._lake: list[dict[str, Any]] = []
-        self._removable = RemovalRules()
+        # Before the seals are read: whatever the manifest says was sealed before it was published.
+        self._manifest, self._manifest_digest, self._manifest_problem = self._read_manifest()
+        self._stated = Stated(self._manifest, [path.name for _, _, path in folder.segments()])
+        self.take = self._stated.take
+        """Takes in one seal."""
 
     def run(self) -> None:
         """Check everything; findings and counts go into the verification."""
         try:
-            self._sort_seals()
-            manifest = self._read_manifest()
-            waiting = [s for s in self._segments.values() if s["number"] >= manifest.marks.get(s["writer"], 0)]
-            self._total = self._size_of_it_all(manifest, waiting)
+            stated, manifest = self._stated, self._manifest
+            self._found.segments, self._found.rows = stated.segments, stated.rows
+            for number, problem in stated.problems:
+                self._add(Finding("seals.jsonl", f"line {number} {problem}"))
+            self._check_manifest()
+            self._total = self._size_of_it_all(manifest, stated.waiting)
             # Hashing leaves the interpreter free, so that files are read on every core, and more of them than there are
             # cores, because some wait for the disk; the largest first, so that none is left for the end alone.
             checks: list[tuple[int, Callable[[], None]]] = [
-                *(self._lineage_check(name, ranges) for name, ranges in self._ranges.items()),
-                *((seal["bytes"], partial(self._check_segment, seal)) for seal in waiting),
+                *(self._lineage_check(name, ranges) for name, ranges in stated.ranges.items()),
+                *((seal["bytes"], partial(self._check_segment, seal)) for seal in stated.waiting),
                 *self._lake_checks(manifest),
             ]
             checks.sort(key=lambda check: -check[0])
@@ -80,35 +81,8 @@ class ContentsCheck:
         except _Cancelled:
             self._found.cancelled = True
 
-    def _sort_seals(self) -> None:
-        for number, seal in enumerate(self._seals):
-            try:
-                if seal["type"] == "segment":
-                    self._segments[seal["segment"]] = seal
-                    for state in seal["lineage"]:
-                        newest = max(seal["first_us"] or 0, seal["last_us"] or 0)
-                        entry = {
-                            **state, "writer": seal["writer"], "sealed_us": seal["sealed_us"], "newest_us": newest,
-                        }  # fmt: skip
-                        self._ranges.setdefault(state["file"], []).append(entry)
-                    self._found.segments += 1
-                    self._found.rows += seal["rows"]
-                elif seal["type"] == "lake":
-                    self._lake.append(seal)
-                    self._findings_of(number, self._removable.take_lake(seal))
-                elif seal["type"] == "retention":
-                    self._findings_of(number, self._removable.take(seal, self._ranges))
-                else:
-                    raise KeyError(seal["type"])
-            except (KeyError, TypeError):
-                self._add(Finding("seals.jsonl", f"line {number + 1} is no seal"))
-
-    def _findings_of(self, number: int, problem: str) -> None:
-        if problem:
-            self._add(Finding("seals.jsonl", f"line {number + 1} {problem}"))
-
     def _size_of_it_all(self, manifest: Manifest, waiting: list[dict[str, Any]]) -> int:
-        lineage = sum(ranges[-1]["bytes"] for ranges in self._ranges.values())
+        lineage = sum(ranges[-1].bytes for ranges in self._stated.ranges.values())
         lake = sum(item["bytes"] for item in (*manifest.parts, *manifest.rollups, *manifest.indexes))
         return int(lineage + lake + sum(seal["bytes"] for seal in waiting))
 
@@ -129,12 +103,12 @@ class ContentsCheck:
 
     # --- lineage --------------------------------------------------------
 
-    def _lineage_check(self, name: str, ranges: list[dict[str, Any]]) -> tuple[int, Callable[[], None]]:
-        return ranges[-1]["bytes"], partial(self._check_lineage, self._folder.lineage / name, ranges)
+    def _lineage_check(self, name: str, ranges: list[Range]) -> tuple[int, Callable[[], None]]:
+        return ranges[-1].bytes, partial(self._check_lineage, self._folder.lineage / name, ranges)
 
-    def _check_lineage(self, path: Path, ranges: list[dict[str, Any]]) -> None:
+    def _check_lineage(self, path: Path, ranges: list[Range]) -> None:
         """Digest of every sealed range; on a difference, or when deep, the chain of its lines."""
-        tenant, writer = ranges[0]["tenant"], ranges[0]["writer"]
+        tenant, writer = ranges[0].tenant, ranges[0].writer
         where = f"lineage/{path.parent.name}/{path.name}"
         state = ChainState.start(tenant, writer)
         try:
@@ -145,32 +119,32 @@ class ContentsCheck:
         with file:
             start = 0
             for entry in ranges:
-                start = entry["start"]
-                if entry["sealed_us"] >= self._since_us:
+                start = entry.start
+                if entry.sealed_us >= self._since_us:
                     if self._removed(file, entry):
-                        state = ChainState(tenant, entry["seq"], entry["head"])
-                        start = entry["bytes"]
+                        state = ChainState(tenant, entry.seq, entry.head)
+                        start = entry.bytes
                         continue
-                    same = self._digest(file, start, entry["bytes"]) == entry["sha256"]
+                    same = self._digest(file, start, entry.bytes) == entry.sha256
                     if not same or self._found.deep:
                         broken = self._first_bad(file, start, entry, state)
                         if broken is not None or not same:
-                            seq = broken.seq if broken else entry["seq"] - 1
+                            seq = broken.seq if broken else entry.seq - 1
                             reason = broken.reason if broken else "the lines are not those that were sealed"
                             self._add(Finding(where, reason, tenant, writer, seq))
                             return
-                state = ChainState(tenant, entry["seq"], entry["head"])
-                start = entry["bytes"]
+                state = ChainState(tenant, entry.seq, entry.head)
+                start = entry.bytes
             self._check_tail(file, start, where, state, writer)
 
-    def _removed(self, file: BinaryIO, entry: dict[str, Any]) -> bool:
+    def _removed(self, file: BinaryIO, entry: Range) -> bool:
         """Whether a range is gone, and a rule that is stated and fits says so."""
-        if (entry["file"], entry["start"]) not in self._removable.ranges:
+        if (entry.file, entry.start) not in self._stated.removable.ranges:
             return False
-        if not is_erased(file.fileno(), entry["start"], entry["bytes"]):
+        if not is_erased(file.fileno(), entry.start, entry.bytes):
             return False  # it is stated, but not removed yet: then it must still be what it was
         with self._counting:
-            self._found.removed_rows += entry["rows"]
+            self._found.removed_rows += entry.rows
         return True
 
     def _digest(self, file: BinaryIO, start: int, end: int) -> str:
@@ -183,13 +157,13 @@ class ContentsCheck:
             self._step(len(chunk))
         return digest.hexdigest() if left == 0 else "too short"
 
-    def _first_bad(self, file: BinaryIO, start: int, entry: dict[str, Any], state: ChainState) -> Broken | None:
-        reached, broken = follow(state, self._lines(file, start, entry["bytes"]))
-        if broken is None and reached.seq < entry["seq"]:
-            return Broken(reached.seq, f"the file ends here; {entry['seq'] - reached.seq} lines are missing")
-        if broken is None and reached.head != entry["head"]:
+    def _first_bad(self, file: BinaryIO, start: int, entry: Range, state: ChainState) -> Broken | None:
+        reached, broken = follow(state, self._lines(file, start, entry.bytes), entry.head)
+        if broken is None and reached.seq < entry.seq:
+            return Broken(reached.seq, f"the file ends here; {entry.seq - reached.seq} lines are missing")
+        if broken is None and reached.head != entry.head:
             # Only the last line has no successor that would give it away.
-            return Broken(entry["seq"] - 1, "the line was altered")
+            return Broken(entry.seq - 1, "the line was altered")
         return broken
 
     def _lines(self, file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
@@ -226,7 +200,7 @@ class ContentsCheck:
         """Files that no seal states: of writers that have not sealed anything yet, or forged."""
         for path in self._folder.lineages():
             name = str(path.relative_to(self._folder.lineage))
-            if name in self._ranges or not path.stat().st_size:
+            if name in self._stated.ranges or not path.stat().st_size:
                 continue
             with path.open("rb") as file:
                 try:
@@ -258,30 +232,32 @@ class ContentsCheck:
 
     def _check_unknown_segments(self) -> None:
         for writer, _, path in self._folder.segments():
-            if path.name not in self._segments and path.stat().st_size and not self._alive_or_killed(writer):
+            if path.name not in self._stated.sealed and path.stat().st_size and not self._alive_or_killed(writer):
                 self._add(Finding(f"wal/{path.name}", "a segment of a closed writer that no seal states", "", writer))
 
-    def _read_manifest(self) -> Manifest:
+    def _read_manifest(self) -> tuple[Manifest, str, str]:
+        """The manifest, its digest, and what is wrong with it, if it is a manifest at all."""
         try:
             raw = self._folder.manifest.read_bytes()
-            manifest = Manifest(**orjson.loads(raw))
+            return Manifest(**orjson.loads(raw)), hashlib.sha256(raw).hexdigest(), ""
         except FileNotFoundError:
-            if self._lake:
-                self._add(Finding("MANIFEST.json", "the manifest is missing"))
-            return Manifest()
+            return Manifest(), "", "the manifest is missing"
         except (TypeError, orjson.JSONDecodeError):
-            self._add(Finding("MANIFEST.json", "it is not a manifest"))
-            return Manifest()
-        if manifest.generation and hashlib.sha256(raw).hexdigest() not in {s["manifest_sha256"] for s in self._lake}:
-            self._add(Finding("MANIFEST.json", "the manifest is not one that was sealed"))
-        return manifest
+            return Manifest(), "", "it is not a manifest"
+
+    def _check_manifest(self) -> None:
+        if self._manifest_digest:
+            if self._manifest.generation and self._manifest_digest not in self._stated.manifests:
+                self._add(Finding("MANIFEST.json", "the manifest is not one that was sealed"))
+        elif self._stated.manifests or self._folder.manifest.exists():
+            self._add(Finding("MANIFEST.json", self._manifest_problem))
 
     def _lake_checks(self, manifest: Manifest) -> list[tuple[int, Callable[[], None]]]:
-        stated = {item["path"]: item for seal in self._lake for item in seal["added"]}
         items = [*manifest.parts, *manifest.rollups, *manifest.indexes]
         self._found.lake_files += len(items)
         return [
-            (item["bytes"], partial(self._check_lake_file, item["path"], stated.get(item["path"]))) for item in items
+            (item["bytes"], partial(self._check_lake_file, item["path"], self._stated.lake.get(item["path"])))
+            for item in items
         ]
 
     def _check_lake_file(self, path: str, seal: dict[str, Any] | None) -> None:
@@ -299,8 +275,8 @@ class ContentsCheck:
             self._add(Finding(path, "the file is not the one that was sealed"))
 
     def _check_lake_rows(self, manifest: Manifest) -> None:
-        held = sum(item["rows"] for item in manifest.parts) + self._removable.lake_rows
-        owed = sum(s["rows"] for s in self._segments.values() if s["number"] < manifest.marks.get(s["writer"], 0))
+        held = sum(item["rows"] for item in manifest.parts) + self._stated.removable.lake_rows
+        owed = self._stated.published_rows
         if held != owed:
             self._add(Finding("MANIFEST.json", f"the lake holds {held} rows, the sealed segments had {owed}"))
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.events import now_us
+
+if TYPE_CHECKING:
+    from workbench.audit.stated import Range
 
 _DAY_US = 86_400_000_000
 
@@ -19,7 +23,7 @@ class RemovalRules:
         self.lake_rows = 0
         """Rows that were left out of the lake."""
 
-    def take(self, seal: dict[str, Any], known: dict[str, list[dict[str, Any]]]) -> str:
+    def take(self, seal: dict[str, Any], known: Mapping[str, Sequence[Range]]) -> str:
         """Take in a `retention` line; returns what is wrong with it, or nothing.
 
         Args:
@@ -30,13 +34,13 @@ class RemovalRules:
         if seal["days"] < 1 or seal["before_us"] > seal["sealed_us"] - seal["days"] * _DAY_US:
             return f"removes records of {seal['tenant']} that are younger than its rule of {seal['days']} days"
         by_place = {
-            (entry["file"], entry["start"]): entry for part in seal["lineage"] for entry in known.get(part["file"], [])
+            (entry.file, entry.start): entry for part in seal["lineage"] for entry in known.get(part["file"], [])
         }
         for part in seal["lineage"]:
             entry = by_place.get((part["file"], part["start"]))
-            if entry is None or entry["bytes"] != part["bytes"] or entry["tenant"] != seal["tenant"]:
+            if entry is None or entry.bytes != part["bytes"] or entry.tenant != seal["tenant"]:
                 return f"removes {part['file']} at {part['start']}, which is not a sealed range of {seal['tenant']}"
-            if entry["newest_us"] >= seal["before_us"]:
+            if entry.newest_us >= seal["before_us"]:
                 return f"removes {part['file']} at {part['start']}, which is younger than its rule allows"
         self.ranges.update((part["file"], part["start"]) for part in seal["lineage"])
         return ""

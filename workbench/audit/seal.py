@@ -194,6 +194,18 @@ def _said(entry: bytes) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
+def each_seal(folder: AuditFolder, end: int) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """The complete lines among the first `end` bytes of the seals and what they say, one at a time."""
+    if not end:
+        return
+    with folder.seals.open("rb") as file:
+        for line in file:
+            end -= len(line)
+            if end < 0 or not line.endswith(b"\n"):
+                return
+            yield line[:-1], _said(line[:-1])
+
+
 def read_seals(folder: AuditFolder, start: int = 0) -> list[tuple[bytes, dict[str, Any]]]:
     """Every complete line of `seals.jsonl` and what it says; a line that is no JSON object says nothing.
 

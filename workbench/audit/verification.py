@@ -8,19 +8,20 @@ nothing was cut off the end and that the key is still the same; without one, the
 from __future__ import annotations
 
 import fcntl
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from workbench.audit.checkpoint import read_checkpoint, read_verifier_key
 from workbench.audit.cosignature import cosigned_at, read_cosigner_key
 from workbench.audit.existence import Remembered, remembered
 from workbench.audit.folder import AuditFolder
-from workbench.audit.seal import read_seals
+from workbench.audit.seal import each_seal
 from workbench.audit.tree import Frontier
 from workbench.audit.witness import HttpWitness, Statement, is_url
 from workbench.events import Misuse, Unreachable
@@ -128,17 +129,18 @@ def verify(
     found = Verification(deep=deep)
     # before the seals are read: they only grow
     known, cosigned = remembered(folder.home), _check_cosigned(found, folder, witness_key)
-    with _seals_at_rest(folder):
-        seals = read_seals(folder)
+    check = ContentsCheck(folder, found, progress, cancel, since_us)
+    with _seals_at_rest(folder) as end:
         note = _text(folder.checkpoint)
-    if isinstance(witness, str) and is_url(witness):
-        _check_signatures(found, folder, seals, note, cosigned)
-        _ask_witness(found, HttpWitness(folder, witness), note, len(seals))
-    else:
-        _check_signatures(found, folder, seals, note, [*cosigned, *_witness_notes(witness, deep)])
+    asked = isinstance(witness, str) and is_url(witness)
+    copies = [*cosigned, *([] if asked else _witness_notes(witness, deep))]
+    sizes = {_size_of(text) for text in (note or "", *(text for _, text in copies))}
+    seals = _SealsRead.of(folder, end, {*sizes, known.seals if known else 0}, check.take)
+    _check_signatures(found, folder, seals, note, copies)
+    if asked:
+        _ask_witness(found, HttpWitness(folder, str(witness)), note, seals.size)
     if known is not None and not found.findings:
         _check_existence(found, folder, known, seals)
-    check = ContentsCheck(folder, found, [seal for _, seal in seals], progress, cancel, since_us)
     check.run()
     found.ok = not found.findings and not found.cancelled
     found.elapsed_s = time.monotonic() - started
@@ -146,16 +148,44 @@ def verify(
 
 
 @contextmanager
-def _seals_at_rest(folder: AuditFolder) -> Iterator[None]:
-    """Keeps writers from sealing while the seals and the checkpoint over them are read."""
+def _seals_at_rest(folder: AuditFolder) -> Iterator[int]:
+    """Keeps writers from sealing while the checkpoint over the seals is read; gives the size of their file."""
     try:
         file = folder.seals.open("rb")
     except FileNotFoundError:
-        yield
+        yield 0
         return
     with file:
         fcntl.flock(file, fcntl.LOCK_SH)
-        yield
+        yield os.fstat(file.fileno()).st_size
+
+
+class _SealsRead(NamedTuple):
+    """What one reading of the seals gave."""
+
+    size: int
+    roots: dict[int, bytes]
+    """Of the trees of some sizes, as far as there are so many."""
+
+    @classmethod
+    def of(cls, folder: AuditFolder, end: int, sizes: set[int], take: Callable[[int, dict[str, Any]], None]) -> Self:
+        """Read the seals once, one at a time, and hand each with its number to `take`."""
+        frontier = Frontier()
+        roots = {0: frontier.root()}
+        for entry, seal in each_seal(folder, end):
+            frontier.append(entry)
+            if frontier.size in sizes:
+                roots[frontier.size] = frontier.root()
+            take(frontier.size, seal)
+        return cls(frontier.size, roots)
+
+
+def _size_of(note: str) -> int:
+    """How many seals a checkpoint says that it signs; 0 when it does not read, which is found out elsewhere."""
+    try:
+        return Statement.of(note).size
+    except ValueError:
+        return 0
 
 
 def _text(path: Path) -> str | None:
@@ -216,13 +246,13 @@ def _witness_notes(witness: Path | str | Iterable[str] | None, deep: bool) -> li
 def _check_signatures(
     found: Verification,
     folder: AuditFolder,
-    seals: list[tuple[bytes, dict[str, Any]]],
+    seals: _SealsRead,
     note: str | None,
     witnessed: list[tuple[str, str]],
 ) -> None:
     """The checkpoint and every witnessed copy: signed by the key, and true of the seals that are there."""
-    found.seals = len(seals)
-    if note is None and not seals and not witnessed:
+    found.seals = seals.size
+    if note is None and not seals.size and not witnessed:
         return
     public = _text(folder.public_key)
     if public is None:
@@ -241,19 +271,18 @@ def _check_signatures(
             statements.append((where, read_checkpoint(text, origin, key)))
         except ValueError as e:
             found.findings.append(Finding(where, f"not a checkpoint of this record: {e}"))
-    roots = dict(_roots(seals, {checkpoint.size for _, checkpoint in statements}))
     for where, checkpoint in statements:
         if where == "checkpoint":
             found.signed, found.checkpoint = checkpoint.size, checkpoint.note
-            if checkpoint.size < len(seals):
-                missing = len(seals) - checkpoint.size
+            if checkpoint.size < seals.size:
+                missing = seals.size - checkpoint.size
                 found.findings.append(Finding("seals.jsonl", f"the last {missing} seals are not signed"))
-        if checkpoint.size > len(seals):
-            lost = checkpoint.size - len(seals)
+        if checkpoint.size > seals.size:
+            lost = checkpoint.size - seals.size
             found.findings.append(
                 Finding("seals.jsonl", f"{where} signs {checkpoint.size} seals; {lost} of them were removed")
             )
-        elif roots[checkpoint.size] != checkpoint.root:
+        elif seals.roots[checkpoint.size] != checkpoint.root:
             found.findings.append(
                 Finding("seals.jsonl", f"the first {checkpoint.size} seals are not those that {where} signs")
             )
@@ -261,27 +290,15 @@ def _check_signatures(
             found.witnessed = max(found.witnessed, checkpoint.size)
 
 
-def _check_existence(
-    found: Verification, folder: AuditFolder, known: Remembered, seals: list[tuple[bytes, dict[str, Any]]]
-) -> None:
+def _check_existence(found: Verification, folder: AuditFolder, known: Remembered, seals: _SealsRead) -> None:
     """Whether what the control database remembers is still there: the folder may be gone whole, its key as well."""
-    if known.seals > len(seals):
-        what = "the record is missing" if not seals else "a part of the record is missing"
+    if known.seals > seals.size:
+        what = "the record is missing" if not seals.size else "a part of the record is missing"
         message = f"{what}: {known.records} records in {known.seals} seals were there at {known.at}"
-        found.findings.append(Finding("seals.jsonl", f"{message}; now there are {len(seals)} seals"))
-    elif known.seals and dict(_roots(seals, {known.seals}))[known.seals] != known.root:
+        found.findings.append(Finding("seals.jsonl", f"{message}; now there are {seals.size} seals"))
+    elif known.seals and seals.roots[known.seals] != known.root:
         message = f"this is another record than the one of {known.records} records that was there at {known.at}"
         found.findings.append(Finding("seals.jsonl", message))
     elif known.writers and not folder.wal.is_dir():
         message = f"the record is missing: {known.writers} writers were opened, the first at {known.at}"
         found.findings.append(Finding("wal", message))
-
-
-def _roots(seals: list[tuple[bytes, dict[str, Any]]], sizes: set[int]) -> Iterator[tuple[int, bytes]]:
-    frontier = Frontier()
-    if 0 in sizes:
-        yield 0, frontier.root()
-    for entry, _ in seals:
-        frontier.append(entry)
-        if frontier.size in sizes:
-            yield frontier.size, frontier.root()
