@@ -6,8 +6,11 @@ Arguments: the state folder, an mcp.json, the URL of a Redis.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
@@ -15,6 +18,14 @@ import uvicorn
 from workbench.api import build_app
 from workbench.bench.platform import Platform
 from workbench.config import Settings
+
+
+class Quiet(uvicorn.Server):
+    """Leaves signals to us: it would raise them again before the platform is closed."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 async def main(home: str, servers: str, redis: str) -> None:
@@ -28,7 +39,9 @@ async def main(home: str, servers: str, redis: str) -> None:
         await asyncio.wait_for(platform.gateway.relay.ready.wait(), 20)
         print(listening.getsockname()[1], platform.access.local_key(), flush=True)
         config = uvicorn.Config(build_app(platform), log_level="error", lifespan="off", timeout_graceful_shutdown=1)
-        await uvicorn.Server(config).serve(sockets=[listening])
+        server = Quiet(config)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, server.handle_exit, signal.SIGTERM, None)
+        await server.serve(sockets=[listening])
     finally:
         await platform.close()
 

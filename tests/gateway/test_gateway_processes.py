@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -69,10 +68,12 @@ async def two(tmp_path: Path, serve: Serve) -> AsyncIterator[tuple[Process, Proc
     config.write_text(json.dumps({"mcpServers": {"older": {"url": f"{upstream}/mcp"}}}))
     home = prepare_home(tmp_path / "home")
     redis = RedisServer(tmp_path)
-    started = [start(str(home), str(config), redis.url) for _ in range(2)]
+    started: list[subprocess.Popen[str]] = []
     try:
         found = []
-        for one in started:
+        for _ in range(2):  # one after the other: the first makes what the state folder needs
+            one = start(str(home), str(config), redis.url)
+            started.append(one)
             assert one.stdout is not None
             line = await asyncio.wait_for(asyncio.to_thread(one.stdout.readline), 60)
             port, token = line.split()
@@ -80,7 +81,7 @@ async def two(tmp_path: Path, serve: Serve) -> AsyncIterator[tuple[Process, Proc
         yield found[0], found[1]
     finally:
         for one in started:
-            one.send_signal(signal.SIGINT)
+            one.terminate()
         for one in started:
             await asyncio.to_thread(one.wait, 20)
             assert one.stdout is not None
