@@ -81,7 +81,7 @@ async def two(tmp_path: Path, serve: Serve) -> AsyncIterator[tuple[Process, Proc
         yield found[0], found[1]
     finally:
         for one in started:
-            one.terminate()
+            one.kill()  # nothing is launched by them, and nobody reads their record
         for one in started:
             await asyncio.to_thread(one.wait, 20)
             assert one.stdout is not None
