@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.audit import Reader, verify
@@ -125,6 +125,7 @@ async def test_a_torn_line_is_left_to_its_writer(open_log, make_call, open_reade
         segment.write_bytes(whole)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 2 * MOST_ROWS), max_size=60), st.booleans())
 def test_merging_never_sorts_more_rows_at_once_than_it_may(rows: list[int], over: bool):
     parts = [{"path": f"lake/date=d/part-{number}.parquet", "rows": each} for number, each in enumerate(rows)]
