@@ -397,14 +397,14 @@ def _prepare_home(home: Path) -> Path:
                 hint="Use the version that wrote it, or set WORKBENCH_HOME to another folder.",
             )
         return home
-    if home.exists() and any(home.iterdir()):
+    if home.exists() and any(not path.name.startswith("FORMAT") for path in home.iterdir()):
         raise Misuse(
             f"{home} is not empty and is no workbench state folder.",
             hint="Move its content away, or set WORKBENCH_HOME to another folder.",
         )
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     home.chmod(0o700)
-    temporary = home / "FORMAT.tmp"
+    temporary = home / f"FORMAT.{os.getpid()}.tmp"  # two processes may start at once
     temporary.write_text(FORMAT, encoding="utf-8")
     temporary.rename(marker)
     return home

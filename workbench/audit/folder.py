@@ -123,7 +123,7 @@ def sync_folder(folder: Path) -> None:
 
 def replace_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Write `content` so that a reader sees the old file or the new one, never a part."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # two processes may start at once
     fd = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, mode)
     try:
         write_all(fd, content)
