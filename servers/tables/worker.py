@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import queue
-import select
+import selectors
 import subprocess
 import sys
 import threading
@@ -105,10 +105,12 @@ class Worker:
         try:
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
-            ready, _, _ = select.select([process.stdout], [], [], patience_s)
+            with selectors.DefaultSelector() as waiting:  # select() knows no more than 1,024 open files
+                waiting.register(process.stdout, selectors.EVENT_READ)
+                ready = bool(waiting.select(patience_s))
             line = process.stdout.readline() if ready else b""
         except BrokenPipeError:
-            ready, line = [process.stdout], b""
+            ready, line = True, b""
         if line:
             return dict(json.loads(line))
         self.close()

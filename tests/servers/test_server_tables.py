@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import json
+import os
+import resource
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -347,3 +349,18 @@ def test_what_goes_in_comes_out(tmp_path: Path, rows: list[tuple[int, str]]) -> 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError, match="--folder"):
         Folder(tmp_path / "nowhere")
+
+
+async def test_a_query_is_answered_however_many_files_are_open(ask: Ask, served: Any) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    held = []
+    try:
+        while not held or held[-1] < 1100:
+            held.append(os.open(os.devnull, os.O_RDONLY))
+        found = await ask(served[0], "query", sql="select 42 as answer")
+    finally:
+        for file in held:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert found["rows"] == [{"answer": 42}]
