@@ -701,3 +701,22 @@ async def test_a_turn_that_breaks_off_is_settled_too_and_a_planner_needs_no_budg
     assert (purse.tokens, len(purse.settled)) == (100_000, 1)
     events = await run(Scripted(answer("Hello."), is_llm=False), Desk(), caller, budget=Purse(0))
     assert done(events).status == "answered"
+
+
+async def test_a_turn_whose_end_nobody_heard_counts_as_all_that_was_set_aside(caller: Caller) -> None:
+    cuts = [TextPart(text="I think"), ProviderError("unreachable", "gone", hint="")]
+    for turn in (cuts, [ProviderError("timeout", "late", hint="")], [TextPart(text="I"), asyncio.Event()]):
+        purse = Purse(100_000)
+        await run(Scripted(turn), Desk(), caller, Settings(run_timeout=0.05), budget=purse)
+        assert purse.tokens < 100_000 - 256
+        assert purse.settled[0].output_tokens >= 256
+
+
+async def test_stopping_a_run_before_its_end_does_not_make_it_free(caller: Caller) -> None:
+    purse = Purse(100_000)
+    asking = agent_of(Scripted([TextPart(text="I"), asyncio.Event()]), Desk(), budget=purse).ask("Who?", caller)
+    async for event in asking:
+        if isinstance(event, TextDelta):
+            break
+    await asking.aclose()
+    assert purse.tokens < 100_000 - 256

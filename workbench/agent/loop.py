@@ -56,6 +56,9 @@ MAX_OUTPUT_TOKENS = 8192
 MIN_OUTPUT_TOKENS = 256
 """With less left in the budget a turn is not worth starting."""
 
+_PERHAPS_BEGUN = ("cut", "timeout")
+"""Errors after which a provider may have worked for nothing, and wants to be paid."""
+
 RunStatus = Literal["answered", "cancelled", "limit", "failed"]
 
 
@@ -273,6 +276,14 @@ class Run:
             raise UsedUp(granted.why)
         return granted, min(output, granted.tokens - input)
 
+    def _dearest(self, tokens: int, output: int) -> Usage:
+        """What counts for a turn that nobody heard the end of, for only the end says what it has used: all that was
+        set aside. Else whoever stops each run before it ends would use nothing."""
+        from workbench.agent.prices import priced
+
+        most = Usage(input_tokens=max(0, tokens - output), output_tokens=output)
+        return priced(self._provider.name, self._provider.model, most)
+
     async def _one_turn(self, max_output_tokens: int) -> tuple[AssistantMessage, TurnEnd]:
         """One turn of the provider, streamed."""
         await asyncio.sleep(0)  # a stop takes effect here, even with a provider that never waits
@@ -288,7 +299,7 @@ class Run:
             max_output_tokens=max_output_tokens,
             timeout=self._deadline.left,
         )
-        stop = "cancelled"
+        stop, free = "cancelled", False
         try:
             async with contextlib.AsyncExitStack() as stack:
                 if hasattr(stream, "aclose"):
@@ -308,13 +319,15 @@ class Run:
             stop = end.stop
         except ProviderError as error:
             stop = error.kind
+            free = not (self._answer or requests) and stop not in _PERHAPS_BEGUN
             raise
         finally:
             usage = end.usage if end else Usage()
             self._usage += usage
             if granted is not None and self._budget is not None:
+                counted = usage if end or free else self._dearest(granted.tokens, max_output_tokens)
                 # shielded: a run that is stopped has used what it has used
-                await asyncio.shield(self._budget.settle(self._caller, granted, usage))
+                await asyncio.shield(self._budget.settle(self._caller, granted, counted))
             elapsed_us = (time.monotonic_ns() - began) // 1000
             self._turn_done = TurnDone(run=self._run, turn=self._turn, usage=usage, elapsed_us=elapsed_us, stop=stop)
         said = AssistantMessage(
