@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.gateway.conftest import until
 from workbench.events import Caller, Misuse
 from workbench.gateway.sessions import LIFETIME_S, Sessions
 
@@ -198,11 +199,30 @@ async def test_a_stream_ends_with_the_credential(browse: Any, house: Any, monkey
     browser = browse(house, token=token)
     session = await begin(browser)
     listening = asyncio.create_task(browser.send(method="GET", headers=session))
+    await until(lambda: bool(house.endpoint._legacy._announcements._streams))
     everybody = house.access.keys()
     (key,) = [key for key in everybody if key.subject == "ann"]
     house.access.revoke(key.id)
     async with asyncio.timeout(5):
-        await listening
+        assert (await listening).status == 200
+
+
+async def test_a_stream_ends_with_the_credential_however_much_is_announced(
+    browse: Any, house: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("workbench.gateway.streams.KEEP_ALIVE", 0.5)
+    browser = browse(house, token=house.key("owner", subject="ann"))
+    listening = asyncio.create_task(browser.send(method="GET", headers=await begin(browser)))
+    await until(lambda: bool(house.endpoint._legacy._announcements._streams))
+    everybody = house.access.keys()
+    (key,) = [key for key in everybody if key.subject == "ann"]
+    house.access.revoke(key.id)
+    async with asyncio.timeout(5):
+        while not listening.done():
+            for heard in house.registry.on_change:
+                heard()
+            await asyncio.sleep(0.01)
+    assert "notifications/tools/list_changed" in (await listening).body.decode()
 
 
 async def test_there_is_an_end_to_open_streams(browser: Any, monkeypatch: Any) -> None:

@@ -116,32 +116,48 @@ class Announcements:
         outbox = outbox or request.outbox()
         stream = _Open(request.view, request.caller.tenant, wanted)
         self._streams.add(stream)
-        gone = asyncio.get_running_loop().create_task(_until_gone(request, stream.changed))
+        loop = asyncio.get_running_loop()
+        gone = loop.create_task(_until_gone(request, stream.changed))
         try:
             await outbox.put(first)
+            good_until = loop.time() + KEEP_ALIVE
             while not gone.done():
                 try:
-                    async with asyncio.timeout(KEEP_ALIVE):
+                    async with asyncio.timeout_at(good_until):
                         await stream.changed.wait()
                 except TimeoutError:
-                    header = request.header(b"authorization")
-                    await self._gateway.access.authenticate_async(header, request.view)
-                    if (name := profile_of(request.view)) and self._gateway.profiles.find(name) is None:
+                    pass
+                if loop.time() >= good_until:  # however much there is to announce
+                    if not await self._still_good(request):
                         await outbox.end()
                         return
-                    await outbox.put(b": still here\n\n")
-                    continue
+                    good_until = loop.time() + KEEP_ALIVE
+                    if not stream.due:
+                        await outbox.put(b": still here\n\n")
                 stream.changed.clear()
-                while stream.due and not gone.done():
+                while stream.due and not gone.done() and loop.time() < good_until:
                     method, params = await stream.next()
                     if params is not None:
                         await outbox.put(frame(method, params))
+                if stream.due:
+                    stream.changed.set()
         except (Unauthenticated, Unreachable):  # the client begins another one when it can be told who it is
             await outbox.end()
         finally:
             outbox.abandon()
             gone.cancel()
             self._streams.discard(stream)
+
+    async def _still_good(self, request: Request) -> bool:
+        """Whether there is what a stream shows.
+
+        Raises:
+            Unauthenticated: its credential is not good any more.
+            Unreachable: nobody can say.
+        """
+        await self._gateway.access.authenticate_async(request.header(b"authorization"), request.view)
+        name = profile_of(request.view)
+        return not name or self._gateway.profiles.find(name) is not None
 
     def _announce(self, kind: str, tenants: Collection[str], server: str = "") -> None:
         """Tell those for whom something has changed: of `tenants`, or everybody where the empty one is among them."""
