@@ -223,3 +223,30 @@ async def test_without_redis_nothing_is_granted_or_counted_here_as_the_setting_s
 def test_a_negative_budget_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(Misuse, match=name):
         Settings.load(env={}, cwd=tmp_path, **{name: -1})
+
+
+@pytest.mark.parametrize("name", ["cost_budget", "user_cost_per_day"])
+async def test_a_limit_below_one_cent_is_a_limit(settings: Settings, owner: Caller, name: str) -> None:
+    spending = Spending(settings.replace(**{name: 0.004}), lambda _: Limits())
+    granted = await spending.reserve(owner, NOTHING, 10, 90)
+    await spending.settle(owner, granted, used(10, 0.01))
+    assert (await spending.reserve(owner, used(10, 0.01), 10, 90)).tokens == 0
+    spending.close()
+
+
+async def test_what_was_set_aside_in_one_place_does_not_come_back_in_the_other(
+    settings: Settings, owner: Caller, redis: RedisServer
+) -> None:
+    limited = settings.replace(user_tokens_per_day=1000, redis_down="memory")
+    there, here = limited.replace(redis_url=redis.url), limited.replace(redis_url="redis://127.0.0.1:1/0")
+    spending, cut_off = Spending(there, lambda _: Limits()), Spending(here, lambda _: Limits())
+    assert spending._redis is not None
+    await spending._redis.flushall()
+    shared, alone = await spending.reserve(owner, NOTHING, 100, 900), await cut_off.reserve(owner, NOTHING, 100, 900)
+    await cut_off.settle(owner, shared, used(1))
+    await spending.settle(owner, alone, used(1))
+    assert (await spending.reserve(owner, NOTHING, 1, 1000)).tokens == 100
+    assert (await cut_off.reserve(owner, NOTHING, 1, 1000)).tokens == 999
+    for each in (spending, cut_off):
+        await each.disconnect()
+        each.close()

@@ -6,6 +6,7 @@ the limit together. What a turn costs is known only after it, so a limit of mone
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable
@@ -61,6 +62,8 @@ class Granted(NamedTuple):
     """Why there are none, for a person."""
     day: str
     """Whose limit they count against; empty when against none."""
+    shared: bool = False
+    """Whether they were set aside in Redis."""
 
 
 class Spending:
@@ -79,9 +82,9 @@ class Spending:
         self._clock = clock
         self._everybody = Limits(
             tokens_per_day=settings.user_tokens_per_day,
-            cents_per_day=round(settings.user_cost_per_day * 100),
+            cents_per_day=_cents(settings.user_cost_per_day),
             tokens_per_run=settings.token_budget,
-            cents_per_run=round(settings.cost_budget * 100),
+            cents_per_run=_cents(settings.cost_budget),
         )
         self._store = open_store(settings)
         self._store.prepare("spending", _TABLE)
@@ -127,14 +130,14 @@ class Spending:
             return Granted(most, "", "")
         day = time.strftime("%Y-%m-%d", time.gmtime(self._clock()))
         try:
-            tokens, lacking = await self._take(caller, day, least, most, limits)
+            tokens, lacking, shared = await self._take(caller, day, least, most, limits)
         except Unreachable as e:
             return Granted(0, f"What may be used cannot be found out: {e}", "")
         if lacking == "money":
             return Granted(0, f"Your budget of ${limits.cents_per_day / 100:.2f} for today (UTC) is used up.", "")
         if lacking:
             return Granted(0, f"Your budget of {limits.tokens_per_day} tokens for today (UTC) is used up.", "")
-        return Granted(tokens, "", day)
+        return Granted(tokens, "", day, shared)
 
     async def settle(self, caller: Caller, granted: Granted, usage: Usage) -> None:
         """Count what a turn has really used instead of what was set aside."""
@@ -142,19 +145,16 @@ class Spending:
             return
         tokens = usage.input_tokens + usage.output_tokens - granted.tokens
         micros = round(usage.cost_usd * _MICROS)
-        if self._redis is not None:
+        if granted.shared and self._redis is not None:  # where they were set aside, and nowhere else
             from redis.exceptions import RedisError
 
             key = _key(caller, granted.day)
-            try:
+            with contextlib.suppress(RedisError, OSError, TimeoutError):  # what was set aside stays counted then
                 async with self._redis.pipeline(transaction=True) as both:
                     both.hincrby(key, "tokens", tokens)
                     both.hincrby(key, "micros", micros)
                     await both.execute()
-                return
-            except (RedisError, OSError, TimeoutError):
-                if self._when_down != "memory":
-                    return  # what was set aside stays counted
+            return
         await self._store.aside(self._add, caller, granted.day, tokens, micros)
 
     async def used(self, caller: Caller) -> tuple[int, float]:
@@ -179,17 +179,18 @@ class Spending:
         """Let go of the store."""
         self._store.close()
 
-    async def _take(self, caller: Caller, day: str, least: int, most: int, limits: Limits) -> tuple[int, str]:
+    async def _take(self, caller: Caller, day: str, least: int, most: int, limits: Limits) -> tuple[int, str, bool]:
         micros = limits.cents_per_day * _MICROS // 100
         if self._redis is not None:
             arguments = [least, most, limits.tokens_per_day, micros, _KEPT_SECONDS]
             try:
                 tokens, lacking = await _asked(self._script(keys=[_key(caller, day)], args=arguments))
-                return int(tokens), lacking.decode() if isinstance(lacking, bytes) else str(lacking)
+                return int(tokens), lacking.decode() if isinstance(lacking, bytes) else str(lacking), True
             except Unreachable:
                 if self._when_down != "memory":
                     raise
-        return await self._store.aside(self._take_here, caller, day, least, most, limits.tokens_per_day, micros)
+        limit = limits.tokens_per_day
+        return *await self._store.aside(self._take_here, caller, day, least, most, limit, micros), False
 
     def _take_here(
         self, caller: Caller, day: str, least: int, most: int, tokens_limit: int, micros_limit: int
@@ -235,6 +236,11 @@ async def _asked(answer: Any) -> Any:
 def _key(caller: Caller, day: str) -> str:
     whose = hashlib.sha256(f"{len(caller.tenant)}:{caller.tenant}{caller.subject}".encode("utf-8", "surrogatepass"))
     return f"workbench:{{{whose.hexdigest()[:32]}}}:spending:{day}"
+
+
+def _cents(dollars: float) -> int:
+    """Whole cents; a limit below one cent is a limit, too, and never becomes none."""
+    return max(1, round(dollars * 100)) if dollars else 0
 
 
 def _tighter(one: int, other: int) -> int:
