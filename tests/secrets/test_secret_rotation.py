@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.secrets.conftest import Safe
+from workbench.config import Settings
 from workbench.secrets import NoSecret, Secrets
 
 
@@ -84,6 +86,18 @@ async def test_during_a_rotation_the_pending_version_is_taken_when_the_current_o
     ticks.now = 400
     assert await secrets.fetch("secret:T") == "second value"
     assert await secrets.renew("secret:T", "second value") is None
+
+
+async def test_what_follows_a_value_is_not_asked_of_a_source_that_did_not_give_it(
+    settings: Settings, safe: Safe, ticks: Any
+) -> None:
+    other = Safe()
+    secrets = Secrets(settings.replace(secrets=("env", "aws")), ticks=ticks, sources={"env": safe, "aws": other})
+    safe.current["T"], other.current["T"], other.next["T"] = "first value", "another's value", "another's next"
+    assert await secrets.fetch("secret:T") == "first value"
+    assert await secrets.renew("secret:T", "first value") is None
+    assert await secrets.fetch("secret:T") == "first value"
+    assert other.asked == 0
 
 
 async def test_renewing_from_a_source_that_is_down_gives_nothing_else(secrets: Secrets, safe: Any) -> None:

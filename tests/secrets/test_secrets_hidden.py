@@ -25,8 +25,11 @@ TELLTALE = Path(__file__).with_name("telltale_server.py")
 @pytest.fixture(autouse=True)
 def unremembered() -> Iterator[None]:
     """What one test hides is not hidden for the others."""
+    lasting = set(hiding._lasting)
     values, forms, factory, hook = dict(hiding._values), hiding._forms, logging.getLogRecordFactory(), sys.excepthook
     yield
+    hiding._lasting.clear()
+    hiding._lasting.update(lasting)
     hiding._values.clear()
     hiding._values.update(values)
     hiding._forms = forms
@@ -57,6 +60,18 @@ def test_only_so_many_values_are_remembered() -> None:
         remember(f"canary-number-{number}-")
     assert len(hiding._values) == hiding.MOST
     assert hide(f"canary-number-{hiding.MOST}-") == "<secret>"
+
+
+def test_what_lasts_is_hidden_however_many_tokens_come_and_go() -> None:
+    remember_all({"DATABASE_PASSWORD": "canary-of-the-database"}, ["redis://:canary-of-redis@host:6379"])
+    remember_named("Authorization", "Bearer canary-of-a-server")
+    remember("canary-read-again")
+    for number in range(2 * hiding.MOST):
+        remember(f"canary-number-{number}-")
+        remember("canary-read-again")
+    assert len(hiding._values) == len(hiding._forms) == hiding.MOST
+    for value in ("of-the-database", "of-redis", "of-a-server", "read-again", f"number-{2 * hiding.MOST - 1}-"):
+        assert hide(f"a canary-{value} b") == "a <secret> b", value
 
 
 def test_names_tell_which_values_are_secrets() -> None:

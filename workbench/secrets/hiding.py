@@ -41,20 +41,28 @@ class _Form(NamedTuple):
 
 
 _values: dict[str, tuple[_Form, ...]] = {}
+_lasting: set[str] = set()
+"""Of the values those that nobody says again."""
 _forms: tuple[_Form, ...] = ()
 _lock = threading.Lock()
 
 
 def remember(value: str) -> None:
-    """From now on `value` is hidden wherever texts are looked through."""
+    """From now on `value` is hidden in all texts that are looked through; saying it again keeps it remembered."""
     global _forms
-    if len(value) < SHORTEST or value in _values:
+    if len(value) < SHORTEST:
         return
-    escaped = json.dumps(value)[1:-1]
     with _lock:
+        if (known := _values.pop(value, None)) is not None:
+            _values[value] = known
+            return
+        escaped = json.dumps(value)[1:-1]
         _values[value] = tuple(_form(text) for text in dict.fromkeys((value, escaped)))
         while len(_values) > MOST:
-            del _values[next(iter(_values))]
+            others = (each for each in _values if each not in _lasting and each != value)
+            oldest = next(others, None) or next(iter(_values))
+            del _values[oldest]
+            _lasting.discard(oldest)
         every = [form for forms in _values.values() for form in forms]
         _forms = tuple(sorted(every, key=lambda form: -len(form.text)))  # a longer one may hold a shorter
 
@@ -67,9 +75,9 @@ def _form(text: str) -> _Form:
 def remember_named(name: str, value: str) -> None:
     """Hide `value` if what it is called says that it is a secret: a variable, a header."""
     if _TELLING.search(name):
-        remember(value)
+        _remember_lasting(value)
         if match := _SCHEME.fullmatch(value):
-            remember(match.group(1))
+            _remember_lasting(match.group(1))
 
 
 def remember_all(named: Mapping[str, str], urls: Iterable[str]) -> None:
@@ -79,7 +87,14 @@ def remember_all(named: Mapping[str, str], urls: Iterable[str]) -> None:
             remember_named(name, value)
     for url in urls:
         if match := _PASSWORD.search(url):
-            remember(match.group(1))
+            _remember_lasting(match.group(1))
+
+
+def _remember_lasting(value: str) -> None:
+    """Hide what is said once, when something starts, and is good until it ends: it is forgotten last."""
+    if len(value) >= SHORTEST:
+        _lasting.add(value)
+        remember(value)
 
 
 def hide(text: str) -> str:

@@ -244,7 +244,12 @@ class Secrets:
         remember(kept.value)
 
     def _ask(self, reference: Reference, *, pending: bool) -> tuple[str, str] | None:
-        for name in (reference.source,) if reference.source else self._order:
+        if pending:  # the value that follows is where the one in force is, and not another's of the same name
+            kept = self._kept[reference].source
+            order: tuple[str, ...] = (kept,) if kept else ()
+        else:
+            order = (reference.source,) if reference.source else self._order
+        for name in order:
             source = self._source(name)
             if pending:
                 value = source.pending(reference.name)
