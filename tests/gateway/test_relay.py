@@ -377,6 +377,45 @@ async def test_messages_of_strangers_and_old_ones_are_not_believed(
     await stranger.close()
 
 
+async def test_a_message_that_cannot_be_read_does_not_end_the_listening(
+    relays: list[Relay], redis: RedisServer, tmp_path: Path
+) -> None:
+    heard = asyncio.Event()
+
+    async def hear(body: JSON, _: Tell) -> JSON:
+        heard.set()
+        return {}
+
+    relays[1].handlers["news"] = hear
+    newer = Seal(tmp_path / "session.key", b"x").close(b'{"what": "another version says"}')
+    async with Redis.from_url(redis.url) as raw:
+        await raw.publish(relays[0]._channel(""), newer)
+        await raw.set(f"{tmp_path}:name", newer)
+    assert await relays[1].kept("name") is None
+    relays[0].tell("news", {})
+    await asyncio.wait_for(heard.wait(), 10)
+
+
+async def test_who_gives_up_for_whatever_reason_is_not_worked_for_any_more(relays: list[Relay]) -> None:
+    over = asyncio.Event()
+
+    async def work(body: JSON, tell: Tell) -> JSON:
+        try:
+            await tell({"n": 1})
+            await asyncio.Event().wait()
+        finally:
+            over.set()
+        return {}
+
+    async def gone(body: JSON) -> None:
+        raise ConnectionResetError
+
+    relays[1].handlers["work"] = work
+    with pytest.raises(ConnectionResetError):
+        await relays[0].ask(relays[1].id, "work", {}, notify=gone)
+    await asyncio.wait_for(over.wait(), 10)
+
+
 async def test_a_redis_that_was_away_is_found_again(tmp_path: Path) -> None:
     redis = RedisServer(tmp_path)
     one = Relay(redis.url, Seal(tmp_path / "key", b"x"))

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from redis.asyncio.client import PubSub
 
 CONNECT_S: Final = 2.0
+FIRST_PAUSE_S: Final = 0.5
+"""Seconds before Redis is tried again; twice as many each time that it is in vain."""
+
 LOOK_S: Final = 1.0
 """Seconds between two looks whether the process that was asked is still there."""
 
@@ -120,6 +123,7 @@ class Relay:
             raise Unreachable("Other gateway processes cannot be reached now: Redis does not answer.")
         message = self._message(kind, body)
         heard = self._asked[message.id] = asyncio.Queue()
+        over = False
         try:
             await self._deliver(process, message)
             while True:
@@ -129,14 +133,16 @@ class Relay:
                 except TimeoutError:
                     await self._check(process)
                     continue
+                over = said.kind != "notify"
                 if said.kind == "reply":
                     return said.body
                 if said.kind == "failed":
                     raise Unreachable("The gateway process that was asked has failed; its log says why.")
                 if notify is not None:
                     await notify(said.body)
-        except asyncio.CancelledError:
-            self._later(self._publish(self._channel(process), self._message("cancel", {}, about=message.id)))
+        except BaseException:  # nobody waits for the answer any more, whatever the reason
+            if not over:
+                self._later(self._publish(self._channel(process), self._message("cancel", {}, about=message.id)))
             raise
         finally:
             del self._asked[message.id]
@@ -171,7 +177,10 @@ class Relay:
         data = self._seal.open(found.decode("ascii", "replace")) if isinstance(found, bytes) else None
         if data is None:
             return None
-        of, value = msgspec.json.decode(data, type=tuple[str, dict[str, Any]])
+        try:
+            of, value = msgspec.json.decode(data, type=tuple[str, dict[str, Any]])
+        except msgspec.DecodeError:  # of another version
+            return None
         return value if of == name else None
 
     # --- from others
@@ -179,7 +188,7 @@ class Relay:
     async def _listen(self) -> None:
         from redis.exceptions import RedisError
 
-        pause = 0.5
+        pause = FIRST_PAUSE_S
         while True:
             try:
                 async with self._hearing.pubsub(ignore_subscribe_messages=False) as channel:
@@ -188,7 +197,9 @@ class Relay:
             except (RedisError, OSError) as e:
                 _log.warning("other gateway processes cannot be reached (%s)", type(e).__name__)
             finally:
+                reached = self.ready.is_set()
                 self.ready.clear()
+            pause = FIRST_PAUSE_S if reached else pause
             await asyncio.sleep(pause)
             pause = min(2 * pause, 30.0)
 
@@ -265,7 +276,11 @@ class Relay:
         opened = self._seal.open(data.decode("ascii", "replace"))
         if opened is None:
             return None
-        of, message = msgspec.json.decode(opened, type=tuple[str, Message])
+        try:
+            of, message = msgspec.json.decode(opened, type=tuple[str, Message])
+        except msgspec.DecodeError:  # of another version, while gateways are replaced one by one
+            _log.warning("a message of another gateway process cannot be read")
+            return None
         now = time.time()
         if of != channel or message.sender == self.id or abs(now - message.at) > GOOD_FOR_S or message.id in self._seen:
             return None
