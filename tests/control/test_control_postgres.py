@@ -16,6 +16,7 @@ from workbench.config import Settings
 from workbench.control import ControlDown, Told, open_store
 from workbench.control import following as following_module
 from workbench.control import postgres as postgres_module
+from workbench.control.schema import channel
 from workbench.events import Misuse, Unreachable
 
 PASSWORD = "s3cr%2Ft-pass"
@@ -60,6 +61,20 @@ def test_what_nobody_told_of_is_found_out_a_beat_later(
     admin(postgres, f"update {settings.database_schema}.control_changes set n = n + 1")
     soon(lambda: heard == [("", "")])
     assert store.version() > before
+
+
+@pytest.mark.parametrize("said", ["", "nonsense", "-1 things x", "1.5", "²", "9" * 5000])
+def test_what_strangers_say_on_the_channel_does_not_end_the_hearing(
+    gateways: Gateways, opened: Open, postgres: str, said: str
+) -> None:
+    a, b = opened(gateways("a")), opened(gateways("b"))
+    heard: list[str] = []
+    b.on_change.append(lambda table, key: heard.append(key))
+    for store in (a, b):
+        store.prepare("things", TABLES, told={"things": Told("id", "insert")})
+    admin(postgres, f"notify {channel(gateways('a').database_schema)}, '{said}'")
+    a.change("insert into things values ('one', 1, null, null)")
+    soon(lambda: "one" in heard or "" in heard)  # told of it, or asked a beat later
 
 
 def test_a_room_that_cannot_follow_does_not_keep_others_from_hearing(

@@ -102,13 +102,16 @@ class Following:
                 self._say("", "")
 
     def _told(self, payload: str) -> None:
-        counted, _, rest = payload.partition(" ")
+        number, _, rest = payload.partition(" ")
         table, _, key = rest.partition(" ")
-        if int(counted) == self._counted + 1:
+        if not (number.isascii() and number.isdigit() and len(number) < 20):
+            return  # whoever may connect to the database may say anything on any channel
+        counted = int(number)
+        if counted == self._counted + 1:
             self._counted += 1
             self._say(table, key)
-        elif int(counted) > self._counted:  # something before it was not heard
-            self._counted = int(counted)
+        elif counted > self._counted:  # something before it was not heard
+            self._counted = counted
             self._say("", "")
 
     def _say(self, table: str, key: str) -> None:
