@@ -247,3 +247,30 @@ async def test_a_server_that_came_back_is_asked_again(works: tuple[Works, str], 
     assert (await listener.hear())["params"]["status"] == "completed"
     await listener.end()
     await until(lambda: not server.streams)
+
+
+async def test_who_leaves_before_the_server_agrees_follows_nothing_any_more(
+    works: tuple[Works, str], house: House, browse: Any
+) -> None:
+    server, _ = works
+    server.agrees = False
+    task = house.gateway.dispatch.tasks.read(await begin(browse(house)))
+    followed = house.endpoint._modern._announcements.following
+    adding = asyncio.create_task(followed.add([task]))
+    await until(lambda: bool(server.streams))
+    adding.cancel()
+    await asyncio.gather(adding, return_exceptions=True)
+    assert not followed._followers
+    await until(lambda: not server.streams)
+
+
+async def test_a_server_that_agrees_to_more_than_was_asked_fills_nothing(
+    works: tuple[Works, str], house: House, browse: Any
+) -> None:
+    listener = Listener(browse(house), await begin(browse(house)))
+    await listener.honoured()
+    followed = house.endpoint._modern._announcements.following
+    more = {"notifications": {"taskIds": [f"x-{number}" for number in range(1000)]}}
+    followed._acknowledged("works", {"method": following.ACKNOWLEDGED, "params": more})
+    assert followed._agreed["works"] == {"own-0"}
+    await listener.end()

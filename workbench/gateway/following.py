@@ -53,16 +53,20 @@ class Following:
     async def add(self, tasks: Collection[Task]) -> set[Key]:
         """Follow tasks; those that their servers agreed to announce. `remove` them some time."""
         keys = {(task.server, task.id) for task in tasks}
-        for server, id in keys:
-            self._followers[server, id] += 1
-            if self._followers[server, id] == 1:
+        new = [key for key in keys if not self._followers[key]]
+        self._followers.update(keys)
+        try:
+            for server, id in new:
                 with contextlib.suppress(Misuse, ServerDown):
                     await _tell(self._gateway.registry.connection(server), FOLLOW, id)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TIMEOUT):
-                while any(id not in self._agreed[server] for server, id in keys):
-                    self._heard.clear()
-                    await self._heard.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TIMEOUT):
+                    while any(id not in self._agreed[server] for server, id in keys):
+                        self._heard.clear()
+                        await self._heard.wait()
+        except BaseException:  # the client went away meanwhile
+            self.remove(keys)
+            raise
         agreed = {(server, id) for server, id in keys if id in self._agreed[server]}
         self.remove(keys - agreed)
         return agreed
@@ -84,7 +88,8 @@ class Following:
 
     def _acknowledged(self, server: str, message: JSON) -> None:
         if (ids := agreed(message)) is not None:
-            self._agreed[server] |= ids  # of several replicas, one is enough
+            # of several replicas, one is enough; a server may say more than it was asked
+            self._agreed[server] |= {id for id in ids if (server, id) in self._followers}
             self._heard.set()
 
     async def _forget(self, server: str, id: str) -> None:

@@ -204,7 +204,11 @@ class Modern:
         honoured: JSON = {f"{kind}ListChanged": True for kind in KINDS if kind in kinds}
         if watched:
             honoured["resourceSubscriptions"] = list(watched.values())
-        followed = await self._followed(request, wanted.get("taskIds"))
+        try:
+            followed = await self._followed(request, wanted.get("taskIds"))
+        except BaseException:  # the client went away meanwhile
+            self._watches.remove(watched)
+            raise
         if followed.ids:
             honoured["taskIds"] = list(followed.ids.values())
         meta = {META + "subscriptionId": id}
