@@ -192,6 +192,27 @@ async def test_leaving_cancels_what_is_under_way_and_leaves_nothing_behind(visit
     assert house.outcomes() == ["cancelled"]
 
 
+async def test_what_waited_for_its_turn_is_not_done_once_the_stream_has_ended(
+    visit: Visit, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channels, "MOST_AT_ONCE", 1)
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {house.access.local_key()}"}) as http:
+        async with visit() as visitor:
+            await visitor.shake_hands()
+            await visitor.ask("tools/call", {"name": "calc.hang", "arguments": {}}, id=7)
+            async with asyncio.timeout(10):
+                await house.calc.started.wait()
+            call = {"jsonrpc": "2.0", "id": 8, "method": "tools/call"}
+            call["params"] = {"name": "calc.add", "arguments": {"a": 1, "b": 2}}
+            posting = asyncio.create_task(http.post(visitor.base + visitor.address, json=call))
+            (channel,) = house.endpoint._channels._open.values()
+            await until(lambda: channel.waiting == 1)
+        async with asyncio.timeout(10):
+            assert (await posting).status == 404
+    await house.audit.close()
+    assert house.outcomes() == ["cancelled"]
+
+
 async def test_a_notification_cancels(visit: Visit, house: House) -> None:
     async with visit() as visitor:
         await visitor.shake_hands()

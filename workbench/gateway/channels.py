@@ -183,6 +183,8 @@ class Channels:
             return _ACCEPTED if answer.status == 202 else answer
         if not await channel.turn():
             return _BUSY
+        if self._open.get(named) is not channel:  # it ended while the message waited for its turn
+            return _NO_STREAM
         task = asyncio.get_running_loop().create_task(self._answer(channel, request, message))
         channel.tasks.add(task)
         task.add_done_callback(channel.tasks.discard)
