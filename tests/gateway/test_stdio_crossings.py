@@ -12,10 +12,10 @@ import pytest
 
 from tests.gateway.conftest import Browser, House, until
 from tests.gateway.test_crossings import ACCEPTED, CAN_ASK
-from workbench.events import JSON
+from workbench.events import JSON, Caller
 from workbench.gateway.upstream.callers import Callers
 from workbench.gateway.upstream.duplex import DuplexConnection
-from workbench.gateway.upstream.respondent import Respondent
+from workbench.gateway.upstream.respondent import Respondent, whose
 from workbench.gateway.upstream.stdio import StdioConnection
 from workbench.registry.connection import RpcError
 
@@ -314,3 +314,8 @@ async def test_an_answer_is_not_waited_for_when_its_call_is_over() -> None:
     await asked.wait()
     callers.leave(call, answered=False)
     assert "over" in (await question)["error"]["message"]
+
+
+def test_nobody_is_taken_for_another_whose_names_read_alike() -> None:
+    assert whose(Caller(tenant="acme", subject="x y")) != whose(Caller(tenant="acme x", subject="y"))
+    assert whose(Caller(tenant="acme", subject="x")) == whose(Caller(tenant="acme", subject="x", roles=("owner",)))

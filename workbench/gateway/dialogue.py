@@ -25,7 +25,7 @@ from workbench.gateway.refusals import Refusal
 from workbench.gateway.relay import Relay
 from workbench.gateway.sealing import Seal
 from workbench.gateway.upstream.messages import Notify
-from workbench.gateway.upstream.respondent import Respondent, askable
+from workbench.gateway.upstream.respondent import Respondent, askable, whose
 from workbench.gateway.upstream.revision import CAPABILITIES_KEY, MODERN
 from workbench.gateway.wire import INVALID_PARAMS
 from workbench.registry.connection import Connection
@@ -92,8 +92,8 @@ class Dialogues:
         if respondent is None and (token := params.get("requestState")) is not None:
             state = self._opened(call, token)
             if state.parked:
-                answers, whose = params.get("inputResponses"), _whose(call)
-                found = await self._parking.resume(state.at, state.parked, whose, answers, notify)
+                answers, mine = params.get("inputResponses"), whose(call.caller)
+                found = await self._parking.resume(state.at, state.parked, mine, answers, notify)
                 return self._told(call, found)
             params = {key: value for key, value in params.items() if key != "requestState"}
             if state.state is not None:
@@ -116,7 +116,7 @@ class Dialogues:
             return await connection.request(
                 method, params, timeout=timeout, notify=notify, meta=meta, respondent=_nobody(call)
             )
-        parked = Parked(capabilities, _whose(call), notify)
+        parked = Parked(capabilities, whose(call.caller), notify)
         parked.request = asyncio.get_running_loop().create_task(
             connection.request(
                 method, params, timeout=timeout, notify=parked.notify, meta=meta, respondent=parked.respondent
@@ -189,8 +189,8 @@ class Dialogues:
         if data is None:
             raise _invalid("The requestState is not one that was given out here.")
         state = msgspec.json.decode(data, type=RequestState)
-        whose = (state.tenant, state.subject, state.request)
-        if whose != (call.caller.tenant, call.caller.subject, _request(call)) or state.expires < time.time():
+        given = (state.tenant, state.subject, state.request)
+        if given != (call.caller.tenant, call.caller.subject, _request(call)) or state.expires < time.time():
             raise _invalid("The requestState belongs to another request, or has expired.")
         return state
 
@@ -205,17 +205,13 @@ async def _all_of(work: Iterable[Coroutine[Any, Any, JSON]]) -> list[JSON]:
             task.cancel()
 
 
-def _whose(call: Call) -> str:
-    return f"{call.caller.tenant} {call.caller.subject}"
-
-
 def _nobody(call: Call) -> Respondent:
     """A client that cannot be asked anything; a server on one channel for all has to know whose call it is, though."""
 
     async def ask(request: JSON) -> JSON:
         raise AssertionError("a client without capabilities was asked")
 
-    return Respondent({}, _whose(call), ask)
+    return Respondent({}, whose(call.caller), ask)
 
 
 def _asks(result: JSON) -> bool:

@@ -11,7 +11,7 @@ from workbench.gateway.relay import Relay, Tell
 from workbench.gateway.request import Stream
 from workbench.gateway.sessions import Session
 from workbench.gateway.upstream.messages import rpc_error
-from workbench.gateway.upstream.respondent import Respondent, askable
+from workbench.gateway.upstream.respondent import Respondent, askable, whose
 
 Key = tuple[str, str, str, str]
 
@@ -53,7 +53,7 @@ class Questions:
             finally:
                 del self._open[key]
 
-        return Respondent(capabilities, f"{caller.tenant} {caller.subject}", ask)
+        return Respondent(capabilities, whose(caller), ask)
 
     async def answered(self, caller: Caller, session: Session | None, message: JSON) -> bool:
         """Take a response that a client sent to where it is waited for; False when nobody waits for it any more.

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from workbench.events import JSON
+from workbench.events import JSON, Caller
 from workbench.gateway.upstream.messages import answer_to_server
 from workbench.registry.connection import RpcError
 
@@ -17,6 +17,11 @@ NEEDED: Final = {"elicitation/create": "elicitation", "sampling/createMessage": 
 
 PATIENCE: Final = 300.0
 """Seconds that a person gets to answer; the deadline of the call stands still meanwhile."""
+
+
+def whose(caller: Caller) -> str:
+    """The principal, as `Respondent.whose` has it. Names may have blanks, and nobody is taken for another."""
+    return f"{len(caller.tenant)}:{caller.tenant} {caller.subject}"
 
 
 @dataclass(frozen=True)
