@@ -17,10 +17,11 @@ import orjson
 
 from workbench.audit.existence import remember_writer
 from workbench.audit.folder import AuditFolder, new_writer_id
-from workbench.audit.records import KINDS, ROUTINE, plain
+from workbench.audit.records import KINDS, ROUTINE
 from workbench.audit.seal import SealLog, Witness
 from workbench.audit.sink import Sink, open_sink
 from workbench.audit.subject_keys import SubjectKeys
+from workbench.audit.values import plain
 from workbench.audit.witness import WitnessSender, open_witness
 from workbench.audit.writer import SegmentWriter
 from workbench.config import prepare_home

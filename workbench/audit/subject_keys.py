@@ -199,7 +199,7 @@ def _changed(values: JSON, names: tuple[str, ...], change: Callable[[Any], str])
 
 
 def _encoded(value: Any) -> bytes:
-    from workbench.audit.records import plain
+    from workbench.audit.values import plain
 
     try:
         return orjson.dumps(value)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from workbench.audit import records
+from workbench.audit import values
 from workbench.events import JSON, Call
 from workbench.gateway.wire import DEEPEST, deeper_than
 
@@ -36,7 +36,7 @@ def readable(call: Call) -> tuple[Call, str]:
     problem = unportable(call.arguments)
     if not problem and call.tool.isascii():
         return call, ""
-    name = records.text(call.tool)
+    name = values.text(call.tool)
     if not problem and name == call.tool:
         return call, ""
     arguments: JSON = plain_arguments(call.arguments) if problem else call.arguments
@@ -46,7 +46,7 @@ def readable(call: Call) -> tuple[Call, str]:
 def plain_arguments(arguments: Any) -> JSON:
     """`arguments` in the nearest form that can be recorded."""
     try:
-        kept = records.plain(arguments)
+        kept = values.plain(arguments)
     except RecursionError:
         kept = None
     return kept if isinstance(kept, dict) else {"omitted": True}

@@ -1,0 +1,91 @@
+"""Values as records can hold them: JSON that every reader understands, and none larger than agreed."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from typing import Any
+
+import orjson
+
+from workbench.events import canonical
+
+LARGEST_VALUE = 1 << 20
+"""Bytes of one recorded value (arguments, response, detail). Of a larger one size, hash and beginning are kept."""
+
+LONGEST_TEXT = 64 << 10
+"""Characters of one recorded text (question, answer, message)."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_LARGEST_INT = (1 << 63) - 1
+_PREVIEW = 2048
+
+
+def text(value: Any) -> str:
+    """`value` as storable text: at most `LONGEST_TEXT` characters, lone surrogates replaced (they are no Unicode)."""
+    if type(value) is str and len(value) <= LONGEST_TEXT and value.isascii():
+        return value  # nearly always, a dozen times in every record
+    found = "" if value is None else value if isinstance(value, str) else str(value)
+    if len(found) > LONGEST_TEXT:
+        found = found[:LONGEST_TEXT] + f"… ({len(found)} characters)"
+    return found if found.isascii() else _SURROGATE.sub("\ufffd", found)
+
+
+def whole(value: Any) -> int | None:
+    """`value` as a 64-bit integer, or None when it is no number."""
+    if type(value) is int and -_LARGEST_INT <= value <= _LARGEST_INT:
+        return value
+    if not isinstance(value, (int, float)) or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return max(-_LARGEST_INT, min(_LARGEST_INT, int(value)))
+
+
+def fingerprint(arguments: Any) -> str:
+    """SHA-256 of the canonical JSON of a call's arguments as they were sent."""
+    try:
+        return hashlib.sha256(canonical(arguments)).hexdigest()
+    except TypeError:  # beyond 64 bits, lone surrogates, keys that are no text
+        return hashlib.sha256(orjson.dumps(plain(arguments), option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def bounded(value: Any) -> Any:
+    """`value` if it is JSON and its encoding fits `LARGEST_VALUE`, else its size, hash and beginning."""
+    try:
+        encoded = orjson.dumps(value)
+    except TypeError:
+        value = plain(value)
+        encoded = orjson.dumps(value)
+    if len(encoded) <= LARGEST_VALUE:
+        return value
+    return {
+        "omitted": True,
+        "bytes": len(encoded),
+        "sha256": hashlib.sha256(encoded).hexdigest(),
+        "beginning": encoded[:_PREVIEW].decode("utf-8", "ignore"),
+    }
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """`value` as JSON that every reader can hold.
+
+    Integers beyond 64 bits become their decimal text, lone surrogates U+FFFD, keys text, unknown objects their `str`,
+    and what lies deeper than 100 levels is left out.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        if -_LARGEST_INT <= value <= _LARGEST_INT:
+            return value
+        return str(value) if value.bit_length() < 10_000 else hex(value)  # Python refuses to print very long decimals
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if depth >= 100:
+        return "… (nested deeper than 100 levels)"
+    if isinstance(value, dict):
+        return {text(key): plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item, depth + 1) for item in value]
+    return text(value)
