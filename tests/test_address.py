@@ -18,6 +18,7 @@ FORBIDDEN = [
     "http://127.0.0.1/mcp",
     "http://127.1/",
     "http://127.0.0.1./",
+    "http://127.0.0.1../",
     "http://2130706433/",
     "http://0x7f000001/",
     "http://0x7f.0.0.1/",
@@ -92,6 +93,102 @@ FORBIDDEN = [
     "http://[v1.fe80::a]/",
     "",
     "http://" + "a" * 2100 + ".com/",
+    # --- other spellings of an address
+    "http://1.1/",
+    "http://0x7f.1/",
+    "http://0x7F000001/",
+    "http://0x7f.0x0.0x0.0x1/",
+    "http://127.0.0.0x1/",
+    "http://1.0x2/",
+    "http://0300.0250.0.1/",
+    "http://127.000.000.001/",
+    "http://00000177.1/",
+    "http://4294967297/",
+    "http://example.0x7f/",
+    # --- addresses in other addresses
+    "http://[0:0:0:0:0:ffff:7f00:1]/",
+    "http://[0000:0000:0000:0000:0000:0000:0000:0001]/",
+    "http://[::ffff:0:127.0.0.1]/",
+    "http://[::ffff:127.0.0.1%25lo]/",
+    "http://[::ffff:10.0.0.1]/",
+    "http://[::7f00:1]/",
+    "http://[64:ff9b::7f00:1]/",
+    "http://[64:ff9b::10.0.0.1]/",
+    "http://[2002:7f00:1::]/",
+    "http://[2002:c0a8:101::1]/",
+    "http://[fe80::5efe:7f00:1]/",
+    "http://[2606:4700::5efe:7f00:1]/",
+    "http://[2606:4700::200:5efe:10.0.0.1]/",
+    # --- networks of special use
+    "http://[2001:db8::1]/",
+    "http://[2001:10::1]/",
+    "http://[2001:2::1]/",
+    "http://[3fff::1]/",
+    "http://[5f00::1]/",
+    "http://[100:0:0:1::1]/",
+    "http://[fd00:ec2::254]/latest/meta-data/",
+    "http://[ff0e::1]/",
+    "http://[4000::1]/",
+    "http://[e000::1]/",
+    "http://192.88.99.1/",
+    "http://192.0.0.1/",
+    "http://192.0.0.9/",
+    "http://192.0.0.10/",
+    "http://198.51.100.7/",
+    "http://203.0.113.9/",
+    "http://168.63.129.16/machine/",
+    "http://100.100.100.200/latest/meta-data/",
+    # --- where programs disagree about which part is the host
+    "http://127.0.0.1:80:80/",
+    "http://[::1]:80:80/",
+    "http://[127.0.0.1]/",
+    "http://[example.com]/",
+    "http://[::1].example.com/",
+    "http://[::1]example.com/",
+    "http://example.com:+80/",
+    "http://example.com:-1/",
+    "http://example.com:1_0/",
+    "http://example.com: 80/",
+    "http://example.com:\uff18\uff10/",
+    "http://example.com;@127.0.0.1/",
+    "http://127.0.0.1;example.com/",
+    "http://127.0.0.1%00.example.com/",
+    "http://127.0.0.1%2eexample.com/",
+    "http://example.com%23@127.0.0.1/",
+    "http://example.com%40127.0.0.1/",
+    "http://127.0.0.1\\example.com/",
+    "http:\\127.0.0.1/",
+    "http:///127.0.0.1/",
+    "http:/127.0.0.1/",
+    "http:127.0.0.1",
+    "http://a.com,127.0.0.1/",
+    "http://example.com\x00.internal/",
+    "http://example.com\x7f/",
+    # --- names
+    "http://localhost.localdomain/",
+    "http://LocalHost.LocalDomain./",
+    "http://localhost../",
+    "http://foo.localhost./",
+    "http://ip6-localhost/",
+    "http://metadata.google.internal./",
+    "http://kubernetes.default.svc.cluster.local/",
+    "http://\u24db\u24de\u24d2\u24d0\u24db\u24d7\u24de\u24e2\u24e3/",
+    "http://loc\u0430lhost/",
+    "http://m\u00fcnchen.example/",
+    "http://example.com../",
+    "http://.example.com/",
+    "http://*.example.com/",
+    "http://a.b-.com/",
+    "http://$(id)/",
+    "http://" + "a" * 64 + ".example.com/",
+    "http://" + "a." * 130 + "com/",
+    # --- schemes
+    "jar:http://example.com!/x",
+    "dict://example.com:11211/",
+    "ldap://example.com/",
+    "data:application/json,{}",
+    "ws://example.com/",
+    "http+unix://%2fvar%2frun%2fdocker.sock/",
 ]
 
 
@@ -136,7 +233,8 @@ def test_allowing_loopback_allows_nothing_else(url: str) -> None:
 def test_no_spelling_of_an_ipv4_address_in_ipv6_is_better_than_the_address(address: ipaddress.IPv4Address) -> None:
     number = int(address)
     assert objection(ipaddress.IPv6Address((0xFFFF << 32) | number)) == objection(address)
-    for embedded in (number, (0x64FF9B << 96) | number, (0x2002 << 112) | (number << 80)):
+    isatap = (0x2606_4700 << 96) | (0x0200_5EFE << 32) | number
+    for embedded in (number, (0x64FF9B << 96) | number, (0x2002 << 112) | (number << 80), isatap):
         assert objection(ipaddress.IPv6Address(embedded))
     if not address.is_global:
         assert objection(address)
@@ -168,8 +266,12 @@ async def test_a_name_is_dialled_at_the_addresses_that_were_judged(monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    "address", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "fe80::1%eth0", "::ffff:7f00:1"]
-)
+    "address",
+    [
+        "127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "fe80::1%eth0", "::ffff:7f00:1", "0.0.0.0", "100.64.0.1",
+        "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1", "fd00:ec2::254", "168.63.129.16", "2606:4700::5efe:a00:1",
+    ],
+)  # fmt: skip
 async def test_a_name_that_also_leads_inwards_is_not_dialled(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     leads_to(monkeypatch, "93.184.216.34", address)
     with pytest.raises(Unreachable, match="forbidden address"):

@@ -17,15 +17,19 @@ from workbench.events import Misuse, Unreachable
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_HOST = re.compile(r"(?=.{1,253}\Z)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?\.?")
+_HOST = re.compile(r"(?=.{1,253}\Z)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.)*[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _ODD = re.compile(r"[\x00-\x20\x7f\\]|[^\x00-\x7f]")
 
 # Networks through which an IPv4 address can be reached under another spelling (RFC 6052, 8215, 3056, 4380), and IPv6
 # ones that `is_global` of the standard library takes for public.
 _REFUSED_V6 = tuple(
     ipaddress.IPv6Network(n)
-    for n in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "fec0::/10", "100::/64")
+    for n in ("::/96", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "fec0::/10", "100::/64", "3fff::/20")
 )
+# Taken for public too: anycast that ends at the nearest router (RFC 7723, 8155), the relay of 6to4 (RFC 7526), and the
+# address under which machines of Azure find the service that configures them.
+_REFUSED_V4 = tuple(ipaddress.IPv4Network(n) for n in ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32"))
+_ISATAP = (0x0000_5EFE, 0x0200_5EFE)
 _LOCAL_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
 
 
@@ -54,7 +58,7 @@ def check_url(url: str, *, local_allowed: bool = False) -> Endpoint:
         port = parts.port
     except ValueError as e:
         raise _refusal(url, str(e)) from e
-    host = (parts.hostname or "").rstrip(".")
+    host = (parts.hostname or "").removesuffix(".")
     if parts.scheme not in ("http", "https"):
         raise _refusal(url, f"its scheme is {parts.scheme!r}; expected http or https")
     if "@" in parts.netloc or parts.fragment or "#" in url:
@@ -84,6 +88,10 @@ def objection(address: Address, *, local_allowed: bool = False) -> str:
             return "" if local_allowed else f"{address} is this machine"
         if any(address in network for network in _REFUSED_V6):
             return f"{address} carries an IPv4 address or is reserved"
+        if int(address) >> 32 & 0xFFFF_FFFF in _ISATAP:  # RFC 5214 §6.1
+            return f"{address} carries an IPv4 address"
+    elif any(address in network for network in _REFUSED_V4):
+        return f"{address} is not a public address"
     if address.is_loopback:
         return "" if local_allowed else f"{address} is this machine"
     if address.is_link_local:
