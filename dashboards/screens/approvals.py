@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
-from parts import approval, notice
+from parts import approval, definition, notice
 from parts.connection import bench
 from parts.words import plain
 
@@ -35,6 +35,8 @@ def inbox() -> None:
                 "decides within 15 minutes is denied.",
                 ":material/front_hand:",
             )
+    with notice.shown():
+        definition.draw_changed()
 
 
 inbox()

@@ -339,6 +339,10 @@ def rows_of(house: House) -> dict[tuple[str, str], list[Row]]:
         ("post", "/api/platform/servers/{server}/restart"): [
             Row(rest("POST", "/api/platform/servers/{id}/restart"), SERVER)
         ],
+        ("get", "/api/platform/definitions"): [Row(rest("GET", "/api/platform/definitions"))],
+        ("post", "/api/platform/definitions/{tool}"): [
+            Row(rest("POST", "/api/platform/definitions/{id}", {"hash": "0" * 64}), TOOL[:1])
+        ],
         ("get", "/api/platform/tools"): [
             Row(rest("GET", "/api/platform/tools", query="limit=1000")),
             Row(rest("GET", "/api/platform/tools", query="q=read+a+day+of+the+diary&limit=1000")),

@@ -47,6 +47,12 @@ class Registration(BaseModel):
     headers: dict[str, str] = Field(default_factory=dict)
 
 
+class Acceptance(BaseModel):
+    """A changed definition that somebody has looked at."""
+
+    hash: str = Field(pattern="^[0-9a-f]{64}$", description="Of the definition that was looked at.")
+
+
 class Verdict(BaseModel):
     """What a human says of a waiting call."""
 

@@ -6,8 +6,9 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from workbench.api.answers import answer, needs
-from workbench.api.bodies import Registration
+from workbench.api.bodies import Acceptance, Registration
 from workbench.api.errors import Unknown
+from workbench.bench import definitions
 from workbench.bench.platform import Platform
 from workbench.events import Caller
 
@@ -47,5 +48,16 @@ def server_routes(platform: Platform) -> APIRouter:
         check(server, caller)
         await platform.restart(server, caller)
         return answer({"restarted": server})
+
+    @router.get("/api/platform/definitions")
+    async def changed(caller: Caller = sees) -> Response:
+        """Tools that may not be called because their definition is not the one first seen: what differs."""
+        return answer({"changed": await definitions.changed(platform, caller)})
+
+    @router.post("/api/platform/definitions/{tool}")
+    async def accept(tool: str, body: Acceptance, caller: Caller = manages) -> Response:
+        """Accept a definition that changed, as it was looked at."""
+        await definitions.accept(platform, tool, body.hash, caller)
+        return answer({"accepted": tool})
 
     return router

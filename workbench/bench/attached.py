@@ -8,11 +8,13 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import msgspec
 import orjson
 
 from workbench.agent import ProviderStatus
+from workbench.bench.definitions import ChangedDefinition
 from workbench.bench.load import batches
 from workbench.bench.running import Running
 from workbench.events import (
@@ -177,6 +179,13 @@ class Attached:
 
     async def restart(self, server: str) -> None:
         await self._request("POST", f"/api/platform/servers/{server}/restart")
+
+    async def changed_definitions(self) -> list[ChangedDefinition]:
+        found = await self._request("GET", "/api/platform/definitions")
+        return msgspec.convert(found["changed"], list[ChangedDefinition])
+
+    async def accept_definition(self, tool: str, hash: str) -> None:
+        await self._request("POST", f"/api/platform/definitions/{quote(tool, safe='')}", {"hash": hash})
 
     async def record_load(self, run: JSON, requests: Sequence[JSON]) -> None:
         for portion in batches(requests):

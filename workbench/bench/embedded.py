@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 
 from workbench.agent import ProviderStatus
-from workbench.bench import profiles
+from workbench.bench import definitions, profiles
+from workbench.bench.definitions import ChangedDefinition
 from workbench.bench.platform import Platform
 from workbench.events import JSON, AnyRunEvent, Call, Outcome, Source, Tool
 from workbench.policy import Approval
@@ -71,6 +72,12 @@ class Embedded:
 
     async def restart(self, server: str) -> None:
         await self.platform.restart(server, self.caller)
+
+    async def changed_definitions(self) -> list[ChangedDefinition]:
+        return await definitions.changed(self.platform, self.caller)
+
+    async def accept_definition(self, tool: str, hash: str) -> None:
+        await definitions.accept(self.platform, tool, hash, self.caller)
 
     async def record_load(self, run: JSON, requests: Sequence[JSON]) -> None:
         await self.platform.record_load(run, requests, self.caller)

@@ -341,7 +341,7 @@ class Platform:
         Raises:
             Misuse: there is none of that id, or it is not the caller's tenant that runs it.
         """
-        self._check_owner(server, caller)
+        self.check_owner(server, caller)
         await self._administered(server, "restart requested", caller)
         await self.registry.restart(server)
 
@@ -361,7 +361,7 @@ class Platform:
         Raises:
             Misuse: there is none of that id, or it is not the caller's tenant that runs it.
         """
-        self._check_owner(server, caller)
+        self.check_owner(server, caller)
         await self._administered(server, "removal requested", caller)
         await self.registry.remove(server)
 
@@ -380,7 +380,8 @@ class Platform:
         written = [self.audit.put(caller.tenant, records.load_request(r, caller.tenant)) for r in requests]
         await asyncio.gather(*(w for w in written if w is not None))
 
-    def _check_owner(self, server: str, caller: Caller) -> None:
+    def check_owner(self, server: str, caller: Caller) -> None:
+        """Raise `Misuse` unless it is the caller's tenant that runs this server."""
         spec = self.registry.spec(server)
         if spec is None or not spec.exists_for(caller.tenant):
             raise Misuse(f"There is no server {server!r}.", hint="List the servers to see which there are.")

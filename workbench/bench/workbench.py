@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from workbench.agent import ProviderStatus
 from workbench.bench.attached import Attached, Denied
+from workbench.bench.definitions import ChangedDefinition
 from workbench.bench.embedded import Embedded
 from workbench.bench.examples import examples
 from workbench.bench.pending import PendingCall
@@ -205,6 +206,22 @@ class Workbench(Recorded):
     def restart(self, server: str) -> None:
         """Restart a server that was launched here."""
         self._run(self._backend.restart, server)
+
+    def changed_definitions(self) -> list[ChangedDefinition]:
+        """Tools that may not be called because their definition is not the one first seen; each with its `diff`."""
+        return self._run(self._backend.changed_definitions)
+
+    def accept_definition(self, tool: str, hash: str) -> None:
+        """Let such a tool be called again.
+
+        Args:
+            tool: qualified name.
+            hash: of the definition that you looked at.
+
+        Raises:
+            Misuse: it does not wait for this, or has changed once more.
+        """
+        self._run(self._backend.accept_definition, tool, hash)
 
     # --- questions ------------------------------
 

@@ -349,14 +349,13 @@ def _quarantine(settings: Settings) -> Iterator[Check]:
     import workbench
 
     with workbench.open(home=settings.home, attach=True, source="cli") as wb:
-        tools = list(wb.tools())
-    held = [t.qualified for t in tools if t.quarantined]
+        tools, held = list(wb.tools()), [each.tool for each in wb.changed_definitions()]
     signs = [t.qualified for t in tools if of_definition(t.definition)]
     alike = [f"{name} for {other}" for name, other in look_alikes(tools).items()]
     if held or signs or alike:
         named = {"quarantined": held, "with signs of poisoning": signs, "to be taken for another": alike}
         parts = [f"{what}: {', '.join(which)}" for what, which in named.items() if which]
-        hint = "Look at each definition before it is accepted; a sign is no proof, and its absence neither."
+        hint = "`workbench servers changes` shows what differs; a sign is no proof, and its absence neither."
         yield Check(name="tools", verdict="warning", finding="; ".join(parts), hint=hint)
     else:
         yield Check(name="tools", verdict="ok", finding=f"{len(tools)} definitions as first seen, none quarantined")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from workbench.cli.opening import SECONDS, as_json, console, opened, print_json
 from workbench.events import JSON, Misuse, OutcomeKind
+
+if TYPE_CHECKING:
+    from workbench.bench.definitions import ChangedDefinition
 
 EXIT_CODES: dict[OutcomeKind, int] = {
     "ok": 0, "tool_error": 5, "invalid": 2, "not_found": 2, "denied": 7, "approval_required": 7, "throttled": 7,
@@ -100,6 +103,49 @@ def restart(server: str) -> None:
     with opened(attach=True) as wb:
         wb.restart(server)
     click.echo(f"{server} restarted.")
+
+
+@servers.command()
+@as_json
+def changes(as_json: bool) -> None:
+    """Show tools that may not be called because their definition is not the one first seen, and what differs."""
+    with opened() as wb:
+        found = wb.changed_definitions()
+    if as_json:
+        print_json(found)
+        return
+    for each in found:
+        _show_change(each)
+        click.echo(f"Accept with: workbench servers accept {each.tool} --hash {each.hash}", err=True)
+    if not found:
+        click.echo("All definitions are those first seen or accepted since.", err=True)
+
+
+@servers.command()
+@click.argument("tool")
+@click.option(
+    "--hash", "seen", default="", help="Of the definition you looked at; without it, you are shown and asked."
+)
+def accept(tool: str, seen: str) -> None:
+    """Accept the changed definition of a tool, so that it can be called again."""
+    with opened() as wb:
+        if not seen:
+            change = next((each for each in wb.changed_definitions() if each.tool == tool), None)
+            if change is not None:
+                _show_change(change)
+                click.confirm("Accept this?", abort=True)
+                seen = change.hash
+        wb.accept_definition(tool, seen)
+    click.echo(f"{tool} accepted.")
+
+
+def _show_change(change: ChangedDefinition) -> None:
+    from workbench.show import clean
+
+    click.secho(clean(change.tool), bold=True)
+    colours = {"+": "green", "-": "red", "@": "cyan"}
+    for line in clean(change.diff).splitlines():
+        click.secho(line, fg=colours.get(line[:1]))
 
 
 def parse_arguments(pairs: tuple[str, ...], document: str | None, schema: JSON) -> JSON:
