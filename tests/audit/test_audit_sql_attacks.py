@@ -149,6 +149,53 @@ ATTACKS = [
     "select " + "1+" * 90_000 + "1",
     "select * from (" * 1000 + "select 1" + ")" * 1000,
     "select len(range(10000000000))",
+    # --- more of each
+    "create or replace table events as select 1",
+    "create type t as enum ('a')",
+    "create index i on events (tenant)",
+    "with x as (update events set tenant = 'x' returning *) from x",
+    "copy (from events) to '/dev/stdout'",
+    "copy from database memory to memory",
+    "attach 'postgres:host=127.0.0.1' as p (type postgres)",
+    "attach 'https://example.com/x.duckdb' as x",
+    "force install httpfs from 'https://example.com'",
+    "update extensions",
+    "load '{home}/x.duckdb_extension'",
+    "from 'hf://datasets/x/y.csv'",
+    "from '/proc/self/environ'",
+    "from read_text(['/etc/passwd'])",
+    "from READ_TEXT('/etc/passwd')",
+    'from "read_text"(\'/etc/passwd\')',
+    "from main.read_text('/etc/passwd')",
+    "from system.main.read_text('/etc/passwd')",
+    "from read_duckdb('{home}/x.duckdb')",
+    "from (pivot (from read_text('/etc/passwd')) on filename using count(*))",
+    "from events limit (select size from read_text('/etc/passwd'))",
+    "from events join read_text('/etc/passwd') on true",
+    "from events union all by name from read_text('/etc/passwd')",
+    "values ((select content from read_text('/etc/passwd')))",
+    "select list_transform([1], lambda x: (select max(content) from read_text('/etc/passwd')))",
+    "with recursive r as (select 1 a union all select a from r, read_text('/etc/passwd')) from r",
+    "select 1;;select 2",
+    "set session memory_limit = '100GB'",
+    "set global threads = 64",
+    "set lock_configuration = false",
+    "set temp_directory = '{home}'",
+    "reset enable_external_access",
+    "pragma database_list",
+    "pragma memory_limit = '100GB'",
+    "from pragma_database_list()",
+    "from duckdb_temporary_files()",
+    "from duckdb_logs()",
+    "from duckdb_external_file_cache()",
+    "from test_all_types()",
+    "from which_secret('s3://x', 's3')",
+    "select which_secret('s3://x', 's3')",
+    "select set_config('a', 'b', false)",
+    "select __internal_compress_string_utinyint('a')",
+    "abort",
+    "rollback",
+    "deallocate p",
     # --- no SQL
     "",
     ";",
@@ -192,6 +239,25 @@ async def test_no_attack_gets_an_answer_or_changes_a_file(two_tenants, open_read
             assert "TOPSECRET" not in str(raised.value), query
         assert reader.sql("select count(*) n from events where tenant = 'acme'").to_pylist() == [{"n": 2}]
     assert snapshot(home) == before
+
+
+def test_of_all_table_functions_that_there_are_only_those_without_a_source_are_allowed(open_reader):
+    reader = open_reader()
+    found = reader._connection.execute(
+        "select distinct function_name from duckdb_functions() "
+        "where function_type in ('table', 'table_macro', 'pragma')"
+    ).fetchall()
+    names = {row[0] for row in found} - {"range", "generate_series", "unnest", "json_each", "json_tree"}
+    assert len(names) > 80
+    for name in sorted(names):
+        for query in (
+            f"from {name}('x')",
+            f"select (select count(*) from {name}(1))",
+            f"pragma {name}",
+            f"call {name}()",
+        ):
+            with pytest.raises(Misuse):
+                reader.sql(query)
 
 
 def test_there_are_enough_attacks():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,69 @@ ESCAPES = [
     "file:///etc/passwd",
     "C:\\Windows\\win.ini",
     "nothing-there",
+    # --- places that lead anywhere
+    "/proc/self/fd/3",
+    "/proc/self/root/etc/passwd",
+    "/dev/stdin",
+    "/dev/fd/0",
+    "proc/self/environ",
+    "link-root/proc/self/environ",
+    "link-proc/../../etc/passwd",
+    "link-dir/../secret.txt",
+    "a/link-up/../../secret.txt",
+    # --- as other systems write them
+    "//server/share/secret.txt",
+    "\\\\server\\share\\secret.txt",
+    "\\\\?\\C:\\secret.txt",
+    "C:/Windows/win.ini",
+    "C:secret.txt",
+    "a/file.txt::$DATA",
+    "a/file.txt:stream",
+    "CON",
+    # --- in codes, and in letters that look alike
+    "..%00/secret.txt",
+    "..%c0%af/secret.txt",
+    "%252e%252e/secret.txt",
+    "%2e%2e%2fsecret.txt",
+    "..;/secret.txt",
+    "....//secret.txt",
+    ".../secret.txt",
+    "..\u2215secret.txt",
+    "..\u2044secret.txt",
+    "..\uff0fsecret.txt",
+    "\uff0e\uff0e\uff0fsecret.txt",
+    "\u2024\u2024/secret.txt",
+    "\u202e../secret.txt",
+    "a\u200b/../../secret.txt",
+    "\u00fcn\u0131\u0307code name.txt",
+    "u\u0308ni\u0308code name.txt",  # the other normal form of a name that is there
+    "A/FILE.TXT",
+    # --- blanks and signs
+    " ../secret.txt",
+    "../ secret.txt",
+    "../secret.txt ",
+    "..\t/secret.txt",
+    "..\n/secret.txt",
+    "a/file.txt\r\n",
+    "a/file.txt ",
+    "a/file.txt.",
+    "\x00../secret.txt",
+    "a/file.txt\x00",
+    "*",
+    "a/*",
+    "a/[f]ile.txt",
+    "{a,b}/file.txt",
+    "~root/.ssh/id_rsa",
+    "${HOME}/secret.txt",
+    "`id`",
+    "$(cat ../secret.txt)",
+    "|cat ../secret.txt",
+    "-rf",
+    # --- long
+    "n" * 256,
+    "\u00fc" * 600,
+    "a/../" * 200 + "secret.txt",
+    "a/" * 511 + "x",
 ]
 
 
@@ -177,6 +242,41 @@ def test_a_directory_swapped_for_a_link_does_not_lead_out(tmp_path: Path) -> Non
         with pytest.raises(Refused, match=r"link|no directory"):
             tree.read("d/x", 0, 10)
         tree.close()
+
+
+@pytest.mark.parametrize("by_kernel", [True, False], ids=["openat2", "step by step"])
+def test_no_moment_of_a_race_leads_out(tmp_path: Path, by_kernel: bool) -> None:
+    """A directory, a link to the outside and nothing take turns under one name while it is read."""
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    (root / "d").mkdir(parents=True)
+    outside.mkdir()
+    (root / "d" / "x").write_text("inside")
+    (outside / "x").write_text(SECRET)
+    (root / "link").symlink_to(outside)
+    tree, found, over = Tree(root, by_kernel=by_kernel), set[bytes](), threading.Event()
+
+    def swap() -> None:
+        while not over.is_set():
+            for name in ("d", "link"):
+                (root / name).rename(root / "now")
+                (root / "now").rename(root / name)
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    try:
+        deadline = time.monotonic() + 30
+        reads = refusals = 0
+        while time.monotonic() < deadline and (reads < 300 or not found or refusals < 300):
+            reads += 1
+            try:
+                found.add(tree.read("now/x", 0, 100)[0])
+            except Refused:
+                refusals += 1
+    finally:
+        over.set()
+        swapping.join()
+        tree.close()
+    assert found == {b"inside"}
 
 
 def test_hidden_files_are_served_only_when_asked_for(house: Path) -> None:

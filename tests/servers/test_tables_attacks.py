@@ -109,6 +109,71 @@ REFUSED = [
     "select * from t1.main.data",
     "select * from memory.main.numbers",
     "select * from main.numbers",
+    # more of each
+    "create or replace table numbers as select 1",
+    "create type t as enum ('a')",
+    "create index i on numbers (n)",
+    "create function f(x) as x",
+    "create table mine as from read_text('{outside}/secret.txt')",
+    "comment on view numbers is 'x'",
+    "with gone as (update numbers set n = 0 returning *) from gone",
+    "insert into numbers select 1, content from read_text('{outside}/secret.txt')",
+    "copy (from numbers) to '/dev/stdout'",
+    "copy (from numbers) to '{outside}/x' (format parquet)",
+    "copy from database memory to memory",
+    "attach 'postgres:host=127.0.0.1' as p (type postgres)",
+    "attach 'https://example.com/x.duckdb' as x",
+    "attach ':memory:' as m",
+    "force install httpfs from 'https://example.com'",
+    "update extensions",
+    "from '{outside}/*.csv'",
+    "from 's3://bucket/x.parquet'",
+    "from 'hf://datasets/x/y.csv'",
+    "select * from '/proc/self/environ'",
+    "select * from read_text('/proc/self/environ')",
+    "select * from read_text(['{outside}/secret.txt'])",
+    "select * from read_csv(getvariable('x'))",
+    "select * from READ_TEXT('{outside}/secret.txt')",
+    "select * from \"read_text\"('{outside}/secret.txt')",
+    "select * from main.read_text('{outside}/secret.txt')",
+    "select * from system.main.read_text('{outside}/secret.txt')",
+    "select * from (pivot (from read_text('{outside}/secret.txt')) on filename using count(*))",
+    "from numbers select (from read_text('{outside}/secret.txt') select content)",
+    "from numbers where exists (from glob('/etc/*'))",
+    "from numbers order by (select max(content) from read_text('{outside}/secret.txt'))",
+    "from numbers limit (select size from read_text('{outside}/secret.txt'))",
+    "from numbers join read_text('{outside}/secret.txt') on true",
+    "from numbers union all by name from read_text('{outside}/secret.txt')",
+    "select list_transform([1], lambda x: (select max(content) from read_text('{outside}/secret.txt')))",
+    "values ((select content from read_text('{outside}/secret.txt')))",
+    "with recursive r as (select 1 as a union all select a from r, read_text('{outside}/secret.txt')) from r",
+    "select * from numbers; copy numbers to '{outside}/x.csv'",
+    "select 1;;select 2",
+    "select 1 \\; select 2; --",
+    "set session memory_limit = '100GB'",
+    "set global threads = 64",
+    "set lock_configuration = false",
+    "reset enable_external_access",
+    "pragma enable_profiling",
+    "pragma memory_limit = '100GB'",
+    "select * from pragma_show('numbers')",
+    "select * from duckdb_views()",
+    "select * from duckdb_functions()",
+    "select * from duckdb_temporary_files()",
+    "from duckdb_extensions()",
+    "from information_schema.columns",
+    "select current_database()",
+    "select current_schema()",
+    "select pg_get_viewdef(1)",
+    "select which_secret('s3://x', 's3')",
+    "select nextval('s')",
+    "select write_log('x')",
+    "select txid_current()",
+    "begin transaction; select 1",
+    "abort",
+    "rollback",
+    "deallocate p",
+    "load '{outside}/x.duckdb_extension'",
 ]
 
 
@@ -135,6 +200,40 @@ async def test_it_is_refused_and_nothing_changes(ask: Ask, house: tuple[Any, Pat
     assert SECRET not in answer
     assert sorted(p.name for p in outside.iterdir()) == before
     assert (await ask(server, "count_rows", table="numbers"))["count"] == 3
+
+
+SAFE = {"range", "generate_series", "unnest", "json_each", "json_tree"}
+"""They make rows of their arguments alone."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(
+        str(row[0])
+        for row in PARSER.execute(
+            "select distinct function_name from duckdb_functions() where function_type in ('table', 'table_macro', "
+            "'pragma')"
+        ).fetchall()
+    ),
+)
+def test_of_all_table_functions_that_there_are_only_those_without_a_source_are_allowed(name: str) -> None:
+    from mcp.server.mcpserver.exceptions import ToolError
+
+    from servers.tables.statements import checked
+
+    for sql in (
+        f"from {name}('x')",
+        f"select (select count(*) from {name}(1))",
+        f"select * from \"{name.upper()}\"('x')",
+    ):
+        if name in SAFE:
+            assert checked(PARSER, sql, {"numbers"})
+        else:
+            with pytest.raises(ToolError):
+                checked(PARSER, sql, {"numbers"})
+    for sql in (f"pragma {name}", f"call {name}('x')"):
+        with pytest.raises(ToolError):
+            checked(PARSER, sql, {"numbers"})
 
 
 @pytest.mark.parametrize(
