@@ -95,6 +95,45 @@ def test_whoever_asked_may_neither_agree_nor_change(api: Any, people: dict[str, 
     assert decide(api, people["bob"], waiting["id"], args_hash=waiting["args_hash"]).status_code == 200
 
 
+def test_a_verdict_that_is_late_repeated_or_of_another_tenant_changes_nothing(
+    api: Any, platform: Platform, people: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, asked = platform.policy.approvals, {**ASKED, "reason": "to be denied"}
+    refund = {"tool": "payments.refund_payment", "arguments": asked}
+    id = api("POST", "/api/platform/call", token=people["asker"], json=refund).json()["details"]["approval"]
+    _, eve = platform.access.create_key("eve", roles=["owner"], tenant="globex")
+    foreign, nothing = decide(api, eve, id), decide(api, eve, "apr_" + "x" * 22)
+    assert (foreign.status_code, foreign.text.replace(id, "")) == (400, nothing.text.replace("apr_" + "x" * 22, ""))
+    clock = desk._clock
+    with monkeypatch.context() as later:
+        later.setattr(desk, "_clock", lambda: clock() + 16 * 60 * 1_000_000)
+        for approve in (True, False):
+            assert decide(api, people["bob"], id, approve=approve).status_code == 400
+    assert decide(api, people["bob"], id, approve=False).status_code == 200
+    for token in (people["bob"], people["cat"]):
+        for body in ({}, {"approve": False}, {"arguments": {**asked, "reason": "other"}}):
+            assert decide(api, token, id, **body).status_code == 400
+    found = desk.get(id)
+    assert found is not None
+    assert (found.status, found.decided_by) == ("denied", "bob")
+    assert [event for event, _ in events(api, id)] == ["requested", "denied"]
+
+
+def test_an_approval_is_used_once_and_by_the_call_that_was_approved(api: Any, people: dict[str, str]) -> None:
+    def refund(token: str, reason: str = "to be used once") -> Any:
+        body = {"tool": "payments.refund_payment", "arguments": {**ASKED, "reason": reason}}
+        return api("POST", "/api/platform/call", token=token, json=body).json()
+
+    id = refund(people["asker"])["details"]["approval"]
+    assert decide(api, people["bob"], id).status_code == 200
+    assert refund(people["asker"], "another reason")["kind"] == "approval_required"
+    assert refund(people["cat"])["kind"] == "approval_required"
+    assert refund(people["asker"])["kind"] in ("ok", "tool_error")
+    assert refund(people["asker"])["kind"] == "approval_required"
+    used = [event for event, _ in events(api, id)]
+    assert used == ["requested", "approved", "used"]
+
+
 def test_the_command_line_changes_arguments_of_a_file_or_a_text(tmp_path: Path) -> None:
     home, runner = tmp_path / "home", CliRunner()
 
