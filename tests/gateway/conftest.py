@@ -88,9 +88,13 @@ def make_calc() -> Calc:
         return region
 
     @mcp.tool(annotations=ToolAnnotations(destructive_hint=True))
-    def erase(what: str) -> str:
+    async def erase(what: str) -> str:
         """Destroys something."""
         calc.calls.append(f"erase {what}")
+        if what == "nothing":
+            raise ToolError("There is nothing.")
+        if what == "for ever":
+            await asyncio.Event().wait()
         return f"{what} is gone"
 
     return calc

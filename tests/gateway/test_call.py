@@ -120,6 +120,21 @@ async def test_a_destructive_tool_runs_once_per_approval_of_exactly_that_call(ho
     ]
 
 
+async def test_the_record_of_a_call_names_the_approval_that_it_used_however_it_ended(house: Any) -> None:
+    for arguments, kind in (
+        ({"what": "all"}, "ok"),
+        ({"what": "nothing"}, "tool_error"),
+        ({"what": "for ever"}, "timeout"),
+    ):
+        asked = call(house, "calc.erase", arguments, timeout_s=0.2)
+        id = (await house.gateway.call(asked)).details["approval"]
+        house.policy.approvals.decide(id, True, "bob")
+        outcome = await house.gateway.call(call(house, "calc.erase", arguments, timeout_s=0.2))
+        record = house.recorded()[-1]
+        assert (outcome.kind, record["outcome"], record["approval_id"]) == (kind, kind, id)
+        assert outcome.details["approval_id"] == id
+
+
 async def test_an_approval_is_not_asked_for_by_a_call_that_is_wrong_anyway(house: Any) -> None:
     outcome = await house.gateway.call(call(house, "calc.erase", {"waht": "all"}))
     assert outcome.kind == "invalid"

@@ -197,7 +197,7 @@ async def test_what_runs_and_is_recorded_is_what_was_approved(house: Any) -> Non
     assert outcome.details["edited"] == said
     assert outcome.result["_meta"]["workbench/edited"] == said
     record = house.recorded()[-1]
-    assert (record["outcome"], record["args_redacted"]) == ("ok", {"what": "one"})
+    assert (record["outcome"], record["args_redacted"], record["approval_id"]) == ("ok", {"what": "one"}, id)
     again = await house.gateway.call(call(house, "calc.erase", {"what": "one"}))
     assert again.kind == "approval_required", "an approval that was used runs nothing again"
 

@@ -31,14 +31,12 @@ class Granted(NamedTuple):
     decision: Decision
     approval: Approval
 
-    @property
-    def edited(self) -> bool:
-        """Whether other arguments were approved than were asked for."""
-        return bool(self.approval.edited_by)
-
     def told(self, result: JSON, details: JSON) -> tuple[JSON, JSON]:
-        """The result and its details, saying what ran instead; arguments as they may be recorded."""
+        """The result and its details, which name the approval and say what ran instead where that is another call."""
         approval = self.approval
+        details = {**details, "approval_id": approval.id}
+        if not approval.edited_by:
+            return result, details
         said = {"approval": approval.id, "edited_by": approval.edited_by, "arguments": approval.arguments}
         meta = result.get("_meta")
         meta = {**(meta if isinstance(meta, dict) else {}), "workbench/edited": said}
@@ -91,7 +89,9 @@ class Approving:
                 else:
                     decision = await policy.decide_async(call, tool, approved=True)
                 if not decision.allow:
-                    raise denied(decision)
+                    refusal = denied(decision)
+                    refusal.details["approval_id"] = used.id
+                    raise refusal
                 return Granted(call, decision, used)
         except Misuse as e:
             raise Refusal("denied", str(e), decision=decision, rule="approvals") from e

@@ -119,7 +119,7 @@ class Gateway:
             await self._counted(call, tool, decision)
             if not state.decision.allow:
                 granted = await self.approving.approved(call, tool, state.decision)
-                call, state.decision = granted.call, granted.decision
+                call, state.decision, state.approval = granted.call, granted.decision, granted.approval.id
 
             # 4. On the record: what is about to be done, where the setting asks for that.
             if self.audit.mode == "strict":
@@ -129,7 +129,7 @@ class Gateway:
             dispatched = perf_counter_ns()
             try:
                 result, state.details = await self.dispatch.send(call, tool, connection, notify, started, respondent)
-                if granted is not None and granted.edited:
+                if granted is not None:
                     result, state.details = granted.told(result, state.details)
             finally:
                 state.upstream_us = (perf_counter_ns() - dispatched) // 1000

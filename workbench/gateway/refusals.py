@@ -30,13 +30,15 @@ class Refusal(Exception):
 class State:
     """What is known of a call so far, for the outcome that ends it wherever it ends."""
 
-    __slots__ = ("decision", "details", "tool", "upstream_us")
+    __slots__ = ("approval", "decision", "details", "tool", "upstream_us")
 
     def __init__(self) -> None:
         self.tool: Tool | None = None
         self.decision: Decision | None = None
         self.details: JSON = {}
         self.upstream_us = 0
+        self.approval = ""
+        """Id of the approval that this call has used up."""
 
     def refused(self, call: Call, refusal: Refusal) -> Outcome:
         """The outcome of a call that ended with `refusal`."""
@@ -45,7 +47,7 @@ class State:
             call=call.id,
             tool=call.tool,
             message=str(refusal),
-            details=refusal.details,
+            details={**refusal.details, "approval_id": self.approval} if self.approval else refusal.details,
             decision=refusal.decision or self.decision,
             upstream_us=self.upstream_us,
             server=self.tool.server if self.tool else "",
