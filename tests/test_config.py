@@ -117,6 +117,21 @@ def test_a_folder_with_something_else_is_refused_and_left_alone(tmp_path: Path) 
     assert [p.name for p in tmp_path.iterdir()] == ["letter.txt"]
 
 
+def test_a_folder_with_files_that_people_put_there_before_the_first_start_is_taken(tmp_path: Path) -> None:
+    for file in ("config.toml", "profiles.toml", "retention.toml"):
+        (tmp_path / file).write_text("")
+    for folder in ("policy", "secrets", "lost+found"):
+        (tmp_path / folder).mkdir()
+    assert prepare_home(tmp_path) == tmp_path
+    assert (tmp_path / "FORMAT").read_text() == FORMAT
+    assert tmp_path.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_start_that_was_killed_does_not_spoil_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "FORMAT.tmp").write_text("mcp-work")
+    assert prepare_home(tmp_path) == tmp_path
+
+
 def test_another_format_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "FORMAT").write_text("mcp-workbench state, format 99\n")
     with pytest.raises(Misuse, match=r"format 99.*format 1"):

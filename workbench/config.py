@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 from workbench.events import Misuse
 
@@ -369,6 +369,11 @@ def _as(kind: Any, value: Any) -> Any:
 
 FORMAT = "mcp-workbench state, format 1\n"
 
+_PUT_THERE: Final = frozenset(
+    {"config.toml", "models.toml", "profiles.toml", "retention.toml", "policy", "secrets", "lost+found"}
+)
+"""What people may have put into the folder before the first start, and what file systems do."""
+
 
 def prepare_home(home: Path) -> Path:
     """Make or recognise the state folder, readable by its owner alone.
@@ -397,9 +402,12 @@ def _prepare_home(home: Path) -> Path:
                 hint="Use the version that wrote it, or set WORKBENCH_HOME to another folder.",
             )
         return home
-    if home.exists() and any(not path.name.startswith("FORMAT") for path in home.iterdir()):
+    there = sorted(path.name for path in home.iterdir()) if home.exists() else []
+    # names that begin with FORMAT are another process's start, or one that was killed
+    strange = [name for name in there if name not in _PUT_THERE and not name.startswith("FORMAT")]
+    if strange:
         raise Misuse(
-            f"{home} is not empty and is no workbench state folder.",
+            f"{home} is not empty and is no workbench state folder: {strange[0]!r} is in it.",
             hint="Move its content away, or set WORKBENCH_HOME to another folder.",
         )
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
