@@ -67,6 +67,9 @@ def test_two_different_people_have_to_say_yes(desk: Approvals, asked: Call, dele
     second = desk.decide(request.id, True, CAT, via="cli")
     assert (second.status, second.decided_by) == ("approved", "ann, cat")
     assert [(v.by, v.via, v.note) for v in second.votes] == [("ann", "app", "looks right"), ("cat", "cli", "")]
+    with pytest.raises(Refused, match=r"is approved\.") as late:
+        desk.decide(request.id, True, CAT, via="cli")
+    assert "Make the same call again" in late.value.hint
     assert desk.consume(request.id, asked, delete)
     assert not desk.consume(request.id, asked, delete)
 

@@ -159,6 +159,8 @@ class Approvals:
         name = by if isinstance(by, str) else by.subject
         check_decider(approval, by, via)
         if approve is True:
+            if approval.status != "pending":
+                raise _ended(approval)
             vote = Vote(by=name, via=via, us=self._clock(), note=note[:2000])
             done = self._agree(approval, agreed(approval, by, vote, arguments, seen), vote)
         else:
@@ -172,9 +174,7 @@ class Approvals:
         if not done or after is None:
             if after is not None and after.status == "pending":
                 raise Refused(f"Approval {id} has just changed.", hint="Look at it again.")
-            raise Refused(
-                f"Approval {id} is {after.status if after else 'gone'}.", hint="Make the call again to ask anew."
-            )
+            raise _ended(after) if after is not None else Refused(f"Approval {id} is gone.")
         self._wake(id)
         return after
 
@@ -391,3 +391,9 @@ def _approval(row: tuple[Any, ...]) -> Approval:
     for name in ("arguments", "roles", "votes"):
         values[name] = orjson.loads(values[name])
     return msgspec.convert(values, Approval)
+
+
+def _ended(approval: Approval) -> Refused:
+    again = "Make the call again to ask anew."
+    hint = "Make the same call again: it runs once." if approval.status == "approved" else again
+    return Refused(f"Approval {approval.id} is {approval.status}.", hint=hint)
