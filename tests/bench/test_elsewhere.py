@@ -204,3 +204,11 @@ def test_a_state_folder_that_is_named_outranks_the_environment(tmp_path) -> None
     assert Settings.load(env=env, cwd=tmp_path).url == "http://far.example"
     assert Settings.load(env=env, cwd=tmp_path, home=tmp_path / "h").url == ""
     assert Settings.load(env=env, cwd=tmp_path, home=tmp_path / "h", url="http://x").url == "http://x"
+
+
+def test_approvals_are_listed_and_decided_from_elsewhere(run: Command) -> None:
+    listed = run("approvals", "--json")
+    assert (listed.returncode, json.loads(listed.stdout)) == (0, []), listed.stderr
+    for word in ("approve", "deny"):
+        decided = run("approvals", word, "apr_nothing")
+        assert (decided.returncode, "There is no approval" in decided.stderr) == (2, True), decided.stderr

@@ -49,7 +49,7 @@ class Denied(WorkbenchError):
 
 _ERRORS: dict[str, type[WorkbenchError]] = {
     e.__name__: e for e in (WorkbenchError, Bug, Misuse, Denied, Unauthenticated, Unreachable, NotRecorded)
-}
+} | {"Refused": Misuse}  # a decision on an approval that may not be made
 _ARROW = "application/vnd.apache.arrow.stream"
 _QUEUE_S = 60.0
 """Seconds that a statement may wait for others before it runs."""

@@ -19,7 +19,7 @@ def approvals(ctx: click.Context, as_json: bool) -> None:
     """Calls that wait for a human: list, approve, deny."""
     if ctx.invoked_subcommand is not None:
         return
-    with opened(servers=()) as wb:
+    with opened(alone={"servers": ()}) as wb:
         waiting = wb.approvals()
     if as_json:
         print_json(waiting)
@@ -47,7 +47,7 @@ def approve(approval: str, note: str, arguments: str | None, args_hash: str) -> 
     """Let exactly this call happen, once, within 15 minutes; or one with other arguments."""
     changed = None if arguments is None else _object(arguments)
     # the servers are needed to hold changed arguments against the tool
-    with opened(**({"servers": ()} if changed is None else {})) as wb:
+    with opened(alone={"servers": ()} if changed is None else None) as wb:
         decided = wb.approve(approval, note=note, arguments=changed, args_hash=args_hash)
     if decided.status == "pending":
         click.echo(f"{len(decided.votes)} of {decided.approvers} have agreed to {decided.tool}.")
@@ -71,6 +71,6 @@ def _object(given: str) -> dict[str, Any]:
 @click.option("--note", default="", help="Why; kept on the record.")
 def deny(approval: str, note: str) -> None:
     """Refuse this call."""
-    with opened(servers=()) as wb:
+    with opened(alone={"servers": ()}) as wb:
         decided = wb.deny(approval, note=note)
     click.echo(f"{decided.tool} denied.")

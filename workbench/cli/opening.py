@@ -9,7 +9,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -74,16 +74,23 @@ def progress(message: str) -> None:
 
 
 @contextlib.contextmanager
-def opened(**given: Any) -> Iterator[Workbench]:
-    """The workbench of this state folder: attached when a platform runs, else embedded until the command ends."""
+def opened(*, alone: Mapping[str, Any] | None = None, **given: Any) -> Iterator[Workbench]:
+    """The workbench of this state folder: attached when a platform runs, else embedded until the command ends.
+
+    Args:
+        alone: settings that only an embedded one gets, e.g. `{"servers": ()}` for what needs no server.
+        given: settings that a running platform has to have, or an embedded one is started beside it.
+    """
     import workbench
     from workbench.bench.running import find_running
     from workbench.config import Settings
 
     home = click.get_current_context().obj.get("home")
     settings = Settings.load(home=home)
-    if not settings.url and find_running(settings.home) is None and sys.stderr.isatty():
-        progress("No platform runs: starting servers for this command. `workbench up` keeps them running.")
+    if not settings.url and find_running(settings.home) is None:
+        given |= alone or {}
+        if sys.stderr.isatty() and not alone:
+            progress("No platform runs: starting servers for this command. `workbench up` keeps them running.")
     with workbench.open(home=home, source="cli", **given) as wb:
         yield wb
 
