@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from workbench.access import Access
+from workbench.bench.running import Running, announce, as_started, process_started, told, withdraw
 from workbench.cli import cli
 from workbench.cli.security import Check, examine_security
 from workbench.config import Settings, prepare_home
@@ -98,6 +100,33 @@ def test_foreign_servers_are_listed_without_their_secrets(settings: Settings, tm
     assert "runs a command of this user" in checks[0].finding
     assert "https" in checks[1].hint
     assert "hunter2" not in str(checks)
+
+
+def test_what_is_looked_at_is_what_the_running_platform_was_told(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mcp.json").write_text(json.dumps({"mcpServers": {"notes": {"command": "notes-server"}}}))
+    began = Settings.load(
+        env={"WORKBENCH_REDIS_URL": "redis://:hunter2@cache/0"}, home=settings.home, host="0.0.0.0",
+        mcp_config=Path("mcp.json"), tool_timeouts="crm.search=5", servers=("crm",),
+    )  # fmt: skip
+    started = process_started(os.getpid())
+    assert started is not None
+    announce(
+        prepare_home(settings.home),
+        Running(url="http://127.0.0.1:1", pid=os.getpid(), started=started, settings=told(began)),
+    )
+    assert "hunter2" not in (settings.home / "run.json").read_text()
+    monkeypatch.chdir("/")
+    seen = as_started(Settings.load(env={}, home=settings.home))
+    assert (seen.host, seen.mcp_config, seen.servers) == ("0.0.0.0", tmp_path / "mcp.json", ("crm",))
+    assert (seen.tool_timeouts, seen.source_of("host")) == ({"crm.search": 5.0}, "the running platform")
+    checks = {check.name: check for check in examine_security(seen)}
+    assert checks["address"].verdict == "problem"
+    assert checks["foreign server"].finding.startswith("notes ")
+    withdraw(settings.home)
+    assert as_started(settings) == settings
 
 
 def test_a_broken_record_and_a_foreign_folder_are_problems_not_tracebacks(settings: Settings) -> None:

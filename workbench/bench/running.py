@@ -7,14 +7,18 @@ reader checks that the process still is the one that wrote it, and removes the f
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 import psutil
 
+from workbench.config import Settings, names
 from workbench.events import Misuse, Record
 
 
@@ -29,6 +33,8 @@ class Running(Record, frozen=True, kw_only=True):
     """Start time of the process as the operating system counts it; guards against a reused pid."""
     token: str = ""
     version: str = ""
+    settings: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    """Settings that it was started with and that are no defaults; those that may hold a password are left out."""
 
     @property
     def mcp_url(self) -> str:
@@ -38,6 +44,35 @@ class Running(Record, frozen=True, kw_only=True):
     def elsewhere(self) -> bool:
         """Whether it was named by its URL: nothing but its doors can be reached from here."""
         return not self.pid
+
+
+def told(settings: Settings) -> dict[str, Any]:
+    """What others on this machine may know of the settings of a platform: `Running.settings`."""
+    found: dict[str, Any] = {}
+    for name in names():
+        value = getattr(settings, name)
+        if name in ("home", "url") or settings.source_of(name) == "default" or value is None:
+            continue
+        value = str(value.absolute()) if isinstance(value, Path) else msgspec.to_builtins(value, enc_hook=_path)
+        if "@" not in str(value) and "password" not in str(value):
+            found[name] = value
+    return found
+
+
+def _path(value: Any) -> str:
+    if isinstance(value, Path):
+        return str(value.absolute())
+    raise NotImplementedError
+
+
+def as_started(settings: Settings) -> Settings:
+    """`settings` as the platform has them that runs on this state folder, whatever shell it was started from."""
+    running = None if settings.url else find_running(settings.home)
+    if running is None or not running.settings:
+        return settings
+    theirs = Settings.load(home=settings.home, **running.settings)
+    sources = dict.fromkeys(running.settings, "the running platform")
+    return dataclasses.replace(theirs, sources={**theirs.sources, **sources})
 
 
 def at_url(url: str, token: str) -> Running:

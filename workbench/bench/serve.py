@@ -20,7 +20,7 @@ from workbench.bench.app import AppProcess
 from workbench.bench.front import Front
 from workbench.bench.platform import Platform, Progress
 from workbench.bench.ports import free, listen
-from workbench.bench.running import Running, announce, find_running, process_started, withdraw
+from workbench.bench.running import Running, announce, find_running, process_started, told, withdraw
 from workbench.bench.tls_front import open_tls, protocol
 from workbench.config import Settings, prepare_home
 from workbench.events import Misuse
@@ -122,6 +122,7 @@ def _announce(settings: Settings, platform: Platform, port: int, app: AppProcess
         started=started,
         token=platform.access.local_key(),
         version=workbench.__version__,
+        settings=told(settings),
     )
     announce(settings.home, running)
     spare_collector()

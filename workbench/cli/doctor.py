@@ -27,7 +27,9 @@ SLOW_CONTROL = 20.0
 @click.pass_context
 def doctor(ctx: click.Context, security: bool, as_json: bool) -> None:
     """Every setting, its value and source, and what is wrong with a hint. Exit code 1 when there is a problem."""
-    settings = Settings.load(home=ctx.obj.get("home"))
+    from workbench.bench.running import as_started
+
+    settings = as_started(Settings.load(home=ctx.obj.get("home")))
     if security:
         checks = list(examine_security(settings))
         if as_json:
