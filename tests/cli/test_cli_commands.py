@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 from tests.platforms import up
 from workbench.bench.running import Running
 from workbench.cli import cli
+from workbench.config import open_control
 from workbench.events import Misuse, WorkbenchError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -160,6 +162,18 @@ def test_keys_are_made_listed_and_revoked(run: Command) -> None:
     assert listed[made["key"]["id"]]["revoked_us"]
 
 
+def test_a_list_of_keys_says_how_narrow_and_until_when(run: Command, platform: tuple[Running, Path]) -> None:
+    made = ("access", "create", "eve", "--role", "manager", "--scope", "crm:read", "--rate", "7", "--note", "desk")
+    id = json.loads(run(*made, "--days", "0.5", "--json").stdout)["key"]["id"]
+    line = next(line for line in run("access", "keys").stdout.splitlines() if line.startswith(id))
+    assert all(
+        said in line for said in ("active", "local/eve", "scopes crm:read", "7 calls a minute", "until 20", "desk")
+    )
+    with contextlib.closing(open_control(platform[1])) as control:
+        control.execute("update api_keys set expires_us = 1 where id = ?", (id,))
+    assert "expired" in next(line for line in run("access", "keys").stdout.splitlines() if line.startswith(id))
+
+
 def test_permissions_are_explained(run: Command) -> None:
     assert code(run("access", "explain", "crm.search_customers", "--as", "employee")) == 0
     refused = run("access", "explain", "payments.refund_payment", "--as", "employee")
@@ -168,6 +182,26 @@ def test_permissions_are_explained(run: Command) -> None:
     with pytest.raises(Misuse, match="emperor"):
         run("access", "explain", "crm.search_customers", "--as", "emperor")
     assert "owner" in run("access", "roles").stdout
+
+
+def test_permissions_of_a_person_are_those_of_their_keys(run: Command) -> None:
+    with pytest.raises(Misuse, match="no role, key or holder"):
+        run("access", "explain", "crm.search_customers", "--as", "zoe")
+    narrow = ("access", "create", "zoe", "--role", "manager", "--scope", "tickets:read", "--json")
+    id = json.loads(run(*narrow).stdout)["key"]["id"]
+    for who in ("zoe", id):
+        refused = run("access", "explain", "crm.search_customers", "--as", who)
+        assert code(refused) == 7
+        assert f"key {id} of zoe: no" in refused.stdout
+        assert "the credential is narrower" in refused.stdout
+    run("access", "create", "zoe", "--role", "employee", "--scope", "crm:read")
+    run("access", "create", "zoe", "--role", "employee")
+    both = run("access", "explain", "crm.search_customers", "--as", "zoe")
+    assert code(both) == 0
+    assert both.stdout.count("of zoe: ") == 3
+    run("access", "revoke", id)
+    with pytest.raises(Misuse, match="usable any more"):
+        run("access", "explain", "crm.search_customers", "--as", id)
 
 
 def test_a_destructive_call_waits_for_a_human_and_then_happens_once(run: Command) -> None:

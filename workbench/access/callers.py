@@ -108,7 +108,7 @@ class Access:
         assert authorization is not None
         generation = self._generation
         key = self._key_in(self._token_in(authorization))
-        caller = self._caller(key)
+        caller = self.caller_of(key)
         until = key.expires_us if key.expires_us is not None else 1 << 62
         return self._remember(authorization, generation, (caller, until, EVERYWHERE))
 
@@ -222,7 +222,7 @@ class Access:
         """Whom the key of this id stands for, usable or not; None when there is none. `local` is the local user."""
         if id == "local":
             return self.local_caller()
-        return next((self._caller(key) for key in self._keys.all() if key.id == id), None)
+        return next((self.caller_of(key) for key in self._keys.all() if key.id == id), None)
 
     def revoke(self, id: str) -> bool:
         """End a key at once here, and within a second in every other process. False when it was ended before.
@@ -327,7 +327,8 @@ class Access:
             raise Unauthenticated(f"Key {key.id} is {state}.", hint="Create another one.")
         return key
 
-    def _caller(self, key: KeyInfo) -> Caller:
+    def caller_of(self, key: KeyInfo) -> Caller:
+        """Who comes with `key`."""
         return Caller(
             tenant=key.tenant,
             subject=key.subject,

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from workbench.cli.clients import clients
-from workbench.cli.opening import SECONDS, as_json, local_settings, opened, print_json
-from workbench.events import Misuse
+from workbench.cli.opening import as_json, local_settings, opened, print_json
+from workbench.events import Misuse, now_us
 
 if TYPE_CHECKING:
     from workbench.access import Access
+    from workbench.access.keys import KeyInfo
+    from workbench.events import Caller
+
+
+DAYS = click.FloatRange(min=0, min_open=True, max=100 * 365)
 
 
 def _access() -> Access:
@@ -41,8 +48,21 @@ def keys(as_json: bool) -> None:
         print_json(found)
         return
     for key in found:
-        state = "revoked" if key.revoked_us else "active"
-        click.echo(f"{key.id}  {state:<8} {key.tenant}/{key.subject}  roles {', '.join(key.roles) or '-'}  {key.note}")
+        state = "revoked" if key.revoked_us else "active" if key.usable(now_us()) else "expired"
+        click.echo(f"{key.id}  {state:<8} {key.tenant}/{key.subject}  {'  '.join(_terms(key))}")
+
+
+def _terms(key: KeyInfo) -> Iterator[str]:
+    """What a key grants, and how narrowly, in words."""
+    yield f"roles {', '.join(key.roles) or '-'}"
+    if key.scopes:
+        yield f"scopes {', '.join(key.scopes)}"
+    if key.rate_per_minute is not None:
+        yield f"{key.rate_per_minute} calls a minute"
+    if key.expires_us is not None:
+        yield f"until {datetime.fromtimestamp(key.expires_us / 1e6, UTC):%Y-%m-%d %H:%M} UTC"
+    if key.note:
+        yield key.note
 
 
 @access.command()
@@ -61,7 +81,7 @@ def identity() -> None:
 @click.option("--role", "roles", multiple=True, required=True, help="A role, e.g. employee; repeat for several.")
 @click.option("--scope", "scopes", multiple=True, help="Narrow the key to these scopes; repeat for several.")
 @click.option("--tenant", help="Tenant of the key. Default: the local one.")
-@click.option("--days", type=SECONDS, help="Days until it expires. Default: never.")
+@click.option("--days", type=DAYS, help="Days until it expires. Default: never.")
 @click.option("--rate", type=click.IntRange(min=1), help="Calls per minute of its holder. Default: the settings'.")
 @click.option("--note", default="", help="What the key is for.")
 @as_json
@@ -109,12 +129,15 @@ def roles(as_json: bool) -> None:
 
 @access.command()
 @click.argument("tool")
-@click.option("--as", "role", required=True, help="A role, e.g. employee.")
+@click.option("--as", "who", required=True, help="A role, e.g. employee; or a key's id or its holder.")
 @as_json
 @click.pass_context
-def explain(ctx: click.Context, tool: str, role: str, as_json: bool) -> None:
-    """Whether ROLE may call TOOL, scope by scope, and which rule of the policy decides. Exit code 7 when not."""
-    from workbench.events import Call, Caller
+def explain(ctx: click.Context, tool: str, who: str, as_json: bool) -> None:
+    """Whether somebody may call TOOL, scope by scope, and which rule of the policy decides. Exit code 7 when not.
+
+    Somebody with several keys is judged by each of them.
+    """
+    from workbench.events import Call
     from workbench.policy import Policy
 
     access = _access()
@@ -124,20 +147,43 @@ def explain(ctx: click.Context, tool: str, role: str, as_json: bool) -> None:
         policy = Policy(wb.settings)
     if found is None:
         raise Misuse(f"There is no tool {tool!r}.", hint=f"Did you mean {' or '.join(near)}?" if near else "")
-    access.roles.check((role,))
-    caller = Caller(
-        tenant=wb.settings.tenant,
-        subject=f"anyone with role {role}",
-        roles=(role,),
-        scopes=access.roles.scopes((role,)),
-    )
-    explanation = access.explain(caller, found)
-    decision = policy.decide(Call(caller=caller, tool=tool), found)
+    judged = [
+        (caller, access.explain(caller, found), policy.decide(Call(caller=caller, tool=tool), found))
+        for caller in _callers(access, who, wb.settings.tenant)
+    ]
     if as_json:
-        print_json({"explanation": explanation, "decision": decision})
+        answers = [{"credential": c.credential, "explanation": e, "decision": d} for c, e, d in judged]
+        print_json(answers[0] if len(answers) == 1 else answers)
     else:
-        verdict = "yes" if decision.allow else "only with a human approval" if decision.approval else "no"
-        click.echo(f"{verdict}, by {decision.rule}{': ' + decision.reason if decision.reason else ''}")
-        for line in explanation.lines:
-            click.echo(f"  {line}")
-    ctx.exit(0 if decision.allow or decision.approval else 7)
+        for caller, explanation, decision in judged:
+            verdict = "yes" if decision.allow else "only with a human approval" if decision.approval else "no"
+            whose = f"key {caller.credential} of {caller.subject}: " if caller.credential else ""
+            click.echo(f"{whose}{verdict}, by {decision.rule}{': ' + decision.reason if decision.reason else ''}")
+            for line in explanation.lines:
+                click.echo(f"  {line}")
+    ctx.exit(0 if any(decision.allow or decision.approval for _, _, decision in judged) else 7)
+
+
+def _callers(access: Access, who: str, tenant: str) -> list[Caller]:
+    """Whom `who` means: anyone with that role, else a key by its id, else the usable keys of that person.
+
+    Raises:
+        Misuse: nobody is called so, or none of their keys is usable.
+    """
+    from workbench.events import Caller
+
+    if who in access.roles.roles:
+        scopes = access.roles.scopes((who,))
+        return [Caller(tenant=tenant, subject=f"anyone with role {who}", roles=(who,), scopes=scopes)]
+    keys = access.keys()
+    meant = [key for key in keys if key.id == who] or [key for key in keys if key.subject == who]
+    usable = [access.caller_of(key) for key in meant if key.usable(now_us())]
+    if meant and not usable:
+        raise Misuse(f"No key of {who} is usable any more.", hint="`workbench access keys` lists them.")
+    if not meant:
+        roles = ", ".join(access.roles.roles)
+        raise Misuse(
+            f"There is no role, key or holder of a key {who!r}.",
+            hint=f"Roles are {roles}; `workbench access keys` lists keys and their holders.",
+        )
+    return usable
