@@ -55,6 +55,13 @@ def test_who_decides_and_may_see_personal_data_sees_the_arguments_and_nobody_els
     assert "ann.lee@example.com" not in json.dumps(shown)
 
 
+@pytest.mark.parametrize("nearly", ["yes", "true", 1, "on", None, [True]])
+def test_only_true_itself_is_a_yes(api: Any, people: dict[str, str], waiting: dict[str, Any], nearly: Any) -> None:
+    assert decide(api, people["bob"], waiting["id"], approve=nearly).status_code == 422
+    found = api("GET", "/api/platform/approvals", token=people["bob"]).json()["approvals"]
+    assert waiting["id"] in {each["id"] for each in found}
+
+
 def test_arguments_are_changed_and_agreed_to_over_rest_and_all_of_it_is_on_the_record(
     api: Any, people: dict[str, str], waiting: dict[str, Any]
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictBool
 
 
 class ToolCall(BaseModel):
@@ -56,7 +56,7 @@ class Acceptance(BaseModel):
 class Verdict(BaseModel):
     """What a human says of a waiting call."""
 
-    approve: bool
+    approve: StrictBool
     note: str = ""
     arguments: dict[str, Any] | None = Field(default=None, description="With a yes: what shall run instead.")
     args_hash: str = Field(default="", description="Of the arguments that were looked at; needed once changed.")
