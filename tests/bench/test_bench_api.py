@@ -59,6 +59,7 @@ def test_a_call_is_answered_and_recorded(api: Api) -> None:
     outcome = answer.json()
     assert outcome["kind"] == "ok"
     rows = api("GET", "/api/platform/audit", params={"limit": 50}).json()["calls"]
+    assert all(row["ts"].endswith("Z") for row in rows)
     row = next(r for r in rows if r["request_id"] == outcome["call"])
     assert (row["server"], row["tool"], row["outcome"], row["source"]) == ("crm", "search_customers", "ok", "rest")
 

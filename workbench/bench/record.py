@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -47,7 +48,8 @@ class RecordDesk:
         where = f"where {' and '.join(used)} " if used else ""
         query = f"select * from tool_calls {where}order by ts desc limit {int(limit)}"
         table = await self._platform.sql.query(query, dict(used.values()) or None, tenant=caller.tenant, max_rows=limit)
-        return table.to_pylist()  # type: ignore[no-any-return]
+        # the column has no zone; without one, whoever reads the answer takes it for their own
+        return [{**row, "ts": row["ts"].replace(tzinfo=UTC)} for row in table.to_pylist()]
 
     async def sql(
         self,
