@@ -207,6 +207,7 @@ AMBIGUOUS = [
     (b"", -32700),
     (b"{", -32700),
     (b"\xff", -32700),
+    (b'{"jsonrpc":"2.0","id":1,"method":"p\xffing"}', -32700),
     (b"[1,", -32700),
     (b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":NaN}}', -32700),
     (b'{"jsonrpc":"2.0","id":1,"method":"ping","method":"tools/call"}', -32600),

@@ -73,7 +73,7 @@ def parse(body: bytes) -> Any:
         if openings > DEEPEST and deeper_than(value, DEEPEST):
             raise BadMessage(INVALID_REQUEST, f"The body is nested deeper than {DEEPEST} levels.")
         plain = orjson.dumps(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:  # msgspec says bad UTF-8 by the second
         raise BadMessage(PARSE_ERROR, f"The body is not JSON: {e}.") from e
     except TypeError as e:
         raise BadMessage(INVALID_REQUEST, f"The body has a value that is not portable: {e}.") from e

@@ -32,7 +32,7 @@ def decode(data: bytes, server: str) -> Any:
     """
     try:
         return _decode(hide_bytes(data))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:  # msgspec says bad UTF-8 by the second
         raise Refused(f"Server {server!r} answered with broken JSON: {e}.", 200) from e
 
 
