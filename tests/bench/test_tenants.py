@@ -149,6 +149,7 @@ class House:
     theirs: Client
     operator: Client
     approval: str = ""
+    key: str = ""
     run: str = ""
     session: str = ""
     task: str = ""
@@ -227,6 +228,7 @@ def move_in(house: House, url: str) -> None:
     )
     house.session = started.headers["mcp-session-id"]
     quillan = platform.access.authenticate(f"Bearer {ours.token}")
+    house.key = quillan.credential
     read = next(tool for tool in platform.gateway.tools(quillan) if tool.qualified == "zebrano-diary.read")
     call = Call(caller=quillan, tool=read.qualified, arguments={"day": "today"})
     task = {"resultType": "task", "taskId": "own-1"}
@@ -353,6 +355,11 @@ def rows_of(house: House) -> dict[tuple[str, str], list[Row]]:
         ("get", "/api/platform/approvals"): [Row(rest("GET", "/api/platform/approvals"))],
         ("post", "/api/platform/approvals/{approval}"): [
             Row(rest("POST", "/api/platform/approvals/{id}", {"approve": yes}), approval) for yes in (True, False)
+        ],
+        ("get", "/api/platform/keys"): [Row(rest("GET", "/api/platform/keys"))],
+        ("post", "/api/platform/keys"): [Row(rest("POST", "/api/platform/keys", {"subject": "x", "roles": ["{id}"]}))],
+        ("delete", "/api/platform/keys/{key}"): [
+            Row(rest("DELETE", "/api/platform/keys/{id}"), [(house.key, "a" * 12)])
         ],
         ("get", "/api/platform/budget"): [Row(rest("GET", "/api/platform/budget"))],
         ("get", "/api/platform/providers"): [Row(rest("GET", "/api/platform/providers"))],

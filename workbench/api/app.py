@@ -12,6 +12,7 @@ from starlette.datastructures import Headers
 import workbench
 from workbench.api.approval_page import approval_page
 from workbench.api.errors import ASGI, error, handle_errors
+from workbench.api.keys import key_routes
 from workbench.api.probes import probes
 from workbench.api.questions import question_routes
 from workbench.api.reading import Reading
@@ -82,7 +83,7 @@ def build_api(platform: Platform) -> FastAPI:
     )
     handle_errors(api, platform)
     patch_fastapi(api, redirect_from_root_to_docs=False)  # Swagger UI from the wheel, not from a network
-    for routes in (probes, server_routes, tool_routes, question_routes, record_routes):
+    for routes in (probes, server_routes, tool_routes, question_routes, record_routes, key_routes):
         api.include_router(routes(platform))
     slack_routes(api, platform)
     approval_page(api, platform)

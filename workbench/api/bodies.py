@@ -47,6 +47,19 @@ class Registration(BaseModel):
     headers: dict[str, str] = Field(default_factory=dict)
 
 
+class NewKey(BaseModel):
+    """A key that is to be made."""
+
+    model_config = {"extra": "forbid"}
+
+    subject: str = Field(min_length=1, max_length=200, description="The person or program that will hold it.")
+    roles: list[str] = Field(default_factory=list, max_length=50, examples=[["employee"]])
+    scopes: list[str] = Field(default_factory=list, max_length=200, description="Narrow what the roles grant.")
+    expires_us: int | None = Field(default=None, description="Microseconds since 1970; without it, never.")
+    rate_per_minute: int | None = Field(default=None, ge=1, description="Calls per minute of its holder.")
+    note: str = Field(default="", max_length=1000)
+
+
 class Acceptance(BaseModel):
     """A changed definition that somebody has looked at."""
 

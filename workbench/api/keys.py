@@ -1,0 +1,42 @@
+"""Routes over API keys: made, listed and ended by those who hold `keys:manage`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from workbench.api.answers import answer, needs
+from workbench.api.bodies import NewKey
+from workbench.api.errors import Unknown
+from workbench.bench import keys
+from workbench.bench.platform import Platform
+from workbench.events import Caller
+
+
+def key_routes(platform: Platform) -> APIRouter:
+    """Routes for API keys."""
+    router = APIRouter(prefix="/api/platform/keys", tags=["access"])
+    manages = needs(platform, "keys:manage")
+
+    @router.get("")
+    async def listed(caller: Caller = manages) -> Response:
+        """The keys of your tenant, ended ones too; never their secrets."""
+        return answer({"keys": await keys.keys(platform, caller)})
+
+    @router.post("", status_code=201)
+    async def create(body: NewKey, caller: Caller = manages) -> Response:
+        """Make a key in your tenant that can do nothing you cannot. Its secret is in this answer and nowhere else."""
+        info, secret = await keys.create(
+            platform, caller, body.subject, roles=tuple(body.roles), scopes=tuple(body.scopes),
+            expires_us=body.expires_us, rate_per_minute=body.rate_per_minute, note=body.note,
+        )  # fmt: skip
+        return answer({"key": info, "secret": secret}, 201, {"cache-control": "no-store"})
+
+    @router.delete("/{key}")
+    async def revoke(key: str, caller: Caller = manages) -> Response:
+        """End a key. It stops working at once."""
+        if all(each.id != key for each in await keys.keys(platform, caller)):
+            raise Unknown(f"There is no key {key[:100]!r}.", hint="GET /api/platform/keys lists them.")
+        return answer({"revoked": key, "before": not await keys.revoke(platform, key, caller)})
+
+    return router
