@@ -13,6 +13,8 @@ from workbench.gateway.refusals import rate_headers
 Headers = list[tuple[bytes, bytes]]
 
 JSON_TYPE: Final = (b"content-type", b"application/json")
+SOURCE: Final = "workbench/source"
+"""Key in `_meta` of a tool's result: the server and the call it is from, and what was redacted or noticed in it."""
 
 _STATUS: Final = {"denied": wire.DENIED, "approval_required": wire.DENIED, "unavailable": 503, "timeout": 504}
 
@@ -47,7 +49,7 @@ def say_outcome(id: object, outcome: Outcome, *, modern: bool, resource: str = "
         resource: URL of the endpoint, for the challenge.
     """
     if outcome.kind in ("ok", "tool_error") and outcome.result is not None:
-        return _tool_result(id, outcome.result, modern=modern)
+        return _tool_result(id, _labelled(outcome, outcome.result), modern=modern)
     refused = _refusal(id, outcome, modern=modern, resource=resource)
     if refused is not None:
         return refused
@@ -118,6 +120,17 @@ def summary(outcome: Outcome) -> JSON:
     if decision is not None:
         found.setdefault("rule", decision.rule)
     return found
+
+
+def _labelled(outcome: Outcome, result: JSON) -> JSON:
+    """A result with where it is from; what the server itself says under that name does not count."""
+    source: JSON = {"server": outcome.server, "call": outcome.call}
+    if outcome.redactions:
+        source["redactions"] = outcome.redactions
+    if signals := outcome.details.get("signals"):
+        source["signals"] = sorted({signal["kind"] for signal in signals})
+    meta = result.get("_meta")
+    return {**result, "_meta": {**meta, SOURCE: source} if isinstance(meta, dict) else {SOURCE: source}}
 
 
 def _tool_result(id: object, value: JSON, *, modern: bool) -> Answer:
