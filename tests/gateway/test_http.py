@@ -195,6 +195,15 @@ async def test_what_a_model_can_mend_is_a_tool_result_that_says_how(
     assert house.outcomes() == [kind, kind]
 
 
+async def test_at_the_endpoint_of_one_server_names_are_its_own(browse: Any, house: Any) -> None:
+    alone = browse(house, "/servers/calc/mcp")
+    for name in ("ad", "calc.add"):
+        response = await alone.modern("tools/call", {"name": name, "arguments": {}})
+        assert response.error["data"]["suggestions"][0] == "add"
+        assert "Did you mean add" in response.error["message"]
+        assert "calc.calc" not in response.body.decode()
+
+
 async def test_an_unknown_tool_is_an_error_with_suggestions(browser: Any, house: Any) -> None:
     response = await browser.modern("tools/call", {"name": "calc.ad", "arguments": {}})
     assert (response.status, response.error["code"]) == (400, -32602)

@@ -7,12 +7,13 @@ from typing import Any, Final
 
 import msgspec
 
-from workbench.events import JSON, Call, NotRecorded, OutcomeKind, new_trace_id
+from workbench.events import JSON, Call, NotRecorded, Outcome, OutcomeKind, new_trace_id
 from workbench.gateway import wire
 from workbench.gateway.answers import ACCEPTED, Answer, say_error, say_not_recorded, say_of_method, say_outcome
 from workbench.gateway.call import Gateway
 from workbench.gateway.elicitation import say_approval
 from workbench.gateway.methods import is_method, split
+from workbench.gateway.refusals import unknown
 from workbench.gateway.request import Request, Running, Stream
 from workbench.gateway.upstream.messages import Notify
 from workbench.gateway.upstream.respondent import Respondent
@@ -129,6 +130,8 @@ class ToolCalls:
             page = say_approval(id, outcome, call, request.resource, respondent, modern=modern)
             if page is not None:
                 return page
+        if outcome.kind == "not_found" and (server := server_of(request.view)):
+            outcome = _as_named_there(outcome, server)
         say = say_of_method if is_method(call.tool) else say_outcome
         return say(id, outcome, modern=modern, resource=request.resource)
 
@@ -176,6 +179,16 @@ class ToolCalls:
             method = call.tool.partition(".")[2] if is_method(call.tool) else "tools/call"
             return await self.refuse(request, id, call, wire.INVALID_PARAMS, f"The params of {method}: {problem}.")
         return await self.run(request, id, call, running, stream, respondent)
+
+
+def _as_named_there(outcome: Outcome, server: str) -> Outcome:
+    """An unknown tool at the endpoint of one server, where tools go by their own names."""
+    close = outcome.details.get("suggestions")
+    if close is None:
+        return outcome
+    own = [name.removeprefix(f"{server}.") for name in close if name.startswith(f"{server}.")]
+    said = unknown(outcome.tool.removeprefix(f"{server}."), own)
+    return msgspec.structs.replace(outcome, message=str(said), details={**outcome.details, "suggestions": own})
 
 
 def leveled(notify: Notify, call: Call) -> Notify:
