@@ -206,6 +206,7 @@ class Reader:
                 raise Unreachable(f"A file of the record is not there: {e}.", hint="Ask again.") from e
             finally:
                 timer.cancel()
+                timer.join()  # a thread that still knows us at the end of the program makes DuckDB complain of leaks
 
     def trace(self, trace_id: str, *, timeout_s: float = 30.0) -> pyarrow.Table:
         """Every event of one trace, oldest first.
