@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,14 @@ def texts(app: AppTest) -> str:
     shown += [*app.info, *app.warning, *app.error, *app.success, *app.code]
     # the head of an error is its title
     return "\n".join([str(e.value) for e in shown] + [e.proto.title for e in app.error]).replace("\\", "")
+
+
+@pytest.fixture(autouse=True)
+def empty_inbox(platform: workbench.Workbench) -> Iterator[None]:
+    """Nothing is left waiting for the tests after these, which share the platform."""
+    yield
+    for each in platform.approvals():
+        platform.deny(each.id)
 
 
 @pytest.fixture
