@@ -72,7 +72,7 @@ def opa_binary() -> str:
             pytest.skip("neither opa nor go is installed")
         cached.parent.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
-            [go, "install", "github.com/open-policy-agent/opa@latest"],
+            [go, "install", "github.com/open-policy-agent/opa@v1.22.0"],
             env={**os.environ, "GOBIN": str(cached.parent), "CGO_ENABLED": "0"},
             capture_output=True, text=True, timeout=900,
         )  # fmt: skip

@@ -146,10 +146,8 @@ def opa_answers(opa_binary: str, folder: Path, inputs: list[JSON]) -> list[Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.interop
 @pytest.mark.timeout(1200)
-@pytest.mark.timeout(400)
 def test_opa_decides_thousands_of_random_inputs_alike(opa_binary: str, tmp_path: Path) -> None:
     rng = random.Random(31)
     inputs = [verdict.document(*random_case(rng)) for _ in range(3000)]
@@ -160,7 +158,6 @@ def test_opa_decides_thousands_of_random_inputs_alike(opa_binary: str, tmp_path:
         assert policy.ask(engine.TOOL_SCOPES, document) == answer, document
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 @pytest.mark.interop
 @pytest.mark.timeout(1200)
