@@ -3,7 +3,7 @@ PYTHON ?= python3
 V := .venv/bin
 export PYTHONUNBUFFERED = 1
 
-.PHONY: up test lint load bench conformance interop shots notebooks clean
+.PHONY: up test lint load bench conformance interop shots notebooks lock clean
 
 up: .venv/runtime          ## servers, gateway and app; Ctrl-C stops all of it
 	@$(V)/workbench up $(ARGS)
@@ -33,6 +33,11 @@ shots: .venv/dev           ## the README's screenshots, from a real browser
 
 notebooks: .venv/dev       ## run every notebook from top to bottom
 	$(V)/python -m pytest --nbmake notebooks $(ARGS)
+
+LOCK := $(V)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+lock: .venv/bin/uv         ## bring the lock files up to date with pyproject.toml; ARGS=--upgrade takes newer versions
+	$(LOCK) $(ARGS) --extra llm --extra load pyproject.toml -o requirements.lock
+	$(LOCK) $(ARGS) --extra llm --extra load --extra dev pyproject.toml -o requirements-dev.lock
 
 clean:                     ## remove environments and caches; the state in .workbench stays
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

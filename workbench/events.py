@@ -353,6 +353,9 @@ def run_event(data: Mapping[str, Any]) -> AnyRunEvent:
 
 # --- errors ------------------------------
 
+DISTRIBUTION = "mcp-research-workbench"
+"""Name of the distribution on the package index; the import and the command are `workbench`."""
+
 
 class WorkbenchError(Exception):
     """Something the user can mend. The message is shown as it is; `hint` says what to do next."""
@@ -372,6 +375,23 @@ class Misuse(WorkbenchError):
     """Arguments or settings that cannot be meant: the caller's program or configuration needs a change."""
 
     exit_code = 2
+
+
+class MissingPackageError(Misuse):
+    """A feature needs a package that only an extra of the distribution brings.
+
+    Args:
+        package: the name of the import that failed, e.g. `psycopg`.
+        extra: the extra that installs it, e.g. `postgres`.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"The package {package} is missing.", hint=install_hint(extra))
+
+
+def install_hint(extra: str) -> str:
+    """The command that installs an extra. The distribution's name on the index differs from the import's."""
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
 class Unauthenticated(WorkbenchError):

@@ -141,7 +141,7 @@ async def test_without_the_setting_assertions_are_refused(desk: Any, agent: Agen
 
 async def test_without_the_package_the_setting_is_refused(open_desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "spiffe", None)
-    with pytest.raises(Misuse, match="needs the package"):
+    with pytest.raises(Misuse, match="spiffe is missing"):
         await open_desk(oauth_spiffe_socket="unix:///nowhere.sock")
 
 

@@ -185,7 +185,7 @@ def test_missing_packages_are_said_and_do_not_stop_anything(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setitem(__import__("sys").modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     assert open_telemetry() is None
-    assert "mcp-workbench[otel]" in caplog.text
+    assert "mcp-research-workbench[otel]" in caplog.text
 
 
 class Collector(http.server.BaseHTTPRequestHandler):

@@ -59,6 +59,14 @@ def test_a_tool_is_called_with_nothing_but_the_wheel(unpacked: Path, tmp_path: P
     assert "C-01409" in called.stdout
 
 
+def test_the_wheel_carries_its_license_and_a_name_of_its_own(unpacked: Path) -> None:
+    [metadata] = unpacked.glob("*.dist-info/METADATA")
+    text = metadata.read_text(encoding="utf-8")
+    assert "\nName: mcp-research-workbench\n" in text
+    assert "\nLicense-Expression: Apache-2.0\n" in text
+    assert "Version 2.0, January 2004" in (metadata.parent / "licenses" / "LICENSE").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     "part", ["dashboards/app.py", "loadtests/locustfile.py", "docs/architecture.md", "data/company"]
 )

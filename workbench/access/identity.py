@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol
 
 from workbench.access.svid import NoSvid, leaf_of
-from workbench.events import Misuse, Record, Unreachable, now_us
+from workbench.events import MissingPackageError, Record, Unreachable, now_us
 
 LOOK_SECONDS: Final = 1.0
 """How often files are looked at for changes."""
@@ -157,7 +157,7 @@ class WorkloadIdentity:
         try:
             importlib.import_module("spiffe")
         except ImportError as e:
-            raise Misuse("The SPIFFE Workload API needs the package spiffe.", hint="pip install spiffe") from e
+            raise MissingPackageError("spiffe", "spiffe") from e
         self.socket = socket
         self._ticks = ticks
         self._users = 0

@@ -19,7 +19,7 @@ from workbench.audit.catalog import Member
 from workbench.audit.columns import COLUMNS
 from workbench.audit.lake import CurrentFiles, Manifest
 from workbench.audit.store import StoreConflict
-from workbench.events import Misuse, Unreachable
+from workbench.events import MissingPackageError, Unreachable
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.sql import SqlCatalog
@@ -62,7 +62,7 @@ class IcebergCatalog:
         try:
             from pyiceberg.catalog.sql import SqlCatalog
         except ImportError as e:
-            raise Misuse(f"A package is missing: {e.name}.", hint="Install mcp-workbench[catalog].") from e
+            raise MissingPackageError(str(e.name), "catalog") from e
         place = warehouse if "://" in warehouse else f"{_LOCAL}{Path(warehouse).expanduser().absolute()}"
         properties = {
             "uri": "postgresql+psycopg://" + url.partition("://")[2],

@@ -13,7 +13,7 @@ from workbench.audit.columns import COLUMNS, quoted, select_parquet
 from workbench.audit.folder import AuditFolder
 from workbench.audit.lake import Manifest
 from workbench.audit.postgres_tables import LOCK, prepare_tables
-from workbench.events import Misuse, Unreachable
+from workbench.events import MissingPackageError, Misuse, Unreachable
 
 if TYPE_CHECKING:
     import duckdb
@@ -73,7 +73,7 @@ def connect(url: str, **options: Any) -> Iterator[Any]:
         import psycopg
         import sqlglot  # noqa: F401
     except ImportError as e:
-        raise Misuse(f"A package is missing: {e.name}.", hint="Install mcp-workbench[postgres].") from e
+        raise MissingPackageError(str(e.name), "postgres") from e
     if not url.startswith(("postgresql://", "postgres://")):
         raise Misuse("The setting audit_engine names no Postgres.", hint="Expected postgresql://user@host/database.")
     try:

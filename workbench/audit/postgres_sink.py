@@ -17,7 +17,7 @@ from workbench.audit.postgres_loading import connect
 from workbench.audit.recover import LINE
 from workbench.audit.seal import read_seals
 from workbench.audit.store import SegmentStore
-from workbench.events import Misuse
+from workbench.events import MissingPackageError, Misuse
 
 PATIENCE_S = 8.0
 """How long a lost connection is mended before the record counts as not written; less than the log waits for a disk."""
@@ -52,7 +52,7 @@ class PostgresSink:
         try:
             import psycopg
         except ImportError as e:
-            raise Misuse(f"A package is missing: {e.name}.", hint="Install mcp-workbench[postgres].") from e
+            raise MissingPackageError(str(e.name), "postgres") from e
         self._url = url
         self._folder = AuditFolder(home)
         self._owner = ""

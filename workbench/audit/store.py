@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from workbench.audit.folder import sync_folder
-from workbench.events import Misuse, Unreachable, WorkbenchError
+from workbench.events import MissingPackageError, Misuse, Unreachable, WorkbenchError
 
 Content = bytes | Path
 
@@ -72,7 +72,7 @@ def open_bucket_files(scheme: str) -> Any:
     try:
         from obstore.fsspec import FsspecStore
     except ImportError as e:
-        raise Misuse(f"A package is missing: {e.name}.", hint="Install mcp-workbench[catalog].") from e
+        raise MissingPackageError(str(e.name), "catalog") from e
     made: Any = FsspecStore
     return made(scheme, client_options=_client_options(), retry_config=_RETRIES)
 
@@ -144,7 +144,7 @@ class BucketStore:
             from obstore.exceptions import BaseError
             from obstore.store import from_url
         except ImportError as e:
-            raise Misuse("The package obstore is missing.", hint="Install mcp-workbench[store].") from e
+            raise MissingPackageError("obstore", "store") from e
         try:
             self._store: Any = from_url(url, client_options=_client_options(), retry_config=_RETRIES)
         except (BaseError, ValueError) as e:

@@ -16,7 +16,7 @@ import orjson
 
 from workbench.bench.app import shipped
 from workbench.bench.running import Running
-from workbench.events import JSON, Misuse, WorkbenchError, new_id, now_us
+from workbench.events import JSON, MissingPackageError, Misuse, WorkbenchError, new_id, now_us
 
 if TYPE_CHECKING:
     from workbench.config import Settings
@@ -65,14 +65,15 @@ def run_load(
 
     Raises:
         Misuse: no such profile, or a number that is not above zero; nothing was started then.
-        WorkbenchError: Locust is not installed, or it made no request.
+        MissingPackageError: Locust is not installed.
+        WorkbenchError: it made no request.
     """
     import importlib.util
 
     _check(profile, users=users, spawn_rate=spawn_rate, seconds=seconds)
 
     if importlib.util.find_spec("locust") is None:
-        raise WorkbenchError("Locust is not installed.", hint="pip install 'mcp-workbench[load]'")
+        raise MissingPackageError("locust", "load")
     with tempfile.TemporaryDirectory(prefix="workbench-load-") as folder:
         out = Path(folder) / "requests.jsonl"
         began_us = now_us()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import workbench
 from workbench.bench import telemetry_names as names
-from workbench.events import JSON, new_span_id
+from workbench.events import JSON, install_hint, new_span_id
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics import MeterProvider
@@ -50,7 +50,7 @@ def open_telemetry() -> Telemetry | None:
         from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as e:
-        _log.warning("no telemetry is exported: %s. Install mcp-workbench[otel].", e)
+        _log.warning("no telemetry is exported: %s. %s", e, install_hint("otel"))
         return None
     resource = default_resource()
     metrics = MeterProvider([PeriodicExportingMetricReader(OTLPMetricExporter())], resource)

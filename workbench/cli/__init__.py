@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from workbench import __version__
 from workbench.events import WorkbenchError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -71,7 +72,7 @@ class Workbench(click.Group):
 
 @click.group(cls=Workbench, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--home", type=click.Path(file_okay=False), help="State folder. Default: WORKBENCH_HOME or .workbench")
-@click.version_option(package_name="mcp-workbench", message="%(version)s")
+@click.version_option(__version__, message="%(version)s")
 @click.pass_context
 def cli(ctx: click.Context, home: str | None) -> None:
     """Launch MCP servers, govern every call, ask an agent, query the record."""

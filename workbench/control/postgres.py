@@ -25,7 +25,7 @@ from workbench.control.keyfiles import agree_on
 from workbench.control.patience import Patience
 from workbench.control.schema import check_name, lock_number, make_schema, make_tables, translated
 from workbench.control.store import ControlDown, ControlStore, P, Row, T, Told, contradiction
-from workbench.events import Misuse
+from workbench.events import MissingPackageError, Misuse
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
@@ -262,8 +262,7 @@ def _arguments(url: str) -> dict[str, Any]:
         import psycopg
         from psycopg.conninfo import conninfo_to_dict
     except ImportError as e:
-        hint = "pip install 'mcp-workbench[postgres]'"
-        raise Misuse("Setting database_url needs the package psycopg.", hint=hint) from e
+        raise MissingPackageError("psycopg", "postgres") from e
     expected = "Expected postgresql://user:password@host:5432/database; percent-encode what is special in a password."
     if not re.match(r"postgres(?:ql)?://", url) or urlsplit(url).netloc.count("@") > 1:
         raise Misuse("Setting database_url cannot be read.", hint=expected)

@@ -6,7 +6,7 @@ import importlib
 import threading
 from typing import Any, Final
 
-from workbench.events import Misuse
+from workbench.events import MissingPackageError
 from workbench.secrets.sources import NoSecret
 
 CURRENT: Final = "AWSCURRENT"
@@ -30,9 +30,7 @@ class SecretsManager:
             self._boto3: Any = importlib.import_module("boto3")
             self._faults: Any = importlib.import_module("botocore.exceptions")
         except ImportError as e:
-            raise Misuse(
-                "Secrets of AWS need the package boto3.", hint="pip install 'mcp-workbench[aws]' or boto3."
-            ) from e
+            raise MissingPackageError("boto3", "aws") from e
         self._client: Any = None
         self._making = threading.Lock()
 

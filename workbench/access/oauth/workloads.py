@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from workbench.access.oauth.exchange import Refused
 from workbench.access.tokens import unverified_claims
-from workbench.events import Misuse, Unauthenticated
+from workbench.events import MissingPackageError, Unauthenticated
 
 if TYPE_CHECKING:
     from spiffe import JwtBundleSet
@@ -47,7 +47,7 @@ class Workloads:
         try:
             importlib.import_module("spiffe")  # now, because it takes a while: later everybody would wait
         except ImportError as e:
-            raise Misuse("Setting oauth_spiffe_socket needs the package spiffe.", hint="pip install spiffe") from e
+            raise MissingPackageError("spiffe", "spiffe") from e
         self._socket = socket
         self._audiences = set(audiences)
         self._ticks = ticks
