@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from workbench.agent.choose import Chooser
+from workbench.agent.env_file import EnvFile
 from workbench.agent.loop import Run, unresolved
 from workbench.agent.provider import Message, ProviderStatus
 from workbench.agent.toolbox import Budget, RecordEvent, Toolbox, WaitForApproval
@@ -45,6 +46,11 @@ class Agent:
 
     def __repr__(self) -> str:
         return f"<Agent provider={self._settings.provider!r} running={len(self._runs)}>"
+
+    @property
+    def env_file(self) -> EnvFile | None:
+        """What a `.env` in the working folder contributed; None when there is none."""
+        return self._chooser.env_file
 
     def providers(self) -> list[ProviderStatus]:
         """Every provider, in the order in which they are chosen, with whether it is ready and why."""

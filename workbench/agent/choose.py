@@ -10,14 +10,18 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench.agent.env_file import read_env_file
 from workbench.agent.models import model_of, provider_of
 from workbench.agent.provider import Closable, Provider, ProviderStatus
 from workbench.config import Settings
 from workbench.events import Misuse, Record
 from workbench.secrets import NoSecret, Secrets
+from workbench.secrets.hiding import remember_all
 
 if TYPE_CHECKING:
     from workbench.agent.providers.compatible import Found
@@ -28,6 +32,9 @@ KEYS: dict[str, tuple[str, ...]] = {
     "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
 }
 """Variables that hold the key of a remote provider; the first that is set counts."""
+
+KEY_VARIABLES = frozenset({*(name for names in KEYS.values() for name in names), "COMPATIBLE_API_KEY"})
+"""Everything that is taken from a `.env` file in the working folder."""
 
 ADDRESS = "COMPATIBLE_BASE_URL"
 """Names an OpenAI-compatible server; whoever sets it means it."""
@@ -56,6 +63,9 @@ class Chooser:
     def __init__(self, settings: Settings, *, env: Mapping[str, str] | None = None) -> None:
         self._settings = settings
         self._given = env
+        self.env_file = read_env_file(Path.cwd(), KEY_VARIABLES) if env is None else None
+        if self.env_file is not None:
+            remember_all(self.env_file.keys, ())
         self._kept: dict[str, Provider] = {}
         self._found: Found | None = None
 
@@ -67,7 +77,9 @@ class Chooser:
 
     @property
     def _env(self) -> Mapping[str, str]:
-        return Secrets.of(self._settings).environment() if self._given is None else self._given
+        if self._given is not None:
+            return self._given
+        return Secrets.of(self._settings).environment(self.env_file.keys if self.env_file else {})
 
     def statuses(self) -> list[ProviderStatus]:
         """Every provider and whether it is ready, in the order of the ladder; asks no network."""
@@ -100,8 +112,12 @@ class Chooser:
             variable = next((key for key in KEYS[name] if self._env.get(key)), "")
         except NoSecret as e:
             return ProviderStatus(name=name, ready=False, model=model, why=str(e))
-        why = f"{variable} is set" if variable else f"{' or '.join(KEYS[name])} is not set."
+        where = f" in {self.env_file.path}" if self._from_env_file(variable) and self.env_file else ""
+        why = f"{variable} is set{where}" if variable else f"{' or '.join(KEYS[name])} is not set."
         return ProviderStatus(name=name, ready=bool(variable), model=model, why=why)
+
+    def _from_env_file(self, variable: str) -> bool:
+        return self.env_file is not None and variable in self.env_file.keys and variable not in os.environ
 
     async def choose(self, provider: str | None = None, model: str | None = None) -> Choice:
         """The provider for one run.

@@ -272,7 +272,10 @@ def _secrets(settings: Settings) -> Check:
 def _answers(settings: Settings) -> Check:
     from workbench.agent.choose import Chooser
 
-    statuses = Chooser(settings).statuses()
+    chooser = Chooser(settings)
+    if chooser.env_file is not None and chooser.env_file.problem:
+        return _problem(chooser.env_file.summary(), "Fix the file, or move it away.")
+    statuses = chooser.statuses()
     first = next((s for s in statuses if s.ready), None)
     if first is None:
         return _problem("nobody can answer questions.", "Set OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY.")

@@ -90,6 +90,9 @@ def _banner(running: Running, platform: Platform, seconds: float) -> None:
         click.echo(f"  with TLS        https://{platform.settings.tls_host}:{platform.settings.tls_port}/mcp")
     click.echo(f"  management API  {click.style(running.url + '/docs', bold=True)}")
     click.echo(f"  bearer token    {running.token}\n")
+    env_file = platform.agent.env_file
+    if env_file is not None and env_file.summary():
+        click.secho(f"  provider keys   {env_file.summary()}", fg="yellow" if env_file.problem else None)
     for state in states:
         if state.status == "starting":
             click.secho(f"  {state.id} is still starting", fg="yellow", err=True)

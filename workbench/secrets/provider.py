@@ -148,9 +148,14 @@ class Secrets:
         await asyncio.to_thread(self._renew_all, wanted)
         return found if (found := self._filled(text, wanted)) != refused else None
 
-    def environment(self) -> Mapping[str, str]:
-        """The process's environment; a variable whose value is a reference has the value of that secret."""
-        return _Resolved(self, os.environ if self._env is None else self._env)
+    def environment(self, defaults: Mapping[str, str] | None = None) -> Mapping[str, str]:
+        """The process's environment; a variable whose value is a reference has the value of that secret.
+
+        Args:
+            defaults: further variables, which the environment overrides.
+        """
+        env = os.environ if self._env is None else self._env
+        return _Resolved(self, {**defaults, **env} if defaults else env)
 
     def where(self, wanted: Sequence[str] = ()) -> list[Origin]:
         """Where each secret that was asked for, and each in `wanted`, comes from; reads those not known yet."""
