@@ -14,7 +14,8 @@ PACKAGE = Path(__file__).parents[1] / "workbench"
 LOWER = {
     "events": set[str](),
     "show": {"events", "registry"},
-    "config": {"events"},
+    "setting_values": set[str](),
+    "config": {"setting_values", "events"},
     "control": {"secrets", "config", "events"},
     "address": {"events"},
     "resolver": {"address", "events"},

@@ -14,9 +14,33 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, get_type_hints
 
 from workbench.events import Misuse
+from workbench.setting_values import (
+    BROWSER_ORIGIN,
+    BYTES,
+    COUNT,
+    HOST,
+    HOST_PORT,
+    MAX_BYTES,
+    MAX_SECONDS,
+    PATH,
+    POSTGRES,
+    REDIS,
+    SECONDS,
+    Check,
+    Each,
+    NumbersByName,
+    Range,
+    converted,
+    folder_or_url,
+    line_of,
+    one_of,
+    origin_of,
+    port_number,
+    url_of,
+)
 
 BUNDLED_SERVERS = ("products", "crm", "tickets", "payments", "calendar", "analytics", "knowledge", "files")
 """The local servers over the sample company, in the order they are shown."""
@@ -27,172 +51,262 @@ AuditMode = Literal["async", "os", "fsync", "strict"]
 RedisDown = Literal["deny", "memory"]
 
 
-def setting(default: Any, meaning: str) -> Any:
-    """A field of `Settings`: its default and the sentence that `workbench doctor` prints."""
-    return field(default=default, metadata={"meaning": meaning})
+def setting(default: Any, meaning: str, check: Check | None = None) -> Any:
+    """A field of `Settings`: its default, the sentence that `workbench doctor` prints, and what it may be.
+
+    Only switches and choices of a `Literal` need no check.
+    """
+    return field(default=default, metadata={"meaning": meaning, "check": check})
 
 
-def secret(default: Any, meaning: str) -> Any:
+def secret(default: Any, meaning: str, check: Check) -> Any:
     """A field of `Settings` that may hold a password: it is in no text of the settings."""
-    return field(default=default, repr=False, metadata={"meaning": meaning, "secret": True})
+    return field(default=default, repr=False, metadata={"meaning": meaning, "secret": True, "check": check})
 
 
-def table(meaning: str) -> Any:
+def table(meaning: str, check: Check) -> Any:
     """A field of `Settings` that holds numbers by name; empty unless set. As text it is written `name=1,other=2`."""
-    return field(default_factory=dict, hash=False, metadata={"meaning": meaning})
+    return field(default_factory=dict, hash=False, metadata={"meaning": meaning, "check": check})
 
 
 @dataclass(frozen=True)
 class Settings:
     """All settings of one workbench. Build with `Settings.load()`; `source_of(name)` says where a value came from."""
 
-    home: Path = setting(Path(".workbench"), "Folder of runtime state: log, lake, control database, keys.")
+    home: Path = setting(Path(".workbench"), "Folder of runtime state: log, lake, control database, keys.", PATH)
     url: str = setting(
-        "", "Origin of a platform elsewhere to use, with the token in WORKBENCH_TOKEN; empty: that of the state folder."
+        "",
+        "Origin of a platform elsewhere to use, with the token in WORKBENCH_TOKEN; empty: that of the state folder.",
+        url_of("http", "https", example="https://tools.example"),
     )
-    host: str = setting("127.0.0.1", "Address the gateway and the app bind to. Anything wider needs authentication on.")
-    port: str = setting("8800", "Port of MCP endpoint and management API, or `auto` for a free one.")
-    app_port: str = setting("8501", "Port of the Streamlit app, or `auto`.")
+    host: str = setting(
+        "127.0.0.1", "Address the gateway and the app bind to. Anything wider needs authentication on.", HOST
+    )
+    port: str = setting("8800", "Port of MCP endpoint and management API, or `auto` for a free one.", port_number())
+    app_port: str = setting("8501", "Port of the Streamlit app, or `auto`.", port_number())
     app: bool = setting(True, "Whether `workbench up` also starts the Streamlit app.")
     authentication: bool = setting(True, "Whether callers must present a token. Off is only accepted on loopback.")
-    allowed_hosts: tuple[str, ...] = setting((), "Further values of the Host header to accept, e.g. a public name.")
-    allowed_origins: tuple[str, ...] = setting((), "Origins of browsers to accept besides our own app.")
-    public_url: str = setting("", "URL by which clients know the gateway behind a proxy, e.g. https://tools.example.")
-    oauth_issuers: tuple[str, ...] = setting((), "Issuers whose access tokens are accepted. Empty: keys only.")
+    allowed_hosts: tuple[str, ...] = setting(
+        (), "Further values of the Host header to accept, e.g. a public name.", Each(HOST_PORT)
+    )
+    allowed_origins: tuple[str, ...] = setting(
+        (), "Origins of browsers to accept besides our own app.", Each(BROWSER_ORIGIN)
+    )
+    public_url: str = setting(
+        "", "URL by which clients know the gateway behind a proxy, e.g. https://tools.example.", origin_of()
+    )
+    oauth_issuers: tuple[str, ...] = setting(
+        (), "Issuers whose access tokens are accepted. Empty: keys only.", Each(url_of("https", "http"))
+    )
     oauth_audiences: tuple[str, ...] = setting(
-        (), "Audiences to accept instead of the URLs of the gateway's endpoints."
+        (), "Audiences to accept instead of the URLs of the gateway's endpoints.", Each(line_of())
     )
     oauth_algorithms: tuple[str, ...] = setting(
-        ("ES256", "ES384", "RS256", "PS256", "Ed25519", "EdDSA"), "Signature algorithms that are accepted on tokens."
+        ("ES256", "ES384", "RS256", "PS256", "Ed25519", "EdDSA"),
+        "Signature algorithms that are accepted on tokens.",
+        Each(line_of(), least=1),
     )
     oauth_token_types: tuple[str, ...] = setting(
-        ("at+jwt",), "Values of `typ` accepted on tokens. Add JWT for issuers that know no at+jwt."
+        ("at+jwt",),
+        "Values of `typ` accepted on tokens. Add JWT for issuers that know no at+jwt.",
+        Each(line_of(), least=1),
     )
-    oauth_subject_claim: str = setting("sub", "Claim that holds the subject. Dots lead into objects.")
-    oauth_tenant_claim: str = setting("", "Claim that holds the tenant; empty: every token is of the local tenant.")
-    oauth_roles_claim: str = setting("roles", "Claim that holds names of roles, e.g. realm_access.roles.")
-    oauth_scopes_claim: str = setting("scope", "Claim that holds scopes, as one text or as a list.")
-    oauth_introspection_url: str = setting("", "Endpoint that is asked about tokens that are no JWT (RFC 7662).")
-    oauth_introspection_client: str = setting("", "Client id for that endpoint.")
+    oauth_subject_claim: str = setting("sub", "Claim that holds the subject. Dots lead into objects.", line_of())
+    oauth_tenant_claim: str = setting(
+        "", "Claim that holds the tenant; empty: every token is of the local tenant.", line_of(optional=True)
+    )
+    oauth_roles_claim: str = setting("roles", "Claim that holds names of roles, e.g. realm_access.roles.", line_of())
+    oauth_scopes_claim: str = setting("scope", "Claim that holds scopes, as one text or as a list.", line_of())
+    oauth_introspection_url: str = setting(
+        "", "Endpoint that is asked about tokens that are no JWT (RFC 7662).", url_of("https", "http")
+    )
+    oauth_introspection_client: str = setting("", "Client id for that endpoint.", line_of(optional=True))
     oauth_introspection_secret_env: str = setting(
-        "WORKBENCH_OAUTH_INTROSPECTION_SECRET", "Variable of the environment with the client's secret."
+        "WORKBENCH_OAUTH_INTROSPECTION_SECRET",
+        "Variable of the environment with the client's secret.",
+        line_of("the name of a variable", r"[A-Za-z_][A-Za-z0-9_]*"),
     )
     oauth_server: bool = setting(False, "Whether the gateway is also an OAuth authorization server, for local use.")
     oauth_registration: bool = setting(False, "Whether clients may register themselves at it (RFC 7591).")
     oauth_spiffe_socket: str = setting(
-        "", "Workload API whose JWT-SVIDs programs may show at it, e.g. unix:///run/spire/agent.sock."
+        "",
+        "Workload API whose JWT-SVIDs programs may show at it, e.g. unix:///run/spire/agent.sock.",
+        url_of("unix", "tcp", example="unix:///run/spire/agent.sock"),
     )
-    tls_port: str = setting("", "Port of a further listener with TLS, or `auto`; empty: none.")
-    tls_host: str = setting("127.0.0.1", "Address that the listener with TLS binds to.")
-    tls_cert: Path | None = setting(None, "File with its certificate, PEM; read again when it changes.")
-    tls_key: Path | None = setting(None, "File with the key of that certificate, readable by its owner alone.")
+    tls_port: str = setting(
+        "", "Port of a further listener with TLS, or `auto`; empty: none.", port_number(optional=True)
+    )
+    tls_host: str = setting("127.0.0.1", "Address that the listener with TLS binds to.", HOST)
+    tls_cert: Path | None = setting(None, "File with its certificate, PEM; read again when it changes.", PATH)
+    tls_key: Path | None = setting(None, "File with the key of that certificate, readable by its owner alone.", PATH)
     tls_client_ca: Path | None = setting(
-        None, "File with the authorities of workloads: every client then has to show an X.509-SVID."
+        None, "File with the authorities of workloads: every client then has to show an X.509-SVID.", PATH
     )
-    tls_trust_domain: str = setting("", "Trust domain of those workloads; empty: that of our own X.509-SVID.")
+    tls_trust_domain: str = setting(
+        "",
+        "Trust domain of those workloads; empty: that of our own X.509-SVID.",
+        line_of("the name of a trust domain", r"[a-z0-9._-]{1,255}", optional=True),
+    )
     spiffe_socket: str = setting(
-        "", "Workload API that gives this gateway its own identity, e.g. unix:///run/spire/agent.sock."
+        "",
+        "Workload API that gives this gateway its own identity, e.g. unix:///run/spire/agent.sock.",
+        url_of("unix", "tcp", example="unix:///run/spire/agent.sock"),
     )
-    oauth_token_seconds: int = setting(300, "Lifetime of the access tokens it issues, in seconds.")
-    tenant: str = setting("local", "Tenant of the local user and of calls without another.")
+    oauth_token_seconds: int = setting(
+        300, "Lifetime of the access tokens it issues, in seconds.", Range(0, 86_400, above=True)
+    )
+    tenant: str = setting(
+        "local",
+        "Tenant of the local user and of calls without another.",
+        line_of("a name of at most 256 characters", r".{1,256}"),
+    )
     secrets: tuple[str, ...] = setting(
-        ("env", "file"), "Where `secret:NAME` is looked up, in this order: env, file, aws."
+        ("env", "file"),
+        "Where `secret:NAME` is looked up, in this order: env, file, aws.",
+        Each(one_of("env", "file", "aws"), least=1),
     )
     secrets_folder: Path | None = setting(
-        None, "Folder of files with one secret each, for `file`; default is secrets in the state folder."
+        None, "Folder of files with one secret each, for `file`; default is secrets in the state folder.", PATH
     )
-    secrets_ttl: float = setting(300.0, "Seconds after which a secret is read anew.")
-    secrets_stale: float = setting(3600.0, "Seconds that a secret stays good while its source does not answer.")
-    servers: tuple[str, ...] = setting(BUNDLED_SERVERS, "Which bundled servers to launch.")
-    data: Path | None = setting(None, "Folder of CSV, Parquet and JSON files to serve as tables.")
-    mcp_config: Path | None = setting(None, "An `mcp.json` with further servers (the `mcpServers` format).")
+    secrets_ttl: float = setting(300.0, "Seconds after which a secret is read anew.", SECONDS)
+    secrets_stale: float = setting(
+        3600.0, "Seconds that a secret stays good while its source does not answer.", SECONDS
+    )
+    servers: tuple[str, ...] = setting(
+        BUNDLED_SERVERS, "Which bundled servers to launch.", Each(one_of(*BUNDLED_SERVERS))
+    )
+    data: Path | None = setting(None, "Folder of CSV, Parquet and JSON files to serve as tables.", PATH)
+    mcp_config: Path | None = setting(None, "An `mcp.json` with further servers (the `mcpServers` format).", PATH)
     profiles: Path | None = setting(
-        None, "File of named selections of servers and tools; default is a profiles.toml here or in the state folder."
+        None,
+        "File of named selections of servers and tools; default is a profiles.toml here or in the state folder.",
+        PATH,
     )
     local_urls: bool = setting(
         False, "Whether servers registered through the API may be on loopback. Those of an mcp.json always may."
     )
-    knowledge: tuple[Path, ...] = setting((), "Further folders of documents for the knowledge server.")
-    files_root: Path | None = setting(None, "Root of the files server; default is the sample folder.")
-    policy: Path | None = setting(None, "Folder of Rego files and data that replaces the shipped policy.")
-    opa_url: str = setting("", "URL of an Open Policy Agent that decides every call; empty takes the embedded engine.")
-    database_url: str = secret(
-        "", "URL of a Postgres that holds keys, approvals and pins for several gateways; empty keeps them in SQLite."
+    knowledge: tuple[Path, ...] = setting((), "Further folders of documents for the knowledge server.", Each(PATH))
+    files_root: Path | None = setting(None, "Root of the files server; default is the sample folder.", PATH)
+    policy: Path | None = setting(None, "Folder of Rego files and data that replaces the shipped policy.", PATH)
+    opa_url: str = setting(
+        "",
+        "URL of an Open Policy Agent that decides every call; empty takes the embedded engine.",
+        url_of("http", "https"),
     )
-    database_schema: str = setting("workbench", "Schema of this deployment in that Postgres.")
+    database_url: str = secret(
+        "",
+        "URL of a Postgres that holds keys, approvals and pins for several gateways; empty keeps them in SQLite.",
+        POSTGRES,
+    )
+    database_schema: str = setting(
+        "workbench",
+        "Schema of this deployment in that Postgres.",
+        line_of("the name of a schema", r"[A-Za-z_][A-Za-z0-9_$]{0,62}"),
+    )
     database_grace: float = setting(
-        60.0, "Seconds for which callers who are known stay so while that Postgres does not answer."
+        60.0,
+        "Seconds for which callers who are known stay so while that Postgres does not answer.",
+        Range(5, MAX_SECONDS),
     )
     redis_url: str = setting(
-        "", "URL of a Redis in which gateways count calls together and reach each other; empty: there is one."
+        "", "URL of a Redis in which gateways count calls together and reach each other; empty: there is one.", REDIS
     )
     redis_down: RedisDown = setting(
         "deny", "When Redis does not answer: deny calls, or count in the memory of each process."
     )
     cache_url: str = setting(
-        "", "URL of a Redis in which answers are remembered for all processes; empty: each remembers its own."
+        "", "URL of a Redis in which answers are remembered for all processes; empty: each remembers its own.", REDIS
     )
-    slack_channel: str = setting("", "Id of the Slack channel where approvals are asked for; empty asks nobody there.")
-    slack_approvers: Path | None = setting(None, "File that says who in Slack may decide approvals, and as whom.")
-    slack_api_url: str = setting("https://slack.com/api/", "Base URL of Slack's API.")
+    slack_channel: str = setting(
+        "",
+        "Id of the Slack channel where approvals are asked for; empty asks nobody there.",
+        line_of("the id of a channel", r"[A-Za-z0-9_-]{1,64}", optional=True),
+    )
+    slack_approvers: Path | None = setting(None, "File that says who in Slack may decide approvals, and as whom.", PATH)
+    slack_api_url: str = setting(
+        "https://slack.com/api/", "Base URL of Slack's API.", url_of("http", "https", optional=False)
+    )
     audit_mode: AuditMode = setting("os", "When a record counts as written: async, os, fsync or strict.")
-    audit_segment_bytes: int = setting(64 << 20, "Size at which a segment of the log is sealed, in bytes.")
+    audit_segment_bytes: int = setting(64 << 20, "Size at which a segment of the log is sealed, in bytes.", BYTES)
     audit_segment_seconds: float = setting(
-        10.0, "Age at which a segment of the log is sealed and a checkpoint signed, in seconds."
+        10.0, "Age at which a segment of the log is sealed and a checkpoint signed, in seconds.", SECONDS
     )
     audit_witness: str = setting(
-        "", "Folder on another disk, or URL of a C2SP tlog-witness, that gets every signed checkpoint of the log."
+        "",
+        "Folder on another disk, or URL of a C2SP tlog-witness, that gets every signed checkpoint of the log.",
+        folder_or_url("http", "https", expected="a folder, or an http(s) URL"),
     )
     audit_witness_key: Path | None = setting(
-        None, "File with the public key of the witness (its `witness.pub`): `audit verify` then demands its signature."
+        None,
+        "File with the public key of the witness (its `witness.pub`): `audit verify` then demands its signature.",
+        PATH,
     )
     audit_store: str = setting(
-        "", "Folder, or s3://bucket/prefix, to which everything that is sealed is copied once a minute."
+        "",
+        "Folder, or s3://bucket/prefix, to which everything that is sealed is copied once a minute.",
+        folder_or_url("s3", "gs", "az", expected="a folder, or s3://bucket/prefix"),
     )
     audit_sink: str = secret(
-        "", "URL of a Postgres where every record is, too, before it is acknowledged, until audit_store has it."
+        "",
+        "URL of a Postgres where every record is, too, before it is acknowledged, until audit_store has it.",
+        POSTGRES,
     )
     audit_catalog: str = secret(
-        "", "URL of a Postgres in which all gateways of a fleet say which files make up their common record."
+        "", "URL of a Postgres in which all gateways of a fleet say which files make up their common record.", POSTGRES
     )
     audit_warehouse: str = setting(
-        "", "Folder, or s3://bucket/prefix, that all gateways share, for the files of that catalog."
+        "",
+        "Folder, or s3://bucket/prefix, that all gateways share, for the files of that catalog.",
+        folder_or_url("s3", "gs", "az", expected="a folder, or s3://bucket/prefix"),
     )
     audit_engine: str = secret(
-        "", "URL of a Postgres that gets the rows of all gateways of a fleet and answers SQL over them."
+        "", "URL of a Postgres that gets the rows of all gateways of a fleet and answers SQL over them.", POSTGRES
     )
     audit_encrypt: bool = setting(
         False, "Whether arguments, answers and questions are recorded encrypted, with a key for each person."
     )
-    audit_queue_bytes: int = setting(64 << 20, "Most bytes waiting to be written before calls are refused.")
-    audit_min_free_bytes: int = setting(64 << 20, "Calls are refused when the disk of the log has less free, in bytes.")
-    call_timeout: float = setting(30.0, "Longest time a tool may take, in seconds.")
+    audit_queue_bytes: int = setting(64 << 20, "Most bytes waiting to be written before calls are refused.", BYTES)
+    audit_min_free_bytes: int = setting(
+        64 << 20, "Calls are refused when the disk of the log has less free, in bytes.", Range(0, MAX_BYTES)
+    )
+    call_timeout: float = setting(30.0, "Longest time a tool may take, in seconds.", SECONDS)
     tool_timeouts: Mapping[str, float] = table(
-        "Other longest times of single tools or servers, in seconds: crm.search_customers=5,analytics.*=60."
+        "Other longest times of single tools or servers, in seconds: crm.search_customers=5,analytics.*=60.",
+        NumbersByName(SECONDS),
     )
-    replicas: Mapping[str, int] = table("How many processes serve a launched server at once, by server: crm=2.")
-    calls_per_replica: int = setting(1024, "Calls under way on one replica of a server before further ones get 503.")
-    calls_at_once: int = setting(4096, "Calls under way on all servers before further ones get 503.")
-    max_request_bytes: int = setting(4 << 20, "Largest request body, in bytes.")
-    max_result_bytes: int = setting(8 << 20, "Largest tool result that is passed on, in bytes.")
+    replicas: Mapping[str, int] = table(
+        "How many processes serve a launched server at once, by server: crm=2.", NumbersByName(Range(1, 1_000))
+    )
+    calls_per_replica: int = setting(
+        1024, "Calls under way on one replica of a server before further ones get 503.", COUNT
+    )
+    calls_at_once: int = setting(4096, "Calls under way on all servers before further ones get 503.", COUNT)
+    max_request_bytes: int = setting(4 << 20, "Largest request body, in bytes.", BYTES)
+    max_result_bytes: int = setting(8 << 20, "Largest tool result that is passed on, in bytes.", BYTES)
     rate_per_minute: int = setting(
-        1000, "Calls per minute and caller before 429. The identity counts, not the session."
+        1000, "Calls per minute and caller before 429. The identity counts, not the session.", COUNT
     )
-    health_interval: float = setting(5.0, "Seconds between two health checks of one server.")
+    health_interval: float = setting(5.0, "Seconds between two health checks of one server.", SECONDS)
     restart_backoff: float = setting(
-        0.5, "First pause before a dead server is restarted, in seconds; doubles up to 30."
+        0.5, "First pause before a dead server is restarted, in seconds; doubles up to 30.", SECONDS
     )
     provider: str = setting(
-        "auto", "Who answers questions: auto, openai, anthropic, gemini, compatible, embedded, planner."
+        "auto",
+        "Who answers questions: auto, openai, anthropic, gemini, compatible, embedded, planner.",
+        one_of("auto", "openai", "anthropic", "gemini", "compatible", "embedded", "planner"),
     )
-    model: str = setting("", "Model of the provider; empty takes the default in models.toml.")
-    max_turns: int = setting(12, "Most turns of one run.")
-    token_budget: int = setting(200_000, "Most tokens of one run, input and output together.")
-    cost_budget: float = setting(0.0, "Most US dollars of one run; 0: no limit.")
-    user_tokens_per_day: int = setting(0, "Most tokens of one person's runs in a day (UTC); 0: no limit.")
-    user_cost_per_day: float = setting(0.0, "Most US dollars of one person's runs in a day (UTC); 0: no limit.")
-    run_timeout: float = setting(180.0, "Longest time of one run, in seconds.")
-    parallel_calls: int = setting(4, "Most tool calls of one turn that run at once.")
+    model: str = setting("", "Model of the provider; empty takes the default in models.toml.", line_of(optional=True))
+    max_turns: int = setting(12, "Most turns of one run.", COUNT)
+    token_budget: int = setting(200_000, "Most tokens of one run, input and output together.", COUNT)
+    cost_budget: float = setting(0.0, "Most US dollars of one run; 0: no limit.", Range(0, 1e9))
+    user_tokens_per_day: int = setting(
+        0, "Most tokens of one person's runs in a day (UTC); 0: no limit.", Range(0, 1e15)
+    )
+    user_cost_per_day: float = setting(
+        0.0, "Most US dollars of one person's runs in a day (UTC); 0: no limit.", Range(0, 1e9)
+    )
+    run_timeout: float = setting(180.0, "Longest time of one run, in seconds.", SECONDS)
+    parallel_calls: int = setting(4, "Most tool calls of one turn that run at once.", COUNT)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -219,7 +333,12 @@ class Settings:
 
         take(_read_toml(cwd / "workbench.toml"), "workbench.toml")
         from_env = {n: env[_variable(n)] for n in names() if env.get(_variable(n))}
-        home = _as(Path, given.get("home") or from_env.get("home") or values.get("home") or cls.home)
+        named = next(
+            (n for n in ((given.get("home"), "given"), (from_env.get("home"), _variable("home"))) if n[0]), None
+        )
+        home, source = named or (values.get("home") or cls.home, sources.get("home", "default"))
+        home = _convert("home", home, source)
+        _check_value("home", home, source)
         take({k: v for k, v in _read_toml(home / "config.toml").items() if k != "home"}, str(home / "config.toml"))
         for name, text in from_env.items():
             take({name: text}, _variable(name))
@@ -241,43 +360,14 @@ class Settings:
         return dataclasses.replace(self, **changes, sources=sources)
 
     def _check(self) -> None:
-        for name in ("port", "app_port", *(["tls_port"] if self.tls_port else [])):
-            value = getattr(self, name)
-            if value != "auto" and not (value.isdigit() and 0 < int(value) < 65536):
-                raise Misuse(
-                    f"Setting {name} is {value!r} (from {self.source_of(name)}).",
-                    hint="Expected a number from 1 to 65535, or 'auto'.",
-                )
-        for name in (
-            "call_timeout",
-            "run_timeout",
-            "health_interval",
-            "max_turns",
-            "rate_per_minute",
-            "parallel_calls",
-            "oauth_token_seconds",
-            "secrets_ttl",
-            "secrets_stale",
-            "calls_per_replica",
-            "calls_at_once",
-        ):
-            if getattr(self, name) <= 0:
-                raise Misuse(f"Setting {name} is {getattr(self, name)!r}.", hint="Expected a number above zero.")
-        for name in ("cost_budget", "user_tokens_per_day", "user_cost_per_day"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise Misuse(f"Setting {name} is {getattr(self, name)!r}.", hint="Expected 0 or a number above.")
-        for name in ("tool_timeouts", "replicas"):
-            for key, value in getattr(self, name).items():
-                if not 0 < value < float("inf"):
-                    raise Misuse(f"Setting {name} has {key}={value!r}.", hint="Expected a number above zero.")
-        if self.database_grace < 5:
-            raise Misuse(f"Setting database_grace is {self.database_grace!r}.", hint="Expected 5 seconds or more.")
         unknown = [s for s in self.servers if s not in BUNDLED_SERVERS]
         if unknown:
             raise Misuse(
-                f"Setting servers names {unknown[0]!r} (from {self.source_of('servers')}).",
+                f"Setting servers names {unknown[0][:200]!r} (from {self.source_of('servers')}).",
                 hint=f"Bundled servers are {', '.join(BUNDLED_SERVERS)}; foreign ones go into an mcp.json.",
             )
+        for name in names():
+            _check_value(name, getattr(self, name), self.source_of(name))
         host = self.tls_host if self.tls_port and self.host in _THIS_MACHINE else self.host
         if not self.authentication and host not in _THIS_MACHINE:
             raise Misuse(
@@ -293,7 +383,22 @@ def names() -> tuple[str, ...]:
 
 def meaning(name: str) -> str:
     """The one-line meaning of a setting."""
-    return next(str(f.metadata["meaning"]) for f in dataclasses.fields(Settings) if f.name == name)
+    return str(_metadata(name)["meaning"])
+
+
+def _metadata(name: str) -> Mapping[str, Any]:
+    return next(f.metadata for f in dataclasses.fields(Settings) if f.name == name)
+
+
+def _refusal(name: str, value: Any, source: str, expected: str) -> Misuse:
+    shown = "not what it can be" if _metadata(name).get("secret") else repr(value)[:200]
+    return Misuse(f"Setting {name} is {shown} (from {source}).", hint=f"Expected {expected}.")
+
+
+def _check_value(name: str, value: Any, source: str) -> None:
+    check: Check | None = _metadata(name).get("check")
+    if check is not None and not check.accepts(value):
+        raise _refusal(name, value, source, check.expected)
 
 
 def _variable(name: str) -> str:
@@ -321,48 +426,9 @@ def _convert(name: str, value: Any, source: str) -> Any:
         raise Misuse(f"{source} sets {name!r}, which is no setting.", hint="See `workbench doctor` for all settings.")
     kind = get_type_hints(Settings)[name]
     try:
-        return _as(kind, value)
+        return converted(kind, value)
     except (ValueError, TypeError) as e:
-        raise Misuse(f"Setting {name} is {value!r} (from {source}).", hint=f"Expected {e}.") from e
-
-
-def _as(kind: Any, value: Any) -> Any:
-    if get_origin(kind) is tuple:
-        item = get_args(kind)[0]
-        parts = [p.strip() for p in value.split(",") if p.strip()] if isinstance(value, str) else value
-        return tuple(_as(item, p) for p in parts)
-    if get_origin(kind) is Mapping:
-        if isinstance(value, str):
-            pairs = [part.rpartition("=") for part in value.split(",") if part.strip()]
-            if any(not separator for _, separator, _ in pairs):
-                raise ValueError("name=number, several separated by commas")
-            value = {name.strip(): number.strip() for name, _, number in pairs}
-        if not isinstance(value, Mapping):
-            raise ValueError("a table of numbers by name")
-        return {str(name): _as(get_args(kind)[1], number) for name, number in value.items()}
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise ValueError("one of " + ", ".join(map(str, get_args(kind))))
-        return value
-    if kind is bool:
-        if isinstance(value, bool):
-            return value
-        if str(value).lower() in ("1", "true", "yes", "on"):
-            return True
-        if str(value).lower() in ("0", "false", "no", "off"):
-            return False
-        raise ValueError("true or false")
-    if kind is int or kind is float:
-        try:
-            return kind(value)
-        except ValueError:
-            raise ValueError("a whole number" if kind is int else "a number") from None
-    if kind is str:
-        return str(value)
-    try:
-        return Path(value).expanduser() if value else None  # Path and Path | None
-    except RuntimeError:  # `~somebody` who has no account
-        return Path(value)
+        raise _refusal(name, value, source, str(e)) from e
 
 
 # --- the state folder --------------------------------------------------------
