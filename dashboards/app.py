@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import streamlit as st
-from parts import notice
+from parts import notice, sign_in
 from parts.connection import bench, connect
 
 import workbench
 
 # a picture of our own, before any page is named: their icons would be fetched from a network for the tab
 st.set_page_config("MCP Workbench", page_icon=Path(__file__).with_name("icon.png"))
+if not sign_in.signed_in():
+    sign_in.draw_refusal()
+    st.stop()
 
 
 def waiting() -> int:

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import workbench  # noqa: E402
+from workbench.bench.app_sessions import AppSessions  # noqa: E402
 
 WIDTH, HEIGHT, SCALE = 1280, 900, 1.5
 LARGEST = 200_000
@@ -145,7 +146,7 @@ def main() -> None:
 
     images = ROOT / "docs" / "images"
     images.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, platform(Path(folder) / "home") as bench:
+    with tempfile.TemporaryDirectory() as folder, platform(home := Path(folder) / "home") as bench:
         assert bench.running is not None
         run = make_history(bench)
         with sync_playwright() as playwright:
@@ -159,6 +160,8 @@ def main() -> None:
                         reduced_motion="reduce",
                     )  # fmt: skip
                     page = context.new_page()
+                    page.goto(f"/sign-in?token={AppSessions(home).new_link()}")
+                    page.get_by_role("heading", level=1).first.wait_for()
                     SCREENS[name](page, run)
                     settle(page)
                     save(page.screenshot(), images / f"{name}-{scheme}.png")

@@ -45,7 +45,8 @@ from workbench.setting_values import (
 BUNDLED_SERVERS = ("products", "crm", "tickets", "payments", "calendar", "analytics", "knowledge", "files")
 """The local servers over the sample company, in the order they are shown."""
 
-_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+"""Addresses that nobody beyond this machine reaches."""
 
 AuditMode = Literal["async", "os", "fsync", "strict"]
 RedisDown = Literal["deny", "memory"]
@@ -79,11 +80,15 @@ class Settings:
         "Origin of a platform elsewhere to use, with the token in WORKBENCH_TOKEN; empty: that of the state folder.",
         url_of("http", "https", example="https://tools.example"),
     )
-    host: str = setting(
-        "127.0.0.1", "Address the gateway and the app bind to. Anything wider needs authentication on.", HOST
-    )
+    host: str = setting("127.0.0.1", "Address the gateway binds to. Anything wider needs authentication on.", HOST)
     port: str = setting("8800", "Port of MCP endpoint and management API, or `auto` for a free one.", port_number())
     app_port: str = setting("8501", "Port of the Streamlit app, or `auto`.", port_number())
+    app_host: str = setting(
+        "127.0.0.1", "Address the app binds to: loopback, since the app has no login for people.", HOST
+    )
+    app_session_seconds: float = setting(
+        43_200.0, "How long a browser stays signed in to the app, in seconds.", SECONDS
+    )
     app: bool = setting(True, "Whether `workbench up` also starts the Streamlit app.")
     authentication: bool = setting(True, "Whether callers must present a token. Off is only accepted on loopback.")
     allowed_hosts: tuple[str, ...] = setting(
@@ -368,8 +373,14 @@ class Settings:
             )
         for name in names():
             _check_value(name, getattr(self, name), self.source_of(name))
-        host = self.tls_host if self.tls_port and self.host in _THIS_MACHINE else self.host
-        if not self.authentication and host not in _THIS_MACHINE:
+        if self.app_host not in LOOPBACK:
+            raise Misuse(
+                f"Setting app_host is {self.app_host!r} (from {self.source_of('app_host')}): whoever uses the app acts "
+                "as the owner, and it has no login for people.",
+                hint="Leave it at 127.0.0.1 and reach it through an SSH tunnel: ssh -L 8501:127.0.0.1:8501 HOST.",
+            )
+        host = self.tls_host if self.tls_port and self.host in LOOPBACK else self.host
+        if not self.authentication and host not in LOOPBACK:
             raise Misuse(
                 f"Authentication is off and host is {host!r}.",
                 hint="Switch authentication on, or bind to 127.0.0.1.",

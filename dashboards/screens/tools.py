@@ -18,8 +18,7 @@ state.setdefault("generation", {})  # per tool: grows when the form has to be fi
 state.setdefault("results", {})  # per tool: how the last call ended; None when it was stopped
 state.setdefault("under_way", {})  # per tool: the call that is not over yet
 
-AT_ONCE = 0.4
-"""Seconds in which a call may end before anything is said of waiting."""
+AT_ONCE = 0.4  # seconds in which a call may end before anything is said of waiting
 
 
 def fill(tool: str, arguments: JSON) -> None:

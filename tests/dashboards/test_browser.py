@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import workbench
+from workbench.bench.app_sessions import AppSessions
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -29,15 +30,19 @@ QUESTION = (
 
 
 @pytest.fixture(scope="module")
-def attached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[workbench.Workbench]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("browser") / "home"
+
+
+@pytest.fixture(scope="module")
+def attached(home: Path) -> Iterator[workbench.Workbench]:
     """A platform with its app, started as a user starts it, and a workbench attached to it."""
     if CHROMIUM is None:
         pytest.skip("no Chromium is installed")
-    folder = tmp_path_factory.mktemp("browser")
+    folder = home.parent
     config = folder / "mcp.json"
     reactor = {"command": sys.executable, "args": [str(Path(__file__).with_name("reactor.py"))]}
     config.write_text(json.dumps({"mcpServers": {"reactor": reactor}}))
-    home = folder / "home"
     command = [sys.executable, "-m", "workbench", "--home", str(home), "up", "--port", "auto", "--config", str(config)]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     log = (folder / "up.log").open("w+")
@@ -67,13 +72,20 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+def sign_in(page: Any, home: Path) -> None:
+    """Open a link as `workbench app` prints it."""
+    assert page.goto(f"/sign-in?token={AppSessions(home).new_link()}").status == 200
+    page.wait_for_url(re.compile(r"^[^?]*/$"))
+
+
 @pytest.fixture
-def page(attached: workbench.Workbench, chromium: Any) -> Iterator[Any]:
+def page(attached: workbench.Workbench, home: Path, chromium: Any) -> Iterator[Any]:
     """A fresh page of the app; the test fails when the app raised anywhere on the way."""
     assert attached.running is not None
     context = chromium.new_context(base_url=attached.running.app_url, viewport={"width": 1280, "height": 1000})
     context.set_default_timeout(45_000)
     found = context.new_page()
+    sign_in(found, home)
     yield found
     assert found.get_by_test_id("stException").all_inner_texts() == []
     context.close()
@@ -192,9 +204,8 @@ def test_the_app_waits_for_a_platform_and_notices_when_it_goes(chromium: Any, tm
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = ["--server.headless=true", "--server.address=127.0.0.1", f"--server.port={port}"]
     app = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", str(ROOT / "dashboards" / "app.py"), *options],
+        [sys.executable, "-m", "workbench.bench.app_server", "--port", str(port)],
         env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     up: subprocess.Popen[bytes] | None = None
@@ -203,6 +214,7 @@ def test_the_app_waits_for_a_platform_and_notices_when_it_goes(chromium: Any, tm
     page = context.new_page()
     try:
         wait_for(lambda: reachable(port))
+        sign_in(page, tmp_path / "home")
         page.goto("/audit")
         page.get_by_text("The platform is not running").wait_for()
         page.get_by_text("workbench up").first.wait_for()
@@ -233,10 +245,11 @@ def reachable(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_every_screen_fits_a_phone(chromium: Any, attached: workbench.Workbench) -> None:
+def test_every_screen_fits_a_phone(chromium: Any, attached: workbench.Workbench, home: Path) -> None:
     assert attached.running is not None
     context = chromium.new_context(base_url=attached.running.app_url, viewport={"width": 390, "height": 844})
     page = context.new_page()
+    sign_in(page, home)
     for path in ("/", "/tools?tool=crm.search_customers", "/ask", "/audit", "/audit?view=SQL", "/approvals"):
         page.goto(path)
         page.get_by_role("heading", level=1).first.wait_for()
@@ -247,11 +260,12 @@ def test_every_screen_fits_a_phone(chromium: Any, attached: workbench.Workbench)
     context.close()
 
 
-def test_nothing_is_fetched_from_elsewhere(chromium: Any, attached: workbench.Workbench) -> None:
+def test_nothing_is_fetched_from_elsewhere(chromium: Any, attached: workbench.Workbench, home: Path) -> None:
     assert attached.running is not None
     context = chromium.new_context(base_url=attached.running.app_url)
     page = context.new_page()
     asked: list[str] = []
+    sign_in(page, home)
     page.on("request", lambda request: asked.append(request.url))
     for path in ("/", "/tools?tool=crm.search_customers", "/ask", "/audit"):
         page.goto(path)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 import psutil
@@ -16,6 +17,7 @@ import pytest
 
 from tests.platforms import start, stop, up, wait
 from workbench.audit import Reader, verify
+from workbench.bench.app_sessions import AppSessions
 from workbench.bench.running import Running, find_running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -137,17 +139,20 @@ def test_a_platform_that_is_killed_leaves_no_child_and_its_successor_finds_every
 def test_an_app_that_is_killed_is_started_again(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with up(home, "--servers", "crm", "--app", "--app-port", "auto") as (running, _):
+        sessions = AppSessions(home)
+        session = sessions.redeem(sessions.new_link())  # it outlives the process of the app
+        cookie = {"Cookie": f"workbench_app_{urlsplit(running.app_url).port}={session}"}
 
         def healthy() -> bool:
             try:
-                return httpx2.get(running.app_url + "/_stcore/health").text == "ok"
+                return httpx2.get(running.app_url + "/_stcore/health", headers=cookie).text == "ok"
             except httpx2.HTTPError:
                 return False
 
         def app() -> psutil.Process | None:
             for process in children(running.pid):
                 with contextlib.suppress(psutil.Error):  # it may end while we look
-                    if "streamlit" in process.cmdline():
+                    if "workbench.bench.app_server" in process.cmdline():
                         return process
             return None
 

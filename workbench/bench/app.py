@@ -10,7 +10,9 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
+from socket import socket
 
+from workbench.config import Settings
 from workbench.events import Misuse
 
 
@@ -30,21 +32,36 @@ def shipped(folder: str) -> Path:
 
 
 class AppProcess:
-    """Keeps one Streamlit server running until `close()`."""
+    """Keeps the server of the app running until `close()`.
+
+    Args:
+        settings: of the platform.
+        bound: the socket it answers on; it stays open here, so that a restarted app has the same port.
+        adopt: told of every process that is started.
+        environment: further variables for it.
+    """
 
     def __init__(
         self,
-        home: Path,
-        host: str,
-        port: int,
+        settings: Settings,
+        bound: socket,
         *,
         adopt: Callable[[int], None] = lambda pid: None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.url = f"http://{'localhost' if host in ('0.0.0.0', '::') else host}:{port}"
+        host = f"[{settings.app_host}]" if ":" in settings.app_host else settings.app_host
+        self.url = f"http://{host}:{bound.getsockname()[1]}"
         self.restarts = 0
-        self._home, self._host, self._port, self._adopt = home, host, port, adopt
-        self._environment = environment or {}
+        self._home, self._bound, self._adopt = settings.home, bound, adopt
+        self._environment = {
+            # whatever platform our shell names, and whatever folder the settings were found in
+            **{"WORKBENCH_HOME": str(settings.home), "WORKBENCH_URL": ""},
+            "WORKBENCH_ALLOWED_HOSTS": ",".join(settings.allowed_hosts),
+            "WORKBENCH_ALLOWED_ORIGINS": ",".join(settings.allowed_origins),
+            "WORKBENCH_PUBLIC_URL": settings.public_url,
+            "WORKBENCH_APP_SESSION_SECONDS": str(settings.app_session_seconds),
+            **(environment or {}),
+        }
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -68,16 +85,13 @@ class AppProcess:
                 return
 
     async def _launch(self) -> asyncio.subprocess.Process:
-        script = shipped("dashboards") / "app.py"
         log = (self._home / "app.log").open("ab")
+        number = self._bound.fileno()
         try:
-            ours = {"WORKBENCH_HOME": str(self._home), "WORKBENCH_URL": ""}  # whatever platform our shell names
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "streamlit", "run", str(script),
-                f"--server.address={self._host}", f"--server.port={self._port}", "--server.headless=true",
-                "--server.fileWatcherType=none", "--browser.gatherUsageStats=false", "--client.toolbarMode=viewer",
+                sys.executable, "-m", "workbench.bench.app_server", "--fd", str(number), pass_fds=(number,),
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env={**os.environ, **ours, **self._environment}, cwd=script.parent,
+                env={**os.environ, **self._environment}, cwd=shipped("dashboards"),
             )  # fmt: skip
         finally:
             log.close()

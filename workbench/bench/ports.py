@@ -38,7 +38,7 @@ def listen(host: str, port: str, what: str) -> socket.socket:
 
 
 def free(host: str, port: str, what: str) -> int:
-    """A port that nobody listens on now, for a child that binds it itself. Raises as `listen`."""
+    """A port that nobody listens on now. Raises as `listen`."""
     bound = listen(host, port, what)
     number: int = bound.getsockname()[1]
     bound.close()

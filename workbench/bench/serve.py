@@ -17,9 +17,10 @@ import uvicorn
 import workbench
 from workbench.access.tls import Tls
 from workbench.bench.app import AppProcess
+from workbench.bench.app_sessions import AppSessions
 from workbench.bench.front import Front
 from workbench.bench.platform import Platform, Progress
-from workbench.bench.ports import free, listen
+from workbench.bench.ports import listen
 from workbench.bench.running import Running, announce, find_running, process_started, told, withdraw
 from workbench.bench.tls_front import open_tls, protocol
 from workbench.config import Settings, prepare_home
@@ -62,18 +63,22 @@ async def serve(settings: Settings, build_app: Callable[[Platform], ASGI], *, pr
             hint="Use it, stop it, or give this one another state folder with --home.",
         )
     bound = listen(settings.host, settings.port, "gateway")
-    app_port = free(settings.host, settings.app_port, "app") if settings.app else 0
+    app_bound = listen(settings.app_host, settings.app_port, "app") if settings.app else None
     settings = settings.replace(port=str(bound.getsockname()[1]))  # `auto` is over: tokens are for this very URL
     secured = listen(settings.tls_host, settings.tls_port, "tls") if settings.tls_port else None
     if secured is not None:
         settings = settings.replace(tls_port=str(secured.getsockname()[1]))
-    with _stopping() as stop, contextlib.closing(bound), contextlib.closing(secured or contextlib.ExitStack()):
+    with _stopping() as stop, contextlib.ExitStack() as sockets:
+        for each in (bound, app_bound, secured):
+            if each is not None:
+                sockets.enter_context(contextlib.closing(each))
         tls = await open_tls(settings) if secured is not None else None
         platform = await stop.unless_asked(Platform.open(settings, progress=progress))
         mark = platform.registry.supervisor.environment
         app = None
-        if settings.app:
-            app = AppProcess(settings.home, settings.host, app_port, adopt=platform.adopt, environment=mark)
+        if app_bound is not None:
+            AppSessions(settings.home).clear()  # who was signed in at the platform before
+            app = AppProcess(settings, app_bound, adopt=platform.adopt, environment=mark)
         try:
             if app is not None:
                 await app.start()

@@ -203,8 +203,8 @@ def _ports(settings: Settings) -> Check:
 
     if find_running(settings.home) is not None:
         return _ok("held by the running platform")
-    for port, what in ((settings.port, "gateway"), (settings.app_port, "app")):
-        free(settings.host, port, what)
+    for host, port, what in ((settings.host, settings.port, "gateway"), (settings.app_host, settings.app_port, "app")):
+        free(host, port, what)
     return _ok(f"{settings.port} and {settings.app_port} are free")
 
 

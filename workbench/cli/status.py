@@ -35,6 +35,8 @@ def status(as_json: bool = False) -> None:
             click.echo(
                 f"MCP Workbench {running.version} runs at {running.url} (process {running.pid}), app {running.app_url}"
             )
+            if running.app_url:
+                click.echo(f"Sign in to the app with a link of: {program()} app")
         if problem := wb.status().get("control", {}).get("problem"):
             click.secho(problem, fg="red")
         console().print(wb.servers())

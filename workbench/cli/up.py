@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workbench.cli.opening import program, progress
+from workbench.config import LOOPBACK
 
 if TYPE_CHECKING:
     from workbench.bench.platform import Platform
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--port", help="Port of MCP endpoint and management API, or auto.")
 @click.option("--app-port", help="Port of the app, or auto. With --port auto it is chosen too.")
-@click.option("--host", help="Address to bind to; anything wider than loopback needs authentication.")
+@click.option("--host", help="Address of the gateway; anything wider than loopback needs authentication.")
 @click.option(
     "--data", type=click.Path(path_type=Path), help="Serve this folder of CSV, Parquet and JSON files as tables."
 )
@@ -84,7 +85,13 @@ def _banner(running: Running, platform: Platform, seconds: float) -> None:
     tools = sum(s.tools for s in ready)
     click.echo(f"\nMCP Workbench is up: {len(ready)} of {len(states)} servers, {tools} tools, {seconds:.1f} s.\n")
     if running.app_url:
-        click.echo(f"  app             {click.style(running.app_url, bold=True)}")
+        from workbench.cli.app import new_link
+
+        link = new_link(running, platform.settings.home)
+        click.echo(f"  app             {click.style(link, bold=True)}")
+        click.echo(f"                  signs one browser in, once, within 10 minutes; another link: {program()} app")
+        if platform.settings.host not in LOOPBACK:
+            click.echo("                  on this machine only: the app has no login for people")
     click.echo(f"  MCP endpoint    {click.style(running.mcp_url, bold=True)}")
     if platform.settings.tls_port:
         click.echo(f"  with TLS        https://{platform.settings.tls_host}:{platform.settings.tls_port}/mcp")

@@ -1,0 +1,57 @@
+"""`workbench app`: a link that signs one browser in to the app of the platform that runs here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from workbench.cli.opening import as_json, print_json
+
+if TYPE_CHECKING:
+    from workbench.bench.running import Running
+
+
+def new_link(running: Running, home: Path) -> str:
+    """The address with which one browser signs in, once."""
+    from workbench.bench.app_sessions import AppSessions
+
+    return f"{running.app_url}/sign-in?token={AppSessions(home).new_link()}"
+
+
+@click.command()
+@click.option("--open", "opened", is_flag=True, help="Open it in the browser, too.")
+@click.option("--sign-out", is_flag=True, help="Sign every browser out and void every link, instead.")
+@as_json
+def app(opened: bool, sign_out: bool, as_json: bool = False) -> None:
+    """A link that signs one browser in to the app: it works once, within ten minutes."""
+    from workbench.bench.app_sessions import LINK_SECONDS, AppSessions
+    from workbench.bench.running import find_running
+    from workbench.config import Settings
+    from workbench.events import Misuse
+
+    settings = Settings.load(home=click.get_current_context().obj.get("home"))
+    if settings.url:
+        raise Misuse(
+            f"The app of {settings.url} runs on another machine.",
+            hint="Run `workbench app` there, and open the link through a tunnel: ssh -L 8501:127.0.0.1:8501 HOST.",
+        )
+    if sign_out:
+        AppSessions(settings.home).clear()
+        if as_json:
+            print_json({"signed_out": True})
+        else:
+            click.echo("Every browser is signed out.")
+        return
+    running = find_running(settings.home)
+    if running is None or not running.app_url:
+        what = "No platform runs" if running is None else "The platform was started without its app"
+        raise Misuse(f"{what} on {settings.home}.", hint="Start it with `workbench up`.")
+    link = new_link(running, settings.home)
+    if as_json:
+        print_json({"url": link, "seconds": LINK_SECONDS})
+    else:
+        click.echo(link)
+    if opened:
+        click.launch(link)
