@@ -3,7 +3,7 @@ PYTHON ?= python3
 V := .venv/bin
 export PYTHONUNBUFFERED = 1
 
-.PHONY: up test lint load bench conformance interop shots notebooks lock clean
+.PHONY: up test lint load bench conformance interop shots notebooks fuzz advisories release lock clean
 
 up: .venv/runtime          ## servers, gateway and app; Ctrl-C stops all of it
 	@$(V)/workbench up $(ARGS)
@@ -34,10 +34,20 @@ shots: .venv/dev           ## the README's screenshots, from a real browser
 notebooks: .venv/dev       ## run every notebook from top to bottom
 	$(V)/python -m pytest --nbmake notebooks $(ARGS)
 
+fuzz: .venv/ci             ## coverage-guided fuzzing of the parsers; ARGS="--seconds 600 jsonrpc"
+	$(V)/python -m tests.fuzz $(ARGS)
+
+advisories: .venv/ci       ## locked dependencies against a snapshot of advisories: ARGS="--snapshot PyPI-all.zip"
+	$(V)/python -m release.advisories $(ARGS)
+
+release: .venv/ci          ## wheel, source archive, bill of materials and provenance into dist/
+	$(V)/python -m release.build $(ARGS)
+
 LOCK := $(V)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 lock: .venv/bin/uv         ## bring the lock files up to date with pyproject.toml; ARGS=--upgrade takes newer versions
 	$(LOCK) $(ARGS) --extra llm --extra load pyproject.toml -o requirements.lock
 	$(LOCK) $(ARGS) --extra llm --extra load --extra dev pyproject.toml -o requirements-dev.lock
+	$(LOCK) $(ARGS) --extra llm --extra load --extra dev --extra ci pyproject.toml -c requirements-dev.lock -o requirements-ci.lock
 
 clean:                     ## remove environments and caches; the state in .workbench stays
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -57,3 +67,7 @@ clean:                     ## remove environments and caches; the state in .work
 	$(V)/uv pip install -q --python $(V)/python --require-hashes --compile-bytecode -r requirements-dev.lock
 	$(V)/uv pip install -q --python $(V)/python --no-deps -e .
 	@touch $@ .venv/runtime
+
+.venv/ci: requirements-ci.lock .venv/dev
+	$(V)/uv pip install -q --python $(V)/python --require-hashes -r requirements-ci.lock
+	@touch $@

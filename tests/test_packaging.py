@@ -45,7 +45,7 @@ def test_every_extra_named_in_the_code_exists() -> None:
 
 
 def test_lock_files_carry_hashes_and_no_address_of_an_index() -> None:
-    for name in ("requirements.lock", "requirements-dev.lock"):
+    for name in ("requirements.lock", "requirements-dev.lock", "requirements-ci.lock"):
         text = (ROOT / name).read_text(encoding="utf-8")
         pinned = re.findall(r"^[a-z0-9][^\n]*==", text, re.MULTILINE)
         assert len(pinned) > 50

@@ -47,3 +47,11 @@ async def test_an_event_without_end_is_refused_before_it_fills_the_memory() -> N
 
 async def test_ids_and_pauses_that_make_no_sense_are_ignored() -> None:
     assert await read(b"id: a\0b\nretry: soon\ndata: x\n\n") == [Event(b"x", "", None)]
+
+
+async def test_an_event_that_ends_in_bare_carriage_returns_does_not_wait_for_what_follows() -> None:
+    assert await read(b"data: 1\r\r") == [Event(b"1", "", None)]
+    assert await read(b"data: 1\r", b"\r", b"data: 2", b"\r", b"\n\r", b"\n") == [
+        Event(b"1", "", None),
+        Event(b"2", "", None),
+    ]

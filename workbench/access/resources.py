@@ -88,14 +88,14 @@ def _origins(settings: Settings) -> tuple[str, ...]:
         found.append(f"{parts.scheme}://{parts.netloc.lower()}")
     if settings.port.isdigit():
         host = f"[{settings.host}]" if ":" in settings.host else settings.host.lower()
-        names = () if host in ("0.0.0.0", "[::]") else (host,)
+        names = () if host in ("0.0.0.0", "[::]") else (host,)  # noqa: S104  compared, not bound
         further = [name.lower() for name in settings.allowed_hosts]
         bare = [name for name in further if not _with_port(name)]
         found += [f"http://{name}:{settings.port}" for name in (*names, *_LOOPBACK, *bare)]
         found += [f"http://{name}" for name in further if _with_port(name)]
     if settings.tls_port.isdigit():
         host = f"[{settings.tls_host}]" if ":" in settings.tls_host else settings.tls_host.lower()
-        names = () if host in ("0.0.0.0", "[::]") else (host,)
+        names = () if host in ("0.0.0.0", "[::]") else (host,)  # noqa: S104  compared, not bound
         bare = [name.lower() for name in settings.allowed_hosts if not _with_port(name)]
         found += [f"https://{name}:{settings.tls_port}" for name in (*names, *_LOOPBACK, *bare)]
     return tuple(dict.fromkeys(found))

@@ -88,7 +88,7 @@ def configured_url(env: Mapping[str, str]) -> str:
     host = host if "//" in host else f"http://{host}"
     scheme, _, rest = host.partition("//")
     name, colon, port = rest.rstrip("/").partition(":")
-    name = "127.0.0.1" if name in ("", "0.0.0.0") else name
+    name = "127.0.0.1" if name in ("", "0.0.0.0") else name  # noqa: S104  compared, not bound
     return f"{scheme}//{name}:{port if colon else 11434}/v1"
 
 

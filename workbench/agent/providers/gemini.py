@@ -268,7 +268,7 @@ def _pause(error: Exception, attempt: int) -> float | None:
     wished = _seconds(headers.get("retry-after", "")) or _retry_info(getattr(error, "details", None))
     if wished:
         return wished if wished <= LONGEST_PAUSE else None
-    return float(min(0.5 * 2 ** (attempt - 1), 8.0) * random.uniform(0.75, 1.25))
+    return float(min(0.5 * 2 ** (attempt - 1), 8.0) * random.uniform(0.75, 1.25))  # noqa: S311  jitter
 
 
 def _seconds(text: str) -> float:

@@ -42,7 +42,11 @@ async def events(stream: ByteStream, *, max_bytes: int) -> AsyncIterator[Event]:
     pending = 0
     data: list[bytes] = []
     size, last_id, retry, primed, named = 0, "", None, False, "message"
+    ended_with_cr = False
     while chunk := await stream.readany():
+        if ended_with_cr:  # a bare CR ended a line; what follows may be the other half of a CRLF
+            chunk = chunk.removeprefix(b"\n")
+        ended_with_cr = chunk.endswith(b"\r")
         parts.append(chunk)
         pending += len(chunk)
         if pending + size > max_bytes:
@@ -50,10 +54,8 @@ async def events(stream: ByteStream, *, max_bytes: int) -> AsyncIterator[Event]:
         if b"\n" not in chunk and b"\r" not in chunk:
             continue
         buffer = b"".join(parts)
-        # A bare CR ends a line as well, but one at the very end may be half of a CRLF: it has to wait.
-        keep = b"\r" if buffer.endswith(b"\r") else b""
-        lines = (buffer[: len(buffer) - len(keep)].replace(b"\r\n", b"\n").replace(b"\r", b"\n")).split(b"\n")
-        parts = [lines.pop() + keep]
+        lines = buffer.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        parts = [lines.pop()]
         pending = len(parts[0])
         for line in lines:
             if not line:

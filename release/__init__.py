@@ -1,0 +1,1 @@
+"""What makes and checks a release: bill of materials, provenance, advisories. Not part of the package."""
