@@ -10,7 +10,7 @@ import orjson
 from fastapi import Depends, Header, Request
 from fastapi.responses import Response
 
-from workbench.api.errors import Denied
+from workbench.api.errors import CALLER, Denied
 from workbench.bench.platform import Platform
 from workbench.events import Caller, Source
 
@@ -21,7 +21,9 @@ def needs(platform: Platform, scope: str | None = None) -> Any:
     """A dependency: the caller, who must hold `scope`."""
 
     async def caller(request: Request) -> Caller:
-        found = await platform.authenticate(request.headers.getlist("authorization"))
+        found: Caller | None = request.scope.get(CALLER)
+        if found is None:
+            found = await platform.authenticate(request.headers.getlist("authorization"))
         if scope is not None and not found.has(scope):
             raise Denied(scope)
         request.state.caller = found

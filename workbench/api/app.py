@@ -23,6 +23,7 @@ from workbench.api.tools import tool_routes
 from workbench.bench.platform import Platform
 from workbench.gateway import McpEndpoint
 from workbench.gateway.senders import Senders
+from workbench.gateway.single_headers import doubled
 from workbench.gateway.websocket import WebSocketDoor
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ def build_app(platform: Platform) -> ASGI:
             return
         if _MCP_PATHS.fullmatch(scope["path"]):
             await endpoint(scope, receive, send)
+            return
+        if name := doubled(scope["headers"]):
+            await error("Misuse", f"The header {name} stands twice.", "Send it once.", 400)(scope, receive, send)
             return
         headers = Headers(scope=scope)
         refused = senders.refusal(headers.get("host"), headers.get("origin"))

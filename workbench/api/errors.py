@@ -22,6 +22,9 @@ STATUSES: Final[dict[type[WorkbenchError], int]] = {
 FAULT: Final = "workbench.fault"
 """Key of the ASGI scope: the id of the fault that was logged and answered."""
 
+CALLER: Final = "workbench.caller"
+"""Key of the ASGI scope: who was found before the body was read."""
+
 _log = logging.getLogger(__name__)
 
 

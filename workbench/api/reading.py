@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from typing import Any, Final
 
 from fastapi import Request
 from fastapi.responses import Response
 
-from workbench.api.errors import ASGI, FAULT, error, known
+from workbench.api.errors import ASGI, CALLER, FAULT, error, known
 from workbench.bench.platform import Platform
 from workbench.events import Call, Caller, WorkbenchError
 from workbench.gateway import wire
@@ -20,6 +21,12 @@ from workbench.gateway.portable import plain_arguments
 CALL: Final = "/api/platform/call"
 SLACK: Final = "/slack/interactivity"
 """Reads its body itself: it is a form, and its signature is over the bytes."""
+
+OPEN: Final = re.compile(rf"/health|/docs|/openapi\.json|/swagger/.*|{re.escape(PAGE)}[^/]*|{re.escape(SLACK)}")
+"""Paths that ask for no credential in the headers. For all others it is looked at before the body is."""
+
+MAX_OPEN_BODY: Final = 64 << 10
+"""Bytes of a body that somebody unknown may send: a form with a key, or a click in Slack."""
 
 BODY_SECONDS: Final = 30.0
 """Seconds in which a body has to arrive."""
@@ -46,9 +53,19 @@ class Reading:
             await self._go_on(scope, receive, send)
             return
         request = Request(scope, receive)
+        is_open = OPEN.fullmatch(scope["path"]) is not None
+        if not is_open and _has_body(request):
+            try:
+                scope[CALLER] = await self._platform.authenticate(request.headers.getlist("authorization"))
+            except WorkbenchError as e:
+                await known(self._platform, request, e)(scope, receive, send)
+                return
+        most = self._platform.settings.max_request_bytes
+        if is_open or CALLER not in scope:
+            most = min(most, MAX_OPEN_BODY)
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                body = await self._body(request)
+                body = await self._body(request, most, discards=not is_open)
         except TimeoutError:
             await error("Misuse", "The body did not arrive in time.", "", 408, _CLOSE)(scope, receive, send)
             return
@@ -76,9 +93,13 @@ class Reading:
             if FAULT not in scope:  # what was logged and answered is done with
                 raise
 
-    async def _body(self, request: Request) -> bytes | Response | None:
-        """The whole body, or the refusal of one that is too large; None when the client has left."""
-        most = self._platform.settings.max_request_bytes
+    async def _body(self, request: Request, most: int, *, discards: bool) -> bytes | Response | None:
+        """The whole body, or the refusal of one that is too large; None when the client has left.
+
+        Args:
+            most: bytes.
+            discards: whether the sender of a larger one is known, and may finish.
+        """
         declared = request.headers.get("content-length", "0")
         parts: list[bytes] = []
         size = int(declared) if declared.isdecimal() else 0
@@ -86,7 +107,8 @@ class Reading:
             "Misuse", f"The body has more than {most:,} bytes.", "See the setting max_request_bytes.", 413, _CLOSE
         )
         if size > most:
-            await self._discard(request, most)
+            if discards:
+                await self._discard(request, most)
             return too_large
         size = 0
         while True:
@@ -96,7 +118,8 @@ class Reading:
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > most:
-                await self._discard(request, most)
+                if discards:
+                    await self._discard(request, most)
                 return too_large
             if not message.get("more_body"):
                 return b"".join(parts)
@@ -121,11 +144,8 @@ class Reading:
         else:
             return None
         try:
-            # only who is somebody learns what we think of the body
-            if request.url.path.startswith("/api/") or request.url.path.startswith("/servers"):
-                caller = await self._platform.authenticate(request.headers.getlist("authorization"))
-                if request.url.path == CALL:
-                    await record_refused(self._platform, request, _leniently(body), caller, message)
+            if CALLER in request.scope and request.url.path == CALL:
+                await record_refused(self._platform, request, _leniently(body), request.scope[CALLER], message)
         except WorkbenchError as e:
             return known(self._platform, request, e)
         return error("Misuse", message, "Send one JSON document (RFC 8259), each key once. See /docs.", 422)
@@ -142,6 +162,11 @@ async def record_refused(platform: Platform, request: Request, body: Any, caller
     arguments = body.get("arguments")
     kept = plain_arguments(arguments) if isinstance(arguments, dict) else {}
     await platform.gateway.refuse(Call(caller=caller, tool=tool, arguments=kept, source="rest"), "invalid", message)
+
+
+def _has_body(request: Request) -> bool:
+    """Whether the head of a request announces a body (RFC 9112 §6.3)."""
+    return "transfer-encoding" in request.headers or request.headers.get("content-length", "0").strip("0") != ""
 
 
 def _leniently(body: bytes) -> Any:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Final
+
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from workbench.bench.platform import Platform
 from workbench.policy.slack import MOST_BYTES, NotFromSlack
+
+BODY_SECONDS: Final = 10.0
+"""Seconds in which a click has to arrive."""
 
 
 def slack_routes(api: FastAPI, platform: Platform) -> None:
@@ -18,13 +24,26 @@ def slack_routes(api: FastAPI, platform: Platform) -> None:
         """Clicks on cards in Slack. Slack's signature takes the place of a token."""
         if platform.slack is None:
             raise HTTPException(404, "Slack is not configured: set slack_channel")
+        if not request.headers.get("x-slack-signature"):  # nothing of such a body could count
+            return _refused("The request is not signed.")
+        declared = request.headers.get("content-length", "0")
+        if declared.isdecimal() and int(declared) > MOST_BYTES:
+            raise HTTPException(413, "too large for a click")
         body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MOST_BYTES:
-                raise HTTPException(413, "too large for a click")
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > MOST_BYTES:
+                        raise HTTPException(413, "too large for a click")
+        except TimeoutError:
+            raise HTTPException(408, "the body did not arrive in time") from None
         try:
             await platform.slack.interact(body, request.headers)
         except NotFromSlack as e:
-            return JSONResponse({"error": {"kind": "Unauthenticated", "message": str(e), "hint": ""}}, 401)
+            return _refused(str(e))
         return Response(status_code=200)
+
+
+def _refused(why: str) -> Response:
+    return JSONResponse({"error": {"kind": "Unauthenticated", "message": why, "hint": ""}}, 401)

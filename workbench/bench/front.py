@@ -17,6 +17,9 @@ SMALL: Final = 16 << 10
 UNREAD_SECONDS: Final = 30.0
 """Seconds in which a reader has to take the next 64 KiB of an answer."""
 
+LINGER_SECONDS: Final = 5.0
+"""Seconds in which who was answered before the body was whole may finish sending it; nothing of it is kept."""
+
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -75,6 +78,9 @@ class Front(HttpToolsProtocol):
     """Since when headers are awaited; None between requests, when keep-alive counts, and during a request."""
     _unread_since: float | None = None
     _header_bytes = 0
+    _unfinished = False
+    """Whether the body of the newest request is still arriving."""
+    _answered_since: float | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
@@ -101,7 +107,12 @@ class Front(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._headers_since = None
+        self._unfinished = True
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._unfinished = False
+        super().on_message_complete()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -117,10 +128,20 @@ class Front(HttpToolsProtocol):
         now = self.loop.time()
         late = self._headers_since is not None and now - self._headers_since >= HEADER_SECONDS
         unread = self._unread_since is not None and now - self._unread_since >= UNREAD_SECONDS
-        if late or unread:
+        if late or unread or self._lingers(now):
             self.transport.abort()
             return
         due = now + HEADER_SECONDS
         if self._headers_since is not None:
             due = self._headers_since + HEADER_SECONDS
+        elif self._answered_since is not None:
+            due = self._answered_since + LINGER_SECONDS
         self._timer = self.loop.call_at(max(due, now + 0.1), self._look)
+
+    def _lingers(self, now: float) -> bool:
+        """Whether somebody was answered long ago and still sends the body of that request."""
+        if not self._unfinished or self.cycle is None or not self.cycle.response_complete:
+            self._answered_since = None
+        elif self._answered_since is None:
+            self._answered_since = now
+        return self._answered_since is not None and now - self._answered_since >= LINGER_SECONDS

@@ -21,6 +21,7 @@ from workbench.gateway.modern import Modern
 from workbench.gateway.reading import Reading
 from workbench.gateway.request import Gone, Receive, Request, Scope, Send, TooLarge
 from workbench.gateway.senders import Senders
+from workbench.gateway.single_headers import is_single
 from workbench.gateway.streams import Announcements
 from workbench.gateway.toolcall import ToolCalls
 from workbench.gateway.upstream.messages import encode
@@ -29,11 +30,6 @@ from workbench.gateway.views import profile_of, view_of
 from workbench.gateway.watches import Watches
 
 _LEGACY: Final = frozenset(LEGACY)
-
-_ONCE: Final = frozenset(
-    {b"host", b"origin", b"authorization", b"accept", b"content-type", b"content-length", b"content-encoding"}
-)
-"""Headers that may stand once, beside all that begin with `mcp-`: of two copies, two programs read different ones."""
 
 
 class BadHeaders(Exception):
@@ -184,10 +180,14 @@ def _headers(raw: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Headers by name, values without the blanks around them, which the parser keeps (RFC 9110 §5.5)."""
     headers: dict[bytes, bytes] = {}
     for name, value in raw:
-        if name in headers and (name in _ONCE or name.startswith(b"mcp-")):
-            shown = name.decode("latin-1")
-            raise BadHeaders(say_error(None, wire.HEADER_MISMATCH, f"The header {shown} stands twice."))
-        headers[name] = value.strip(b" \t")
+        value = value.strip(b" \t")
+        if name in headers:
+            if is_single(name):
+                shown = name.decode("latin-1")
+                raise BadHeaders(say_error(None, wire.HEADER_MISMATCH, f"The header {shown} stands twice."))
+            if name == b"accept":  # a list, which may be sent in parts (RFC 9110 §5.3)
+                value = headers[name] + b", " + value
+        headers[name] = value
     return headers
 
 

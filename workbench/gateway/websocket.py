@@ -17,6 +17,7 @@ from mcp.shared.inbound import encode_header_value, find_invalid_x_mcp_header, m
 from workbench.events import JSON, WorkbenchError
 from workbench.gateway import wire
 from workbench.gateway.request import Receive, Scope, Send
+from workbench.gateway.single_headers import doubled
 from workbench.gateway.upstream.messages import encode
 from workbench.gateway.upstream.revision import CAPABILITIES_KEY, MODERN, VERSION_KEY
 from workbench.gateway.views import server_of, view_of
@@ -62,6 +63,9 @@ class WebSocketDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one handshake, and serve the socket until it is closed."""
         await receive()
+        if name := doubled(scope["headers"]):
+            await _refuse(send, 400, f"The header {name} stands twice.")
+            return
         found = PATH.fullmatch(scope["path"])
         if found is None:
             await _refuse(send, 404, "There is no WebSocket here; see /ws, /servers/{id}/ws and /profiles/{name}/ws.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from workbench.access.oauth.server import AuthorizationServer
 
 LARGEST_BODY = 64 << 10
+BODY_SECONDS = 10.0
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
@@ -85,13 +87,19 @@ def parameters(encoded: bytes) -> Parameters:
 
 
 async def body(request: Request) -> bytes:
-    """The whole body, within bounds."""
+    """The whole body, within bounds: whoever sends it proves who they are in it."""
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > LARGEST_BODY:
+        raise Refused("invalid_request", "The body is too large.", 413)
     found = bytearray()
     try:
-        async for chunk in request.stream():
-            found += chunk
-            if len(found) > LARGEST_BODY:
-                raise Refused("invalid_request", "The body is too large.", 413)
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                found += chunk
+                if len(found) > LARGEST_BODY:
+                    raise Refused("invalid_request", "The body is too large.", 413)
+    except TimeoutError as e:
+        raise Refused("invalid_request", "The body did not arrive in time.", 408) from e
     except ClientDisconnect as e:
         raise Refused("invalid_request", "The body broke off.") from e
     return bytes(found)
