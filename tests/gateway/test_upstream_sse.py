@@ -29,7 +29,12 @@ async def read(*pieces: bytes, max_bytes: int = 1000) -> list[Event]:
 STREAM = (
     b': hello\r\nid: 7\rretry: 50\n\nevent: message\ndata: {"a":\ndata:1}\r\n\r\ndata: two\n\nunended: x\ndata: lost'
 )
-EXPECTED = [Event(b"", "7", 50), Event(b'{"a":\n1}', "7", None), Event(b"two", "7", None)]
+EXPECTED = [
+    Event(b"", "7", 50),
+    Event(b'{"a":\n1}', "7", None),
+    Event(b"two", "7", None),
+    Event(b"lost", "7", None, complete=False),
+]
 
 
 @given(cuts=st.lists(st.integers(0, len(STREAM)), max_size=12))

@@ -19,7 +19,7 @@ from workbench.gateway.upstream.messages import Notify
 from workbench.gateway.upstream.on_behalf import acting_for
 from workbench.gateway.upstream.respondent import Respondent
 from workbench.gateway.upstream.revision import Answered as PartlyAnswered
-from workbench.registry.connection import Connection, RpcError
+from workbench.registry.connection import Connection, RequestRefusedError, RpcError
 from workbench.registry.server import Overloaded
 from workbench.secrets import Secrets
 
@@ -137,6 +137,8 @@ class Dispatch:
                     if method == "tools/call":
                         self.cache.learn(call, tool, result)
                     return self.tasks.shown(call, tool, result)
+                except RequestRefusedError as e:
+                    raise _refused_by_server(tool, e) from e
                 except Unreachable as e:
                     if last or not tool.idempotent or isinstance(e, PartlyAnswered) or not connection.alive:
                         raise Refusal("unavailable", str(e), server=tool.server, retry_after=1) from e
@@ -181,6 +183,13 @@ def _shared_cache(settings: Settings) -> SharedCache | None:
 def _late(tool: Tool, limit: float) -> Refusal:
     message = f"{tool.qualified} did not answer within {limit:g} s and was cancelled."
     return Refusal("timeout", message, timeout_s=limit)
+
+
+def _refused_by_server(tool: Tool, error: RequestRefusedError) -> Refusal:
+    """An HTTP error of the server about this one call, in its own words."""
+    if error.retry_s:
+        return Refusal("unavailable", str(error), server=tool.server, status=error.status, retry_after=error.retry_s)
+    return Refusal("failed", str(error), server=tool.server, status=error.status)
 
 
 def _request(call: Call, tool: Tool) -> tuple[str, JSON, JSON]:

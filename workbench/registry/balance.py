@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from workbench.events import JSON, Unreachable
-from workbench.registry.connection import FOLLOW, UNFOLLOW, Connection, RpcError
+from workbench.registry.connection import FOLLOW, UNFOLLOW, Connection, RequestRefusedError, RpcError
 from workbench.registry.entry import Entry
 from workbench.registry.server import Overloaded
 
@@ -91,7 +91,7 @@ class Balanced:
         began = breaker.begun()
         try:
             result = await connection.request(method, params, timeout=timeout, **more)
-        except RpcError:
+        except (RpcError, RequestRefusedError):
             breaker.succeeded()
             raise
         except Unreachable as e:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from workbench.events import JSON, WorkbenchError
+from workbench.events import JSON, Unreachable, WorkbenchError
 from workbench.registry.server import ServerSpec
 
 FOLLOW: Final = "workbench/tasks/follow"
@@ -24,6 +24,18 @@ class RpcError(WorkbenchError):
         self.data = data
 
 
+class RequestRefusedError(Unreachable):
+    """The server refused one request, outside of JSON-RPC; it is well, and may answer others.
+
+    Attributes:
+        status: of HTTP.
+        retry_s: seconds after which it wants to be asked again; 0 when it does not say.
+    """
+
+    status: int
+    retry_s: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Launched:
     """What a connection needs in order to talk to a server that now runs or is reachable."""
@@ -37,8 +49,7 @@ class Launched:
     stdin: asyncio.StreamWriter | None = None
     stdout: asyncio.StreamReader | None = None
     guarded: bool = False
-    """The URL came from an API caller: resolve and check it with `workbench.address` at every dial, and never follow a
-    redirect."""
+    """The URL came from an API caller: resolve and check it with `workbench.address` at every dial."""
     local_allowed: bool = False
     """With `guarded`: loopback addresses are permitted by the setting `local_urls`."""
 

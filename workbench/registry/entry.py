@@ -26,8 +26,12 @@ from workbench.registry.server import ServerSpec, ServerState, ServerStatus
 from workbench.registry.signals import of_tools
 from workbench.registry.supervisor import Supervisor
 
-START_TIMEOUT = {"bundled": 45.0, "tables": 45.0, "command": 120.0, "url": 15.0}
-"""Seconds to become ready. A foreign command may first download itself (npx, uvx)."""
+START_TIMEOUT = {"bundled": 45.0, "tables": 45.0, "command": 120.0, "url": 120.0}
+"""Seconds to become ready. A foreign command may first download itself (npx, uvx), a server behind a URL may have to
+be started by what stands before it."""
+
+SILENT_START_S = 15.0
+"""Seconds after which nobody waits any longer for a server behind a URL that is being started; it is said why."""
 
 SLOWEST_RETRY = 30.0
 STEADY = 30.0
@@ -220,8 +224,11 @@ class Entry:
         started = perf_counter()
         self._relist = self._restart = False
         self._wake.clear()
-        async with asyncio.timeout(START_TIMEOUT[self.spec.kind]):
+        async with asyncio.timeout(START_TIMEOUT[self.spec.kind]), contextlib.AsyncExitStack() as stack:
             if self.spec.kind == "url":
+                silent = "It accepts connections and has not answered yet; it may be waking up."
+                timer = asyncio.get_running_loop().call_later(SILENT_START_S, self._wait_for_start, silent)
+                stack.callback(timer.cancel)
                 self._launched = Launched(
                     url=self.spec.url,
                     headers=self.spec.headers,
@@ -244,6 +251,8 @@ class Entry:
         await self._disconnect()
         connection = self._connect_to(self.spec, self._launched)
         connection.on_notification = self._heard
+        if hasattr(connection, "on_waiting"):
+            connection.on_waiting = self._wait_for_start
         self.connection = connection
         await connection.open()
         info = connection.server_info
@@ -332,6 +341,12 @@ class Entry:
         return beat.why if beat.lost else ""
 
     # --- its parts
+
+    def _wait_for_start(self, why: str) -> None:
+        """It is said why the server is not there yet, and nobody waits for it any longer."""
+        if self._state.status != "ready":
+            self._set("starting", why)
+        self.settled.set()
 
     def _heard(self, message: JSON) -> None:
         self.on_message(self.spec.id, message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
@@ -10,12 +11,16 @@ import aiohttp
 from yarl import URL
 
 from workbench.events import JSON, Unreachable
+from workbench.gateway.upstream.content_coding import decoded
 from workbench.gateway.upstream.duplex import DuplexConnection
+from workbench.gateway.upstream.http_body import EVENTS_TYPE, media_type, messages_of
+from workbench.gateway.upstream.http_failure import refusal
 from workbench.gateway.upstream.lease import Leases
-from workbench.gateway.upstream.messages import MAX_MESSAGE, Notify, decode, encode
+from workbench.gateway.upstream.messages import MAX_MESSAGE, Notify, encode
 from workbench.gateway.upstream.pool import Pool
+from workbench.gateway.upstream.redirects import MAX_REDIRECTS, is_redirect, redirected
 from workbench.gateway.upstream.respondent import Respondent
-from workbench.gateway.upstream.response import drain, refusal
+from workbench.gateway.upstream.response import drain
 from workbench.gateway.upstream.revision import Refused
 from workbench.gateway.upstream.sse import Event, events
 
@@ -54,6 +59,7 @@ class EventStreamConnection(DuplexConnection):
         super().__init__(name or url, capabilities=capabilities or {}, older=True)
         self.url = url
         self.respondent: Respondent | None = None
+        self._url = url
         self._configured = dict(headers or {})
         self._pool = pool or Pool.shared()
         self._max_bytes = max_bytes
@@ -86,25 +92,38 @@ class EventStreamConnection(DuplexConnection):
         self._http = self._pool.acquire()
         try:
             async with asyncio.timeout(OPENING):
-                headers = {**self._configured, "Accept": "text/event-stream", "Cache-Control": "no-store"}
-                self._stream = await self._http.get(self.url, headers=headers, allow_redirects=False)
-                kind = self._stream.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-                if self._stream.status != 200 or kind != "text/event-stream":
-                    raise refusal(self._stream, self.name)
-                stream = events(self._stream.content, max_bytes=self._max_bytes)
+                self._stream = await self._get(self._http)
+                if self._stream.status != 200:
+                    raise await refusal(self._stream, self.name)
+                if (kind := media_type(self._stream)) != EVENTS_TYPE:
+                    words = f"Server {self.name!r} answered with {kind or 'no content type'} and no MCP message."
+                    raise Refused(words, 200, hint="Expected an event stream.")
+                stream = events(decoded(self._stream, self.name), max_bytes=self._max_bytes)
                 self._address = await self._announced(stream)
         except (aiohttp.ClientError, OSError) as e:  # a timeout is one of these
             why = str(e) or "it did not name an address for messages in time"
             raise Unreachable(f"Server {self.name!r} cannot be reached: {why}.") from e
         self._spawn(self._read(stream))
 
+    async def _get(self, http: aiohttp.ClientSession) -> aiohttp.ClientResponse:
+        """The answer to the request for the stream, after redirects within its origin."""
+        headers = {**self._configured, "Accept": EVENTS_TYPE, "Cache-Control": "no-store"}
+        self._url = self.url
+        for _ in range(MAX_REDIRECTS):
+            response = await http.get(self._url, headers=headers, allow_redirects=False)
+            if not is_redirect(response.status):
+                return response
+            with contextlib.closing(response):
+                self._url = redirected(response, self._url, self.name, repeated=True)
+        return await http.get(self._url, headers=headers, allow_redirects=False)
+
     async def _announced(self, stream: AsyncIterator[Event]) -> URL:
         """The address for messages, which the server names first. Nothing is sent to another origin."""
         async for event in stream:
             if event.name != "endpoint":
                 continue
-            address = URL(self.url).join(URL(event.data.decode("utf-8", "replace").strip()))
-            if address.origin() != URL(self.url).origin():
+            address = URL(self._url).join(URL(event.data.decode("utf-8", "replace").strip()))
+            if address.origin() != URL(self._url).origin():
                 raise Refused(f"Server {self.name!r} wants messages to be sent to {str(address)[:200]!r}.", 200)
             return address
         raise Refused(f"Server {self.name!r} ended its stream without an address for messages.", 200)
@@ -136,7 +155,7 @@ class EventStreamConnection(DuplexConnection):
                 self._end(f"Server {self.name!r} has forgotten our stream (HTTP {response.status}).")
                 raise Unreachable(self._lost)
             if response.status >= 300:
-                raise refusal(response, self.name)
+                raise await refusal(response, self.name)
         finally:
             await drain(response)
 
@@ -144,10 +163,9 @@ class EventStreamConnection(DuplexConnection):
         why = "ended the stream"
         try:
             async for event in stream:
-                if event.name == "message" and event.data:
-                    message = decode(event.data, self.name)
-                    for one in message if isinstance(message, list) else (message,):
-                        await self._received(one)
+                if event.name == "message":
+                    for message in messages_of(event, self.name):
+                        await self._received(message)
         except (aiohttp.ClientError, OSError, Unreachable) as e:
             why = f"broke off the stream: {e or type(e).__name__}"
         self._end(f"Server {self.name!r} {why}.")

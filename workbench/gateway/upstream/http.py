@@ -14,35 +14,41 @@ import aiohttp
 from workbench.events import JSON, Unreachable
 from workbench.gateway.upstream import revision
 from workbench.gateway.upstream.headers import Headers
+from workbench.gateway.upstream.http_answer import AnswerReader
+from workbench.gateway.upstream.http_body import EVENTS_TYPE, JSON_TYPE
+from workbench.gateway.upstream.http_endpoint import HttpEndpoint
+from workbench.gateway.upstream.http_failure import failure
 from workbench.gateway.upstream.lease import Leases
 from workbench.gateway.upstream.listening import CHANGES, WATCHED, Watching, declared, keep_listening
 from workbench.gateway.upstream.messages import (
     MAX_MESSAGE,
     Notify,
     answer_to_server,
-    decode,
     encode,
     of_request,
-    result_of,
-    rpc_error,
     with_own_token,
 )
 from workbench.gateway.upstream.pool import Pool
 from workbench.gateway.upstream.respondent import Respondent
-from workbench.gateway.upstream.response import HttpResponse, drain, read_body, refusal
-from workbench.gateway.upstream.revision import MODERN, Answered, Peer, Refused
-from workbench.gateway.upstream.sse import events
+from workbench.gateway.upstream.response import HttpResponse, drain
+from workbench.gateway.upstream.revision import METHOD_NOT_FOUND, MODERN, Answered, Peer, Refused
+from workbench.gateway.upstream.session_loss import (
+    RevisionRefusedError,
+    SessionGone,
+    is_session_error,
+    says_session_unknown,
+    shared_revision,
+)
+from workbench.gateway.upstream.waking import when_awake
 from workbench.registry.connection import RpcError
 
-JSON_HEADERS: Final = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+JSON_HEADERS: Final = {"Accept": f"{JSON_TYPE}, {EVENTS_TYPE}", "Content-Type": JSON_TYPE}
 
 HANDSHAKE_TIMEOUT: Final = 10.0
-RESUMPTIONS: Final = 8
-"""How often one answer's stream is taken up again after the server hung up."""
+"""Seconds for the question whether a server is modern; an older one may not answer it."""
 
-
-class SessionGone(Unreachable):
-    """HTTP 404 for our session id: the server has forgotten it, and has not looked at the request."""
+WAKE_TIMEOUT_S: Final = 90.0
+"""Seconds for a server that is started by the first request to it."""
 
 
 class HttpConnection:
@@ -78,13 +84,16 @@ class HttpConnection:
         self.capabilities: JSON = {}
         self.instructions = ""
         self.on_notification: Callable[[JSON], None] | None = None
+        self.on_waiting: Callable[[str], None] | None = None
+        """Called with the reason when a server that is being opened is waited for."""
         self.respondent: Respondent | None = None
         self._declared = capabilities
         self._configured = dict(headers or {})
         self._base: dict[str, str] = {}
         self._pool = pool or Pool.shared()
         self._max_bytes = max_bytes
-        self._http: aiohttp.ClientSession | None = None
+        self._endpoint = HttpEndpoint(url, self.name, self._pool)
+        self._answers = AnswerReader(self._endpoint, self.name, max_bytes, self._said)
         self._peer = Peer("")
         self._session_id = ""
         self._offered_session = ""
@@ -93,12 +102,12 @@ class HttpConnection:
         self._watching = Watching(self._listen, self._spawn)
         self._ids = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._handshake = asyncio.Lock()
+        self._renewing = asyncio.Lock()
         self._reachable = False
 
     @property
     def alive(self) -> bool:
-        return self._http is not None and self._reachable
+        return self._endpoint.is_open and self._reachable
 
     # --- opening and closing
 
@@ -108,12 +117,14 @@ class HttpConnection:
         Raises:
             Unreachable: nothing answers at the URL, or nothing that speaks MCP.
         """
-        if self._http is None:
-            self._http = self._pool.acquire()
+        self._endpoint.open()
+        discover = self._discover if self._declared is None else None
         try:
             self._adopt(
-                await revision.negotiate(
-                    self.name, self._discover if self._declared is None else None, self._initialize
+                await when_awake(
+                    lambda: revision.negotiate(self.name, discover, self._initialize),
+                    lambda why: self.on_waiting and self.on_waiting(why),
+                    WAKE_TIMEOUT_S,
                 )
             )
         except BaseException:
@@ -128,19 +139,14 @@ class HttpConnection:
 
     async def close(self) -> None:
         """End streams and the session, and give the sockets back."""
-        http, self._http = self._http, None
-        if http is None:
+        if (http := self._endpoint.end()) is None:
             return
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._leases.close()
-        if self._session_id:
-            with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
-                async with asyncio.timeout(1), http.delete(self.url, headers=self._base, allow_redirects=False):
-                    pass
+        await self._endpoint.release(http, self._base if self._session_id else None)
         self._peer, self._session_id = Peer(""), ""
-        await self._pool.release()
 
     def _adopt(self, peer: Peer) -> None:
         self._peer = peer
@@ -151,24 +157,38 @@ class HttpConnection:
         self._peer = Peer(MODERN)
         self._set_base_headers()
         async with asyncio.timeout(HANDSHAKE_TIMEOUT):
-            return await self._exchange("server/discover", {}, None, None)
+            try:
+                return await self._exchange("server/discover", {}, None, None)
+            except Refused as e:
+                if says_session_unknown(e.status, str(e)):  # with 401 as well: it only wants the handshake first
+                    raise RpcError(METHOD_NOT_FOUND, str(e)) from e
+                raise
 
     async def _initialize(self) -> JSON:
-        # Requests that run meanwhile keep the old session: they are told 404, and wait for this one to be ready.
-        id = next(self._ids)
-        message = encode(
-            {"jsonrpc": "2.0", "id": id, "method": "initialize", "params": revision.initialize_params(self._declared)}
-        )
-        async with asyncio.timeout(HANDSHAKE_TIMEOUT):
-            result = await self._post(id, "initialize", message, {**self._configured, **JSON_HEADERS}, None)
+        # Requests that run meanwhile keep the old session: they are told that it is gone, and wait for this one.
+        asked = revision.LEGACY[0]
+        async with asyncio.timeout(WAKE_TIMEOUT_S):
+            try:
+                result = await self._handshaken(asked)
+            except (RpcError, Refused) as e:
+                other = shared_revision(str(e.args[0]), getattr(e, "data", None), asked)
+                if not other:
+                    raise
+                result = await self._handshaken(other)
         self._peer = Peer(str(result.get("protocolVersion")), self._peer.info, self._peer.capabilities)
         self._session_id = self._offered_session
         self._set_base_headers()
         return result
 
+    async def _handshaken(self, asked: str) -> JSON:
+        id = next(self._ids)
+        params = revision.initialize_params(self._declared, asked)
+        message = encode({"jsonrpc": "2.0", "id": id, "method": "initialize", "params": params})
+        return await self._post(id, "initialize", message, {**self._configured, **JSON_HEADERS}, None)
+
     async def _renew_session(self, lost: str) -> None:
         """Shake hands again, once for all requests that found the same session gone."""
-        async with self._handshake:
+        async with self._renewing:
             if self._session_id != lost:
                 return
             before = self._peer
@@ -181,6 +201,15 @@ class HttpConnection:
         if self._session_id:
             self._base["Mcp-Session-Id"] = self._session_id
         self._headers.rebase(self._base)
+
+    def _lower_revision(self, to: str) -> None:
+        """Send another revision from now on, or none where the server named none that is spoken here."""
+        if to:
+            self._peer = replace(self._peer, revision=to)
+            self.era = to
+        self._set_base_headers()
+        if not to:
+            del self._base["MCP-Protocol-Version"]
 
     # --- requests
 
@@ -199,7 +228,7 @@ class HttpConnection:
         Raises:
             Answered: the connection broke after a part of the answer had arrived.
         """
-        if self._http is None or not self._peer.revision:
+        if not self._endpoint.is_open or not self._peer.revision:
             raise Unreachable(f"The connection to server {self.name!r} is not open.")
         if self._peer.modern and method in WATCHED:
             return self._watching.take(method, params)
@@ -210,26 +239,50 @@ class HttpConnection:
             session = self._session_id
             try:
                 return await self._exchange(method, params, notify, meta)
-            except SessionGone:
-                try:
-                    await self._renew_session(session)
-                    return await self._exchange(method, params, notify, meta)
-                except (SessionGone, RpcError) as e:
-                    raise Unreachable(f"Server {self.name!r} forgot our session and gives no new one.") from e
+            except (SessionGone, RevisionRefusedError) as e:
+                await self._mend(e, session)
+            try:
+                return await self._exchange(method, params, notify, meta)
+            except (SessionGone, RevisionRefusedError) as e:
+                raise self._not_mended(e) from e
+
+    async def _mend(self, error: SessionGone | RevisionRefusedError, session: str) -> None:
+        """Get what a request needs that the server has refused without looking at it, so that it can be sent again."""
+        if isinstance(error, RevisionRefusedError):
+            self._lower_revision(error.supported)
+            return
+        try:
+            await self._renew_session(session)
+        except (SessionGone, RpcError) as e:
+            raise self._not_mended(e) from e
+
+    def _not_mended(self, error: Exception) -> Unreachable:
+        return Unreachable(
+            f"Server {self.name!r} forgot our session and gives no new one that it knows: {error}",
+            hint="Several processes behind one address have to share their sessions, or do without.",
+        )
 
     async def notify(self, method: str, params: JSON, *, timeout: float | None, meta: JSON | None = None) -> None:
         """See `registry.Connection.notify`."""
-        if self._http is None or not self._peer.revision:
+        if not self._endpoint.is_open or not self._peer.revision:
             raise Unreachable(f"The connection to server {self.name!r} is not open.")
+        async with asyncio.timeout(timeout):
+            session = self._session_id
+            try:
+                await self._send_notification(method, params, meta)
+            except (SessionGone, RevisionRefusedError) as e:
+                await self._mend(e, session)
+                await self._send_notification(method, params, meta)
+
+    async def _send_notification(self, method: str, params: JSON, meta: JSON | None) -> None:
         headers, body = self._addressed(method, params, meta)
         message = encode({"jsonrpc": "2.0", "method": method, "params": body})
-        async with asyncio.timeout(timeout):
-            try:
-                with contextlib.closing(await self._pool.post(self.url, message, headers)) as response:
-                    if response.status >= 300:
-                        await self._answer(0, method, response, None)  # says what is wrong
-            except (aiohttp.ClientError, OSError) as e:
-                raise Unreachable(f"Server {self.name!r} cannot be reached: {str(e) or type(e).__name__}.") from e
+        try:
+            with contextlib.closing(await self._endpoint.post(message, headers)) as response:
+                if response.status >= 300:
+                    raise await self._failure(0, method, response)
+        except (aiohttp.ClientError, OSError) as e:
+            raise Unreachable(f"Server {self.name!r} cannot be reached: {str(e) or type(e).__name__}.") from e
 
     def _addressed(self, method: str, params: JSON, meta: JSON | None) -> tuple[Mapping[str, str], JSON]:
         """Headers and `params` of a message, as the revision demands."""
@@ -254,10 +307,9 @@ class HttpConnection:
     async def _post(
         self, id: int, method: str, message: bytes, headers: Mapping[str, str], notify: Notify | None
     ) -> JSON:
-        assert self._http is not None
         answered = False
         try:
-            response = await self._pool.post(self.url, message, headers)
+            response = await self._endpoint.post(message, headers)
             answered = True
             try:
                 result = await self._answer(id, method, response, notify)
@@ -278,62 +330,32 @@ class HttpConnection:
         return result
 
     async def _answer(self, id: int, method: str, response: HttpResponse, notify: Notify | None) -> JSON:
-        kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        if response.status == 200:
-            if method == "initialize":
-                self._offered_session = response.headers.get("Mcp-Session-Id", "")
-            if kind == "application/json":
-                body = await read_body(response, self.name, self._max_bytes)
-                return result_of(decode(body, self.name), id, self.name)
-            if kind == "text/event-stream":
-                return await self._stream(id, response, notify)
-            raise Refused(f"Server {self.name!r} answered with {kind or 'no content type'}, not with JSON.", 200)
-        if response.status == 404 and self._session_id and method != "initialize":
-            raise SessionGone(f"Server {self.name!r} has forgotten our session.")
-        if kind == "application/json":
-            answer = decode(await read_body(response, self.name, self._max_bytes), self.name)
-            if isinstance(answer, dict) and isinstance(answer.get("error"), dict):
-                raise rpc_error(answer["error"])
-        raise refusal(response, self.name)
-
-    # --- streams
-
-    async def _stream(self, id: int, response: HttpResponse, notify: Notify | None) -> JSON:
-        """The response out of an event stream; taken up again with `Last-Event-ID` where the server allows that."""
-        assert self._http is not None
-        first, last_id, pause_ms = response, "", 1000
+        if not 200 <= response.status < 300:
+            raise await self._failure(id, method, response)
+        if method == "initialize":
+            self._offered_session = response.headers.get("Mcp-Session-Id", "")
         try:
-            for _ in range(RESUMPTIONS):
-                async for event in events(response.content, max_bytes=self._max_bytes):
-                    last_id, pause_ms = event.id or last_id, pause_ms if event.retry_ms is None else event.retry_ms
-                    if event.data and (found := await self._streamed(id, event.data, notify)) is not None:
-                        return found
-                if not last_id or self._peer.modern:
-                    break
-                await asyncio.sleep(min(pause_ms, 30_000) / 1000)
-                headers = {**self._base, "Accept": "text/event-stream", "Last-Event-ID": last_id}
-                response = await self._http.get(self.url, headers=headers, allow_redirects=False)
-                if response.status != 200:
-                    break
-        finally:
-            if response is not first:
-                response.close()
-        raise Answered(f"Server {self.name!r} ended the stream without an answer.")
+            return await self._answers.result(response, id, notify, None if self._peer.modern else self._base)
+        except RpcError as e:
+            if self._peer.modern or method == "initialize" or not is_session_error(e):
+                raise
+            raise SessionGone(f"Server {self.name!r} has forgotten our session ({e}).") from e
 
-    async def _streamed(self, id: int, data: bytes, notify: Notify | None) -> JSON | None:
-        """Deal with one message of a stream; the result if it is the response to `id`."""
-        message = decode(data, self.name)
-        if not isinstance(message, dict):
-            return None
-        if "method" not in message:
-            return result_of(message, id, self.name) if message.get("id") == id else None
+    async def _failure(self, id: int, method: str, response: HttpResponse) -> Exception:
+        return await failure(
+            response, self.name, id=id, method=method, session=self._session_id, revision=self._peer.revision
+        )
+
+    # --- what the server says by itself
+
+    async def _said(self, message: JSON, notify: Notify | None) -> None:
+        """Deal with a request or a notification of the server."""
         if "id" in message:
             self._spawn(self._asked(message))
         elif notify is not None and of_request(message["method"]):
             await notify(message)
         else:
             self._announced(message)
-        return None
 
     async def _asked(self, message: JSON) -> None:
         """Answer a request of the server."""
@@ -357,41 +379,29 @@ class HttpConnection:
         """Keep a stream open on which the server announces what is `wanted`."""
 
         async def stream() -> bool:
-            assert self._http is not None
             if self._peer.modern:
                 await self._exchange("subscriptions/listen", {"notifications": wanted}, None, declared(wanted))
                 return True
-            return await self._read_announcements(self._http)
+            return await self._read_announcements()
 
-        await keep_listening(stream, self._announced, lambda: self._http is not None)
+        await keep_listening(stream, self._announced, lambda: self._endpoint.is_open)
 
     def _announced(self, message: JSON) -> None:
         if self.on_notification is not None:
             self.on_notification(message)
 
-    async def _read_announcements(self, http: aiohttp.ClientSession) -> bool:
+    async def _read_announcements(self) -> bool:
         """The GET stream of an older server; False when it has none."""
-        headers = {**self._base, "Accept": "text/event-stream"}
-        async with http.get(self.url, headers=headers, allow_redirects=False) as response:
-            if response.status != 200:
-                return False
-            async for event in events(response.content, max_bytes=self._max_bytes):
-                if event.data:
-                    await self._streamed(0, event.data, None)
+        response = await self._endpoint.stream(self._base)
+        if response is None:
+            return False
+        with contextlib.closing(response):
+            await self._answers.announcements(response)
         return True
 
     async def _notify_server(self, message: JSON) -> None:
         """POST a notification or a response; nobody waits for the outcome, so a lost one is no error."""
-        http = self._http
-        if http is None:
-            return
-        data = encode({"jsonrpc": "2.0", **message})
-        with contextlib.suppress(aiohttp.ClientError, OSError):
-            async with (
-                asyncio.timeout(5),
-                http.post(self.url, data=data, headers=self._base, allow_redirects=False) as r,
-            ):
-                await r.release()
+        await self._endpoint.tell(encode({"jsonrpc": "2.0", **message}), self._base)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

@@ -41,6 +41,8 @@ class Refused(Answered):
     def __init__(self, message: str, status: int, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.status = status
+        self.retry_s = 0
+        """Seconds after which the server wants to be asked again; 0 when it does not say."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,9 @@ def legacy_meta(meta: JSON | None) -> JSON:
     return {key: value for key, value in (meta or {}).items() if key not in _MODERN_KEYS}
 
 
-def initialize_params(capabilities: JSON | None = None) -> JSON:
+def initialize_params(capabilities: JSON | None = None, revision: str = LEGACY[0]) -> JSON:
     """`params` of the handshake. Where none are given no capabilities are declared: nobody would answer."""
-    return {"protocolVersion": LEGACY[0], "capabilities": capabilities or {}, "clientInfo": CLIENT_INFO}
+    return {"protocolVersion": revision, "capabilities": capabilities or {}, "clientInfo": CLIENT_INFO}
 
 
 async def negotiate(
@@ -112,7 +114,7 @@ async def negotiate(
         if found is not None:
             return found
     except Refused as e:
-        if e.status in (401, 403):
+        if e.status in (401, 403, 407):
             raise
     except TimeoutError:
         pass  # an old server may ignore what it does not know

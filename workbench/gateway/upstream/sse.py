@@ -17,6 +17,8 @@ class Event(NamedTuple):
     retry_ms: int | None
     """Pause that the server wishes before a reconnection, when this event said so."""
     name: str = "message"
+    complete: bool = True
+    """False when the stream ended before the blank line that ends an event; the data may be cut off then."""
 
 
 class ByteStream(Protocol):
@@ -25,11 +27,46 @@ class ByteStream(Protocol):
     async def readany(self) -> bytes: ...
 
 
+class _Fields:
+    """The event that is being read, line by line."""
+
+    def __init__(self) -> None:
+        self.data: list[bytes] = []
+        self.size = 0
+        self._last_id = ""
+        self._retry: int | None = None
+        self._primed = False
+        self._name = "message"
+
+    def add(self, line: bytes) -> None:
+        """Take a line that is not blank."""
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self.data.append(value)
+            self.size += len(value)
+        elif name == b"id" and b"\0" not in value:
+            self._last_id, self._primed = value.decode("utf-8", "replace"), True
+        elif name == b"event":
+            self._name = value.decode("utf-8", "replace") or "message"
+        elif name == b"retry" and value.isdigit():
+            self._retry, self._primed = int(value[:9]), True
+
+    def end(self, *, complete: bool = True) -> Event | None:
+        """The event, if there is anything in it; the next one begins."""
+        found = None
+        if self.data or self._primed:
+            found = Event(b"\n".join(self.data), self._last_id, self._retry, self._name, complete)
+        self.data, self.size, self._retry, self._primed, self._name = [], 0, None, False, "message"
+        return found
+
+
 async def events(stream: ByteStream, *, max_bytes: int) -> AsyncIterator[Event]:
     """The events of `stream`, until it ends.
 
     An event without data is reported when it carries an id or a retry time (a "priming" event), because a reader that
-    wants to resume needs them.
+    wants to resume needs them. Data that no blank line follows before the stream ends is reported as incomplete: many
+    servers leave out that line.
 
     Args:
         stream: where the bytes come from.
@@ -40,37 +77,29 @@ async def events(stream: ByteStream, *, max_bytes: int) -> AsyncIterator[Event]:
     """
     parts: list[bytes] = []  # of a line whose end has not come yet
     pending = 0
-    data: list[bytes] = []
-    size, last_id, retry, primed, named = 0, "", None, False, "message"
-    ended_with_cr = False
+    fields = _Fields()
+    first, half_ended = True, False
     while chunk := await stream.readany():
-        if ended_with_cr:  # a bare CR ended a line; what follows may be the other half of a CRLF
+        if half_ended:  # the last chunk ended with CR: its LF is no further line
             chunk = chunk.removeprefix(b"\n")
-        ended_with_cr = chunk.endswith(b"\r")
+        half_ended = chunk.endswith(b"\r")
         parts.append(chunk)
         pending += len(chunk)
-        if pending + size > max_bytes:
+        if pending + fields.size > max_bytes:
             raise Unreachable(f"The server sent an event of more than {max_bytes:,} bytes.")
         if b"\n" not in chunk and b"\r" not in chunk:
             continue
-        buffer = b"".join(parts)
-        lines = buffer.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        lines = b"".join(parts).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         parts = [lines.pop()]
         pending = len(parts[0])
+        if first:
+            lines[0], first = lines[0].removeprefix(b"\xef\xbb\xbf"), False
         for line in lines:
-            if not line:
-                if data or primed:
-                    yield Event(b"\n".join(data), last_id, retry, named)
-                data, size, retry, primed, named = [], 0, None, False, "message"
-                continue
-            name, _, value = line.partition(b":")
-            value = value.removeprefix(b" ")
-            if name == b"data":
-                data.append(value)
-                size += len(value)
-            elif name == b"id" and b"\0" not in value:
-                last_id, primed = value.decode("utf-8", "replace"), True
-            elif name == b"event":
-                named = value.decode("utf-8", "replace") or "message"
-            elif name == b"retry" and value.isdigit():
-                retry, primed = int(value[:9]), True
+            if line:
+                fields.add(line)
+            elif (event := fields.end()) is not None:
+                yield event
+    if rest := b"".join(parts):
+        fields.add(rest.removeprefix(b"\xef\xbb\xbf") if first else rest)
+    if fields.data and (event := fields.end(complete=False)) is not None:
+        yield event

@@ -14,7 +14,7 @@ from workbench.gateway.upstream.respondent import Respondent
 from workbench.gateway.upstream.revision import Refused
 from workbench.registry.server import ServerSpec
 
-_NO_SUCH_TRANSPORT: Final = frozenset(range(400, 500)) - {401, 403}
+_NO_SUCH_TRANSPORT: Final = frozenset(range(400, 500)) - {401, 402, 403, 407, 408, 413, 425, 429}
 
 
 def behind_url(spec: ServerSpec, url: str, headers: Mapping[str, str], pool: Pool) -> HttpConnection:

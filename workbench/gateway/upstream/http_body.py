@@ -1,0 +1,166 @@
+"""JSON-RPC messages in the body of an HTTP answer, however the server labels and encodes it."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import Any, Final
+
+from workbench.gateway.upstream.content_coding import decoded
+from workbench.gateway.upstream.messages import decode
+from workbench.gateway.upstream.response import HttpResponse
+from workbench.gateway.upstream.revision import Refused
+from workbench.gateway.upstream.server_words import excerpt, page_title
+from workbench.gateway.upstream.sse import Event, events
+
+JSON_TYPE: Final = "application/json"
+EVENTS_TYPE: Final = "text/event-stream"
+
+_BOMS: Final = (
+    (codecs.BOM_UTF8, ""),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_EVENT_FIELD: Final = re.compile(rb"(?:data|event|id|retry)?:")
+
+
+def media_type(response: HttpResponse) -> str:
+    """The content type, in lower case and without parameters; empty when there is none."""
+    kind: str = response.headers.get("Content-Type", "")
+    return kind.partition(";")[0].strip().lower()
+
+
+async def read_body(response: HttpResponse, server: str, max_bytes: int) -> bytes:
+    """The whole body, without its codings, and never more than allowed.
+
+    Raises:
+        Refused: it is too large, or in a coding that is not read.
+    """
+    content = decoded(response, server)
+    parts, size = [], 0
+    while chunk := await content.readany():
+        size += len(chunk)
+        if size > max_bytes:
+            raise Refused(f"Server {server!r} answered with more than {max_bytes:,} bytes.", response.status)
+        parts.append(chunk)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def read_start(response: HttpResponse, server: str, max_bytes: int) -> bytes:
+    """As much of the body as `max_bytes`, without its codings.
+
+    Raises:
+        Refused: it is in a coding that is not read.
+    """
+    content = decoded(response, server)
+    found = b""
+    while len(found) < max_bytes and (chunk := await content.readany()):
+        found += chunk[: max_bytes - len(found)]
+    return found
+
+
+def as_utf8(body: bytes, content_type: str) -> bytes:
+    """`body` in UTF-8 and without a byte order mark, where its mark or its `charset` says what it is in."""
+    for mark, name in _BOMS:
+        if body.startswith(mark):
+            return _recoded(body, name) if name else body[len(mark) :]
+    charset = content_type.lower().partition("charset=")[2].partition(";")[0].strip(" \"'")
+    return _recoded(body, charset) if charset and charset not in ("utf-8", "utf8", "us-ascii") else body
+
+
+def _recoded(body: bytes, charset: str) -> bytes:
+    try:
+        if codecs.lookup(charset).name not in ("utf-8", "ascii"):
+            return body.decode(charset).encode("utf-8", "surrogatepass")
+    except (LookupError, UnicodeError):
+        pass  # a wrong label: JSON is in UTF-8 unless that fails, too
+    return body
+
+
+async def read_messages(response: HttpResponse, server: str, max_bytes: int) -> list[Any]:
+    """The messages in the body of a successful answer. The content type is not believed: many servers have it wrong.
+
+    Raises:
+        Refused: there is none, with what there is instead.
+    """
+    kind, status = media_type(response), response.status
+    body = await read_body(response, server, max_bytes)
+    body = as_utf8(body, response.headers.get("Content-Type", "")).strip()
+    if not body:
+        raise Refused(f"Server {server!r} answered HTTP {status} and no MCP message.", status)
+    if kind == JSON_TYPE or body[:1] in b"{[":
+        return _listed(decode(body, server))
+    if _EVENT_FIELD.match(body):
+        return await _of_events(body, server, max_bytes)
+    raise _no_message(server, status, kind, body)
+
+
+def _listed(message: Any) -> list[Any]:
+    return message if isinstance(message, list) else [message]
+
+
+async def _of_events(body: bytes, server: str, max_bytes: int) -> list[Any]:
+    """Events whose content type does not say so."""
+    found: list[Any] = []
+    async for event in events(_Whole(body), max_bytes=max_bytes):
+        found += messages_of(event, server)
+    return found
+
+
+class _Whole:
+    """A body that is there already, as a stream."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def readany(self) -> bytes:
+        body, self._body = self._body, b""
+        return body
+
+
+def _no_message(server: str, status: int, kind: str, body: bytes) -> Refused:
+    called = kind or "no content type"
+    if title := page_title(body):
+        words = f"Server {server!r} answered with a web page ({called}) titled {title!r}, not with JSON."
+        hint = "That is often a page for signing in, or the address of the site and not of its MCP endpoint."
+        return Refused(words, status, hint=hint)
+    return Refused(f"Server {server!r} answered with {called}, not with JSON: {excerpt(body)!r}.", status)
+
+
+def messages_of(event: Event, server: str) -> list[Any]:
+    """The messages in an event. Pings, ends of other protocols and other talk are none.
+
+    Raises:
+        Refused: it is to be a message and is broken.
+    """
+    if event.data.lstrip()[:1] not in (b"{", b"[") or event.data == b"[DONE]":
+        return []
+    try:
+        return _listed(decode(event.data, server))
+    except Refused:
+        if event.complete and event.name == "message":
+            raise
+        return []
+
+
+def answer_among(messages: list[Any], id: int) -> Any:
+    """The response to request `id`; None when there is none.
+
+    One POST has one answer, so an id that came back as text is ours, and so is one that did not come back at all.
+    """
+    responses = [one for one in messages if isinstance(one, dict) and ("result" in one or "error" in one)]
+    for one in responses:
+        if is_id(one.get("id"), id):
+            return one if one["id"] == id else {**one, "id": id}
+    if len(responses) == 1:
+        given = responses[0].get("id")
+        if given is None or ("error" in responses[0] and not isinstance(given, int)):
+            return {**responses[0], "id": id}
+    return None
+
+
+def is_id(given: Any, id: int) -> bool:
+    """Whether an id is ours; some servers turn numbers into text."""
+    return not isinstance(given, bool) and (given == id or given == str(id))

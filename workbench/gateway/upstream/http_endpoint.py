@@ -1,0 +1,110 @@
+"""The address of a server behind HTTP, as far as it leads: requests to it, and redirects within its origin."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Final
+
+import aiohttp
+
+from workbench.gateway.upstream.http_body import EVENTS_TYPE
+from workbench.gateway.upstream.pool import Pool
+from workbench.gateway.upstream.redirects import MAX_REDIRECTS, is_redirect, redirected
+from workbench.gateway.upstream.response import HttpResponse
+from workbench.gateway.upstream.revision import Refused
+
+NOTIFICATION_TIMEOUT_S: Final = 5.0
+END_TIMEOUT_S: Final = 1.0
+
+
+class HttpEndpoint:
+    """Sends requests to one server.
+
+    Args:
+        url: the configured address.
+        server: how to call the server in messages.
+        pool: where sockets come from.
+    """
+
+    def __init__(self, url: str, server: str, pool: Pool) -> None:
+        self.url = url
+        self._configured = url
+        self._server = server
+        self._pool = pool
+        self._http: aiohttp.ClientSession | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests can be sent."""
+        return self._http is not None
+
+    def open(self) -> None:
+        """Take sockets from the pool; redirects of before are forgotten."""
+        self.url = self._configured
+        if self._http is None:
+            self._http = self._pool.acquire()
+
+    def end(self) -> aiohttp.ClientSession | None:
+        """Send nothing more; what `release` takes to give the sockets back, None when that was done."""
+        http, self._http = self._http, None
+        return http
+
+    async def release(self, http: aiohttp.ClientSession, session: Mapping[str, str] | None) -> None:
+        """Give the sockets back, after the server was told with these headers that a session has ended."""
+        if session is not None:
+            with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+                async with asyncio.timeout(END_TIMEOUT_S):
+                    (await http.delete(self.url, headers=session, allow_redirects=False)).close()
+        await self._pool.release()
+
+    async def post(self, data: bytes, headers: Mapping[str, str]) -> HttpResponse:
+        """Send a POST and return its response, once the headers are there.
+
+        Raises:
+            Refused: it is redirected to where it must not be sent.
+            OSError, aiohttp.ClientError: there was no response.
+        """
+        response = await self._pool.post(self.url, data, headers)
+        if 300 <= response.status < 400 and is_redirect(response.status):
+            return await self._followed(response, data, headers)
+        return response
+
+    async def _followed(self, response: HttpResponse, data: bytes, headers: Mapping[str, str]) -> HttpResponse:
+        """The response at the end of redirects; later requests go there at once."""
+        for _ in range(MAX_REDIRECTS):
+            try:
+                target = redirected(response, self.url, self._server)
+            finally:
+                response.close()
+            self.url = target
+            response = await self._pool.post(self.url, data, headers)
+            if not is_redirect(response.status):
+                return response
+        response.close()
+        self.url = self._configured
+        words = f"Server {self._server!r} redirects more than {MAX_REDIRECTS} times."
+        raise Refused(words, response.status, hint="Configure the final address.")
+
+    async def stream(self, headers: Mapping[str, str]) -> aiohttp.ClientResponse | None:
+        """The answer to a GET for an event stream; None when the server has none to give."""
+        if self._http is None:
+            return None
+        wanted = {**headers, "Accept": EVENTS_TYPE}
+        response = await self._http.get(self.url, headers=wanted, allow_redirects=False)
+        if response.status == 200 and response.content_type == EVENTS_TYPE:
+            return response
+        response.close()
+        return None
+
+    async def tell(self, data: bytes, headers: Mapping[str, str]) -> None:
+        """POST what nobody waits for the outcome of; a lost one is no error."""
+        if self._http is None:
+            return
+        with contextlib.suppress(aiohttp.ClientError, OSError):
+            async with (
+                asyncio.timeout(NOTIFICATION_TIMEOUT_S),
+                self._http.post(self.url, data=data, headers=headers, allow_redirects=False) as response,
+            ):
+                await response.release()
