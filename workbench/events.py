@@ -119,7 +119,7 @@ class Caller(Record, frozen=True, kw_only=True):
 
 
 class Tool(Record, frozen=True, kw_only=True):
-    """One tool on one server, as last listed. `name` is the server's own; `qualified` is ours."""
+    """One tool on one server, as last listed. `name` is safe everywhere; `qualified` is what callers use."""
 
     server: str
     name: str
@@ -138,6 +138,17 @@ class Tool(Record, frozen=True, kw_only=True):
     """Why the tool may not be called although it is listed; empty when it may."""
     tenant: str = ""
     """The only tenant for which the tool exists; empty when it exists for all."""
+    original: str | None = None
+    """What its server calls it, where that is not `name`."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of it, in sentences: another name, hidden characters, a name that resembles another."""
+    accepted_by: str = ""
+    """Who has looked at its definition and accepted it as it is; empty when nobody has been asked."""
+
+    @property
+    def upstream_name(self) -> str:
+        """The name by which its server is called."""
+        return self.name if self.original is None else self.original
 
     @property
     def qualified(self) -> str:

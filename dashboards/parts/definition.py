@@ -18,8 +18,8 @@ def draw_changed() -> bool:
     if changed:
         st.subheader("Definitions that changed")
         st.caption(
-            "These tools say something else than when they were first seen or last accepted, and may not be called. A "
-            "model reads these texts: accept them only when you know why they changed."
+            "These tools may not be called: they say something else than when they were first seen or last accepted, "
+            "hide text, or imitate another tool. A model reads these texts: accept them only when you know why."
         )
     for each in changed:
         _draw(each)
@@ -29,7 +29,9 @@ def draw_changed() -> bool:
 def _draw(change: Any) -> None:
     with st.container(border=True):
         st.markdown(f"**{plain(change.tool)}**")
-        st.code(change.diff, language="diff", wrap_lines=True)
+        st.caption(plain(change.reason))
+        if change.diff:
+            st.code(change.diff, language="diff", wrap_lines=True)
         if st.button("Accept this definition", icon=":material/check:", key=f"accept.{change.tool}.{change.hash}"):
             try:
                 bench().accept_definition(change.tool, change.hash)

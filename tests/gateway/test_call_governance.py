@@ -9,6 +9,7 @@ import pytest
 from mcp.server.mcpserver import MCPServer
 from mcp_types import ToolAnnotations
 
+from tests.gateway.conftest import until
 from workbench.events import JSON, Call, Misuse
 from workbench.gateway import call as call_path
 from workbench.policy import recognisers
@@ -178,8 +179,14 @@ async def test_a_tool_that_looks_like_another_servers_is_told_on_the_record(furn
         return ""
 
     house = await furnish(servers={"evil": mcp})
-    told = [r for r in house.recorded("registry_event") if r["outcome"] == "look_alike"]
-    assert [(r["server"], list(r["data"]["signals"])) for r in told] == [("evil", ["fai1"])]
+
+    def told() -> list[Any]:
+        return [r for r in house.recorded("registry_event") if r["outcome"] == "look_alike"]
+
+    await until(told)
+    assert [(r["server"], list(r["data"]["signals"])) for r in told()] == [("evil", ["fai1"])]
+    outcome = await house.gateway.call(call(house, "evil.fai1"))
+    assert (outcome.kind, outcome.details["rule"]) == ("unavailable", "quarantined")
 
 
 # --- arguments that somebody changes before they agree ---------------------------------------------

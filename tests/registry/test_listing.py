@@ -12,7 +12,7 @@ from tests.registry.conftest import tool
 from workbench.events import JSON, Misuse, Unreachable
 from workbench.registry import RpcError, ServerSpec
 from workbench.registry.listing import definition_hash, list_tools, read_definitions
-from workbench.registry.names import close_names, confusable, hidden_character, server_id, skeleton
+from workbench.registry.names import close_names, confusable, server_id, skeleton
 
 FOREIGN = ServerSpec(id="far", kind="url", url="https://far.example/mcp")
 OWN = ServerSpec(id="crm", kind="bundled", trust="bundled")
@@ -72,11 +72,9 @@ def nested(depth: int) -> JSON:
 
 
 REFUSED = [
-    ({"name": "no schema"}, "characters outside"),
-    (tool(""), "characters outside"),
-    (tool("a/b"), "characters outside"),
-    (tool("\u0430dmin"), "characters outside"),
-    (tool("x" * 129), "longer than 128"),
+    ({"name": "no schema"}, "inputSchema is NoneType"),
+    (tool("x" * 5000), "more than 4,096 characters"),
+    (tool("\ud800"), "cannot be written as JSON"),
     ({"name": "t"}, "inputSchema is NoneType"),
     ({"name": "t", "inputSchema": True}, "inputSchema is bool"),
     (tool("t", title=7), "title is int"),
@@ -84,22 +82,15 @@ REFUSED = [
     (tool("t", outputSchema="x"), "outputSchema is str"),
     (tool("t", annotations=[1]), "annotations is list"),
     (tool("t", _meta=3), "_meta is int"),
-    (tool("t", "zero\u200bwidth"), "U+200B ZERO WIDTH SPACE"),
-    (tool("t", "left \u202e thgir"), "U+202E RIGHT-TO-LEFT OVERRIDE"),
-    (tool("t", "tags \U000e0041\U000e0042"), "U+E0041"),
-    (tool("t", "variation \U000e0100"), "U+E0100"),
-    (tool("t", "bell \x07"), "U+0007"),
-    (tool("t", title="\u2066x"), "U+2066"),
-    ({"name": "t", "inputSchema": {"properties": {"q": {"description": "hi\u2062dden"}}}}, "U+2062"),
-    ({"name": "t", "inputSchema": {"properties": {"q\ufeff": {}}}}, "U+FEFF"),
-    (tool("t", "\ud800"), "cannot be written as JSON"),
     ({"name": "t", "inputSchema": {"maximum": 2**70}}, "cannot be written as JSON"),
     (tool("t", "x" * 300_000), "bytes; at most"),
     ({"name": "t", "inputSchema": nested(70)}, "nested deeper than"),
-    ("text", "has to be an object"),
-    ({"title": "x"}, "has to be an object"),
-    ({"name": 7}, "has to be an object"),
-    (None, "has to be an object"),
+    ("text", "it is str"),
+    ({"title": "x"}, "it is NoneType"),
+    (tool("t") | {"name": 7}, "it is int"),
+    (tool("t") | {"name": None}, "it is NoneType"),
+    (tool("t") | {"name": ["t"]}, "it is list"),
+    (None, "it is NoneType"),
 ]
 
 
@@ -110,20 +101,31 @@ def test_a_definition_that_could_mislead_is_refused_with_the_reason(definition: 
     assert why in " ".join(listing.refused.values())
 
 
-@pytest.mark.parametrize(
-    "text", ["Résumé – “quoted” …", "日本語の説明", "نص عربي", "👩\u200d🔬 science", "❤️", "line\n\ttab", "क्\u200dष"]
-)
-def test_living_languages_are_welcome(text: str) -> None:
-    assert not hidden_character(text)
-    assert read_definitions(FOREIGN, [tool("t", text)]).tools[0].description == text
+def test_tools_whose_names_resemble_each_other_are_all_offered_and_say_so() -> None:
+    names = ["read_file", "read_fi1e", "Read_File", "readFile", "list1", "listl", "modern", "modem", "mail", "mall"]
+    listing = read_definitions(FOREIGN, [tool(name) for name in names])
+    assert {t.name for t in listing.tools} == set(names)
+    noted = {t.name for t in listing.tools if t.notes}
+    assert noted == {"read_file", "read_fi1e", "Read_File", "list1", "listl", "modern", "modem"}
+    assert not listing.refused
 
 
-def test_tools_that_can_be_taken_for_one_another_are_not_both_offered() -> None:
-    listing = read_definitions(FOREIGN, [tool("read_file"), tool("read_fi1e"), tool("Read_File")])
-    assert [t.name for t in listing.tools] == ["Read_File"]
-    assert set(listing.refused.values()) == {"Its name can be taken for that of 'Read_File'."}
-    assert read_definitions(FOREIGN, [tool("a"), tool("a", "Other.")]).refused == {"a": "It is listed twice."}
-    assert len(read_definitions(FOREIGN, [tool("mail"), tool("mall"), tool("email")]).tools) == 3
+def test_of_two_definitions_with_one_name_the_first_is_used_and_the_others_are_named() -> None:
+    listing = read_definitions(FOREIGN, [tool("a"), tool("a", "Other."), tool("a", "Third.")])
+    assert [t.description for t in listing.tools] == [""]
+    assert listing.refused == dict.fromkeys(("a", "a (2)"), "It is listed twice. The first of both is used.")
+
+
+def test_every_definition_without_a_usable_name_is_named_among_those_left_out() -> None:
+    nameless: list[Any] = [tool("x") | {"name": name} for name in (None, None, 7, True, {}, [])]
+    listing = read_definitions(FOREIGN, [*nameless, tool("good")])
+    assert [t.name for t in listing.tools] == ["good"]
+    assert set(listing.refused) == {"None", "None (2)", "7", "True", "{}", "[]"}
+
+
+def test_a_lone_surrogate_in_a_description_costs_one_character() -> None:
+    (made,) = read_definitions(FOREIGN, [tool("t", "bad \ud800 char")]).tools
+    assert made.description == "bad \ufffd char"
 
 
 def test_order_does_not_depend_on_the_server() -> None:

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.events import Tool
 from workbench.registry import signals
 
 POISONED = {
@@ -127,12 +126,6 @@ def test_no_text_and_no_definition_breaks_it(text: str, value: Any) -> None:
 @pytest.mark.timeout(20)
 def test_no_text_makes_it_slow(text: str) -> None:
     signals.of_text(text, "result")
-
-
-def test_names_that_can_be_taken_for_one_another_on_two_servers_are_told() -> None:
-    names = [("mail", "send_email"), ("evil", "send_emai1"), ("far", "send-email"), ("mail", "list"), ("files", "list")]
-    found = signals.look_alikes(Tool(server=server, name=name) for server, name in names)
-    assert found == {"evil.send_emai1": "mail.send_email", "far.send-email": "mail.send_email"}
 
 
 CATALOGUE = Path(os.environ.get("LIVEMCP_TOOLS", "livemcp_tools.json"))

@@ -21,7 +21,10 @@ class ChangedDefinition(Record, frozen=True, kw_only=True):
     hash: str
     """Of the definition as it is listed now; accepting names it, so that nobody accepts what they have not seen."""
     changes: JSON
-    """Part of the definition → `pinned`, as it was first seen or last accepted, and `listed`."""
+    """Part of the definition → `pinned`, as it was first seen or last accepted, and `listed`; empty where the
+    definition is the first one and is quarantined for something else."""
+    reason: str = ""
+    """Why it is quarantined, in a sentence."""
 
     @property
     def diff(self) -> str:
@@ -41,7 +44,12 @@ async def changed(platform: Platform, caller: Caller) -> list[ChangedDefinition]
 
     def read() -> list[ChangedDefinition]:
         return [
-            ChangedDefinition(tool=t.qualified, hash=t.definition_hash, changes=registry.changes(t.qualified))
+            ChangedDefinition(
+                tool=t.qualified,
+                hash=t.definition_hash,
+                changes=registry.changes(t.qualified),
+                reason=t.quarantined,
+            )
             for t in registry.tools()
             if t.quarantined and registry.exists(t.server, caller.tenant)
         ]

@@ -341,7 +341,7 @@ def _credential(spec: ServerSpec) -> str:
 
 def _quarantine(settings: Settings) -> Iterator[Check]:
     from workbench.bench.running import find_running
-    from workbench.registry.signals import look_alikes, of_definition
+    from workbench.registry.signals import of_definition
 
     if find_running(settings.home) is None:
         yield Check(name="tools", verdict="ok", finding="no platform runs, so no definitions are in force")
@@ -351,9 +351,9 @@ def _quarantine(settings: Settings) -> Iterator[Check]:
     with workbench.open(home=settings.home, attach=True, source="cli") as wb:
         tools, held = list(wb.tools()), [each.tool for each in wb.changed_definitions()]
     signs = [t.qualified for t in tools if of_definition(t.definition)]
-    alike = [f"{name} for {other}" for name, other in look_alikes(tools).items()]
-    if held or signs or alike:
-        named = {"quarantined": held, "with signs of poisoning": signs, "to be taken for another": alike}
+    noted = [f"{t.qualified} ({note.rstrip('.')})" for t in tools for note in t.notes]
+    if held or signs or noted:
+        named = {"quarantined": held, "with signs of poisoning": signs, "with notes": noted}
         parts = [f"{what}: {', '.join(which)}" for what, which in named.items() if which]
         hint = "`workbench servers changes` shows what differs; a sign is no proof, and its absence neither."
         yield Check(name="tools", verdict="warning", finding="; ".join(parts), hint=hint)

@@ -29,7 +29,7 @@ def tools(words: tuple[str, ...], limit: int, profile: str, as_json: bool) -> No
     """List the tools you may call, or search them by words and meaning."""
     with opened() as wb:
         found = wb.tools(" ".join(words), limit=limit, profile=profile)
-    from workbench.registry.signals import look_alikes, of_definition
+    from workbench.registry.signals import of_definition
 
     signals = {t.qualified: signs for t in found if (signs := of_definition(t.definition))}
     if as_json:
@@ -40,8 +40,9 @@ def tools(words: tuple[str, ...], limit: int, profile: str, as_json: bool) -> No
         for sign in signs:
             text = f"{name}: {sign.kind.replace('_', ' ')} ({sign.where}): {sign.excerpt!r}"
             click.secho(f"A sign to look at, no proof - {text}", fg="yellow", err=True)
-    for name, other in look_alikes(found).items():
-        click.secho(f"A sign to look at, no proof - {name} can be taken for {other}", fg="yellow", err=True)
+    for found_tool in found:
+        for note in found_tool.notes:
+            click.secho(f"To look at - {found_tool.qualified}: {note}", fg="yellow", err=True)
 
 
 @click.command()
@@ -108,7 +109,7 @@ def restart(server: str) -> None:
 @servers.command()
 @as_json
 def changes(as_json: bool) -> None:
-    """Show tools that may not be called because their definition is not the one first seen, and what differs."""
+    """Show tools that may not be called until somebody accepts their definition: why, and what differs."""
     with opened() as wb:
         found = wb.changed_definitions()
     if as_json:
@@ -143,6 +144,7 @@ def _show_change(change: ChangedDefinition) -> None:
     from workbench.show import clean
 
     click.secho(clean(change.tool), bold=True)
+    click.echo(clean(change.reason))
     colours = {"+": "green", "-": "red", "@": "cyan"}
     for line in clean(change.diff).splitlines():
         click.secho(line, fg=colours.get(line[:1]))

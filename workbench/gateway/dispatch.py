@@ -200,6 +200,6 @@ def _request(call: Call, tool: Tool) -> tuple[str, JSON, JSON]:
     meta = {**meta, "traceparent": f"00-{call.trace_id}-{call.span_id}-01"}
     if is_method(call.tool):
         return tool.name, params | call.arguments, meta
-    params["name"] = tool.name
+    params["name"] = tool.upstream_name
     params["arguments"] = call.arguments
     return "tools/call", params, meta

@@ -13,6 +13,7 @@ from workbench.gateway.upstream.messages import encode
 from workbench.gateway.upstream.revision import META, MODERN
 from workbench.gateway.views import profile_of, server_of
 from workbench.registry.server import ServerState
+from workbench.registry.visible import visible, visible_definition
 
 SERVER_INFO: Final[JSON] = {"name": "mcp-workbench", "title": "MCP Workbench", "version": __version__}
 
@@ -23,6 +24,13 @@ _MOST_BYTES: Final = 64 << 20
 """Of encoded lists that are kept; there is one for each kind of caller and endpoint."""
 
 _LONGEST_INSTRUCTIONS: Final = 8000
+
+
+NOTES: Final = "workbench/notes"
+"""Key in `_meta` of a listed tool: what a person should know of it, in sentences."""
+
+ORIGINAL: Final = "workbench/original_name"
+"""Key in `_meta` of a listed tool or prompt: what its server calls it, where that is no safe name."""
 
 
 class Lists:
@@ -122,6 +130,10 @@ def _definition(tool: Tool, alone: str) -> JSON:
         "inputSchema": tool.input_schema,
         "annotations": tool.annotations,
     }
+    if tool.notes:
+        shown = {**visible_definition(shown), "_meta": {**(shown.get("_meta") or {}), NOTES: list(tool.notes)}}
+        if tool.original is not None:
+            shown["_meta"][ORIGINAL] = visible(tool.original)
     if alone:
         return {**shown, "name": tool.name}
     return {**with_page(shown, tool.server), "name": tool.qualified}

@@ -21,8 +21,8 @@ from workbench.gateway.extensions import OFFERED, is_extension, owners_of, scope
 from workbench.gateway.methods import method_tool
 from workbench.gateway.views import profile_of, server_of
 from workbench.registry.connection import Connection, RpcError
-from workbench.registry.names import hidden_character
 from workbench.registry.server import ServerDown
+from workbench.registry.visible import visible, visible_definition
 
 FRESH_S: Final = 60.0
 """Seconds after which a list is asked for again although nothing was announced."""
@@ -266,8 +266,8 @@ async def _pages(kind: Kind, connection: Connection, timeout: float) -> list[JSO
         page = await connection.request(kind.method, params, timeout=timeout)
         found = page.get(kind.key)
         for entry in found if isinstance(found, list) else ():
-            if _acceptable(entry, kind):
-                entries.setdefault(entry[kind.named_by], entry)
+            if isinstance(entry, dict) and isinstance(entry.get(kind.named_by), str):
+                entries.setdefault(entry[kind.named_by], _shown(entry, kind))
         cursor = page.get("nextCursor")
         if not isinstance(cursor, str) or not cursor or len(entries) > MOST_ENTRIES:
             break
@@ -275,12 +275,12 @@ async def _pages(kind: Kind, connection: Connection, timeout: float) -> list[JSO
     return [entries[name] for name in sorted(entries)][:MOST_ENTRIES]
 
 
-def _acceptable(entry: object, kind: Kind) -> bool:
-    """Whether an entry can be shown: it has a name, and hides nothing from a person."""
-    if not isinstance(entry, dict) or not isinstance(entry.get(kind.named_by), str):
-        return False
-    told = (entry.get(key) for key in (kind.named_by, "name", "title", "description"))
-    return not any(isinstance(text, str) and hidden_character(text) for text in told)
+def _shown(entry: JSON, kind: Kind) -> JSON:
+    """An entry with hidden characters written out, except in what it is asked for by."""
+    shown: JSON = visible_definition(entry)
+    if kind.named_by != "name" and isinstance(name := entry.get("name"), str):
+        shown["name"] = visible(name)
+    return shown
 
 
 @lru_cache(1024)

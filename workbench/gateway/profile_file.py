@@ -13,7 +13,8 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from workbench.events import Misuse, Record, Tool
-from workbench.registry.names import close_names, confusable, hidden_character
+from workbench.registry.names import close_names, confusable
+from workbench.registry.visible import hidden_character
 
 MAX_BYTES: Final = 1 << 20
 MOST_PATTERNS: Final = 1000

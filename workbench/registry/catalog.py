@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 
 from workbench.events import Tool
 from workbench.registry.group import Group
+from workbench.registry.imitation import Resemblance, resemblances
 from workbench.registry.names import close_names
 from workbench.registry.search import Index
 
@@ -19,13 +20,23 @@ class Catalog:
         self.on_change: list[Callable[[], None]] = []
         self.tools: list[Tool] = []
         self.by_name: dict[str, tuple[Tool, Group]] = {}
+        self.known: dict[str, Tool] = {}
+        """Qualified name → tool, those of servers included that cannot be called now."""
+        self.names: dict[str, list[str]] = {}
+        """Server → names of tools that it had before this process."""
+        self.resemblances: dict[str, Resemblance] = {}
         self._index = Index()
         self._indexing: asyncio.Task[None] | None = None
 
-    def rebuild(self, entries: Iterable[Group]) -> None:
-        """Take over what the ready ones of `entries` offer."""
+    def rebuild(self, entries: Collection[Group]) -> None:
+        """Take over what the ready ones of `entries` offer, given in the order of entering."""
+        listed = {e.spec.id: e.tools for e in entries}
+        self.resemblances = resemblances((e.spec for e in entries), listed, self.names)
+        self.known = {tool.qualified: tool for tools in listed.values() for tool in tools}
+        for name, resemblance in self.resemblances.items():
+            self.known[name] = resemblance.applied(self.known[name])
         ready = sorted((e for e in entries if e.callable), key=lambda e: e.spec.id)
-        self.by_name = {tool.qualified: (tool, entry) for entry in ready for tool in entry.tools}
+        self.by_name = {t.qualified: (self.known[t.qualified], entry) for entry in ready for t in entry.tools}
         tools = [tool for tool, _ in self.by_name.values()]
         if tools == self.tools:
             return

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.events import JSON, Tool, Unreachable, canonical, digest
 from workbench.registry.connection import Connection
-from workbench.registry.names import TOOL_NAME, hidden_character, skeleton
+from workbench.registry.names import skeleton
 from workbench.registry.server import ServerSpec
+from workbench.registry.tool_names import safe_names
+from workbench.registry.visible import hidden_or_no_break, shown_texts, visible, without_surrogates
 
 MAX_PAGES = 500
 MAX_TOOLS = 10_000
 MAX_DEFINITION_BYTES = 256 << 10
+MAX_ORIGINAL_NAME = 4096
 MAX_DEPTH = 64
 """Deepest nesting of a schema; validators and models choke on more."""
 
@@ -30,6 +34,15 @@ class Listing:
     tools: list[Tool] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
     """Name → why."""
+
+    def refuse(self, name: str, why: str) -> None:
+        """Note that a definition is left out; several of one name are told apart by a number."""
+        shown = visible(name[:128].encode("utf-8", "replace").decode())
+        key, number = shown, 1
+        while key in self.refused:
+            number += 1
+            key = f"{shown} ({number})"
+        self.refused[key] = why
 
 
 async def list_tools(spec: ServerSpec, connection: Connection, timeout: float) -> Listing:
@@ -64,22 +77,41 @@ async def list_tools(spec: ServerSpec, connection: Connection, timeout: float) -
 def read_definitions(spec: ServerSpec, definitions: list[Any]) -> Listing:
     """Check definitions and make tools of those that may be shown, ordered by name."""
     listing = Listing()
-    seen: dict[str, str] = {}  # every form that a name can be taken for → the name
-    named = [(d.get("name") if isinstance(d, dict) else None, d) for d in definitions]
-    for name, definition in sorted(named, key=lambda pair: str(pair[0])):
-        if not isinstance(name, str) or not isinstance(definition, dict):
-            listing.refused[str(name)[:128]] = "A tool definition has to be an object with a name."
-            continue
-        why = _objection(definition)
-        forms = {skeleton(name), name.casefold()} if not why else set()
-        if like := next((seen[f] for f in forms if f in seen), ""):
-            why = "It is listed twice." if like == name else f"Its name can be taken for that of {like!r}."
-        if why:
-            listing.refused[name[:128].encode("utf-8", "replace").decode()] = why
+    kept: dict[str, JSON] = {}
+    for definition in definitions:
+        name = definition.get("name") if isinstance(definition, dict) else None
+        if not isinstance(name, str):
+            why = "A tool definition has to be an object with a name that is text"
+            given = definition.get("name") if isinstance(definition, dict) else definition
+            listing.refuse(str(given), f"{why}; it is {type(given).__name__}. Ask the server's author to name it.")
+        elif why := _objection(definition := _encodable(definition)):
+            listing.refuse(name, why)
+        elif name in kept:
+            listing.refuse(name, "It is listed twice. The first of both is used.")
         else:
-            seen.update(dict.fromkeys(forms, name))
-            listing.tools.append(_tool(spec, definition))
+            kept[name] = definition
+    names = safe_names(kept)
+    resembling = _resembling(names.values())
+    made = [_tool(spec, definition, names[name], resembling) for name, definition in kept.items()]
+    listing.tools = sorted(made, key=lambda tool: tool.name)
     return listing
+
+
+def _encodable(definition: JSON) -> JSON:
+    """A definition whose texts can be encoded; the name is left, since its server would not know another."""
+    try:
+        canonical(definition)
+    except TypeError:
+        return {**without_surrogates(definition), "name": definition["name"]}
+    return definition
+
+
+def _resembling(names: Collection[str]) -> dict[str, str]:
+    """Name → another one of the same server for which it can be taken."""
+    groups: dict[str, list[str]] = {}
+    for name in sorted(names):
+        groups.setdefault(skeleton(name), []).append(name)
+    return {name: same[0] if name != same[0] else same[1] for same in groups.values() if len(same) > 1 for name in same}
 
 
 def definition_hash(definition: JSON) -> str:
@@ -94,9 +126,8 @@ def pinned_parts(definition: JSON) -> JSON:
 
 def _objection(definition: JSON) -> str:
     """Why a definition is refused; empty if it is not."""
-    name = definition["name"]
-    if not TOOL_NAME.fullmatch(name):
-        return "Its name has characters outside A-Z a-z 0-9 _ . - or is longer than 128."
+    if len(definition["name"]) > MAX_ORIGINAL_NAME:
+        return f"Its name has more than {MAX_ORIGINAL_NAME:,} characters."
     if _depth(definition) > MAX_DEPTH:
         return f"Its definition is nested deeper than {MAX_DEPTH} levels."
     for key, kind, must in (
@@ -116,11 +147,6 @@ def _objection(definition: JSON) -> str:
         return f"Its definition cannot be written as JSON: {e}."
     if len(text) > MAX_DEFINITION_BYTES:
         return f"Its definition has {len(text)} bytes; at most {MAX_DEFINITION_BYTES} are accepted."
-    hidden = hidden_character(text.decode()) or hidden_character(
-        f"{definition.get('title') or ''}{definition.get('description') or ''}"
-    )
-    if hidden:
-        return f"It contains the hidden character {hidden}."
     return ""
 
 
@@ -133,13 +159,14 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def _tool(spec: ServerSpec, definition: JSON) -> Tool:
+def _tool(spec: ServerSpec, definition: JSON, name: str, resembling: Mapping[str, str]) -> Tool:
     annotations = definition.get("annotations") or {}
+    original = definition["name"]
     return Tool(
         server=spec.id,
-        name=definition["name"],
-        title=definition.get("title") or str(annotations.get("title") or ""),
-        description=definition.get("description") or "",
+        name=name,
+        title=visible(definition.get("title") or str(annotations.get("title") or "")),
+        description=visible(definition.get("description") or ""),
         input_schema=definition["inputSchema"],
         output_schema=definition.get("outputSchema"),
         annotations=annotations,
@@ -147,7 +174,25 @@ def _tool(spec: ServerSpec, definition: JSON) -> Tool:
         definition=definition,
         definition_hash=definition_hash(definition),
         tenant=spec.tenant,
+        original=None if name == original else original,
+        notes=tuple(_notes(definition, name, resembling.get(name, ""))),
     )
+
+
+def _notes(definition: JSON, name: str, resembles: str) -> Iterator[str]:
+    """What a person should know of a tool before it is used."""
+    original = definition["name"]
+    if name != original:
+        yield f"Its server calls it {visible(original[:200])!r}; here it is {name!r}."
+    hidden = hidden_or_no_break(original)
+    if hidden or original != original.strip():
+        yield f"Its name has the hidden character {hidden}." if hidden else "Its name begins or ends with a blank."
+    for where, text in shown_texts(definition):
+        if hidden := hidden_or_no_break(text):
+            yield f"Its {where} has the hidden character {hidden}."
+            break
+    if resembles:
+        yield f"Its name resembles that of {resembles!r} on the same server."
 
 
 def _scopes(spec: ServerSpec, definition: JSON, annotations: JSON) -> tuple[str, ...]:

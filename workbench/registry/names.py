@@ -1,7 +1,7 @@
 """Names and texts that people and models read: which are accepted, and which look like another.
 
-Look-alikes are found by a skeleton in the manner of Unicode TS #39 §4, which for the ASCII names that we accept needs
-only a few of its mappings.
+Look-alikes are found by a skeleton in the manner of Unicode TS #39 §4, with those of its mappings that turn ASCII
+letters into each other, and Cyrillic and Greek ones into ASCII.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 from workbench.events import Misuse
-
-TOOL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
-"""What the specification recommends (2026-07-28, server/tools, "Tool Names"); here it is a rule."""
+from workbench.registry.visible import hidden_character, visible
 
 SERVER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}")
 """No dots: the first one separates the server from the tool."""
@@ -33,26 +32,10 @@ _OURS = (
     "te",
 )
 
-# Format characters, tags, bidirectional controls, blanks that print nothing, and supplementary variation selectors.
-# Zero-width joiners (U+200C, U+200D) and the emoji selector (U+FE0F) stay allowed: living languages need them.
-_HIDDEN = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0e"
-    "\ufeff\uffa0\ufff0-\ufffb\U0001d173-\U0001d17a\U000e0000-\U000e0fff\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
-)
-
-
-def hidden_character(text: str) -> str:
-    """The first character of `text` that a reader cannot see or that reorders what is read, named; empty if none."""
-    found = _HIDDEN.search(text)
-    if found is None:
-        return ""
-    char = found.group()
-    return f"U+{ord(char):04X} {unicodedata.name(char, 'control character')}"
-
 
 def shown(text: object, limit: int) -> str:
-    """`text` of a stranger as it may be shown: nothing when it hides something, and not too long."""
-    return "" if not isinstance(text, str) or hidden_character(text) else text[:limit]
+    """`text` of a stranger as it may be shown: hidden characters written out, and not too long."""
+    return visible(text[:limit])[:limit] if isinstance(text, str) else ""
 
 
 def header_objection(name: str, value: str) -> str:
@@ -66,12 +49,30 @@ def header_objection(name: str, value: str) -> str:
     return ""
 
 
+_HOMOGLYPHS = str.maketrans(
+    "\u0430\u0441\u0435\u043e\u0440\u0443\u0445\u0456\u0458\u0455\u0501\u04bb\u051b\u051d\u0475\u04cf"
+    "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0406\u0408\u0405\u0423"
+    "\u03b1\u03bf\u03bd\u03c1\u03b9\u03ba\u0131\u0251\u0261"
+    "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7",
+    "aceopyxijsdhqwvlABEKMHOPCTXIJSYaovpikiagABEZHIKMNOPTYX",
+)
+
+
+@lru_cache(1 << 16)
 def skeleton(name: str) -> str:
     """A form that two names share when one can be taken for the other, e.g. `fi1es` and `files`."""
-    text = unicodedata.normalize("NFKC", name).replace("_", "-")
+    text = unicodedata.normalize("NFKC", name)
+    if not text.isascii():
+        text = "".join(char for char in text.translate(_HOMOGLYPHS) if not hidden_character(char))
+    text = text.replace("_", "-")
     for seen, meant in (("I", "l"), ("1", "l"), ("|", "l"), ("0", "O"), ("rn", "m"), ("vv", "w")):
         text = text.replace(seen, meant)
     return text.casefold()
+
+
+def spelling(name: str) -> str:
+    """A form that two names share when they differ in conventions alone: `getItem`, `get_item` and `get-item`."""
+    return re.sub(r"[_. -]+", "", name).casefold()
 
 
 def confusable(name: str, others: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final, NamedTuple
 
 import msgspec
 import orjson
@@ -18,6 +19,7 @@ from workbench.control import Told, open_store
 from workbench.events import JSON, Tool, now_us
 from workbench.registry.listing import PINNED, pinned_parts
 from workbench.registry.server import ServerSpec
+from workbench.registry.visible import concealment
 
 _TABLES = """
 create table if not exists registry_pins (
@@ -26,6 +28,16 @@ create table if not exists registry_pins (
 create table if not exists registry_servers (
     id text primary key, spec blob not null, added_us integer not null) strict;
 """
+
+
+FIRST_SEEN: Final = "first seen"
+"""Who accepted a definition that nobody was asked about."""
+
+
+class _Pin(NamedTuple):
+    hash: str
+    definition: bytes
+    by: str
 
 
 class Pins:
@@ -48,28 +60,33 @@ class Pins:
         self.store.close()
 
     def check(self, spec: ServerSpec, tools: Sequence[Tool]) -> list[Tool]:
-        """`tools` with those quarantined whose definition is not the pinned one; what is new is pinned."""
+        """`tools` as they may be called: what is new is pinned, and what nobody has accepted is quarantined.
+
+        That is a definition other than the pinned one, and one that hides text from people.
+        """
         pinned = self._pinned(spec.id)
         if all(self._hash(pinned, tool) == tool.definition_hash for tool in tools):
-            return [_released(tool) for tool in tools]
+            return [_judged(tool, pinned[tool.name]) for tool in tools]
         with self.store.exclusively("pins"):  # of two that see a tool first, one pins it and the other sees that
             pinned = self._pinned(spec.id)
             checked, new = [], []
+            by = "bundled" if spec.trust == "bundled" else FIRST_SEEN
             for tool in tools:
-                hash, before = pinned.get(tool.name, ("", b"{}"))
-                tool = _released(tool)
+                pin = pinned.get(tool.name)
                 # Our own servers change with our own code, by an upgrade that the user made; there is nobody to ask.
-                if not hash or (hash != tool.definition_hash and spec.trust == "bundled"):
+                if pin is None or (pin.hash != tool.definition_hash and spec.trust == "bundled"):
                     new.append(tool)
-                elif hash != tool.definition_hash:
-                    parts = ", ".join(difference(orjson.loads(before), tool.definition)) or "definition"
-                    tool = msgspec.structs.replace(
-                        tool,
-                        quarantined=f"Its definition is not the one first seen ({parts} changed); accept it first.",
-                    )
-                checked.append(tool)
-            self._pin(new, "bundled" if spec.trust == "bundled" else "first seen")
+                    pin = _Pin(tool.definition_hash, b"", by)
+                checked.append(_judged(tool, pin))
+            self._pin(new, by)
         return checked
+
+    def names(self) -> dict[str, list[str]]:
+        """Server → names of the tools that it has ever listed."""
+        found: dict[str, list[str]] = {}
+        for server, tool in self.store.rows("select server, tool from registry_pins order by server, tool"):
+            found.setdefault(server, []).append(tool)
+        return found
 
     def accept(self, tool: Tool, by: str) -> None:
         """Pin the definition as it is listed now."""
@@ -93,13 +110,13 @@ class Pins:
             definition = orjson.dumps(pinned_parts(t.definition))
             self.store.change(statement, t.server, t.name, t.definition_hash, definition, now_us(), by)
 
-    def _pinned(self, server: str) -> dict[str, tuple[str, bytes]]:
-        query = "select tool, hash, definition from registry_pins where server = ?"
-        return {tool: (hash, definition) for tool, hash, definition in self.store.rows(query, server)}
+    def _pinned(self, server: str) -> dict[str, _Pin]:
+        query = "select tool, hash, definition, accepted_by from registry_pins where server = ?"
+        return {tool: _Pin(*pin) for tool, *pin in self.store.rows(query, server)}
 
     @staticmethod
-    def _hash(pinned: dict[str, tuple[str, bytes]], tool: Tool) -> str:
-        return pinned.get(tool.name, ("", b""))[0]
+    def _hash(pinned: dict[str, _Pin], tool: Tool) -> str:
+        return pinned[tool.name].hash if tool.name in pinned else ""
 
     # --- registered servers
 
@@ -123,8 +140,19 @@ class Pins:
             self.store.change("delete from registry_pins where server = ?", id)
 
 
-def _released(tool: Tool) -> Tool:
-    return msgspec.structs.replace(tool, quarantined="") if tool.quarantined else tool
+def _judged(tool: Tool, pin: _Pin) -> Tool:
+    """`tool` as it stands beside its pin: quarantined or not, and by whom it was accepted."""
+    why, accepted_by = "", ""
+    if tool.definition_hash != pin.hash:
+        parts = ", ".join(difference(orjson.loads(pin.definition), tool.definition)) or "definition"
+        why = f"Its definition is not the one first seen ({parts} changed); accept it first."
+    elif pin.by not in ("", FIRST_SEEN, "bundled"):
+        accepted_by = pin.by
+    elif hides := concealment(tool.definition):
+        why = f"{hides} Accept it if that is meant to be so."
+    if (why, accepted_by) == (tool.quarantined, tool.accepted_by):
+        return tool
+    return msgspec.structs.replace(tool, quarantined=why, accepted_by=accepted_by)
 
 
 def difference(pinned: JSON, listed: JSON) -> JSON:

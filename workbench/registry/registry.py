@@ -20,7 +20,6 @@ from workbench.registry.pins import Pins
 from workbench.registry.registration import check_registration
 from workbench.registry.server import ServerDown, ServerSpec, ServerState, UnknownTool
 from workbench.registry.sharing import Sharing
-from workbench.registry.signals import look_alikes
 from workbench.registry.supervisor import Supervisor
 from workbench.secrets import Secrets
 
@@ -96,6 +95,7 @@ class Registry:
         """
         specs = self._configured()
         self._pins = Pins(self._settings)
+        self._catalog.names = self._pins.names()
         taken = {s.id for s in specs}
         for spec in self._pins.registered():
             spec = msgspec.structs.replace(spec, tenant=spec.tenant or self._settings.tenant)
@@ -252,6 +252,7 @@ class Registry:
             await self._journal.of_tenant(entry.spec.tenant).decided(id, "removed")
             await asyncio.to_thread(self._opened_pins().forget, id)
             self._entries.pop(id, None)
+            self._catalog.names.pop(id, None)
         self._changed()
         await entry.stop(drain=True)
         await self._catalog.indexed()
@@ -307,7 +308,7 @@ class Registry:
         await self._journal.of_tenant(tool.tenant).decided(tool.server, "definition_accepted", detail)
         await asyncio.to_thread(pins.accept, tool, by)
         await entry.apply(pins)
-        return next((t for t in entry.tools if t.name == tool.name), tool)
+        return self._catalog.known.get(qualified, tool)
 
     # --- inside
 
@@ -329,6 +330,9 @@ class Registry:
             for id, spec in there.items():
                 if not confusable(id, self._entries):
                     self._enter(spec)
+            for id in there:  # every gateway has them in the same order, whoever of them registered which
+                if (entry := self._entries.get(id)) is not None and entry.spec.source == "registered":
+                    self._entries[id] = self._entries.pop(id)
         if gone:
             self._changed()
             await asyncio.gather(*(entry.stop(drain=True) for entry in gone))
@@ -388,10 +392,12 @@ class Registry:
             listener(id, connection)
 
     def _changed(self) -> None:
-        before = self._catalog.version
         self._catalog.rebuild(self._entries.values())
-        for name, other in look_alikes(self.tools()).items() if self.version != before else ():
-            if self._alike.get(name) != other:
-                self._alike[name] = other
-                sign = {"kind": "look_alike", "where": "name", "excerpt": f"{name} can be taken for {other}"}
-                self._journal.event(name.partition(".")[0], "look_alike", {"signals": {name.partition(".")[2]: [sign]}})
+        for name, found in self._catalog.resemblances.items():
+            if self._alike.get(name) != found.other:
+                self._alike[name] = found.other
+                tool = self._catalog.known[name]
+                verb = "imitates" if found.imitates else "resembles"
+                sign = {"kind": "look_alike", "where": "name", "excerpt": f"{name} {verb} {found.other}"}
+                detail = {"signals": {tool.name: [sign]}, "quarantined": bool(tool.quarantined)}
+                self._journal.of_tenant(tool.tenant).event(tool.server, "look_alike", detail)

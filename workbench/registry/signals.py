@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from workbench.events import JSON, Record, Tool
-from workbench.registry.names import hidden_character, skeleton
+from workbench.registry.visible import hidden_character
 
 MOST_BYTES = 256 << 10
 """How much of one text is looked at."""
@@ -100,20 +100,6 @@ def of_tools(tools: Iterable[Tool]) -> dict[str, list[JSON]]:
     """Name → signs, of those tools that show any."""
     found = {tool.name: [s.to_dict() for s in of_definition(tool.definition)] for tool in tools}
     return {name: signals for name, signals in found.items() if signals}
-
-
-def look_alikes(tools: Iterable[Tool]) -> dict[str, str]:
-    """Qualified name → that of a tool on another server whose name differs and can yet be taken for it.
-
-    On one server such names are refused; the same name on two servers is common and told apart by the server's.
-    """
-    seen: dict[str, Tool] = {}
-    found = {}
-    for tool in tools:
-        first = seen.setdefault(skeleton(tool.name), tool)
-        if first.server != tool.server and first.name != tool.name:
-            found[tool.qualified] = first.qualified
-    return found
 
 
 def of_result(encoded: bytes) -> list[Signal]:
