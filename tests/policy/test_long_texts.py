@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from workbench import scanning
 from workbench.policy import credentials, recognisers
 
 MAIL = "ann@example.com"
@@ -12,7 +13,7 @@ TOKEN = "authorization"
 
 @pytest.mark.parametrize("shift", range(-len(MAIL) - 1, 2))
 def test_personal_data_across_two_pieces_is_found(shift: int) -> None:
-    text = "x" * (recognisers.PIECE + shift - 1) + " " + MAIL + " " + "x" * 100
+    text = "x" * (scanning.PIECE + shift - 1) + " " + MAIL + " " + "x" * 100
     assert recognisers.candidate(text)
     assert recognisers.suspicious(text)
 
@@ -31,7 +32,7 @@ def test_long_texts_without_anything_are_let_through() -> None:
     assert not credentials.hinted(text.encode())
 
 
-@pytest.mark.parametrize("size", [0, 1, recognisers.PIECE - 1, recognisers.PIECE, recognisers.PIECE + 1])
+@pytest.mark.parametrize("size", [0, 1, scanning.PIECE - 1, scanning.PIECE, scanning.PIECE + 1])
 def test_the_last_piece_is_searched_too(size: int) -> None:
     assert not recognisers.candidate("x" * size)
     assert recognisers.candidate("x" * size + f" {MAIL}")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -35,7 +37,8 @@ from workbench.gateway.sealing import Seal
 from workbench.gateway.tally import Tally
 from workbench.gateway.upstream.messages import Notify, encode
 from workbench.gateway.upstream.respondent import Respondent
-from workbench.registry.signals import of_result
+from workbench.registry.signals import of_result, plain
+from workbench.scanning import PostponedError, work_aside
 from workbench.secrets import Secrets
 
 if TYPE_CHECKING:
@@ -46,9 +49,13 @@ if TYPE_CHECKING:
     from workbench.registry import Registry
 
 LARGE: Final = 64 << 10
-"""Bytes of a result from which on it is redacted in a thread, so that the event loop never pauses for long."""
+"""Bytes of a result from which on it is redacted in a thread, so that the event loop never pauses for long. A smaller
+one is, too, when there is much in it to look at closely."""
+
+_SHORT: Final = 4 << 10
 
 _MOST_LISTS: Final = 512
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -78,7 +85,7 @@ class Gateway:
         self.approving = Approving(policy, audit)
         self._lists: dict[Any, list[Tool]] = {}
         # two, because a third would only make the event loop wait longer for its turn
-        self._threads = ThreadPoolExecutor(2, "redaction")
+        self._threads = ThreadPoolExecutor(2, "redaction", initializer=work_aside)
         self._recording: set[asyncio.Future[Any]] = set()
 
     # --- the call path ------------------------------------------------------------------------------
@@ -256,12 +263,8 @@ class Gateway:
         encoded = encode(result)
         count, size = 0, len(encoded)
         if decision.redact:
-            redact, tenant = self.policy.redactor.result, call.caller.tenant
-            if size <= LARGE:
-                result, count = redact(result, decision.redact, tenant)
-            else:
-                loop = asyncio.get_running_loop()
-                result, count = await loop.run_in_executor(self._threads, redact, result, decision.redact, tenant)
+            redact = partial(self.policy.redactor.result, result, decision.redact, call.caller.tenant, encoded=encoded)
+            result, count = await self._searched(redact, size)
             if count:
                 encoded = encode(result)
                 size = len(encoded)
@@ -269,7 +272,7 @@ class Gateway:
         if size > most:
             message = f"The result has {size:,} bytes; at most {most:,} are passed on. Ask for less, e.g. with a limit."
             raise Refusal("failed", message, rule="max_result_bytes", bytes=size)
-        if size <= LARGE:
+        if size <= _SHORT or plain(encoded):
             signals = of_result(encoded)
         else:
             signals = await asyncio.get_running_loop().run_in_executor(self._threads, of_result, encoded)
@@ -289,30 +292,41 @@ class Gateway:
         )
 
     async def _intend(self, call: Call, tool: Tool) -> None:
-        redact, tenant = self.policy.redactor.record, call.caller.tenant
-        if len(encode(call.arguments)) <= LARGE:
-            args = redact(call.arguments, tenant)
-        else:
-            loop = asyncio.get_running_loop()
-            args = await loop.run_in_executor(self._threads, redact, call.arguments, tenant)
+        tenant = call.caller.tenant
+        redact = partial(self.policy.redactor.record, call.arguments, tenant)
+        args = await self._searched(redact, len(encode(call.arguments)))
         await self.audit.write(tenant, records.intent(call, tool, args_redacted=args))
+
+    async def _searched(self, search: Callable[..., T], size: int) -> T:
+        """What `search` gives: here where that is soon done, else in a thread that lets others run meanwhile."""
+        if size <= LARGE:
+            with contextlib.suppress(PostponedError):
+                return search(inline=True)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, search)
 
     # --- the record: reached exactly once per call -----------------------------------------------------
 
     async def _record(self, call: Call, tool: Tool | None, outcome: Outcome, started: int) -> Outcome:
         outcome = msgspec.structs.replace(outcome, latency_us=(perf_counter_ns() - started) // 1000)
         large = outcome.result_bytes > LARGE or (bool(call.arguments) and len(encode(call.arguments)) > LARGE)
+        acknowledged: asyncio.Future[None] | None = None
+        if not large:
+            try:
+                acknowledged = self._put(call, outcome, self._kept(call, tool, outcome, inline=True))
+            except PostponedError:
+                large = True
         if large:
             # a caller who leaves meanwhile does not keep the outcome off the record
-            recording = asyncio.ensure_future(self._put_large(call, tool, outcome))
-            self._recording.add(recording)
-            recording.add_done_callback(self._recorded)
-            acknowledged = await asyncio.shield(recording)
-        else:
-            acknowledged = self._put(call, outcome, self._kept(call, tool, outcome))
+            acknowledged = await asyncio.shield(self._put_aside(call, tool, outcome))
         if acknowledged is not None:
             await acknowledged
         return outcome
+
+    def _put_aside(self, call: Call, tool: Tool | None, outcome: Outcome) -> asyncio.Future[Any]:
+        recording = asyncio.ensure_future(self._put_large(call, tool, outcome))
+        self._recording.add(recording)
+        recording.add_done_callback(self._recorded)
+        return recording
 
     def _recorded(self, recording: asyncio.Future[Any]) -> None:
         self._recording.discard(recording)
@@ -324,7 +338,12 @@ class Gateway:
         gone = state.refused(call, Refusal("cancelled", "The caller went away or asked to stop."))
         gone = msgspec.structs.replace(gone, latency_us=(perf_counter_ns() - started) // 1000)
         with contextlib.suppress(NotRecorded):
-            acknowledged = self._put(call, gone, self._kept(call, state.tool, gone))
+            try:
+                kept = self._kept(call, state.tool, gone, inline=True)
+            except PostponedError:
+                self._put_aside(call, state.tool, gone)
+                return
+            acknowledged = self._put(call, gone, kept)
             if acknowledged is not None:
                 acknowledged.add_done_callback(lambda done: done.cancelled() or done.exception())
 
@@ -336,18 +355,24 @@ class Gateway:
         self.tally.count(outcome, call.caller.tenant)
         return self.audit.put(call.caller.tenant, kept)
 
-    def _kept(self, call: Call, tool: Tool | None, outcome: Outcome) -> JSON:
-        """The outcome as it may be recorded; what cannot be redacted is left out, but the call never is."""
+    def _kept(self, call: Call, tool: Tool | None, outcome: Outcome, *, inline: bool = False) -> JSON:
+        """The outcome as it may be recorded; what cannot be redacted is left out, but the call never is.
+
+        Raises:
+            PostponedError: with `inline`, when there is too much to read.
+        """
         try:
-            return self._redacted(call, tool, outcome)
+            return self._redacted(call, tool, outcome, inline)
+        except PostponedError:
+            raise
         except Exception:  # noqa: BLE001 - whatever it is, the call has to be on the record
             _log.exception("call %s could not be redacted", call.id)
             bare = msgspec.structs.replace(outcome, message="", details={})
             left_out = {"omitted": True, "why": "It could not be redacted."}
             return records.call(call, tool, bare, args_redacted=left_out, response_redacted=left_out)
 
-    def _redacted(self, call: Call, tool: Tool | None, outcome: Outcome) -> JSON:
-        tenant, redact = call.caller.tenant, self.policy.redactor.record
+    def _redacted(self, call: Call, tool: Tool | None, outcome: Outcome, inline: bool) -> JSON:
+        tenant, redact = call.caller.tenant, partial(self.policy.redactor.record, inline=inline)
         kept = outcome
         if outcome.message:
             kept = msgspec.structs.replace(outcome, message=str(redact(outcome.message, tenant)))

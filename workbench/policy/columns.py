@@ -7,6 +7,7 @@ import re
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
+from workbench.policy import credentials
 from workbench.policy.recognisers import suspicious
 
 TYPES = {
@@ -95,7 +96,7 @@ class Columns:
         key = Key(
             kind=self._match(words),
             secret=_secrecy(words) if self._lenient else "",
-            suspicious=len(name) > 5 and suspicious(name),
+            suspicious=len(name) > 5 and (suspicious(name) or credentials.present(name)),
         )
         found = key if any(key) else None
         # names that hold data of somebody are as many as there are people, and none of them is kept

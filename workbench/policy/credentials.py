@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from workbench import scanning
+from workbench.scanning import Budget
 
 SECRET = "<SECRET>"
 """Stands where a credential stood. Not a typed token: nobody should join on secrets."""
@@ -29,22 +34,72 @@ _HINTS = (
 )
 _LONGEST_HINT = max(map(len, _HINTS))
 PIECE = 128 << 10
-"""Characters that are looked through at once."""
+"""Characters that are looked through for hints at once."""
 
-_SHAPES = re.compile(
-    r"""
-    -----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----.*?(?:-----END[ ][A-Z ]*PRIVATE[ ]KEY-----|\Z)
-  | \beyJ[\w-]{8,}\.[\w-]{4,}(?:\.[\w-]*)?              # JSON Web Token
-  | \b(?:mk_[a-z0-9]{6,}_[\w-]{16,}|sk-[\w-]{16,}|(?:sk|pk|rk)_(?:live|test)_\w{10,}|AIza[\w-]{30,}|gh[pousr]_\w{20,}
-      |github_pat_\w{20,}|glpat-[\w-]{16,}|xox[a-z]-[\w-]{10,}|(?:AKIA|ASIA)[A-Z0-9]{16}|npm_\w{30,}|hf_\w{20,}
-      |whsec_\w{16,}|SG\.[\w-]{16,}\.[\w-]{16,})
-  | (?<=://)[^/\s:@]*:[^/\s@]+(?=@)                     # user:password@ in a URL
-  | (?:(?<=[Bb]earer\ )|(?<=BEARER\ )|(?<=[Bb]asic\ )|(?<=BASIC\ ))(?=[\w.~+/-]*\d)[\w.~+/=-]{8,}
-  | (?i:\b(?:password|passwd|pwd|secret|token|api[-_ ]?key)["']?\s*(?:[:=]|\bis\b)\s*)
-    (?P<value>"[^"]*"|'[^']*'|[^\s,;&"'<][^\s,;&"']*)
-    """,
-    re.VERBOSE | re.DOTALL,
+_LONGEST_NAME = 4096
+
+
+class _Shape(NamedTuple):
+    """One way in which credentials stand in texts; none of its patterns takes longer than its text is long."""
+
+    hints: tuple[str, ...]
+    """In lower case. A piece without any of them is not searched."""
+    pattern: re.Pattern[str]
+    issued: bool
+    """Whether the shape alone says that it is one; the others are what a text calls a credential."""
+
+
+_ISSUERS = (
+    "mk_", "sk-", "sk_", "pk_", "rk_", "aiza", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox",
+    "npm_", "hf_", "whsec_", "sg.",
+)  # fmt: skip
+_NAMES = ("passw", "secret", "token", "api_key", "api-key", "api key", "apikey", "pwd")
+
+_DOTTED = re.compile(r"(?<![\w.-])[\w.-]{16,}+")
+"""Where a JSON Web Token may stand. It is looked for part by part: one pattern for all of it would search a long run
+of its letters again from each of them."""
+_TOKEN_HEADER = re.compile(r"\beyJ[\w-]{8,}")
+
+_SHAPES = (
+    _Shape(
+        _ISSUERS,
+        re.compile(
+            r"(?=[mspragxnhwSA])\b(?:mk_[a-z0-9]{6,}+_[\w-]{16,}|sk-[\w-]{16,}|(?:sk|pk|rk)_(?:live|test)_\w{10,}"
+            r"|AIza[\w-]{30,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[a-z]-[\w-]{10,}|npm_\w{30,}"
+            r"|hf_\w{20,}|whsec_\w{16,}|SG\.[\w-]{16,}+\.[\w-]{16,})"
+        ),
+        True,
+    ),
+    # what signs a link that a tool hands out is part of it, and names no secret
+    _Shape(("akia", "asia"), re.compile(r"A[KS]IA(?<=\bA[KS]IA)(?<!Credential=A[KS]IA)[A-Z0-9]{16}"), True),
+    _Shape(("akia", "asia"), re.compile(r"A[KS]IA(?<=\bA[KS]IA)[A-Z0-9]{16}"), False),
+    _Shape(("eyj",), _DOTTED, True),
+    _Shape(("://",), re.compile(r"://[^/\s:@]*+:[^/\s@]++(?=@)"), True),  # user:password@ in a URL
+    _Shape(("bearer", "basic"), re.compile(r"[Bb](?:earer|asic) (?=[\w.~+/-]*\d)[\w.~+/=-]{8,}"), True),
+    _Shape(("bearer", "basic"), re.compile(r"B(?:EARER|ASIC) (?=[\w.~+/-]*\d)[\w.~+/=-]{8,}"), True),
+    _Shape(
+        _NAMES,
+        re.compile(
+            r"(?=[pstaPSTA])\b(?i:(?:password|passwd|pwd|secret|token|api[-_ ]?key)[\"']?\s*(?:[:=]|\bis\b)\s*)"
+            r"""(?P<value>"[^"]*(?:"|\Z)|'[^']*(?:'|\Z)|[^\s,;&"'<][^\s,;&"']*)"""
+        ),
+        False,
+    ),
 )
+_ASSIGNED = re.compile(
+    r"(?=[pstaPSTA])(?i:(?:password|passwd|pwd|secret|token|api[-_]?key)=)(?P<value>[^\s,;&\"'<>]{6,})"
+)
+"""What stands behind `password=` and the like, without any prose: for texts that people have to understand."""
+
+_WORD = re.compile(r"[^\s,;&\"'<>]*")
+_WITHIN = {'"': re.compile('[^"]*'), "'": re.compile("[^']*")}
+
+_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----")
+_PRIVATE_KEY_END = re.compile(r"-----END [A-Z ]{0,40}PRIVATE KEY-----")
+
+Profile = Literal["record", "message", "result"]
+"""What counts as a credential: in the record all that looks like one and what prose calls one; in messages about a
+result also assignments like `password=…`; in results and definitions only what its issuer has given a shape."""
 
 
 def hinted(text: str | bytes) -> bool:
@@ -64,13 +119,113 @@ def _hinted(low: str) -> bool:
     return False
 
 
-def without_credentials(text: str) -> tuple[str, int]:
-    """The text with every credential replaced, and how many there were."""
-    return _SHAPES.subn(_replaced, text)
+def without_credentials(text: str, profile: Profile = "record", budget: Budget | None = None) -> tuple[str, int]:
+    """The text with every credential replaced, and how many there were.
+
+    Raises:
+        OverBudgetError: the text could not be searched to its end.
+    """
+    spans = _merged(sorted(_spans(text, profile, budget)))
+    if not spans:
+        return text, 0
+    parts: list[str] = []
+    at = 0
+    for start, end in spans:
+        parts += text[at:start], SECRET
+        at = end
+    parts.append(text[at:])
+    return "".join(parts), len(spans)
 
 
-def _replaced(match: re.Match[str]) -> str:
-    value = match.group("value")
-    if value is None:
-        return SECRET
-    return match.group()[: match.start("value") - match.start()] + SECRET
+def present(name: str) -> bool:
+    """Whether the name of a key holds something of the shape that an issuer gave its keys."""
+    return len(name) > 15 and hinted(name) and without_credentials(name[:_LONGEST_NAME], "result")[1] > 0
+
+
+def _spans(text: str, profile: Profile, budget: Budget | None) -> Iterator[tuple[int, int]]:
+    """Where credentials stand, piece by piece; those of several shapes may overlap."""
+    yield from _private_keys(text, budget or Budget())
+    after: dict[re.Pattern[str], int] = {}
+    for start in range(0, len(text), scanning.PIECE):
+        end = min(start + scanning.PIECE, len(text))
+        low = text[start : end + _LONGEST_HINT].lower()
+        for pattern in _wanted(low, profile):
+            for match, cut in scanning.matches(pattern, text, max(start, after.get(pattern, 0)), end):
+                after[pattern] = scanning.end_of_run(_rest(match), text, match.end()) if cut else match.end()
+                yield from _found(match, text, after[pattern])
+        if budget is not None:
+            budget.step()
+
+
+def _wanted(low: str, profile: Profile) -> Iterator[re.Pattern[str]]:
+    for hints, pattern, issued in _SHAPES:
+        if (issued or profile == "record") and any(hint in low for hint in hints):
+            yield pattern
+    if profile == "message" and "=" in low and any(hint in low for hint in _NAMES):
+        yield _ASSIGNED
+
+
+def _rest(match: re.Match[str]) -> re.Pattern[str]:
+    """What goes on where a match was cut off: the rest of a quoted text, or of a word."""
+    value = match.group("value") if "value" in match.re.groupindex else ""
+    return _WITHIN.get(value[:1], _WORD)
+
+
+def _found(match: re.Match[str], text: str, end: int) -> list[tuple[int, int]]:
+    """The credentials in what a pattern has found, which goes on to `end`."""
+    start = match.start()
+    if match.re is _DOTTED:
+        return _web_tokens(text[start:end], start)
+    if "value" in match.re.groupindex:
+        return [(match.start("value"), end)]
+    whole = match.group()
+    if whole.startswith("://"):
+        return [(start + 3, end)]
+    return [(start + whole.index(" ") + 1, end)] if " " in whole else [(start, end)]
+
+
+def _web_tokens(run: str, at: int) -> list[tuple[int, int]]:
+    """JSON Web Tokens (RFC 7519) in a run of their letters that begins at `at`."""
+    parts = run.split(".")
+    found = []
+    for number, part in enumerate(parts[:-1]):
+        header = _TOKEN_HEADER.search(part)
+        if header is not None and len(parts[number + 1]) >= 4:
+            found.append(
+                (
+                    at + header.start(),
+                    at + sum(map(len, parts[number : number + 3])) + len(parts[number : number + 3]) - 1,
+                )
+            )
+        at += len(part) + 1
+    return found
+
+
+def _private_keys(text: str, budget: Budget) -> Iterator[tuple[int, int]]:
+    at = text.find("-----BEGIN ")
+    while at >= 0:
+        budget.step()
+        begun = _PRIVATE_KEY.match(text, at)
+        if begun is None:
+            at = text.find("-----BEGIN ", at + 1)
+            continue
+        end = text.find("-----END ", begun.end())
+        while end >= 0 and (ended := _PRIVATE_KEY_END.match(text, end)) is None:
+            budget.step()
+            end = text.find("-----END ", end + 1)
+        if end < 0:
+            yield at, len(text)
+            return
+        assert ended is not None
+        yield at, ended.end()
+        at = text.find("-----BEGIN ", ended.end())
+
+
+def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for start, end in spans:
+        if merged and start < merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
+    return merged

@@ -20,8 +20,8 @@ from workbench.config import prepare_home
 from workbench.events import Misuse
 from workbench.policy import credentials, recognisers
 from workbench.policy.columns import PERSONAL, columns
-from workbench.policy.recognisers import PIECE
 from workbench.policy.traversal import WITHHELD, Traversal, may_hold_credentials
+from workbench.scanning import Budget
 
 _CACHE_ENTRIES = 2048
 _CACHED_LENGTH = 4096
@@ -54,32 +54,62 @@ class Redactor:
         """Why the recognisers could not be loaded; empty when they could, or are still loading."""
         return self._recognisers.problem
 
-    def result(self, value: Any, names: Iterable[str], tenant: str) -> tuple[Any, int]:
+    def result(
+        self, value: Any, names: Iterable[str], tenant: str, *, encoded: bytes | None = None, inline: bool = False
+    ) -> tuple[Any, int]:
         """A tool's result as the caller may see it.
 
         Args:
             value: plain JSON data; it is not changed.
             names: columns to withhold, `Decision.redact`. None of them: the caller sees personal data, nothing changes.
             tenant: whose key the tokens are made with.
+            encoded: `value` as JSON, where that is there already.
+            inline: whether it runs where nobody else can run meanwhile.
 
         Returns:
             The value (the same object when nothing was found), and how many values were replaced.
+
+        Raises:
+            PostponedError: with `inline`, when there is too much to read.
         """
+        return self._withheld(value, names, tenant, "result", encoded, inline)
+
+    def message(self, value: Any, names: Iterable[str], tenant: str, *, inline: bool = False) -> tuple[Any, int]:
+        """Like `result`, of what is said around one: errors, notifications, questions, definitions."""
+        return self._withheld(value, names, tenant, "message", None, inline)
+
+    def _withheld(
+        self,
+        value: Any,
+        names: Iterable[str],
+        tenant: str,
+        profile: credentials.Profile,
+        encoded: bytes | None,
+        inline: bool,
+    ) -> tuple[Any, int]:
         wanted = tuple(names)
         if not wanted:
             return value, 0
-        walk = Traversal(self, columns(wanted, False), tenant, lenient=False, prefilter=recognisers.CANDIDATE.search)
+        if encoded is None:
+            hinted, size = may_hold_credentials(value)
+        else:
+            hinted, size = credentials.hinted(encoded), len(encoded)
+        walk = Traversal(self, columns(wanted, False), tenant, profile=profile, hinted=hinted, size=size, inline=inline)
         return walk.value(value), walk.count
 
-    def record(self, value: Any, tenant: str) -> Any:
+    def record(self, value: Any, tenant: str, *, inline: bool = False) -> Any:
         """`value` as it may be kept: no personal data, no credentials, rather too little than too much.
 
         To be applied before anything is queued or written.
+
+        Raises:
+            PostponedError: with `inline`, when there is too much to read.
         """
         hinted, size = may_hold_credentials(value)
-        # the search of a whole text is quicker, but keeps the interpreter for as long as a huge one takes
-        prefilter = _every if hinted else recognisers.CANDIDATE.search if size <= PIECE else recognisers.candidate
-        return Traversal(self, columns(PERSONAL, True), tenant, lenient=True, prefilter=prefilter).value(value)
+        walk = Traversal(
+            self, columns(PERSONAL, True), tenant, profile="record", hinted=hinted, size=size, inline=inline
+        )
+        return walk.value(value)
 
     def token(self, kind: str, value: str, tenant: str) -> str:
         """`<KIND:8 hex digits>`: HMAC-SHA256 (RFC 2104) over the value as it compares, with the tenant's key.
@@ -99,29 +129,52 @@ class Redactor:
         mark = hmac.digest(key, _bytes(f"{kind}\0{same}"), "sha256").hex()[:8]
         return f"<{kind}:{mark}>"
 
-    def text(self, text: str, tenant: str, *, lenient: bool) -> tuple[str, int]:
-        """One free text, and how many pieces of it were replaced."""
+    def text(
+        self,
+        text: str,
+        tenant: str,
+        *,
+        lenient: bool,
+        profile: credentials.Profile | None = None,
+        budget: Budget | None = None,
+    ) -> tuple[str, int]:
+        """One free text, and how many pieces of it were replaced.
+
+        Args:
+            text: any text.
+            tenant: whose key the tokens are made with.
+            lenient: rather a false alarm than a miss.
+            profile: which credentials are taken out; by default those of the record when `lenient`, else none.
+            budget: of the pass that the text is part of.
+
+        Raises:
+            OverBudgetError: it could not be searched to its end.
+            PostponedError: it is too long for where this runs.
+        """
         count = 0
-        if lenient and credentials.hinted(text):
-            text, count = credentials.without_credentials(text)
-        if not recognisers.suspicious(text):
+        wanted = profile or ("record" if lenient else None)
+        if wanted is not None and credentials.hinted(text):
+            if budget is not None:
+                budget.take(len(text) >> 4)  # which costs so much less than personal data does
+            text, count = credentials.without_credentials(text, wanted, budget)
+        if not recognisers.suspicious(text, budget):
             return text, count
         if not self._recognisers.ready:
             self._recognisers.warm()
             return WITHHELD, count + 1
         if len(text) > _CACHED_LENGTH:
-            found, n = self._replaced(text, tenant, lenient)
+            found, n = self._replaced(text, tenant, lenient, budget)
             return found, n + count
         key = hashlib.blake2b(_bytes(f"{int(lenient)}{tenant}\0{text}"), digest_size=16).digest()
         known = self._leaves.get(key)
         if known is None:
-            known = self._leaves[key] = self._replaced(text, tenant, lenient)
+            known = self._leaves[key] = self._replaced(text, tenant, lenient, budget)
             if len(self._leaves) > _CACHE_ENTRIES:
                 self._leaves.popitem(last=False)
         return known[0], known[1] + count
 
-    def _replaced(self, text: str, tenant: str, lenient: bool) -> tuple[str, int]:
-        spans = self._recognisers.find(text, lenient=lenient)
+    def _replaced(self, text: str, tenant: str, lenient: bool, budget: Budget | None) -> tuple[str, int]:
+        spans = self._recognisers.find(text, lenient=lenient, budget=budget)
         if not spans:
             return text, 0
         parts: list[str] = []
@@ -131,11 +184,6 @@ class Redactor:
             at = span.end
         parts.append(text[at:])
         return "".join(parts), len(spans)
-
-
-def _every(text: str) -> bool:
-    """The prefilter of a value that may hold credentials: every text is looked at."""
-    return True
 
 
 def _bytes(text: str) -> bytes:

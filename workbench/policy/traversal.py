@@ -14,8 +14,9 @@ import orjson
 
 from workbench.policy import credentials
 from workbench.policy.columns import Columns, Key
-from workbench.policy.credentials import SECRET
-from workbench.policy.recognisers import suspicious
+from workbench.policy.credentials import SECRET, Profile
+from workbench.policy.recognisers import CANDIDATE, candidate, suspicious
+from workbench.scanning import Budget, OverBudgetError
 
 if TYPE_CHECKING:
     from workbench.policy.redaction import Redactor
@@ -27,6 +28,10 @@ MAX_NODES = 500_000
 MAX_SUSPICIOUS = 256 * 1024
 """Characters of suspicious text that one pass has read; the rest is withheld. The worst of texts costs 12 µs a
 character, and a server could send megabytes of it."""
+MAX_INNER = 200_000
+"""Values of a JSON document that stands in a text. One call parses it, and no other thread runs meanwhile."""
+SMALL = 64 << 10
+"""Bytes of a value whose texts are each searched whole."""
 _SHORTEST = 6
 """No personal data that we know has fewer characters."""
 _LONG = 10**12
@@ -43,8 +48,10 @@ class Traversal:
         redactor: replaces texts and makes tokens.
         columns: which keys name what.
         tenant: whose tokens.
-        lenient: the profile of the record.
-        prefilter: whether a text deserves a closer look.
+        profile: which credentials count; the record is also lenient with personal data.
+        hinted: whether any text of the value may hold a credential.
+        size: bytes of the value as JSON; 0 when nobody knows.
+        inline: whether it runs where nobody else can run meanwhile; then PostponedError says that there is too much.
     """
 
     def __init__(
@@ -53,8 +60,10 @@ class Traversal:
         columns: Columns,
         tenant: str,
         *,
-        lenient: bool,
-        prefilter: Callable[[str], re.Match[str] | bool | None],
+        profile: Profile,
+        hinted: bool,
+        size: int,
+        inline: bool = False,
     ) -> None:
         self.count = 0
         """Values replaced so far."""
@@ -62,8 +71,13 @@ class Traversal:
         self._columns = columns
         self._known = columns.known
         self._tenant = tenant
-        self._lenient = lenient
-        self._prefilter = prefilter
+        self._profile: Profile = profile
+        self._lenient = profile == "record"
+        self._budget = Budget(inline=inline)
+        # the search of a whole text is quicker, but keeps the interpreter for as long as a huge one takes
+        self._prefilter: Callable[[str], re.Match[str] | bool | None] = (
+            _every if hinted else CANDIDATE.search if 0 < size <= SMALL else self._candidate
+        )
         self._left = MAX_NODES
         self._readable = MAX_SUSPICIOUS
 
@@ -83,6 +97,12 @@ class Traversal:
         # bytes, dates and what else an embedded caller may hand over
         return self.value(str(value), depth)
 
+    def _candidate(self, text: str) -> bool:
+        try:
+            return candidate(text, self._budget)
+        except OverBudgetError:
+            return True  # it is withheld where it is looked at more closely
+
     def _within(self, depth: int, size: int) -> bool:
         self._left -= size + 1
         return depth < MAX_DEPTH and self._left > 0
@@ -97,16 +117,24 @@ class Traversal:
             inner = self._json(text, depth)
             if inner is not None:
                 return inner
-        if suspicious(text):
-            self._readable -= len(text)
-            if self._readable < 0:
-                return self._withheld()
-        seen, n = self._redactor.text(text, self._tenant, lenient=self._lenient)
+        try:
+            if suspicious(text, self._budget):
+                self._readable -= len(text)
+                if self._readable < 0:
+                    return self._withheld()
+                self._budget.take(len(text))
+            seen, n = self._redactor.text(
+                text, self._tenant, lenient=self._lenient, profile=self._profile, budget=self._budget
+            )
+        except OverBudgetError:
+            return self._withheld()
         self.count += n
         return seen
 
     def _json(self, text: str, depth: int) -> str | None:
         """A text that is itself JSON is searched by its columns too; None when it is not JSON."""
+        if text.count(",") > min(self._left, MAX_INNER):
+            return self._withheld()  # more than this pass looks at, and parsing it would keep others waiting
         try:
             inner = orjson.loads(text)
         except orjson.JSONDecodeError:
@@ -168,15 +196,14 @@ class Traversal:
     def _renamed(self, items: dict[Any, Any]) -> dict[Any, Any]:
         """Keys can be personal data themselves."""
         named: dict[Any, Any] = {}
+        before = self.count
         for name, item in items.items():
-            new = name
-            if isinstance(name, str):
-                new, n = self._redactor.text(name, self._tenant, lenient=self._lenient)
-                self.count += n
+            # JSON has no business in a key
+            new = self._text(name, MAX_DEPTH) if isinstance(name, str) else name
             while new in named:
                 new += "'"
             named[new] = item
-        return named
+        return items if self.count == before else named
 
     # --- tables: {"columns": [...], "rows": [[...]]} ---------------------------------------------
 
@@ -239,6 +266,11 @@ class Traversal:
             doubtful = any((key := self._columns.key(k)) is not None and key.suspicious for k in value)
             return self._renamed(changed) if doubtful else changed
         return [change(v) for v in value]
+
+
+def _every(text: str) -> bool:
+    """The prefilter of a value that may hold credentials: every text is looked at."""
+    return True
 
 
 def may_hold_credentials(value: Any) -> tuple[bool, int]:

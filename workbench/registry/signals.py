@@ -13,10 +13,13 @@ from typing import Any
 
 from workbench.events import JSON, Record, Tool
 from workbench.registry.visible import hidden_character
+from workbench.scanning import Budget, first
 
 MOST_BYTES = 256 << 10
 """How much of one text is looked at."""
 _EXCERPT = 160
+_PIECE = 1 << 10
+"""Characters that a pattern searches at once; none of them spans as many."""
 
 _GAP = r"(?:\s|\\n|\\t|[\"'*_`,:]){1,8}"
 _PATTERNS = {
@@ -42,7 +45,7 @@ _PATTERNS = {
     ),
     "steers_other_tools": re.compile(
         r"\b(?:before|instead of|prior to) (?:using|calling|invoking|running) any (?:other )?(?:tools?|functions?)\b"
-        r"|\b(?:always|must)\b[^.\n]{0,30}?\b(?:bcc|cc|forward|copy|send)\b[^.\n]{0,60}?[\w.+-]{1,64}@[\w-]{1,64}\.\w"
+        r"|\b(?:always|must)\b[^.\n]{0,30}?\b(?:bcc|cc|forward|copy|send)\b[^.\n]{0,60}?[\w.+-]{1,64}+@[\w-]{1,64}+\.\w"
     ),
 }
 _WORDS = {
@@ -77,11 +80,18 @@ def of_text(text: str, where: str) -> list[Signal]:
     if not text.isascii() and (hidden := hidden_character(text)):
         found.append(Signal(kind="hidden_characters", where=where, excerpt=hidden))
     folded = text.lower()
+    budget = Budget()
     for kind, pattern in _PATTERNS.items():
-        if _mentions(folded, _WORDS[kind]) and (match := pattern.search(folded)):
+        if _mentions(folded, _WORDS[kind]) and (match := first(pattern, folded, budget, piece=_PIECE)):
             excerpt = text[match.start() : match.end()] if len(folded) == len(text) else match.group()
             found.append(Signal(kind=kind, where=where, excerpt=excerpt[:_EXCERPT]))
     return found
+
+
+def plain(encoded: bytes) -> bool:
+    """Whether a result has no word of any sign, so that `of_result` has next to nothing to do."""
+    folded = encoded[:MOST_BYTES].lower()
+    return folded.isascii() and not any(_mentions(folded.decode(), words) for words in _WORDS.values())
 
 
 def _mentions(folded: str, words: tuple[str, ...]) -> bool:
