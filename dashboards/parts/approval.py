@@ -48,7 +48,7 @@ def changed(text: str) -> dict[str, Any] | None:
     try:
         found = json.loads(text)
     except ValueError as e:
-        st.error(f"That is no JSON: {e}")
+        st.error(f"That is no JSON: {plain(e)}")
         return None
     if not isinstance(found, dict):
         st.error("Arguments are one JSON object.")
@@ -98,7 +98,7 @@ def draw_card(waiting: Any, rule: str) -> None:
         clock.markdown(
             f"waiting {age(waited)} · denied by itself in :orange[{_left(waiting.expires_us)}]", text_alignment="right"
         )
-        st.caption(f"{plain(waiting.subject)} asks, through {waiting.source}" + (f" · {rule}" if rule else ""))
+        st.caption(f"{plain(waiting.subject)} asks, through {plain(waiting.source)}" + (f" · {rule}" if rule else ""))
         st.json(waiting.arguments, expanded=True)
         if waiting.edited_by:
             st.caption(f":material/edit: {plain(waiting.edited_by)} has changed the arguments")

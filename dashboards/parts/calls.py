@@ -11,7 +11,7 @@ import streamlit as st
 from parts import notice, record
 from parts.connection import bench, platform_url
 from parts.result import draw_data, draw_elsewhere, draw_headline, draw_json
-from parts.words import count, duration, local, plain, utc, zone
+from parts.words import code, count, duration, local, plain, utc, zone
 
 SHOWN = 500
 """Rows in the table; the download and the SQL box have more."""
@@ -50,7 +50,7 @@ def draw_filters(until: datetime) -> record.Filters:
     run = st.query_params.get("run", "")
     if run:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.badge(f"run {run}", icon=":material/forum:", color="gray")
+            st.badge(f"run {plain(run)}", icon=":material/forum:", color="gray")
             st.button("All runs", type="tertiary", icon=":material/close:", on_click=_forget, args=("run",))
             st.page_link("screens/ask.py", label="Open the run", query_params={"run": run})
     return record.Filters(
@@ -120,8 +120,8 @@ def draw_call(request: str) -> None:
             return
         time = row["ts"].tz_localize("UTC").to_pydatetime()
         st.caption(
-            f"{local(time)} local · {utc(time)} · {plain(row['user_id'])} through {row['source']}"
-            + (f" · MCP {row['protocol']}" if row["protocol"] else "")
+            f"{local(time)} local · {utc(time)} · {plain(row['user_id'])} through {plain(row['source'])}"
+            + (f" · MCP {plain(row['protocol'])}" if row["protocol"] else "")
         )
         draw_headline(result.outcome)
         names = ["Result", "Arguments", "Decision", "Trace", "Raw", "Python", "CLI", "curl"]
@@ -153,14 +153,14 @@ def draw_decision(row: record.JSON) -> None:
         st.caption("Policy was not asked: the call ended before it came to that.")
         return
     colour = {"allow": "green", "deny": "red"}.get(row["policy_decision"], "orange")
-    st.markdown(f":{colour}[**{row['policy_decision']}**] by rule `{row['policy_rule']}`")
+    st.markdown(f":{colour}[**{plain(row['policy_decision'])}**] by rule {code(row['policy_rule'])}")
     if row["policy_reason"]:
         st.markdown(plain(row["policy_reason"]))
     missing = row["missing_scopes"]
     if missing is not None and len(missing):
-        st.markdown("Missing scopes: " + ", ".join(f"`{scope}`" for scope in missing))
+        st.markdown("Missing scopes: " + ", ".join(code(scope) for scope in missing))
     st.caption(
-        f"{row['policy_engine'] or 'engine'} · revision {str(row['policy_revision'] or '')[:12]} · "
+        f"{plain(row['policy_engine'] or 'engine')} · revision {plain(str(row['policy_revision'] or '')[:12])} · "
         f"decided in {duration(row['policy_us'])}"
     )
 

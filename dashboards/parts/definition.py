@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 import workbench
-from parts import notice
+from parts import foreign, notice
 from parts.connection import bench
 from parts.words import plain
 
@@ -24,6 +24,37 @@ def draw_changed() -> bool:
     for each in changed:
         _draw(each)
     return bool(changed)
+
+
+def draw_held(tool: str) -> bool:
+    """The page of a tool that is quarantined; whether `tool` is one.
+
+    It is in no list of tools that can be called, so its page says what it is, why it is held, and what to do.
+    """
+    try:
+        held = next((each for each in bench().changed_definitions() if each.tool == tool), None)
+    except workbench.WorkbenchError:  # who may not look at definitions sees that there is no such tool
+        return False
+    if held is None:
+        return False
+    st.subheader(plain(tool))
+    st.badge("quarantined", icon=":material/block:", color="red")
+    parts = ", ".join(plain(part) for part in held.changes)
+    st.warning(
+        f"Its server now describes it otherwise than when it was first seen or last accepted: {parts or 'all'} "
+        "changed. A changed description can lead a model astray, so nobody may call it, and no list shows it.",
+        title="This tool may not be called",
+    )
+    described = held.changes.get("description", {}).get("listed")
+    if isinstance(described, str) and described.strip():
+        st.caption("It now says of itself:")
+        foreign.draw(described)
+    st.caption(
+        "What differs. Accept it when you know why it changed, e.g. after an update of the server; otherwise leave it, "
+        "or remove the server. In a terminal: `workbench servers changes`, `workbench servers accept`."
+    )
+    _draw(held)
+    return True
 
 
 def _draw(change: Any) -> None:

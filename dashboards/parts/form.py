@@ -21,7 +21,7 @@ from parts.fields import (
     value_of,
     with_others,
 )
-from parts.words import plain
+from parts.words import code, plain
 
 _WIDE = ("prose", "lines", "group", "json")
 
@@ -135,8 +135,8 @@ def _help(field: Field) -> str | None:
         "minimum": "at least", "maximum": "at most", "exclusiveMinimum": "above", "exclusiveMaximum": "below",
         "minLength": "shortest", "maxLength": "longest", "pattern": "pattern", "format": "format",
     }  # fmt: skip
-    said = [f"{word} `{schema[name]}`" for name, word in limits.items() if name in schema]
-    text = [str(schema.get("description") or schema.get("title") or ""), ", ".join(said)]
+    said = [f"{word} {code(schema[name])}" for name, word in limits.items() if name in schema]
+    text = [plain(str(schema.get("description") or schema.get("title") or "")), ", ".join(said)]
     return "\n\n".join(t for t in text if t) or None
 
 

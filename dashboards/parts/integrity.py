@@ -6,6 +6,7 @@ import streamlit as st
 
 from parts import notice
 from parts.connection import bench
+from parts.words import prose
 
 
 def draw_check() -> None:
@@ -24,6 +25,6 @@ def draw_check() -> None:
     if found is None:
         st.caption("The result appears here. In a terminal: `workbench audit verify`.")
     elif found.ok:
-        st.success(str(found), title="Nothing was altered or removed", icon=":material/verified:")
+        st.success(prose(found), title="Nothing was altered or removed", icon=":material/verified:")
     else:
-        st.error(str(found), title="The record was altered", icon=":material/gpp_bad:")
+        st.error(prose(found), title="The record was altered", icon=":material/gpp_bad:")

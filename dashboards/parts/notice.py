@@ -8,12 +8,13 @@ from collections.abc import Iterator
 import streamlit as st
 
 import workbench
+from parts.words import prose
 
 
 def problem(error: workbench.WorkbenchError) -> None:
     """Something the person can mend: what happened, and what to do."""
     hint = error.hint or "If it stays so, look at the platform's own output in the terminal."
-    st.error(hint, title=str(error.args[0]), icon=":material/error:")
+    st.error(prose(hint), title=prose(error.args[0]), icon=":material/error:")
 
 
 @contextlib.contextmanager
@@ -37,7 +38,7 @@ def offline(error: workbench.WorkbenchError) -> None:
     st.title("The platform is not running")
     st.markdown("The app shows a running platform; it holds nothing of its own. Start it in a terminal:")
     st.code("workbench up", language="bash")
-    st.caption(f"{error} This page looks again every two seconds and goes on by itself.")
+    st.caption(f"{prose(error)} This page looks again every two seconds and goes on by itself.")
     _look_again()
 
 

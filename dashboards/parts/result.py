@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from parts import snippets
-from parts.words import duration, outcome, plain, size
+from parts.words import duration, outcome, plain, prose, size
 
 LONGEST = 200_000
 """Characters of one answer that are drawn; the rest can be downloaded."""
@@ -92,7 +92,7 @@ def _draw_message(ended: Any) -> None:
         "denied": "Not allowed",
     }.get(ended.kind, "There is no answer")
     draw = st.warning if ended.kind in ("approval_required", "throttled", "invalid", "not_found") else st.error
-    draw(plain(ended.message), title=plain(title))
+    draw(prose(ended.message), title=plain(title))
 
 
 def _table(data: Any) -> tuple[str, list[dict[str, Any]], dict[str, Any]] | None:

@@ -19,7 +19,7 @@ def draw_card(state: Any) -> None:
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
             st.markdown(f"**{plain(state.title or state.id)}**", width="content")
             colour = COLOURS.get(state.status, "gray")
-            st.markdown(f":{colour}[●] {state.status}", width="content")
+            st.markdown(f":{colour}[●] {plain(state.status)}", width="content")
         what = [
             state.id if state.title and state.title.lower() != state.id else "",
             count(state.tools, "tool"),
@@ -48,4 +48,4 @@ def draw_card(state: Any) -> None:
 def _restart(server: str) -> None:
     with notice.shown():
         bench().restart(server)
-        st.toast(f"{server} restarts.", icon=":material/refresh:")
+        st.toast(f"{plain(server)} restarts.", icon=":material/refresh:")

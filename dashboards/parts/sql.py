@@ -10,7 +10,7 @@ import streamlit as st
 
 import workbench
 from parts.connection import bench
-from parts.words import count, duration
+from parts.words import count, duration, plain
 
 MOST_ROWS = 10_000
 SECONDS = 30.0
@@ -94,9 +94,9 @@ def _draw_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
     with st.grid("auto", min_column_width=160, gap="small"):
         for key, value in parameters.items():
             if isinstance(value, int | float) and not isinstance(value, bool):
-                given[key] = st.number_input(f"${key}", value=value, key=f"parameter.{key}")
+                given[key] = st.number_input(plain(f"${key}"), value=value, key=f"parameter.{key}")
             else:
-                given[key] = st.text_input(f"${key}", str(value), key=f"parameter.{key}")
+                given[key] = st.text_input(plain(f"${key}"), str(value), key=f"parameter.{key}")
     return given
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import streamlit as st
 
-from parts import approval
+from parts import approval, foreign
 from parts.result import draw_json
-from parts.words import age, duration, outcome, plain
+from parts.words import age, code, duration, outcome, plain
 
 
 class Timeline:
@@ -77,7 +77,7 @@ class Timeline:
         if event.turn != self._turn:
             self._text, self._turn = "", event.turn
         self._text += event.text
-        self._answer.markdown(self._text + (" ▌" if self._live else ""))
+        foreign.draw(self._text + (" ▌" if self._live else ""), self._answer)
 
     def _draw_asked(self, event: Any) -> None:
         self._asked[event.step] = event
@@ -119,9 +119,9 @@ class Timeline:
         label = f"{self._so_far()} in {duration(event.elapsed_us)}"
         well = event.status == "answered"
         state = "error" if event.status == "failed" else "complete"
-        self._status.update(label=label if well else f"{label} · {event.status}", state=state, expanded=False)
+        self._status.update(label=label if well else f"{label} · {plain(event.status)}", state=state, expanded=False)
         text = event.answer or self._text
-        self._answer.markdown(text) if text else self._answer.empty()
+        foreign.draw(text, self._answer) if text else self._answer.empty()
         with self._footer:
             if not well:
                 titles = {"cancelled": "Stopped", "limit": "A limit was reached before there was an answer"}
@@ -138,4 +138,4 @@ def footer(done: Any) -> str:
         cost = f"${usage.cost_usd:.4f}" if usage.cost_usd else "no cost known"
     else:
         tokens, cost = "no tokens", "no cost"
-    return f"{tokens} · {cost} · {duration(done.elapsed_us)} · run `{done.run}`"
+    return f"{tokens} · {cost} · {duration(done.elapsed_us)} · run {code(done.run)}"

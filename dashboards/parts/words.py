@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import UTC, datetime, tzinfo
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-!~$:|])")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-!~$:|&=^])")
+_LIST = re.compile(r"^(\s*\d{1,9})([.])", re.MULTILINE)
+_INDENT = re.compile(r"\n[ \t]+")
+_DIRECTIVE = re.compile(r"\\:(?=[\w+]*[A-Za-z][\w+\\-]*(?:/\w+)?\\:)")
+"""A colon, escaped, that begins a word between colons: Streamlit draws icons and emoji for those, escaped or not."""
+_CODE = re.compile(r"(`[^`\n]+`)")
+_JOINER = "\N{WORD JOINER}"
+_KEPT = frozenset("\n\t\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}\N{WORD JOINER}\N{SOFT HYPHEN}")
+"""Characters without a shape that ordinary text holds."""
 
 OUTCOMES = {
     "ok": ("green", "ok"),
@@ -27,14 +37,38 @@ OUTCOMES = {
 
 
 def plain(text: str) -> str:
-    """`text` for a place that reads Markdown, so that it shows as it is."""
-    return _MARKDOWN.sub(r"\\\1", text)
+    """`text` for a place that reads Markdown, so that it shows as it is: no picture, link, icon, colour or formula."""
+    text = _INDENT.sub("\n", visible(str(text)))
+    escaped = _LIST.sub(r"\1\\\2", _MARKDOWN.sub(r"\\\1", text))
+    return _DIRECTIVE.sub(rf"\:{_JOINER}", escaped)
+
+
+def prose(text: str) -> str:
+    """Like `plain`, but what stands between backticks is shown as code: for messages, which name commands so."""
+    parts = _CODE.split(visible(str(text)))
+    return "".join(part if number % 2 else plain(part) for number, part in enumerate(parts))
+
+
+def code(text: Any) -> str:
+    """`text` as code in a sentence that is read as Markdown."""
+    inner = " ".join(visible(str(text)).replace("`", "'").split())
+    return f"`{inner or ' '}`"
+
+
+def visible(text: str) -> str:
+    """`text` with characters that hide or turn others (Unicode TR36 §2.1, TR39) written out, e.g. `⟨U+202E⟩`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        f"⟨U+{ord(c):04X}⟩" if c not in _KEPT and unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs") else c
+        for c in text.replace("\r\n", "\n")
+    )
 
 
 def outcome(kind: str) -> str:
     """How a call ended, coloured, as Markdown."""
     colour, word = OUTCOMES.get(kind, ("gray", kind))
-    return f":{colour}[{word}]"
+    return f":{colour}[{plain(word)}]"
 
 
 def duration(us: float | None) -> str:

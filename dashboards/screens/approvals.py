@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from parts import approval, definition, notice
 from parts.connection import bench
-from parts.words import plain
+from parts.words import code, plain
 
 st.title("Approvals")
 st.caption("A call that may destroy something runs only after a person has said yes to exactly this call, once.")
@@ -19,7 +19,7 @@ def rule(waiting: str) -> str:
     if found.empty or not found.iloc[0]["policy_rule"]:
         return ""
     reason = found.iloc[0]["policy_reason"]
-    return f"rule `{found.iloc[0]['policy_rule']}`" + (f": {plain(str(reason))}" if reason else "")
+    return f"rule {code(found.iloc[0]['policy_rule'])}" + (f": {plain(str(reason))}" if reason else "")
 
 
 @st.fragment(run_every="2s")

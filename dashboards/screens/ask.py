@@ -127,7 +127,7 @@ def suggest(ready: bool) -> None:
     )  # fmt: skip
     with st.container(gap="xsmall"):
         for number, example in enumerate(bench().examples()):
-            if st.button(example, key=f"suggestion.{number}", width="stretch", wrap=True, disabled=not ready):
+            if st.button(plain(example), key=f"suggestion.{number}", width="stretch", wrap=True, disabled=not ready):
                 state["pending"] = example
                 st.rerun()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from parts import notice, record, server, snippets
 from parts.connection import bench
-from parts.words import count, duration
+from parts.words import code, count, duration, plain
 
 st.title("MCP Workbench")
 
@@ -75,7 +75,9 @@ def connect_clients() -> None:
     if shown:
         st.code(running.token, language=None)
     else:
-        st.caption(f"Set it where the text says `{snippets.TOKEN}`, or show it here to copy everything ready to paste.")
+        st.caption(
+            f"Set it where the text says {code(snippets.TOKEN)}, or show it here to copy everything ready to paste."
+        )
     clients = snippets.clients(running.mcp_url, running.token if shown else snippets.TOKEN)
     for tab, (where, language, text) in zip(st.tabs(list(clients)), clients.values(), strict=True):
         tab.caption(where)
@@ -88,7 +90,7 @@ def first_questions() -> None:
     st.subheader("Try a question")
     with st.container(gap="xsmall"):
         for number, question in enumerate(examples):
-            if st.button(question, key=f"example.{number}", icon=":material/forum:", width="stretch", wrap=True):
+            if st.button(plain(question), key=f"example.{number}", icon=":material/forum:", width="stretch", wrap=True):
                 st.session_state["pending"] = question
                 st.switch_page("screens/ask.py")
     if not examples:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import streamlit as st
-from parts import approval, catalogue, form, notice, record
+from parts import approval, catalogue, definition, form, notice, record
 from parts.connection import bench, platform_url
 from parts.fields import JSON
 from parts.result import draw_headline, draw_result
@@ -183,6 +183,8 @@ with listing:
 with detail:
     if chosen is not None:
         draw_tool(chosen)
+    elif st.query_params.get("tool") and definition.draw_held(st.query_params["tool"]):
+        pass  # it is there, but may not be called until somebody accepts its definition
     elif st.query_params.get("tool"):
         st.warning(
             "It may belong to a server that is not ready, or you may not call it. Choose another from the list.",
