@@ -134,6 +134,8 @@ class Tool(Record, frozen=True, kw_only=True):
     """The definition exactly as the server listed it, unknown fields included."""
     definition_hash: str = ""
     """SHA-256 over name, title, description, schemas and annotations."""
+    repairs: tuple[JSON, ...] = ()
+    """Parts of the definition that are read otherwise than they are written: `where`, `given`, `read_as` of each."""
     quarantined: str = ""
     """Why the tool may not be called although it is listed; empty when it may."""
     tenant: str = ""

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workbench.events import JSON, canonical
+from workbench.registry.schema_compile import compile_schema
 
 MAX_DEPTH = 60
 """Deeper nesting is offered as "anything": no model fills it, and no stack should."""
@@ -115,17 +116,11 @@ class Arguments:
 
         A schema that is itself broken judges nothing here; the gateway decides about such a tool.
         """
-        import jsonschema_rs
-
         key = canonical(schema)
         if key not in self._validators:
             try:
-                self._validators[key] = jsonschema_rs.validator_for(
-                    schema,
-                    offline=True,
-                    pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=100_000),
-                )
-            except (ValueError, jsonschema_rs.ReferencingError):
+                self._validators[key] = compile_schema(schema)
+            except ValueError:
                 self._validators[key] = None
         validator = self._validators[key]
         if validator is None:

@@ -9,12 +9,11 @@ import jsonschema_rs
 import orjson
 
 from workbench.events import JSON, Tool
+from workbench.registry.schema_compile import compile_schema
 
 _MOST_SCHEMAS: Final = 10_000
 _MOST_ERRORS: Final = 5
 _SHOWN: Final = 120
-_BACKTRACKS: Final = 100_000
-"""Steps that a regular expression of a schema may take; patterns come from servers and texts from callers."""
 
 _MISSING: Final = "nothing"
 
@@ -54,20 +53,12 @@ class Validators:
             self._compiled.clear()
         made: jsonschema_rs.Validator | BrokenSchema
         try:
-            made = jsonschema_rs.validator_for(
-                tool.input_schema,
-                retriever=_refuse,
-                pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACKS),
-            )
-        except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError, TypeError) as e:
+            made = compile_schema(tool.input_schema)
+        except ValueError as e:
             made = BrokenSchema(f"The schema of {tool.qualified} cannot be used: {_short(str(e))}")
         if tool.definition_hash:
             self._compiled[tool.definition_hash] = made
         return made
-
-
-def _refuse(uri: str) -> Any:
-    raise ValueError(f"{uri} lies outside of the schema and is not fetched")
 
 
 def _explain(error: jsonschema_rs.ValidationError, schema: JSON) -> JSON:

@@ -12,6 +12,7 @@ from workbench.gateway.offers import Offers
 from workbench.gateway.upstream.messages import encode
 from workbench.gateway.upstream.revision import META, MODERN
 from workbench.gateway.views import profile_of, server_of
+from workbench.registry.readable import presented
 from workbench.registry.server import ServerState
 from workbench.registry.visible import visible, visible_definition
 
@@ -124,8 +125,8 @@ class Lists:
 
 
 def _definition(tool: Tool, alone: str) -> JSON:
-    """The definition as the server lists it, under the name by which it is called here."""
-    shown = tool.definition or {
+    """The definition as the server lists it, in readable form, under the name by which it is called here."""
+    shown = presented(tool) or {
         "description": tool.description,
         "inputSchema": tool.input_schema,
         "annotations": tool.annotations,

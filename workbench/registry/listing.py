@@ -10,6 +10,7 @@ from typing import Any
 from workbench.events import JSON, Tool, Unreachable, canonical, digest
 from workbench.registry.connection import Connection
 from workbench.registry.names import skeleton
+from workbench.registry.readable import ReadableDefinition, read_definition
 from workbench.registry.server import ServerSpec
 from workbench.registry.tool_names import safe_names
 from workbench.registry.visible import hidden_or_no_break, shown_texts, visible, without_surrogates
@@ -18,8 +19,8 @@ MAX_PAGES = 500
 MAX_TOOLS = 10_000
 MAX_DEFINITION_BYTES = 256 << 10
 MAX_ORIGINAL_NAME = 4096
-MAX_DEPTH = 64
-"""Deepest nesting of a schema; validators and models choke on more."""
+MAX_DEPTH = 200
+"""Deepest nesting of a definition; beyond it neither validators nor encoders of JSON follow."""
 
 PINNED = ("name", "title", "description", "inputSchema", "outputSchema", "annotations")
 """What a person or a model decides by, and what the definition hash is taken over."""
@@ -78,6 +79,7 @@ def read_definitions(spec: ServerSpec, definitions: list[Any]) -> Listing:
     """Check definitions and make tools of those that may be shown, ordered by name."""
     listing = Listing()
     kept: dict[str, JSON] = {}
+    readable: dict[str, ReadableDefinition] = {}
     for definition in definitions:
         name = definition.get("name") if isinstance(definition, dict) else None
         if not isinstance(name, str):
@@ -88,11 +90,14 @@ def read_definitions(spec: ServerSpec, definitions: list[Any]) -> Listing:
             listing.refuse(name, why)
         elif name in kept:
             listing.refuse(name, "It is listed twice. The first of both is used.")
+        elif why := (read := read_definition(definition)).never:
+            listing.refuse(name, why)
         else:
             kept[name] = definition
+            readable[name] = read
     names = safe_names(kept)
     resembling = _resembling(names.values())
-    made = [_tool(spec, definition, names[name], resembling) for name, definition in kept.items()]
+    made = [_tool(spec, definition, readable[name], names[name], resembling) for name, definition in kept.items()]
     listing.tools = sorted(made, key=lambda tool: tool.name)
     return listing
 
@@ -130,17 +135,6 @@ def _objection(definition: JSON) -> str:
         return f"Its name has more than {MAX_ORIGINAL_NAME:,} characters."
     if _depth(definition) > MAX_DEPTH:
         return f"Its definition is nested deeper than {MAX_DEPTH} levels."
-    for key, kind, must in (
-        ("title", str, False),
-        ("description", str, False),
-        ("inputSchema", dict, True),
-        ("outputSchema", dict, False),
-        ("annotations", dict, False),
-        ("_meta", dict, False),
-    ):
-        value = definition.get(key)
-        if (must or value is not None) and not isinstance(value, kind):
-            return f"Its {key} is {type(value).__name__}; expected {kind.__name__}."
     try:
         text = canonical(definition)
     except TypeError as e:  # lone surrogates, integers beyond 64 bits
@@ -159,20 +153,22 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def _tool(spec: ServerSpec, definition: JSON, name: str, resembling: Mapping[str, str]) -> Tool:
-    annotations = definition.get("annotations") or {}
+def _tool(
+    spec: ServerSpec, definition: JSON, readable: ReadableDefinition, name: str, resembling: Mapping[str, str]
+) -> Tool:
     original = definition["name"]
     return Tool(
         server=spec.id,
         name=name,
-        title=visible(definition.get("title") or str(annotations.get("title") or "")),
-        description=visible(definition.get("description") or ""),
-        input_schema=definition["inputSchema"],
-        output_schema=definition.get("outputSchema"),
-        annotations=annotations,
-        scopes=_scopes(spec, definition, annotations),
+        title=visible(readable.title),
+        description=visible(readable.description),
+        input_schema=readable.input_schema,
+        output_schema=readable.output_schema,
+        annotations=readable.annotations,
+        scopes=_scopes(spec, definition, readable.annotations),
         definition=definition,
         definition_hash=definition_hash(definition),
+        repairs=readable.repairs,
         tenant=spec.tenant,
         original=None if name == original else original,
         notes=tuple(_notes(definition, name, resembling.get(name, ""))),
@@ -197,7 +193,8 @@ def _notes(definition: JSON, name: str, resembles: str) -> Iterator[str]:
 
 def _scopes(spec: ServerSpec, definition: JSON, annotations: JSON) -> tuple[str, ...]:
     """What a caller must hold. Only our own servers may say so themselves: a label of a stranger could ask for less."""
-    labels = (definition.get("_meta") or {}).get("workbench/scopes")
+    meta = definition.get("_meta")
+    labels = meta.get("workbench/scopes") if isinstance(meta, dict) else None
     if spec.trust == "bundled" and isinstance(labels, list) and labels:
         if all(isinstance(s, str) and _SCOPE.fullmatch(s) for s in labels):
             return tuple(dict.fromkeys(labels))

@@ -17,6 +17,8 @@ from workbench.scanning import Budget, first
 
 MOST_BYTES = 256 << 10
 """How much of one text is looked at."""
+MAX_LEVELS = 256
+"""How deep into a definition texts are looked for: deeper than any that is listed."""
 _EXCERPT = 160
 _PIECE = 1 << 10
 """Characters that a pattern searches at once; none of them spans as many."""
@@ -127,10 +129,10 @@ def of_result(encoded: bytes) -> list[Signal]:
 def _texts(value: Any, where: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
         yield where or "definition", value
-    elif depth < 64 and isinstance(value, dict):
+    elif depth < MAX_LEVELS and isinstance(value, dict):
         for key, item in value.items():
             if key not in ("pattern", "$schema", "$ref", "$id", "_meta", "icons"):
                 yield from _texts(item, f"{where}.{key}" if where else str(key), depth + 1)
-    elif depth < 64 and isinstance(value, list):
+    elif depth < MAX_LEVELS and isinstance(value, list):
         for at, item in enumerate(value):
             yield from _texts(item, f"{where}[{at}]", depth + 1)
