@@ -291,6 +291,11 @@ class Settings:
     rate_per_minute: int = setting(
         1000, "Calls per minute and caller before 429. The identity counts, not the session.", COUNT
     )
+    start_timeout: float = setting(
+        600.0,
+        "Longest time that a launched server may take to become ready while its processes work, in seconds.",
+        SECONDS,
+    )
     health_interval: float = setting(5.0, "Seconds between two health checks of one server.", SECONDS)
     restart_backoff: float = setting(
         0.5, "First pause before a dead server is restarted, in seconds; doubles up to 30.", SECONDS

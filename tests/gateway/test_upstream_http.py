@@ -267,7 +267,7 @@ async def test_requests_of_an_old_server_are_answered_with_an_error_and_ping_wit
         ((200, {"content-type": "text/html"}, b"<html>"), Refused, "text/html"),
         ((202, {}, b""), Refused, "HTTP 202"),
         ((200, AS_JSON, b"{not json"), Refused, "broken JSON"),
-        ((200, AS_JSON, b'{"a":"\xff"}'), Refused, "broken JSON"),
+        ((200, AS_JSON, b'{"a":"\xff"'), Refused, "broken JSON"),
         ((200, AS_JSON, b'{"jsonrpc":"2.0","id":"other","result":{}}'), Refused, "no response to the request"),
         ((200, {**AS_JSON, "content-encoding": "gzip"}, b"x"), Refused, "not in the coding gzip"),
         ((200, AS_JSON, b"[" + b"1," * 5000 + b"1]"), Refused, "more than 9,000 bytes"),

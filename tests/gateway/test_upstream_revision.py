@@ -55,12 +55,30 @@ async def test_whatever_is_no_modern_answer_leads_to_the_handshake(
 
 
 @pytest.mark.parametrize(
+    ("named", "era"),
+    [
+        ("2024-10-07", LEGACY[-1]),
+        ("1.0", LEGACY[0]),
+        ("DRAFT-2026-v1", LEGACY[0]),
+        ("2027-01-01", LEGACY[0]),
+        ("2025-05-01", "2025-03-26"),
+        (None, LEGACY[0]),
+        (20250618, LEGACY[0]),
+        ({"version": 1}, LEGACY[0]),
+    ],
+)
+async def test_a_revision_that_nobody_knows_is_spoken_as_the_nearest(named: Any, era: str) -> None:
+    peer = await negotiate("s", says(RpcError(-32601, "x")), says({"protocolVersion": named}))
+    assert peer.revision == era
+    assert peer.named == str(named)
+
+
+@pytest.mark.parametrize(
     ("discover", "initialize", "words"),
     [
         (RpcError(-32022, "no", {"supported": ["2031-01-01"]}), OLD_ANSWER, "speaks only 2031-01-01"),
         (Refused("refused our credentials", 401), OLD_ANSWER, "credentials"),
         (RpcError(-32601, "x"), RpcError(-32600, "nope"), "refused the handshake: nope"),
-        (RpcError(-32601, "x"), {"protocolVersion": "1999-01-01"}, "wants protocol revision '1999-01-01'"),
         (RpcError(-32601, "x"), TimeoutError(), "in time"),
         ({"tools": []}, UNSUPPORTED, "refused the handshake"),
     ],

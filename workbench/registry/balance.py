@@ -87,7 +87,7 @@ class Balanced:
         entry = self._choose()
         connection, breaker = entry.connection, entry.breaker
         assert connection is not None
-        entry.outstanding += 1
+        entry.began()
         began = breaker.begun()
         try:
             result = await connection.request(method, params, timeout=timeout, **more)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 import os
-import re
 import shutil
 import signal
 from collections import deque
@@ -16,6 +16,7 @@ from workbench.events import Unreachable
 from workbench.registry.connection import Launched
 from workbench.registry.reaper import GRACE, send
 from workbench.registry.server import ServerSpec
+from workbench.registry.stderr_lines import clean_line, tells_of_error, useful_lines
 from workbench.secrets import hide
 
 T = TypeVar("T")
@@ -36,7 +37,12 @@ FOLLOWERS_GRACE = 0.3
 STDOUT_LIMIT = 32 << 20
 """Longest line a stdio server may send, in bytes."""
 
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
+STREAM_END_TIMEOUT_S = 0.2
+"""Seconds that the pipes of a process that has ended may stay open before it is taken that somebody else holds them."""
+
+_ERRORS_KEPT = 20
+_ERRORS_KEPT_S = 60.0
+_ERROR_WORDS = ("rror", "xception", "atal", "anic", "equired")
 
 
 def environment(spec: ServerSpec, mark: Mapping[str, str], ours: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -52,10 +58,20 @@ class _Exit(asyncio.subprocess.SubprocessStreamProtocol):
     def __init__(self, limit: int) -> None:
         super().__init__(limit, asyncio.get_running_loop())
         self.happened = asyncio.Event()
+        self.output_closed = asyncio.Event()
+        """Its standard output has come to its end, which can be before or after the end of the process."""
+        self.by_itself = True
+        """Whether it ended although its input was open."""
 
     def process_exited(self) -> None:
+        self.by_itself = self.stdin is None or not self.stdin.is_closing()
         super().process_exited()
         self.happened.set()
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        super().pipe_connection_lost(fd, exc)
+        if fd == 1:
+            self.output_closed.set()
 
 
 class Child:
@@ -70,11 +86,15 @@ class Child:
             process=process,
             stdin=process.stdin if spec.stdio else None,
             stdout=process.stdout if spec.stdio else None,
+            exited=self.exited if spec.stdio else None,
         )
         self._transport = transport
         self._source = spec.source or "its configuration"
         self._exit = exit
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._errors: deque[tuple[float, str]] = deque(maxlen=_ERRORS_KEPT)
+        self.ready = False
+        """Whether it has become a server. Before that, a program may leave the work to what it started, and end."""
         output = process.stderr if spec.stdio else process.stdout
         assert output is not None
         self._reading = asyncio.create_task(self._read(output), name=f"stderr of {spec.id}")
@@ -83,19 +103,44 @@ class Child:
     def pid(self) -> int:
         return self.process.pid
 
+    @property
+    def gave_up_first(self) -> bool:
+        """Whether we closed its input before it ended: then its end is no reason for anything."""
+        stdin = self._exit.stdin
+        return stdin is not None and stdin.is_closing() and not (self._exit.happened.is_set() and self._exit.by_itself)
+
     async def exited(self) -> str:
-        """Wait for the end; returns how it ended, in words, with the last lines of stderr."""
-        await self._exit.happened.wait()
+        """Wait for the end; returns how it ended, in words, with the last useful lines of stderr.
+
+        A program that ends without an error before it was a server, and leaves its output to a process that it has
+        started, goes on as that process. A server that closes its output has ended, too.
+        """
+        exit = self._exit
+        if not self.spec.stdio:
+            await exit.happened.wait()
+        else:
+            await _first(exit.happened.wait(), exit.output_closed.wait())
+            await _first(exit.output_closed.wait(), timeout=STREAM_END_TIMEOUT_S)
+            if exit.happened.is_set() and not (exit.output_closed.is_set() or self.ready or self.process.returncode):
+                await exit.output_closed.wait()
+            await _first(exit.happened.wait(), timeout=STREAM_END_TIMEOUT_S)
+            if not exit.happened.is_set():
+                return f"The process closed its standard output but runs on.{self.last_words()}"
         code = self.process.returncode or 0
         # What it wrote last is still on its way; a grandchild may hold the pipe open, so do not wait for its end.
-        await asyncio.wait({self._reading}, timeout=0.2)
-        how = f"ended by {_signal_name(-code)}" if code < 0 else f"exited with status {code}"
-        hint = "" if code else f" A server runs until it is ended: see its command and arguments in {self._source}."
-        return f"The process {how}.{hint}{self.last_words()}"
+        await asyncio.wait({self._reading}, timeout=STREAM_END_TIMEOUT_S)
+        hint = ""
+        if not code and not self.ready:
+            hint = f" A server runs until it is ended: see its command and arguments in {self._source}."
+        return f"The process {_how(code)}.{hint}{self.last_words()}"
 
-    def last_words(self, lines: int = 8) -> str:
-        """The end of stderr, on lines of its own; empty when nothing was written."""
-        kept = [line for line in self.tail if line.strip()][-lines:]
+    def last_words(self) -> str:
+        """The last useful lines of stderr, on lines of their own; empty when nothing was written."""
+        lines = list(self.tail)
+        if not any(map(tells_of_error, lines)):
+            since = asyncio.get_running_loop().time() - _ERRORS_KEPT_S
+            lines = [*(line for when, line in self._errors if when >= since), *lines]
+        kept = useful_lines(lines)
         return "\n" + "\n".join(kept) if kept else ""
 
     async def end(self, grace: float = GRACE) -> None:
@@ -118,13 +163,30 @@ class Child:
         await self._exit.happened.wait()
 
     async def _read(self, stream: asyncio.StreamReader) -> None:
+        clock = asyncio.get_running_loop().time
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
         rest = ""
         while chunk := await stream.read(1 << 16):
-            *lines, rest = (rest + chunk.decode("utf-8", "replace")).split("\n")
-            self.tail.extend(hide(_CONTROL.sub("", line))[:LINE_LENGTH] for line in lines)
-            rest = rest[:LINE_LENGTH]
+            *lines, rest = (rest + decoder.decode(chunk)).split("\n")
+            for line in lines[:-TAIL_LINES]:
+                self._note_error(line, clock())
+            for line in lines[-TAIL_LINES:]:
+                self._keep(line, clock())
+            rest = rest[-LINE_LENGTH:] if "\r" in rest else rest[:LINE_LENGTH]
         if rest:
-            self.tail.append(hide(_CONTROL.sub("", rest)))
+            self._keep(rest, clock())
+
+    def _keep(self, line: str, now: float) -> None:
+        self.tail.append(hide(clean_line(line[-LINE_LENGTH:] if "\r" in line else line[:LINE_LENGTH])))
+        self._note_error(line, now)
+
+    def _note_error(self, line: str, now: float) -> None:
+        """Keep a line that tells of an error longer than the rest, which may push it out of the tail."""
+        for word in _ERROR_WORDS:
+            if word in line:
+                if tells_of_error(clean := hide(clean_line(line[:LINE_LENGTH]))):
+                    self._errors.append((now, clean))
+                return
 
 
 async def spawn(spec: ServerSpec, command: tuple[str, ...], env: dict[str, str], fds: tuple[int, ...] = ()) -> Child:
@@ -175,9 +237,12 @@ async def unless_ended(child: Child, work: Coroutine[Any, Any, T], settle: float
     ended = asyncio.ensure_future(child.exited())
     try:
         await asyncio.wait({task, ended}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done() and task.exception() is not None:
+        failed = task.done() and task.exception() is not None
+        if failed and child.gave_up_first:
+            return task.result()
+        if failed:
             # A dying process closes its pipes first; why it died says more than that they are closed.
-            await asyncio.wait({ended}, timeout=0.5)
+            await asyncio.wait({ended}, timeout=2 * STREAM_END_TIMEOUT_S + 0.1)
         if ended.done():
             # What waits on the closed pipes is about to fail by itself, which is cleaner than to be cancelled then.
             await asyncio.wait({task}, timeout=settle)
@@ -187,6 +252,23 @@ async def unless_ended(child: Child, work: Coroutine[Any, Any, T], settle: float
         for one in (task, ended):
             one.cancel()
         await asyncio.gather(task, ended, return_exceptions=True)
+
+
+async def _first(*waits: Coroutine[Any, Any, Any], timeout: float | None = None) -> None:
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _how(code: int) -> str:
+    if code < 0:
+        return f"ended by {_signal_name(-code)}"
+    if code > 128 and (name := _signal_name(code - 128)).startswith("SIG"):
+        return f"exited with status {code}, as shells report {name}"
+    return f"exited with status {code}"
 
 
 def _signal_name(number: int) -> str:

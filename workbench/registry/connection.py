@@ -48,6 +48,10 @@ class Launched:
     """The child, when we launched one. The supervisor watches and ends it; a connection does not."""
     stdin: asyncio.StreamWriter | None = None
     stdout: asyncio.StreamReader | None = None
+    exited: Callable[[], Awaitable[str]] | None = None
+    """Waits for the end of the process and says how it ended."""
+    older: bool = False
+    """The server is known to understand nothing before `initialize`."""
     guarded: bool = False
     """The URL came from an API caller: resolve and check it with `workbench.address` at every dial."""
     local_allowed: bool = False

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -15,25 +14,28 @@ import msgspec
 from workbench.config import Settings
 from workbench.events import JSON, Tool, Unreachable, WorkbenchError, now_us
 from workbench.registry.breaker import Breaker, BreakerState
-from workbench.registry.child import TAIL_LINES, Child, unless_ended
 from workbench.registry.connection import Connection, ConnectionFactory, Launched, RpcError
+from workbench.registry.failures import Failures
 from workbench.registry.health import PATIENCE, Pulse
 from workbench.registry.journal import Journal
 from workbench.registry.listing import Listing, list_tools
 from workbench.registry.names import shown
 from workbench.registry.pins import Pins
+from workbench.registry.process import ServerProcess
 from workbench.registry.server import ServerSpec, ServerState, ServerStatus
 from workbench.registry.signals import of_tools
+from workbench.registry.startup import within_start_timeout
 from workbench.registry.supervisor import Supervisor
 
-START_TIMEOUT = {"bundled": 45.0, "tables": 45.0, "command": 120.0, "url": 120.0}
-"""Seconds to become ready. A foreign command may first download itself (npx, uvx), a server behind a URL may have to
-be started by what stands before it."""
+START_TIMEOUT = {"bundled": 45.0, "tables": 45.0, "command": 180.0, "url": 120.0}
+"""Seconds to become ready; for a launched process only those in which it does nothing. A foreign command may first
+download itself (npx, uvx), a program that waits for another one is idle, and a server behind a URL may have to be
+started by what stands before it."""
 
 SILENT_START_S = 15.0
 """Seconds after which nobody waits any longer for a server behind a URL that is being started; it is said why."""
 
-SLOWEST_RETRY = 30.0
+
 STEADY = 30.0
 """Seconds of being ready after which the next failure counts as the first."""
 
@@ -48,7 +50,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Entry:
+class Entry(ServerProcess):
     """A server, its state, its connection while there is one, and its tools."""
 
     def __init__(
@@ -74,14 +76,13 @@ class Entry:
             changed: called when the tools that can be called may be others now.
             replica: which of several it is, counted from 0.
         """
-        self.spec = spec
-        self.connection: Connection | None = None
+        super().__init__(spec, replica=replica, supervisor=supervisor, journal=journal)
         self.tools: list[Tool] = []
         self.refused: dict[str, str] = {}
-        self.child: Child | None = None
-        self.replica = replica
         self.breaker = Breaker(self._breaker_moved)
         self.outstanding = 0
+        self.busy_since = 0.0
+        """Since when calls are under way without a gap, by the clock of the event loop."""
         self.draining = False
         """Gets no further calls, because it is about to be stopped."""
         self.idle = asyncio.Event()
@@ -93,15 +94,12 @@ class Entry:
         self.on_open: Callable[[str, Connection], None] = lambda id, connection: None
         """Told the server's id and each new connection to it."""
         self._settings = settings
-        self._supervisor = supervisor
         self._connect_to = connect
         self._pins = pins
-        self._journal = journal
         self._changed = changed
         self._wake = asyncio.Event()
         self._relist = self._restart = self._was_ready = False
-        self._output: deque[str] = deque(maxlen=TAIL_LINES)
-        self._launched = Launched()
+        self._failures = Failures(settings.restart_backoff)
         self._listed_at = self._list_from = 0.0
         longest = max((settings.call_timeout, *settings.tool_timeouts.values()))
         self._pulse = Pulse(spec.id, journal, interval=settings.health_interval, call_timeout=longest)
@@ -130,11 +128,6 @@ class Entry:
     def callable(self) -> bool:
         return self._state.status == "ready" and self.connection is not None
 
-    @property
-    def output(self) -> list[str]:
-        """The last lines of stderr (over HTTP also of stdout), of earlier processes of this server too."""
-        return [*self._output, *(self.child.tail if self.child is not None else ())][-TAIL_LINES:]
-
     def start(self) -> None:
         """Begin to bring the server up; `settled` tells when that has come to a first result."""
         self._task = asyncio.create_task(self._run(), name=f"server {self.spec.id}")
@@ -151,6 +144,12 @@ class Entry:
     def suspect(self) -> None:
         """Check its health now instead of at the next turn: a call has just failed."""
         self._wake.set()
+
+    def began(self) -> None:
+        """A call on it begins."""
+        if not self.outstanding:
+            self.busy_since = asyncio.get_running_loop().time()
+        self.outstanding += 1
 
     def finished(self) -> None:
         """A call on it is over."""
@@ -193,8 +192,8 @@ class Entry:
     # --- the life of the server
 
     async def _run(self) -> None:
-        pause = self._settings.restart_backoff
         clock = asyncio.get_running_loop().time
+        failures = self._failures
         while True:
             began, ready_at = clock(), float("inf")
             try:
@@ -206,17 +205,21 @@ class Entry:
             except Exception as e:  # noqa: BLE001 - whatever one server sends must not end its supervision
                 _log.exception("server %s", self.spec.id)
                 why = f"Unexpected {type(e).__name__}: {e}"
-            if self.child is not None and self.child.process.returncode is None:
+            if self.child is not None and self.child.process.returncode is None and "\n" not in why:
                 why += self.child.last_words()
             await self._let_go()
             if self._restart or clock() - ready_at > STEADY:
-                pause = self._settings.restart_backoff
+                failures.reset()
             self._was_ready = self._was_ready or ready_at < float("inf")
-            self._set("down" if self._was_ready else "failed", why, retry_s=0 if self._restart else pause)
+            failures.add(why, was_ready=ready_at < float("inf"))
+            pause = 0.0 if self._restart else failures.pause
+            self._set("down" if self._was_ready else "failed", why, retry_s=pause)
+            self._update(failures=failures.count, retry_us=now_us() + round(pause * 1e6))
+            if remark := failures.remark(self.spec.id):
+                self._update(last_error=why + remark)
             if not self._restart:
                 self.settled.set()
                 await self._pause(pause)
-                pause = min(pause * 2, SLOWEST_RETRY)
             self._update(restarts=self._state.restarts + 1)
             self._journal.event(self.spec.id, "restarting", {"attempt": self._state.restarts})
 
@@ -224,27 +227,40 @@ class Entry:
         started = perf_counter()
         self._relist = self._restart = False
         self._wake.clear()
-        async with asyncio.timeout(START_TIMEOUT[self.spec.kind]), contextlib.AsyncExitStack() as stack:
-            if self.spec.kind == "url":
-                silent = "It accepts connections and has not answered yet; it may be waking up."
-                timer = asyncio.get_running_loop().call_later(SILENT_START_S, self._wait_for_start, silent)
-                stack.callback(timer.cancel)
-                self._launched = Launched(
-                    url=self.spec.url,
-                    headers=self.spec.headers,
-                    guarded=self.spec.source == "registered",
-                    local_allowed=self._settings.local_urls,
-                )
-            else:
-                self.child = await self._supervisor.launch(self.spec, self.replica)
-                self._launched = self.child.launched
-                self._update(pid=self.child.pid, url=self._launched.url)
-            await self._unless_ended(self._open())
+        if self.spec.kind == "url":
+            self._launched = Launched(
+                url=self.spec.url,
+                headers=self.spec.headers,
+                guarded=self.spec.source == "registered",
+                local_allowed=self._settings.local_urls,
+            )
+            silent = "It accepts connections and has not answered yet; it may be waking up."
+            timer = asyncio.get_running_loop().call_later(SILENT_START_S, self._wait_for_start, silent)
+            try:
+                async with asyncio.timeout(START_TIMEOUT[self.spec.kind]):
+                    await self._open()
+            finally:
+                timer.cancel()
+        else:
+            idle = START_TIMEOUT[self.spec.kind]
+            await within_start_timeout(
+                self._start_process(),
+                lambda: self.child.pid if self.child is not None else 0,
+                longest=self._settings.start_timeout,
+                idle=min(idle, self._settings.start_timeout),
+                wrote=lambda: getattr(self.connection, "wrote", ""),
+                report=self._report_start,
+            )
         self._set("ready")
+        self._update(failures=0, retry_us=0)
         self.breaker.probed(True)
         found = {name: getattr(self._state, name) for name in ("pid", "era", "version", "tools")}
         self._journal.event(self.spec.id, "ready", {"ms": round((perf_counter() - started) * 1e3), **found})
         self.settled.set()
+
+    def _report_start(self, how: str) -> None:
+        if self._state.status == "starting":
+            self._update(last_error=how)
 
     async def _open(self) -> None:
         """Connect, or connect again, and list the tools."""
@@ -266,7 +282,8 @@ class Entry:
             instructions=shown(connection.instructions, 10_000),
             transport=transport,
         )
-        await self._list(connection)
+        of_start = self.child is not None and not self.child.ready
+        await self._list(connection, self._settings.start_timeout if of_start else min(self._settings.call_timeout, 60))
         self.on_open(self.spec.id, connection)
 
     async def _reopen(self) -> None:
@@ -276,14 +293,13 @@ class Entry:
         self._journal.event(self.spec.id, "reconnecting", {})
         await self._open()
 
-    async def _list(self, connection: Connection, longest: float = 60.0) -> None:
+    async def _list(self, connection: Connection, timeout: float) -> None:
         self._relist = False
-        timeout = min(self._settings.call_timeout, longest)
         try:
             listing = await list_tools(self.spec, connection, timeout)
-        except RpcError:
+        except RpcError as e:
             if "tools" in connection.capabilities:
-                raise
+                raise Unreachable(f"It refused to list its tools: {e} (code {e.code}).") from e
             listing = Listing()  # a server of resources or prompts alone
         self._pulse.answered()
         self._listed_at = asyncio.get_running_loop().time()
@@ -299,9 +315,10 @@ class Entry:
         clock = asyncio.get_running_loop().time
         started = clock()
         try:
-            await self._list(connection, 2 * PATIENCE)
+            await self._list(connection, min(self._settings.call_timeout, 2 * PATIENCE))
         except (WorkbenchError, TimeoutError) as e:
-            self._pulse.missed()
+            if not self.outstanding:
+                self._pulse.missed()
             self._listed_at = asyncio.get_running_loop().time()
             self._journal.event(self.spec.id, "listing_failed", {"why": str(e) or "It took too long."})
         self._list_from = clock() + max(SOONEST_RELIST, 10 * (clock() - started))
@@ -330,6 +347,12 @@ class Entry:
     async def _check(self, connection: Connection) -> str:
         """One health check; returns why the server is given up, or nothing."""
         beat = await self._pulse.beat(connection)
+        if not beat.ok and connection.alive and self.spec.stdio:
+            if self.outstanding and self._pulse.within_call(connection, self.busy_since):
+                self._pulse.excuse()
+                return ""
+            if beat.lost and await self._works():
+                beat = beat._replace(lost=False)
         self.breaker.probed(beat.ok)
         if beat.ok:
             self._update(health_us=beat.elapsed_us)
@@ -366,28 +389,6 @@ class Entry:
                 while not self._restart:
                     await self._wake.wait()
                     self._wake.clear()
-
-    async def _unless_ended(self, work: Coroutine[Any, Any, T], *, settle: float = 0.1) -> T:
-        return await (work if self.child is None else unless_ended(self.child, work, settle))
-
-    async def _disconnect(self) -> None:
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            connection.on_notification = None
-            try:
-                async with asyncio.timeout(1.0):
-                    await connection.close()
-            except Exception:  # noqa: BLE001 - closing what is broken already must not keep us from going on
-                _log.exception("closing the connection to %s", self.spec.id)
-
-    async def _let_go(self) -> None:
-        await self._disconnect()
-        child, self.child = self.child, None
-        if child is not None:
-            try:
-                await self._supervisor.end(child)
-            finally:
-                self._output.extend(child.tail)
 
     def _breaker_moved(self, state: BreakerState, why: str) -> None:
         detail = {"why": why, "retry_s": self.breaker.retry_s} if state == "open" else {"why": why}

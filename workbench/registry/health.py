@@ -39,16 +39,20 @@ class Pulse:
     """Checks the health of one server and remembers what it needs to judge it.
 
     A server that works on one call at a time is silent for as long as a call may take. So silence makes a server `down`
-    soon, but `lost` only when it lasts longer than any call may; a refused connection is believed sooner.
+    soon, but `lost` only when it lasts longer than any call may; a refused connection is believed sooner. Whatever a
+    server says is a sign of life, not only the answer to a check; and there are servers that never answer `ping`.
     """
 
     def __init__(self, server: str, journal: Journal, *, interval: float, call_timeout: float) -> None:
         self._server = server
         self._journal = journal
         self._patience = max(1.0, min(interval, PATIENCE))
-        self._silence = max(call_timeout, MISSES * self._patience)
+        self._longest_call = call_timeout
+        self._silence = max(2 * call_timeout, MISSES * self._patience)
         self._misses = 0
         self._answered = 0.0
+        self._excused = False
+        self._deaf: Connection | None = None
         self._recorded: tuple[bool, float] | None = None
 
     @property
@@ -68,18 +72,36 @@ class Pulse:
     def answered(self) -> None:
         """The server has just answered something."""
         self._misses, self._answered = 0, asyncio.get_running_loop().time()
+        self._excused = False
+
+    def within_call(self, connection: Connection, busy_since: float) -> bool:
+        """Whether calls under way since `busy_since`, by the clock of the loop, explain that nothing is heard.
+
+        One of them may occupy the only thread of the server, at most until its deadline.
+        """
+        silent_since = max(busy_since, _heard_at(connection))
+        return asyncio.get_running_loop().time() - silent_since <= self._longest_call + self._patience
+
+    def excuse(self) -> None:
+        """The last miss does not count, because the server is busy with a call."""
+        self.answered()
+        self._excused = True
 
     async def beat(self, connection: Connection) -> Beat:
         """Check once, with a request that is legal in the era of the connection."""
         # `ping` is gone from the modern era, where every server answers `server/discover`.
         method = "server/discover" if connection.era >= "2026-07-28" else "ping"
         started, why, gone = perf_counter(), "", False
+        since = asyncio.get_running_loop().time()
         try:
-            await connection.request(method, {}, timeout=self._patience)
+            await self._ask(connection, method)
         except RpcError:
             pass  # it refuses, so it lives
         except TimeoutError:
-            why = "It does not answer health checks."
+            if _heard_at(connection) < since:
+                why = "It does not answer health checks."
+                if self._excused:
+                    why += " It may still be busy with a call that was given up."
         except WorkbenchError as e:
             why, gone = str(e), True
         elapsed = round((perf_counter() - started) * 1e6)
@@ -92,8 +114,37 @@ class Pulse:
         down = self._misses >= MISSES
         return Beat(False, elapsed, why, down, lost=(gone and down) or silent > self._silence)
 
+    async def _ask(self, connection: Connection, method: str) -> None:
+        if method != "ping" or "tools" not in connection.capabilities:
+            await connection.request(method, {}, timeout=self._patience)
+            return
+        if self._deaf is connection:
+            await connection.request("tools/list", {}, timeout=self._patience)
+            return
+        ping = asyncio.ensure_future(connection.request(method, {}, timeout=self._patience))
+        asked = [ping]
+        try:
+            await asyncio.wait({ping}, timeout=self._patience / 2)
+            if not ping.done():
+                asked.append(asyncio.ensure_future(connection.request("tools/list", {}, timeout=self._patience / 2)))
+                await asyncio.wait(asked)
+                if isinstance(ping.exception(), TimeoutError) and not isinstance(asked[1].exception(), TimeoutError):
+                    self._deaf = connection
+                    await asked[1]
+                    return
+            await ping
+        finally:
+            for one in asked:
+                one.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+
     def _record(self, ok: bool, elapsed: int, message: str) -> None:
         now = asyncio.get_running_loop().time()
         if self._recorded is None or ok != self._recorded[0] or now - self._recorded[1] >= RECORDED_EVERY:
             self._recorded = (ok, now)
             self._journal.health(self._server, ok, elapsed, message)
+
+
+def _heard_at(connection: Connection) -> float:
+    """When anything was last heard on a connection, by the clock of the loop; 0 where it does not tell."""
+    return float(getattr(connection, "heard_at", 0.0))

@@ -102,6 +102,10 @@ class ServerState(Record, frozen=True, kw_only=True):
     restarts: int = 0
     last_error: str = ""
     """Why it is not ready, or was not last time; ends with what it wrote to stderr. Empty when nothing went wrong."""
+    failures: int = 0
+    """How often in a row it failed to start or ended since it was last ready for long."""
+    retry_us: int = 0
+    """When it is tried again, in microseconds; 0 when nothing is waited for."""
     health_us: int = 0
     """Round trip of the last health check, in microseconds; 0 before the first."""
     instructions: str = ""

@@ -32,7 +32,14 @@ def upstream_connection(spec: ServerSpec, launched: Launched, settings: Settings
     if launched.stdin is not None and launched.stdout is not None:
         from workbench.gateway.upstream.stdio import StdioConnection
 
-        return StdioConnection(launched.stdin, launched.stdout, name=spec.id)
+        return StdioConnection(
+            launched.stdin,
+            launched.stdout,
+            name=spec.id,
+            older=launched.older,
+            handshake_timeout=float("inf"),  # the registry knows how long a start may take
+            exited=launched.exited,
+        )
     if launched.url:
         from workbench.gateway.upstream.pool import Pool
         from workbench.gateway.upstream.url import behind_url

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -12,25 +11,30 @@ from workbench.events import JSON, Unreachable
 from workbench.gateway.upstream import revision
 from workbench.gateway.upstream.callers import CARRIED, Callers, UnderWay
 from workbench.gateway.upstream.listening import CHANGES, KINDS, WATCHED, Watching, declared
-from workbench.gateway.upstream.messages import Notify, result_of, with_own_token
+from workbench.gateway.upstream.messages import Notify, request_id, result_of, with_own_token
 from workbench.gateway.upstream.relay import Relay
 from workbench.gateway.upstream.respondent import Respondent
-from workbench.gateway.upstream.revision import MODERN, Answered, Peer
+from workbench.gateway.upstream.revision import MODERN, Answered, Peer, Refused
 from workbench.registry.connection import RpcError
 
 HANDSHAKE_TIMEOUT: Final = 30.0
 """Seconds for the handshake; a first start may have to compile or download."""
 
-PROBE_TIMEOUT: Final = 10.0
-"""Seconds for the question whether the server is modern; old ones may never answer it."""
+PROBE_TIMEOUT: Final = 5.0
+"""Seconds for the question whether the server is modern; old ones may never answer it. One that is still loading then
+answers both questions later."""
+
+OURS: Final = ("initialize", "server/", "tools/", "prompts/", "resources/", "completion/", "logging/", "subscriptions/")
+"""How the methods begin that only clients send."""
 
 
 class _Waiting:
     """A request that is under way."""
 
-    __slots__ = ("call", "future", "received", "relay")
+    __slots__ = ("call", "future", "method", "received", "relay")
 
-    def __init__(self, future: asyncio.Future[Any], relay: Relay | None, call: UnderWay | None) -> None:
+    def __init__(self, method: str, future: asyncio.Future[Any], relay: Relay | None, call: UnderWay | None) -> None:
+        self.method = method
         self.future = future
         self.relay = relay
         self.call = call
@@ -47,9 +51,17 @@ class DuplexConnection:
         name: how to call the server in messages.
         capabilities: to declare in the handshake of an older server; by default what some client may be able to do.
         older: whether the server is known to be older, so that there is no need to ask.
+        handshake_timeout: seconds for the handshake; infinite where whoever opens it has a bound of its own.
     """
 
-    def __init__(self, name: str, *, capabilities: JSON | None = None, older: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        capabilities: JSON | None = None,
+        older: bool = False,
+        handshake_timeout: float | None = None,
+    ) -> None:
         self.name = name
         self.era = ""
         self.server_info: JSON = {}
@@ -65,8 +77,13 @@ class DuplexConnection:
         self._tasks: set[asyncio.Task[None]] = set()
         self._lost = f"The connection to server {name!r} is not open."
         self._watching = Watching(self._listen, self._spawn)
-        self._deadline: asyncio.Timeout | None = None
-        self._hurried = float("inf")
+        self._handshake_timeout = handshake_timeout
+        self.heard_at = 0.0
+        """When a message of the server was last received, by the clock of the event loop."""
+        self.probed = False
+        """Whether the server was asked something before `initialize`, which not every server survives."""
+        self.ignores_probe = False
+        """Whether it was silent about that, and answered `initialize`."""
 
     @property
     def alive(self) -> bool:
@@ -83,6 +100,7 @@ class DuplexConnection:
             await self._connect()
             discover = None if self._older else self._discover
             self._adopt(await revision.negotiate(self.name, discover, self._initialize))
+            self.ignores_probe = self.ignores_probe and not self._peer.modern
             if not self._peer.modern:
                 await self._send({"jsonrpc": "2.0", "method": "notifications/initialized"})
         except BaseException:
@@ -151,25 +169,19 @@ class DuplexConnection:
 
     async def _discover(self) -> JSON:
         self._peer = Peer(MODERN)
-        async with self._patience(PROBE_TIMEOUT):
-            return await self._exchange("server/discover", {}, None, None)
+        self.probed = True
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT):
+                return await self._exchange("server/discover", {}, None, None)
+        except TimeoutError:
+            self.ignores_probe = True
+            raise
 
     async def _initialize(self) -> JSON:
         self._peer = Peer(revision.LEGACY[0])
-        async with self._patience(HANDSHAKE_TIMEOUT):
+        longest = HANDSHAKE_TIMEOUT if self._handshake_timeout is None else self._handshake_timeout
+        async with asyncio.timeout(longest if longest < float("inf") else None):
             return await self._exchange("initialize", revision.initialize_params(self._declared), None, None)
-
-    def _patience(self, seconds: float) -> asyncio.Timeout:
-        self._deadline = asyncio.timeout(min(seconds, self._hurried))
-        return self._deadline
-
-    def _hurry(self, seconds: float) -> None:
-        """While it is being opened: wait only so long for an answer from now on, or for the next sign that hurries."""
-        self._hurried = seconds
-        when = asyncio.get_running_loop().time() + seconds
-        if self._deadline is not None and not self._deadline.expired():
-            with contextlib.suppress(RuntimeError):  # it is over
-                self._deadline.reschedule(when)
 
     async def _exchange(
         self, method: str, params: JSON, notify: Notify | None, meta: JSON | None, call: UnderWay | None = None
@@ -180,7 +192,7 @@ class DuplexConnection:
         meta, notify = with_own_token(meta, notify, id)
         body = self._body(params, meta)
         relay = Relay(notify) if notify is not None else None
-        waiting = _Waiting(asyncio.get_running_loop().create_future(), relay, call)
+        waiting = _Waiting(method, asyncio.get_running_loop().create_future(), relay, call)
         if call is not None:
             call.relay = relay
         self._waiting[id] = waiting
@@ -189,7 +201,7 @@ class DuplexConnection:
             answer = await waiting.future
             if relay is not None:
                 await relay.drained()
-            return result_of(answer, id, self.name)
+            return result_of(answer, id, self.name, method)
         except asyncio.CancelledError:
             if not self._lost and method not in ("initialize", "server/discover"):
                 told = {"requestId": id, "reason": "cancelled"}
@@ -225,17 +237,34 @@ class DuplexConnection:
         """Deal with one message from the server."""
         if not isinstance(message, dict):
             return
+        self.heard_at = asyncio.get_running_loop().time()
         method = message.get("method")
-        if method is None:
-            waiting = self._waiting.get(message.get("id"))  # type: ignore[arg-type]
-            if waiting is not None and not waiting.future.done():
-                waiting.future.set_result(message)
-                if waiting.call is not None:  # at once: what comes next is not about it
-                    self._callers.leave(waiting.call, answered=True)
-        elif "id" in message:
-            self._spawn(self._asked(message))
-        else:
+        if not isinstance(method, str):
+            self._answered(message)
+        elif "id" not in message or message["id"] is None:
             self._notified(method, message)
+        elif not method.startswith(OURS):  # else it sends back what it was sent, as a terminal does
+            self._spawn(self._asked(message))
+
+    def _answered(self, message: JSON) -> None:
+        id = request_id(message)
+        if id is None and message.get("error") is not None and len(self._waiting) == 1:
+            id = next(iter(self._waiting))  # it could not read which request it was, but there is only one
+        waiting = self._waiting.get(id) if id is not None else None
+        if waiting is None or waiting.future.done() or not ("result" in message or "error" in message):
+            return
+        waiting.future.set_result(message if message.get("id") == id else {**message, "id": id})
+        if waiting.call is not None:  # at once: what comes next is not about it
+            self._callers.leave(waiting.call, answered=True)
+
+    def _unreadable(self, id: int | None, why: str) -> None:
+        """The server has written a message that cannot be read: whoever waits for it is told."""
+        if id is None and len(self._waiting) == 1:
+            id = next(iter(self._waiting))
+        waiting = self._waiting.get(id) if id is not None else None
+        if waiting is not None and not waiting.future.done():
+            error = Refused(f"Server {self.name!r} answered with broken JSON: {why.rstrip('.')}.", 200)
+            waiting.future.set_exception(error)
 
     async def _asked(self, message: JSON) -> None:
         await self._send_unwatched({"jsonrpc": "2.0", **await self._callers.answer(message)})

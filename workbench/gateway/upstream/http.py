@@ -39,6 +39,7 @@ from workbench.gateway.upstream.session_loss import (
     says_session_unknown,
     shared_revision,
 )
+from workbench.gateway.upstream.tool_result import tool_result
 from workbench.gateway.upstream.waking import when_awake
 from workbench.registry.connection import RpcError
 
@@ -335,7 +336,8 @@ class HttpConnection:
         if method == "initialize":
             self._offered_session = response.headers.get("Mcp-Session-Id", "")
         try:
-            return await self._answers.result(response, id, notify, None if self._peer.modern else self._base)
+            found = await self._answers.result(response, id, notify, None if self._peer.modern else self._base)
+            return tool_result(found) if method == "tools/call" else found
         except RpcError as e:
             if self._peer.modern or method == "initialize" or not is_session_error(e):
                 raise

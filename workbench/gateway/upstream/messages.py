@@ -8,12 +8,16 @@ from typing import Any, Final
 import msgspec
 
 from workbench.events import JSON
+from workbench.gateway.upstream.lenient_json import decode_values, note_repairs
 from workbench.gateway.upstream.revision import METHOD_NOT_FOUND, Refused
+from workbench.gateway.upstream.tool_result import tool_result
 from workbench.registry.connection import RpcError
 from workbench.secrets import hide_bytes
 
 Notify = Callable[[JSON], Awaitable[None]]
 """Awaited with each notification that belongs to one request."""
+
+INTERNAL_ERROR: Final = -32603
 
 MAX_MESSAGE: Final = 64 << 20
 """Largest message accepted from a server, in bytes."""
@@ -27,28 +31,59 @@ _decode = msgspec.json.Decoder(Any).decode
 def decode(data: bytes, server: str) -> Any:
     """The message in `data`, in which a server may echo what it was shown: secrets of ours are taken out.
 
+    What is no strict JSON is read as `lenient_json` does.
+
     Raises:
         Refused: it is no JSON.
     """
     try:
-        return _decode(hide_bytes(data))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:  # msgspec says bad UTF-8 by the second
+        return decode_strict(data)
+    except ValueError as e:
+        try:
+            values, rest, repairs = decode_values(data)
+        except RecursionError:
+            values, rest, repairs = [], "", []
+        if len(values) == 1 and not rest:
+            return note_repairs(values[0], repairs)
         raise Refused(f"Server {server!r} answered with broken JSON: {e}.", 200) from e
 
 
-def result_of(message: Any, id: int, server: str) -> JSON:
-    """The result in `message`, which must be the response to request `id`.
+def decode_strict(data: bytes) -> Any:
+    """As `decode`, for JSON in UTF-8 as the standard has it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return _decode(hide_bytes(data))
+    except RecursionError as e:
+        raise ValueError(str(e)) from e
+
+
+def result_of(message: Any, id: int, server: str, method: str = "") -> JSON:
+    """The result in `message`, which must be the response to request `id` for `method`, where that is known.
 
     Raises:
         RpcError: the response is an error.
         Refused: it is not that response.
     """
-    if isinstance(message, dict) and message.get("id") == id:
-        if isinstance(result := message.get("result"), dict):
-            return result
-        if isinstance(error := message.get("error"), dict):
-            raise rpc_error(error)
+    if isinstance(message, dict) and (request_id(message) == id or (message.get("id") is None and "error" in message)):
+        result, error = message.get("result"), message.get("error")
+        if error is not None and not (isinstance(result, dict) and result):
+            raise rpc_error(error if isinstance(error, dict) else {"message": error})
+        if "result" in message and (method == "tools/call" or not isinstance(result, dict | None)):
+            return tool_result(result)
+        if "result" in message:
+            return result or {}
     raise Refused(f"Server {server!r} answered with a message that is no response to the request.", 200)
+
+
+def request_id(message: JSON) -> int | None:
+    """The id of our request that `message` responds to. Some servers return it as text, or as a number with a point."""
+    id = message.get("id")
+    if isinstance(id, str) and id.isascii() and id.isdigit() and len(id) < 16:
+        return int(id)
+    return int(id) if isinstance(id, (int, float)) and not isinstance(id, bool) and id == id // 1 else None
 
 
 def of_request(method: Any) -> bool:
@@ -60,8 +95,16 @@ def of_request(method: Any) -> bool:
 
 def rpc_error(error: JSON) -> RpcError:
     """A JSON-RPC error object as the exception; odd shapes are tolerated, because servers in the field have them."""
-    code = error.get("code")
-    return RpcError(code if isinstance(code, int) else -32603, str(error.get("message", "")), error.get("data"))
+    code, message = error.get("code"), error.get("message")
+    if isinstance(code, str) and code.removeprefix("-").isdecimal() and len(code) < 10:
+        code = int(code)
+    if not isinstance(message, str):
+        message = "" if message is None else encode(message).decode()
+    return RpcError(
+        code if isinstance(code, int) and not isinstance(code, bool) else INTERNAL_ERROR,
+        message or "The server gave no reason.",
+        error.get("data"),
+    )
 
 
 def answer_to_server(message: JSON) -> JSON:

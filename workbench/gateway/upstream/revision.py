@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -21,6 +22,7 @@ VERSION_KEY: Final = META + "protocolVersion"
 INFO_KEY: Final = META + "clientInfo"
 CAPABILITIES_KEY: Final = META + "clientCapabilities"
 
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _MODERN_KEYS: Final = frozenset({VERSION_KEY, INFO_KEY, CAPABILITIES_KEY, META + "logLevel"})
 
 METHOD_NOT_FOUND: Final = -32601
@@ -53,6 +55,8 @@ class Peer:
     info: JSON = field(default_factory=dict)
     capabilities: JSON = field(default_factory=dict)
     instructions: str = ""
+    named: str = ""
+    """The revision that it named, where that is none of ours."""
 
     @property
     def modern(self) -> bool:
@@ -119,7 +123,7 @@ async def negotiate(
     except TimeoutError:
         pass  # an old server may ignore what it does not know
     try:
-        return _legacy_peer(name, await initialize())
+        return _legacy_peer(await initialize())
     except RpcError as e:
         if discover is not None and e.code == UNSUPPORTED_VERSION and MODERN in _supported(e.data):
             # The probe was late rather than unknown: the server has settled on the modern era meanwhile.
@@ -157,23 +161,28 @@ def _modern_by_error(name: str, error: RpcError) -> Peer | None:
     return None
 
 
-def _legacy_peer(name: str, result: JSON) -> Peer:
-    revision = result.get("protocolVersion")
-    if revision not in LEGACY:
-        raise Unreachable(
-            f"Server {name!r} wants protocol revision {revision!r}.",
-            hint=f"This gateway speaks {MODERN} and {LEGACY[-1]} to {LEGACY[0]}.",
-        )
-    return _peer(str(revision), result.get("serverInfo"), result)
+def _legacy_peer(result: JSON) -> Peer:
+    """The server that answered the handshake with `result`.
+
+    A revision that is not ours is no reason to refuse it: what is used of the protocol is the same in all revisions
+    with a handshake. It is treated as of the newest of ours that is not newer than its own.
+    """
+    named = result.get("protocolVersion")
+    if named in LEGACY:
+        return _peer(str(named), result.get("serverInfo"), result)
+    date = named if isinstance(named, str) and _DATE.fullmatch(named) else LEGACY[0]
+    nearest = next((ours for ours in LEGACY if ours <= date), LEGACY[-1])
+    return _peer(nearest, result.get("serverInfo"), result, named=str(named)[:100])
 
 
-def _peer(revision: str, info: Any, result: JSON) -> Peer:
+def _peer(revision: str, info: Any, result: JSON, named: str = "") -> Peer:
     capabilities, instructions = result.get("capabilities"), result.get("instructions")
     return Peer(
         revision=revision,
         info=info if isinstance(info, dict) else {},
         capabilities=capabilities if isinstance(capabilities, dict) else {},
         instructions=instructions if isinstance(instructions, str) else "",
+        named=named,
     )
 
 

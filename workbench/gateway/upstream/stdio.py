@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from workbench.events import JSON, Unreachable
 from workbench.gateway.upstream.duplex import DuplexConnection
-from workbench.gateway.upstream.messages import MAX_MESSAGE, decode, encode
-from workbench.gateway.upstream.revision import Refused
+from workbench.gateway.upstream.framing import MessageReader
+from workbench.gateway.upstream.messages import MAX_MESSAGE, encode
 
 READ: Final = 1 << 16
 
-NOISE_SECONDS: Final = 3.0
-"""A program that has written what is no JSON, and then neither more of it nor a message, is no MCP server."""
+INCOMPLETE_TIMEOUT_S: Final = 5.0
+"""Seconds after a line feed within a message in which the message has to go on."""
+
+EXIT_TIMEOUT_S: Final = 0.5
+"""Seconds between the end of a server's output and its own, before the first is told without the second."""
 
 
 class StdioConnection(DuplexConnection):
@@ -24,34 +29,41 @@ class StdioConnection(DuplexConnection):
         stdout: the child's standard output.
         name: how to call the server in messages.
         max_bytes: longest line accepted from the child; a longer one ends the connection.
+        older: whether the server is known to understand nothing before `initialize`.
+        handshake_timeout: seconds for the handshake, see `DuplexConnection`.
+        exited: waits for the end of the process and says how it ended.
     """
 
     def __init__(
-        self, stdin: asyncio.StreamWriter, stdout: asyncio.StreamReader, *, name: str, max_bytes: int = MAX_MESSAGE
+        self,
+        stdin: asyncio.StreamWriter,
+        stdout: asyncio.StreamReader,
+        *,
+        name: str,
+        max_bytes: int = MAX_MESSAGE,
+        older: bool = False,
+        handshake_timeout: float | None = None,
+        exited: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, older=older, handshake_timeout=handshake_timeout)
         self._stdin = stdin
         self._stdout = stdout
         self._max_bytes = max_bytes
-        self._spoke = False
-        self._wrote = ""
-
-    async def open(self) -> None:
-        try:
-            await super().open()
-        except Unreachable as e:
-            if self._spoke or not self._wrote:
-                raise
-            raise Unreachable(
-                f"Server {self.name!r} wrote {self._wrote!r} to its standard output and no message of MCP.",
-                hint="See its command and arguments; what it logs belongs on standard error.",
-            ) from e
+        self._exited = exited
+        self._messages = MessageReader(max_bytes=max_bytes, noise=self._noise, broken=self._unreadable)
+        self._incomplete: asyncio.TimerHandle | None = None
+        self.wrote = ""
+        """What it last wrote to its standard output that is no message, before its first message."""
 
     async def _connect(self) -> None:
         self._spawn(self._read())
+        if self._exited is not None:
+            self._spawn(self._until_exit(self._exited))
 
     async def _disconnect(self) -> None:
         # The end of its input is how a server is asked to leave; the supervisor waits for that, and insists if need be.
+        if self._incomplete is not None:
+            self._incomplete.cancel()
         self._stdin.close()
 
     async def _send(self, message: JSON) -> None:
@@ -61,7 +73,8 @@ class StdioConnection(DuplexConnection):
             self._stdin.write(encode(message) + b"\n")
             await self._stdin.drain()
         except (OSError, RuntimeError) as e:
-            self._end(f"Server {self.name!r} does not read its input any more: {e or type(e).__name__}.")
+            how = await self._how_it_ended(f"It does not read its input any more: {e or type(e).__name__}.")
+            self._end(f"Server {self.name!r} has ended. {how}")
             raise Unreachable(self._lost) from e
 
     async def _read(self) -> None:
@@ -80,22 +93,43 @@ class StdioConnection(DuplexConnection):
             if size > self._max_bytes:
                 self._end(f"Server {self.name!r} wrote a line of more than {self._max_bytes:,} bytes.")
                 return
-        self._end(f"Server {self.name!r} ended.")
+        partial = b"".join(parts)
+        how = await self._how_it_ended("It closed its standard output.")
+        for message in self._messages.end(partial, how):
+            await self._received(message)
+        self._end(f"Server {self.name!r} has ended. {how}")
 
     async def _line(self, line: bytes) -> None:
-        if not line.strip():
+        if not line or line.isspace():
             return
-        try:
-            message = decode(line, self.name)
-        except Refused:
-            self._noise(line)  # programs print banners and logs to stdout although they must not
-            return
-        self._spoke = True
-        for one in message if isinstance(message, list) else (message,):
-            await self._received(one)
+        for message in self._messages.feed(line):
+            await self._received(message)
+        if self._incomplete is not None:
+            self._incomplete.cancel()
+            self._incomplete = None
+        if self._messages.pending:
+            loop = asyncio.get_running_loop()
+            self._incomplete = loop.call_later(INCOMPLETE_TIMEOUT_S, self._give_up_message)
+
+    def _give_up_message(self) -> None:
+        self._incomplete = None
+        for message in self._messages.give_up(f"it did not go on for {INCOMPLETE_TIMEOUT_S:g} s"):
+            self._spawn(self._received(message))
 
     def _noise(self, line: bytes) -> None:
-        """Before its first message, a server has little time to follow what is none with one."""
-        if not self._spoke:
-            self._wrote = line.decode("utf-8", "replace").strip()[:200]
-            self._hurry(NOISE_SECONDS)
+        """Programs print banners and logs to stdout although they must not."""
+        if not self.heard_at:
+            self.wrote = line.decode("utf-8", "replace").strip()[:200] or self.wrote
+
+    async def _until_exit(self, exited: Callable[[], Awaitable[str]]) -> None:
+        """A process that ends without closing its output: one that it started holds the other end."""
+        how = await exited()
+        await asyncio.sleep(EXIT_TIMEOUT_S)  # what it wrote last is still on its way
+        self._end(f"Server {self.name!r} has ended. {how}")
+
+    async def _how_it_ended(self, otherwise: str) -> str:
+        if self._exited is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(EXIT_TIMEOUT_S):
+                    return await self._exited()
+        return otherwise

@@ -1,0 +1,173 @@
+"""From lines of a server's standard output to messages: tolerant of what stands between, before and inside of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from workbench.gateway.upstream.lenient_json import decode_text, decode_values, note_repairs
+from workbench.gateway.upstream.messages import decode_strict
+
+MAX_EMBEDDED: Final = 64
+"""Places in a line without JSON of its own at which a message is looked for."""
+
+_START: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*)?(?:\{\s*(?:[\"}]|$)|\[\s*$)")
+"""How a message can begin: an object with a name in quotes, alone or in a batch; the line may end anywhere before."""
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.S)
+_ID: Final = re.compile(r'"id"\s*:\s*"?(\d{1,15})"?\s*[,}]')
+
+
+def is_message(value: Any) -> bool:
+    """Whether a JSON value is a JSON-RPC message rather than a line of a log. Not every server says `jsonrpc`."""
+    if not isinstance(value, dict):
+        return False
+    if "jsonrpc" in value or ("id" in value and ("result" in value or "error" in value)):
+        return True
+    method = value.get("method")
+    return isinstance(method, str) and ("/" in method[1:] or method == "ping")
+
+
+class MessageReader:
+    """Puts the messages together that a server writes as lines, or thinks it does.
+
+    Understood beside one message on each line: messages over several lines (indented), several on one line, batches,
+    text before and after a message, and everything that `lenient_json` reads. What is no message is given to `noise`.
+
+    Args:
+        max_bytes: longest message over several lines.
+        noise: told each line that is no message.
+        broken: told the id of a message that cannot be read, or None where it has none, and why.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_bytes: int,
+        noise: Callable[[bytes], None],
+        broken: Callable[[int | None, str], None],
+    ) -> None:
+        self._max_bytes = max_bytes
+        self._noise = noise
+        self._broken = broken
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._depth = 0
+        self._in_string = False
+
+    @property
+    def pending(self) -> bool:
+        """Whether a message has begun and not ended."""
+        return bool(self._lines)
+
+    def feed(self, line: bytes) -> list[Any]:
+        """The messages that are complete with `line`, which is without its line feed."""
+        try:
+            value = decode_strict(line)
+        except ValueError:
+            return self._unusual(line)
+        found = [one for one in (value if isinstance(value, list) else (value,)) if is_message(one)]
+        if not self._lines:
+            if not found:
+                self._noise(line)
+            return found
+        if found and line[:1] in b"{[":
+            return [*self.give_up("another message follows before its end"), *found]
+        return self._continued(line)  # a line of an indented message can be JSON of its own
+
+    def give_up(self, why: str) -> list[Any]:
+        """No more will come of the message that has begun. Returns what is whole within."""
+        if not self._lines:
+            return []
+        text = b"\n".join(self._lines)
+        self._lines, self._size = [], 0
+        return self._rescued(text, why)
+
+    def end(self, rest: bytes, why: str) -> list[Any]:
+        """The output has ended with `rest`, a line without a line feed; `why` says for which reason."""
+        found = self.feed(rest) if rest.strip() else []
+        return [*found, *self.give_up(f"the output ended within it. {why}")]
+
+    def _unusual(self, line: bytes) -> list[Any]:
+        if not line.strip(b" \t\r\n\0"):
+            return []
+        if self._lines:
+            return self._continued(line)
+        if _START.match(line) and b"\0" not in line:
+            self._depth, self._in_string = 0, False
+            return self._continued(line)
+        return self._rescued(line, "")
+
+    def _continued(self, line: bytes) -> list[Any]:
+        self._measure(line)
+        self._lines.append(line)
+        self._size += len(line)
+        if self._depth <= 0 and not self._in_string:
+            return self.give_up("it is no JSON")
+        if self._size > self._max_bytes:
+            return self.give_up(f"it has more than {self._max_bytes:,} bytes")
+        return []
+
+    def _measure(self, line: bytes) -> None:
+        """Follow the brackets outside of strings; a string may go on over lines although it must not."""
+        plain = _STRING.sub(b"", b'"' + line if self._in_string else line)
+        opened = plain.find(b'"')
+        self._in_string = opened >= 0
+        if self._in_string:
+            plain = plain[:opened]
+        self._depth += plain.count(b"{") + plain.count(b"[") - plain.count(b"}") - plain.count(b"]")
+
+    def _rescued(self, data: bytes, why: str) -> list[Any]:
+        """The messages somewhere in `data`; where there is none, it is noise, or a broken message."""
+        found: list[Any] = []
+        try:
+            values, rest, repairs = decode_values(data)
+        except RecursionError:
+            values, rest, repairs, why = [], decode_text(data)[0], [], "it is nested too deeply"
+        for value in values:
+            found += [note_repairs(one, repairs) for one in (value if isinstance(value, list) else (value,))]
+        found = [one for one in found if is_message(one)]
+        embedded = _embedded(rest) if rest else []
+        if not embedded and '"jsonrpc"' in rest and (response := _Response.of(rest)) is not None:
+            self._broken(response.id, why or "it is no JSON")
+        elif not found and not embedded:
+            self._noise(data)
+        return found + embedded
+
+
+def _embedded(text: str) -> list[Any]:
+    """Messages within other text: after a prompt, a progress bar, a word of a log."""
+    found: list[Any] = []
+    at = 0
+    for _ in range(MAX_EMBEDDED):
+        at = text.find('{"', at)
+        if at < 0 or '"jsonrpc"' not in text[at:]:
+            break
+        try:
+            value, end = json.JSONDecoder(strict=False).raw_decode(text, at)
+        except (ValueError, RecursionError):
+            at += 2
+            continue
+        if is_message(value) and "jsonrpc" in value:
+            found.append(value)
+            at = end
+        else:
+            at += 2
+    return found
+
+
+class _Response(NamedTuple):
+    """What can be seen of a response that cannot be read."""
+
+    id: int | None
+
+    @classmethod
+    def of(cls, text: str) -> _Response | None:
+        """None when `text` was to be a request or a notification."""
+        head = text[: text.find("{", text.find("{") + 1)]  # before anything nested
+        if '"method"' in head:
+            return None
+        last = [*_ID.finditer(text[-200:])][-1:]  # some write the id at the end
+        match = _ID.search(head) or (last[0] if last else None)
+        return cls(int(match.group(1)) if match else None)
