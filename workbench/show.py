@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 _MUTED = "color:#777"
 _CELL = "padding:2px 12px 2px 0;text-align:left;vertical-align:top"
 _MARK = {"ok": "✓", "approval_required": "…", "cancelled": "–"}
-_COLOUR = {"ok": "green", "ready": "green", "starting": "yellow", "approval_required": "yellow", "cancelled": "yellow"}
+_COLOUR = dict.fromkeys(("ok", "ready"), "green") | dict.fromkeys(
+    ("starting", "disabled", "approval_required", "cancelled"), "yellow"
+)
 
 
 def mark(kind: str) -> str:
@@ -90,7 +92,8 @@ def servers_table(servers: Sequence[ServerState]) -> RenderableType:
         colour = _COLOUR.get(s.status, "red")
         table.add_row(
             s.id, f"[{colour}]{s.status}[/]", str(s.tools), s.era, s.transport, str(s.pid or ""),
-            milliseconds(s.health_us) if s.health_us else "", s.breaker, str(s.restarts or ""), s.last_error[:120],
+            milliseconds(s.health_us) if s.health_us else "", s.breaker, str(s.restarts or ""),
+            s.last_error[:600] if s.status in ("disabled", "invalid") else s.last_error[:120],
         )  # fmt: skip
         for r in s.replicas:
             status = "draining" if r.draining else r.status

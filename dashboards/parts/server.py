@@ -10,7 +10,10 @@ from parts import notice
 from parts.connection import bench
 from parts.words import count, duration, moment, plain, since
 
-COLOURS = {"ready": "green", "starting": "orange", "down": "red", "stopped": "gray", "failed": "red"}
+COLOURS = {
+    "ready": "green", "starting": "orange", "down": "red", "stopped": "gray", "failed": "red", "disabled": "gray",
+    "invalid": "red",
+}  # fmt: skip
 
 
 def draw_card(state: Any) -> None:
@@ -37,9 +40,12 @@ def draw_card(state: Any) -> None:
             st.html(f'<small style="opacity:.7">{lasting}</small>', width="content")
             if st.button(
                 "Restart", key=f"restart.{state.id}", type="tertiary", icon=":material/refresh:",
-                disabled=state.kind == "url", help="It runs elsewhere." if state.kind == "url" else None,
+                disabled=state.kind == "url" or state.status in ("disabled", "invalid"),
+                help="It runs elsewhere." if state.kind == "url" else None,
             ):  # fmt: skip
                 _restart(state.id)
+        for text in state.notices:
+            st.caption(plain(text))
         if state.last_error:
             with st.expander("Last error", type="compact", key=f"error.{state.id}"):
                 st.code(state.last_error, language=None, wrap_lines=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from workbench.config import BUNDLED_SERVERS
 from workbench.events import Misuse
-from workbench.registry import ServerSpec, read_mcp_json
+from workbench.registry import ServerSpec, read_configuration, read_mcp_json
 
 ENV = {"TOKEN": "t0ken", "EMPTY": "", "HOME": "/home/ada"}
 
@@ -87,9 +87,23 @@ def test_variables_are_filled_in(tmp_path: Path) -> None:
     assert spec.env == {"A": "xt0keny t0ken".replace(" ", ""), "N": "3", "B": "true"}
 
 
-def test_disabled_servers_are_left_out(tmp_path: Path) -> None:
-    assert read(tmp_path, {"mcpServers": {"a": {"command": "x", "disabled": True}, "b": {"command": "y"}}})[0].id == "b"
-    assert read(tmp_path, {"mcpServers": {}}) == []
+@pytest.mark.parametrize(
+    "off",
+    [
+        {"disabled": True},
+        {"enabled": False},
+        {"isActive": False},
+        {"disabled": "true"},
+        {"enabled": 0},
+        {"state": "disabled"},
+    ],
+)
+def test_disabled_servers_are_left_out_and_named(tmp_path: Path, off: dict[str, Any]) -> None:
+    entries = {"a": {"command": "x", **off}, "b": {"command": "y"}}
+    assert [spec.id for spec in read(tmp_path, {"mcpServers": entries})] == ["b"]
+    (left_out,) = read_configuration(tmp_path / "mcp.json", env=ENV).excluded
+    assert (left_out.id, left_out.status) == ("a", "disabled")
+    assert f"{next(iter(off))!r} is" in left_out.reason
 
 
 def test_a_byte_order_mark_is_no_obstacle(tmp_path: Path) -> None:
@@ -107,82 +121,114 @@ def server(entry: str) -> str:
     return '{\n"mcpServers": {\n"a": ' + entry + "\n}\n}"
 
 
-MALFORMED = {
-    # what is in the file → what the refusal says, the line included
-    "": "line 1: Expecting value",
-    "{": "line 1: Expecting property name",
-    '{"mcpServers": {\n"a": {"command": "x"\n}': "line 3: Expecting ',' delimiter",
-    '{"mcpServers": {"a": {"command": x}}}': "line 1: Expecting value",
-    "[]": "line 1: the file holds a list",
-    "null": "line 1: the file holds null",
-    '"text"': "the file holds a text",
-    "{}": "neither 'mcpServers' nor 'servers'",
-    '{"mcpServers": {}, "servers": {}}': "both 'mcpServers' and 'servers'",
-    '{\n"mcpServer": {}}': "line 2, key mcpServer: unknown key 'mcpServer'. Did you mean 'mcpServers'?",
-    '{\n\n"mcpServers": []}': "line 3, key mcpServers: 'mcpServers' is a list. Expected an object.",
-    server('["x"]'): "line 3, key mcpServers.a: 'a' is a list",
-    server("{}"): "line 3, key mcpServers.a: server 'a' has neither 'command' nor 'url'",
-    server('{"command": "x",\n"url": "http://x"}'): "both 'command' and 'url'",
-    server('{"comand": "x"}'): "key mcpServers.a.comand: unknown key 'comand'. Did you mean 'command'?",
-    server('{"command": "x",\n"arg": []}'): "line 4, key mcpServers.a.arg: unknown key 'arg'. Did you mean 'args'?",
-    server('{"command": ["x"]}'): "'command' is a list. Expected a text.",
-    server('{"command": "  "}'): "the command is empty",
-    server('{"command": null}'): "'command' is null",
-    server('{"command": "x", "args": "--flag"}'): "'args' is a text. Expected a list of texts.",
-    server('{"command": "x", "args": ["a",\n["b"]]}'): "line 4, key mcpServers.a.args.1: 1 is a list",
-    server('{"command": "x", "args": [true]}'): "is true or false. Expected a text.",
-    server('{"command": "x", "env": ["A=1"]}'): "'env' is a list",
-    server('{"command": "x", "env": {"A": {}}}'): "'A' is an object",
-    server('{"command": "x", "env": {"A=B": "1"}}'): "'A=B' is no name of a variable",
-    server('{"command": "x", "env": {\n"A": "${NOT_SET}"}}'): (
-        "line 4, key mcpServers.a.env.A: the variable NOT_SET is not set. Set it: export NOT_SET=…"
-    ),
-    server('{"command": "x", "env": {"A": "${env:NOT_SET}"}}'): "the variable NOT_SET is not set",
-    server('{"command": "x", "args": ["${input:key}"]}'): "'${input:key}' asks a person",
-    server('{"command": "x", "args": ["${1+1}"]}'): "'${1+1}' is no variable",
-    server('{"command": "x", "args": ["a\\u0000b"]}'): "has a character that no program can be given",
-    server('{"command": "x", "args": ["\\ud800"]}'): "has a character that no program can be given",
-    server('{"command": "x", "cwd": 3}'): "'cwd' is a number",
-    server('{"command": "x", "disabled": "yes"}'): "'disabled' is a text. Expected true or false.",
-    server('{"command": "x", "headers": {}}'): "'headers' beside 'command'",
-    server('{"url": "http://x", "args": []}'): "'args' beside 'url'",
-    server('{"type": "carrier-pigeon", "command": "x"}'): "'type' is 'carrier-pigeon'. Expected one of stdio, http",
-    server('{"type": "http", "command": "x"}'): "type 'http' without 'url'",
-    server('{"type": "stdio", "url": "http://x"}'): "type 'stdio' without 'command'",
-    server('{"type": {}, "url": "http://x"}'): "'type' is {}",
-    server('{"url": "ftp://x"}'): "'url' is 'ftp://x'. Expected http://",
-    server('{"url": "http://[::1"}'): "Expected http://",
-    server('{"url": "http://x:99999/"}'): "Expected http://",
-    server('{"url": "https:///mcp"}'): "Expected http://",
-    server('{"url": "http://x/a b"}'): "Expected http://",
-    server('{"url": "http://x", "headers": {"Bad Name": "1"}}'): "'Bad Name' is no name of a header",
-    server('{"url": "http://x", "headers": {"A": "1\\r\\nB: 2"}}'): "header 'A' has line breaks",
-    server('{"url": "http://x", "headers": {"A": null}}'): "'A' is null",
-    server('{"url": "http://x", "headers": {"Mcp-Session-Id": "1"}}'): "'Mcp-Session-Id' is set by the gateway itself",
-    server('{"url": "http://x", "headers": {"HOST": "y"}}'): "'HOST' is set by the gateway itself",
-    '{"mcpServers": {"": {"command": "x"}}}': "Server name '' cannot be used",
-    '{"mcpServers": {"a/b": {"command": "x"},\n"a b": {"command": "x"}}}': "line 2, key mcpServers.a b: Server name",
-    '{"mcpServers": {"\u0441rm": {"command": "x"}}}': "has the character U+0441",
-    '{"mcpServers": {"cr\u200bm": {"command": "x"}}}': "has the character U+200B",
-    '{"mcpServers": {"crm": {"command": "x"}}}': "is already taken",
-    '{"mcpServers": {"CRM": {"command": "x"}}}': "can be taken for 'crm'",
-    '{"mcpServers": {"fi1es": {"command": "x"}}}': "can be taken for 'files'",
-    '{"mcpServers": {"tables": {"command": "x"}}}': "is already taken",
-    '{"mcpServers": {"a": {"command": "x"},\n"a": {"command": "y"}}}': "line 2: the key 'a' is there twice",
-    server('{"command": "x", "timeout": NaN}'): "NaN is not JSON",
-    server("[" * 40 + "]" * 40): "nested deeper than 32 levels",
-    server('{"command": "x" /* never closed }'): "line 3: Expecting ',' delimiter",
-    b"\xff\xfe{}": "is not UTF-8 text",
-    b'{"mcpServers"' + b" " * (1 << 20): "is larger than",
+UNREADABLE: dict[str | bytes, str] = {
+    # what is in the file → what the refusal says, with line and column
+    "": "line 1, column 1: Expecting value",
+    "{": "line 1, column 2: Expecting property name",
+    '{"mcpServers": {\n"a": {"command": "x"\n}': "line 3, column 2: Expecting ',' delimiter",
+    '{"mcpServers": {"a": {"command": x}}}': "line 1, column 34: Expecting value",
+    server('{"command": "x" /* never closed }'): "line 3, column 22: Expecting ',' delimiter",
+    '{"mcpServers": {}} trailing': "line 1, column 20: Expected the end of the file",
+    b"\xff\xfe{": "it is not UTF-8 text",
+    b'{"mcpServers": "\n\xff"}': "line 2, column 1: it is not UTF-8 text",
+    b'{"mcpServers"' + b" " * (4 << 20): "is larger than",
 }
 
 
-@pytest.mark.parametrize("text", MALFORMED, ids=lambda text: repr(text)[:60])
-def test_what_cannot_be_meant_is_refused_where_it_stands(tmp_path: Path, text: str | bytes) -> None:
+@pytest.mark.parametrize("text", UNREADABLE, ids=lambda text: repr(text)[:60])
+def test_a_file_is_refused_only_where_its_text_cannot_be_read(tmp_path: Path, text: str | bytes) -> None:
     with pytest.raises(Misuse) as refusal:
         read(tmp_path, text)
     assert str(tmp_path / "mcp.json") in str(refusal.value)
-    assert MALFORMED[text] in str(refusal.value)
+    assert UNREADABLE[text] in str(refusal.value)
+
+
+WITHOUT_SERVERS = {
+    # a file that can be read and has no servers → what is said of it; None: nothing, as it says so itself
+    "[]": None, "{}": None, '{"mcpServers": {}}': None, '{"mcpServers": {}, "servers": {}}': None,
+    '{"mcp": {}}': None,
+    '{"mcpServers": null}': None,
+    "null": "no servers were found: it holds null",
+    '"text"': "no servers were found: it holds a text",
+    "7": "it holds a number",
+    '{"theme": "dark", "telemetry": {"off": true}}': "its keys are 'theme', 'telemetry'",
+    '{\n\n"mcpServers": []}': None,
+    '{\n\n"mcpServers": "x"}': "line 3, key mcpServers: 'mcpServers' is a text, where servers by name are expected",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", WITHOUT_SERVERS)
+def test_a_file_without_servers_is_said_to_have_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "mcp.json").write_text(text)
+    found = read_configuration(tmp_path / "mcp.json", env=ENV)
+    assert (found.servers, found.excluded) == ((), ())
+    expected = WITHOUT_SERVERS[text]
+    assert len(found.notices) == (expected is not None)
+    assert all(str(expected) in notice for notice in found.notices)
+
+
+BROKEN = {
+    # what is one server's entry → what is said of it, the line included
+    '["x"]': "line 3, key mcpServers.a: 'a' is a list. Expected an object",
+    "null": "line 3, key mcpServers.a: 'a' is null",
+    "{}": "line 3, key mcpServers.a: it has neither 'command' nor 'url'",
+    '{"command": "x",\n"url": "http://x"}': "it has both 'command' and 'url'. Say which counts",
+    '{"comand": "x"}': "Did you mean 'command' instead of 'comand'?",
+    '{"image": "mcp/time"}': "such as docker run -i --rm IMAGE",
+    '{"command": ["x", null]}': "key mcpServers.a.command.1: 1 is null",
+    '{"command": "  "}': "key mcpServers.a.command: the command is empty",
+    '{"command": null}': "neither 'command' nor 'url'",
+    '{"command": 7}': "'command' is a number. Expected a text.",
+    '{"command": "x \'y"}': "the command line cannot be split",
+    '{"command": "x",\n"args": 7}': "line 4, key mcpServers.a.args: 'args' is a number. Expected a list of texts.",
+    '{"command": "x", "env": 7}': "'env' is a number",
+    '{"command": "x", "env": [7]}': "env.0 is a number. Expected NAME=value.",
+    '{"command": "x", "env": {\n"A": "${NOT_SET}"}}': (
+        "line 4, key mcpServers.a.env.A: the variable NOT_SET is not set. Set it: export NOT_SET=…"
+    ),
+    '{"command": "x", "env": {"A": "${env:NOT_SET}"}}': "the variable NOT_SET is not set",
+    '{"command": "x", "env": {"A": "${WORKBENCH_TOKEN:-x}"}}': "the variable WORKBENCH_TOKEN is the gateway's own",
+    '{"command": "x", "args": ["${input:key}"]}': "key mcpServers.a.args.0: the input 'key' was not given",
+    '{"command": "x", "args": ["${command:pick}"]}': "'${command:pick}' is known to the editor alone",
+    '{"command": "x", "args": ["${1+1}"]}': "'${1+1}' is no variable",
+    '{"command": "x", "args": ["a\\u0000b"]}': "it has a character that no program can be given",
+    '{"command": "x", "args": ["\\ud800"]}': "it has a character that no program can be given",
+    '{"command": "x", "env": {"A": "\\ud800"}}': "it has a character that no program can be given",
+    '{"command": "x", "cwd": 3}': "'cwd' is a number",
+    '{"command": "x", "disabled": "perhaps"}': "'disabled' is a text. Expected true or false.",
+    '{"command": "x", "disabledTools": 7}': "'disabledTools' is a number. Expected a list of names of tools.",
+    '{"command": "x", "includeTools": [{}]}': "'includeTools' holds what is no name",
+    '{"command": "x", "envFile": "/proc/self/environ"}': "may not be named by a configuration",
+    '{"command": "x", "envFile": "/"}': "'/' is no file",
+    '{"type": "carrier-pigeon"}': "'type' is 'carrier-pigeon'. Expected stdio, http or sse.",
+    '{"type": "builtin", "name": "developer"}': "its type is 'builtin': it is part of its client",
+    '{"type": {}, "url": []}': "'type' is an object",
+    '{"type": [1], "url": "http://x"}': "'type' is a list",
+    '{"url": 7}': "'url' is a number",
+    '{"url": "ftp://x"}': "'url' is 'ftp://x'. Expected http://",
+    '{"url": "http://[::1"}': "Expected http://",
+    '{"url": "http://x:99999/"}': "Expected http://",
+    '{"url": "https:///mcp"}': "Expected http://",
+    '{"url": "http://x/a b"}': "Expected http://",
+    '{"url": "wss://x/mcp"}': "Expected http://",
+    '{"url": "http://x", "headers": {"Bad Name": "1"}}': "'Bad Name' is no name of a header",
+    '{"url": "http://x", "headers": {"A": "1\\r\\nB: 2"}}': "header 'A' has line breaks",
+    '{"url": "http://x", "headers": 7}': "'headers' is a number",
+    '{"url": "http://x", "tls": {}}': "'tls' beside an address without TLS",
+    '{"url": "http://x", "tls": 7}': "'tls' is a number",
+    '{"url": "http://x", "auth": {"type": "carrier_pigeon"}}': "'type' of 'auth' is 'carrier_pigeon'",
+}
+
+
+@pytest.mark.parametrize("entry", BROKEN)
+def test_what_cannot_be_used_is_left_out_alone_and_said_where_it_stands(tmp_path: Path, entry: str) -> None:
+    (tmp_path / "mcp.json").write_text(server(entry).replace("\n}\n}", ',\n"good": {"command": "x"}\n}\n}'))
+    found = read_configuration(tmp_path / "mcp.json", env=ENV)
+    assert [spec.id for spec in found.servers] == ["good"]
+    (left_out,) = found.excluded
+    assert (left_out.id, left_out.status, left_out.source) == ("a", "invalid", str(tmp_path / "mcp.json"))
+    assert str(tmp_path / "mcp.json") in left_out.reason
+    assert BROKEN[entry] in left_out.reason
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -238,6 +284,10 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path, text: bytes) -> None:
 def test_a_list_of_addresses_is_one_server_with_replicas(tmp_path: Path) -> None:
     (found,) = read(tmp_path, {"mcpServers": {"far": {"url": ["https://a.example/mcp", "https://b.example/mcp"]}}})
     assert (found.url, found.more_urls) == ("https://a.example/mcp", ("https://b.example/mcp",))
-    for wrong, why in (([], "empty list"), (["https://a.example"] * 2, "stands twice"), (["nowhere"], "nowhere")):
-        with pytest.raises(Misuse, match=why):
-            read(tmp_path, {"mcpServers": {"far": {"url": wrong}}})
+    for wrong, why in (
+        ([], "neither 'command' nor 'url'"),
+        (["https://a.example"] * 2, "stands twice"),
+        (["no"], "'no'"),
+    ):
+        assert read(tmp_path, {"mcpServers": {"far": {"url": wrong}}}) == []
+        assert why in read_configuration(tmp_path / "mcp.json").excluded[0].reason

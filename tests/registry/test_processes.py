@@ -20,7 +20,7 @@ from workbench.audit import AuditLog
 from workbench.config import Settings
 from workbench.events import Misuse
 from workbench.gateway.upstream import upstream_connection
-from workbench.registry import Registry, ServerSpec, ServerState, entry, reaper
+from workbench.registry import Registry, ServerDown, ServerSpec, ServerState, UnknownTool, entry, reaper
 
 CHILD = str(Path(__file__).with_name("child_server.py"))
 
@@ -181,16 +181,44 @@ async def test_servers_of_a_configuration_file_are_launched(settings: Settings, 
         await registry.stop()
 
 
-async def test_nothing_is_launched_when_the_configuration_cannot_be_meant(
+async def test_nothing_is_launched_when_the_configuration_cannot_be_read(
     settings: Settings, log: AuditLog, tmp_path: Path
 ) -> None:
     file = tmp_path / "mcp.json"
-    file.write_text('{"mcpServers": {"a": {"comand": "x"}}}')
+    file.write_text('{"mcpServers": {"a": {"command": "x"}')
     registry = Registry(dataclasses.replace(settings, mcp_config=file), log, upstream_connection)
-    with pytest.raises(Misuse, match="Did you mean 'command'"):
+    with pytest.raises(Misuse, match="line 1, column 38"):
         await registry.start()
     assert registry.servers() == []
     await registry.stop()
+
+
+async def test_a_server_that_cannot_be_used_is_kept_in_sight_beside_those_that_run(
+    settings: Settings, log: AuditLog, tmp_path: Path
+) -> None:
+    file = tmp_path / "mcp.json"
+    mine = {"command": sys.executable, "args": [CHILD], "disabledTools": ["who"], "timeout": 77}
+    others = {"a": {"comand": "x"}, "off": {"command": "x", "disabled": True}}
+    file.write_text(json.dumps({"mcpServers": {**others, "mine": mine}}))
+    registry = Registry(dataclasses.replace(settings, servers=(), mcp_config=file), log, upstream_connection)
+    said: list[str] = []
+    await registry.start(said.append)
+    try:
+        assert [(s.id, s.status) for s in registry.excluded()] == [("a", "invalid"), ("off", "disabled")]
+        assert any(line.startswith("a: invalid.") and "Did you mean 'command'" in line for line in said)
+        with pytest.raises(ServerDown, match="Did you mean 'command'"):
+            registry.resolve("a.anything")
+        with pytest.raises(Misuse, match="'off' is disabled and does not run"):
+            await registry.restart("off")
+        assert registry.exists("a", "local")
+        assert state(registry, "mine").status == "ready"
+        assert "These tools are hidden: who." in state(registry, "mine").notices
+        assert "mine.who" not in {tool.qualified for tool in registry.tools()}
+        with pytest.raises(UnknownTool):
+            registry.resolve("mine.who")
+        assert registry.call_timeouts == {"mine": 77.0}
+    finally:
+        await registry.stop()
 
 
 async def test_stderr_is_kept_but_not_without_bounds(launch: Launch) -> None:

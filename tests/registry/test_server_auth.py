@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from workbench.events import Misuse
-from workbench.registry import ServerSpec, read_mcp_json
+from workbench.registry import Configuration, ServerSpec, read_configuration
 from workbench.registry.auth import ServerAuth
 from workbench.registry.registration import check_registration
 from workbench.registry.tls import ServerTls
@@ -19,7 +19,14 @@ URL = "https://desk.example/mcp"
 
 def read(folder: Path, auth: Any, **more: Any) -> ServerSpec:
     (folder / "mcp.json").write_text(json.dumps({"mcpServers": {"desk": {"url": URL, "auth": auth, **more}}}))
-    return read_mcp_json(folder / "mcp.json", env={"IDP": "https://idp.example"})[0]
+    return only(read_configuration(folder / "mcp.json", env={"IDP": "https://idp.example"}))
+
+
+def only(found: Configuration) -> ServerSpec:
+    """The one server; that it was left out is raised with the reason."""
+    if found.excluded:
+        raise Misuse(found.excluded[0].reason)
+    return found.servers[0]
 
 
 def test_what_is_left_out_is_what_is_usual(tmp_path: Path) -> None:
@@ -44,9 +51,6 @@ OAUTH = {"type": "client_credentials", "client_id": "gw"}
 @pytest.mark.parametrize(
     ("auth", "why"),
     [
-        ({}, "'type' of 'auth' is ''"),
-        ({"type": "basic"}, "'type' of 'auth' is 'basic'"),
-        ([], "'auth' is a list"),
         ({"type": "secret"}, "lacks 'secret'"),
         ({"type": "client_credentials"}, "lacks 'client_id'"),
         ({**OAUTH, "client_secret": "canary-value"}, "'client_secret' is not the name of a secret"),
@@ -75,8 +79,14 @@ def test_a_header_is_not_set_twice(tmp_path: Path) -> None:
 
 def test_a_program_has_no_auth(tmp_path: Path) -> None:
     (tmp_path / "mcp.json").write_text('{"mcpServers": {"desk": {"command": "x", "auth": {"type": "secret"}}}}')
-    with pytest.raises(Misuse, match="'auth' beside 'command'"):
-        read_mcp_json(tmp_path / "mcp.json")
+    assert only(read_configuration(tmp_path / "mcp.json")).notices == ("Not used here: auth.",)
+
+
+@pytest.mark.parametrize("auth", [{"type": "basic"}, {"type": "oauth", "scopes": []}, "oauth", {"CLIENT_ID": "x"}])
+def test_the_auth_of_other_clients_is_not_taken_for_ours(tmp_path: Path, auth: Any) -> None:
+    spec = read(tmp_path, auth)
+    assert spec.auth is None
+    assert "'auth' needs a browser" in spec.notices[0]
 
 
 def test_who_registers_a_server_gets_no_token_of_ours() -> None:
@@ -125,4 +135,4 @@ def test_tls_that_cannot_be_meant_is_refused_where_it_stands(tmp_path: Path, tls
 def test_tls_needs_an_address_with_tls(tmp_path: Path) -> None:
     (tmp_path / "mcp.json").write_text('{"mcpServers": {"desk": {"url": "http://x.example/mcp", "tls": {"ca": "a"}}}}')
     with pytest.raises(Misuse, match="address without TLS"):
-        read_mcp_json(tmp_path / "mcp.json")
+        only(read_configuration(tmp_path / "mcp.json"))

@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 
 from workbench.events import Misuse
-from workbench.registry import ServerSpec, read_mcp_json
+from workbench.registry import ServerSpec, read_configuration
 from workbench.registry.registration import check_registration
 
 
 def read(folder: Path, **entry: Any) -> ServerSpec:
     (folder / "mcp.json").write_text(json.dumps({"mcpServers": {"desk": entry}}))
-    return read_mcp_json(folder / "mcp.json", env={"NAME": "bar"})[0]
+    found = read_configuration(folder / "mcp.json", env={"NAME": "bar"})
+    if found.excluded:
+        raise Misuse(found.excluded[0].reason)
+    return found.servers[0]
 
 
 def test_references_stay_as_they_stand(tmp_path: Path) -> None:
@@ -32,7 +35,7 @@ def test_references_stay_as_they_stand(tmp_path: Path) -> None:
         ({"command": "crm", "args": ["--token=${secret:crm}"]}, "args"),
         ({"command": "${secret:crm}"}, "command"),
         ({"url": "https://crm.example/mcp?key=${secret:crm}"}, "url"),
-        ({"url": "https://crm.example/mcp", "title": "secret:crm"}, "title"),
+        ({"url": "https://crm.example/mcp", "title": "Our ${secret:crm}"}, "title"),
         ({"url": "https://crm.example/mcp", "headers": {"X": "secret:../x"}}, "headers"),
         ({"url": "https://crm.example/mcp", "headers": {"X": "Bearer ${secret:}"}}, "headers"),
         ({"command": "crm", "env": {"X": "secret:vault:x"}}, "env"),

@@ -178,8 +178,10 @@ class Platform:
         return caller.tenant == self.settings.tenant
 
     def servers(self, caller: Caller | None = None) -> list[ServerState]:
-        """The servers that exist for the caller's tenant; all of them for this very process."""
-        return self.registry.servers(caller.tenant if caller else None)
+        """The servers that exist for the caller's tenant, also those that their configuration keeps from running; all
+        of them for this very process."""
+        tenant = caller.tenant if caller else None
+        return [*self.registry.servers(tenant), *self.registry.excluded(tenant)]
 
     def tools(self, caller: Caller, words: str = "", limit: int = 50, profile: str = "") -> list[Tool]:
         """The tools that `caller` may call, everywhere or through a profile: all, or the best matches for `words`.
@@ -383,6 +385,10 @@ class Platform:
     def check_owner(self, server: str, caller: Caller) -> None:
         """Raise `Misuse` unless it is the caller's tenant that runs this server."""
         spec = self.registry.spec(server)
+        if spec is None and self.registry.exists(server, caller.tenant):
+            state = self.registry.state(server)
+            assert state is not None
+            raise Misuse(f"Server {server!r} is {state.status} and does not run.", hint=state.last_error)
         if spec is None or not spec.exists_for(caller.tenant):
             raise Misuse(f"There is no server {server!r}.", hint="List the servers to see which there are.")
         if not spec.tenant and not self.operates(caller):

@@ -235,11 +235,18 @@ def _roles(settings: Settings) -> Check:
 
 
 def _mcp_json(settings: Settings) -> Check:
-    from workbench.registry import read_mcp_json
+    from workbench.registry import foreign_servers
 
-    if settings.mcp_config is None:
-        return _ok("none configured", "`workbench up --config mcp.json` runs the servers of a desktop client, too.")
-    return _ok(f"{len(read_mcp_json(settings.mcp_config))} servers in {settings.mcp_config}")
+    found = foreign_servers(settings)
+    said = [f"{one.id} is {one.status}: {one.reason}" for one in found.excluded]
+    said += [f"{spec.id}: {notice}" for spec in found.servers for notice in spec.notices] + list(found.notices)
+    if not (found.servers or said):
+        return _ok("none configured", "`workbench add` takes the servers of a client that is installed here.")
+    sources = sorted({spec.source for spec in found.servers} | {one.source for one in found.excluded})
+    finding = "\n".join([f"{len(found.servers)} servers in {', '.join(sources) or settings.mcp_config}", *said])
+    if any(one.status == "invalid" for one in found.excluded) or found.notices:
+        return _problem(finding, "Correct what is named; docs/configurations.md says what is read.")
+    return _ok(finding)
 
 
 def _profiles(settings: Settings) -> Check:

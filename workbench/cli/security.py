@@ -298,10 +298,10 @@ def _witness(settings: Settings) -> Iterator[Check]:
 
 
 def _servers(settings: Settings) -> Iterator[Check]:
-    from workbench.registry import read_mcp_json
+    from workbench.registry import foreign_servers
     from workbench.registry.pins import Pins
 
-    foreign: list[ServerSpec] = read_mcp_json(settings.mcp_config) if settings.mcp_config else []
+    foreign: list[ServerSpec] = list(foreign_servers(settings).servers)
     if settings.database_url or (settings.home / "control.db").exists():
         pins = Pins(settings)
         try:
@@ -363,15 +363,14 @@ def _quarantine(settings: Settings) -> Iterator[Check]:
 
 def secret_origins(settings: Settings) -> list[Origin]:
     """Where each secret comes from that environment, settings or mcp.json name; reads them, and tells no value."""
-    from workbench.registry import read_mcp_json
+    from workbench.registry import foreign_servers
     from workbench.secrets import Secrets, is_reference
 
     texts = [value for value in os.environ.values() if value.startswith("secret:")]
     texts += [value for name in names() if isinstance(value := getattr(settings, name), str) and is_reference(value)]
-    if settings.mcp_config is not None:
-        for spec in read_mcp_json(settings.mcp_config):
-            texts += [value for value in (*spec.env.values(), *spec.headers.values()) if is_reference(value)]
-            texts += spec.auth.secrets() if spec.auth is not None else ()
+    for spec in foreign_servers(settings).servers:
+        texts += [v for v in (*spec.command, *spec.env.values(), *spec.headers.values()) if is_reference(v)]
+        texts += spec.auth.secrets() if spec.auth is not None else ()
     return Secrets.of(settings).where(texts)
 
 

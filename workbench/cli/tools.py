@@ -10,6 +10,7 @@ import click
 
 from workbench.cli.opening import SECONDS, as_json, console, opened, print_json
 from workbench.events import JSON, Misuse, OutcomeKind
+from workbench.show import clean
 
 if TYPE_CHECKING:
     from workbench.bench.definitions import ChangedDefinition
@@ -95,6 +96,9 @@ def servers(ctx: click.Context, as_json: bool) -> None:
         print_json(found)
     else:
         console().print(found)
+        for state in found:
+            for notice in state.notices:
+                click.secho(f"{state.id}: {clean(notice)}", dim=True, err=True)
 
 
 @servers.command()
@@ -141,8 +145,6 @@ def accept(tool: str, seen: str) -> None:
 
 
 def _show_change(change: ChangedDefinition) -> None:
-    from workbench.show import clean
-
     click.secho(clean(change.tool), bold=True)
     click.echo(clean(change.reason))
     colours = {"+": "green", "-": "red", "@": "cyan"}

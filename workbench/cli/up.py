@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from workbench.bench.platform import Platform
     from workbench.bench.running import Running
     from workbench.config import Settings
+    from workbench.registry import ServerState
 
 
 @click.command()
@@ -77,13 +79,32 @@ def _new_loop() -> Any:
     return uvloop.new_event_loop
 
 
+def _report(states: Sequence[ServerState], notices: Sequence[str]) -> None:
+    """Say of every server that is not ready why, and what was changed or not used of the configurations."""
+    from workbench.show import clean
+
+    for state in states:
+        if state.status == "starting":
+            click.secho(f"  {state.id} is still starting", fg="yellow", err=True)
+        elif state.status == "disabled":
+            click.secho(f"  {state.id} is disabled: {clean(state.last_error)}", fg="yellow", err=True)
+        elif state.status != "ready":
+            click.secho(f"  {state.id} is {state.status}: {clean(state.last_error)}", fg="red", err=True)
+    for text in notices:
+        click.secho(f"  {clean(text)}", fg="yellow", err=True)
+    for state in states:
+        for text in state.notices:
+            click.secho(f"  {state.id}: {clean(text)}", dim=True, err=True)
+
+
 def _banner(running: Running, platform: Platform, seconds: float) -> None:
     from workbench.bench.examples import examples
 
     states = platform.servers()
     ready = [s for s in states if s.status == "ready"]
     tools = sum(s.tools for s in ready)
-    click.echo(f"\nMCP Workbench is up: {len(ready)} of {len(states)} servers, {tools} tools, {seconds:.1f} s.\n")
+    wanted = [s for s in states if s.status != "disabled"]
+    click.echo(f"\nMCP Workbench is up: {len(ready)} of {len(wanted)} servers, {tools} tools, {seconds:.1f} s.\n")
     if running.app_url:
         from workbench.cli.app import new_link
 
@@ -100,11 +121,7 @@ def _banner(running: Running, platform: Platform, seconds: float) -> None:
     env_file = platform.agent.env_file
     if env_file is not None and env_file.summary():
         click.secho(f"  provider keys   {env_file.summary()}", fg="yellow" if env_file.problem else None)
-    for state in states:
-        if state.status == "starting":
-            click.secho(f"  {state.id} is still starting", fg="yellow", err=True)
-        elif state.status != "ready":
-            click.secho(f"  {state.id} is {state.status}: {state.last_error}", fg="red", err=True)
+    _report(states, platform.registry.notices)
     questions = examples(states)
     if questions:
         click.echo("Ask something, in the app or in another terminal:")

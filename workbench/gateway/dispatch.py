@@ -164,6 +164,8 @@ class Dispatch:
     def timeout(self, call: Call, tool: Tool) -> float:
         """Seconds that this call may take: the tool's own, its server's, or the general longest time, or less."""
         longest = self._timeout
+        if of_servers := self._registry.call_timeouts:
+            longest = of_servers.get(tool.server, longest)
         if self._timeouts:
             of_server = self._timeouts.get(f"{tool.server}.*", longest)
             longest = self._timeouts.get(tool.qualified, of_server)

@@ -48,7 +48,9 @@ class Resolving:
                 raise self._unknown(call) from e
             # What a server last wrote is for those who look after servers: it may quote anything.
             why = f" {down.last_error}" if down.last_error and call.caller.has("servers:manage") else ""
-            message = f"Server {down.id!r} is {down.status}; it is started again by itself.{why}"
+            runs = down.status not in ("disabled", "invalid")
+            then = "it is started again by itself" if runs else "its configuration has to be changed first"
+            message = f"Server {down.id!r} is {down.status}; {then}.{why}"
             raise Refusal("unavailable", message, server=down.id, status=down.status, retry_after=1) from e
         if tool.tenant and tool.tenant != call.caller.tenant:
             raise self._unknown(call)

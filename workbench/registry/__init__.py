@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from workbench.registry.bundled import bundled_specs
+from workbench.registry.bundled import bundled_specs, foreign_servers
 from workbench.registry.connection import Connection, ConnectionFactory, Launched, RpcError
-from workbench.registry.mcpjson import read_mcp_json
+from workbench.registry.mcpjson import Configuration, ExcludedServer, read_configuration, read_mcp_json
 from workbench.registry.registration import registration
 from workbench.registry.registry import Registry
 from workbench.registry.server import Overloaded, ReplicaState, ServerDown, ServerSpec, ServerState, UnknownTool
 
 __all__ = [
+    "Configuration",
     "Connection",
     "ConnectionFactory",
+    "ExcludedServer",
     "Launched",
     "Overloaded",
     "Registry",
@@ -22,6 +24,8 @@ __all__ = [
     "ServerState",
     "UnknownTool",
     "bundled_specs",
+    "foreign_servers",
+    "read_configuration",
     "read_mcp_json",
     "registration",
 ]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import workbench
-from workbench.config import Settings
+from workbench.config import BUNDLED_SERVERS, Settings
 from workbench.events import Misuse
-from workbench.registry.mcpjson import read_mcp_json
+from workbench.registry.mcpjson import Configuration, read_configuration
 from workbench.registry.server import ServerSpec
+from workbench.secrets import NoSecret, Secrets
 
 
 def servers_folder() -> Path:
@@ -25,14 +27,61 @@ def servers_folder() -> Path:
     raise Misuse(f"The bundled servers are missing beside {package}.", hint="Install the package again.")
 
 
-def configured_specs(settings: Settings) -> list[ServerSpec]:
-    """The servers that the configuration on disk asks for: bundled ones, and those of the setting `mcp_config`.
+ADDED = "mcp.json"
+"""File of the state folder with the servers of `workbench add`."""
+
+
+def configured_servers(settings: Settings) -> Configuration:
+    """The servers that the configuration on disk asks for, and those of it that do not run.
+
+    They are the bundled ones, those that were added to the state folder, and those of the setting `mcp_config`.
 
     Raises:
-        Misuse: as `bundled_specs` and `read_mcp_json`.
+        Misuse: as `bundled_specs` and `read_configuration`.
     """
-    specs = bundled_specs(settings)
-    return specs if settings.mcp_config is None else specs + read_mcp_json(settings.mcp_config)
+    found = foreign_servers(settings)
+    return Configuration(
+        servers=(*bundled_specs(settings), *found.servers),
+        excluded=found.excluded,
+        notices=found.notices,
+        inputs=found.inputs,
+    )
+
+
+def foreign_servers(settings: Settings) -> Configuration:
+    """Of the configured servers those that do not come with the workbench. Secrets that inputs name are looked up.
+
+    Raises:
+        Misuse: a file cannot be read at all.
+    """
+    found = Configuration()
+    added = settings.home / ADDED
+    for path in (added if added.exists() else None, settings.mcp_config):
+        if path is None:
+            continue
+        more = read_configuration(
+            path,
+            has_secret=_has_secret(settings),
+            closed=[settings.home],
+            taken=[*BUNDLED_SERVERS, *(spec.id for spec in found.servers), *(one.id for one in found.excluded)],
+        )
+        found = Configuration(
+            servers=(*found.servers, *more.servers), excluded=(*found.excluded, *more.excluded),
+            notices=(*found.notices, *more.notices), inputs={**found.inputs, **more.inputs},
+        )  # fmt: skip
+    return found
+
+
+def _has_secret(settings: Settings) -> Callable[[str], bool]:
+    """Whether the secrets provider has a secret; one that cannot be told is not there."""
+
+    def has(name: str) -> bool:
+        try:
+            return bool(Secrets.of(settings).read(f"secret:{name}"))
+        except (NoSecret, Misuse):
+            return False
+
+    return has
 
 
 def bundled_specs(settings: Settings) -> list[ServerSpec]:

@@ -101,7 +101,7 @@ class Entry(ServerProcess):
         self._relist = self._restart = self._was_ready = False
         self._failures = Failures(settings.restart_backoff)
         self._listed_at = self._list_from = 0.0
-        longest = max((settings.call_timeout, *settings.tool_timeouts.values()))
+        longest = max((settings.call_timeout, spec.call_timeout_s, *settings.tool_timeouts.values()))
         self._pulse = Pulse(spec.id, journal, interval=settings.health_interval, call_timeout=longest)
         self._task: asyncio.Task[None] | None = None
         self._state = ServerState(
@@ -111,6 +111,7 @@ class Entry(ServerProcess):
             description=spec.description,
             url=spec.url,
             tenant=spec.tenant,
+            notices=spec.notices,
         )
 
     @property

@@ -86,6 +86,8 @@ def read_definitions(spec: ServerSpec, definitions: list[Any]) -> Listing:
             why = "A tool definition has to be an object with a name that is text"
             given = definition.get("name") if isinstance(definition, dict) else definition
             listing.refuse(str(given), f"{why}; it is {type(given).__name__}. Ask the server's author to name it.")
+        elif not spec.offers(name):
+            continue  # its configuration hides it
         elif why := _objection(definition := _encodable(definition)):
             listing.refuse(name, why)
         elif name in kept:

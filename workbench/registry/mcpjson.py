@@ -1,306 +1,191 @@
-"""Reads an `mcp.json`: the `mcpServers` of Claude Desktop and Cursor, or the `servers` of VS Code."""
+"""Reads the configuration of MCP servers that a client keeps: an `mcp.json`, or what other clients have instead.
+
+Every server is read by itself. One that cannot be used is left out with the reason and what to do, and all others run;
+a file is refused as a whole only when its text cannot be read at all. `docs/configurations.md` says what is read of
+which client.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from typing import Any, Literal
+
+import msgspec
 
 from workbench.config import BUNDLED_SERVERS
-from workbench.events import Misuse
+from workbench.events import Record
 from workbench.registry import jsonc
-from workbench.registry.auth import ServerAuth, server_auth
-from workbench.registry.names import close_names, header_objection, server_id
+from workbench.registry.configuration.formats import read_document
+from workbench.registry.configuration.identifiers import readable_id
+from workbench.registry.configuration.manifests import manifest_entry
+from workbench.registry.configuration.resolve import printable, resolve
+from workbench.registry.configuration.shape import ServerEntry, shape
+from workbench.registry.configuration.styles import (
+    Found,
+    FoundServer,
+    Where,
+    client_of_entry,
+    find_servers,
+    is_manifest,
+)
+from workbench.registry.configuration.variables import EntryError, Place, Variables
 from workbench.registry.server import ServerSpec
-from workbench.registry.tls import PATHS, ServerTls, server_tls
-from workbench.secrets import is_reference, references
 
-MAX_BYTES = 1 << 20
+MAX_SERVERS = 500
+"""Most servers that are taken from one file."""
 
-_TOP = ("mcpServers", "servers")
-_STDIO = ("command", "args", "env", "cwd")
-_HTTP = ("url", "headers", "auth", "tls")
-_KEYS = ("type", "transport", "title", "name", "description", "disabled", *_STDIO, *_HTTP)
-# What other programs keep in the same file: how they approve, show or time out a server, which is ours to decide here.
-_THEIRS = ("autoApprove", "alwaysAllow", "timeout", "gallery", "version", "tools", "dev", "icon", "trust", "$schema")
-_THEIR_TOP = ("inputs", "$schema", "globalShortcut", "preferences", "version")
-_SECRET = ("env", "headers", "auth")
-_TYPES = {
-    "stdio": "command",
-    "http": "url",
-    "streamable-http": "url",
-    "streamableHttp": "url",
-    "sse": "url",
-}
-_VARIABLE = re.compile(r"\$\{([^{}]*)\}")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+class ExcludedServer(Record, frozen=True, kw_only=True):
+    """A server of a configuration that does not run, and why."""
+
+    id: str
+    title: str
+    source: str
+    status: Literal["disabled", "invalid"]
+    """`disabled`: the configuration switches it off; `invalid`: it cannot be used as it is configured."""
+    reason: str
+    """What was found, where, and what to do."""
+    notices: tuple[str, ...] = ()
+
+
+class Configuration(Record, frozen=True, kw_only=True):
+    """What a configuration file holds."""
+
+    servers: tuple[ServerSpec, ...] = ()
+    excluded: tuple[ExcludedServer, ...] = ()
+    notices: tuple[str, ...] = ()
+    """What concerns the file as a whole."""
+    inputs: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
+    """Id → how it is asked for, of inputs that servers need and that nobody has given."""
+
+
+def read_configuration(
+    path: Path | str,
+    *,
+    env: Mapping[str, str] | None = None,
+    has_secret: Callable[[str], bool] = lambda name: False,
+    closed: Collection[Path] = (),
+    taken: Collection[str] = BUNDLED_SERVERS,
+) -> Configuration:
+    """The servers that a file configures, in its order, and those of it that do not run.
+
+    Args:
+        path: the file, in the style of any client: JSON with comments, TOML or YAML.
+        env: where variables are looked up; default the environment.
+        has_secret: whether the secrets provider has a secret of that name; inputs are filled from it.
+        closed: folders whose files no configuration may name, such as the state folder.
+        taken: ids that exist already; a server of that name gets a suffix.
+
+    Raises:
+        Misuse: the file cannot be read at all; names the line and the column.
+    """
+    path = Path(path).expanduser()
+    document = read_document(path)
+    found = find_servers(document.value, path)
+    place = Place(
+        path, os.environ if env is None else env, inputs=found.inputs, has_secret=has_secret, closed=tuple(closed)
+    )
+    return _Reading(document, found, place, list(taken)).result()
 
 
 def read_mcp_json(path: Path | str, *, env: Mapping[str, str] | None = None) -> list[ServerSpec]:
-    """The servers that a file configures, in its order; those marked `disabled` are left out.
+    """The servers of a file that can run; see `read_configuration`."""
+    return list(read_configuration(path, env=env).servers)
 
-    Args:
-        path: the file. Comments and trailing commas are fine.
-        env: where `${NAME}` and `${env:NAME}` are looked up; default the environment. `${NAME:-text}` has a default,
-            `${workspaceFolder}` is the folder of the project that holds the file, `${userHome}` the home folder.
-            `${secret:NAME}` in `env`, `headers` and `auth` stays as it stands: secrets are read when they are used.
+
+def entry_of(server: FoundServer) -> ServerEntry:
+    """The entry of one server in the one form, whichever client wrote it.
 
     Raises:
-        Misuse: the file cannot be read or cannot be meant; names the file, the line, the key, and what was expected.
+        EntryError: it cannot be used.
     """
-    return _Reader(Path(path).expanduser(), os.environ if env is None else env).read()
+    if not is_manifest(server.entry):
+        return shape(server.entry, server.name, client_of_entry(server))
+    notices: list[str] = []
+    entry, inputs = manifest_entry(server.entry, notices)
+    made = shape(entry, server.name, server.client)
+    made.inputs = inputs
+    made.notices = [*notices, *made.notices]
+    return made
 
 
-class _Reader:
-    """One reading of one file: knows where it is, so that every refusal can say so."""
+class _Reading:
+    """One reading of one file: knows where everything stands, so that every report can say so."""
 
-    def __init__(self, path: Path, env: Mapping[str, str]) -> None:
-        self.path = path
-        self.env = env
-        self.document = jsonc.Document({}, {})
+    def __init__(self, document: jsonc.Document, found: Found, place: Place, taken: list[str]) -> None:
+        self.document = document
+        self.found = found
+        self.place = place
+        self.taken = taken
+        self.excluded: list[ExcludedServer] = []
+        self.missing: dict[str, dict[str, Any]] = {}
 
-    def read(self) -> list[ServerSpec]:
-        self.document = self._parse()
-        top = self.document.value
-        if not isinstance(top, dict):
-            self._refuse((), f"the file holds {_kind(top)}", "Expected an object with the key 'mcpServers'.")
-        present = [key for key in _TOP if key in top]
-        for key in top:
-            if key not in (*_TOP, *_THEIR_TOP):
-                self._refuse((key,), f"unknown key {key!r}", self._meant(key, _TOP))
-        if len(present) != 1:
-            given = "both 'mcpServers' and 'servers'" if present else "neither 'mcpServers' nor 'servers'"
-            self._refuse(tuple(present[:1]), f"there is {given}", "Expected one of them, with servers by name.")
-        servers = self._object((present[0],), top[present[0]])
-        specs: list[ServerSpec] = []
-        for name, entry in servers.items():
-            where = (present[0], name)
-            spec = self._server(where, name, self._object(where, entry), [s.id for s in specs])
-            if spec is not None:
-                specs.append(spec)
-        return specs
-
-    def _parse(self) -> jsonc.Document:
-        try:
-            if self.path.stat().st_size > MAX_BYTES:
-                raise Misuse(f"{self.path} is larger than {MAX_BYTES} bytes.", hint="Is it really an mcp.json?")
-            return jsonc.parse(self.path.read_text(encoding="utf-8-sig"))
-        except OSError as e:
-            raise Misuse(f"{self.path} cannot be read: {e.strerror or e}.", hint="Check the path of mcp_config.") from e
-        except UnicodeDecodeError as e:
-            raise Misuse(f"{self.path} is not UTF-8 text: {e.reason}.", hint="Save it as UTF-8.") from e
-        except jsonc.Malformed as e:
-            raise Misuse(f"{self.path}, line {e.line}: {e}.", hint="Expected JSON; mend that line.") from e
-
-    def _server(self, where: jsonc.Path, name: str, entry: dict[str, Any], taken: list[str]) -> ServerSpec | None:
-        for key in entry:
-            if key not in (*_KEYS, *_THEIRS):
-                self._refuse((*where, key), f"unknown key {key!r}", self._meant(key, _KEYS))
-        if self._boolean((*where, "disabled"), entry.get("disabled", False)):
-            return None
-        try:
-            id = server_id(name, (*BUNDLED_SERVERS, *taken))
-        except Misuse as e:
-            self._refuse(where, str(e.args[0]).rstrip("."), e.hint)
-        kind = self._transport(where, entry)
-        wrong = next((k for k in (_HTTP if kind == "command" else _STDIO) if k in entry), None)
-        if wrong is not None:
-            self._refuse((*where, wrong), f"{wrong!r} beside {kind!r}", f"Expected a {kind} or the other, not both.")
-        common: dict[str, Any] = {
-            "id": id,
-            "title": self._text((*where, "title"), entry.get("title", entry.get("name", name))),
-            "description": self._text((*where, "description"), entry.get("description", "")),
-            "source": str(self.path),
-        }
-        if kind == "url":
-            urls = self._urls((*where, "url"), entry.get("url"))
-            return ServerSpec(
-                kind="url",
-                url=urls[0],
-                more_urls=urls[1:],
-                sse="sse" in (entry.get("type"), entry.get("transport")),
-                headers=self._headers(where, entry),
-                auth=self._auth((*where, "auth"), entry),
-                tls=self._tls((*where, "tls"), entry, urls),
-                **common,
-            )
-        command = self._text((*where, "command"), entry.get("command")).strip()
-        if not command:
-            self._refuse((*where, "command"), "the command is empty", "Expected the name or path of a program.")
-        if not isinstance(args := entry.get("args", []), list):
-            self._refuse((*where, "args"), f"'args' is {_kind(args)}", "Expected a list of texts.")
-        return ServerSpec(
-            kind="command",
-            stdio=True,
-            command=(
-                os.path.expanduser(command),
-                *(self._text((*where, "args", n), a, numbers=True) for n, a in enumerate(args)),
-            ),
-            env=self._env((*where, "env"), entry.get("env")),
-            cwd=self._folder((*where, "cwd"), entry.get("cwd")),
-            **common,
+    def result(self) -> Configuration:
+        servers = [spec for server in self.found.servers[:MAX_SERVERS] if (spec := self._server(server)) is not None]
+        heads = tuple(server.where for server in self.found.servers)
+        own = [(where, what) for where, what in self.document.notices if not any(_within(where, h) for h in heads)]
+        notices = [*self.found.notices, *(f"{self._at(where)}: {what}." for where, what in own)]
+        notices += [f"{self._at(where)}: {what}. Expected 'mcpServers'." for where, what in self.found.problems]
+        if len(self.found.servers) > MAX_SERVERS:
+            notices.append(f"{self.place.path}: {len(self.found.servers)} servers; the first {MAX_SERVERS} are used.")
+        return Configuration(
+            servers=tuple(servers),
+            excluded=tuple(self.excluded),
+            notices=tuple(map(printable, notices)),
+            inputs=self.missing,
         )
 
-    def _transport(self, where: jsonc.Path, entry: dict[str, Any]) -> str:
-        """`command` or `url`, from `type` (or `transport`), or from which of the two keys is there."""
-        for key in ("type", "transport"):
-            if (given := entry.get(key)) is not None:
-                if not isinstance(given, str) or given not in _TYPES:
-                    self._refuse((*where, key), f"{key!r} is {given!r}", f"Expected one of {', '.join(_TYPES)}.")
-                needed = _TYPES[given]
-                if needed not in entry:
-                    self._refuse((*where, key), f"type {given!r} without {needed!r}", f"Add the key {needed!r}.")
-                return needed
-        if ("command" in entry) == ("url" in entry):
-            given = "both 'command' and 'url'" if "url" in entry else "neither 'command' nor 'url'"
-            self._refuse(where, f"server {where[-1]!r} has {given}", "Expected one of them.")
-        return "command" if "command" in entry else "url"
-
-    # --- values
-
-    def _text(self, where: jsonc.Path, value: Any, *, numbers: bool = False) -> str:
-        if numbers and isinstance(value, int | float) and not isinstance(value, bool):
-            value = str(value)
-        if not isinstance(value, str):
-            self._refuse(where, f"{where[-1]!r} is {_kind(value)}", "Expected a text.")
-        if is_reference(value):
-            self._check_secret(where, value)
-        text = _VARIABLE.sub(lambda match: self._variable(where, match.group(1)), value)
-        if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
-            self._refuse(where, f"{where[-1]!r} has a character that no program can be given", "Remove it.")
-        return text
-
-    def _check_secret(self, where: jsonc.Path, value: str) -> None:
-        """Secrets may stand only where nobody but the server gets to see them, and in the form of a reference."""
-        if len(where) < 3 or where[2] not in _SECRET:
-            hint = f"Secrets can stand in {', '.join(_SECRET)}; a command line or an address is shown to others."
-            self._refuse(where, "a secret is named here", hint)
+    def _server(self, server: FoundServer) -> ServerSpec | None:
+        id = readable_id(server.name, self.taken)
+        self.taken.append(id)
+        notices = [
+            what[:1].upper() + what[1:] + "." for where, what in self.document.notices if _within(where, server.where)
+        ]
+        if id != server.name:
+            notices.append(f"It is called {server.name[:100]!r} in its configuration, and {id} here.")
+        title = server.name
+        variables: Variables | None = None
         try:
-            references(value)
-        except Misuse as e:
-            self._refuse(where, "'secret:…' is no reference", e.hint)
-
-    def _variable(self, where: jsonc.Path, given: str) -> str:
-        if given == "workspaceFolder":
-            folder = self.path.absolute().parent
-            return str(folder.parent if folder.name in (".vscode", ".cursor") else folder)
-        if given == "userHome":
-            return str(Path.home())
-        if given.startswith("secret:"):
-            return f"${{{given}}}"
-        if given.startswith("input:"):
-            self._refuse(where, f"'${{{given}}}' asks a person", "Use ${env:NAME} and set the variable.")
-        name, has_default, default = given.removeprefix("env:").partition(":-")
-        if not _NAME.fullmatch(name):
-            self._refuse(where, f"'${{{given}}}' is no variable", "Expected ${NAME} or ${env:NAME}.")
-        if name not in self.env and not has_default:
-            self._refuse(where, f"the variable {name} is not set", f"Set it: export {name}=…")
-        return self.env.get(name) or default
-
-    def _env(self, where: jsonc.Path, value: Any) -> dict[str, str]:
-        found = {}
-        for name, text in self._object(where, {} if value is None else value).items():
-            if not _NAME.fullmatch(name):
-                self._refuse((*where, name), f"{name!r} is no name of a variable", "Use letters, digits, underscore.")
-            if text is None:
-                continue
-            text = str(text).lower() if isinstance(text, bool) else text
-            found[name] = self._text((*where, name), text, numbers=True)
-        return found
-
-    def _headers(self, where: jsonc.Path, entry: dict[str, Any]) -> dict[str, str]:
-        where = (*where, "headers")
-        found = {}
-        for name, value in self._object(where, entry.get("headers") or {}).items():
-            text = self._text((*where, name), value, numbers=True).strip()
-            if why := header_objection(name, text):
-                self._refuse((*where, name), why, "Mend or remove it.")
-            found[name] = text
-        return found
-
-    def _auth(self, where: jsonc.Path, entry: dict[str, Any]) -> ServerAuth | None:
-        if (given := entry.get("auth")) is None:
+            entry = entry_of(server)
+            entry.notices = [*notices, *entry.notices]
+            title = entry.title
+            if why := server.switched_off or entry.switched_off:
+                self._exclude(id, title, "disabled", f"{self._at(server.where)}: {why}.", entry.notices)
+                return None
+            place = dataclasses.replace(self.place, inputs={**self.place.inputs, **entry.inputs})
+            variables = Variables(place, client_of_entry(server), Path(server.folder) if server.folder else None)
+            return resolve(entry, id, variables)
+        except EntryError as e:
+            if variables is not None:
+                self._note_inputs(variables)
+            reason = f"{self._at((*server.where, *e.where))}: {str(e.args[0]).rstrip('.')}."
+            self._exclude(id, title, "invalid", f"{reason} {e.hint}".strip(), notices)
             return None
-        try:
-            found = server_auth({key: self._text((*where, key), v) for key, v in self._object(where, given).items()})
-        except Misuse as e:
-            self._refuse(where, str(e.args[0]).rstrip("."), e.hint)
-        if why := header_objection(found.header, found.scheme):
-            self._refuse((*where, "header"), why, "Mend or remove it.")
-        if any(name.lower() == found.header.lower() for name in entry.get("headers") or {}):
-            self._refuse(where, f"'auth' and a header {found.header!r}", "Expected one of them.")
-        return found
 
-    def _tls(self, where: jsonc.Path, entry: dict[str, Any], urls: tuple[str, ...]) -> ServerTls | None:
-        if (given := entry.get("tls")) is None:
-            return None
-        values = {key: self._text((*where, key), v) for key, v in self._object(where, given).items()}
-        try:
-            found = server_tls(
-                {key: self._folder((*where, key), v) if key in PATHS else v for key, v in values.items()}
+    def _note_inputs(self, variables: Variables) -> None:
+        """Remember which inputs a person could give for a server that lacks them."""
+        for id in variables.wanted:
+            if not self.place.has_secret(id):
+                self.missing[id] = dict(variables.place.inputs.get(id, {}))
+
+    def _exclude(
+        self, id: str, title: str, status: Literal["disabled", "invalid"], reason: str, notices: list[str]
+    ) -> None:
+        self.excluded.append(
+            ExcludedServer(
+                id=id, title=printable(title)[:200] or id, source=str(self.place.path), status=status,
+                reason=printable(reason), notices=tuple(map(printable, notices)),
             )
-        except Misuse as e:
-            self._refuse(where, str(e.args[0]).rstrip("."), e.hint)
-        if not all(url.startswith("https://") for url in urls):
-            self._refuse(where, "'tls' beside an address without TLS", "Expected https://… as url.")
-        return found
+        )  # fmt: skip
 
-    def _url(self, where: jsonc.Path, value: Any) -> str:
-        url = self._text(where, value).strip()
-        try:
-            parts = urlsplit(url)
-            good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            good = False
-        if not good or re.search(r"[\x00-\x20\x7f\\]", url):
-            self._refuse(where, f"'url' is {url[:200]!r}", "Expected http://… or https://… of an MCP endpoint.")
-        return url
-
-    def _urls(self, where: jsonc.Path, value: Any) -> tuple[str, ...]:
-        """One address, or a list of those of all replicas."""
-        if not isinstance(value, list):
-            return (self._url(where, value),)
-        if not value:
-            self._refuse(where, "'url' is an empty list", "Expected the address of each replica.")
-        urls = tuple(self._url((*where, n), each) for n, each in enumerate(value))
-        if len(set(urls)) < len(urls):
-            self._refuse(where, "an address stands twice", "Expected a different address for each replica.")
-        return urls
-
-    def _folder(self, where: jsonc.Path, value: Any) -> str:
-        if value is None:
-            return ""
-        folder = Path(self._text(where, value)).expanduser()
-        return str(folder if folder.is_absolute() else self.path.absolute().parent / folder)
-
-    def _boolean(self, where: jsonc.Path, value: Any) -> bool:
-        if not isinstance(value, bool):
-            self._refuse(where, f"{where[-1]!r} is {_kind(value)}", "Expected true or false.")
-        return value
-
-    def _object(self, where: jsonc.Path, value: Any) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            self._refuse(where, f"{where[-1]!r} is {_kind(value)}", "Expected an object.")
-        return value
-
-    # --- refusals
-
-    def _meant(self, key: str, known: tuple[str, ...]) -> str:
-        close = close_names(key, known, 1)
-        return f"Did you mean {close[0]!r}?" if close else f"Expected {', '.join(known)}."
-
-    def _refuse(self, where: jsonc.Path, what: str, hint: str) -> NoReturn:
-        key = ".".join(str(part) for part in where)
-        at = f"{self.path}, line {self.document.line(where)}" + (f", key {key}" if key else "")
-        raise Misuse(f"{at}: {what}.".replace("..", "."), hint=hint)
+    def _at(self, where: Where) -> str:
+        key = ".".join(str(part)[:100] for part in where)
+        line = f", line {self.document.line(where)}" if self.document.lines else ""
+        return f"{self.place.path}{line}" + (f", key {key}" if key else "")
 
 
-def _kind(value: Any) -> str:
-    """What `value` is, in JSON's words."""
-    for kind, name in ((bool, "true or false"), (str, "a text"), (dict, "an object"), (list, "a list")):
-        if isinstance(value, kind):
-            return name
-    return "null" if value is None else "a number"
+def _within(where: Where, outer: Where) -> bool:
+    return where[: len(outer)] == outer

@@ -21,7 +21,7 @@ SERVER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}")
 RESERVED = ("tables", "workbench", "gateway", "registry")
 
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_OURS = (
+SET_BY_GATEWAY = (
     "host",
     "content-length",
     "content-type",
@@ -31,6 +31,7 @@ _OURS = (
     "accept",
     "te",
 )
+"""Headers that the gateway sets itself."""
 
 
 def shown(text: object, limit: int) -> str:
@@ -42,7 +43,7 @@ def header_objection(name: str, value: str) -> str:
     """Why a header must not be sent as configured; empty if it may (RFC 9110 §5.5, §5.6.2)."""
     if not _HEADER.fullmatch(name):
         return f"{name!r} is no name of a header"
-    if name.lower() in _OURS or name.lower().startswith("mcp-"):
+    if name.lower() in SET_BY_GATEWAY or name.lower().startswith("mcp-"):
         return f"the header {name!r} is set by the gateway itself"
     if re.search(r"[^\t\x20-\x7e\x80-\xff]", value):
         return f"header {name!r} has line breaks or characters beyond Latin-1"

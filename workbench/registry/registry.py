@@ -10,11 +10,12 @@ import msgspec
 
 from workbench.config import Settings
 from workbench.events import JSON, Misuse, Tool
-from workbench.registry.bundled import configured_specs
+from workbench.registry.bundled import configured_servers
 from workbench.registry.catalog import Catalog
 from workbench.registry.connection import Connection, ConnectionFactory
 from workbench.registry.group import Group
 from workbench.registry.journal import Journal
+from workbench.registry.mcpjson import Configuration, ExcludedServer
 from workbench.registry.names import close_names, confusable, server_id
 from workbench.registry.pins import Pins
 from workbench.registry.registration import check_registration
@@ -69,6 +70,11 @@ class Registry:
         self._editing = asyncio.Lock()
         self._settling: set[asyncio.Task[None]] = set()
         self._alike: dict[str, str] = {}
+        self._excluded: dict[str, ServerState] = {}
+        self.notices: tuple[str, ...] = ()
+        """What concerns the configuration as a whole, for people."""
+        self.call_timeouts: dict[str, float] = {}
+        """Longest time of a call in seconds, by server, of those whose configuration has one."""
 
     @property
     def version(self) -> int:
@@ -93,15 +99,27 @@ class Registry:
         Raises:
             Misuse: the configuration cannot be meant; nothing was launched then.
         """
-        specs = self._configured()
+        configured = await asyncio.to_thread(self._configured)
+        specs = list(configured.servers)
         self._pins = Pins(self._settings)
         self._catalog.names = self._pins.names()
         taken = {s.id for s in specs}
+        self.notices = configured.notices
+        for excluded in configured.excluded:
+            self._exclude(excluded, progress)
         for spec in self._pins.registered():
             spec = msgspec.structs.replace(spec, tenant=spec.tenant or self._settings.tenant)
             if like := confusable(spec.id, taken):
                 journal = self._journal.of_tenant(spec.tenant)
-                journal.event(spec.id, "not_started", {"why": f"The configuration on disk now has {like!r}."})
+                why = f"The configuration on disk now has {like!r}."
+                journal.event(spec.id, "not_started", {"why": why})
+                self._excluded.setdefault(
+                    spec.id,
+                    ServerState(
+                        id=spec.id, kind="url", title=spec.title or spec.id, status="invalid", tenant=spec.tenant,
+                        last_error=f"{why} Remove this one, or call the other one differently.",
+                    ),
+                )  # fmt: skip
             else:
                 specs.append(spec)
         await self.supervisor.open()
@@ -136,15 +154,21 @@ class Registry:
         entries = self._entries.values()
         return [entry.state for entry in entries if tenant is None or entry.spec.exists_for(tenant)]
 
+    def excluded(self, tenant: str | None = None) -> list[ServerState]:
+        """Configured servers that do not run, `disabled` or `invalid`; `last_error` says why and what to do."""
+        return [state for state in self._excluded.values() if tenant is None or state.tenant in ("", tenant)]
+
     def exists(self, id: str, tenant: str) -> bool:
         """Whether there is a server of that id, as far as callers of `tenant` may know."""
         entry = self._entries.get(id)
-        return entry is not None and entry.spec.exists_for(tenant)
+        if entry is None:
+            return any(state.id == id for state in self.excluded(tenant))
+        return entry.spec.exists_for(tenant)
 
     def state(self, id: str) -> ServerState | None:
         """The state of one server, or None when there is none of that id."""
         entry = self._entries.get(id)
-        return entry.state if entry else None
+        return entry.state if entry else self._excluded.get(id)
 
     def spec(self, id: str) -> ServerSpec | None:
         """How one server is configured."""
@@ -169,7 +193,10 @@ class Registry:
                 return tool, entry.connection
             entry.suspect()
             raise ServerDown(entry.state)
-        entry_of = self._entries.get(qualified.partition(".")[0])
+        server = qualified.partition(".")[0]
+        if server in self._excluded and server not in self._entries:
+            raise ServerDown(self._excluded[server])
+        entry_of = self._entries.get(server)
         if entry_of is not None and not entry_of.callable:
             raise ServerDown(entry_of.state)
         raise UnknownTool(qualified, self.suggest(qualified))
@@ -339,8 +366,18 @@ class Registry:
         for entry in list(self._entries.values()):
             await entry.apply(pins)
 
-    def _configured(self) -> list[ServerSpec]:
-        return configured_specs(self._settings) if self._given is None else list(self._given)
+    def _configured(self) -> Configuration:
+        return configured_servers(self._settings) if self._given is None else Configuration(servers=tuple(self._given))
+
+    def _exclude(self, excluded: ExcludedServer, progress: Callable[[str], None] | None) -> None:
+        """Keep in sight what the configuration names and what does not run."""
+        self._excluded[excluded.id] = ServerState(
+            id=excluded.id, kind="command", title=excluded.title, status=excluded.status, last_error=excluded.reason,
+            notices=excluded.notices,
+        )  # fmt: skip
+        self._journal.event(excluded.id, "not_started", {"why": excluded.reason, "status": excluded.status})
+        if progress is not None:
+            progress(f"{excluded.id}: {excluded.status}. {excluded.reason}")
 
     def _enter(self, spec: ServerSpec) -> Group:
         entry = Group(
@@ -353,6 +390,8 @@ class Registry:
             changed=self._changed,
         )
         self._entries[spec.id] = entry
+        if spec.call_timeout_s:
+            self.call_timeouts[spec.id] = spec.call_timeout_s
         for replica in entry.replicas:
             replica.on_message = self._said
             replica.on_open = self._opened
@@ -370,6 +409,9 @@ class Registry:
             )
 
     def _entry(self, id: str) -> Group:
+        if id in self._excluded and id not in self._entries:
+            state = self._excluded[id]
+            raise Misuse(f"Server {id!r} is {state.status} and does not run.", hint=state.last_error)
         if id not in self._entries:
             close = self.suggest_server(id)
             raise Misuse(

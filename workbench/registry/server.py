@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Literal
 
 import msgspec
@@ -11,7 +12,7 @@ from workbench.registry.auth import ServerAuth
 from workbench.registry.tls import ServerTls
 
 ServerKind = Literal["bundled", "tables", "command", "url"]
-ServerStatus = Literal["starting", "ready", "down", "stopped", "failed"]
+ServerStatus = Literal["starting", "ready", "down", "stopped", "failed", "disabled", "invalid"]
 
 
 class ServerSpec(Record, frozen=True, kw_only=True):
@@ -39,6 +40,14 @@ class ServerSpec(Record, frozen=True, kw_only=True):
     """How the gateway and it know each other on TLS; None: as usual on the web."""
     trust: Literal["bundled", "configured"] = "configured"
     """Scope labels of a tool count only for `bundled`."""
+    call_timeout_s: float = 0.0
+    """Longest time of a call, in seconds, as its configuration says; 0: as the settings say, which come first."""
+    hidden_tools: tuple[str, ...] = ()
+    """Tools that are not offered, by name; `*` stands for any characters."""
+    only_tools: tuple[str, ...] | None = None
+    """The only tools that are offered; None: all."""
+    notices: tuple[str, ...] = ()
+    """What was changed or not used when its configuration was read."""
     stdio: bool = False
     """Speaks over stdin and stdout; otherwise over Streamable HTTP."""
     source: str = ""
@@ -50,6 +59,10 @@ class ServerSpec(Record, frozen=True, kw_only=True):
         """Whether callers of `tenant` may know that there is such a server."""
         return self.tenant in ("", tenant)
 
+    def offers(self, tool: str) -> bool:
+        """Whether its configuration lets the tool of that name be offered."""
+        return not _matches(tool, self.hidden_tools) and (self.only_tools is None or _matches(tool, self.only_tools))
+
     def public(self) -> JSON:
         """What may be shown and recorded: everything except the values of `env` and `headers`."""
         shown = self.to_dict()
@@ -60,6 +73,10 @@ class ServerSpec(Record, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         where = self.url or " ".join(self.command)
         return f"ServerSpec({self.id!r}, {self.kind}, {where!r}, source={self.source!r})"
+
+
+def _matches(tool: str, patterns: tuple[str, ...]) -> bool:
+    return any(tool == pattern or fnmatchcase(tool, pattern) for pattern in patterns)
 
 
 class ReplicaState(Record, frozen=True, kw_only=True):
@@ -87,7 +104,8 @@ class ServerState(Record, frozen=True, kw_only=True):
     description: str = ""
     status: ServerStatus = "starting"
     """`starting`: first launch under way; `ready`; `down`: was or should be there, is being retried; `stopped`: by us;
-    `failed`: never came up, still retried slowly."""
+    `failed`: never came up, still retried slowly; `disabled`: its configuration switches it off; `invalid`: its
+    configuration cannot be used, and `last_error` says why."""
     transport: str = ""
     """`http`, `sse` (HTTP+SSE, of 2024-11-05), `stdio` or `memory`."""
     url: str = ""
@@ -118,6 +136,8 @@ class ServerState(Record, frozen=True, kw_only=True):
     """Each one, when there are several."""
     tenant: str = ""
     """The only tenant for which it exists; empty when it exists for all."""
+    notices: tuple[str, ...] = ()
+    """What was changed or not used when its configuration was read."""
 
 
 class Overloaded(WorkbenchError):
@@ -153,5 +173,7 @@ class ServerDown(WorkbenchError):
         why = f": {state.last_error.rstrip('.')}" if state.last_error else ""
         super().__init__(
             f"Server {state.id!r} is {state.status}{why}.",
-            hint="It is restarted by itself; see `workbench servers`." if state.status != "stopped" else "",
+            hint="It is restarted by itself; see `workbench servers`."
+            if state.status not in ("stopped", "disabled", "invalid")
+            else "",
         )

@@ -86,7 +86,9 @@ class Supervisor:
                 env[name] = await self._secrets.fetch(env[name])
             remember_named(name, env[name])
         if spec.stdio:
-            child = await spawn(spec, spec.command, env)
+            # inputs of a person may stand on the command line; what is shown of it keeps the reference
+            words = spec.command if self._secrets is None else [await self._secrets.fetch(w) for w in spec.command]
+            child = await spawn(spec, tuple(words), env)
         else:
             listening = self._socket(spec.id, replica)
             secret = self._server_secrets.setdefault(spec.id, token_urlsafe(32))
