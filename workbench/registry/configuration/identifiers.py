@@ -8,7 +8,8 @@ from collections.abc import Collection
 from typing import Final
 
 from workbench.events import digest
-from workbench.registry.names import RESERVED, SERVER_ID, confusable, hidden_character
+from workbench.registry.names import RESERVED, SERVER_ID, confusable
+from workbench.registry.visible import hidden_character
 
 MAX_LENGTH: Final = 40
 """Characters of an id before its suffix; the rest of a longer name goes into a hash."""

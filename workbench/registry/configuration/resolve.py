@@ -21,9 +21,10 @@ from workbench.registry.configuration.variables import (
     read_env_file,
     read_small_file,
 )
-from workbench.registry.names import SET_BY_GATEWAY, header_objection, hidden_character
+from workbench.registry.names import SET_BY_GATEWAY, header_objection
 from workbench.registry.server import ServerSpec
 from workbench.registry.tls import PATHS, ServerTls, server_tls
+from workbench.registry.visible import hidden_character
 
 _LOOPBACK_ADDRESS = re.compile(r"(?:localhost|127\.\d+\.\d+\.\d+|\[::1\]|0\.0\.0\.0)(?::\d+)?(?:/.*)?")
 
