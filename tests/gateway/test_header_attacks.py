@@ -153,7 +153,7 @@ STARTS: dict[str, bytes] = {
     "a NUL": b"POST /mcp\0 HTTP/1.1",
     "a path that climbs": b"POST /mcp/../mcp HTTP/1.1",
     "two slashes": b"POST //mcp HTTP/1.1",
-    "a slash behind": b"POST /mcp/ HTTP/1.1",
+    "two slashes behind": b"POST /mcp// HTTP/1.1",
     "other case": b"POST /MCP HTTP/1.1",
     "a path of parts": b"POST /mcp;x=1 HTTP/1.1",
     "an encoded slash": b"POST /servers/calc%2f..%2fcalc/mcp HTTP/1.1",

@@ -22,6 +22,7 @@ from workbench.api.slack import slack_routes
 from workbench.api.tools import tool_routes
 from workbench.bench.platform import Platform
 from workbench.gateway import McpEndpoint
+from workbench.gateway.cross_origin import CrossOrigin
 from workbench.gateway.senders import Senders
 from workbench.gateway.single_headers import doubled
 from workbench.gateway.websocket import WebSocketDoor
@@ -29,7 +30,7 @@ from workbench.gateway.websocket import WebSocketDoor
 if TYPE_CHECKING:
     from workbench.access.oauth import AuthorizationServer
 
-_MCP_PATHS = re.compile(r"(?:/(?:servers|profiles)/[^/]+)?/(?:mcp|sse)|/\.well-known/oauth-protected-resource(/.*)?")
+_MCP_PATHS = re.compile(r"(?:/(?:servers|profiles)/[^/]+)?/(?:mcp|sse)/?|/\.well-known/oauth-protected-resource(/.*)?")
 
 
 def build_app(platform: Platform) -> ASGI:
@@ -38,8 +39,8 @@ def build_app(platform: Platform) -> ASGI:
     MCP is dispatched before any framework router: it is the hot path. All other paths are the management API, behind
     the same checks of Host and Origin.
     """
-    endpoint, api = McpEndpoint(platform.gateway), Reading(platform, build_api(platform))
     senders = Senders(platform.settings)
+    endpoint, api = McpEndpoint(platform.gateway, senders), Reading(platform, build_api(platform))
     issuing = _authorization_server(platform)
 
     sockets = WebSocketDoor(endpoint, platform.registry)
@@ -50,7 +51,10 @@ def build_app(platform: Platform) -> ASGI:
             return
         if _MCP_PATHS.fullmatch(scope["path"]):
             await endpoint(scope, receive, send)
-            return
+        else:
+            await others(scope, receive, send)
+
+    async def managed(scope: Any, receive: Any, send: Any) -> None:
         if name := doubled(scope["headers"]):
             await error("Misuse", f"The header {name} stands twice.", "Send it once.", 400)(scope, receive, send)
             return
@@ -63,6 +67,7 @@ def build_app(platform: Platform) -> ASGI:
         else:
             await error("Misuse", refused[1], "", refused[0])(scope, receive, send)
 
+    others = CrossOrigin(managed, senders)
     return app
 
 

@@ -65,6 +65,8 @@ async def serve(settings: Settings, build_app: Callable[[Platform], ASGI], *, pr
     bound = listen(settings.host, settings.port, "gateway")
     app_bound = listen(settings.app_host, settings.app_port, "app") if settings.app else None
     settings = settings.replace(port=str(bound.getsockname()[1]))  # `auto` is over: tokens are for this very URL
+    if app_bound is not None:
+        settings = settings.replace(app_port=str(app_bound.getsockname()[1]))
     secured = listen(settings.tls_host, settings.tls_port, "tls") if settings.tls_port else None
     if secured is not None:
         settings = settings.replace(tls_port=str(secured.getsockname()[1]))

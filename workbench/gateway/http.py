@@ -7,6 +7,7 @@ everything else together.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from workbench.events import Unauthenticated, Unreachable
@@ -15,6 +16,7 @@ from workbench.gateway.answers import JSON_TYPE, Answer, say_error
 from workbench.gateway.call import Gateway
 from workbench.gateway.challenge import WELL_KNOWN, challenge, metadata
 from workbench.gateway.channels import PATH, Channels
+from workbench.gateway.cross_origin import CrossOrigin
 from workbench.gateway.legacy import Legacy
 from workbench.gateway.lists import Lists
 from workbench.gateway.modern import Modern
@@ -26,10 +28,16 @@ from workbench.gateway.streams import Announcements
 from workbench.gateway.toolcall import ToolCalls
 from workbench.gateway.upstream.messages import encode
 from workbench.gateway.upstream.revision import LEGACY, VERSION_KEY
-from workbench.gateway.views import profile_of, view_of
+from workbench.gateway.views import profile_of, view_of, without_slash
 from workbench.gateway.watches import Watches
 
 _LEGACY: Final = frozenset(LEGACY)
+
+_JSON_TYPES: Final = frozenset({b"application/json", b"application/json-rpc", b"application/jsonrequest"})
+"""JSON-RPC over HTTP has had all three names; none is a type that a page may send without being asked for it."""
+
+_CHARSET: Final = re.compile(rb"charset\s*=\s*[\"']?([^\s;\"']*)")
+_ACCEPTABLE: Final = (b"application/json", b"*/*", b"application/*")
 
 
 class BadHeaders(Exception):
@@ -45,9 +53,10 @@ class McpEndpoint:
 
     Args:
         gateway: what runs the calls.
+        senders: says which hosts and origins are accepted; by default as the settings say.
     """
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, senders: Senders | None = None) -> None:
         self._gateway = gateway
         self._lists = Lists(gateway)
         calls, watches = ToolCalls(gateway), Watches(gateway)
@@ -56,11 +65,15 @@ class McpEndpoint:
         self._modern = Modern(gateway, self._lists, calls, reading, announcements, watches)
         self._legacy = Legacy(gateway, self._lists, calls, reading, announcements, watches)
         self._channels = Channels(self._legacy, announcements, gateway.relay)
-        self._senders = Senders(gateway.settings)
+        self._senders = Senders(gateway.settings) if senders is None else senders
+        self._cross_origin = CrossOrigin(self._serve, self._senders)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
-        path = scope["path"]
+        await self._cross_origin(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = without_slash(scope["path"])
         about = path.startswith(WELL_KNOWN)
         endpoint = path.removeprefix(WELL_KNOWN) if about else path
         view = view_of(endpoint)
@@ -79,6 +92,8 @@ class McpEndpoint:
         elif about:
             told = metadata(request.resource, self._lists.scopes(), self._gateway.access.tokens.issuers)
             await request.reply(Answer(200, [JSON_TYPE], encode(told)))
+        elif scope["method"] == "OPTIONS":
+            await request.reply(Answer(204, [(b"allow", _allowed(path, older=True))], b""))
         elif (refused := await self._authenticated(request)) is not None:
             await request.reply(refused)
         elif missing := self._missing(request):
@@ -106,7 +121,8 @@ class McpEndpoint:
             await self._dispatch(request, method, body, older=older)
 
     async def _dispatch(self, request: Request, method: str, body: bytes, *, older: bool) -> None:
-        of_2024 = request.scope["path"].endswith(PATH)
+        path = without_slash(request.scope["path"])
+        of_2024 = path.endswith(PATH)
         if of_2024 and method == "GET":
             await self._channels.open(request)
             return
@@ -117,8 +133,7 @@ class McpEndpoint:
             await self._legacy.end(request)
             return
         if method != "POST":
-            allow = b"GET, POST" if of_2024 else b"POST, GET, DELETE" if older else b"POST"
-            await request.reply(Answer(405, [(b"allow", allow)], b""))
+            await request.reply(Answer(405, [(b"allow", _allowed(path, older=older))], b""))
             return
         try:
             message = wire.parse(body)
@@ -176,6 +191,11 @@ class McpEndpoint:
         return Answer(401, [JSON_TYPE, (b"www-authenticate", told.encode("latin-1"))], body)
 
 
+def _allowed(path: str, *, older: bool) -> bytes:
+    """The methods of an endpoint (RFC 9110 §10.2.1)."""
+    return b"GET, POST" if path.endswith(PATH) else b"POST, GET, DELETE" if older else b"POST"
+
+
 def _headers(raw: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Headers by name, values without the blanks around them, which the parser keeps (RFC 9110 §5.5)."""
     headers: dict[bytes, bytes] = {}
@@ -192,14 +212,15 @@ def _headers(raw: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 
 def _check_content(request: Request) -> None:
-    """Only plain JSON is read: no other type, nothing compressed."""
-    kind, _, parameter = request.headers.get(b"content-type", b"").lower().partition(b";")
-    if kind.strip() != b"application/json" or parameter.strip() not in (b"", b"charset=utf-8", b'charset="utf-8"'):
-        raise BadHeaders(_plain(415, "Content-Type has to be application/json."))
-    if request.headers.get(b"content-encoding", b"identity") != b"identity":
+    """Only plain JSON is read: nothing that a form could send, and nothing compressed."""
+    kind, _, parameters = request.headers.get(b"content-type", b"").lower().partition(b";")
+    charset = _CHARSET.search(parameters)
+    if kind.strip() not in _JSON_TYPES or (charset and charset[1] not in (b"utf-8", b"utf8", b"us-ascii")):
+        raise BadHeaders(_plain(415, "Content-Type has to be application/json, in UTF-8."))
+    if request.headers.get(b"content-encoding", b"identity").lower() not in (b"identity", b""):
         raise BadHeaders(_plain(415, "Compressed bodies are not read."))
-    accept = request.headers.get(b"accept", b"*/*")
-    if b"application/json" not in accept and b"*/*" not in accept and b"application/*" not in accept:
+    accept = request.headers.get(b"accept", b"*/*").lower() or b"*/*"
+    if not any(kind in accept for kind in _ACCEPTABLE):
         raise BadHeaders(_plain(406, "Accept has to list application/json and text/event-stream."))
 
 

@@ -35,6 +35,7 @@ CANCELLED: Final = "cancelled"
 ENDED: Final = "ended"
 
 _ACCEPTED: Final = Answer(202, [], b"")
+_TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
 _NOBODY_ASKED: Final = Answer(
     400,
     [JSON_TYPE],
@@ -96,7 +97,7 @@ class Legacy:
             missing = say_error(None, wire.INVALID_REQUEST, "A stream needs the Mcp-Session-Id of a session.")
             await request.reply(_no_session() if SESSION in request.headers else missing)
         elif not request.takes_events:
-            await request.reply(Answer(406, [], b""))
+            await request.reply(Answer(406, [_TEXT], b"Accept has to list text/event-stream."))
         elif self._announcements.full:
             await request.reply(Answer(503, [(b"retry-after", b"30")], b""))
         else:

@@ -74,8 +74,8 @@ class Request:
     @property
     def takes_events(self) -> bool:
         """Whether the client reads an event stream as an answer."""
-        accept = self.headers.get(b"accept", b"*/*")
-        return b"text/event-stream" in accept or b"*/*" in accept
+        accept = self.headers.get(b"accept", b"*/*").lower() or b"*/*"
+        return any(kind in accept for kind in (b"text/event-stream", b"*/*", b"text/*"))
 
     async def body(self, most: int) -> bytes:
         """The whole body.

@@ -21,6 +21,11 @@ def view_of(path: str) -> str | None:
     return None if found is None else found[1] or found[2] or ""
 
 
+def without_slash(path: str) -> str:
+    """`path` without one slash at its end, as which clients write the same endpoint."""
+    return path[:-1] if path.endswith("/") else path
+
+
 def server_of(view: str) -> str:
     """The one server behind a view, whose names stand for themselves there; empty when there may be several."""
     return "" if view.startswith(PROFILES) else view

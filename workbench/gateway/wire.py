@@ -134,6 +134,8 @@ def check_envelope(message: Any) -> JSON:
     if "method" in message:
         if not isinstance(message["method"], str):
             raise BadMessage(INVALID_REQUEST, "The method is no text.")
+        if message.get("params", {}) in (None, []):  # what some programs write where there are none
+            return {key: value for key, value in message.items() if key != "params"}
         if not isinstance(message.get("params", {}), dict):
             raise BadMessage(INVALID_PARAMS, "The params are no object.")
     elif "result" not in message and "error" not in message:
