@@ -100,6 +100,9 @@ def draw_card(waiting: Any, rule: str) -> None:
         )
         st.caption(f"{plain(waiting.subject)} asks, through {plain(waiting.source)}" + (f" · {rule}" if rule else ""))
         st.json(waiting.arguments, expanded=True)
+        if waiting.params:
+            st.caption("Beside its arguments, the tool would get this, as it is recorded:")
+            st.json(waiting.params, expanded=1)
         if waiting.edited_by:
             st.caption(f":material/edit: {plain(waiting.edited_by)} has changed the arguments")
         if waiting.approvers > 1:

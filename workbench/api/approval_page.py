@@ -148,6 +148,8 @@ def _who(approval: str, wrong: str = "", status: int = 200) -> Response:
 
 def _call(approval: Approval, token: str) -> Response:
     arguments = escape(json.dumps(approval.arguments, ensure_ascii=False, indent=1))
+    params = escape(json.dumps(approval.params, ensure_ascii=False, indent=1))
+    beside = f"<p>Beside its arguments the tool would get:</p><pre>{params}</pre>"
     agreed = ", ".join(vote.by for vote in approval.votes)
     several = f"<p>{approval.approvers} people have to agree. So far: {escape(agreed) or 'nobody'}.</p>"
     changed = f"<p>{escape(approval.edited_by)} has changed the arguments.</p>"
@@ -155,7 +157,7 @@ def _call(approval: Approval, token: str) -> Response:
         "Run exactly this call, once?",
         f"""<p><b>{escape(approval.subject)}</b> wants to call <code>{escape(approval.tool)}</code>,
 through {escape(approval.source)}, with:</p><pre>{arguments}</pre>
-{changed if approval.edited_by else ""}{several if approval.approvers > 1 else ""}
+{beside if approval.params else ""}{changed if approval.edited_by else ""}{several if approval.approvers > 1 else ""}
 <form method="post" action="{PAGE}{escape(approval.id)}"><input type="hidden" name="look" value="{token}">
 <label>Note for the record <input name="note" maxlength="2000"></label>
 <button name="decision" value="approve">Approve</button><button name="decision" value="deny">Deny</button></form>""",

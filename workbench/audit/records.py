@@ -54,6 +54,7 @@ def call(
     *,
     args_redacted: Any,
     response_redacted: Any,
+    params_redacted: Any = None,
 ) -> JSON:
     """How one call ended.
 
@@ -63,6 +64,7 @@ def call(
         outcome: how it ended; its `decision` is recorded with it.
         args_redacted: arguments as they may be kept.
         response_redacted: the answer as it may be kept.
+        params_redacted: what reaches the tool beside the arguments, as it may be kept; None when there is nothing.
     """
     details = outcome.details
     code = details.get("code")
@@ -79,19 +81,22 @@ def call(
         "approval_id": _identifier(details.get("approval") or details.get("approval_id")),
         "redactions": whole(outcome.redactions),
         "result_bytes": whole(outcome.result_bytes),
-        "data": _aside(call, details, _judged(call.caller, tool) if tool and outcome.decision else {}) or None,
+        "data": _aside(call, details, _judged(call.caller, tool) if tool and outcome.decision else {}, params_redacted)
+        or None,
     }
     return _present(record)
 
 
-def _aside(call: Call, details: JSON, judged: JSON) -> JSON:
+def _aside(call: Call, details: JSON, judged: JSON, params: Any) -> JSON:
     """What the rules were asked; and what only some calls have: how the answer was got, signs that were seen, whose
-    arguments ran, the profile it came through."""
+    arguments ran, the profile it came through, what went along with the arguments."""
     aside: JSON = {
         name: bounded(details[name]) for name in ("cached", "age_ms", "signals", "edited") if name in details
     }
     if call.profile:
         aside["profile"] = text(call.profile)
+    if params:
+        aside["params"] = bounded(params)
     return {**aside, "judged": judged} if judged else aside
 
 

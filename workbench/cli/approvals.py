@@ -27,6 +27,8 @@ def approvals(ctx: click.Context, as_json: bool) -> None:
     for approval in waiting:
         click.echo(f"{click.style(approval.id, bold=True)}  {approval.tool}  asked by {approval.subject}")
         click.echo(f"    {orjson.dumps(approval.arguments).decode()}")
+        if approval.params:
+            click.echo(f"    and beside its arguments: {orjson.dumps(approval.params).decode()}")
         if approval.edited_by:
             click.echo(f"    changed by {approval.edited_by}; their hash is {approval.args_hash}")
         if approval.approvers > 1:

@@ -12,6 +12,7 @@ from workbench.audit import records
 from workbench.events import JSON, Call, Decision, Misuse, Tool, Unreachable
 from workbench.gateway.elicitation import answered
 from workbench.gateway.refusals import Refusal, denied
+from workbench.policy.bound_params import passed_on
 
 if TYPE_CHECKING:
     from workbench.audit import AuditLog
@@ -82,6 +83,7 @@ class Approving:
                     taken = await self._whole(self._redeemed(key, call, tool))
             if taken is not None:
                 used, arguments = taken
+                call = passed_on(call)  # what the approval is not bound to does not reach the tool
                 if used.edited_by:
                     call = msgspec.structs.replace(call, arguments=arguments)
                 if policy.embedded:

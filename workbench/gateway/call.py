@@ -37,6 +37,7 @@ from workbench.gateway.sealing import Seal
 from workbench.gateway.tally import Tally
 from workbench.gateway.upstream.messages import Notify, encode
 from workbench.gateway.upstream.respondent import Respondent
+from workbench.policy.bound_params import bound_params, kept_params
 from workbench.registry.signals import of_result, plain
 from workbench.scanning import PostponedError, work_aside
 from workbench.secrets import Secrets
@@ -378,11 +379,14 @@ class Gateway:
             kept = msgspec.structs.replace(outcome, message=str(redact(outcome.message, tenant)))
         if signals := outcome.details.get("signals"):
             kept = msgspec.structs.replace(kept, details={**outcome.details, "signals": redact(signals, tenant)})
+        # what went along with the arguments; with an approval all that it covers, else what the client added itself
+        params = kept_params(bound_params(call), client="approval_id" in outcome.details) if call.meta else None
         return records.call(
             call,
             tool,
             kept,
             args_redacted=redact(call.arguments, tenant),
+            params_redacted=redact(params, tenant) if params else None,
             response_redacted=redact(outcome.result, tenant),
         )
 

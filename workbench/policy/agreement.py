@@ -64,6 +64,9 @@ def agreed(approval: Approval, by: Caller | str, vote: Vote, arguments: JSON | N
         "approved" if len(votes) >= approval.approvers else "pending",
         votes,
         args_hash,
-        binding(approval.tenant, approval.subject, approval.tool, args_hash, approval.definition_hash),
+        binding(
+            *(approval.tenant, approval.subject, approval.tool, args_hash, approval.definition_hash),
+            approval.params_hash,
+        ),
         arguments if args_hash != approval.args_hash else None,
     )

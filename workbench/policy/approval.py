@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
+
 from workbench.events import JSON, Call, Caller, Misuse, Record, Tool, digest
 from workbench.policy import guard
+from workbench.policy.bound_params import UnbindableError, bound_params, params_hash
 
 HUMAN_DOORS = ("app", "cli", "page")
 """Where somebody may approve their own call: a person sits there, and no tool call arrives through them unattended.
@@ -71,6 +74,10 @@ class Approval(Record, frozen=True, kw_only=True):
     the changed ones, which are what runs."""
     edited_by: str = ""
     """Who changed them."""
+    params: JSON = msgspec.field(default_factory=dict)
+    """What reaches the tool beside its arguments (`_meta`, task parameters…), as it may be recorded."""
+    params_hash: str = ""
+    """Hash of that; empty when there is nothing."""
 
 
 class Refused(Misuse):
@@ -105,20 +112,37 @@ def check_decider(approval: Approval, by: Caller | str, via: str) -> None:
         )
 
 
-def bind(call: Call, tool: Tool) -> tuple[str, str, str]:
-    """Hash of the arguments, of the definition, and of everything that an approval is bound to."""
+class Bound(Record, frozen=True, kw_only=True):
+    """What an approval is bound to, as hashes."""
+
+    arguments: str
+    definition: str
+    params: str
+    whole: str
+    """Of all of it, with tenant, caller and tool."""
+
+
+def bind(call: Call, tool: Tool) -> Bound:
+    """Everything that an approval of this call is bound to.
+
+    Raises:
+        Misuse: it cannot be bound to an approval; says why.
+    """
     try:
         args_hash = digest(guard.checked(call.arguments))
+        of_params = params_hash(bound_params(call))
         definition_hash = tool.definition_hash or digest(tool.to_dict())
+    except UnbindableError as e:
+        raise Misuse(f"{call.tool} cannot be approved: {e}.", hint="Send less beside the arguments.") from e
     except (guard.Unsuitable, TypeError, ValueError) as e:
         raise Misuse(
             f"The arguments of {call.tool} cannot be bound to an approval: {e}.", hint="Send plain JSON."
         ) from e
     caller = call.caller
-    bound = binding(caller.tenant, caller.subject, tool.qualified, args_hash, definition_hash)
-    return args_hash, definition_hash, bound
+    whole = binding(caller.tenant, caller.subject, tool.qualified, args_hash, definition_hash, of_params)
+    return Bound(arguments=args_hash, definition=definition_hash, params=of_params, whole=whole)
 
 
-def binding(tenant: str, subject: str, tool: str, args_hash: str, definition_hash: str) -> str:
-    """The hash of everything that an approval is bound to."""
-    return digest([tenant, subject, tool, args_hash, definition_hash])
+def binding(tenant: str, subject: str, tool: str, args_hash: str, definition_hash: str, params: str) -> str:
+    """The hash of everything that an approval is bound to; without `params` as it was before they were part of it."""
+    return digest([tenant, subject, tool, args_hash, definition_hash, *([params] if params else [])])

@@ -21,6 +21,7 @@ from workbench.control import ControlDown, Told, open_store
 from workbench.events import JSON, Call, Caller, Misuse, Tool, now_us
 from workbench.policy.agreement import Agreed, agreed
 from workbench.policy.approval import Approval, Needed, Refused, Vote, bind, binding, check_decider
+from workbench.policy.bound_params import bound_params, kept_params
 from workbench.policy.redaction import Redactor
 
 TTL_US = 15 * 60 * 1_000_000
@@ -40,7 +41,8 @@ create table if not exists approvals (
   decided_by text not null default '', decided_via text not null default '', decided_us integer not null default 0,
   note text not null default '', used_us integer not null default 0,
   approvers integer not null default 1, roles text not null default '[]', votes text not null default '[]',
-  asked_hash text not null default '', asked_binding text not null default '', edited_by text not null default ''
+  asked_hash text not null default '', asked_binding text not null default '', edited_by text not null default '',
+  params text not null default '{}', params_hash text not null default ''
 ) strict;
 create unique index if not exists approvals_live on approvals (binding) where status in ('pending', 'approved');
 create index if not exists approvals_waiting on approvals (tenant, status);
@@ -50,6 +52,7 @@ _ADDED = [
     for column, default in (
         ("approvers integer", 1), ("roles text", "'[]'"), ("votes text", "'[]'"),
         ("asked_hash text", "''"), ("asked_binding text", "''"), ("edited_by text", "''"),
+        ("params text", "'{}'"), ("params_hash text", "''"),
     )
 ]  # fmt: skip
 
@@ -85,10 +88,10 @@ class Approvals:
         Raises:
             Misuse: the arguments are no plain JSON, or this caller has too many requests waiting.
         """
-        args_hash, definition_hash, bound = bind(call, tool)
+        bound = bind(call, tool)
         now = self._clock()
         self._ended.extend(self._end_old())
-        if (live := self._live(bound)) is not None:
+        if (live := self._live(bound.whole)) is not None:
             return live
         caller = call.caller
         waiting = "select count(*) from approvals where tenant = ? and subject = ? and status = 'pending'"
@@ -102,11 +105,13 @@ class Approvals:
             "tenant": caller.tenant,
             "subject": caller.subject,
             "tool": tool.qualified,
-            "args_hash": args_hash,
-            "definition_hash": definition_hash,
-            "binding": bound,
+            "args_hash": bound.arguments,
+            "definition_hash": bound.definition,
+            "params_hash": bound.params,
+            "binding": bound.whole,
             "arguments": orjson.dumps(self._redactor.record(call.arguments, caller.tenant)).decode(),
             "clear": orjson.dumps(call.arguments).decode(),
+            "params": orjson.dumps(self._redactor.record(kept_params(bound_params(call)), caller.tenant)).decode(),
             "source": call.source,
             "call": call.id,
             "run": call.run,
@@ -119,7 +124,7 @@ class Approvals:
         names = ", ".join(row)
         marks = ", ".join("?" * len(row))
         self._change(f"insert into approvals ({names}) values ({marks}) on conflict do nothing", *row.values())
-        live = self._live(bound)
+        live = self._live(bound.whole)
         if live is None:
             raise Misuse("The approval ended while it was being asked for.", hint="Make the call again.")
         return live
@@ -203,7 +208,10 @@ class Approvals:
                 "edited_by": vote.by,
             }
             if not before.asked_hash:
-                asked = binding(before.tenant, before.subject, before.tool, before.args_hash, before.definition_hash)
+                asked = binding(
+                    *(before.tenant, before.subject, before.tool, before.args_hash, before.definition_hash),
+                    before.params_hash,
+                )
                 changes |= {"asked_hash": before.args_hash, "asked_binding": asked}
         held = {"id": before.id, "args_hash": before.args_hash, "votes": msgspec.json.encode(before.votes).decode()}
         return self._change(
@@ -233,7 +241,7 @@ class Approvals:
         A call with the arguments that were asked for, and one with those that were approved, both redeem it.
         """
         try:
-            _, _, bound = bind(call, tool)
+            bound = bind(call, tool).whole
         except Misuse:
             return None
         if not key:
@@ -258,9 +266,9 @@ class Approvals:
         """The hash that an approval of this call is bound to.
 
         Raises:
-            Misuse: the arguments are no plain JSON.
+            Misuse: the arguments, or what goes with them, are no plain JSON.
         """
-        return bind(call, tool)[2]
+        return bind(call, tool).whole
 
     def get(self, id: str) -> Approval | None:
         """The approval as it stands, whatever its state."""
@@ -388,7 +396,7 @@ _COLUMNS = ", ".join(Approval.__struct_fields__)
 
 def _approval(row: tuple[Any, ...]) -> Approval:
     values = dict(zip(Approval.__struct_fields__, row, strict=True))
-    for name in ("arguments", "roles", "votes"):
+    for name in ("arguments", "params", "roles", "votes"):
         values[name] = orjson.loads(values[name])
     return msgspec.convert(values, Approval)
 

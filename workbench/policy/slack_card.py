@@ -24,7 +24,8 @@ def card(approval: Approval) -> list[JSON]:
     blocks: list[JSON] = [
         {"type": "header", "text": _plain("A tool call waits for a human"[:150])},
         _section(f"Tool: {approval.tool}\nAsked by: {approval.subject} ({approval.tenant}), through {approval.source}"),
-        _section(f"Arguments: {json.dumps(approval.arguments, ensure_ascii=False, indent=1)}"),
+        _section(f"Arguments: {_json(approval.arguments)}"),
+        *([_section(f"Beside them: {_json(approval.params)}")] if approval.params else []),
         {"type": "context", "elements": [_plain(f"{approval.id} · arguments SHA-256 {approval.args_hash}")]},
     ]
     if approval.status == "pending":
@@ -32,6 +33,10 @@ def card(approval: Approval) -> list[JSON]:
     else:
         blocks.append(_section(outcome(approval)))
     return blocks
+
+
+def _json(value: JSON) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1)
 
 
 def outcome(approval: Approval) -> str:

@@ -1,0 +1,103 @@
+"""What reaches a tool beside its arguments, and which of it a human's yes is bound to.
+
+A client's `params` may hold more than `name` and `arguments`: keys of `_meta`, parameters of a task, answers to a
+server's questions, or anything an extension adds. A tool can act on all of it, so an approval covers all of it; what
+changes from one request to the next cannot be covered and is not passed on with an approved call.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from workbench.events import JSON, Call, canonical, digest
+from workbench.policy import guard
+
+UNBOUND_META: Final = frozenset(
+    {
+        *("progressToken", "traceparent", "tracestate", "baggage"),  # differ between a request and the same one again
+        *("io.modelcontextprotocol/logLevel", "io.modelcontextprotocol/protocolVersion"),
+        "workbench/approval",  # names the approval itself
+    }
+)
+"""Keys of `_meta` that no approval is bound to."""
+
+_LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+_CLIENT: Final = frozenset({"io.modelcontextprotocol/clientInfo", "io.modelcontextprotocol/clientCapabilities"})
+
+MAX_BOUND_BYTES: Final = 64 << 10
+"""Most that a call may carry beside its arguments and still be approved."""
+MAX_KEPT_BYTES: Final = 8 << 10
+"""Most of it that is shown and recorded; of more, size and hash are."""
+
+
+class UnbindableError(ValueError):
+    """What a call carries beside its arguments cannot be bound to an approval."""
+
+
+def bound_params(call: Call) -> JSON:
+    """Everything beside the arguments that reaches the tool, except for `UNBOUND_META`; empty when there is nothing."""
+    found = {key: value for key, value in call.meta.items() if key != "_meta"}
+    meta = call.meta.get("_meta")
+    if isinstance(meta, dict) and (kept := {key: value for key, value in meta.items() if key not in UNBOUND_META}):
+        found["_meta"] = kept
+    return found
+
+
+def params_hash(params: JSON) -> str:
+    """Hash of what `bound_params` gives; empty for nothing, so that approvals of calls without any stay as they were.
+
+    Raises:
+        UnbindableError: it is no plain JSON, or larger than `MAX_BOUND_BYTES`.
+    """
+    if not params:
+        return ""
+    try:
+        size = len(canonical(guard.checked(params)))
+    except (guard.Unsuitable, TypeError, ValueError) as e:
+        raise UnbindableError(f"what it carries beside its arguments is no plain JSON: {e}") from e
+    if size > MAX_BOUND_BYTES:
+        raise UnbindableError(
+            f"it carries {size:,} bytes beside its arguments, and at most {MAX_BOUND_BYTES:,} are approved"
+        )
+    return digest(params)
+
+
+def passed_on(call: Call) -> Call:
+    """The call as it may run with an approval: with what was bound, and of the rest what no tool can act on.
+
+    The progress token is replaced on the way to the server, and the log level is one of eight words (RFC 5424).
+    """
+    meta = call.meta.get("_meta")
+    if not isinstance(meta, dict):
+        return call
+    level = meta.get("io.modelcontextprotocol/logLevel")
+    dropped = UNBOUND_META - {"progressToken"} - ({"io.modelcontextprotocol/logLevel"} if level in _LEVELS else set())
+    if not dropped & meta.keys():
+        return call
+    kept = {key: value for key, value in meta.items() if key not in dropped}
+    return msgspec.structs.replace(call, meta={**call.meta, "_meta": kept})
+
+
+def kept_params(params: JSON, *, client: bool = True) -> JSON:
+    """`bound_params` as they are shown and recorded, before redaction: a sealed state is named by its hash, and what is
+    larger than `MAX_KEPT_BYTES` by its size and hash.
+
+    Args:
+        params: as `bound_params` gives them.
+        client: whether to keep what the client says of itself in each request.
+    """
+    kept: dict[str, Any] = dict(params)
+    if isinstance(state := kept.get("requestState"), str):
+        kept["requestState"] = f"sha256:{digest(state)}"
+    if not client and isinstance(meta := kept.get("_meta"), dict):
+        if others := {key: value for key, value in meta.items() if key not in _CLIENT}:
+            kept["_meta"] = others
+        else:
+            del kept["_meta"]
+    try:
+        size = len(canonical(kept))
+    except (TypeError, ValueError):
+        return {"omitted": True, "why": "It is no plain JSON."}
+    return kept if size <= MAX_KEPT_BYTES else {"omitted": True, "bytes": size, "sha256": digest(kept)}
