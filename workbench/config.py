@@ -180,7 +180,12 @@ class Settings:
     servers: tuple[str, ...] = setting(
         BUNDLED_SERVERS, "Which bundled servers to launch.", Each(one_of(*BUNDLED_SERVERS))
     )
-    data: Path | None = setting(None, "Folder of CSV, Parquet and JSON files to serve as tables.", PATH)
+    data: Path | None = setting(None, "Folder of data files (CSV, Parquet, JSON, Excel …) to serve as tables.", PATH)
+    data_null_values: tuple[str, ...] = setting(
+        (),
+        "Texts that stand for no value in delimited files and workbooks; empty takes NULL and \\N.",
+        Each(line_of("one line of text")),
+    )
     mcp_config: Path | None = setting(None, "An `mcp.json` with further servers (the `mcpServers` format).", PATH)
     profiles: Path | None = setting(
         None,

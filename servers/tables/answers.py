@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from servers.tables.delimited import quoted
+from servers.tables.conventions import quoted
 
 LONGEST_VALUE = 4000
 MOST_BYTES = 1 << 20

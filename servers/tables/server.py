@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from servers.labels import READ, labels
 from servers.serving import arguments, serve
 from servers.tables.answers import QueryFailed, decimal, names_of, run
-from servers.tables.delimited import quoted
+from servers.tables.conventions import NULL_VALUES, quoted
 from servers.tables.folder import Folder, Snapshot, Table
 from servers.tables.statements import (
     Filters,
@@ -58,10 +58,11 @@ class BrokenFile(BaseModel):
 
 
 class TableList(BaseModel):
-    """The tables, and the files that could not be read with the reason."""
+    """The tables, the files that could not be read with the reason, and what else is in the folder."""
 
     tables: list[TableSummary]
     broken: list[BrokenFile]
+    left_out: list[BrokenFile] = Field(default_factory=list, description="Files that are no tables, and why.")
 
 
 class ColumnFacts(BaseModel):
@@ -122,7 +123,8 @@ def build(folder: Folder, *, timeout_s: float = TIMEOUT_S) -> ToolServer:
     @server.tool(title="List tables", annotations=READ, meta=read)
     def list_tables() -> TableList:
         """All tables of the folder with their columns and numbers of rows, and files that could not be read."""
-        tables = folder.snapshot().tables.values()
+        snapshot = folder.snapshot()
+        tables = snapshot.tables.values()
         return TableList(
             tables=[
                 TableSummary(
@@ -137,6 +139,7 @@ def build(folder: Folder, *, timeout_s: float = TIMEOUT_S) -> ToolServer:
                 if not t.error
             ],
             broken=[BrokenFile(file=t.file, error=t.error) for t in tables if t.error],
+            left_out=[BrokenFile(file=each.file, error=each.reason) for each in snapshot.left_out],
         )
 
     @server.tool(title="Describe a table", annotations=READ, meta=read)
@@ -350,17 +353,24 @@ def _order(columns: list[str], groups: int, order_by: str | None, descending: bo
     return f" order by {position} {'desc' if down else 'asc'} nulls last{rest}"
 
 
+def _shown_nulls() -> str:
+    return ", ".join(value or "nothing at all" for value in NULL_VALUES)
+
+
 def main() -> None:
     """Serve the folder named by `--folder` or the environment."""
     parser = arguments("Serve a folder of CSV, TSV, Parquet and JSON files.")
     parser.add_argument("--folder", default=os.environ.get(FOLDER_VARIABLE), help="the folder with the files")
     parser.add_argument("--timeout", type=float, default=TIMEOUT_S, help="seconds that a query may take (default 10)")
     parser.add_argument("--memory", type=int, default=512, help="megabytes that a query may take (default 512)")
+    parser.add_argument(
+        "--null", action="append", help=f"a text that stands for no value; may be repeated (default: {_shown_nulls()})"
+    )
     given = parser.parse_args()
     if not given.folder:
         parser.error(f"give --folder DIR, or set {FOLDER_VARIABLE}")
     try:
-        folder = Folder(Path(given.folder).expanduser(), memory_mb=given.memory)
+        folder = Folder(Path(given.folder).expanduser(), memory_mb=given.memory, null_values=given.null or NULL_VALUES)
     except NotADirectoryError as e:
         parser.error(str(e))
     threading.Thread(target=folder.snapshot, name="first load", daemon=True).start()

@@ -11,7 +11,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel, ConfigDict, Field
 
 from servers.tables.answers import decimal, first_lines, new_cursor
-from servers.tables.delimited import quoted
+from servers.tables.conventions import quoted
 from servers.tables.folder import Column, Table
 
 LONGEST_QUERY = 20_000

@@ -114,7 +114,8 @@ def _flags(settings: Settings, id: str) -> list[str]:
     if id == "files" and settings.files_root is not None:
         return ["--root", _existing(settings.files_root, "files_root")]
     if id == "tables" and settings.data is not None:
-        return ["--folder", _existing(settings.data, "data")]
+        nulls = [flag for value in settings.data_null_values for flag in ("--null", value)]
+        return ["--folder", _existing(settings.data, "data"), *nulls]
     return []
 
 
