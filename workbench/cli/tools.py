@@ -97,6 +97,8 @@ def servers(ctx: click.Context, as_json: bool) -> None:
     else:
         console().print(found)
         for state in found:
+            if state.last_error:
+                click.secho(f"{state.id} is {state.status}: {clean(state.last_error)}", fg="yellow", err=True)
             for notice in state.notices:
                 click.secho(f"{state.id}: {clean(notice)}", dim=True, err=True)
 

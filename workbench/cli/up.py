@@ -85,7 +85,8 @@ def _report(states: Sequence[ServerState], notices: Sequence[str]) -> None:
 
     for state in states:
         if state.status == "starting":
-            click.secho(f"  {state.id} is still starting", fg="yellow", err=True)
+            how = f": {clean(state.last_error)}" if state.last_error else ""
+            click.secho(f"  {state.id} is still starting{how}", fg="yellow", err=True)
         elif state.status == "disabled":
             click.secho(f"  {state.id} is disabled: {clean(state.last_error)}", fg="yellow", err=True)
         elif state.status != "ready":

@@ -156,6 +156,7 @@ class Child:
         self._exit = exit
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._errors: deque[tuple[float, str]] = deque(maxlen=_ERRORS_KEPT)
+        self._ending: asyncio.Task[str] | None = None
         self.ready = False
         """Whether it has become a server. Before that, a program may leave the work to what it started, and end."""
         output = process.stderr if spec.stdio else process.stdout
@@ -178,6 +179,11 @@ class Child:
         A program that ends without an error before it was a server, and leaves its output to a process that it has
         started, goes on as that process. A server that closes its output has ended, too.
         """
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._wait_for_end(), name=f"end of {self.spec.id}")
+        return await asyncio.shield(self._ending)  # who asked first hears of it first
+
+    async def _wait_for_end(self) -> str:
         exit = self._exit
         if not self.spec.stdio:
             await exit.happened.wait()
@@ -222,6 +228,8 @@ class Child:
         finally:  # also when we are cancelled: better abrupt than left behind
             send(self.pid, signal.SIGKILL)
             self._reading.cancel()
+            if self._ending is not None:
+                self._ending.cancel()
             self._transport.close()
         await self._exit.happened.wait()
 

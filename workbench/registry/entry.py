@@ -282,6 +282,7 @@ class Entry(ServerProcess):
             description=self.spec.description or shown(info.get("description"), 2_000),
             instructions=shown(connection.instructions, 10_000),
             transport=transport,
+            notices=(*self.spec.notices, *getattr(connection, "notices", ()), *self._notices()),
         )
         of_start = self.child is not None and not self.child.ready
         await self._list(connection, self._settings.start_timeout if of_start else min(self._settings.call_timeout, 60))
@@ -347,13 +348,12 @@ class Entry(ServerProcess):
 
     async def _check(self, connection: Connection) -> str:
         """One health check; returns why the server is given up, or nothing."""
-        beat = await self._pulse.beat(connection)
-        if not beat.ok and connection.alive and self.spec.stdio:
-            if self.outstanding and self._pulse.within_call(connection, self.busy_since):
-                self._pulse.excuse()
-                return ""
-            if beat.lost and await self._works():
-                beat = beat._replace(lost=False)
+        busy_since = self.busy_since if self.outstanding and self.spec.stdio else None
+        beat = await self._pulse.beat(connection, busy_since)
+        if beat.busy:
+            return ""
+        if beat.lost and connection.alive and self.spec.stdio and await self._works():
+            beat = beat._replace(lost=False)
         self.breaker.probed(beat.ok)
         if beat.ok:
             self._update(health_us=beat.elapsed_us)

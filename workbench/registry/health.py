@@ -33,6 +33,8 @@ class Beat(NamedTuple):
     """Not to be called for now."""
     lost: bool = False
     """To be brought up again."""
+    busy: bool = False
+    """Not answered, because a call that is under way may occupy the server."""
 
 
 class Pulse:
@@ -74,21 +76,14 @@ class Pulse:
         self._misses, self._answered = 0, asyncio.get_running_loop().time()
         self._excused = False
 
-    def within_call(self, connection: Connection, busy_since: float) -> bool:
-        """Whether calls under way since `busy_since`, by the clock of the loop, explain that nothing is heard.
+    async def beat(self, connection: Connection, busy_since: float | None = None) -> Beat:
+        """Check once, with a request that is legal in the era of the connection.
 
-        One of them may occupy the only thread of the server, at most until its deadline.
+        Args:
+            connection: to the server.
+            busy_since: since when calls are under way on a server that may do one thing at a time, by the clock of the
+                event loop. One of them may occupy it, at most until its deadline.
         """
-        silent_since = max(busy_since, _heard_at(connection))
-        return asyncio.get_running_loop().time() - silent_since <= self._longest_call + self._patience
-
-    def excuse(self) -> None:
-        """The last miss does not count, because the server is busy with a call."""
-        self.answered()
-        self._excused = True
-
-    async def beat(self, connection: Connection) -> Beat:
-        """Check once, with a request that is legal in the era of the connection."""
         # `ping` is gone from the modern era, where every server answers `server/discover`.
         method = "server/discover" if connection.era >= "2026-07-28" else "ping"
         started, why, gone = perf_counter(), "", False
@@ -98,7 +93,13 @@ class Pulse:
         except RpcError:
             pass  # it refuses, so it lives
         except TimeoutError:
-            if _heard_at(connection) < since:
+            heard_at = _heard_at(connection)
+            busy = busy_since is not None and since - max(busy_since, heard_at) <= self._longest_call
+            if busy:
+                self._excused, self._misses, self._answered = True, 0, since
+                self._record(True, 0, "It is busy with a call.")
+                return Beat(True, busy=True)
+            if heard_at < since:
                 why = "It does not answer health checks."
                 if self._excused:
                     why += " It may still be busy with a call that was given up."

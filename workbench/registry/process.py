@@ -85,6 +85,11 @@ class ServerProcess:
         # Who does not answer the first question is not asked it at every start.
         self._older = self._older or getattr(self.connection, "ignores_probe", False)
 
+    def _notices(self) -> tuple[str, ...]:
+        if not self._older:
+            return ()
+        return ("It understands nothing before `initialize`, so that it is not asked for its revisions.",)
+
     def _agreed_era(self) -> str:
         """The revision that the current connection has agreed on."""
         return self.connection.era if self.connection is not None else ""

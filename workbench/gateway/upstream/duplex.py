@@ -76,6 +76,7 @@ class DuplexConnection:
         self._ids = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._lost = f"The connection to server {name!r} is not open."
+        self._why_closed = f"The connection to server {name!r} was closed."
         self._watching = Watching(self._listen, self._spawn)
         self._handshake_timeout = handshake_timeout
         self.heard_at = 0.0
@@ -88,6 +89,15 @@ class DuplexConnection:
     @property
     def alive(self) -> bool:
         return not self._lost
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What is odd about the server and is put up with."""
+        if not self._peer.named:
+            return ()
+        return (
+            f"It names the protocol revision {self._peer.named!r}, and is spoken with as of {self._peer.revision}.",
+        )
 
     async def open(self) -> None:
         """Connect and find out the era.
@@ -111,7 +121,7 @@ class DuplexConnection:
 
     async def close(self) -> None:
         """Let go of the channel; requests under way end as unreachable."""
-        self._end(f"The connection to server {self.name!r} was closed.")
+        self._end(self._why_closed)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

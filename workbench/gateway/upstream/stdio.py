@@ -17,6 +17,9 @@ READ: Final = 1 << 16
 INCOMPLETE_TIMEOUT_S: Final = 5.0
 """Seconds after a line feed within a message in which the message has to go on."""
 
+LAST_WORDS_S: Final = 0.05
+"""Seconds after the end of a process in which what it wrote last is read, where its output does not end with it."""
+
 EXIT_TIMEOUT_S: Final = 0.5
 """Seconds between the end of a server's output and its own, before the first is told without the second."""
 
@@ -123,9 +126,9 @@ class StdioConnection(DuplexConnection):
 
     async def _until_exit(self, exited: Callable[[], Awaitable[str]]) -> None:
         """A process that ends without closing its output: one that it started holds the other end."""
-        how = await exited()
-        await asyncio.sleep(EXIT_TIMEOUT_S)  # what it wrote last is still on its way
-        self._end(f"Server {self.name!r} has ended. {how}")
+        self._why_closed = f"Server {self.name!r} has ended. {await exited()}"
+        await asyncio.sleep(LAST_WORDS_S)
+        self._end(self._why_closed)
 
     async def _how_it_ended(self, otherwise: str) -> str:
         if self._exited is not None:

@@ -1,0 +1,37 @@
+"""When a server that fails is tried again, and what is said of it."""
+
+from __future__ import annotations
+
+from workbench.registry.failures import SLOWEST_PERMANENT_RETRY, SLOWEST_RETRY, Failures
+
+
+def test_pauses_double_up_to_a_bound() -> None:
+    failures = Failures(0.5)
+    pauses = []
+    for n in range(12):
+        failures.add(f"reason {'abc'[n % 3]}", was_ready=False)
+        pauses.append(failures.pause)
+    assert pauses[:3] == [0.5, 1.0, 2.0]
+    assert pauses[-1] == SLOWEST_RETRY
+    assert failures.remark("s") == ""
+
+
+def test_the_same_reason_again_and_again_is_said_with_a_remedy_and_tried_seldom() -> None:
+    failures = Failures(0.5)
+    for pid in range(20):
+        failures.add(f"process {pid} at 0x{pid:x}: no key", was_ready=False)
+    assert failures.permanent
+    assert failures.pause == SLOWEST_PERMANENT_RETRY
+    assert "failure 20 in a row" in failures.remark("crm")
+    assert "`workbench servers restart crm`" in failures.remark("crm")
+    failures.reset()
+    assert failures.pause == 0.5
+    assert not failures.permanent
+
+
+def test_a_server_that_was_ready_in_between_has_no_permanent_failure() -> None:
+    failures = Failures(0.5)
+    for _ in range(10):
+        failures.add("It crashed.", was_ready=True)
+    assert not failures.permanent
+    assert failures.pause == SLOWEST_RETRY
