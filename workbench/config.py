@@ -279,6 +279,11 @@ class Settings:
     audit_min_free_bytes: int = setting(
         64 << 20, "Calls are refused when the disk of the log has less free, in bytes.", Range(0, MAX_BYTES)
     )
+    record_bytes_per_hour: int = setting(
+        2 << 30,
+        "Most bytes that one tenant may add to the record in an hour before its calls get 429; 0: no limit.",
+        Range(0, MAX_BYTES),
+    )
     call_timeout: float = setting(30.0, "Longest time a tool may take, in seconds.", SECONDS)
     tool_timeouts: Mapping[str, float] = table(
         "Other longest times of single tools or servers, in seconds: crm.search_customers=5,analytics.*=60.",

@@ -36,6 +36,7 @@ class AuditFolder:
         self.wal = self.root / "wal"
         self.lineage = self.root / "lineage"
         self.writers = self.root / "writers"
+        self.pending = self.root / "pending"
         self.quarantine = self.root / "quarantine"
         self.lake = self.root / "lake"
         self.rollup = self.root / "rollup"

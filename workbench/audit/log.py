@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from workbench.audit.byte_quota import ByteQuota
 from workbench.audit.existence import remember_writer
 from workbench.audit.folder import AuditFolder, new_writer_id
 from workbench.audit.records import KINDS, ROUTINE
+from workbench.audit.repeats import Repeats
 from workbench.audit.seal import SealLog, Witness
 from workbench.audit.sink import Sink, open_sink
 from workbench.audit.subject_keys import SubjectKeys
@@ -63,6 +65,8 @@ class AuditLog:
         """Batches written so far."""
         self.on_record: list[Callable[[str, JSON], None]] = []
         """Called with tenant and record, in clear, of everything that was accepted; must be quick and not raise."""
+        self.quota = ByteQuota(settings.record_bytes_per_hour)
+        """What each tenant has added, and may add."""
         self._queue_bytes = settings.audit_queue_bytes
         self._min_free = settings.audit_min_free_bytes
         self._loop = asyncio.get_running_loop()
@@ -92,6 +96,8 @@ class AuditLog:
         except BaseException:
             self._release_lock()
             raise
+        self.repeats = Repeats(self, folder.pending)
+        """Refusals that are counted instead of being recorded one by one."""
         self._check_space()
         remember_writer(folder.home)
         _living.add(self)
@@ -122,11 +128,14 @@ class AuditLog:
             await asyncio.to_thread(recover, folder, witness)
             sink = await asyncio.to_thread(open_sink, settings)
             try:
-                return cls(settings, folder, witness=witness, sink=sink)
+                log = cls(settings, folder, witness=witness, sink=sink)
             except BaseException:
                 if sink is not None:
                     sink.close()
                 raise
+            with contextlib.suppress(NotRecorded):  # a log that cannot be written says so when it is used
+                await log.repeats.recover()
+            return log
         except OSError as e:
             raise NotRecorded(
                 f"The audit log in {settings.home} cannot be opened: {e}.",
@@ -139,6 +148,11 @@ class AuditLog:
     def failed(self) -> str:
         """Why nothing can be recorded (any more); empty when all is well."""
         return self._failed or ("it is closed" if self._stopping else self._full)
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether what people sent and got is recorded encrypted."""
+        return self._keys is not None
 
     @property
     def unwitnessed(self) -> str:
@@ -168,6 +182,7 @@ class AuditLog:
         waiter = None if self.mode == "async" else self._loop.create_future()
         self._queue.append((tenant, body, waiter, record["kind"] in ROUTINE))
         self._bytes_in += len(body)
+        self.quota.add(tenant, len(body))
         if not self._waking:
             # once for all that is put in this turn of the loop: waking the thread costs more than writing a record
             self._waking = True
@@ -201,6 +216,8 @@ class AuditLog:
 
     async def close(self) -> None:
         """Write what is queued, seal, sign, and give up the writer id. Later puts are refused. May be called twice."""
+        if not self.failed:
+            await self.repeats.close()
         self._stopping = True
         self._wake.set()
         await asyncio.to_thread(self._thread.join, 2 * _STALLED_S)

@@ -10,7 +10,7 @@ import math
 from functools import lru_cache
 from typing import Any
 
-from workbench.audit.values import bounded, fingerprint, text, whole
+from workbench.audit.values import LARGEST_REFUSED, LARGEST_VALUE, bounded, fingerprint, text, whole
 from workbench.events import (
     JSON,
     Call,
@@ -47,6 +47,9 @@ ROUTINE = frozenset({"health_check", "metric"})
 _ALWAYS = frozenset({"user", "tool", "args_redacted", "response_redacted", "outcome"})
 
 
+_REFUSED = frozenset({"invalid", "not_found", "denied", "throttled"})
+
+
 def call(
     call: Call,
     tool: Tool | None,
@@ -68,10 +71,11 @@ def call(
     """
     details = outcome.details
     code = details.get("code")
+    most = LARGEST_REFUSED if is_refused(outcome) else LARGEST_VALUE
     record = {
         **_of_call("call", call, tool),
         **_of_decision(outcome.decision),
-        "args_redacted": bounded(args_redacted),
+        "args_redacted": bounded(args_redacted, most),
         "response_redacted": bounded(response_redacted),
         "outcome": outcome.kind,
         "error_code": None if outcome.ok else text(code) if code is not None else outcome.kind,
@@ -81,10 +85,20 @@ def call(
         "approval_id": _identifier(details.get("approval") or details.get("approval_id")),
         "redactions": whole(outcome.redactions),
         "result_bytes": whole(outcome.result_bytes),
-        "data": _aside(call, details, _judged(call.caller, tool) if tool and outcome.decision else {}, params_redacted)
+        "data": _aside(
+            call,
+            details,
+            _judged(call.caller, tool) if tool and outcome.decision else {},
+            bounded(params_redacted, most),
+        )
         or None,
     }
     return _present(record)
+
+
+def is_refused(outcome: Outcome) -> bool:
+    """Whether a call was turned down before anything was done: nothing of it reached a server."""
+    return outcome.kind in _REFUSED or (outcome.kind == "unavailable" and not outcome.upstream_us)
 
 
 def _aside(call: Call, details: JSON, judged: JSON, params: Any) -> JSON:

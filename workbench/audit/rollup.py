@@ -30,6 +30,9 @@ MEASURES = (
 )
 
 
+_CALLS = "CAST(coalesce(sum(coalesce(TRY_CAST(data ->> '$.repeated.count' AS BIGINT), 1)), 0) AS BIGINT)"
+"""One record may stand for many refusals that are alike."""
+
 UPPER = Column(
     "latency_us", "BIGINT", f"CAST(round(pow({BUCKET}, bucket)) AS BIGINT)", "Upper border of the bucket, µs."
 )
@@ -68,7 +71,7 @@ def select_rollup(events: str) -> str:
     """SQL that sums up the tool calls among `events` (a table or a select in parentheses)."""
     keys = ", ".join(f'{c.source} AS "{c.name}"' for c in ROLLUP_COLUMNS)
     return (
-        f"SELECT {keys}, count(*) AS calls, CAST(coalesce(sum(latency_us), 0) AS BIGINT) AS latency_us_sum, "
+        f"SELECT {keys}, {_CALLS} AS calls, CAST(coalesce(sum(latency_us), 0) AS BIGINT) AS latency_us_sum, "
         f"CAST(coalesce(sum(redactions), 0) AS BIGINT) AS redactions FROM {events} WHERE kind = 'call' GROUP BY ALL"
     )
 

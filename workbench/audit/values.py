@@ -9,10 +9,13 @@ from typing import Any
 
 import orjson
 
-from workbench.events import canonical
+from workbench.events import JSON, canonical
 
 LARGEST_VALUE = 1 << 20
 """Bytes of one recorded value (arguments, response, detail). Of a larger one size, hash and beginning are kept."""
+
+LARGEST_REFUSED = 16 << 10
+"""Bytes of the arguments of a call that was turned down: nothing was done with them."""
 
 LONGEST_TEXT = 64 << 10
 """Characters of one recorded text (question, answer, message)."""
@@ -49,14 +52,14 @@ def fingerprint(arguments: Any) -> str:
         return hashlib.sha256(orjson.dumps(plain(arguments), option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def bounded(value: Any) -> Any:
-    """`value` if it is JSON and its encoding fits `LARGEST_VALUE`, else its size, hash and beginning."""
+def bounded(value: Any, most: int = LARGEST_VALUE) -> Any:
+    """`value` if it is JSON and its encoding fits `most` bytes, else its size, hash and beginning."""
     try:
         encoded = orjson.dumps(value)
     except TypeError:
         value = plain(value)
         encoded = orjson.dumps(value)
-    if len(encoded) <= LARGEST_VALUE:
+    if len(encoded) <= most:
         return value
     return {
         "omitted": True,
@@ -64,6 +67,15 @@ def bounded(value: Any) -> Any:
         "sha256": hashlib.sha256(encoded).hexdigest(),
         "beginning": encoded[:_PREVIEW].decode("utf-8", "ignore"),
     }
+
+
+def left_out(value: Any) -> JSON:
+    """What is kept of a value that is not looked at: its size and hash, and nothing of what it says."""
+    try:
+        encoded = orjson.dumps(value)
+    except TypeError:
+        encoded = orjson.dumps(plain(value))
+    return {"omitted": True, "bytes": len(encoded), "sha256": hashlib.sha256(encoded).hexdigest()}
 
 
 def plain(value: Any, depth: int = 0) -> Any:

@@ -5,10 +5,12 @@ SELECT ts, tenant, user_id, server, tool, qualified, outcome, latency_us, upstre
        args, result, source, protocol, credential, session_id, request_id, run_id, step_id, trace_id, span_id,
        parent_span_id, policy_decision, policy_rule, policy_reason, policy_revision, policy_engine, policy_us,
        missing_scopes, approval_id, redactions, result_bytes, coalesce(data ->> '$.cached' = 'true', false) AS cached,
-       data ->> '$.profile' AS profile, definition_hash, args_sha256, event_id, writer, seq
+       data ->> '$.profile' AS profile, definition_hash, args_sha256, event_id, writer, seq,
+       coalesce(TRY_CAST(data ->> '$.repeated.count' AS BIGINT), 1) AS repeated
 FROM events WHERE kind = 'call';
-COMMENT ON VIEW tool_calls IS 'One row for every call of a tool that was answered, whatever the answer.';
+COMMENT ON VIEW tool_calls IS 'One row for every call of a tool that was answered, whatever the answer; of many refusals that are alike one for all (repeated).';
 COMMENT ON COLUMN tool_calls.cached IS 'Answered from the memory of the gateway; the server was not asked.';
+COMMENT ON COLUMN tool_calls.repeated IS 'How many refusals that are alike this row stands for; 1 for every other call.';
 COMMENT ON COLUMN tool_calls.profile IS 'The profile through which it was called; NULL when through none.';
 
 CREATE OR REPLACE VIEW intents AS
@@ -20,9 +22,11 @@ COMMENT ON VIEW intents IS 'Calls that were about to be dispatched (strict mode)
 CREATE OR REPLACE VIEW decisions AS
 SELECT ts, tenant, user_id, server, tool, qualified, policy_decision, policy_rule, policy_reason, policy_revision,
        policy_engine, policy_us, missing_scopes, data -> '$.judged' AS judged, approval_id, outcome, source, request_id,
-       run_id, trace_id, event_id
+       run_id, trace_id, event_id,
+       coalesce(TRY_CAST(data ->> '$.repeated.count' AS BIGINT), 1) AS repeated
 FROM events WHERE kind = 'call' AND policy_decision IS NOT NULL;
 COMMENT ON VIEW decisions IS 'What policy said of each call, by which rule, and why.';
+COMMENT ON COLUMN decisions.repeated IS 'How many decisions that are alike this row stands for; 1 for every other call.';
 COMMENT ON COLUMN decisions.judged IS 'Roles, scopes and hints that the rules were told, as JSON.';
 
 CREATE OR REPLACE VIEW approvals AS

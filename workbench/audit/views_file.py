@@ -25,7 +25,7 @@ def write_views_file(folder: AuditFolder) -> bool:
     import duckdb
 
     marker = folder.root / "views.key"
-    key = f"2 {duckdb.__version__} {folder.root}\n"
+    key = f"3 {duckdb.__version__} {folder.root}\n"
     if folder.views.exists() and marker.exists() and marker.read_text(encoding="utf-8") == key:
         return False
     if not folder.manifest.exists():

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from workbench.gateway.tally import BUCKETS_US
 
 if TYPE_CHECKING:
+    from workbench.audit.byte_quota import ByteQuota
     from workbench.bench.platform import Platform
     from workbench.gateway.cache import Cache
 
@@ -53,6 +54,7 @@ class PlatformCollector:
         yield restarts
         if self._tenant is None:
             yield from _of_cache(self._platform.gateway.dispatch.cache)
+            yield from _of_quota(self._platform.audit.quota)
         failed = GaugeMetricFamily("workbench_record_failed", "1 when nothing can be recorded and calls are refused.")
         failed.add_metric((), float(bool(self._platform.audit.failed)))
         yield failed
@@ -74,6 +76,22 @@ def _of_cache(cache: Cache) -> Iterable[Metric]:
     failures = CounterMetricFamily("workbench_cache_failures", "Looks into Redis that were not answered in time.")
     failures.add_metric((), shared.failures if shared is not None else 0)
     yield failures
+
+
+def _of_quota(quota: ByteQuota) -> Iterable[Metric]:
+    """What each tenant has added to the record. For who runs the platform: samples of it are not on the record."""
+    most = GaugeMetricFamily("workbench_record_quota_bytes", "Bytes that a tenant may record in an hour; 0: no limit.")
+    most.add_metric((), quota.per_hour)
+    yield most
+    written = CounterMetricFamily("workbench_record_bytes", "Bytes added to the record.", labels=("tenant",))
+    refused = CounterMetricFamily(
+        "workbench_record_quota_refusals", "Calls refused because the hour's bytes are used up.", labels=("tenant",)
+    )
+    for tenant, size in sorted(quota.total.items()):
+        written.add_metric((tenant,), size)
+        refused.add_metric((tenant,), quota.refused.get(tenant, 0))
+    yield written
+    yield refused
 
 
 def exposition(platform: Platform, tenant: str | None = None) -> bytes:

@@ -222,6 +222,9 @@ class Platform:
                 "failed": self.audit.failed,
                 "mode": self.settings.audit_mode,
                 "unwitnessed": self.audit.unwitnessed,
+                "bytes_per_hour": self.audit.quota.per_hour,
+                "full_tenants": self.audit.quota.full(),
+                "refused": dict(self.audit.quota.refused),
             },
             "policy": {
                 "revision": self.policy.revision,
@@ -268,7 +271,9 @@ class Platform:
 
         Raises:
             Misuse: there is no such profile.
+            NotRecorded: the tenant has used up what it may record in this hour.
         """
+        self.audit.quota.check(caller.tenant)
         within = self.gateway.profiles.named(profile) if profile else None
         await self.gateway.judge(caller)
         run = new_id()
@@ -379,6 +384,7 @@ class Platform:
     async def record_load_requests(self, run: JSON, requests: Sequence[JSON], caller: Caller) -> None:
         """Put a portion of a load run's requests on the record."""
         check_load(run, requests)
+        self.audit.quota.check(caller.tenant)
         written = [self.audit.put(caller.tenant, records.load_request(r, caller.tenant)) for r in requests]
         await asyncio.gather(*(w for w in written if w is not None))
 

@@ -194,6 +194,13 @@ def _platform(settings: Settings) -> Check:
     problems = [status[room]["problem"] for room in rooms if status.get(room, {}).get("problem")]
     if problems:
         return _problem(" ".join(problems), "Mend the file; the running platform takes it up within a second.")
+    record = status.get("record", {})
+    if record.get("full_tenants") or record.get("refused"):
+        whose = ", ".join(record["full_tenants"] or sorted(record["refused"]))
+        return _warning(
+            f"Calls of {whose} were refused: {record['bytes_per_hour']:,} bytes an hour on the record were used up.",
+            "`workbench questions refusals` tells who asks; record_bytes_per_hour is the setting.",
+        )
     return _ok(f"runs at {running.url} (process {running.pid})")
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from workbench.audit import records
+from workbench.audit.repeats import SINGLY
 from workbench.config import Settings
 from workbench.events import (
     JSON,
@@ -24,20 +25,21 @@ from workbench.events import (
     Outcome,
     OutcomeKind,
     Tool,
-    Unreachable,
 )
 from workbench.gateway.approving import Approving, Granted
 from workbench.gateway.arguments import BrokenSchema, Validators
 from workbench.gateway.dispatch import Dispatch
+from workbench.gateway.keeping import LARGE as LARGE
+from workbench.gateway.keeping import Keeper
 from workbench.gateway.portable import readable
 from workbench.gateway.profiles import Profiles
+from workbench.gateway.rates import Rates
 from workbench.gateway.refusals import Refusal, State, denied, say, text_of
 from workbench.gateway.resolving import Resolving
 from workbench.gateway.sealing import Seal
 from workbench.gateway.tally import Tally
 from workbench.gateway.upstream.messages import Notify, encode
 from workbench.gateway.upstream.respondent import Respondent
-from workbench.policy.bound_params import bound_params, kept_params
 from workbench.registry.signals import of_result, plain
 from workbench.scanning import PostponedError, work_aside
 from workbench.secrets import Secrets
@@ -48,10 +50,6 @@ if TYPE_CHECKING:
     from workbench.gateway.relay import Relay
     from workbench.policy import Policy
     from workbench.registry import Registry
-
-LARGE: Final = 64 << 10
-"""Bytes of a result from which on it is redacted in a thread, so that the event loop never pauses for long. A smaller
-one is, too, when there is much in it to look at closely."""
 
 _SHORT: Final = 4 << 10
 
@@ -84,6 +82,8 @@ class Gateway:
         self.dispatch = Dispatch(settings, registry, self.relay)
         self._resolving = Resolving(self)
         self.approving = Approving(policy, audit)
+        self._rates = Rates(policy.limits, audit.quota)
+        self._keeper = Keeper(policy)
         self._lists: dict[Any, list[Tool]] = {}
         # two, because a third would only make the event loop wait longer for its turn
         self._threads = ThreadPoolExecutor(2, "redaction", initializer=work_aside)
@@ -113,6 +113,7 @@ class Gateway:
             # 1. Who: the door has turned the credential into `call.caller`; no record can be kept without a log.
             if self.audit.failed:
                 raise NotRecorded(f"The audit log cannot be written: {self.audit.failed}.")
+            self._rates.admit(call.caller)
             if problem:
                 raise Refusal("invalid", f"The arguments of {call.tool} cannot be used: {problem}.", rule="portable")
 
@@ -124,7 +125,8 @@ class Gateway:
             policy = self.policy
             decision = policy.decide(call, tool) if policy.embedded else await policy.decide_async(call, tool)
             state.decision = self._permit(call, tool, decision)
-            await self._counted(call, tool, decision)
+            await self._rates.count(call.caller, tool, decision)
+            state.counted = True
             if not state.decision.allow:
                 granted = await self.approving.approved(call, tool, state.decision)
                 call, state.decision, state.approval = granted.call, granted.decision, granted.approval.id
@@ -146,6 +148,8 @@ class Gateway:
             outcome = await self._shape(call, state, result)
         except Refusal as refusal:
             outcome = state.refused(call, refusal)
+            if not state.counted:
+                await self._rates.charge(call.caller, refusal)
         except NotRecorded:
             raise
         except asyncio.CancelledError:
@@ -177,7 +181,14 @@ class Gateway:
             NotRecorded: the record cannot be written.
         """
         call, _ = readable(call)
-        outcome = State().refused(call, Refusal(kind, message, **details))
+        refusal = Refusal(kind, message, **details)
+        try:
+            self._rates.admit(call.caller)
+        except Refusal as used:  # recorded as what it is; the door answers as it meant to
+            await self._record(call, None, State().refused(call, used), perf_counter_ns())
+            return State().refused(call, refusal)
+        await self._rates.charge(call.caller, refusal)
+        outcome = State().refused(call, refusal)
         return await self._record(call, None, outcome, perf_counter_ns())
 
     # --- lists: the same rules as for calls -----------------------------------------------------------
@@ -241,23 +252,6 @@ class Gateway:
             raise Refusal("invalid", say(tool, problems[0]), decision=decision, **problems[0], errors=problems)
         return decision
 
-    async def _counted(self, call: Call, tool: Tool, decision: Decision) -> None:
-        """Count the call against rate and quota; where they are used up, say how long to wait."""
-        limits = self.policy.limits
-        try:
-            used = limits.use(call.caller, tool) if limits.local else await limits.use_shared(call.caller, tool)
-        except Unreachable as e:
-            raise Refusal("unavailable", str(e), decision=decision, rule="rate_limit", retry_after=1) from e
-        if used is not None:
-            whose = f"{tool.qualified} in {call.caller.tenant}" if used.name == "tool" else call.caller.subject
-            message = (
-                f"The {used.limit} calls per minute of {whose} are used up. Wait {used.retry_s} s, then call again."
-            )
-            numbers = {"limit": used.limit, "remaining": used.remaining, "reset_s": used.reset_s}
-            raise Refusal(
-                "throttled", message, decision=decision, rule="rate_limit", retry_after=used.retry_s, rate=numbers
-            )
-
     async def _shape(self, call: Call, state: State, result: JSON) -> Outcome:
         decision = state.decision
         assert decision is not None
@@ -309,11 +303,13 @@ class Gateway:
 
     async def _record(self, call: Call, tool: Tool | None, outcome: Outcome, started: int) -> Outcome:
         outcome = msgspec.structs.replace(outcome, latency_us=(perf_counter_ns() - started) // 1000)
+        if outcome.result is None and records.is_refused(outcome) and self._repeated(call, tool, outcome):
+            return outcome
         large = outcome.result_bytes > LARGE or (bool(call.arguments) and len(encode(call.arguments)) > LARGE)
         acknowledged: asyncio.Future[None] | None = None
         if not large:
             try:
-                acknowledged = self._put(call, outcome, self._kept(call, tool, outcome, inline=True))
+                acknowledged = self._put(call, outcome, self._keeper.keep(call, tool, outcome, inline=True))
             except PostponedError:
                 large = True
         if large:
@@ -329,6 +325,21 @@ class Gateway:
         recording.add_done_callback(self._recorded)
         return recording
 
+    def _repeated(self, call: Call, tool: Tool | None, outcome: Outcome) -> bool:
+        """Whether a refusal was counted with others like it, of which there are too many to record each."""
+        caller, rule = call.caller, str(outcome.details.get("rule", ""))
+        alike = (
+            caller.subject, caller.credential, call.source, call.profile, outcome.kind, rule,
+            tool.qualified if tool is not None else "",
+        )  # fmt: skip
+        singly = 0 if rule == "record_bytes_per_hour" else SINGLY
+        if not self.audit.repeats.add(
+            caller.tenant, alike, lambda: self._keeper.keep_short(call, tool, outcome), singly=singly
+        ):
+            return False
+        self.tally.count(outcome, caller.tenant)
+        return True
+
     def _recorded(self, recording: asyncio.Future[Any]) -> None:
         self._recording.discard(recording)
         if not recording.cancelled():
@@ -340,7 +351,7 @@ class Gateway:
         gone = msgspec.structs.replace(gone, latency_us=(perf_counter_ns() - started) // 1000)
         with contextlib.suppress(NotRecorded):
             try:
-                kept = self._kept(call, state.tool, gone, inline=True)
+                kept = self._keeper.keep(call, state.tool, gone, inline=True)
             except PostponedError:
                 self._put_aside(call, state.tool, gone)
                 return
@@ -349,46 +360,12 @@ class Gateway:
                 acknowledged.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def _put_large(self, call: Call, tool: Tool | None, outcome: Outcome) -> asyncio.Future[None] | None:
-        kept = await asyncio.get_running_loop().run_in_executor(self._threads, self._kept, call, tool, outcome)
+        kept = await asyncio.get_running_loop().run_in_executor(self._threads, self._keeper.keep, call, tool, outcome)
         return self._put(call, outcome, kept)
 
     def _put(self, call: Call, outcome: Outcome, kept: JSON) -> asyncio.Future[None] | None:
         self.tally.count(outcome, call.caller.tenant)
         return self.audit.put(call.caller.tenant, kept)
-
-    def _kept(self, call: Call, tool: Tool | None, outcome: Outcome, *, inline: bool = False) -> JSON:
-        """The outcome as it may be recorded; what cannot be redacted is left out, but the call never is.
-
-        Raises:
-            PostponedError: with `inline`, when there is too much to read.
-        """
-        try:
-            return self._redacted(call, tool, outcome, inline)
-        except PostponedError:
-            raise
-        except Exception:  # noqa: BLE001 - whatever it is, the call has to be on the record
-            _log.exception("call %s could not be redacted", call.id)
-            bare = msgspec.structs.replace(outcome, message="", details={})
-            left_out = {"omitted": True, "why": "It could not be redacted."}
-            return records.call(call, tool, bare, args_redacted=left_out, response_redacted=left_out)
-
-    def _redacted(self, call: Call, tool: Tool | None, outcome: Outcome, inline: bool) -> JSON:
-        tenant, redact = call.caller.tenant, partial(self.policy.redactor.record, inline=inline)
-        kept = outcome
-        if outcome.message:
-            kept = msgspec.structs.replace(outcome, message=str(redact(outcome.message, tenant)))
-        if signals := outcome.details.get("signals"):
-            kept = msgspec.structs.replace(kept, details={**outcome.details, "signals": redact(signals, tenant)})
-        # what went along with the arguments; with an approval all that it covers, else what the client added itself
-        params = kept_params(bound_params(call), client="approval_id" in outcome.details) if call.meta else None
-        return records.call(
-            call,
-            tool,
-            kept,
-            args_redacted=redact(call.arguments, tenant),
-            params_redacted=redact(params, tenant) if params else None,
-            response_redacted=redact(outcome.result, tenant),
-        )
 
 
 def _relay(settings: Settings) -> Relay | None:

@@ -30,13 +30,15 @@ class Refusal(Exception):
 class State:
     """What is known of a call so far, for the outcome that ends it wherever it ends."""
 
-    __slots__ = ("approval", "decision", "details", "tool", "upstream_us")
+    __slots__ = ("approval", "counted", "decision", "details", "tool", "upstream_us")
 
     def __init__(self) -> None:
         self.tool: Tool | None = None
         self.decision: Decision | None = None
         self.details: JSON = {}
         self.upstream_us = 0
+        self.counted = False
+        """Whether the call was counted against rate and quota."""
         self.approval = ""
         """Id of the approval that this call has used up."""
 

@@ -1,7 +1,8 @@
 """How often: a sliding minute per caller, and quotas per tenant and tool.
 
 The caller is tenant and subject, never a session or a key, so that opening more of either buys nothing. The window is
-exact: every accepted call is remembered for a minute, refused ones are not counted.
+exact: every call that is looked at is remembered for a minute, whatever becomes of it. Only those that a window itself
+turns away are not counted.
 """
 
 from __future__ import annotations
@@ -78,6 +79,30 @@ class RateLimits:
             Unreachable: they cannot be reached, and the setting says that nothing goes on then.
         """
         return self.use(caller, tool)
+
+    def waiting(self, caller: Caller) -> Used | None:
+        """What keeps a caller from everything for now; None when a call may be looked at. Nothing is counted."""
+        now = self._clock()
+        rate = self.rate(caller)
+        with self._lock:
+            own = self._window(("caller", caller.tenant, caller.subject), now)
+            wait = self._wait(own, rate, now)
+            if wait is None:
+                return None
+            reset = self._numbers("caller", own, rate, now)["reset_s"]
+        return Used(name="caller", limit=rate, remaining=0, reset_s=max(reset, 1), retry_s=max(1, math.ceil(wait)))
+
+    def charge(self, caller: Caller) -> None:
+        """Count a call against its caller alone that was turned down before `use` was asked."""
+        now = self._clock()
+        with self._lock:
+            own = self._window(("caller", caller.tenant, caller.subject), now)
+            if len(own) < self.rate(caller):
+                own.append(now)
+
+    async def charge_shared(self, caller: Caller) -> None:
+        """`charge`, where the counters may lie in another process. Never raises."""
+        self.charge(caller)
 
     async def probe(self) -> str:
         """What keeps calls from being counted; empty when they are."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,9 @@ from workbench.policy.redis_client import redis_client
 
 TIMEOUT = 0.25
 """Seconds for one count, connecting included."""
+
+MAX_WAITING = 4096
+"""Callers of whom is remembered how long they have to wait."""
 
 SCRIPT = """
 local now = redis.call('TIME')
@@ -85,6 +89,7 @@ class SharedLimits(RateLimits):
         self._prefix = prefix
         self._timeout = timeout
         self._redis = redis_client(url, timeout)
+        self._until: dict[tuple[str, str], tuple[float, float]] = {}
         self._script = self._redis.register_script(SCRIPT)
 
     async def use_shared(self, caller: Caller, tool: Tool) -> Used | None:
@@ -111,6 +116,8 @@ class SharedLimits(RateLimits):
             raise
         if not worst:
             return None
+        if worst == 1:
+            self._remember(caller, wait, reset)
         return Used(
             name="caller" if worst == 1 else "tool",
             limit=limits[worst - 1],
@@ -118,6 +125,36 @@ class SharedLimits(RateLimits):
             reset_s=_seconds(reset),
             retry_s=_seconds(wait),
         )
+
+    def waiting(self, caller: Caller) -> Used | None:
+        """As Redis said when it was last asked: whoever has to wait waits until then, and Redis is not asked again."""
+        until = self._until.get((caller.tenant, caller.subject))
+        now = self._clock()
+        if until is None:
+            return super().waiting(caller) if self._when_down == "memory" else None
+        if now >= until[0]:
+            del self._until[caller.tenant, caller.subject]
+            return None
+        retry, reset = math.ceil(until[0] - now), math.ceil(until[1] - now)
+        return Used(name="caller", limit=self.rate(caller), remaining=0, reset_s=max(reset, 1), retry_s=max(retry, 1))
+
+    async def charge_shared(self, caller: Caller) -> None:
+        """Count a call that was turned down, for all processes."""
+        key = f"{self._prefix}:{{{_hash(caller.tenant)}}}:caller:{_hash(caller.subject)}"
+        try:
+            worst, wait, reset = await self._count([key], [self.rate(caller)])
+        except Unreachable:
+            self.charge(caller)
+            return
+        if worst:
+            self._remember(caller, wait, reset)
+
+    def _remember(self, caller: Caller, wait_us: int, reset_us: int) -> None:
+        now = self._clock()
+        if len(self._until) >= MAX_WAITING:
+            self._until = {who: until for who, until in self._until.items() if until[0] > now}
+        if len(self._until) < MAX_WAITING:
+            self._until[caller.tenant, caller.subject] = (now + wait_us / 1e6, now + reset_us / 1e6)
 
     async def probe(self) -> str:
         """What keeps Redis from counting; empty when it counts."""

@@ -1,0 +1,72 @@
+"""How many bytes a tenant may add to the record in an hour, so that no caller can fill the disk for all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from workbench.events import NotRecorded
+
+HOUR: Final = 3600
+
+
+class ByteQuota:
+    """Counts bytes by tenant in the hours of the clock (UTC). For the event loop of the log alone.
+
+    Args:
+        per_hour: bytes of one tenant; 0 for no limit.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, per_hour: int, *, clock: Callable[[], float] = time.time) -> None:
+        self.per_hour = per_hour
+        self.written: dict[str, int] = {}
+        """Bytes of this hour by tenant."""
+        self.total: dict[str, int] = {}
+        """Bytes since the start by tenant."""
+        self.refused: dict[str, int] = {}
+        """Calls that were turned down since the start by tenant."""
+        self._clock = clock
+        self._hour = 0
+
+    def add(self, tenant: str, size: int) -> None:
+        """Count bytes that are about to be written."""
+        hour = int(self._clock()) // HOUR
+        if hour != self._hour:
+            self._hour = hour
+            self.written = {}
+        self.written[tenant] = self.written.get(tenant, 0) + size
+        self.total[tenant] = self.total.get(tenant, 0) + size
+
+    def wait(self, tenant: str) -> int:
+        """Seconds until the tenant may add more; 0 when it may now."""
+        if not self.per_hour or self.written.get(tenant, 0) < self.per_hour:
+            return 0
+        now = int(self._clock())
+        return HOUR - now % HOUR if now // HOUR == self._hour else 0
+
+    def full(self) -> list[str]:
+        """Tenants that may add nothing more in this hour."""
+        return sorted(tenant for tenant in list(self.written) if self.wait(tenant))
+
+    def refuse(self, tenant: str) -> None:
+        """Count a call that was turned down because of this."""
+        self.refused[tenant] = self.refused.get(tenant, 0) + 1
+
+    def check(self, tenant: str) -> None:
+        """Raise when the tenant may add nothing more in this hour.
+
+        Raises:
+            NotRecorded: it has used its bytes up.
+        """
+        if wait := self.wait(tenant):
+            self.refuse(tenant)
+            raise NotRecorded(self.words(tenant, wait), hint="Wait, or raise the setting record_bytes_per_hour.")
+
+    def words(self, tenant: str, wait: int) -> str:
+        """The sentence that says so."""
+        return (
+            f"The {self.per_hour:,} bytes that tenant {tenant!r} may record in an hour are used up; "
+            f"the next hour begins in {wait} s."
+        )

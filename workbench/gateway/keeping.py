@@ -1,0 +1,88 @@
+"""A call as it may be kept on the record: redacted, bounded, and never left out."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from workbench.audit import records
+from workbench.audit.values import left_out
+from workbench.events import JSON, Call, Outcome, Tool
+from workbench.gateway.upstream.messages import encode
+from workbench.policy.bound_params import bound_params, kept_params
+from workbench.scanning import PostponedError
+
+if TYPE_CHECKING:
+    from workbench.policy import Policy
+
+LARGE: Final = 64 << 10
+"""Bytes of a result from which on it is redacted in a thread, so that the event loop never pauses for long. A smaller
+one is, too, when there is much in it to look at closely."""
+
+_log = logging.getLogger(__name__)
+
+
+class Keeper:
+    """Makes records of calls.
+
+    Args:
+        policy: has the redactor.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def keep(self, call: Call, tool: Tool | None, outcome: Outcome, *, inline: bool = False) -> JSON:
+        """The outcome as it may be recorded; what cannot be redacted is left out, but the call never is.
+
+        Raises:
+            PostponedError: with `inline`, when there is too much to read.
+        """
+        try:
+            return self._redacted(call, tool, outcome, inline)
+        except PostponedError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, the call has to be on the record
+            _log.exception("call %s could not be redacted", call.id)
+            bare = msgspec.structs.replace(outcome, message="", details={})
+            omitted = {"omitted": True, "why": "It could not be redacted."}
+            return records.call(call, tool, bare, args_redacted=omitted, response_redacted=omitted)
+
+    def keep_short(self, call: Call, tool: Tool | None, outcome: Outcome) -> JSON:
+        """As `keep`, at once: of a refusal with much to read, size and hash of the arguments are kept."""
+        try:
+            return self.keep(call, tool, outcome, inline=True)
+        except PostponedError:
+            bare = msgspec.structs.replace(outcome, message="")
+            return records.call(call, tool, bare, args_redacted=left_out(call.arguments), response_redacted=None)
+
+    def _redacted(self, call: Call, tool: Tool | None, outcome: Outcome, inline: bool) -> JSON:
+        tenant, redact = call.caller.tenant, partial(self._policy.redactor.record, inline=inline)
+        kept = outcome
+        if outcome.message:
+            kept = msgspec.structs.replace(outcome, message=str(redact(outcome.message, tenant)))
+        if signals := outcome.details.get("signals"):
+            kept = msgspec.structs.replace(kept, details={**outcome.details, "signals": redact(signals, tenant)})
+        # what went along with the arguments; with an approval all that it covers, else what the client added itself
+        params = kept_params(bound_params(call), client="approval_id" in outcome.details) if call.meta else None
+        refused = records.is_refused(outcome)
+
+        def read(value: JSON) -> JSON:
+            # nothing was done with what a refused call brought, so much of it is not worth a look
+            return left_out(value) if refused and _large(value) else redact(value, tenant)
+
+        return records.call(
+            call,
+            tool,
+            kept,
+            args_redacted=read(call.arguments),
+            params_redacted=read(params) if params else None,
+            response_redacted=redact(outcome.result, tenant),
+        )
+
+
+def _large(value: JSON) -> bool:
+    return bool(value) and len(encode(value)) > LARGE

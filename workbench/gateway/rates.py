@@ -1,0 +1,74 @@
+"""How often, and how much on the record: what stands against a call because of the calls before it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from workbench.audit.byte_quota import ByteQuota
+from workbench.events import Caller, Decision, Tool, Unreachable
+from workbench.gateway.refusals import Refusal
+from workbench.policy.limits import RateLimits, Used
+
+RATE: Final = "rate_limit"
+BYTES: Final = "record_bytes_per_hour"
+"""Names of the rules, as outcome and record have them."""
+
+
+class Rates:
+    """Counts every call once, whatever becomes of it.
+
+    Args:
+        limits: calls by caller and minute, and by tenant and tool.
+        quota: bytes on the record by tenant and hour.
+    """
+
+    def __init__(self, limits: RateLimits, quota: ByteQuota) -> None:
+        self._limits = limits
+        self._quota = quota
+
+    def admit(self, caller: Caller) -> None:
+        """Refuse who has used up the rate, or whose tenant the bytes, before anything costs time. Counts nothing.
+
+        Raises:
+            Refusal: how long to wait.
+        """
+        if (used := self._limits.waiting(caller)) is not None:
+            raise throttled(used, caller)
+        if wait := self._quota.wait(caller.tenant):
+            self._quota.refuse(caller.tenant)
+            raise Refusal("throttled", self._quota.words(caller.tenant, wait), rule=BYTES, retry_after=wait)
+
+    async def count(self, caller: Caller, tool: Tool, decision: Decision) -> None:
+        """Count a call that nothing else stands against so far.
+
+        Raises:
+            Refusal: the rate of the caller, or the tenant's quota on the tool, is used up, or cannot be looked at.
+        """
+        limits = self._limits
+        try:
+            used = limits.use(caller, tool) if limits.local else await limits.use_shared(caller, tool)
+        except Unreachable as e:
+            raise Refusal("unavailable", str(e), decision=decision, rule=RATE, retry_after=1) from e
+        if used is not None:
+            raise throttled(used, caller, tool, decision)
+
+    async def charge(self, caller: Caller, refusal: Refusal) -> None:
+        """Count a call that was turned down before `count`, unless a used-up rate of the caller is why."""
+        details = refusal.details
+        if details.get("rule") in (RATE, BYTES) and details.get("window") != "tool":
+            return
+        if self._limits.local:
+            self._limits.charge(caller)
+        else:
+            await self._limits.charge_shared(caller)
+
+
+def throttled(used: Used, caller: Caller, tool: Tool | None = None, decision: Decision | None = None) -> Refusal:
+    """Says which limit is used up, and how long to wait."""
+    whose = f"{tool.qualified} in {caller.tenant}" if tool is not None and used.name == "tool" else caller.subject
+    message = f"The {used.limit} calls per minute of {whose} are used up. Wait {used.retry_s} s, then call again."
+    numbers = {"limit": used.limit, "remaining": used.remaining, "reset_s": used.reset_s}
+    return Refusal(
+        "throttled", message, decision=decision, rule=RATE, retry_after=used.retry_s, rate=numbers,
+        window=used.name,
+    )  # fmt: skip
