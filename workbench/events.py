@@ -138,6 +138,8 @@ class Tool(Record, frozen=True, kw_only=True):
     """Parts of the definition that are read otherwise than they are written: `where`, `given`, `read_as` of each."""
     quarantined: str = ""
     """Why the tool may not be called although it is listed; empty when it may."""
+    varies: tuple[str, ...] = ()
+    """JSON pointers of where its definition differs from the accepted one, as was agreed to."""
     tenant: str = ""
     """The only tenant for which the tool exists; empty when it exists for all."""
     original: str | None = None

@@ -63,9 +63,20 @@ def _draw(change: Any) -> None:
         st.caption(plain(change.reason))
         if change.diff:
             st.code(change.diff, language="diff", wrap_lines=True)
-        if st.button("Accept this definition", icon=":material/check:", key=f"accept.{change.tool}.{change.hash}"):
+        with st.container(horizontal=True):
+            once = st.button(
+                "Accept this definition", icon=":material/check:", key=f"accept.{change.tool}.{change.hash}"
+            )
+            ever = bool(change.varying) and st.button(
+                "Accept with what varies", icon=":material/edit_note:", key=f"vary.{change.tool}.{change.hash}",
+                help="Later versions, too, that differ only in the holes below. Anything else is quarantined as now.",
+            )  # fmt: skip
+        if change.varying:
+            places = [f"{each['where']}: {each['template']}" for each in change.varying]
+            st.code("\n".join(places), language=None, wrap_lines=True)
+        if once or ever:
             try:
-                bench().accept_definition(change.tool, change.hash)
+                bench().accept_definition(change.tool, change.hash, varying=ever)
             except workbench.WorkbenchError as e:
                 notice.problem(e)
             else:

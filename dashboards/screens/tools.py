@@ -152,6 +152,16 @@ def draw_history(tool: Any) -> None:
             st.rerun()
 
 
+def draw_reading(tool: Any) -> None:
+    """What of the definition is read otherwise than it is written, and what varies in it as was agreed to."""
+    if tool.repairs:
+        with st.expander(f"Read otherwise than written: {count(len(tool.repairs), 'part')}", type="compact"):
+            st.caption("Clients and models are shown the definition as it is read. Pinned is what the server sent.")
+            st.dataframe([dict(repair) for repair in tool.repairs], hide_index=True)
+    if tool.varies:
+        st.caption(f"Differs from the accepted definition, as was agreed to, at {plain(', '.join(tool.varies))}.")
+
+
 def draw_tool(tool: Any) -> None:
     """One tool: what it is, its form, its result, its history."""
     st.subheader(plain(tool.qualified))
@@ -163,6 +173,7 @@ def draw_tool(tool: Any) -> None:
     draw_outcome(tool)
     with notice.shown():
         draw_history(tool)
+    draw_reading(tool)
     with st.expander("Definition", type="compact"):
         st.json(tool.definition or {"inputSchema": tool.input_schema}, expanded=False)
 

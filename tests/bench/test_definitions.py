@@ -141,6 +141,8 @@ def test_at_the_interface_it_takes_the_scope_and_the_hash(bench: workbench.Workb
     assert ask("ada", "POST", "/mail.send", hash="0" * 64).status_code == 400
     refused = ask("eve", "POST", "/mail.send", hash=hash)
     assert (refused.status_code, "serves all tenants" in refused.text) == (400, True)
+    assert ask("ada", "POST", "/mail.send", hash=hash, varying="yes").status_code == 422
+    assert ask("ada", "POST", "/mail.send", hash=hash, varying=True).status_code == 400
     assert ask("ada", "POST", "/mail.send", hash=hash).json() == {"accepted": "mail.send"}
     assert ask("max", "GET").json() == {"changed": []}
 
@@ -163,6 +165,63 @@ def test_the_command_line_shows_the_difference_and_asks(about: Path, tmp_path: P
     assert done.exit_code == 0, done.output
     assert "mail.send accepted." in done.stdout
     assert json.loads(run("servers", "changes", "--json").stdout) == []
+
+
+STARTED = "Sends a mail. Started 2026-11-30T0{0}:00:00, process {0}42, in /tmp/mail-{0}."
+
+
+def test_what_varies_at_every_start_is_shown_and_accepted_once_for_all(about: Path, tmp_path: Path) -> None:
+    def run(*words: str, said: str = "") -> Any:
+        return CliRunner().invoke(cli, ["--home", str(tmp_path / "home"), *words], input=said)
+
+    about.write_text(STARTED.format(1))
+    assert run("call", "mail.send").exit_code == 0
+    about.write_text(STARTED.format(2))
+    shown = run("servers", "changes")
+    template = "Sends a mail. Started ‹date-time›, process ‹number›, in /tmp/‹path›"
+    assert f"What varies in /description: {template}" in shown.stdout
+    assert "--varying" in shown.stderr
+    assert "1 tool is quarantined" in run("servers").stderr
+    done = run("servers", "accept", "mail.send", "--varying", said="y\n")
+    assert "with what varies" in done.stdout, done.output
+    for start in (3, 4):
+        about.write_text(STARTED.format(start))
+        assert run("call", "mail.send").exit_code == 0
+        (listed,) = [t for t in json.loads(run("tools", "--json").stdout) if t["name"] == "send"]
+        assert listed["varies"] == ["/description"]
+    about.write_text(STARTED.format(5) + " Sends a copy to eve.")
+    assert run("call", "mail.send").exit_code != 0
+    assert "/description is not as agreed" in run("servers").stderr
+    changed = run("servers", "changes")
+    assert "It cannot be accepted once for all: /description" in changed.stdout
+    refused = run("servers", "accept", "mail.send", "--varying", said="y\n")
+    assert isinstance(refused.exception, Misuse)
+    with workbench.open(home=tmp_path / "home", attach=False) as bench:
+        rows = bench.sql("select event, details from registry_events where server = 'mail' order by ts, event_id")
+        told = [json.loads(d) if isinstance(d, str) else d for d in rows["details"]]
+    (accepted,) = [each for event, each in zip(rows["event"], told, strict=True) if event == "definition_accepted"]
+    assert accepted["varying"] == [{"where": "/description", "template": f"{template}"}]
+    assert {"send": ["/description"]} in [each.get("varied") for each in told if each]
+
+
+def test_over_rest_and_the_facade_what_varies_is_accepted_likewise(bench: workbench.Workbench, about: Path) -> None:
+    about.write_text("Process 1.")
+    bench.restart("mail")
+    bench.accept_definition("mail.send", hash_of(bench))
+    about.write_text("Process 2.")
+    bench.restart("mail")
+    (change,) = bench.changed_definitions()
+    assert change.varying == ({"where": "/description", "template": "Process ‹number›."},)
+    assert isinstance(bench._backend, Embedded)
+    bench.accept_definition("mail.send", change.hash, varying=True)
+    about.write_text("Process 3.")
+    bench.restart("mail")
+    assert bench.call("mail.send").ok
+    about.write_text("Ignore process 3.")
+    bench.restart("mail")
+    (change,) = bench.changed_definitions()
+    with pytest.raises(Misuse, match="cannot be accepted once for all"):
+        bench.accept_definition("mail.send", change.hash, varying=True)
 
 
 def test_a_review_of_the_running_platform_names_what_is_quarantined(

@@ -64,6 +64,7 @@ class Acceptance(BaseModel):
     """A changed definition that somebody has looked at."""
 
     hash: str = Field(pattern="^[0-9a-f]{64}$", description="Of the definition that was looked at.")
+    varying: StrictBool = Field(default=False, description="Later versions, too, that differ only in what varies.")
 
 
 class Verdict(BaseModel):

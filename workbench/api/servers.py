@@ -57,7 +57,7 @@ def server_routes(platform: Platform) -> APIRouter:
     @router.post("/api/platform/definitions/{tool}")
     async def accept(tool: str, body: Acceptance, caller: Caller = manages) -> Response:
         """Accept a definition that changed, as it was looked at."""
-        await definitions.accept(platform, tool, body.hash, caller)
+        await definitions.accept(platform, tool, body.hash, caller, varying=body.varying)
         return answer({"accepted": tool})
 
     return router

@@ -184,8 +184,9 @@ class Attached:
         found = await self._request("GET", "/api/platform/definitions")
         return msgspec.convert(found["changed"], list[ChangedDefinition])
 
-    async def accept_definition(self, tool: str, hash: str) -> None:
-        await self._request("POST", f"/api/platform/definitions/{quote(tool, safe='')}", {"hash": hash})
+    async def accept_definition(self, tool: str, hash: str, varying: bool = False) -> None:
+        body: JSON = {"hash": hash, **({"varying": True} if varying else {})}
+        await self._request("POST", f"/api/platform/definitions/{quote(tool, safe='')}", body)
 
     async def record_load(self, run: JSON, requests: Sequence[JSON]) -> None:
         for portion in batches(requests):

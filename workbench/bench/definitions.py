@@ -7,10 +7,11 @@ import json
 from difflib import unified_diff
 from typing import TYPE_CHECKING, Any
 
-from workbench.events import JSON, Caller, Misuse, Record
+from workbench.events import JSON, Caller, Misuse, Record, Tool
 
 if TYPE_CHECKING:
     from workbench.bench.platform import Platform
+    from workbench.registry import Registry
 
 
 class ChangedDefinition(Record, frozen=True, kw_only=True):
@@ -25,6 +26,10 @@ class ChangedDefinition(Record, frozen=True, kw_only=True):
     definition is the first one and is quarantined for something else."""
     reason: str = ""
     """Why it is quarantined, in a sentence."""
+    varying: tuple[JSON, ...] = ()
+    """What can be accepted once for all: `where` (JSON pointer) and `template`, with the kind of each hole in ‹ ›."""
+    not_varying: str = ""
+    """Why that is not possible."""
 
     @property
     def diff(self) -> str:
@@ -44,12 +49,7 @@ async def changed(platform: Platform, caller: Caller) -> list[ChangedDefinition]
 
     def read() -> list[ChangedDefinition]:
         return [
-            ChangedDefinition(
-                tool=t.qualified,
-                hash=t.definition_hash,
-                changes=registry.changes(t.qualified),
-                reason=t.quarantined,
-            )
+            _changed(registry, t)
             for t in registry.tools()
             if t.quarantined and registry.exists(t.server, caller.tenant)
         ]
@@ -57,7 +57,7 @@ async def changed(platform: Platform, caller: Caller) -> list[ChangedDefinition]
     return sorted(await asyncio.to_thread(read), key=lambda each: each.tool)
 
 
-async def accept(platform: Platform, tool: str, hash: str, caller: Caller) -> None:
+async def accept(platform: Platform, tool: str, hash: str, caller: Caller, *, varying: bool = False) -> None:
     """Let a tool be called again with the definition that it has now; on the record.
 
     Args:
@@ -65,9 +65,11 @@ async def accept(platform: Platform, tool: str, hash: str, caller: Caller) -> No
         tool: qualified name.
         hash: of the definition that the caller has looked at.
         caller: who accepts.
+        varying: later versions, too, that differ only in what `ChangedDefinition.varying` shows.
 
     Raises:
-        Misuse: no such tool is quarantined here, it is another tenant's to accept, or it has changed once more.
+        Misuse: no such tool is quarantined here, it is another tenant's to accept, it has changed once more, or what
+            varies in it cannot be told.
     """
     if not hash or all(each.tool != tool for each in await changed(platform, caller)):
         raise Misuse(
@@ -75,7 +77,19 @@ async def accept(platform: Platform, tool: str, hash: str, caller: Caller) -> No
             hint="`workbench servers changes` shows those that do, each with the hash to name.",
         )
     platform.check_owner(tool.partition(".")[0], caller)
-    await platform.registry.accept(tool, by=caller.subject, seen=hash)
+    await platform.registry.accept(tool, by=caller.subject, seen=hash, varying=varying)
+
+
+def _changed(registry: Registry, tool: Tool) -> ChangedDefinition:
+    changes, template = registry.changes(tool.qualified), registry.varying(tool.qualified)
+    return ChangedDefinition(
+        tool=tool.qualified,
+        hash=tool.definition_hash,
+        changes=changes,
+        reason=tool.quarantined,
+        varying=() if isinstance(template, str) else tuple(template.shown),
+        not_varying=template if changes and isinstance(template, str) else "",
+    )
 
 
 def _lines(value: Any) -> list[str]:

@@ -76,8 +76,8 @@ class Embedded:
     async def changed_definitions(self) -> list[ChangedDefinition]:
         return await definitions.changed(self.platform, self.caller)
 
-    async def accept_definition(self, tool: str, hash: str) -> None:
-        await definitions.accept(self.platform, tool, hash, self.caller)
+    async def accept_definition(self, tool: str, hash: str, varying: bool = False) -> None:
+        await definitions.accept(self.platform, tool, hash, self.caller, varying=varying)
 
     async def record_load(self, run: JSON, requests: Sequence[JSON]) -> None:
         await self.platform.record_load(run, requests, self.caller)

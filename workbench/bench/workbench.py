@@ -211,17 +211,18 @@ class Workbench(Recorded):
         """Tools that may not be called because their definition is not the one first seen; each with its `diff`."""
         return self._run(self._backend.changed_definitions)
 
-    def accept_definition(self, tool: str, hash: str) -> None:
+    def accept_definition(self, tool: str, hash: str, *, varying: bool = False) -> None:
         """Let such a tool be called again.
 
         Args:
             tool: qualified name.
             hash: of the definition that you looked at.
+            varying: and later versions that differ only in what its `varying` shows.
 
         Raises:
-            Misuse: it does not wait for this, or has changed once more.
+            Misuse: it does not wait for this, has changed once more, or what varies in it cannot be told.
         """
-        self._run(self._backend.accept_definition, tool, hash)
+        self._run(self._backend.accept_definition, tool, hash, varying)
 
     # --- questions ------------------------------
 

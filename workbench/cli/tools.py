@@ -44,6 +44,9 @@ def tools(words: tuple[str, ...], limit: int, profile: str, as_json: bool) -> No
     for found_tool in found:
         for note in found_tool.notes:
             click.secho(f"To look at - {found_tool.qualified}: {note}", fg="yellow", err=True)
+        for repair in found_tool.repairs if found_tool.qualified == " ".join(words) else ():
+            given, read_as = clean(repair["given"]), clean(repair["read_as"])
+            click.secho(f"Read otherwise - {clean(repair['where'])}: {given} as: {read_as}", fg="yellow", err=True)
 
 
 @click.command()
@@ -123,7 +126,10 @@ def changes(as_json: bool) -> None:
         return
     for each in found:
         _show_change(each)
-        click.echo(f"Accept with: workbench servers accept {each.tool} --hash {each.hash}", err=True)
+        accept = f"workbench servers accept {each.tool} --hash {each.hash}"
+        click.echo(f"Accept with: {accept}", err=True)
+        if each.varying:
+            click.echo(f"Once for all, with what varies: {accept} --varying", err=True)
     if not found:
         click.echo("All definitions are those first seen or accepted since.", err=True)
 
@@ -133,17 +139,18 @@ def changes(as_json: bool) -> None:
 @click.option(
     "--hash", "seen", default="", help="Of the definition you looked at; without it, you are shown and asked."
 )
-def accept(tool: str, seen: str) -> None:
+@click.option("--varying", is_flag=True, help="Later versions, too, that differ only in what is shown to vary.")
+def accept(tool: str, seen: str, varying: bool) -> None:
     """Accept the changed definition of a tool, so that it can be called again."""
     with opened() as wb:
         if not seen:
             change = next((each for each in wb.changed_definitions() if each.tool == tool), None)
             if change is not None:
                 _show_change(change)
-                click.confirm("Accept this?", abort=True)
+                click.confirm("Accept this, and whatever fits the template?" if varying else "Accept this?", abort=True)
                 seen = change.hash
-        wb.accept_definition(tool, seen)
-    click.echo(f"{tool} accepted.")
+        wb.accept_definition(tool, seen, varying=varying)
+    click.echo(f"{tool} accepted{', with what varies' if varying else ''}.")
 
 
 def _show_change(change: ChangedDefinition) -> None:
@@ -152,6 +159,10 @@ def _show_change(change: ChangedDefinition) -> None:
     colours = {"+": "green", "-": "red", "@": "cyan"}
     for line in clean(change.diff).splitlines():
         click.secho(line, fg=colours.get(line[:1]))
+    for each in change.varying:
+        click.echo(f"What varies in {clean(each['where'])}: {clean(each['template'])}")
+    if change.not_varying:
+        click.echo(f"It cannot be accepted once for all: {clean(change.not_varying)}")
 
 
 def parse_arguments(pairs: tuple[str, ...], document: str | None, schema: JSON) -> JSON:

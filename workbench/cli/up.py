@@ -95,7 +95,8 @@ def _report(states: Sequence[ServerState], notices: Sequence[str]) -> None:
         click.secho(f"  {clean(text)}", fg="yellow", err=True)
     for state in states:
         for text in state.notices:
-            click.secho(f"  {state.id}: {clean(text)}", dim=True, err=True)
+            held = "quarantined" in text
+            click.secho(f"  {state.id}: {clean(text)}", fg="yellow" if held else None, dim=not held, err=True)
 
 
 def _banner(running: Running, platform: Platform, seconds: float) -> None:

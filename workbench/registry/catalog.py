@@ -10,6 +10,7 @@ from workbench.registry.group import Group
 from workbench.registry.imitation import Resemblance, resemblances
 from workbench.registry.names import close_names
 from workbench.registry.search import Index
+from workbench.registry.tool_notices import tool_notices
 
 
 class Catalog:
@@ -25,6 +26,8 @@ class Catalog:
         self.names: dict[str, list[str]] = {}
         """Server → names of tools that it had before this process."""
         self.resemblances: dict[str, Resemblance] = {}
+        self.notices: dict[str, tuple[str, ...]] = {}
+        """Server → what a person should know of its tools."""
         self._index = Index()
         self._indexing: asyncio.Task[None] | None = None
 
@@ -35,6 +38,9 @@ class Catalog:
         self.known = {tool.qualified: tool for tools in listed.values() for tool in tools}
         for name, resemblance in self.resemblances.items():
             self.known[name] = resemblance.applied(self.known[name])
+        for entry in entries:
+            known = [self.known[tool.qualified] for tool in entry.tools]
+            self.notices[entry.spec.id] = tool_notices(known, entry.refused)
         ready = sorted((e for e in entries if e.callable), key=lambda e: e.spec.id)
         self.by_name = {t.qualified: (self.known[t.qualified], entry) for entry in ready for t in entry.tools}
         tools = [tool for tool, _ in self.by_name.values()]

@@ -186,6 +186,7 @@ class Entry(ServerProcess):
             "changed": changed,
             "quarantined": sorted(n for n, t in after.items() if t.quarantined),
         }
+        detail |= {"varied": varied} if (varied := {n: list(t.varies) for n, t in after.items() if t.varies}) else {}
         detail |= {"signals": signs} if (signs := of_tools(t for n, t in after.items() if before.get(n) != t)) else {}
         self._journal.event(self.spec.id, "tools_changed", detail)
         self._changed()
@@ -306,11 +307,13 @@ class Entry(ServerProcess):
         self._pulse.answered()
         self._listed_at = asyncio.get_running_loop().time()
         tools = await asyncio.to_thread(self._pins.check, self.spec, listing.tools)
-        if listing.refused != self.refused:
+        if others := listing.refused != self.refused:
             self.refused = listing.refused
             if listing.refused:
                 self._journal.event(self.spec.id, "tools_refused", listing.refused)
         self.apply(tools)
+        if others:
+            self._changed()
 
     async def _list_again(self, connection: Connection) -> None:
         """List once more; when that fails the known tools stay, and health checks tell whether the server lives."""

@@ -7,7 +7,7 @@ renamed tool counts as a new one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -16,15 +16,19 @@ import orjson
 
 from workbench.config import Settings
 from workbench.control import Told, open_store
-from workbench.events import JSON, Tool, now_us
+from workbench.events import JSON, Misuse, Tool, now_us
 from workbench.registry.listing import PINNED, pinned_parts
 from workbench.registry.server import ServerSpec
+from workbench.registry.varying_definition import MAX_VERSIONS, DefinitionTemplate, definition_template
 from workbench.registry.visible import concealment
 
 _TABLES = """
 create table if not exists registry_pins (
     server text not null, tool text not null, hash text not null, definition blob not null,
     pinned_us integer not null, accepted_by text not null default '', primary key (server, tool)) strict;
+create table if not exists registry_varying (
+    server text not null, tool text not null, versions blob not null,
+    accepted_us integer not null, accepted_by text not null default '', primary key (server, tool)) strict;
 create table if not exists registry_servers (
     id text primary key, spec blob not null, added_us integer not null) strict;
 """
@@ -51,6 +55,7 @@ class Pins:
         self.store = open_store(where)
         changes = {
             "registry_pins": Told("server", "insert or update or delete"),
+            "registry_varying": Told("server", "insert or update or delete"),
             "registry_servers": Told("id", "insert or update or delete"),
         }
         self.store.prepare("registry", _TABLES, told=changes)
@@ -62,24 +67,20 @@ class Pins:
     def check(self, spec: ServerSpec, tools: Sequence[Tool]) -> list[Tool]:
         """`tools` as they may be called: what is new is pinned, and what nobody has accepted is quarantined.
 
-        That is a definition other than the pinned one, and one that hides text from people.
+        That is a definition other than the pinned one, unless somebody agreed to what varies in it, and one that hides
+        text from people.
         """
         pinned = self._pinned(spec.id)
-        if all(self._hash(pinned, tool) == tool.definition_hash for tool in tools):
-            return [_judged(tool, pinned[tool.name]) for tool in tools]
-        with self.store.exclusively("pins"):  # of two that see a tool first, one pins it and the other sees that
-            pinned = self._pinned(spec.id)
-            checked, new = [], []
-            by = "bundled" if spec.trust == "bundled" else FIRST_SEEN
-            for tool in tools:
-                pin = pinned.get(tool.name)
-                # Our own servers change with our own code, by an upgrade that the user made; there is nobody to ask.
-                if pin is None or (pin.hash != tool.definition_hash and spec.trust == "bundled"):
-                    new.append(tool)
-                    pin = _Pin(tool.definition_hash, b"", by)
-                checked.append(_judged(tool, pin))
-            self._pin(new, by)
-        return checked
+        if any(_is_new(pinned, spec, tool) for tool in tools):
+            with self.store.exclusively("pins"):  # of two that see a tool first, one pins it and the other sees that
+                pinned = self._pinned(spec.id)
+                by = "bundled" if spec.trust == "bundled" else FIRST_SEEN
+                new = [tool for tool in tools if _is_new(pinned, spec, tool)]
+                self._pin(new, by)
+                pinned |= {tool.name: _Pin(tool.definition_hash, b"", by) for tool in new}
+        changed = any(pinned[tool.name].hash != tool.definition_hash for tool in tools)
+        varying = self._varying(spec.id) if changed else {}
+        return [_judged(tool, pinned[tool.name], varying.get(tool.name)) for tool in tools]
 
     def names(self) -> dict[str, list[str]]:
         """Server → names of the tools that it has ever listed."""
@@ -88,10 +89,48 @@ class Pins:
             found.setdefault(server, []).append(tool)
         return found
 
-    def accept(self, tool: Tool, by: str) -> None:
-        """Pin the definition as it is listed now."""
+    def accept(self, tool: Tool, by: str, *, varying: bool = False) -> None:
+        """Pin the definition as it is listed now.
+
+        Args:
+            tool: as it was looked at.
+            by: who accepts it.
+            varying: and whatever fits the template of it and of the versions that were accepted before. Otherwise what
+                was agreed to as varying is so no longer.
+
+        Raises:
+            ValueError: there is no such template; says why.
+        """
         with self.store.exclusively("pins"):
+            versions = self._versions(tool)
+            if varying and isinstance(why := definition_template(versions), str):
+                raise ValueError(why)
             self._pin([tool], by)
+            self.store.change("delete from registry_varying where server = ? and tool = ?", tool.server, tool.name)
+            if varying:
+                statement = "insert into registry_varying values (?, ?, ?, ?, ?)"
+                self.store.change(statement, tool.server, tool.name, orjson.dumps(versions), now_us(), by)
+
+    def template(self, tool: Tool) -> DefinitionTemplate | str:
+        """What would be agreed to by accepting `tool` as varying; or why that is not possible."""
+        return definition_template(self._versions(tool))
+
+    def _versions(self, tool: Tool) -> list[JSON]:
+        """The definition as listed now, and those that were accepted before, newest first."""
+        rows = self.store.rows(
+            "select definition from registry_pins where server = ? and tool = ? "
+            "union all select versions from registry_varying where server = ? and tool = ?",
+            *(tool.server, tool.name) * 2,
+        )
+        versions = [pinned_parts(tool.definition)]
+        for found in (orjson.loads(row[0]) for row in rows):
+            versions += [v for v in (found if isinstance(found, list) else [found]) if v not in versions]
+        return versions[:MAX_VERSIONS]
+
+    def _varying(self, server: str) -> dict[str, DefinitionTemplate]:
+        rows = self.store.rows("select tool, versions from registry_varying where server = ?", server)
+        templates = {tool: definition_template(orjson.loads(versions)) for tool, versions in rows}
+        return {tool: found for tool, found in templates.items() if not isinstance(found, str)}
 
     def changes(self, tool: Tool) -> JSON:
         """Part → {"pinned", "listed"} for every part that differs from the pinned definition."""
@@ -114,10 +153,6 @@ class Pins:
         query = "select tool, hash, definition, accepted_by from registry_pins where server = ?"
         return {tool: _Pin(*pin) for tool, *pin in self.store.rows(query, server)}
 
-    @staticmethod
-    def _hash(pinned: dict[str, _Pin], tool: Tool) -> str:
-        return pinned[tool.name].hash if tool.name in pinned else ""
-
     # --- registered servers
 
     def registered(self) -> list[ServerSpec]:
@@ -138,21 +173,55 @@ class Pins:
         with self.store.exclusively("pins"):
             self.store.change("delete from registry_servers where id = ?", id)
             self.store.change("delete from registry_pins where server = ?", id)
+            self.store.change("delete from registry_varying where server = ?", id)
 
 
-def _judged(tool: Tool, pin: _Pin) -> Tool:
-    """`tool` as it stands beside its pin: quarantined or not, and by whom it was accepted."""
-    why, accepted_by = "", ""
+def _is_new(pinned: Mapping[str, _Pin], spec: ServerSpec, tool: Tool) -> bool:
+    """Whether the definition is pinned without asking."""
+    pin = pinned.get(tool.name)
+    # Our own servers change with our own code, by an upgrade that the user made; there is nobody to ask.
+    return pin is None or (pin.hash != tool.definition_hash and spec.trust == "bundled")
+
+
+def _judged(tool: Tool, pin: _Pin, template: DefinitionTemplate | None) -> Tool:
+    """`tool` as it stands beside its pin: quarantined or not, by whom it was accepted, and what varies in it."""
+    why, accepted_by = "", pin.by if pin.by not in ("", FIRST_SEEN, "bundled") else ""
+    varies: tuple[str, ...] = ()
     if tool.definition_hash != pin.hash:
-        parts = ", ".join(difference(orjson.loads(pin.definition), tool.definition)) or "definition"
-        why = f"Its definition is not the one first seen ({parts} changed); accept it first."
-    elif pin.by not in ("", FIRST_SEEN, "bundled"):
-        accepted_by = pin.by
-    elif hides := concealment(tool.definition):
+        listed = pinned_parts(tool.definition)
+        beyond = template.objection(listed) if template is not None else ""
+        if template is not None and not beyond:
+            varies = template.varied(listed)
+        else:
+            parts = ", ".join(difference(orjson.loads(pin.definition), tool.definition)) or "definition"
+            agreed = f"; beyond what may vary: {beyond}" if beyond else ""
+            why, accepted_by = (
+                f"Its definition is not the one first seen ({parts} changed{agreed}); accept it first.",
+                "",
+            )
+    if not why and not accepted_by and (hides := concealment(tool.definition)):
         why = f"{hides} Accept it if that is meant to be so."
-    if (why, accepted_by) == (tool.quarantined, tool.accepted_by):
+    if (why, accepted_by, varies) == (tool.quarantined, tool.accepted_by, tool.varies):
         return tool
-    return msgspec.structs.replace(tool, quarantined=why, accepted_by=accepted_by)
+    return msgspec.structs.replace(tool, quarantined=why, accepted_by=accepted_by, varies=varies)
+
+
+def acceptance_detail(pins: Pins, tool: Tool, by: str, *, varying: bool) -> JSON:
+    """What the record says of an acceptance.
+
+    Raises:
+        Misuse: what varies cannot be told from the versions that there are.
+    """
+    detail = {"tool": tool.name, "by": by, "hash": tool.definition_hash, "changes": pins.changes(tool)}
+    if not varying:
+        return detail
+    template = pins.template(tool)
+    if isinstance(template, str):
+        raise Misuse(
+            f"What varies in {tool.qualified!r} cannot be accepted once for all: {template}",
+            hint="Accept this version alone, or ask the server's author to keep the definition the same.",
+        )
+    return {**detail, "varying": template.shown}
 
 
 def difference(pinned: JSON, listed: JSON) -> JSON:

@@ -17,11 +17,12 @@ from workbench.registry.group import Group
 from workbench.registry.journal import Journal
 from workbench.registry.mcpjson import Configuration, ExcludedServer
 from workbench.registry.names import close_names, confusable, server_id
-from workbench.registry.pins import Pins
+from workbench.registry.pins import Pins, acceptance_detail
 from workbench.registry.registration import check_registration
 from workbench.registry.server import ServerDown, ServerSpec, ServerState, UnknownTool
 from workbench.registry.sharing import Sharing
 from workbench.registry.supervisor import Supervisor
+from workbench.registry.varying_definition import DefinitionTemplate
 from workbench.secrets import Secrets
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class Registry:
     def servers(self, tenant: str | None = None) -> list[ServerState]:
         """The state of every server, in the order of the configuration; of those that exist for `tenant`, if given."""
         entries = self._entries.values()
-        return [entry.state for entry in entries if tenant is None or entry.spec.exists_for(tenant)]
+        return [self._noticed(entry.state) for entry in entries if tenant is None or entry.spec.exists_for(tenant)]
 
     def excluded(self, tenant: str | None = None) -> list[ServerState]:
         """Configured servers that do not run, `disabled` or `invalid`; `last_error` says why and what to do."""
@@ -168,7 +169,7 @@ class Registry:
     def state(self, id: str) -> ServerState | None:
         """The state of one server, or None when there is none of that id."""
         entry = self._entries.get(id)
-        return entry.state if entry else self._excluded.get(id)
+        return self._noticed(entry.state) if entry else self._excluded.get(id)
 
     def spec(self, id: str) -> ServerSpec | None:
         """How one server is configured."""
@@ -311,17 +312,28 @@ class Registry:
             raise UnknownTool(qualified, self.suggest(qualified))
         return self._opened_pins().changes(self._catalog.by_name[qualified][0])
 
-    async def accept(self, qualified: str, *, by: str, seen: str = "") -> Tool:
+    def varying(self, qualified: str) -> DefinitionTemplate | str:
+        """What `accept` with `varying` would agree to for a quarantined tool; or why that is not possible.
+
+        Raises:
+            UnknownTool: no ready server lists it.
+        """
+        if qualified not in self._catalog.by_name:
+            raise UnknownTool(qualified, self.suggest(qualified))
+        return self._opened_pins().template(self._catalog.by_name[qualified][0])
+
+    async def accept(self, qualified: str, *, by: str, seen: str = "", varying: bool = False) -> Tool:
         """Accept the definition of a quarantined tool; the tool can be called again.
 
         Args:
             qualified: the tool.
             by: who has looked at the change.
             seen: `definition_hash` of what they looked at; empty takes it as it is listed now.
+            varying: accept later versions, too, that differ only as this one does; see `varying`.
 
         Raises:
             UnknownTool: no ready server lists it.
-            Misuse: it has changed again since it was looked at.
+            Misuse: it has changed again since it was looked at, or what varies in it cannot be told.
             NotRecorded: the log cannot record it, so nothing was accepted.
         """
         if qualified not in self._catalog.by_name:
@@ -330,14 +342,18 @@ class Registry:
         if seen and seen != tool.definition_hash:
             raise Misuse(f"The definition of {qualified!r} has changed again.", hint="Look at the change once more.")
         pins = self._opened_pins()
-        changes = await asyncio.to_thread(pins.changes, tool)
-        detail = {"tool": tool.name, "by": by, "hash": tool.definition_hash, "changes": changes}
+        detail = await asyncio.to_thread(acceptance_detail, pins, tool, by, varying=varying)
         await self._journal.of_tenant(tool.tenant).decided(tool.server, "definition_accepted", detail)
-        await asyncio.to_thread(pins.accept, tool, by)
+        await asyncio.to_thread(pins.accept, tool, by, varying=varying)
         await entry.apply(pins)
         return self._catalog.known.get(qualified, tool)
 
     # --- inside
+
+    def _noticed(self, state: ServerState) -> ServerState:
+        """`state` with what a person should know of the server's tools."""
+        more = self._catalog.notices.get(state.id, ())
+        return msgspec.structs.replace(state, notices=state.notices + more) if more else state
 
     def _free_id(self, name: str, tenant: str) -> str:
         """The id for a server of `tenant`; of what exists for others alone, a refusal tells nothing."""
