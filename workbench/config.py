@@ -462,7 +462,7 @@ def _convert(name: str, value: Any, source: str) -> Any:
 FORMAT = "mcp-workbench state, format 1\n"
 
 _PUT_THERE: Final = frozenset(
-    {"config.toml", "models.toml", "profiles.toml", "retention.toml", "policy", "secrets", "lost+found"}
+    {"config.toml", "mcp.json", "models.toml", "profiles.toml", "retention.toml", "policy", "secrets", "lost+found"}
 )
 """What people may have put into the folder before the first start, and what file systems do."""
 

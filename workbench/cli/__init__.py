@@ -22,6 +22,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module, one line for --help); modules are imported only when their command runs
     "up": ("up", "Start servers, gateway and app; Ctrl-C stops all of it."),
     "app": ("app", "A link that signs one browser in to the app."),
+    "add": ("add", "Keep servers of a client, a file, a URL or a package, and run them at every start."),
+    "remove": ("add", "Forget servers that were added."),
     "status": ("status", "What runs, and the next three useful commands."),
     "ask": ("ask", "Ask a question; every step is shown as it happens."),
     "tools": ("tools", "List tools, or search them by words and meaning."),

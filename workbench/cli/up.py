@@ -50,7 +50,33 @@ def up(port: str | None, app_port: str | None, servers: str | None, **given: Any
     given["knowledge"] = given["knowledge"] or None
     home = click.get_current_context().obj.get("home")
     settings = Settings.load(home=home, port=port, app_port=app_port, servers=_names(servers), **given)
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        ask_inputs(settings)
     _run(settings)
+
+
+def ask_inputs(settings: Settings) -> None:
+    """Ask for what configured servers need of a person and no secret has, and keep it for as long as this runs.
+
+    An empty answer leaves the server out.
+    """
+    from workbench.registry import foreign_servers
+    from workbench.secrets import Secrets
+    from workbench.show import clean
+
+    for id, asked in foreign_servers(settings).inputs.items():
+        hidden = bool(asked.get("password"))
+        options = asked.get("options")
+        texts = (
+            [str(o.get("value") if isinstance(o, dict) else o) for o in options] if isinstance(options, list) else []
+        )
+        said = clean(str(asked.get("description") or id))[:200]
+        answer = click.prompt(
+            f"{said} ({', '.join(texts)})" if texts else said,
+            default="", show_default=False, hide_input=hidden, err=True,
+        )  # fmt: skip
+        if answer:
+            Secrets.of(settings).supply(id, str(answer), hidden=hidden)
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
@@ -77,6 +103,19 @@ def _new_loop() -> Any:
     import uvloop
 
     return uvloop.new_event_loop
+
+
+def _offer(platform: Platform) -> None:
+    """Name the configurations of clients that are on this machine, as long as no foreign server was chosen."""
+    from workbench.cli.add import offers
+
+    if platform.settings.mcp_config is not None or any(s.kind in ("command", "url") for s in platform.servers()):
+        return
+    if found := list(offers()):
+        click.echo("Servers of your clients, found on this machine and not started:")
+        for line in found:
+            click.echo(f"  {line}")
+        click.echo()
 
 
 def _report(states: Sequence[ServerState], notices: Sequence[str]) -> None:
@@ -124,6 +163,7 @@ def _banner(running: Running, platform: Platform, seconds: float) -> None:
     if env_file is not None and env_file.summary():
         click.secho(f"  provider keys   {env_file.summary()}", fg="yellow" if env_file.problem else None)
     _report(states, platform.registry.notices)
+    _offer(platform)
     questions = examples(states)
     if questions:
         click.echo("Ask something, in the app or in another terminal:")

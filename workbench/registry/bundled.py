@@ -9,6 +9,7 @@ from pathlib import Path
 import workbench
 from workbench.config import BUNDLED_SERVERS, Settings
 from workbench.events import Misuse
+from workbench.registry.configuration.added import FILE
 from workbench.registry.mcpjson import Configuration, read_configuration
 from workbench.registry.server import ServerSpec
 from workbench.secrets import NoSecret, Secrets
@@ -25,10 +26,6 @@ def servers_folder() -> Path:
         if folder.is_dir():
             return folder
     raise Misuse(f"The bundled servers are missing beside {package}.", hint="Install the package again.")
-
-
-ADDED = "mcp.json"
-"""File of the state folder with the servers of `workbench add`."""
 
 
 def configured_servers(settings: Settings) -> Configuration:
@@ -55,7 +52,7 @@ def foreign_servers(settings: Settings) -> Configuration:
         Misuse: a file cannot be read at all.
     """
     found = Configuration()
-    added = settings.home / ADDED
+    added = settings.home / FILE
     for path in (added if added.exists() else None, settings.mcp_config):
         if path is None:
             continue

@@ -231,7 +231,7 @@ class Entry(ServerProcess):
         self._wake.clear()
         if self.spec.kind == "url":
             self._launched = Launched(
-                url=self.spec.url,
+                url=await self._supervisor.filled(self.spec.url),
                 headers=self.spec.headers,
                 guarded=self.spec.source == "registered",
                 local_allowed=self._settings.local_urls,

@@ -87,8 +87,8 @@ class Supervisor:
             remember_named(name, env[name])
         if spec.stdio:
             # inputs of a person may stand on the command line; what is shown of it keeps the reference
-            words = spec.command if self._secrets is None else [await self._secrets.fetch(w) for w in spec.command]
-            child = await spawn(spec, tuple(words), env)
+            words = tuple([await self.filled(word) for word in spec.command])
+            child = await spawn(spec, words, env)
         else:
             listening = self._socket(spec.id, replica)
             secret = self._server_secrets.setdefault(spec.id, token_urlsafe(32))
@@ -101,6 +101,14 @@ class Supervisor:
             )
         self.adopt(child.pid)
         return child
+
+    async def filled(self, text: str) -> str:
+        """`text` of a configuration with the values of its secrets, for use and not for show.
+
+        Raises:
+            NoSecret: one of them cannot be had.
+        """
+        return text if self._secrets is None else await self._secrets.fetch(text)
 
     async def end(self, child: Child) -> None:
         """End the child and everything in its group."""

@@ -1,6 +1,6 @@
 """Secrets by reference: where they are read from, how long they are believed, and that they are never shown."""
 
-from workbench.secrets.hiding import hide, hide_bytes, hide_in_logs, remember, remember_all, remember_named
+from workbench.secrets.hiding import hide, hide_bytes, hide_in_logs, is_telling, remember, remember_all, remember_named
 from workbench.secrets.provider import Origin, Secrets
 from workbench.secrets.reference import Reference, is_reference, references
 from workbench.secrets.sources import NoSecret
@@ -14,6 +14,7 @@ __all__ = [
     "hide_bytes",
     "hide_in_logs",
     "is_reference",
+    "is_telling",
     "references",
     "remember",
     "remember_all",

@@ -72,6 +72,11 @@ def _form(text: str) -> _Form:
     return _Form(mark, text, mark.encode(), text.encode("utf-8", "surrogatepass"))
 
 
+def is_telling(name: str) -> bool:
+    """Whether what a variable or a header is called says that it holds a secret."""
+    return _TELLING.search(name) is not None
+
+
 def remember_named(name: str, value: str) -> None:
     """Hide `value` if what it is called says that it is a secret: a variable, a header."""
     if _TELLING.search(name):

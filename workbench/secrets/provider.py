@@ -19,6 +19,8 @@ from workbench.secrets.sources import Environment, Folder, NoSecret, Source
 
 FAILURE_PAUSE: Final = 5.0
 """Least seconds between two attempts to read a secret whose source does not answer."""
+SUPPLIED: Final = "given"
+"""The source of what a person gave when they were asked."""
 RENEWAL_PAUSE: Final = 10.0
 """Least seconds between two readings of one secret because somebody refused its value."""
 
@@ -28,7 +30,7 @@ class Origin(Record, frozen=True, kw_only=True):
 
     reference: str
     source: str
-    """`env`, `file` or `aws`; empty when it cannot be had."""
+    """`env`, `file` or `aws`; `given` by a person who was asked; empty when it cannot be had."""
     age_s: float
     """Seconds since it was last read."""
     problem: str
@@ -169,6 +171,24 @@ class Secrets:
             for reference, kept in sorted(self._kept.items(), key=lambda item: str(item[0]))
         ]  # fmt: skip
 
+    def supply(self, name: str, value: str, *, hidden: bool = True) -> None:
+        """Take `value` as the secret of that name for as long as this process lives: a person was asked for it.
+
+        Args:
+            name: of the secret, without its source.
+            value: what they gave.
+            hidden: whether it is taken out of what is shown.
+
+        Raises:
+            Misuse: no secret can have that name.
+        """
+        kept = self._kept.setdefault(Reference.parse(name), _Kept())
+        with kept.lock:
+            kept.value, kept.source, kept.problem = value, SUPPLIED, ""
+            kept.read_at = kept.tried_at = float("inf")
+        if hidden:
+            remember(value)
+
     # --- what is kept
 
     def _value(self, reference: Reference) -> str:
@@ -231,6 +251,8 @@ class Secrets:
         return filled(text, {reference: self._good(reference) for reference in wanted})
 
     def _read(self, reference: Reference, kept: _Kept, *, pending: bool) -> None:
+        if kept.source == SUPPLIED:
+            return  # nobody else knows another
         kept.tried_at = self._ticks()
         try:
             found = self._ask(reference, pending=pending)

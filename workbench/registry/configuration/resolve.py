@@ -118,7 +118,7 @@ class _Resolving:
     def _env(self) -> dict[str, str]:
         place, entry = self.variables.place, self.entry
         found: dict[str, str] = {}
-        for name in entry.env_files:
+        for name in () if place.keep_variables else entry.env_files:
             path = self.variables.path(self._at(("envFile",), lambda n=name: self.variables.fill(n)))  # type: ignore[misc]
             try:
                 text = self._at(("envFile",), lambda p=path: read_small_file(p, place.closed))  # type: ignore[misc]
@@ -126,7 +126,7 @@ class _Resolving:
                 self.notices.append(f"envFile: {e.args[0]} It is started without.")
                 continue
             found |= {n: v for n, v in read_env_file(text).items() if "\0" not in n + v}
-        for name in entry.passed_on:
+        for name in () if place.keep_variables else entry.passed_on:
             if name in place.env and not name.upper().startswith("WORKBENCH_"):
                 found[name] = place.env[name]
         for name, value in entry.env.items():
@@ -142,7 +142,7 @@ class _Resolving:
 
     def _urls(self) -> tuple[str, ...]:
         urls = tuple(
-            self._at(("url",), lambda u=url: self._url(self.variables.fill(u)))  # type: ignore[misc]
+            self._at(("url",), lambda u=url: self._url(self.variables.fill(u, deferred=True)))  # type: ignore[misc]
             for url in self.entry.urls
         )
         if not urls:

@@ -203,8 +203,11 @@ class Variables:
     # --- files
 
     def _of_file(self, name: str) -> str:
+        path = self.path(name)
+        if self.place.keep_variables:
+            return f"${{file:{path}}}"
         try:
-            text = read_small_file(self.path(name), self.place.closed).strip()
+            text = read_small_file(path, self.place.closed).strip()
         except NoSuchFileError as e:
             raise EntryError(str(e.args[0]).rstrip("."), hint=e.hint) from e
         remember(text)
