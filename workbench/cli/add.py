@@ -248,7 +248,7 @@ def _install_link(link: str) -> tuple[str, dict[str, Any]]:
 
 def _plan(plan: Plan, path: Path, found: Found, added: AddedServers, only: tuple[str, ...]) -> None:
     from workbench.registry.configuration.added import portable
-    from workbench.registry.configuration.variables import EntryError, Place
+    from workbench.registry.configuration.variables import EntryError, Place, inputs_in
     from workbench.registry.mcpjson import entry_of
 
     plan.left_out += [f"{path}: {what}." for _, what in found.problems]
@@ -273,15 +273,13 @@ def _plan(plan: Plan, path: Path, found: Found, added: AddedServers, only: tuple
         plan.servers[id], plan.entries[id] = spec, kept
         if id in before and before[id] != kept:
             plan.replaced.add(id)
-        plan.inputs |= {name: {**found.inputs, **entry.inputs}.get(name, {}) for name in _inputs(kept)}
-
-
-def _inputs(entry: Mapping[str, Any]) -> list[str]:
-    return list(dict.fromkeys(re.findall(r"\$\{input:([^{}]+)\}", json.dumps(entry, ensure_ascii=False))))
+        plan.inputs |= {name: {**found.inputs, **entry.inputs}.get(name, {}) for name in inputs_in(kept)}
 
 
 def _show(plan: Plan) -> None:
     """All that would run, as it would run. What looks like a credential is named and not shown."""
+    from workbench.registry.configuration.variables import inputs_in
+
     for id, spec in plan.servers.items():
         source = plan.source if Path(spec.source).name == FROM_ARGUMENTS else spec.source
         click.secho(f"{id}  (from {clean(source)})", bold=True)
@@ -303,7 +301,7 @@ def _show(plan: Plan) -> None:
             click.echo(f"  variables  of the file {clean(file)}")
         for name in (*entry.get("env_vars", ()), *_environment(entry)):
             click.echo(f"  gets       the variable {clean(name)} of the environment")
-        for name in (*_inputs(entry), *_named_secrets(entry)):
+        for name in (*inputs_in(dict(entry)), *_named_secrets(entry)):
             click.echo(f"  gets       the secret {clean(name)}")
         for notice in spec.notices:
             click.secho(f"  {clean(notice)}", dim=True)

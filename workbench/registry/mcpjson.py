@@ -31,7 +31,7 @@ from workbench.registry.configuration.styles import (
     find_servers,
     is_manifest,
 )
-from workbench.registry.configuration.variables import EntryError, Place, Variables
+from workbench.registry.configuration.variables import EntryError, MissingInputError, Place, Variables, inputs_in
 from workbench.registry.server import ServerSpec
 
 MAX_SERVERS = 500
@@ -147,7 +147,7 @@ class _Reading:
         if id != server.name:
             notices.append(f"It is called {server.name[:100]!r} in its configuration, and {id} here.")
         title = server.name
-        variables: Variables | None = None
+        entry: ServerEntry | None = None
         try:
             entry = entry_of(server)
             entry.notices = [*notices, *entry.notices]
@@ -159,17 +159,19 @@ class _Reading:
             variables = Variables(place, client_of_entry(server), Path(server.folder) if server.folder else None)
             return resolve(entry, id, variables)
         except EntryError as e:
-            if variables is not None:
-                self._note_inputs(variables)
+            if isinstance(e, MissingInputError) and entry is not None:
+                self._note_inputs(server, entry)
             reason = f"{self._at((*server.where, *e.where))}: {str(e.args[0]).rstrip('.')}."
             self._exclude(id, title, "invalid", f"{reason} {e.hint}".strip(), notices)
             return None
 
-    def _note_inputs(self, variables: Variables) -> None:
-        """Remember which inputs a person could give for a server that lacks them."""
-        for id in variables.wanted:
-            if not self.place.has_secret(id):
-                self.missing[id] = dict(variables.place.inputs.get(id, {}))
+    def _note_inputs(self, server: FoundServer, entry: ServerEntry) -> None:
+        """Remember which inputs a person could give for a server that lacks one."""
+        asked = {**self.place.inputs, **entry.inputs}
+        for id in dict.fromkeys((*inputs_in(server.entry), *entry.inputs)):
+            how = dict(asked.get(id, {}))
+            if how.get("default") in (None, "") and not self.place.has_secret(id):
+                self.missing[id] = how
 
     def _exclude(
         self, id: str, title: str, status: Literal["disabled", "invalid"], reason: str, notices: list[str]

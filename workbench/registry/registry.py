@@ -107,7 +107,7 @@ class Registry:
         taken = {s.id for s in specs}
         self.notices = configured.notices
         for excluded in configured.excluded:
-            self._exclude(excluded, progress)
+            self._exclude(excluded)
         for spec in self._pins.registered():
             spec = msgspec.structs.replace(spec, tenant=spec.tenant or self._settings.tenant)
             if like := confusable(spec.id, taken):
@@ -385,15 +385,13 @@ class Registry:
     def _configured(self) -> Configuration:
         return configured_servers(self._settings) if self._given is None else Configuration(servers=tuple(self._given))
 
-    def _exclude(self, excluded: ExcludedServer, progress: Callable[[str], None] | None) -> None:
+    def _exclude(self, excluded: ExcludedServer) -> None:
         """Keep in sight what the configuration names and what does not run."""
         self._excluded[excluded.id] = ServerState(
             id=excluded.id, kind="command", title=excluded.title, status=excluded.status, last_error=excluded.reason,
             notices=excluded.notices,
         )  # fmt: skip
         self._journal.event(excluded.id, "not_started", {"why": excluded.reason, "status": excluded.status})
-        if progress is not None:
-            progress(f"{excluded.id}: {excluded.status}. {excluded.reason}")
 
     def _enter(self, spec: ServerSpec) -> Group:
         entry = Group(

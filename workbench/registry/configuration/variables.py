@@ -24,6 +24,9 @@ _VARIABLE = re.compile(
     r"|\{(?P<opencode>(?:env|file):[^{}]+)\}"
     r"|\$(?P<dollar>[A-Za-z_][A-Za-z0-9_]*)"
 )
+_INPUT = re.compile(
+    r"\$\{(?:input|inputs|prompt):([^{}]+)\}|\$\{user_config\.([^{}]+)\}|\$\{\{\s*(?:secrets|inputs)\.([^{}\s]+)\s*\}\}"
+)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_()]*")
 _WITH_DEFAULT = re.compile(r"([A-Za-z_][A-Za-z0-9_()]*)(:?[-=])(.*)", re.DOTALL)
 _PROJECT = ("workspaceFolder", "workspaceRoot", "cwd", "projectDir", "projectRoot", "CLAUDE_PROJECT_DIR")
@@ -57,6 +60,10 @@ class EntryError(WorkbenchError):
     def __init__(self, message: str, *, hint: str = "", where: tuple[str | int, ...] = ()) -> None:
         self.where = where
         super().__init__(message, hint=hint)
+
+
+class MissingInputError(EntryError):
+    """A server needs what only a person can give, and nobody gave it."""
 
 
 @dataclass
@@ -100,8 +107,6 @@ class Variables:
     def __init__(self, place: Place, client: str = "", project: Path | None = None) -> None:
         self.place = place
         self.project = project or place.project
-        self.wanted: list[str] = []
-        """Ids of inputs that were met."""
         self._dollar = client in _DOLLAR_CLIENTS
 
     def fill(self, text: str, *, secrets: bool = False, deferred: bool = False) -> str:
@@ -185,8 +190,6 @@ class Variables:
 
     def _input(self, id: str, deferred: bool) -> str:
         asked = self.place.inputs.get(id, {})
-        if id not in self.wanted:
-            self.wanted.append(id)
         if self.place.keep_variables:
             return f"${{input:{id}}}"
         if self.place.has_secret(id):
@@ -198,7 +201,7 @@ class Variables:
         if isinstance(default := asked.get("default"), str | int | float) and default != "":
             return str(default)
         hint = f"Start on a terminal to be asked, or put it into the secrets folder as a file named {id!r}, mode 0600."
-        raise EntryError(f"the input {id!r} was not given", hint=hint)
+        raise MissingInputError(f"the input {id!r} was not given", hint=hint)
 
     # --- files
 
@@ -229,6 +232,14 @@ class Variables:
             return next((each for each in found if each.exists()), self.place.folder / path)
         except (OSError, ValueError) as e:
             raise EntryError(f"{text[:80]!r} is no path", hint="Write the whole path.") from e
+
+
+def inputs_in(value: Any) -> list[str]:
+    """Ids of the inputs that the texts of an entry name, in their order."""
+    if isinstance(value, str):
+        return [next(filter(None, match)) for match in _INPUT.findall(value)]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return list(dict.fromkeys(id for each in inner for id in inputs_in(each)))
 
 
 def read_small_file(path: Path, closed: tuple[Path, ...] = ()) -> str:
