@@ -33,6 +33,7 @@ async def test_a_preflight_of_an_accepted_page_needs_no_credential(paged: Any, p
             "access-control-request-method": method,
             "access-control-request-headers": ASKED,
             "access-control-request-private-network": "true",
+            "access-control-request-local-network": "true",
         }
         response = await paged.send(method="OPTIONS", path=path, headers=headers)
         assert (response.status, response.body) == (204, b"")
@@ -40,6 +41,7 @@ async def test_a_preflight_of_an_accepted_page_needs_no_credential(paged: Any, p
         assert method.lower() in listed(response.headers["access-control-allow-methods"])
         assert listed(response.headers["access-control-allow-headers"]) == listed(ASKED)
         assert response.headers["access-control-allow-private-network"] == "true"
+        assert response.headers["access-control-allow-local-network"] == "true"
         assert int(response.headers["access-control-max-age"]) > 0
 
 

@@ -97,6 +97,15 @@ READ: dict[str, Render] = {
     "id as text": lambda message: Reply(200, text({**message, "id": str(message["id"])}), JSON_TYPE),
     "no id": lambda message: Reply(200, text({k: v for k, v in message.items() if k != "id"}), JSON_TYPE),
     "null beside the result": lambda message: Reply(200, text({"error": None, **message}), JSON_TYPE),
+    "a message in each line": lambda message: Reply(
+        200,
+        b'{"jsonrpc":"2.0","method":"notifications/message","params":{}}\n' + text(message) + b"\n",
+        {"Content-Type": "application/x-ndjson"},
+    ),
+    "an id with a point": lambda message: Reply(200, text({**message, "id": float(message["id"])}), JSON_TYPE),
+    "a body that is called events": lambda message: Reply(200, text(message), EVENTS),
+    "not a number": lambda message: Reply(200, text({**message, "x": float("nan")}), JSON_TYPE),
+    "Latin-1": lambda message: Reply(200, text(message)[:-1] + ', "x": "caf\u00e9"}'.encode("latin-1"), JSON_TYPE),
     "chunks": lambda message: Reply(200, [text(message)[:9], text(message)[9:]], JSON_TYPE),
     "length untold": lambda message: Reply(200, text(message), JSON_TYPE, framed=False),
     "connection closed": lambda message: Reply(200, text(message), {**JSON_TYPE, "Connection": "close"}),
@@ -282,6 +291,31 @@ async def test_a_server_that_knows_none_of_its_sessions_is_asked_twice_and_not_f
         await connection.close()
 
 
+async def test_changes_are_heard_after_a_session_was_begun_again() -> None:
+    forgetful = Forgetful(LOST["400 in TypeScript"])
+
+    def handle(sent: Sent) -> Reply:
+        if sent.method == "GET":
+            known = sent.headers.get("mcp-session-id") in forgetful.known
+            changed = b'data: {"jsonrpc":"2.0","method":"notifications/tools/list_changed"}\n\n'
+            return Reply(200, changed, EVENTS) if known and forgetful.begun > 1 else Reply(404)
+        reply = forgetful(sent)
+        if sent.rpc == "initialize":
+            reply.body = bytes(reply.body).replace(b'"tools": {}', b'"tools": {"listChanged": true}')
+        return reply
+
+    heard = asyncio.Event()
+    async with odd_server(handle) as server:
+        connection = UrlConnection(f"{server.url}/mcp", name="odd")
+        connection.on_notification = lambda message: heard.set()
+        await connection.open()
+        forgetful.known.clear()
+        assert await called(connection) == "hi"
+        async with asyncio.timeout(10):
+            await heard.wait()
+        await connection.close()
+
+
 NOT_LOST: dict[str, Reply] = {
     "the error of a tool": Reply(200, rpc(-32603, "Browser session not found"), JSON_TYPE),
     "a tool that is not there": Reply(404, rpc(-32601, "Method not found", 3), JSON_TYPE),
@@ -439,6 +473,13 @@ FAILURES: dict[str, tuple[Reply, str]] = {
     "seconds to wait": (Reply(429, b"slow down", {"Retry-After": "7"}), "HTTP 429.*slow down. Try again in 7 s"),
     "no seconds to wait": (Reply(429, rpc(-32000, "Rate limit"), JSON_TYPE), "HTTP 429.*Rate limit. Try again later"),
     "a date to wait for": (Reply(429, b"", {"Retry-After": "Fri, 31 Dec 2999 23:59:59 GMT"}), "Try again in 3600 s"),
+    "another header to wait by": (Reply(429, b"", {"RateLimit-Reset": "30"}), "Try again in 30 s"),
+    "a time to wait for": (Reply(429, b"", {"X-RateLimit-Reset": "32503680000"}), "Try again in 3600 s"),
+    "unavailable for some seconds": (Reply(503, b"", {"Retry-After": "12"}), "Try again in 12 s"),
+    "an error of another protocol": (
+        Reply(200, text({"status": "fail", "message": "Not logged in"}), JSON_TYPE),
+        "no response to the request: Not logged in",
+    ),
     "unpaid": (Reply(402, text({"error": "No funds"}), JSON_TYPE), "No funds. It wants to be paid"),
     "a login page": (Reply(200, b"<html><title>Sign in</title></html>", HTML_TYPE), "titled 'Sign in'"),
     "an unknown coding": (Reply(200, b"x", {"Content-Encoding": "compress"}), "coding 'compress'"),

@@ -79,8 +79,9 @@ async def _answer_preflight(scope: Scope, headers: list[tuple[bytes, bytes]], se
     ]
     if asked is not None and _NAMES.fullmatch(asked):
         headers.append((b"access-control-allow-headers", asked))
-    if _header(scope, b"access-control-request-private-network") == b"true":  # a public page, and we are on loopback
-        headers.append((b"access-control-allow-private-network", b"true"))
+    for network in (b"private", b"local"):  # a public page, and we are on this machine: two drafts, two names
+        if _header(scope, b"access-control-request-%b-network" % network) == b"true":
+            headers.append((b"access-control-allow-%b-network" % network, b"true"))
     await send({"type": "http.response.start", "status": 204, "headers": headers})
     await send({"type": "http.response.body", "body": b""})
 

@@ -19,6 +19,7 @@ from workbench.gateway.upstream.messages import Notify
 from workbench.gateway.upstream.on_behalf import acting_for
 from workbench.gateway.upstream.respondent import Respondent
 from workbench.gateway.upstream.revision import Answered as PartlyAnswered
+from workbench.gateway.upstream.revision import Refused
 from workbench.registry.connection import Connection, RequestRefusedError, RpcError
 from workbench.registry.server import Overloaded
 from workbench.secrets import Secrets
@@ -141,7 +142,8 @@ class Dispatch:
                     raise _refused_by_server(tool, e) from e
                 except Unreachable as e:
                     if last or not tool.idempotent or isinstance(e, PartlyAnswered) or not connection.alive:
-                        raise Refusal("unavailable", str(e), server=tool.server, retry_after=1) from e
+                        wait = e.retry_s if isinstance(e, Refused) else 0
+                        raise Refusal("unavailable", str(e), server=tool.server, retry_after=wait or 1) from e
             raise AssertionError("unreachable")
         except Overloaded as e:
             raise Refusal("unavailable", str(e), server=tool.server, rule=e.rule, retry_after=e.retry_s) from e

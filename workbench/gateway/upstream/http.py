@@ -104,6 +104,7 @@ class HttpConnection:
         self._ids = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._renewing = asyncio.Lock()
+        self._changes: asyncio.Task[None] | None = None
         self._reachable = False
 
     @property
@@ -135,8 +136,7 @@ class HttpConnection:
         if not self._peer.modern:
             await self._notify_server({"method": "notifications/initialized"})
         self._reachable = True
-        if self._declared is not None or self._peer.speaks_up:
-            self._spawn(self._listen(CHANGES))
+        self._listen_for_changes()
 
     async def close(self) -> None:
         """End streams and the session, and give the sockets back."""
@@ -196,6 +196,7 @@ class HttpConnection:
             await self._initialize()
             self._peer = replace(before, revision=self._peer.revision)
             await self._notify_server({"method": "notifications/initialized"})
+            self._listen_for_changes()
 
     def _set_base_headers(self) -> None:
         self._base = {**self._configured, **JSON_HEADERS, "MCP-Protocol-Version": self._peer.revision}
@@ -336,7 +337,7 @@ class HttpConnection:
         if method == "initialize":
             self._offered_session = response.headers.get("Mcp-Session-Id", "")
         try:
-            found = await self._answers.result(response, id, notify, None if self._peer.modern else self._base)
+            found = await self._answers.result(response, id, method, notify, None if self._peer.modern else self._base)
             return tool_result(found) if method == "tools/call" else found
         except RpcError as e:
             if self._peer.modern or method == "initialize" or not is_session_error(e):
@@ -376,6 +377,13 @@ class HttpConnection:
             max_bytes=self._max_bytes,
             capabilities=capabilities,
         )
+
+    def _listen_for_changes(self) -> None:
+        """Keep listening, where the server says anything by itself; a new session has a new stream."""
+        if self._declared is not None or self._peer.speaks_up:
+            if self._changes is not None:
+                self._changes.cancel()
+            self._changes = self._spawn(self._listen(CHANGES))
 
     async def _listen(self, wanted: JSON) -> None:
         """Keep a stream open on which the server announces what is `wanted`."""

@@ -8,7 +8,14 @@ from typing import Any, Final
 
 from workbench.events import JSON
 from workbench.gateway.upstream.content_coding import decoded
-from workbench.gateway.upstream.http_body import EVENTS_TYPE, answer_among, media_type, messages_of, read_messages
+from workbench.gateway.upstream.http_body import (
+    EVENTS_TYPE,
+    answer_among,
+    media_type,
+    messages_of,
+    no_answer,
+    read_messages,
+)
 from workbench.gateway.upstream.http_endpoint import HttpEndpoint
 from workbench.gateway.upstream.messages import Notify, result_of
 from workbench.gateway.upstream.response import HttpResponse
@@ -44,13 +51,14 @@ class AnswerReader:
         self._said = said
 
     async def result(
-        self, response: HttpResponse, id: int, notify: Notify | None, resuming: Mapping[str, str] | None
+        self, response: HttpResponse, id: int, method: str, notify: Notify | None, resuming: Mapping[str, str] | None
     ) -> JSON:
         """The result of request `id` in a successful response.
 
         Args:
             response: with a status of 2xx.
             id: of the request.
+            method: of the request.
             notify: awaited with each notification that belongs to it.
             resuming: headers with which a stream that broke off is asked for again; None when it cannot be.
 
@@ -60,10 +68,12 @@ class AnswerReader:
             Answered: the stream ended without one.
         """
         if media_type(response) == EVENTS_TYPE:
-            return await self._stream(response, id, notify, resuming)
+            return result_of(await self._stream(response, id, notify, resuming), id, self._server, method)
         messages = await read_messages(response, self._server, self._max_bytes)
         await self._hear(messages, notify)
-        return result_of(answer_among(messages, id), id, self._server)
+        if (answer := answer_among(messages, id)) is None:
+            raise no_answer(messages, self._server, response.status)
+        return result_of(answer, id, self._server, method)
 
     async def announcements(self, response: HttpResponse) -> None:
         """Read the stream on which the server speaks by itself, until it ends."""
@@ -72,14 +82,15 @@ class AnswerReader:
 
     async def _stream(
         self, response: HttpResponse, id: int, notify: Notify | None, resuming: Mapping[str, str] | None
-    ) -> JSON:
+    ) -> Any:
+        """The response to `id` in a stream."""
         first, last_id, pause_ms = response, "", 1000
         try:
             for _ in range(RESUMPTIONS):
                 async for event in events(decoded(response, self._server), max_bytes=self._max_bytes):
                     last_id, pause_ms = event.id or last_id, pause_ms if event.retry_ms is None else event.retry_ms
                     if event.data and (answer := await self._event(event, id, notify)) is not None:
-                        return result_of(answer, id, self._server)
+                        return answer
                 if not last_id or resuming is None:
                     break
                 await asyncio.sleep(min(pause_ms, MAX_PAUSE_MS) / 1000)

@@ -7,10 +7,10 @@ import re
 from typing import Any, Final
 
 from workbench.gateway.upstream.content_coding import decoded
-from workbench.gateway.upstream.messages import decode
+from workbench.gateway.upstream.messages import decode, encode, request_id
 from workbench.gateway.upstream.response import HttpResponse
 from workbench.gateway.upstream.revision import Refused
-from workbench.gateway.upstream.server_words import excerpt, page_title
+from workbench.gateway.upstream.server_words import excerpt, page_title, words_of
 from workbench.gateway.upstream.sse import Event, events
 
 JSON_TYPE: Final = "application/json"
@@ -91,10 +91,21 @@ async def read_messages(response: HttpResponse, server: str, max_bytes: int) -> 
     if not body:
         raise Refused(f"Server {server!r} answered HTTP {status} and no MCP message.", status)
     if kind == JSON_TYPE or body[:1] in b"{[":
-        return _listed(decode(body, server))
+        return _decoded(body, server)
     if _EVENT_FIELD.match(body):
         return await _of_events(body, server, max_bytes)
     raise _no_message(server, status, kind, body)
+
+
+def _decoded(body: bytes, server: str) -> list[Any]:
+    """The messages in a body of JSON: one, an array of them, or one in each line."""
+    try:
+        return _listed(decode(body, server))
+    except Refused:
+        lines = [line for line in body.splitlines() if line.strip()]
+        if len(lines) < 2 or not all(line.lstrip().startswith(b"{") for line in lines):
+            raise
+        return [decode(line, server) for line in lines]
 
 
 def _listed(message: Any) -> list[Any]:
@@ -152,8 +163,8 @@ def answer_among(messages: list[Any], id: int) -> Any:
     """
     responses = [one for one in messages if isinstance(one, dict) and ("result" in one or "error" in one)]
     for one in responses:
-        if is_id(one.get("id"), id):
-            return one if one["id"] == id else {**one, "id": id}
+        if request_id(one) == id:
+            return one
     if len(responses) == 1:
         given = responses[0].get("id")
         if given is None or ("error" in responses[0] and not isinstance(given, int)):
@@ -161,6 +172,9 @@ def answer_among(messages: list[Any], id: int) -> Any:
     return None
 
 
-def is_id(given: Any, id: int) -> bool:
-    """Whether an id is ours; some servers turn numbers into text."""
-    return not isinstance(given, bool) and (given == id or given == str(id))
+def no_answer(messages: list[Any], server: str, status: int) -> Refused:
+    """Why messages without a response cannot be used; many of them say it themselves."""
+    words = words_of(encode(messages[0] if len(messages) == 1 else messages))
+    return Refused(
+        f"Server {server!r} answered with a message that is no response to the request: {words.rstrip('.')}.", status
+    )

@@ -28,6 +28,8 @@ from workbench.registry.connection import RequestRefusedError, RpcError
 
 ERROR_BODY_TIMEOUT_S: Final = 5.0
 MAX_RETRY_AFTER_S: Final = 3600
+LONGEST_DURATION_S: Final = 1e9
+"""Beyond it a number is a time of Unix and no duration."""
 
 WAKING: Final = frozenset({425, 502, 503, 504, 521, 522, 523, 524, 530})
 """Statuses of what stands before a server that is being started: gateways, and those of Cloudflare."""
@@ -169,13 +171,22 @@ def _forbidden(challenge: str) -> str:
 
 
 def retry_after(response: HttpResponse) -> int:
-    """Seconds that the server asks to wait (RFC 9110 §10.2.3), as a number or a date; 0 when it does not say."""
-    header = str(response.headers.get("Retry-After", "")).strip()
-    try:
-        seconds = float(header)
-    except ValueError:
+    """Seconds that the server asks to wait; 0 when it does not say.
+
+    Read are `Retry-After` as a number or a date (RFC 9110 §10.2.3), and, as seconds or as a time of Unix, what limiters
+    send in its place.
+    """
+    for name in ("Retry-After", "RateLimit-Reset", "X-RateLimit-Reset-After", "X-RateLimit-Reset"):
+        header = str(response.headers.get(name, "")).strip()
         try:
-            seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
-        except (ValueError, TypeError, OverflowError):
-            return 0
-    return min(MAX_RETRY_AFTER_S, max(0, math.ceil(seconds))) if math.isfinite(seconds) else 0
+            seconds = float(header)
+        except ValueError:
+            try:
+                seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
+            except (ValueError, TypeError, OverflowError):
+                continue
+        if seconds > LONGEST_DURATION_S:
+            seconds -= time.time()
+        if math.isfinite(seconds) and seconds > 0:
+            return min(MAX_RETRY_AFTER_S, math.ceil(seconds))
+    return 0

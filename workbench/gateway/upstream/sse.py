@@ -40,6 +40,8 @@ class _Fields:
 
     def add(self, line: bytes) -> None:
         """Take a line that is not blank."""
+        if line.startswith(b"{"):  # a message without its field, which would be lost otherwise
+            line = b"data:" + line
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
