@@ -25,6 +25,7 @@ from workbench.setting_values import (
     HOST_PORT,
     MAX_BYTES,
     MAX_SECONDS,
+    NETWORK,
     PATH,
     POSTGRES,
     REDIS,
@@ -160,6 +161,18 @@ class Settings:
     oauth_token_seconds: int = setting(
         300, "Lifetime of the access tokens it issues, in seconds.", Range(0, 86_400, above=True)
     )
+    trusted_proxies: tuple[str, ...] = setting(
+        (),
+        "Addresses or networks of proxies whose Forwarded or X-Forwarded-For says where a request comes from.",
+        Each(NETWORK),
+    )
+    failed_credentials_per_minute: int = setting(
+        30, "Wrong credentials of one address in a minute before it gets 429; half as many of one credential.", COUNT
+    )
+    connections_per_address: int = setting(
+        1024, "Connections of one address at once before further ones get 503.", COUNT
+    )
+    connections: int = setting(8192, "Connections of all addresses at once before further ones get 503.", COUNT)
     tenant: str = setting(
         "local",
         "Tenant of the local user and of calls without another.",

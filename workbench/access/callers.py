@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workbench.access.admission import Admission
 from workbench.access.explanation import Explanation, explain
 from workbench.access.keys import KeyInfo, Keys, fingerprint, local_key, new_key_id
 from workbench.access.peers import SCHEME, WORKLOAD_US, Peers
@@ -72,6 +73,8 @@ class Access:
         self._generation = 0
         self._storing = threading.Lock()
         self._local: Caller | None = None
+        self.admission = Admission(self)
+        """Callers as the doors meet them."""
 
     @property
     def store(self) -> ControlStore:
@@ -102,7 +105,7 @@ class Access:
             Unauthenticated: no header, a malformed one, or a key that is unknown, expired or revoked. The message never
                 repeats what was presented.
         """
-        known = self._remembered(authorization, "")
+        known = self.remembered(authorization, "")
         if known is not None:
             return known
         assert authorization is not None
@@ -123,7 +126,7 @@ class Access:
         Raises:
             Unauthenticated: as for `authenticate`, and for a token that is not good here.
         """
-        known = self._remembered(authorization, view)
+        known = self.remembered(authorization, view)
         if known is not None:
             return known
         assert authorization is not None
@@ -279,8 +282,12 @@ class Access:
 
         return LocalIssuer(self._settings, self.resources.origin, self._keys, self._clock)
 
-    def _remembered(self, authorization: str | None, view: str) -> Caller | None:
-        """Who presented this lately; None when it has to be looked at."""
+    def remembered(self, authorization: str | None, view: str) -> Caller | None:
+        """Who presented this lately; None when it has to be looked at.
+
+        Raises:
+            Unauthenticated: nothing was presented, or it is for another endpoint.
+        """
         if authorization is None:
             if self._settings.authentication:
                 raise Unauthenticated("The request has no Authorization header.", hint=_HINT)

@@ -23,7 +23,7 @@ def needs(platform: Platform, scope: str | None = None) -> Any:
     async def caller(request: Request) -> Caller:
         found: Caller | None = request.scope.get(CALLER)
         if found is None:
-            found = await platform.authenticate(request.headers.getlist("authorization"))
+            found = await platform.authenticate(request.headers.getlist("authorization"), request.scope)
         if scope is not None and not found.has(scope):
             raise Denied(scope)
         request.state.caller = found

@@ -76,17 +76,17 @@ class ApprovalPage:
         if len(body) > MOST_BYTES or not request.cookies.get(COOKIE):
             return _problem("Open the page anew; it needs a cookie.", 400)
         if "look" in fields:
-            return await self._decide(approval, fields, browser)
+            return await self._decide(request, approval, fields, browser)
         try:
-            return await self._shown(approval, fields.get("key", "").strip(), browser)
+            return await self._shown(request, approval, fields.get("key", "").strip(), browser)
         except Unauthenticated:
-            address = request.client.host if request.client else ""
+            address = self._platform.access.admission.addresses.of(request.scope)
             if self._throttle.wait(address, "approval", WRONG_KEYS_PER_MINUTE):
                 return _who(approval, "Too many tries. Wait a minute.", 429)
             return _who(approval, "That is no valid key of this workbench.", 403)
 
-    async def _shown(self, approval: str, key: str, browser: bytes) -> Response:
-        caller = await self._person(key)
+    async def _shown(self, request: Request, approval: str, key: str, browser: bytes) -> Response:
+        caller = await self._person(key, request)
         if not caller.has("approvals:decide"):
             return _problem("This key may not decide approvals.", 403)
         found = next((each for each in await self._platform.approvals(caller) if each.id == approval), None)
@@ -100,14 +100,14 @@ class ApprovalPage:
         self._looks[token] = Look(key, approval, found.args_hash, browser, now + LOOK_SECONDS)
         return _call(found, token)
 
-    async def _decide(self, approval: str, fields: dict[str, str], browser: bytes) -> Response:
+    async def _decide(self, request: Request, approval: str, fields: dict[str, str], browser: bytes) -> Response:
         look = self._looks.pop(fields["look"], None)
         same = look is not None and secrets.compare_digest(look.browser, browser) and look.approval == approval
         if look is None or not same or time.monotonic() >= look.until:
             return _problem("This page is too old. Open it anew.", 400)
         yes = fields.get("decision") == "approve"
         try:
-            caller = await self._person(look.key)  # it may have been revoked meanwhile
+            caller = await self._person(look.key, request)  # it may have been revoked meanwhile
             decided = await self._platform.decide(
                 approval, yes, caller, via=VIA, note=fields.get("note", ""), seen=look.args_hash if yes else ""
             )
@@ -119,8 +119,8 @@ class ApprovalPage:
             f"<p><code>{escape(decided.tool)}</code></p><p>You can close this page.</p>",
         )
 
-    async def _person(self, key: str) -> Caller:
-        caller = await self._platform.authenticate([f"Bearer {key}"])
+    async def _person(self, key: str, request: Request) -> Caller:
+        caller = await self._platform.authenticate([f"Bearer {key}"], request.scope, door="approval page")
         if caller.method not in ("key", "local"):
             raise Unauthenticated("Not a key.")
         return caller

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from workbench.access.failures import TooManyFailuresError
 from workbench.bench.platform import Platform
 from workbench.events import JSON, Misuse, NotRecorded, Unauthenticated, Unreachable, WorkbenchError, new_id
 from workbench.gateway import challenge
@@ -58,7 +59,9 @@ def known(platform: Platform, request: Request, e: WorkbenchError) -> Response:
     """The answer for an error that the user can mend."""
     status = next((s for kind, s in STATUSES.items() if isinstance(e, kind)), 400)
     headers = {}
-    if isinstance(e, Unauthenticated):
+    if isinstance(e, TooManyFailuresError):
+        status, headers["Retry-After"] = 429, str(e.retry_after)
+    elif isinstance(e, Unauthenticated):
         presented = "authorization" in request.headers
         headers["WWW-Authenticate"] = challenge(e, resource=resource(platform), presented=presented)
     elif isinstance(e, Denied):

@@ -56,7 +56,8 @@ class Reading:
         is_open = OPEN.fullmatch(scope["path"]) is not None
         if not is_open and _has_body(request):
             try:
-                scope[CALLER] = await self._platform.authenticate(request.headers.getlist("authorization"))
+                presented = request.headers.getlist("authorization")
+                scope[CALLER] = await self._platform.authenticate(presented, scope)
             except WorkbenchError as e:
                 await known(self._platform, request, e)(scope, receive, send)
                 return

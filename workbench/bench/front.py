@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from workbench.bench.connections import ConnectionCounts
+
 HEADER_SECONDS: Final = 10.0
 """Seconds in which the headers of a request have to arrive, counted from the connection or the first byte."""
 
@@ -21,6 +23,18 @@ LINGER_SECONDS: Final = 5.0
 """Seconds in which who was answered before the body was whole may finish sending it; nothing of it is kept."""
 
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+_TOO_MANY: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\ncontent-length: 0\r\n\r\n"
+)
+
+
+async def too_many(scope: Any, receive: Any, send: Any) -> None:
+    """Answers in place of the application, where an address has too much under way."""
+    headers = [(b"retry-after", b"5"), (b"content-length", b"0"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
 
 
 class Joined:
@@ -71,7 +85,19 @@ class Joined:
 
 
 class Front(HttpToolsProtocol):
-    """One connection. A single timer for each watches it, so that a request costs no timer of its own."""
+    """One connection. A single timer for each watches it, so that a request costs no timer of its own.
+
+    Args:
+        counts: of all connections; without it they are not bounded.
+    """
+
+    def __init__(self, *args: Any, counts: ConnectionCounts | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._counts = counts
+        self._open = self.app
+        self._held: str | None = None
+        """What the connection is counted as; None when it is not."""
+        self._request_held = ""
 
     _timer: asyncio.TimerHandle | None = None
     _headers_since: float | None = None
@@ -84,15 +110,46 @@ class Front(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
+        if self._counts is not None:
+            self._held = self._counts.connect(self._peer())
+            if self._held is None:
+                self.transport.write(_TOO_MANY)
+                self.transport.close()
+                return
         self._headers_since = self.loop.time()
         self._timer = self.loop.call_later(HEADER_SECONDS, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._let_go()
         super().connection_lost(exc)
 
+    def _peer(self) -> str:
+        return str(self.client[0]) if self.client else ""
+
+    def _let_go(self) -> None:
+        if self._counts is not None and self._held is not None:
+            held, self._held = self._held, None
+            self._counts.release(self._request_held)
+            self._request_held = ""
+            self._counts.disconnect(held)
+
+    def handle_websocket_upgrade(self) -> None:
+        """The connection stays counted until the socket is closed."""
+        super().handle_websocket_upgrade()
+        socket = self.transport.get_protocol()
+        lost = socket.connection_lost
+
+        def connection_lost(exc: Exception | None) -> None:
+            self._let_go()
+            lost(exc)
+
+        socket.connection_lost = connection_lost  # type: ignore[method-assign]
+
     def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return  # refused, and told so
         super().data_received(data)
         if self._headers_since is not None:
             self._header_bytes += len(data)
@@ -108,7 +165,18 @@ class Front(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._headers_since = None
         self._unfinished = True
+        if self._counts is not None and self._held == "":  # a trusted proxy
+            self._counts.release(self._request_held)
+            held = self._counts.request(self._peer(), self.headers)
+            self._request_held = held or ""
+            self.app = self._open if held is not None else too_many
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        if self._request_held and self._counts is not None:
+            self._counts.release(self._request_held)
+            self._request_held = ""
+        super().on_response_complete()
 
     def on_message_complete(self) -> None:
         self._unfinished = False

@@ -12,7 +12,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from workbench.gateway.tally import BUCKETS_US
 
 if TYPE_CHECKING:
+    from workbench.access.failures import CredentialFailures
     from workbench.audit.byte_quota import ByteQuota
+    from workbench.bench.connections import ConnectionCounts
     from workbench.bench.platform import Platform
     from workbench.gateway.cache import Cache
 
@@ -55,6 +57,8 @@ class PlatformCollector:
         if self._tenant is None:
             yield from _of_cache(self._platform.gateway.dispatch.cache)
             yield from _of_quota(self._platform.audit.quota)
+            yield from _of_connections(self._platform.connections)
+            yield _of_credentials(self._platform.access.admission.failures)
         failed = GaugeMetricFamily("workbench_record_failed", "1 when nothing can be recorded and calls are refused.")
         failed.add_metric((), float(bool(self._platform.audit.failed)))
         yield failed
@@ -91,6 +95,26 @@ def _of_quota(quota: ByteQuota) -> Iterable[Metric]:
         written.add_metric((tenant,), size)
         refused.add_metric((tenant,), quota.refused.get(tenant, 0))
     yield written
+    yield refused
+
+
+def _of_credentials(failures: CredentialFailures) -> Metric:
+    """Requests that showed no credential that is good."""
+    counted = CounterMetricFamily(
+        "workbench_credential_failures", "Requests without a valid credential.", labels=("door", "outcome")
+    )
+    for key, number in sorted(failures.counts.items()):
+        counted.add_metric(key, number)
+    return counted
+
+
+def _of_connections(counts: ConnectionCounts) -> Iterable[Metric]:
+    """Connections that are open, and those that were refused because there were too many."""
+    held = GaugeMetricFamily("workbench_connections", "Connections that are open.")
+    held.add_metric((), counts.total)
+    yield held
+    refused = CounterMetricFamily("workbench_connections_refused", "Connections and requests beyond the bounds.")
+    refused.add_metric((), counts.refused)
     yield refused
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from typing import Any
 
@@ -16,7 +16,9 @@ from workbench.agent import Agent, ProviderStatus
 from workbench.audit import AuditLog, records
 from workbench.bench import profiles
 from workbench.bench.compactor_process import CompactorProcess
+from workbench.bench.connections import ConnectionCounts
 from workbench.bench.conversation import messages
+from workbench.bench.credential_recorder import CredentialRecorder
 from workbench.bench.inbox import Inbox
 from workbench.bench.load import check_load
 from workbench.bench.sql_process import SqlProcess
@@ -75,7 +77,10 @@ class Platform:
         self._runs: dict[str, Caller] = {}
         self.compactor: CompactorProcess | None = None
         self._expiring: asyncio.Task[None] | None = None
+        self.connections = ConnectionCounts.of(settings)
+        """What the listeners of this platform hold."""
         profiles.follow(gateway, self._happened)
+        access.admission.failures.on_failure = CredentialRecorder(audit, settings.tenant).take
         self.upkeep = Upkeep(self)
         self.inbox = Inbox(self)
         self.slack: SlackChannel | None = None
@@ -163,15 +168,25 @@ class Platform:
 
     # --- who, and what there is ------------------------------
 
-    async def authenticate(self, headers: Sequence[str]) -> Caller:
+    async def authenticate(
+        self, headers: Sequence[str], scope: Mapping[str, Any] | None = None, door: str = "rest"
+    ) -> Caller:
         """The caller that the `Authorization` headers of a request stand for.
 
+        Args:
+            headers: values of the header.
+            scope: of ASGI; without it, nobody is counted who shows a wrong credential.
+            door: for the record and the counters.
+
         Raises:
-            Unauthenticated: none, more than one, or not a valid one.
+            Unauthenticated: none, more than one, or not a valid one; or too many that were not, from that address.
         """
         if len(headers) > 1:
             raise Unauthenticated("Two Authorization headers were sent.", hint="Send one.")
-        return await self.access.authenticate_async(headers[0] if headers else None)
+        presented = headers[0] if headers else None
+        if scope is None:
+            return await self.access.authenticate_async(presented)
+        return await self.access.admission.authenticate(scope, presented, door=door)
 
     def operates(self, caller: Caller) -> bool:
         """Whether the caller is of the tenant that runs this platform: the setting `tenant`."""

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from socket import socket
 from typing import Any
 
@@ -86,7 +87,7 @@ async def serve(settings: Settings, build_app: Callable[[Platform], ASGI], *, pr
                 await app.start()
             await platform.start_compactor()
             asgi = build_app(platform)
-            server = _Server(asgi, settings.max_request_bytes)
+            server = _Server(asgi, settings.max_request_bytes, http=partial(Front, counts=platform.connections))
             server.when_started = lambda: _announce(settings, platform, bound.getsockname()[1], app, ready)
             stop.ask = server.ask_to_stop
             async with _listening(asgi, settings, platform, tls, secured):
@@ -109,7 +110,9 @@ async def _listening(
     if tls is None or bound is None:
         yield
         return
-    server = _Server(asgi, settings.max_request_bytes, tls=tls, http=protocol(tls, platform.access.peers))
+    server = _Server(
+        asgi, settings.max_request_bytes, tls=tls, http=protocol(tls, platform.access.peers, platform.connections)
+    )
     serving = asyncio.create_task(server.serve(sockets=[bound]), name="listener with TLS")
     try:
         yield

@@ -9,6 +9,7 @@ from workbench.access.identity import Identity, IdentityFiles, WorkloadIdentity
 from workbench.access.peers import Peers
 from workbench.access.svid import NoSvid, leaf_of, trust_domain_of
 from workbench.access.tls import Tls, server_tls
+from workbench.bench.connections import ConnectionCounts
 from workbench.bench.front import Front
 from workbench.config import Settings
 from workbench.events import Misuse, Unreachable, now_us
@@ -26,6 +27,8 @@ class TlsFront(Front):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        if self.transport.is_closing():
+            return  # there are too many
         certificate = transport.get_extra_info("ssl_object").getpeercert(True)
         self._generation = self._tls.generation
         if certificate is not None:
@@ -68,9 +71,9 @@ async def open_tls(settings: Settings) -> Tls:
     return tls
 
 
-def protocol(tls: Tls, peers: Peers) -> Callable[..., TlsFront]:
+def protocol(tls: Tls, peers: Peers, counts: ConnectionCounts | None = None) -> Callable[..., TlsFront]:
     """Makes the connections of one listener."""
-    return lambda *args, **kwargs: TlsFront(*args, tls=tls, peers=peers, **kwargs)
+    return lambda *args, **kwargs: TlsFront(*args, tls=tls, peers=peers, counts=counts, **kwargs)
 
 
 def _identity(settings: Settings) -> tuple[Identity, str | None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from workbench.access.failures import TooManyFailuresError
 from workbench.events import Unauthenticated, Unreachable
 from workbench.gateway import wire
 from workbench.gateway.answers import JSON_TYPE, Answer, say_error
@@ -173,7 +174,12 @@ class McpEndpoint:
         """How a request is answered whose caller is not known; None when the caller is."""
         header = request.header(b"authorization")
         try:
-            request.caller = await self._gateway.access.authenticate_async(header, request.view)
+            request.caller = await self._gateway.access.admission.authenticate(
+                request.scope, header, request.view, door="mcp"
+            )
+        except TooManyFailuresError as e:
+            body = wire.error(None, 429, str(e), {"workbench/outcome": {"kind": "unauthenticated"}})
+            return Answer(429, [JSON_TYPE, (b"retry-after", b"%d" % e.retry_after)], body)
         except Unauthenticated:
             return self._challenge(request)
         except Unreachable:

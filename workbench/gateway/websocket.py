@@ -36,7 +36,7 @@ MOST_AT_ONCE: Final = 64
 POLICY_VIOLATION: Final = 1008
 UNSUPPORTED: Final = 1003
 
-_KEPT: Final = frozenset({b"host", b"origin", b"authorization", b"forwarded"})
+_KEPT: Final = frozenset({b"host", b"origin", b"authorization", b"forwarded", b"x-forwarded-for"})
 _FIXED: Final = [(b"content-type", b"application/json"), (b"accept", b"application/json, text/event-stream")]
 _NAMES: Final = ("name", "uri", "taskId")
 _DISCOVER: Final = encode(

@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from workbench.access.oauth import redirects
 from workbench.access.oauth.consent import COOKIE, PENDING_SECONDS, Asked, Pending, consent_page, error_page
-from workbench.access.oauth.exchange import Parameters, Refused, address, form, parameters
+from workbench.access.oauth.exchange import Parameters, Refused, form, parameters
 from workbench.access.roles import narrowed
 from workbench.events import Caller, Unauthenticated
 
@@ -39,7 +39,7 @@ class Authorize:
 
     async def ask(self, request: Request) -> Response:
         """GET: check the request and show the page. Who it is for cannot be told before the URI they gave is known."""
-        if self._server.throttle.wait(address(request), "authorize", ASKED_PER_MINUTE):
+        if self._server.throttle.wait(self._server.address(request), "authorize", ASKED_PER_MINUTE):
             return error_page("Too many requests. Wait a minute, then try again.", 429)
         try:
             asked = parameters(request.scope.get("query_string", b""))
@@ -83,11 +83,12 @@ class Authorize:
                 return error_page(_OVER)
             await self._server.record("consent denied", asked.client, {})
             return self._send(asked.redirect_uri, asked.state, error="access_denied")
-        if self._server.throttle.wait(address(request), "consent", WRONG_KEYS_PER_MINUTE):
+        if self._server.throttle.wait(self._server.address(request), "consent", WRONG_KEYS_PER_MINUTE):
             return consent_page(asked, id, wrong="Too many tries. Wait a minute.", status=429)
         try:
             person = await self._server.person(given.get("key"))
         except Unauthenticated:
+            self._server.wrong_key(request, given.get("key"))
             if not await self._server.ask(self._pending.wrong_key, id):
                 return error_page("Too many wrong keys. Start again from the program that sent you here.", 403)
             return consent_page(asked, id, wrong="That is no valid key of this workbench.", status=403)

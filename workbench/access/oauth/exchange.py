@@ -110,11 +110,6 @@ def answer(value: JSON, status: int = 200, headers: Mapping[str, str] | None = N
     return Response(orjson.dumps(value), status, {**NO_STORE, **(headers or {})}, "application/json")
 
 
-def address(request: Request) -> str:
-    """Who sent it, for counting."""
-    return request.client.host if request.client else "unknown"
-
-
 async def client_of(server: AuthorizationServer, request: Request, asked: Parameters) -> Client:
     """The client that a request to token, introspection or revocation endpoint comes from (RFC 6749 §2.3).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -12,13 +13,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from workbench.access.callers import Access
+from workbench.access.failures import TooManyFailuresError
 from workbench.access.fetch import Fetcher
 from workbench.access.oauth.authorize import Authorize
 from workbench.access.oauth.clients import Client, Documents, is_document_url
 from workbench.access.oauth.exchange import (
     Parameters,
     Refused,
-    address,
     answer,
     body,
     client_of,
@@ -173,7 +174,7 @@ class AuthorizationServer:
             try:
                 return await handler(request)
             except Refused as e:
-                return e.response()
+                return self._refused(request, e).response()
             except NotRecorded:
                 words = "Nothing can be recorded, so nothing is issued."
                 return Refused("temporarily_unavailable", words, 503, {"Retry-After": "1"}).response()
@@ -183,8 +184,30 @@ class AuthorizationServer:
 
         return told
 
+    def _refused(self, request: Request, e: Refused) -> Refused:
+        """`e`, counted where it is a client that could not prove itself."""
+        if e.error == "invalid_client":
+            try:
+                self._access.admission.failed(
+                    request.scope, request.headers.get("authorization", ""), "oauth", str(e.args[0])
+                )
+            except TooManyFailuresError as many:
+                return Refused("temporarily_unavailable", str(many), 429, {"Retry-After": str(many.retry_after)})
+        return e
+
+    def address(self, request: Request) -> str:
+        """Who sent it, for counting."""
+        return self._access.admission.addresses.of(request.scope)
+
+    def wrong_key(self, request: Request, key: str) -> None:
+        """Count a key that was shown on the page of consent."""
+        with contextlib.suppress(TooManyFailuresError):  # the page has a bound of its own
+            self._access.admission.failed(
+                request.scope, f"Bearer {key.strip()}", "consent", "No key of this workbench."
+            )
+
     def _throttled(self, request: Request, purpose: str, per_minute: int) -> None:
-        wait = self.throttle.wait(address(request), purpose, per_minute)
+        wait = self.throttle.wait(self.address(request), purpose, per_minute)
         if wait:
             headers = {"Retry-After": str(int(wait) + 1)}
             raise Refused("temporarily_unavailable", "Too many requests.", 429, headers)
