@@ -240,6 +240,13 @@ class Settings:
     cache_url: str = setting(
         "", "URL of a Redis in which answers are remembered for all processes; empty: each remembers its own.", REDIS
     )
+    standing_approvals: bool = setting(
+        False, "Whether a yes may let its caller repeat a destructive call; needs the scope approvals:standing."
+    )
+    standing_approval_uses: int = setting(100, "Most calls that one standing approval lets through.", COUNT)
+    standing_approval_seconds: float = setting(
+        28_800.0, "Longest time that one standing approval lasts, in seconds.", Range(60, 604_800)
+    )
     slack_channel: str = setting(
         "",
         "Id of the Slack channel where approvals are asked for; empty asks nobody there.",

@@ -18,7 +18,12 @@ Then = Callable[[bool], None]
 
 
 def decide(
-    approval: str, approve: bool, note: str = "", arguments: dict[str, Any] | None = None, seen: str = ""
+    approval: str,
+    approve: bool,
+    note: str = "",
+    arguments: dict[str, Any] | None = None,
+    seen: str = "",
+    standing: dict[str, Any] | None = None,
 ) -> bool:
     """Say yes or no; False, with the reason on the screen, when that is no longer possible.
 
@@ -28,13 +33,14 @@ def decide(
         note: for the record.
         arguments: with a yes, what shall run instead.
         seen: hash of the arguments that are on the screen.
+        standing: with a yes, on which terms its caller may repeat the call.
     """
     try:
         if not approve:
             bench().deny(approval, note=note)
             word = "Denied."
         else:
-            decided = bench().approve(approval, note=note, arguments=arguments, args_hash=seen)
+            decided = bench().approve(approval, note=note, arguments=arguments, args_hash=seen, standing=standing)
             word = "Approved." if decided.status == "approved" else "Noted: somebody else has to agree, too."
     except workbench.WorkbenchError as e:
         notice.problem(e)
@@ -116,6 +122,7 @@ def draw_card(waiting: Any, rule: str) -> None:
                 decide(waiting.id, True, note or "", seen=waiting.args_hash) and st.rerun()
             if st.button("Deny", icon=":material/block:", key=f"deny.{waiting.id}"):
                 decide(waiting.id, False, note or "") and st.rerun()
+        draw_repeats(waiting, note or "")
         with st.expander("Change the arguments", icon=":material/edit:"):
             written = st.text_area(
                 "Arguments", json.dumps(waiting.arguments, indent=1, ensure_ascii=False), key=f"edit.{waiting.id}"
@@ -123,6 +130,48 @@ def draw_card(waiting: Any, rule: str) -> None:
             if st.button("Approve with these", icon=":material/check:", key=f"edited.{waiting.id}"):
                 found = changed(written or "")
                 if found is not None and decide(waiting.id, True, note or "", found, waiting.args_hash):
+                    st.rerun()
+
+
+def draw_repeats(waiting: Any, note: str) -> None:
+    """Let the caller repeat a call without asking again; folded, because it is the exception."""
+    with st.expander("Let it be repeated without asking", icon=":material/repeat:"):
+        st.caption(
+            "Only for this caller, this tool as it is defined now, and these arguments. It shows below and on the "
+            "record of each call, and can be ended at once. The setting `standing_approvals` has to be on."
+        )
+        with st.container(horizontal=True):
+            uses = st.number_input("Further calls", 1, None, 10, key=f"uses.{waiting.id}")
+            minutes = st.number_input("Minutes", 1, None, 60, key=f"minutes.{waiting.id}")
+        written = st.text_area(
+            "Other arguments to allow, as JSON", "{}", key=f"patterns.{waiting.id}",
+            help='JSON pointer and pattern, e.g. `{"/amount": {"range": [0, 100]}}`; `enum` and `prefix` work, too.',
+        )  # fmt: skip
+        if st.button("Approve, and let it be repeated", icon=":material/repeat:", key=f"repeat.{waiting.id}"):
+            patterns = changed(written or "")
+            terms = {"uses": uses, "seconds": minutes * 60, "patterns": patterns}
+            if patterns is not None and decide(waiting.id, True, note, seen=waiting.args_hash, standing=terms):
+                st.rerun()
+
+
+def draw_standing() -> None:
+    """Calls that may be repeated without asking, each with a button that ends it."""
+    found = bench().standing_approvals()
+    if found:
+        st.subheader("May be repeated without asking")
+    for each in found:
+        with st.container(border=True):
+            left = f"{each.left:,} of {each.uses:,} calls left"
+            if each.status == "pending":
+                left = f"{len(each.votes):,} of {each.approvers:,} people have agreed"
+            elif each.until_us:
+                left += f", for {_left(each.until_us)}"
+            st.markdown(f"**{plain(each.tool)}** by {plain(each.subject)} · {left}")
+            st.caption(f"given by {plain(each.by)}")
+            st.json({"arguments": each.arguments, "patterns": each.patterns}, expanded=1)
+            if st.button("Ask again from now on", icon=":material/block:", key=f"revoke.{each.id}"):
+                with notice.shown():
+                    bench().revoke_standing_approval(each.id)
                     st.rerun()
 
 

@@ -36,6 +36,8 @@ def inbox() -> None:
                 ":material/front_hand:",
             )
     with notice.shown():
+        approval.draw_standing()
+    with notice.shown():
         definition.draw_changed()
 
 

@@ -33,6 +33,7 @@ from workbench.gateway.offers import KINDS
 from workbench.gateway.reading import READ
 from workbench.gateway.tasks import METHODS, TASKS
 from workbench.gateway.wishes import WISHES
+from workbench.policy.standing_approvals import Terms
 
 ORIGIN = "http://127.0.0.1:8800"
 MODERN = "2026-07-28"
@@ -149,6 +150,7 @@ class House:
     theirs: Client
     operator: Client
     approval: str = ""
+    standing: str = ""
     key: str = ""
     run: str = ""
     session: str = ""
@@ -198,7 +200,7 @@ def url() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory, url: str) -> Iterator[House]:
     home = tmp_path_factory.mktemp("tenants") / "home"
-    more: Any = {"local_urls": True, "oauth_server": True, "public_url": ORIGIN}
+    more: Any = {"standing_approvals": True, "local_urls": True, "oauth_server": True, "public_url": ORIGIN}
     with workbench.open(home=home, servers=("calendar", "crm"), attach=False, **more) as wb:
         assert isinstance(wb._backend, Embedded)
         platform = wb._backend.platform
@@ -229,6 +231,14 @@ def move_in(house: House, url: str) -> None:
     house.session = started.headers["mcp-session-id"]
     quillan = platform.access.authenticate(f"Bearer {ours.token}")
     house.key = quillan.credential
+    asked["arguments"] = {"meeting_id": "M-00002", "reason": "quillan is away"}
+    second = ours("POST", "/api/platform/call", asked).json["details"]["approval"]
+
+    async def let_it_be_repeated() -> None:
+        await platform.decide(second, True, quillan, via="app", standing=Terms(uses=2))
+
+    house.wb._portal.call(let_it_be_repeated)
+    house.standing = ours("GET", "/api/platform/standing-approvals").json["standing_approvals"][0]["id"]
     read = next(tool for tool in platform.gateway.tools(quillan) if tool.qualified == "zebrano-diary.read")
     call = Call(caller=quillan, tool=read.qualified, arguments={"day": "today"})
     task = {"resultType": "task", "taskId": "own-1"}
@@ -355,6 +365,10 @@ def rows_of(house: House) -> dict[tuple[str, str], list[Row]]:
         ("get", "/api/platform/approvals"): [Row(rest("GET", "/api/platform/approvals"))],
         ("post", "/api/platform/approvals/{approval}"): [
             Row(rest("POST", "/api/platform/approvals/{id}", {"approve": yes}), approval) for yes in (True, False)
+        ],
+        ("get", "/api/platform/standing-approvals"): [Row(rest("GET", "/api/platform/standing-approvals"))],
+        ("delete", "/api/platform/standing-approvals/{standing}"): [
+            Row(rest("DELETE", "/api/platform/standing-approvals/{id}"), [(house.standing, "sta_" + "x" * 22)])
         ],
         ("get", "/api/platform/keys"): [Row(rest("GET", "/api/platform/keys"))],
         ("post", "/api/platform/keys"): [Row(rest("POST", "/api/platform/keys", {"subject": "x", "roles": ["{id}"]}))],
@@ -580,6 +594,8 @@ def test_shared_servers_are_managed_by_who_runs_them(house: House) -> None:
 def test_what_the_first_tenant_has_is_untouched_and_its_own(house: House) -> None:
     ours = house.ours
     assert [a["id"] for a in ours("GET", "/api/platform/approvals").json["approvals"]] == [house.approval]
+    (standing,) = ours("GET", "/api/platform/standing-approvals").json["standing_approvals"]
+    assert (standing["id"], standing["status"]) == (house.standing, "active")
     assert house.run in ours("GET", "/status").json["runs"]
     assert ours("GET", "/servers").json["servers"][-1]["id"] == "zebrano-diary"
     assert 'tool="zebrano-diary.read"' in ours("GET", "/metrics").body

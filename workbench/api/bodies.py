@@ -67,6 +67,16 @@ class Acceptance(BaseModel):
     varying: StrictBool = Field(default=False, description="Later versions, too, that differ only in what varies.")
 
 
+class Repeats(BaseModel):
+    """On which terms an approved call may be repeated without asking again."""
+
+    uses: int = Field(default=0, ge=0, description="How many further calls; 0: as many as the setting allows.")
+    seconds: float = Field(default=0, ge=0, description="For how long; 0: as long as the setting allows.")
+    patterns: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="JSON pointer → enum, prefix or range; all else stays as approved."
+    )
+
+
 class Verdict(BaseModel):
     """What a human says of a waiting call."""
 
@@ -74,6 +84,7 @@ class Verdict(BaseModel):
     note: str = ""
     arguments: dict[str, Any] | None = Field(default=None, description="With a yes: what shall run instead.")
     args_hash: str = Field(default="", description="Of the arguments that were looked at; needed once changed.")
+    standing: Repeats | None = Field(default=None, description="With a yes: let the caller repeat the call.")
 
 
 class LoadRequests(BaseModel):

@@ -10,11 +10,13 @@ from fastapi.responses import Response
 from workbench.api.answers import SOURCE, answer, needs, unless_gone
 from workbench.api.bodies import ToolCall, Verdict
 from workbench.api.errors import resource
+from workbench.bench import repeats
 from workbench.bench.platform import Platform
 from workbench.bench.profiles import listed
 from workbench.events import Call, Caller, Outcome, OutcomeKind, Source, new_trace_id
 from workbench.gateway import challenge
 from workbench.gateway.refusals import rate_headers
+from workbench.policy.standing_approvals import Terms
 
 _STATUS: dict[OutcomeKind, int] = {
     "ok": 200, "tool_error": 200, "invalid": 422, "not_found": 404, "denied": 403, "approval_required": 202,
@@ -58,11 +60,23 @@ def tool_routes(platform: Platform) -> APIRouter:
 
     @router.post("/api/platform/approvals/{approval}")
     async def decide(approval: str, body: Verdict, caller: Caller = decides, source: Source = SOURCE) -> Response:
-        """Approve or deny exactly this call; a yes may change its arguments."""
+        """Approve or deny exactly this call; a yes may change its arguments, or let the call be repeated."""
+        terms = None if body.standing is None else Terms(**body.standing.model_dump())
         decided = platform.decide(
-            approval, body.approve, caller, via=source, note=body.note, arguments=body.arguments, seen=body.args_hash
-        )
+            approval, body.approve, caller, via=source, note=body.note, arguments=body.arguments, seen=body.args_hash,
+            standing=terms,
+        )  # fmt: skip
         return answer(await decided)
+
+    @router.get("/api/platform/standing-approvals")
+    async def standing_approvals(caller: Caller = decides) -> Response:
+        """Calls of the caller's tenant that may be repeated without asking, with the uses and the time left."""
+        return answer({"standing_approvals": await repeats.active(platform, caller)})
+
+    @router.delete("/api/platform/standing-approvals/{standing}")
+    async def revoke(standing: str, caller: Caller = decides) -> Response:
+        """End a standing approval at once."""
+        return answer(await repeats.revoke(platform, standing, caller))
 
     return router
 

@@ -105,7 +105,9 @@ def _aside(call: Call, details: JSON, judged: JSON, params: Any) -> JSON:
     """What the rules were asked; and what only some calls have: how the answer was got, signs that were seen, whose
     arguments ran, the profile it came through, what went along with the arguments."""
     aside: JSON = {
-        name: bounded(details[name]) for name in ("cached", "age_ms", "signals", "edited") if name in details
+        name: bounded(details[name])
+        for name in ("cached", "age_ms", "signals", "edited", "standing")
+        if name in details
     }
     if call.profile:
         aside["profile"] = text(call.profile)

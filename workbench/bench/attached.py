@@ -32,6 +32,7 @@ from workbench.events import (
     run_event,
 )
 from workbench.policy import Approval
+from workbench.policy.standing_approvals import StandingApproval, Terms
 from workbench.registry import ServerState
 
 if TYPE_CHECKING:
@@ -172,10 +173,26 @@ class Attached:
         return msgspec.convert(found["approvals"], list[Approval])
 
     async def decide(
-        self, approval: str, approve: bool, note: str = "", arguments: JSON | None = None, seen: str = ""
+        self,
+        approval: str,
+        approve: bool,
+        note: str = "",
+        arguments: JSON | None = None,
+        seen: str = "",
+        standing: Terms | None = None,
     ) -> Approval:
         body = {"approve": approve, "note": note, "arguments": arguments, "args_hash": seen}
+        if standing is not None:
+            body["standing"] = standing.to_dict()
         return msgspec.convert(await self._request("POST", f"/api/platform/approvals/{approval}", body), Approval)
+
+    async def standing_approvals(self) -> list[StandingApproval]:
+        found = await self._request("GET", "/api/platform/standing-approvals")
+        return msgspec.convert(found["standing_approvals"], list[StandingApproval])
+
+    async def revoke_standing(self, id: str) -> StandingApproval:
+        path = f"/api/platform/standing-approvals/{quote(id, safe='')}"
+        return msgspec.convert(await self._request("DELETE", path), StandingApproval)
 
     async def restart(self, server: str) -> None:
         await self._request("POST", f"/api/platform/servers/{server}/restart")

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 
 from workbench.agent import ProviderStatus
-from workbench.bench import definitions, profiles
+from workbench.bench import definitions, profiles, repeats
 from workbench.bench.definitions import ChangedDefinition
 from workbench.bench.platform import Platform
 from workbench.events import JSON, AnyRunEvent, Call, Outcome, Source, Tool
 from workbench.policy import Approval
+from workbench.policy.standing_approvals import StandingApproval, Terms
 from workbench.registry import ServerState
 
 
@@ -64,11 +65,24 @@ class Embedded:
         return await self.platform.approvals(self.caller)
 
     async def decide(
-        self, approval: str, approve: bool, note: str = "", arguments: JSON | None = None, seen: str = ""
+        self,
+        approval: str,
+        approve: bool,
+        note: str = "",
+        arguments: JSON | None = None,
+        seen: str = "",
+        standing: Terms | None = None,
     ) -> Approval:
         return await self.platform.decide(
-            approval, approve, self.caller, via=self.source, note=note, arguments=arguments, seen=seen
-        )
+            approval, approve, self.caller, via=self.source, note=note, arguments=arguments, seen=seen,
+            standing=standing,
+        )  # fmt: skip
+
+    async def standing_approvals(self) -> list[StandingApproval]:
+        return await repeats.active(self.platform, self.caller)
+
+    async def revoke_standing(self, id: str) -> StandingApproval:
+        return await repeats.revoke(self.platform, id, self.caller)
 
     async def restart(self, server: str) -> None:
         await self.platform.restart(server, self.caller)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from workbench.audit import records
+from workbench.bench import repeats
 from workbench.events import JSON, Caller, Misuse, NotRecorded, Unreachable
 from workbench.gateway.arguments import Validators
 from workbench.gateway.refusals import say
 from workbench.policy import Approval
 from workbench.policy.slack import VIA as SLACK
+from workbench.policy.standing_approvals import Terms
 
 if TYPE_CHECKING:
     from workbench.bench.platform import Platform
@@ -59,8 +61,9 @@ class Inbox:
         note: str = "",
         arguments: JSON | None = None,
         seen: str = "",
+        standing: Terms | None = None,
     ) -> Approval:
-        """Approve or deny one waiting call; a yes may change its arguments.
+        """Approve or deny one waiting call; a yes may change its arguments, or let the call be repeated.
 
         Args:
             approval: id of the request.
@@ -70,6 +73,7 @@ class Inbox:
             note: why, for the record.
             arguments: with a yes, what shall run instead of what was asked for.
             seen: `args_hash` of the arguments that they looked at.
+            standing: with a yes, on which terms the caller may repeat the call.
 
         Raises:
             Misuse: no such approval in the caller's tenant, it no longer waits, it is not theirs to decide, or the
@@ -78,6 +82,11 @@ class Inbox:
         desk, write = self._policy.approvals, self._audit.write
         if arguments is not None:
             self._check_arguments(await desk.store.aside(desk.get, approval), arguments, caller)
+        if standing is not None and not approve:
+            raise Misuse("A no lets nothing be repeated.", hint="Leave out the terms, or approve.")
+        prepared = (
+            None if standing is None else await repeats.prepare(self._platform, approval, arguments, standing, caller)
+        )
         decided = await desk.store.aside(
             desk.decide, approval, approve, caller, via=via, note=note, arguments=arguments, seen=seen
         )
@@ -86,6 +95,8 @@ class Inbox:
             await write(caller.tenant, records.approval(record, "edited", tenant=caller.tenant))
         event = "denied" if not approve else "agreed" if decided.status == "pending" else "approved"
         await write(caller.tenant, records.approval(record, event, tenant=caller.tenant))
+        if prepared is not None:
+            await repeats.give(self._platform, prepared, caller, via=via, note=note)
         if self._platform.slack is not None:
             self._platform.slack.settle(decided)
         return decided

@@ -19,6 +19,8 @@ from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from workbench.agent import ProviderStatus
 from workbench.bench.attached import Attached, Denied
 from workbench.bench.definitions import ChangedDefinition
@@ -32,6 +34,7 @@ from workbench.bench.running import Running, at_url, find_running
 from workbench.config import Settings, prepare_home
 from workbench.events import JSON, AnyRunEvent, Misuse, Source, Unreachable
 from workbench.policy import Approval
+from workbench.policy.standing_approvals import StandingApproval, Terms
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
@@ -279,7 +282,15 @@ class Workbench(Recorded):
         """Calls that wait for a human."""
         return self._run(self._backend.approvals)
 
-    def approve(self, approval: str, *, note: str = "", arguments: JSON | None = None, args_hash: str = "") -> Approval:
+    def approve(
+        self,
+        approval: str,
+        *,
+        note: str = "",
+        arguments: JSON | None = None,
+        args_hash: str = "",
+        standing: JSON | None = None,
+    ) -> Approval:
         """Let exactly this call happen, once, within 15 minutes; with `arguments`, with those instead.
 
         Args:
@@ -287,8 +298,19 @@ class Workbench(Recorded):
             note: why, for the record.
             arguments: what shall run instead of what was asked for.
             args_hash: of the arguments that you looked at; needed where somebody else has changed them.
+            standing: on which terms its caller may repeat the call without asking: `uses`, `seconds`, and `patterns`,
+                JSON pointer → `{"enum": […]}`, `{"prefix": …}` or `{"range": [lowest, highest]}`.
         """
-        return self._run(self._backend.decide, approval, True, note, arguments, args_hash)
+        terms = None if standing is None else _terms(standing)
+        return self._run(self._backend.decide, approval, True, note, arguments, args_hash, terms)
+
+    def standing_approvals(self) -> list[StandingApproval]:
+        """Calls that may be repeated without asking again, with the uses and the time that are left."""
+        return self._run(self._backend.standing_approvals)
+
+    def revoke_standing_approval(self, id: str) -> StandingApproval:
+        """End a standing approval at once, at every gateway."""
+        return self._run(self._backend.revoke_standing, id)
 
     def deny(self, approval: str, *, note: str = "") -> Approval:
         """Refuse this call."""
@@ -358,3 +380,13 @@ class Workbench(Recorded):
                 if sys.exc_info()[0] is GeneratorExit:
                     while items.get() is not end:  # let the provider and the tools notice before the caller goes on
                         pass
+
+
+def _terms(given: JSON) -> Terms:
+    try:
+        return msgspec.convert(given, Terms)
+    except msgspec.ValidationError as e:
+        raise Misuse(
+            f"The terms of a standing approval cannot be read: {e}.",
+            hint='Expected e.g. {"uses": 20, "seconds": 3600, "patterns": {"/amount": {"range": [0, 100]}}}.',
+        ) from e

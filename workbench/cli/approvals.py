@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +46,103 @@ def approvals(ctx: click.Context, as_json: bool) -> None:
 @click.option("--note", default="", help="Why; kept on the record.")
 @click.option("--arguments", help="What shall run instead: a JSON object, or @FILE with one.")
 @click.option("--hash", "args_hash", default="", help="Hash of the arguments you looked at; needed once changed.")
-def approve(approval: str, note: str, arguments: str | None, args_hash: str) -> None:
-    """Let exactly this call happen, once, within 15 minutes; or one with other arguments."""
+@click.option("--uses", type=click.IntRange(1), help="Let its caller repeat it so often without asking.")
+@click.option("--minutes", type=click.FloatRange(1), help="Let its caller repeat it for so long without asking.")
+@click.option(
+    "--allow", multiple=True, metavar="POINTER=PATTERN",
+    help="With those: other arguments too, e.g. /amount=0..100, /path=/tmp/*, /status=open|closed.",
+)  # fmt: skip
+def approve(
+    approval: str,
+    note: str,
+    arguments: str | None,
+    args_hash: str,
+    uses: int | None,
+    minutes: float | None,
+    allow: tuple[str, ...],
+) -> None:
+    """Let exactly this call happen, once, within 15 minutes; or one with other arguments.
+
+    With --uses or --minutes its caller may repeat it without asking again (see the setting standing_approvals).
+    """
     changed = None if arguments is None else _object(arguments)
+    terms = _terms(uses, minutes, allow)
     # the servers are needed to hold changed arguments against the tool
-    with opened(alone={"servers": ()} if changed is None else None) as wb:
-        decided = wb.approve(approval, note=note, arguments=changed, args_hash=args_hash)
+    with opened(alone={"servers": ()} if changed is None and terms is None else None) as wb:
+        decided = wb.approve(approval, note=note, arguments=changed, args_hash=args_hash, standing=terms)
     if decided.status == "pending":
         click.echo(f"{len(decided.votes)} of {decided.approvers} have agreed to {decided.tool}.")
     else:
         click.echo(f"{decided.tool} approved.")
+
+
+def _terms(uses: int | None, minutes: float | None, allow: tuple[str, ...]) -> dict[str, Any] | None:
+    if uses is None and minutes is None:
+        if allow:
+            raise Misuse("--allow says what may be repeated, but not how often.", hint="Add --uses or --minutes.")
+        return None
+    return {"uses": uses or 0, "seconds": (minutes or 0) * 60, "patterns": dict(map(_pattern, allow))}
+
+
+def _pattern(given: str) -> tuple[str, dict[str, Any]]:
+    pointer, equals, text = given.partition("=")
+    if not equals or not text:
+        raise Misuse(f"--allow {given!r} cannot be read.", hint="Expected POINTER=PATTERN, e.g. /amount=0..100.")
+    low, dots, high = text.partition("..")
+    if dots:
+        try:
+            return pointer, {"range": [_value(low, number=True), _value(high, number=True)]}
+        except ValueError:
+            pass
+    if text.endswith("*"):
+        return pointer, {"prefix": text[:-1]}
+    return pointer, {"enum": [_value(each) for each in text.split("|")]}
+
+
+def _value(text: str, *, number: bool = False) -> Any:
+    """A number, true, false, null, or a text; JSON text in quotes is that text."""
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        found = text
+    if number and (isinstance(found, bool) or not isinstance(found, int | float)):
+        raise ValueError(text)
+    return found
+
+
+@approvals.command()
+@as_json
+def standing(as_json: bool) -> None:
+    """Calls that may be repeated without asking again, with the uses and the time that are left."""
+    with opened(alone={"servers": ()}) as wb:
+        found = wb.standing_approvals()
+    if as_json:
+        print_json(found)
+        return
+    for each in found:
+        click.echo(f"{click.style(each.id, bold=True)}  {each.tool}  by {each.subject}, given by {each.by}")
+        click.echo(f"    {orjson.dumps(each.arguments).decode()}")
+        for pointer, pattern in each.patterns.items():
+            click.echo(f"    {pointer}: {orjson.dumps(pattern).decode()}")
+        if each.status == "pending":
+            click.echo(f"    {len(each.votes)} of {each.approvers} have agreed")
+        else:
+            click.echo(f"    {each.left} of {each.uses} uses left, until {_time(each.until_us)}")
+    if not found:
+        click.echo("Nothing may be repeated without asking.", err=True)
+
+
+@approvals.command()
+@click.argument("standing_approval")
+def revoke(standing_approval: str) -> None:
+    """End a standing approval at once."""
+    with opened(alone={"servers": ()}) as wb:
+        ended = wb.revoke_standing_approval(standing_approval)
+    click.echo(f"{ended.subject} asks again before {ended.tool}.")
+
+
+def _time(us: int) -> str:
+    return f"{datetime.fromtimestamp(us / 1e6):%Y-%m-%d %H:%M:%S}"
 
 
 def _object(given: str) -> dict[str, Any]:

@@ -12,9 +12,12 @@ from workbench.audit import records
 from workbench.events import JSON, Call, Decision, Misuse, Tool, Unreachable
 from workbench.gateway.elicitation import answered
 from workbench.gateway.refusals import Refusal, denied
+from workbench.gateway.standing import StandingUse
 from workbench.policy.bound_params import passed_on
+from workbench.policy.standing_approvals import StandingApproval
 
 if TYPE_CHECKING:
+    from workbench.access import Access
     from workbench.audit import AuditLog
     from workbench.policy import Approval, Policy
 
@@ -30,18 +33,26 @@ class Granted(NamedTuple):
     call: Call
     """With the arguments that were approved."""
     decision: Decision
-    approval: Approval
+    approval: Approval | StandingApproval
 
     def told(self, result: JSON, details: JSON) -> tuple[JSON, JSON]:
         """The result and its details, which name the approval and say what ran instead where that is another call."""
         approval = self.approval
         details = {**details, "approval_id": approval.id}
+        if isinstance(approval, StandingApproval):
+            return _with_meta(result, "workbench/standing_approval", approval.stated()), {
+                **details,
+                "standing": approval.stated(),
+            }
         if not approval.edited_by:
             return result, details
         said = {"approval": approval.id, "edited_by": approval.edited_by, "arguments": approval.arguments}
-        meta = result.get("_meta")
-        meta = {**(meta if isinstance(meta, dict) else {}), "workbench/edited": said}
-        return {**result, "_meta": meta}, {**details, "edited": said}
+        return _with_meta(result, "workbench/edited", said), {**details, "edited": said}
+
+
+def _with_meta(result: JSON, key: str, said: JSON) -> JSON:
+    meta = result.get("_meta")
+    return {**result, "_meta": {**(meta if isinstance(meta, dict) else {}), key: said}}
 
 
 class Approving:
@@ -49,11 +60,13 @@ class Approving:
 
     Args:
         policy: keeps the approvals and decides.
+        access: whether those who gave a standing approval still may.
         audit: every step of an approval is on the record.
     """
 
-    def __init__(self, policy: Policy, audit: AuditLog) -> None:
+    def __init__(self, policy: Policy, access: Access, audit: AuditLog) -> None:
         self._policy = policy
+        self._standing = StandingUse(policy, access, audit)
         self._audit = audit
         self._doing: set[asyncio.Future[Any]] = set()
 
@@ -64,7 +77,7 @@ class Approving:
             Refusal: there is no approval, or nobody can say now whether there is.
             NotRecorded: the record cannot be written.
         """
-        policy, approvals = self._policy, self._policy.approvals
+        approvals = self._policy.approvals
         call, answer = answered(call)
         if answer in ("decline", "cancel"):
             told = f"The page on which {call.tool} could be approved was not opened. Nothing was done."
@@ -73,6 +86,10 @@ class Approving:
         try:
             key = approval_id(call) or approvals.binding(call, tool)
             taken = await self._whole(self._redeemed(key, call, tool))
+            if taken is None and not approval_id(call):
+                standing = await self._whole(self._standing.of(call, tool))
+                if standing is not None:
+                    return Granted(passed_on(call), await self._allowed(call, tool, standing.id), standing)
             if taken is None:
                 approval = await self._whole(self._requested(call, tool))
                 if answer == "accept":  # the page is open, so somebody may be about to decide
@@ -86,15 +103,7 @@ class Approving:
                 call = passed_on(call)  # what the approval is not bound to does not reach the tool
                 if used.edited_by:
                     call = msgspec.structs.replace(call, arguments=arguments)
-                if policy.embedded:
-                    decision = policy.decide(call, tool, approved=True)
-                else:
-                    decision = await policy.decide_async(call, tool, approved=True)
-                if not decision.allow:
-                    refusal = denied(decision)
-                    refusal.details["approval_id"] = used.id
-                    raise refusal
-                return Granted(call, decision, used)
+                return Granted(call, await self._allowed(call, tool, used.id), used)
         except Misuse as e:
             raise Refusal("denied", str(e), decision=decision, rule="approvals") from e
         except Unreachable as e:
@@ -105,6 +114,19 @@ class Approving:
             "the Approvals page of the app), make exactly the same call again."
         )
         raise Refusal("approval_required", message, decision=decision, rule=decision.rule, approval=approval.id)
+
+    async def _allowed(self, call: Call, tool: Tool, approval: str) -> Decision:
+        """What the rules say of the call now that it is approved. Raises Refusal where they do not allow it."""
+        policy = self._policy
+        if policy.embedded:
+            decision = policy.decide(call, tool, approved=True)
+        else:
+            decision = await policy.decide_async(call, tool, approved=True)
+        if not decision.allow:
+            refusal = denied(decision)
+            refusal.details["approval_id"] = approval
+            raise refusal
+        return decision
 
     async def _redeemed(self, key: str, call: Call, tool: Tool) -> tuple[Approval, JSON] | None:
         """The approval of this call and the arguments to run, where there is one; it is used up then, on the record."""

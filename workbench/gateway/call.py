@@ -81,7 +81,7 @@ class Gateway:
         self.relay = _relay(settings)
         self.dispatch = Dispatch(settings, registry, self.relay)
         self._resolving = Resolving(self)
-        self.approving = Approving(policy, audit)
+        self.approving = Approving(policy, access, audit)
         self._rates = Rates(policy.limits, audit.quota)
         self._keeper = Keeper(policy)
         self._lists: dict[Any, list[Tool]] = {}

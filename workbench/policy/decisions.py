@@ -30,6 +30,7 @@ from workbench.policy.opa import NAME as OPA
 from workbench.policy.opa import Opa, OpaFailed
 from workbench.policy.redaction import Redactor
 from workbench.policy.spending import Limits, Spending
+from workbench.policy.standing_approvals import StandingApprovals
 from workbench.policy.verdict import Verdict, denied, document, plain, verdict
 from workbench.secrets import Secrets
 
@@ -78,6 +79,7 @@ class Policy:
             self.spending = Spending(settings, self._budget)
             self.redactor = Redactor(settings.home)
             self.approvals = Approvals(settings, self.redactor)
+            self.standing = StandingApprovals(settings, self.redactor)
         self.warm()
         self._closed = threading.Event()
         if settings.policy is not None:
@@ -108,6 +110,7 @@ class Policy:
         """Stop watching the files and close the database."""
         self._closed.set()
         self.approvals.close()
+        self.standing.close()
         self.spending.close()
 
     async def probe(self) -> str:
