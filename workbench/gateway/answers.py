@@ -95,7 +95,7 @@ def _refusal(id: object, outcome: Outcome, *, modern: bool, resource: str) -> An
         code = details.get("code", wire.INVALID_PARAMS)
         return _error(wire.HTTP_STATUS[code] if modern else 200, [], id, code, outcome)
     if upstream := details.get("rpc_error"):
-        body = wire.error(id, upstream["code"], upstream["message"], upstream["data"])
+        body = wire.error(id, upstream["code"], upstream["message"], upstream["data"], cleared=True)
         status = wire.HTTP_STATUS.get(upstream["code"], 200) if modern else 200
         return Answer(status, [JSON_TYPE], body)
     return None
@@ -145,7 +145,7 @@ def _tool_result(id: object, value: JSON, *, modern: bool) -> Answer:
 
 def _error(status: int, headers: Headers, id: object, code: int, outcome: Outcome) -> Answer:
     data = {"workbench/outcome": summary(outcome), **_hoisted(outcome)}
-    return Answer(status, [JSON_TYPE, *headers], wire.error(id, code, outcome.message, data))
+    return Answer(status, [JSON_TYPE, *headers], wire.error(id, code, outcome.message, data, cleared=True))
 
 
 def _hoisted(outcome: Outcome) -> JSON:

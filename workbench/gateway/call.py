@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import perf_counter_ns
@@ -29,8 +29,8 @@ from workbench.events import (
 from workbench.gateway.approving import Approving, Granted
 from workbench.gateway.arguments import BrokenSchema, Validators
 from workbench.gateway.dispatch import Dispatch
-from workbench.gateway.keeping import LARGE as LARGE
 from workbench.gateway.keeping import Keeper
+from workbench.gateway.outbound import LARGE, READY_TIMEOUT_S, Outbound
 from workbench.gateway.portable import readable
 from workbench.gateway.profiles import Profiles
 from workbench.gateway.rates import Rates
@@ -87,6 +87,7 @@ class Gateway:
         self._lists: dict[Any, list[Tool]] = {}
         # two, because a third would only make the event loop wait longer for its turn
         self._threads = ThreadPoolExecutor(2, "redaction", initializer=work_aside)
+        self.outbound = Outbound(policy, self._threads, settings.max_result_bytes)
         self._recording: set[asyncio.Future[Any]] = set()
 
     # --- the call path ------------------------------------------------------------------------------
@@ -138,7 +139,9 @@ class Gateway:
             # 5. Do it.
             dispatched = perf_counter_ns()
             try:
-                result, state.details = await self.dispatch.send(call, tool, connection, notify, started, respondent)
+                tell = self.outbound.notify(notify, call, state.decision)
+                asked = self.outbound.respondent(respondent, call, state.decision)
+                result, state.details = await self.dispatch.send(call, tool, connection, tell, started, asked)
                 if granted is not None:
                     result, state.details = granted.told(result, state.details)
             finally:
@@ -208,7 +211,7 @@ class Gateway:
                 self._lists.clear()
             tenants = ("", caller.tenant)
             there = [tool for tool in self.registry.tools() if tool.tenant in tenants]
-            found = [tool for tool in there if self.policy.visible(caller, tool)]
+            found = [self.outbound.tool(tool, caller.tenant) for tool in there if self.policy.visible(caller, tool)]
             self._lists[key] = found
         return found
 
@@ -220,6 +223,8 @@ class Gateway:
         if not self.policy.embedded:
             await self.policy.foresee(caller, self._resolving.everything(caller))
         if self._list_key(caller) not in self._lists:
+            if self.outbound.doubtful(self.registry.tools()):
+                await asyncio.to_thread(self.policy.redactor.wait, READY_TIMEOUT_S)
             await asyncio.to_thread(self.tools, caller)
 
     def search(self, caller: Caller, query: str, limit: int = 20, profile: str = "") -> list[tuple[Tool, float]]:
@@ -232,7 +237,8 @@ class Gateway:
         return [(among[tool.qualified], score) for tool, score in found]
 
     def _list_key(self, caller: Caller) -> tuple[Any, ...]:
-        return (self.registry.version, self.policy.edition(caller), *identity(caller))
+        ready = self.policy.redactor.ready
+        return (self.registry.version, self.policy.edition(caller), ready, *identity(caller))
 
     # --- the steps --------------------------------------------------------------------------------------
 
@@ -258,8 +264,7 @@ class Gateway:
         encoded = encode(result)
         count, size = 0, len(encoded)
         if decision.redact:
-            redact = partial(self.policy.redactor.result, result, decision.redact, call.caller.tenant, encoded=encoded)
-            result, count = await self._searched(redact, size)
+            result, count = await self.outbound.result(result, encoded, decision, call.caller.tenant)
             if count:
                 encoded = encode(result)
                 size = len(encoded)
@@ -289,22 +294,20 @@ class Gateway:
     async def _intend(self, call: Call, tool: Tool) -> None:
         tenant = call.caller.tenant
         redact = partial(self.policy.redactor.record, call.arguments, tenant)
-        args = await self._searched(redact, len(encode(call.arguments)))
+        args = await self.outbound.searched(redact, len(encode(call.arguments)))
         await self.audit.write(tenant, records.intent(call, tool, args_redacted=args))
-
-    async def _searched(self, search: Callable[..., T], size: int) -> T:
-        """What `search` gives: here where that is soon done, else in a thread that lets others run meanwhile."""
-        if size <= LARGE:
-            with contextlib.suppress(PostponedError):
-                return search(inline=True)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, search)
 
     # --- the record: reached exactly once per call -----------------------------------------------------
 
     async def _record(self, call: Call, tool: Tool | None, outcome: Outcome, started: int) -> Outcome:
         outcome = msgspec.structs.replace(outcome, latency_us=(perf_counter_ns() - started) // 1000)
-        if outcome.result is None and records.is_refused(outcome) and self._repeated(call, tool, outcome):
-            return outcome
+        if outcome.result is None:
+            try:
+                outcome = self.outbound.outcome(call, tool, outcome, inline=True)
+            except PostponedError:
+                return await self._aside(self._put_refused(call, tool, outcome))
+            if records.is_refused(outcome) and self._repeated(call, tool, outcome):
+                return outcome
         large = outcome.result_bytes > LARGE or (bool(call.arguments) and len(encode(call.arguments)) > LARGE)
         acknowledged: asyncio.Future[None] | None = None
         if not large:
@@ -314,16 +317,27 @@ class Gateway:
                 large = True
         if large:
             # a caller who leaves meanwhile does not keep the outcome off the record
-            acknowledged = await asyncio.shield(self._put_aside(call, tool, outcome))
+            acknowledged = await self._aside(self._put_large(call, tool, outcome))
         if acknowledged is not None:
             await acknowledged
         return outcome
 
-    def _put_aside(self, call: Call, tool: Tool | None, outcome: Outcome) -> asyncio.Future[Any]:
-        recording = asyncio.ensure_future(self._put_large(call, tool, outcome))
+    def _aside(self, putting: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        recording = asyncio.ensure_future(putting)
         self._recording.add(recording)
         recording.add_done_callback(self._recorded)
-        return recording
+        return asyncio.shield(recording)
+
+    async def _put_refused(self, call: Call, tool: Tool | None, outcome: Outcome) -> Outcome:
+        """Record an outcome that says so much that searching it takes a while; it is given as it may leave."""
+        search = partial(self.outbound.outcome, call, tool, outcome)
+        outcome = await asyncio.get_running_loop().run_in_executor(self._threads, search)
+        if records.is_refused(outcome) and self._repeated(call, tool, outcome):
+            return outcome
+        acknowledged = await self._put_large(call, tool, outcome)
+        if acknowledged is not None:
+            await acknowledged
+        return outcome
 
     def _repeated(self, call: Call, tool: Tool | None, outcome: Outcome) -> bool:
         """Whether a refusal was counted with others like it, of which there are too many to record each."""
@@ -353,7 +367,7 @@ class Gateway:
             try:
                 kept = self._keeper.keep(call, state.tool, gone, inline=True)
             except PostponedError:
-                self._put_aside(call, state.tool, gone)
+                self._aside(self._put_large(call, state.tool, gone))
                 return
             acknowledged = self._put(call, gone, kept)
             if acknowledged is not None:

@@ -51,7 +51,7 @@ def say_approval(
         told = {"resultType": "input_required", "inputRequests": questions, "_meta": meta}
         return Answer(200, [JSON_TYPE], wire.result(id, told))
     data = {"elicitations": [{**asked, "elicitationId": approval}], **meta}
-    return Answer(200, [JSON_TYPE], wire.error(id, URL_ELICITATION_REQUIRED, outcome.message, data))
+    return Answer(200, [JSON_TYPE], wire.error(id, URL_ELICITATION_REQUIRED, outcome.message, data, cleared=True))
 
 
 def shows_pages(call: Call, respondent: Respondent | None, *, modern: bool) -> bool:

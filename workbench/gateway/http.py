@@ -21,6 +21,7 @@ from workbench.gateway.cross_origin import CrossOrigin
 from workbench.gateway.legacy import Legacy
 from workbench.gateway.lists import Lists
 from workbench.gateway.modern import Modern
+from workbench.gateway.outbound import enter, in_error
 from workbench.gateway.reading import Reading
 from workbench.gateway.request import Gone, Receive, Request, Scope, Send, TooLarge
 from workbench.gateway.senders import Senders
@@ -177,6 +178,7 @@ class McpEndpoint:
             request.caller = await self._gateway.access.admission.authenticate(
                 request.scope, header, request.view, door="mcp"
             )
+            enter(self._gateway.policy, request.caller.tenant)
         except TooManyFailuresError as e:
             body = wire.error(None, 429, str(e), {"workbench/outcome": {"kind": "unauthenticated"}})
             return Answer(429, [JSON_TYPE, (b"retry-after", b"%d" % e.retry_after)], body)
@@ -243,4 +245,4 @@ def _describes_itself(message: object) -> bool:
 def _plain(status: int, words: str, *, close: bool = False) -> Answer:
     """An answer outside of JSON-RPC; with `close` the connection is not used again, for its rest is unread."""
     headers = [(b"content-type", b"text/plain; charset=utf-8")]
-    return Answer(status, [*headers, (b"connection", b"close")] if close else headers, words.encode())
+    return Answer(status, [*headers, (b"connection", b"close")] if close else headers, in_error(words).encode())

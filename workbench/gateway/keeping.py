@@ -13,6 +13,7 @@ from workbench.audit.values import left_out
 from workbench.events import JSON, Call, Outcome, Tool
 from workbench.gateway.upstream.messages import encode
 from workbench.policy.bound_params import bound_params, kept_params
+from workbench.policy.traversal import WITHHELD
 from workbench.scanning import PostponedError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Keeper:
             raise
         except Exception:  # noqa: BLE001 - whatever it is, the call has to be on the record
             _log.exception("call %s could not be redacted", call.id)
-            bare = msgspec.structs.replace(outcome, message="", details={})
+            call, bare = _unnamed(call, tool), msgspec.structs.replace(outcome, message="", details={})
             omitted = {"omitted": True, "why": "It could not be redacted."}
             return records.call(call, tool, bare, args_redacted=omitted, response_redacted=omitted)
 
@@ -56,12 +57,14 @@ class Keeper:
         try:
             return self.keep(call, tool, outcome, inline=True)
         except PostponedError:
-            bare = msgspec.structs.replace(outcome, message="")
+            call, bare = _unnamed(call, tool), msgspec.structs.replace(outcome, message="")
             return records.call(call, tool, bare, args_redacted=left_out(call.arguments), response_redacted=None)
 
     def _redacted(self, call: Call, tool: Tool | None, outcome: Outcome, inline: bool) -> JSON:
         tenant, redact = call.caller.tenant, partial(self._policy.redactor.record, inline=inline)
         kept = outcome
+        if tool is None:  # the name is whatever the caller sent
+            call = msgspec.structs.replace(call, tool=str(redact(call.tool, tenant)))
         if outcome.message:
             kept = msgspec.structs.replace(outcome, message=str(redact(outcome.message, tenant)))
         if signals := outcome.details.get("signals"):
@@ -82,6 +85,11 @@ class Keeper:
             params_redacted=read(params) if params else None,
             response_redacted=redact(outcome.result, tenant),
         )
+
+
+def _unnamed(call: Call, tool: Tool | None) -> Call:
+    """A call whose name was not looked at; that of a tool which there is needs no look."""
+    return call if tool is not None else msgspec.structs.replace(call, tool=WITHHELD)
 
 
 def _large(value: JSON) -> bool:

@@ -50,7 +50,7 @@ class Lists:
         states = self.states(caller, view)
         health = tuple((state.id, state.status) for state in states)
         rules = (gateway.policy.edition(caller), gateway.profiles.revision)
-        key = (view, modern, gateway.registry.version, rules, health, identity(caller))
+        key = (view, modern, gateway.registry.version, rules, health, gateway.policy.redactor.ready, identity(caller))
         found = self._encoded.get(key)
         if found is None:
             found = encode(self._tools(caller, view, states, modern=modern))
@@ -87,7 +87,8 @@ class Lists:
             profile = self._gateway.profiles.find(name)
             return {**SERVER_INFO, "title": profile.title} if profile is not None and profile.title else SERVER_INFO
         for state in self.states(caller, view) if view else ():
-            return {"name": state.id, "title": state.title or state.id, "version": state.version or "unknown"}
+            info = {"name": state.id, "title": state.title or state.id, "version": state.version or "unknown"}
+            return self._gateway.outbound.prose(info, caller.tenant)
         return SERVER_INFO
 
     def instructions(self, caller: Caller, view: str) -> str:
@@ -97,6 +98,7 @@ class Lists:
             return profile.instructions[:_LONGEST_INSTRUCTIONS]
         states = self.states(caller, view)
         told = [(state.id, state.instructions.strip()) for state in states if state.instructions.strip()]
+        told = self._gateway.outbound.prose(told, caller.tenant)
         if server_of(view):
             return told[0][1] if told else ""
         lines = ["Tools of several servers; each is called `server.tool`.", *(f"{id}: {text}" for id, text in told)]
@@ -116,7 +118,7 @@ class Lists:
     def _tools(self, caller: Caller, view: str, states: list[ServerState], *, modern: bool) -> JSON:
         tools, server = self._gateway.tools(caller, profile_of(view)), server_of(view)
         listed = [_definition(tool, server) for tool in tools if server in ("", tool.server)]
-        servers = {state.id: _health(state, caller) for state in states}
+        servers = self._gateway.outbound.prose({state.id: _health(state, caller) for state in states}, caller.tenant)
         value: JSON = {"tools": listed, "_meta": {"workbench/servers": servers}}
         if modern:
             # What is filtered for one caller must not be shared with another (server/utilities/caching).

@@ -120,7 +120,7 @@ class Offers:
                 found[key] = merged
         if self.servers(caller, view, "completions"):
             found["completions"] = {}
-        return found
+        return self._gateway.outbound.prose(found, caller.tenant)
 
     async def listed(self, caller: Caller, view: str, kind: Kind) -> list[JSON]:
         """The entries of one kind that a caller sees, in a stable order, under the names that are understood here."""

@@ -43,6 +43,7 @@ class Reading:
     def __init__(self, offers: Offers, calls: ToolCalls) -> None:
         self._offers = offers
         self._calls = calls
+        self._outbound = calls.outbound
 
     def serves(self, method: str) -> bool:
         """Whether a method is answered here."""
@@ -64,6 +65,7 @@ class Reading:
         """Answer one request whose method `serves`."""
         if method in KINDS:
             return await self._list(request, id, method, params, modern=request_is_modern(protocol))
+        params = self._outbound.opened(params, request.caller.tenant)
         try:
             if is_extension(method):
                 tool, own = self._offers.method(request.caller, request.view, method), params
@@ -87,6 +89,7 @@ class Reading:
     async def _list(self, request: Request, id: Any, method: str, params: JSON, *, modern: bool) -> Answer:
         kind = KINDS[method]
         entries = await self._offers.listed(request.caller, request.view, kind)
+        entries = await self._outbound.entries(entries, request.caller.tenant)
         # A page is only continued in the list that it was cut from: another list has other pages.
         mark = hashlib.sha256(encode([entry[kind.named_by] for entry in entries])).hexdigest()[:16]
         start, cursor = 0, params.get("cursor")
@@ -137,7 +140,7 @@ class Reading:
         Raises:
             Unroutable: none has, or several have.
         """
-        view = server_of(request.view)
+        view, uri = server_of(request.view), self._outbound.opened_address(uri, request.caller.tenant)
         return (view, uri) if view and isinstance(uri, str) else await self._owner(request, uri)
 
     async def _owner(self, request: Request, uri: Any) -> tuple[str, str]:

@@ -43,6 +43,7 @@ class ToolCalls:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        self.outbound = gateway.outbound
 
     def read(self, request: Request, params: JSON, protocol: str, *, session: str = "") -> tuple[Call, str]:
         """The call that `params` describe, and what is wrong with them, if anything.

@@ -9,6 +9,7 @@ import msgspec
 import orjson
 
 from workbench.events import JSON
+from workbench.gateway.outbound import in_error
 from workbench.gateway.upstream.messages import encode
 
 PARSE_ERROR: Final = -32700
@@ -155,8 +156,18 @@ def encoded_result(id: Any, value: bytes) -> bytes:
     return b'{"jsonrpc":"2.0","id":' + encode(id) + b',"result":' + value + b"}"
 
 
-def error(id: Any, code: int, message: str, data: Any = None) -> bytes:
-    """An error response; `id` is None when the request's could not be read."""
+def error(id: Any, code: int, message: str, data: Any = None, *, cleared: bool = False) -> bytes:
+    """An error response.
+
+    Args:
+        id: of the request; None when it could not be read.
+        code: of JSON-RPC, or our own.
+        message: for people.
+        data: for programs.
+        cleared: whether both have gone through `Outbound` already, as all of an outcome has.
+    """
+    if not cleared:
+        message, data = in_error([message, data])
     body: JSON = {"code": code, "message": message}
     if data is not None:
         body["data"] = data

@@ -27,6 +27,9 @@ TYPES = {
 PERSONAL = ("email", "phone", "ssn")
 """What the record never holds in clear, whoever asks."""
 
+_ADDRESSES = frozenset({"uri", "uriTemplate", "resourceUri", "ui/resourceUri"})
+"""Keys under which MCP has addresses of resources."""
+
 _FILLERS = frozenset(
     ("address", "addr", "number", "no", "nr", "num", "primary", "secondary", "work", "home", "private")
 )
@@ -61,6 +64,8 @@ class Key(NamedTuple):
     """Type of the token that replaces the value; empty when the name is none of the columns."""
     secret: Literal["", "text", "all"] = ""
     """Whether the value is a credential: no, if it is text, in any case."""
+    address: bool = False
+    """Whether the value is the address of a resource, which has to be of use still."""
     suspicious: bool = False
     """The name itself may hold personal data."""
 
@@ -96,6 +101,7 @@ class Columns:
         key = Key(
             kind=self._match(words),
             secret=_secrecy(words) if self._lenient else "",
+            address=not self._lenient and name in _ADDRESSES,
             suspicious=len(name) > 5 and (suspicious(name) or credentials.present(name)),
         )
         found = key if any(key) else None

@@ -125,7 +125,7 @@ def without_credentials(text: str, profile: Profile = "record", budget: Budget |
     Raises:
         OverBudgetError: the text could not be searched to its end.
     """
-    spans = _merged(sorted(_spans(text, profile, budget)))
+    spans = find(text, profile, budget)
     if not spans:
         return text, 0
     parts: list[str] = []
@@ -135,6 +135,15 @@ def without_credentials(text: str, profile: Profile = "record", budget: Budget |
         at = end
     parts.append(text[at:])
     return "".join(parts), len(spans)
+
+
+def find(text: str, profile: Profile = "record", budget: Budget | None = None) -> list[tuple[int, int]]:
+    """Where credentials stand in a text, in order and without overlap.
+
+    Raises:
+        OverBudgetError: the text could not be searched to its end.
+    """
+    return merged(sorted(_spans(text, profile, budget)))
 
 
 def present(name: str) -> bool:
@@ -152,7 +161,9 @@ def _spans(text: str, profile: Profile, budget: Budget | None) -> Iterator[tuple
         for pattern in _wanted(low, profile):
             for match, cut in scanning.matches(pattern, text, max(start, after.get(pattern, 0)), end):
                 after[pattern] = scanning.end_of_run(_rest(match), text, match.end()) if cut else match.end()
-                yield from _found(match, text, after[pattern])
+                for begin, stop in _found(match, text, after[pattern]):
+                    if pattern is not _DOTTED or profile == "record" or not _in_link(text, begin):
+                        yield begin, stop
         if budget is not None:
             budget.step()
 
@@ -182,6 +193,13 @@ def _found(match: re.Match[str], text: str, end: int) -> list[tuple[int, int]]:
     if whole.startswith("://"):
         return [(start + 3, end)]
     return [(start + whole.index(" ") + 1, end)] if " " in whole else [(start, end)]
+
+
+def _in_link(text: str, at: int) -> bool:
+    """Whether a place lies in the query of a URL. Links to sign in and to download carry signed tokens, and are of no
+    use without."""
+    before = text[max(0, at - _LONGEST_NAME) : at].split()
+    return bool(before) and not text[at - 1].isspace() and "://" in before[-1] and "=" in before[-1]
 
 
 def _web_tokens(run: str, at: int) -> list[tuple[int, int]]:
@@ -221,11 +239,12 @@ def _private_keys(text: str, budget: Budget) -> Iterator[tuple[int, int]]:
         at = text.find("-----BEGIN ", ended.end())
 
 
-def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    merged: list[tuple[int, int]] = []
+def merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sorted spans with those that overlap as one."""
+    found: list[tuple[int, int]] = []
     for start, end in spans:
-        if merged and start < merged[-1][1]:
-            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        if found and start < found[-1][1]:
+            found[-1] = found[-1][0], max(end, found[-1][1])
         else:
-            merged.append((start, end))
-    return merged
+            found.append((start, end))
+    return found

@@ -24,6 +24,7 @@ from workbench.events import JSON, Call, Caller, Decision, Misuse, Tool
 from workbench.policy import engine
 from workbench.policy.approval import Needed
 from workbench.policy.approvals import Approvals
+from workbench.policy.columns import PERSONAL
 from workbench.policy.foreseen import Foreseen
 from workbench.policy.limits import RateLimits
 from workbench.policy.opa import NAME as OPA
@@ -91,6 +92,13 @@ class Policy:
     def embedded(self) -> bool:
         """Whether the engine in this process decides, so that `decide` is what to call."""
         return self.opa is None
+
+    @property
+    def withheld(self) -> tuple[str, ...]:
+        """The columns that the rules here withhold from those who may not see personal data."""
+        section = self._rules.rego.data.get("workbench", {})
+        names = section.get("pii", {}).get("columns") if isinstance(section, dict) else None
+        return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) and names else PERSONAL
 
     @property
     def revision(self) -> str:

@@ -7,6 +7,7 @@ per tenant, so that analysts can still join on it and nobody can look it up.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import os
@@ -20,6 +21,7 @@ from workbench.config import prepare_home
 from workbench.events import Misuse
 from workbench.policy import credentials, recognisers
 from workbench.policy.columns import PERSONAL, columns
+from workbench.policy.handles import Handles
 from workbench.policy.traversal import WITHHELD, Traversal, may_hold_credentials
 from workbench.scanning import Budget
 
@@ -38,6 +40,7 @@ class Redactor:
         self._key = _master_key(prepare_home(home) / "redaction.key")
         self._recognisers = recognisers.shared()
         self._tenant_keys: dict[str, bytes] = {}
+        self._tenant_handles: dict[str, Handles] = {}
         self._leaves: OrderedDict[bytes, tuple[str, int]] = OrderedDict()
 
     def warm(self) -> None:
@@ -77,6 +80,52 @@ class Redactor:
     def message(self, value: Any, names: Iterable[str], tenant: str, *, inline: bool = False) -> tuple[Any, int]:
         """Like `result`, of what is said around one: errors, notifications, questions, definitions."""
         return self._withheld(value, names, tenant, "message", None, inline)
+
+    def prose(self, value: Any, tenant: str, profile: credentials.Profile, *, inline: bool = False) -> tuple[Any, int]:
+        """Like `result`, of definitions and questions: what stands in their texts counts, not what their keys are
+        called, for those are names of arguments and of fields."""
+        hinted, size = may_hold_credentials(value)
+        walk = Traversal(self, columns((), False), tenant, profile=profile, hinted=hinted, size=size, inline=inline)
+        return walk.value(value), walk.count
+
+    def doubtful(self, encoded: bytes) -> bool:
+        """Whether a JSON document may hold personal data, so that it cannot be shown before `ready`."""
+        return recognisers.suspicious(encoded.decode("utf-8", "replace"))
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the recognisers are there; not on an event loop."""
+        self._recognisers.warm().join(seconds)
+
+    # --- addresses: what stands in their place can be turned back, and is of no use to anybody else
+
+    def address(self, uri: str, tenant: str, budget: Budget | None = None) -> tuple[str, int]:
+        """An address of a resource, by which it can still be read: personal data and credentials in it are sealed.
+
+        Returns:
+            The address, and how many pieces of it were sealed. The same address of a tenant is sealed the same way.
+        """
+        if not self._recognisers.ready:
+            return self.text(uri, tenant, lenient=False, profile="result", budget=budget)
+        spans = credentials.find(uri, "result", budget) if credentials.hinted(uri) else []
+        spans += [span[:2] for span in self._recognisers.find(uri, lenient=False, budget=budget)]
+        parts: list[str] = []
+        at = 0
+        for start, end in credentials.merged(sorted(spans)):
+            parts += uri[at:start], self._handles(tenant).close(uri[start:end])
+            at = end
+        return "".join([*parts, uri[at:]]), len(parts) // 2
+
+    def opened(self, uri: str, tenant: str) -> str:
+        """The address that `address` was given; any other text stays as it is."""
+        return self._handles(tenant).open_all(uri)
+
+    def _handles(self, tenant: str) -> Handles:
+        found = self._tenant_handles.get(tenant)
+        if found is None:
+            if len(self._tenant_handles) > 10_000:
+                self._tenant_handles.clear()
+            found = self._tenant_handles[tenant] = Handles(self._key, tenant)
+        return found
 
     def _withheld(
         self,
@@ -184,6 +233,30 @@ class Redactor:
             at = span.end
         parts.append(text[at:])
         return "".join(parts), len(spans)
+
+
+class _Keyless(Redactor):
+    """Takes out the same where nobody is known whose tokens they would be: they only say what was there."""
+
+    def __init__(self) -> None:
+        self._recognisers = recognisers.shared()
+        self._leaves = OrderedDict()
+
+    def token(self, kind: str, value: str, tenant: str) -> str:
+        return f"<{kind}>"
+
+    def address(self, uri: str, tenant: str, budget: Budget | None = None) -> tuple[str, int]:
+        return self.text(uri, tenant, lenient=False, profile="result", budget=budget)
+
+
+@functools.cache
+def _keyless() -> Redactor:
+    return _Keyless()
+
+
+def anonymous(value: Any) -> Any:
+    """What is said to somebody who is not known: without personal data and credentials."""
+    return _keyless().message(value, PERSONAL, "")[0]
 
 
 def _bytes(text: str) -> bytes:

@@ -131,6 +131,17 @@ class Traversal:
         self.count += n
         return seen
 
+    def _address(self, uri: str) -> str:
+        try:
+            if not suspicious(uri, self._budget) and not credentials.hinted(uri):
+                return uri
+            self._budget.take(len(uri))
+            seen, n = self._redactor.address(uri, self._tenant, self._budget)
+        except OverBudgetError:
+            return self._withheld()
+        self.count += n
+        return seen
+
     def _json(self, text: str, depth: int) -> str | None:
         """A text that is itself JSON is searched by its columns too; None when it is not JSON."""
         if text.count(",") > min(self._left, MAX_INNER):
@@ -191,7 +202,11 @@ class Traversal:
     def _named(self, value: Any, key: Key, depth: int) -> Any:
         if key.secret:
             return self._hidden(value, key.secret == "text", depth)
-        return self._whole(value, key.kind, depth) if key.kind else self.value(value, depth + 1)
+        if key.kind:
+            return self._whole(value, key.kind, depth)
+        if key.address and type(value) is str and len(value) >= _SHORTEST:
+            return self._address(value)
+        return self.value(value, depth + 1)
 
     def _renamed(self, items: dict[Any, Any]) -> dict[Any, Any]:
         """Keys can be personal data themselves."""

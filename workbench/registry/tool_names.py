@@ -28,14 +28,31 @@ LONG_HASH_DIGITS: Final = 16
 _SEPARATOR: Final = "__"
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 _NOT_ON_THE_WIRE = re.compile(r"[^A-Za-z0-9_-]+")
+_REVEALING = re.compile(
+    r"[\w.+%-]{1,64}@[\w.-]+"  # an e-mail address
+    r"|(?<!\d)\+?(?:\d[ ().+/-]{0,2}){8,24}\d"  # a number of telephone, card or account
+    r"|(?<![A-Z0-9])[A-Z]{2}\d\d(?:[ -]?[A-Z0-9]{4}){3,7}"
+    r"|(?:sk|pk|rk|mk|gh[pousr]|glpat|npm|hf|whsec|xox[a-z])[-_][A-Za-z0-9]{16,}|github_pat_\w{20,}"
+    r"|A[KS]IA[A-Z0-9]{16}|eyJ[\w-]{8,}\.[\w-]{4,}"
+)
 _HASHED = re.compile(r"__[0-9a-f]{8}(?:[0-9a-f]{8})?$")
+
+
+def concealed(original: str) -> str:
+    """A name without what looks like a person's data or a credential: names stand in rules, lists and the record.
+
+    Names are no sentences, and nothing in them says where a number ends; so this looks for less than redaction does,
+    and finds it wherever it stands.
+    """
+    return _REVEALING.sub("_", original)
 
 
 def safe_name(original: str, *, digits: int = HASH_DIGITS) -> str:
     """The name within `TOOL_NAME` for a tool or prompt that its server calls `original`."""
-    if TOOL_NAME.fullmatch(original):
+    hidden = concealed(original)
+    if TOOL_NAME.fullmatch(original) and hidden == original:
         return original
-    plain = _latin(original)
+    plain = _latin(hidden)
     words = re.sub(r"_{2,}", "_", _UNSAFE.sub("_", plain)).strip("_.-") or "tool"
     return f"{words[: MAX_TOOL_NAME - digits - 1]}_{_hash(original, digits)}"
 

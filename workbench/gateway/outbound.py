@@ -1,0 +1,271 @@
+"""The door through which everything leaves for a client: personal data and credentials are taken out here.
+
+Results, errors, progress, logs, questions to the client, lists and what servers say of themselves all come from
+servers, or quote what a caller sent. What is withheld is what the decision on the call says; where there is none, what
+the rules withhold by default. Nothing is built for a client without one of these functions, or `wire.error`, which uses
+`in_error`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextvars import ContextVar
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from workbench.events import JSON, Call, Decision, Outcome, Tool
+from workbench.gateway.keeping import LARGE as LARGE
+from workbench.gateway.upstream.messages import Notify, encode
+from workbench.gateway.upstream.respondent import Respondent
+from workbench.policy import Policy
+from workbench.registry.tool_names import concealed
+from workbench.scanning import PostponedError
+
+T = TypeVar("T")
+
+READY_TIMEOUT_S: Final = 15.0
+"""Seconds that a list waits for the recognisers; what cannot be shown without them is withheld then."""
+
+MAX_REMEMBERED: Final = 20_000
+"""Definitions and entries of lists of which is remembered how they are shown."""
+
+_OWN: Final = frozenset({"approval", "approval_id", "missing_scopes"})
+"""Details of an outcome that are the gateway's own ids and names of scopes."""
+
+_TOOL_TEXTS: Final = ("title", "description", "input_schema", "output_schema", "annotations", "definition", "notes")
+
+
+class Outbound:
+    """Takes out of what leaves for a client whatever is not for it.
+
+    Args:
+        policy: its redactor, and what it withholds by default.
+        threads: where long searches run.
+        max_bytes: of the data of an error; results have a bound of their own.
+    """
+
+    def __init__(self, policy: Policy, threads: Executor, max_bytes: int) -> None:
+        self._policy = policy
+        self._threads = threads
+        self._max_bytes = max_bytes
+        self._shown: dict[Any, Any] = {}
+
+    async def searched(self, search: Callable[..., T], size: int) -> T:
+        """What `search` gives: here where that is soon done, else in a thread that lets others run meanwhile.
+
+        Args:
+            search: takes `inline`, and raises PostponedError with it when there is too much to read.
+            size: bytes of what is searched.
+        """
+        if size <= LARGE:
+            try:
+                return search(inline=True)
+            except PostponedError:
+                pass
+        return await asyncio.get_running_loop().run_in_executor(self._threads, search)
+
+    # --- in the course of a call
+
+    async def result(self, result: JSON, encoded: bytes, decision: Decision, tenant: str) -> tuple[JSON, int]:
+        """A result as the caller may see it, and how many values were replaced."""
+        questions = result.get("inputRequests")
+        redact = partial(self._policy.redactor.result, result, decision.redact, tenant, encoded=encoded)
+        if not isinstance(questions, dict):
+            return await self.searched(redact, len(encoded))
+        # a question has a schema, in which the names of columns are properties and not data
+        rest = {key: value for key, value in result.items() if key != "inputRequests"}
+        shown, count = await self.searched(
+            partial(self._policy.redactor.result, rest, decision.redact, tenant), len(encoded)
+        )
+        asked, more = await self.searched(partial(self._questions, questions, tenant), len(encoded))
+        return {**shown, "inputRequests": asked}, count + more
+
+    def notify(self, notify: Notify | None, call: Call, decision: Decision) -> Notify | None:
+        """`notify` for what the caller of a permitted call may be told."""
+        if notify is None or not decision.redact:
+            return notify
+        tell, redact = notify, self._policy.redactor.message
+        token = (call.meta.get("_meta") or {}).get("progressToken")
+
+        async def cleaned(message: JSON) -> None:
+            search = partial(redact, message, decision.redact, call.caller.tenant)
+            shown, count = await self.searched(search, len(encode(message)))
+            params = message.get("params")
+            if count and token is not None and isinstance(params, dict) and params.get("progressToken") == token:
+                shown["params"] = {**shown["params"], "progressToken": token}  # the client's own
+            await tell(shown)
+
+        return cleaned
+
+    def respondent(self, respondent: Respondent | None, call: Call, decision: Decision) -> Respondent | None:
+        """`respondent` for what the caller of a permitted call may be asked."""
+        if respondent is None or not decision.redact:
+            return respondent
+        asked = respondent.ask
+
+        async def ask(request: JSON) -> JSON:
+            search = partial(self._questions, {"": request}, call.caller.tenant)
+            shown, _ = await self.searched(search, len(encode(request)))
+            return await asked(shown[""])
+
+        return replace(respondent, ask=ask)
+
+    def outcome(self, call: Call, tool: Tool | None, outcome: Outcome, *, inline: bool = False) -> Outcome:
+        """An outcome without a result, as the caller may see it: its message and details may quote anybody.
+
+        Raises:
+            PostponedError: with `inline`, when there is too much to read.
+        """
+        if outcome.result is not None:
+            return outcome
+        decision = outcome.decision
+        names = decision.redact if decision is not None and decision.allow else self._policy.withheld
+        if not names:
+            return outcome
+        own = {key: value for key, value in outcome.details.items() if key in _OWN}
+        details = {key: self._bounded(value) for key, value in outcome.details.items() if key not in _OWN}
+        said = [outcome.message, details, "" if tool is not None else outcome.tool]
+        (message, details, name), count = self._policy.redactor.message(said, names, call.caller.tenant, inline=inline)
+        if not count:
+            return msgspec.structs.replace(outcome, details={**details, **own}) if details else outcome
+        return msgspec.structs.replace(
+            outcome, message=message, details={**details, **own}, tool=outcome.tool if tool is not None else name
+        )
+
+    def _bounded(self, detail: Any) -> Any:
+        """A detail that is not larger than a result may be: the data of an error can be anything."""
+        if not isinstance(detail, dict) or "data" not in detail:
+            return detail
+        size = len(encode(detail["data"]))
+        return detail if size <= self._max_bytes else {**detail, "data": {"omitted": True, "bytes": size}}
+
+    def _questions(self, questions: JSON, tenant: str, *, inline: bool = False) -> tuple[JSON, int]:
+        """What a client is asked: schemas, messages, and the page to open, whose address is needed as it is but for
+        personal data."""
+        pages = {
+            key: params["url"]
+            for key, question in questions.items()
+            if isinstance(question, dict)
+            and isinstance(params := question.get("params"), dict)
+            and isinstance(params.get("url"), str)
+        }
+        shown, count = self._policy.redactor.prose(questions, tenant, "message", inline=inline)
+        for key, url in pages.items():
+            if key in shown and url != shown[key]["params"]["url"]:
+                page, _ = self._policy.redactor.text(url, tenant, lenient=False)
+                shown[key] = {**shown[key], "params": {**shown[key]["params"], "url": page}}
+        return shown, count
+
+    # --- what there is
+
+    def prose(self, value: T, tenant: str) -> T:
+        """What servers say of themselves, and definitions: without personal data and credentials in their texts."""
+        shown: T = self._policy.redactor.prose(value, tenant, "result")[0]
+        return shown
+
+    def tool(self, tool: Tool, tenant: str) -> Tool:
+        """A tool as it is shown in lists; what is pinned, called and checked stays as its server lists it."""
+        key = (tenant, tool.qualified, tool.definition_hash, tool.quarantined, tool.notes, tool.accepted_by)
+        if tool.definition_hash and (known := self._shown.get(key)) is not None:
+            return tool if known is True else msgspec.structs.replace(tool, **known)
+        texts: JSON = {name: getattr(tool, name) for name in _TOOL_TEXTS}
+        texts["quarantined"] = tool.quarantined
+        shown, count = self._policy.redactor.prose(texts, tenant, "result")
+        original = tool.original
+        if original is not None and (hidden := concealed(original)) != original:
+            shown = _without(shown, original, hidden)
+            shown["original"], count = hidden, count + 1
+        if count:
+            shown["notes"] = tuple(shown["notes"])
+        changed = {name: value for name, value in shown.items() if count and value != getattr(tool, name)}
+        self._remember(key, changed or True)
+        return msgspec.structs.replace(tool, **changed) if changed else tool
+
+    async def entries(self, entries: list[JSON], tenant: str) -> list[JSON]:
+        """Entries of a list of prompts, resources or templates as they are shown.
+
+        An address that holds personal data is listed in a form that can be read by, see `opened`.
+        """
+        return await asyncio.to_thread(self._entries, entries, tenant)
+
+    def _entries(self, entries: list[JSON], tenant: str) -> list[JSON]:
+        redactor = self._policy.redactor
+        if not redactor.ready and any(redactor.doubtful(encode(entry)) for entry in entries):
+            redactor.wait(READY_TIMEOUT_S)
+        return [self._entry(entry, tenant) for entry in entries]
+
+    def _entry(self, entry: JSON, tenant: str) -> JSON:
+        key = (tenant, hashlib.blake2b(encode(entry), digest_size=16).digest())
+        if (known := self._shown.get(key)) is not None:
+            return entry if known is True else known
+        shown: JSON = self.prose(entry, tenant)
+        meta = shown.get("_meta")
+        original = meta.get("workbench/original_name") if isinstance(meta, dict) else None
+        if isinstance(original, str) and (hidden := concealed(original)) != original:
+            shown = _without(shown, original, hidden)
+        self._remember(key, True if shown == entry else shown)
+        return shown
+
+    def opened(self, params: JSON, tenant: str) -> JSON:
+        """The params of a request with the addresses that servers know in place of those that were listed."""
+        found = dict(params)
+        if isinstance(uri := params.get("uri"), str):
+            found["uri"] = self.opened_address(uri, tenant)
+        ref = params.get("ref")
+        if isinstance(ref, dict) and isinstance(uri := ref.get("uri"), str):
+            found["ref"] = {**ref, "uri": self.opened_address(uri, tenant)}
+        return found
+
+    def opened_address(self, uri: Any, tenant: str) -> Any:
+        """An address as its server knows it."""
+        return self._policy.redactor.opened(uri, tenant) if isinstance(uri, str) else uri
+
+    def doubtful(self, tools: list[Tool]) -> bool:
+        """Whether something about these tools cannot be shown before the recognisers are there."""
+        redactor = self._policy.redactor
+        return not redactor.ready and any(redactor.doubtful(encode(tool.definition)) for tool in tools)
+
+    def _remember(self, key: Any, value: Any) -> None:
+        if self._policy.redactor.ready:  # until then suspicious texts are withheld whole
+            if len(self._shown) >= MAX_REMEMBERED:
+                self._shown.clear()
+            self._shown[key] = value
+
+
+# --- errors that no call has gone through
+
+_current: ContextVar[tuple[Policy, str] | None] = ContextVar("outbound", default=None)
+
+
+def enter(policy: Policy, tenant: str) -> None:
+    """Say who is answered in this task from now on."""
+    _current.set((policy, tenant))
+
+
+def in_error(value: T) -> T:
+    """What an error says, without personal data and credentials: it may quote anything that was sent."""
+    from workbench.policy import redaction
+
+    current = _current.get()
+    if current is None:
+        return redaction.anonymous(value)  # type: ignore[no-any-return]
+    policy, tenant = current
+    shown: T = policy.redactor.message(value, policy.withheld, tenant)[0]
+    return shown
+
+
+def _without(value: Any, text: str, hidden: str) -> Any:
+    """`value` with `text` replaced wherever it stands in a text."""
+    if isinstance(value, str):
+        return value.replace(text, hidden)
+    if isinstance(value, dict):
+        return {key: _without(item, text, hidden) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without(item, text, hidden) for item in value]
+    return value
