@@ -28,7 +28,7 @@ from workbench.audit.witness import WitnessSender, open_witness
 from workbench.audit.writer import SegmentWriter
 from workbench.config import prepare_home
 from workbench.events import JSON, Misuse, NotRecorded
-from workbench.secrets import hide_bytes
+from workbench.secrets import hide_bytes, redactors
 
 if TYPE_CHECKING:
     from workbench.config import Settings
@@ -41,6 +41,11 @@ _AFTER_FORK = "this process was forked from the one that opened the log"
 
 _Waiter = asyncio.Future[None]
 _Queued = tuple[str, bytes, _Waiter | None, bool]
+
+
+_OF_SERVERS = ("registry_event", "health_check")
+_TOLD = ("data", "error_message")
+"""Fields of these kinds in which servers are quoted."""
 
 
 class AuditLog:
@@ -82,6 +87,7 @@ class AuditLog:
         self._wake = threading.Event()
         self._watch: asyncio.TimerHandle | None = None
         self._watched = -1
+        self._home = settings.home
         self._keys = SubjectKeys(settings.home) if settings.audit_encrypt else None
         self.writer, self._lock_fd = _take_writer_id(folder)
         try:
@@ -173,6 +179,9 @@ class AuditLog:
             NotRecorded: it cannot be recorded: the log failed, is closed, its queue or the disk is full.
             Misuse: the record is of no known kind, or far too large.
         """
+        if record["kind"] in _OF_SERVERS and (redactor := redactors.find(self._home)) is not None:
+            told = {name: redactor.event(record[name], tenant) for name in _TOLD if record.get(name)}
+            record = {**record, **told}
         if self._failed or self._full or self._stopping:
             raise self._refusal(self.failed or "it is closed")
         kept = record if self._keys is None else self._protected(tenant, record)

@@ -205,6 +205,8 @@ class Outbound:
         if (known := self._shown.get(key)) is not None:
             return entry if known is True else known
         shown: JSON = self.prose(entry, tenant)
+        if not {"uri", "uriTemplate"} & entry.keys():  # a prompt, which is asked for by its names
+            shown = self._callable(shown, entry, tenant)
         meta = shown.get("_meta")
         original = meta.get("workbench/original_name") if isinstance(meta, dict) else None
         if isinstance(original, str) and (hidden := concealed(original)) != original:
@@ -212,14 +214,34 @@ class Outbound:
         self._remember(key, True if shown == entry else shown)
         return shown
 
+    def _callable(self, shown: JSON, prompt: JSON, tenant: str) -> JSON:
+        """A prompt whose name, and those of its arguments, can still be given where they had to be changed."""
+        redactor = self._policy.redactor
+        if isinstance(prompt.get("name"), str) and shown.get("name") != prompt["name"]:
+            shown = {**shown, "name": redactor.address(prompt["name"], tenant)[0]}
+        arguments, given = shown.get("arguments"), prompt.get("arguments")
+        if isinstance(arguments, list) and isinstance(given, list) and arguments != given:
+            pairs = zip(arguments, given, strict=True)
+            arguments = [
+                {**new, "name": redactor.address(str(old["name"]), tenant)[0]}
+                if isinstance(new, dict) and isinstance(old, dict) and new.get("name") != old.get("name")
+                else new
+                for new, old in pairs
+            ]
+            shown = {**shown, "arguments": arguments}
+        return shown
+
     def opened(self, params: JSON, tenant: str) -> JSON:
         """The params of a request with the addresses that servers know in place of those that were listed."""
         found = dict(params)
-        if isinstance(uri := params.get("uri"), str):
-            found["uri"] = self.opened_address(uri, tenant)
+        for key in ("uri", "name"):
+            if isinstance(params.get(key), str):
+                found[key] = self.opened_address(params[key], tenant)
         ref = params.get("ref")
-        if isinstance(ref, dict) and isinstance(uri := ref.get("uri"), str):
-            found["ref"] = {**ref, "uri": self.opened_address(uri, tenant)}
+        if isinstance(ref, dict):
+            found["ref"] = {key: self.opened_address(value, tenant) for key, value in ref.items()}
+        if "name" in params and isinstance(arguments := params.get("arguments"), dict):
+            found["arguments"] = {self.opened_address(key, tenant): value for key, value in arguments.items()}
         return found
 
     def opened_address(self, uri: Any, tenant: str) -> Any:

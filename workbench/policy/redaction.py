@@ -24,7 +24,9 @@ from workbench.policy.columns import PERSONAL, columns
 from workbench.policy.handles import Handles
 from workbench.policy.traversal import WITHHELD, Traversal, may_hold_credentials
 from workbench.scanning import Budget
+from workbench.secrets import redactors
 
+_LOOPBACK = "127.0.0.1"
 _CACHE_ENTRIES = 2048
 _CACHED_LENGTH = 4096
 
@@ -38,6 +40,7 @@ class Redactor:
 
     def __init__(self, home: Path) -> None:
         self._key = _master_key(prepare_home(home) / "redaction.key")
+        redactors.register(home, self)
         self._recognisers = recognisers.shared()
         self._tenant_keys: dict[str, bytes] = {}
         self._tenant_handles: dict[str, Handles] = {}
@@ -87,6 +90,14 @@ class Redactor:
         hinted, size = may_hold_credentials(value)
         walk = Traversal(self, columns((), False), tenant, profile=profile, hinted=hinted, size=size, inline=inline)
         return walk.value(value), walk.count
+
+    def event(self, value: Any, tenant: str) -> Any:
+        """What is recorded about a server: texts as in `record`, keys and addresses of this machine as they are."""
+        if isinstance(value, str):
+            return _LOOPBACK.join(str(self.record(part, tenant)) for part in value.split(_LOOPBACK))
+        if isinstance(value, dict):
+            return {self.event(key, tenant): self.event(item, tenant) for key, item in value.items()}
+        return [self.event(item, tenant) for item in value] if isinstance(value, list | tuple) else value
 
     def doubtful(self, encoded: bytes) -> bool:
         """Whether a JSON document may hold personal data, so that it cannot be shown before `ready`."""
