@@ -29,7 +29,7 @@ _SEPARATOR: Final = "__"
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 _NOT_ON_THE_WIRE = re.compile(r"[^A-Za-z0-9_-]+")
 _REVEALING = re.compile(
-    r"[\w.+%-]{1,64}@[\w.-]+"  # an e-mail address
+    r"[\w.+%-]{1,64}@[\w-]+(?:\.[\w-]+)+"  # an e-mail address
     r"|(?<!\d)\+?(?:\d[ ().+/-]{0,2}){8,24}\d"  # a number of telephone, card or account
     r"|(?<![A-Z0-9])[A-Z]{2}\d\d(?:[ -]?[A-Z0-9]{4}){3,7}"
     r"|(?:sk|pk|rk|mk|gh[pousr]|glpat|npm|hf|whsec|xox[a-z])[-_][A-Za-z0-9]{16,}|github_pat_\w{20,}"
