@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -67,7 +68,7 @@ async def list_tools(spec: ServerSpec, connection: Connection, timeout: float) -
         if len(definitions) > MAX_TOOLS:
             raise Unreachable(f"Server {spec.id!r} lists more than {MAX_TOOLS} tools.")
         if not isinstance(cursor, str) or not cursor:
-            return read_definitions(spec, definitions)
+            return await asyncio.to_thread(read_definitions, spec, definitions)  # it may take a second
         if cursor in seen:
             break
         seen.add(cursor)

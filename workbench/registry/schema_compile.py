@@ -34,7 +34,7 @@ def unsatisfiable_parts(schema: Any) -> list[str]:
     """JSON pointers of the parts that contradict themselves, when for that reason no value at all fits `schema`.
 
     Args:
-        schema: one that `compile_schema` takes.
+        schema: one that `compile_schema` takes, small: the analysis can take exponential time.
 
     Returns:
         The innermost parts first; empty when something fits or nobody can tell.

@@ -58,13 +58,13 @@ class References:
             anchored = self._anchors.get((root, fragment))
             return (anchored, True) if anchored is not None else self._by_name(reference)
         tokens = [token.replace("~1", "/").replace("~0", "~") for token in unquote(fragment)[1:].split("/")]
-        if _PLAIN.fullmatch(fragment) and (found := self._follow(root, tokens)) is not None:
+        if _PLAIN.fullmatch(fragment) and (found := self.follow(root, tokens)) is not None:
             return found, True
         raw = [token.replace("~1", "/").replace("~0", "~") for token in fragment[1:].split("/")]
         starts = [root, *(at[:n] for n in range(len(at), -1, -1))]
         for start in starts:
             for way in (tokens, raw):
-                if (found := self._follow(start, way)) is not None:
+                if (found := self.follow(start, way)) is not None:
                     return found, False
         return self._by_name(reference)
 
@@ -77,12 +77,13 @@ class References:
             return None
         name = parts[-1] if parts else ""
         for each in dict.fromkeys((name, unquote(name), name.removesuffix(".json"))):
-            places = [p for shelf in _SHELVES if (p := self._follow((), [*shelf, each])) is not None]
+            places = [p for shelf in _SHELVES if (p := self.follow((), [*shelf, each])) is not None]
             if len(places) == 1:
                 return places[0], False
         return None
 
-    def _follow(self, start: Path, tokens: list[str]) -> Path | None:
+    def follow(self, start: Path, tokens: list[str]) -> Path | None:
+        """The path that leads from `start` over `tokens` to a subschema; None when there is none."""
         path: Path = start
         try:
             node: Any = at_path(self._document, start)

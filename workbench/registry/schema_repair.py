@@ -17,9 +17,10 @@ import orjson
 
 from workbench.events import JSON, Record
 from workbench.registry.schema_compile import compile_schema, unsatisfiable_parts
+from workbench.registry.schema_essence import essence
 from workbench.registry.schema_guard import keep_open
 from workbench.registry.schema_keywords import UNREADABLE, read_type
-from workbench.registry.schema_references import Path
+from workbench.registry.schema_references import Path, References
 from workbench.registry.schema_values import Repair, shown
 from workbench.registry.schema_walk import Walk, dialect_of
 
@@ -106,12 +107,18 @@ def _repaired(given: Any, prefix: str) -> RepairedSchema:
         repairs += (Repair(where=prefix, given="", read_as=f"{walk.unlisted} more parts are read otherwise"),)
     if not repairs and result != document:
         repairs = (Repair(where=prefix, given="", read_as="the same, with references by place"),)
-    if parts := unsatisfiable_parts(result):
-        where = prefix + next((part for part in parts if part), "")
+    if parts := unsatisfiable_parts(essence(result)):
+        where = prefix + next((part for part in parts if part and _lies_in(result, part)), "")
         return RepairedSchema(
             schema=result, repairs=repairs, never=f"No arguments can fit it: {where} contradicts itself."
         )
     return RepairedSchema(schema=result if repairs else document, repairs=repairs)
+
+
+def _lies_in(schema: JSON, place: str) -> bool:
+    """Whether `place`, of what the schema comes down to, is one of its own."""
+    path = [part.replace("~1", "/").replace("~0", "~") for part in place.split("/")[1:]]
+    return References(schema).follow((), path) is not None
 
 
 def _parsed(text: str) -> Any:

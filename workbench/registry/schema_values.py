@@ -17,6 +17,7 @@ from workbench.registry.schema_keywords import (
     read_number,
     read_text,
 )
+from workbench.registry.schema_pattern_cost import MAX_SCHEMA_COST, pattern_cost
 from workbench.registry.schema_patterns import portable_pattern
 from workbench.registry.schema_references import Path, pointer
 
@@ -62,6 +63,7 @@ class KeywordValues:
         """Where in the result something is left out whose meaning is not known."""
         self._dialect = dialect
         self._prefix = prefix
+        self._affordable: float = MAX_SCHEMA_COST
 
     def note(self, where: Path, given: Any, read_as: str, *, vague: Path | None = None) -> None:
         """Remember one repair; with `vague`, that the subschema there allows more than was meant."""
@@ -155,12 +157,20 @@ class KeywordValues:
             self.note((*at, key), value, shown(taken))
             done[key] = taken
 
+    def _portable(self, pattern: str) -> str | None:
+        """The pattern as the validator takes it; None where it does not, or where all of them would cost too much."""
+        cost = pattern_cost(pattern)
+        if cost > self._affordable:
+            return None
+        self._affordable -= cost
+        return portable_pattern(pattern)
+
     def _pattern(self, done: JSON, value: Any, at: Path, to: Path) -> None:
         place = (*at, "pattern")
         if not isinstance(value, str):
             self.note(place, value, UNCHECKED, vague=None if value is None else to)
             return
-        portable = portable_pattern(value)
+        portable = self._portable(value)
         if portable is None:
             self.note(place, value, f"{UNCHECKED}: the pattern cannot be used here", vague=to)
             return

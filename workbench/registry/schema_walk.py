@@ -18,7 +18,6 @@ from workbench.registry.schema_keywords import (
     read_properties,
     read_type,
 )
-from workbench.registry.schema_patterns import portable_pattern
 from workbench.registry.schema_references import Path, References, at_path, fragment_of, pointer
 from workbench.registry.schema_values import ANYTHING, UNCHECKED, KeywordValues, shown
 
@@ -171,7 +170,7 @@ class Walk(KeywordValues):
         for name, child in value.items():
             found = str(name)
             if key == "patternProperties":
-                portable = portable_pattern(found)
+                portable = self._portable(found)
                 if portable is None:
                     self.note((*place, name), name, f"{UNCHECKED}: the pattern cannot be used here", vague=to)
                     self._open(done, node, at)
