@@ -14,6 +14,7 @@ from workbench.audit import AuditLog
 from workbench.config import Settings
 from workbench.events import Misuse, NotRecorded
 from workbench.registry import Registry, ServerSpec, UnknownTool, registration
+from workbench.registry.readable import presented
 
 pytestmark = pytest.mark.stores("sqlite", "postgres")
 
@@ -45,6 +46,52 @@ async def test_a_definition_that_changes_is_quarantined_until_accepted(
     assert written[0]["tool"] == "pay"
     await flushed(log)
     assert "changed" in [r["data"] for r in recorded(settings.home) if r["outcome"] == "tools_changed"][1]
+
+
+async def test_what_varies_is_agreed_to_once_and_outlives_the_process(open_registry: Open, settings: Settings) -> None:
+    crm = Neighbour("crm", tool("pay", "Pays. Process 1."), tool("see"))
+    first = await open_registry(crm)
+    await first.stop()
+    crm.tools[0] = tool("pay", "Pays. Process 2.")
+    second = await open_registry(crm)
+    assert second.resolve("crm.pay")[0].quarantined
+    assert "1 tool is quarantined" in " ".join(second.servers()[0].notices)
+    template = second.varying("crm.pay")
+    assert not isinstance(template, str)
+    assert template.shown == [{"where": "/description", "template": "Pays. Process ‹number›."}]
+    accepted = await second.accept("crm.pay", by="ada", varying=True)
+    assert accepted.quarantined == ""
+    written = [r["data"] for r in recorded(settings.home) if r["outcome"] == "definition_accepted"]
+    assert written[0]["varying"] == template.shown
+    assert second.servers()[0].notices == ()
+    await second.stop()
+    crm.tools[0] = tool("pay", "Pays. Process 3.")
+    third = await open_registry(crm)
+    assert third.resolve("crm.pay")[0].quarantined == ""
+    assert third.resolve("crm.pay")[0].varies == ("/description",)
+    crm.tools[0] = tool("pay", "Pays eve. Process 3.")
+    crm.announce()
+    await until(lambda: third.resolve("crm.pay")[0].quarantined)
+    with pytest.raises(Misuse, match="cannot be accepted once for all"):
+        await third.accept("crm.pay", by="ada", varying=True)
+    with pytest.raises(UnknownTool):
+        third.varying("crm.none")
+
+
+async def test_an_output_schema_that_results_break_is_listed_no_more(open_registry: Open, log: AuditLog) -> None:
+    schema = {"type": "object", "required": ["n"]}
+    registry = await open_registry(Neighbour("crm", tool("pay", "Pays.", outputSchema=schema), tool("see")))
+    (pay,) = [t for t in registry.tools() if t.name == "pay"]
+    assert presented(pay)["outputSchema"] == schema
+    version = registry.version
+    for _ in range(2):
+        registry.withhold_output_schema(pay, "a result did not fit it")
+    (pay,) = [t for t in registry.tools() if t.name == "pay"]
+    assert pay.output_schema is None
+    assert "outputSchema" not in presented(pay)
+    assert pay.repairs[-1]["read_as"] == "none: a result did not fit it"
+    assert registry.version == version + 1
+    assert "read otherwise" in " ".join(registry.servers()[0].notices)
 
 
 async def test_the_pinned_definition_outlives_the_process(open_registry: Open) -> None:

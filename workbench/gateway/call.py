@@ -36,6 +36,7 @@ from workbench.gateway.profiles import Profiles
 from workbench.gateway.rates import Rates
 from workbench.gateway.refusals import Refusal, State, denied, say, text_of
 from workbench.gateway.resolving import Resolving
+from workbench.gateway.result_schemas import ResultSchemas
 from workbench.gateway.sealing import Seal
 from workbench.gateway.tally import Tally
 from workbench.gateway.upstream.messages import Notify, encode
@@ -77,6 +78,7 @@ class Gateway:
         self.audit = audit
         self.tally = Tally()
         self._validators = Validators()
+        self._result_schemas = ResultSchemas(lambda tool, why: registry.withhold_output_schema(tool, why))
         self.profiles = Profiles(settings, registry)
         self.relay = _relay(settings)
         self.dispatch = Dispatch(settings, registry, self.relay)
@@ -263,6 +265,8 @@ class Gateway:
         assert decision is not None
         encoded = encode(result)
         count, size = 0, len(encoded)
+        if size <= LARGE:
+            self._result_schemas.look(state.tool, result)
         if decision.redact:
             result, count = await self.outbound.result(result, encoded, decision, call.caller.tenant)
             if count:

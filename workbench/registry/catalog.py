@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
+from typing import Final
+
+import msgspec
 
 from workbench.events import Tool
 from workbench.registry.group import Group
 from workbench.registry.imitation import Resemblance, resemblances
 from workbench.registry.names import close_names
+from workbench.registry.schema_values import shown
 from workbench.registry.search import Index
 from workbench.registry.tool_notices import tool_notices
+
+MAX_WITHHELD: Final = 10_000
+"""Definitions whose output schema is not listed; beyond, further ones stay listed."""
 
 
 class Catalog:
@@ -26,6 +33,8 @@ class Catalog:
         self.names: dict[str, list[str]] = {}
         """Server → names of tools that it had before this process."""
         self.resemblances: dict[str, Resemblance] = {}
+        self._withheld: dict[tuple[str, str], str] = {}
+        """Qualified name and hash of a definition → why its output schema is not listed."""
         self.notices: dict[str, tuple[str, ...]] = {}
         """Server → what a person should know of its tools."""
         self._index = Index()
@@ -38,6 +47,11 @@ class Catalog:
         self.known = {tool.qualified: tool for tools in listed.values() for tool in tools}
         for name, resemblance in self.resemblances.items():
             self.known[name] = resemblance.applied(self.known[name])
+        for (name, hash), why in self._withheld.items():
+            tool = self.known.get(name)
+            if tool is not None and tool.definition_hash == hash and tool.output_schema is not None:
+                note = {"where": "/outputSchema", "given": shown(tool.output_schema), "read_as": f"none: {why}"}
+                self.known[name] = msgspec.structs.replace(tool, output_schema=None, repairs=(*tool.repairs, note))
         for entry in entries:
             known = [self.known[tool.qualified] for tool in entry.tools]
             self.notices[entry.spec.id] = tool_notices(known, entry.refused)
@@ -51,6 +65,14 @@ class Catalog:
         self._reindex()
         for listener in list(self.on_change):
             listener()
+
+    def withhold(self, tool: Tool, why: str) -> bool:
+        """Leave out the output schema of `tool` as of the next rebuild; whether that is new."""
+        key = (tool.qualified, tool.definition_hash)
+        new = key not in self._withheld and len(self._withheld) < MAX_WITHHELD
+        if new:
+            self._withheld[key] = why
+        return new
 
     def search(self, query: str, limit: int, among: Collection[str] | None) -> list[tuple[Tool, float]]:
         """Tools by words and meaning, best first."""

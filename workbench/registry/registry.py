@@ -302,6 +302,14 @@ class Registry:
         if entry := self._entries.get(id):
             entry.suspect()
 
+    def withhold_output_schema(self, tool: Tool, why: str) -> None:
+        """List `tool` without its output schema from now on: its server's own results break it."""
+        if self._catalog.withhold(tool, why):
+            self._journal.of_tenant(tool.tenant).event(
+                tool.server, "output_schema_withheld", {"tool": tool.name, "why": why}
+            )
+            self._changed()
+
     def changes(self, qualified: str) -> JSON:
         """What differs from the pinned definition of a quarantined tool: part → {"pinned", "listed"}.
 
