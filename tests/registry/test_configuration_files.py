@@ -115,6 +115,54 @@ def test_no_file_of_the_state_folder_or_of_the_kernel_reaches_a_server(tmp_path:
     assert ["may not be named by a configuration" in one.reason for one in found.excluded] == [True, True]
 
 
+OWN = {
+    "a variable": {"args": ["${WORKBENCH_TOKEN}"]},
+    "a variable with a default": {"args": ["${env:workbench_token:-x}"]},
+    "a variable in the default of another": {"args": ["${NONE:-${WORKBENCH_TOKEN}}"]},
+    "an input": {"env": {"A": "${input:WORKBENCH_TOKEN}"}},
+    "a secret": {"env": {"A": "secret:WORKBENCH_TOKEN"}},
+    "a secret of a source": {"env": {"A": "x${secret:env:WORKBENCH_TOKEN}"}},
+    "a secret in a default": {"env": {"A": "${NONE:-secret:WORKBENCH_TOKEN}"}},
+    "a secret in a file of variables": {"envFile": "own.env"},
+    "a secret in the value of a variable": {"env": {"A": "${CRAFTED}"}},
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_no_credential_of_the_gateway_reaches_a_server(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "own.env", "A=secret:WORKBENCH_TOKEN\n")
+    path = write(tmp_path / "mcp.json", {"mcpServers": {"a": {**NPX, **OWN[name]}, "b": NPX}})
+    env = {"WORKBENCH_TOKEN": "canary", "CRAFTED": "${secret:WORKBENCH_TOKEN}"}
+    found = read_configuration(path, env=env, has_secret=lambda name: True)
+    assert [spec.id for spec in found.servers] == ["b"]
+    assert "is the gateway's own" in found.excluded[0].reason
+
+
+def test_a_secret_does_not_come_onto_a_command_line_by_a_detour(tmp_path: Path) -> None:
+    entries = {
+        "a": {"command": "x", "args": ["${NONE:-secret:other}"]},
+        "b": {"command": "x", "args": ["${CRAFTED}"]},
+        "c": {"url": "https://x.example/${CRAFTED}"},
+        "d": {"command": "x", "args": ["--key=${input:mine}"]},
+    }
+    path = write(tmp_path / "mcp.json", {"mcpServers": entries})
+    found = read_configuration(path, env={"CRAFTED": "${secret:other}"}, has_secret=lambda name: True)
+    assert [spec.command for spec in found.servers] == [("x", "--key=${secret:mine}")]
+    assert ["a secret is named here" in one.reason for one in found.excluded] == [True, True, True]
+
+
+def test_credentials_in_an_address_are_not_shown(tmp_path: Path) -> None:
+    urls = ["https://ada:canary1@x.example/mcp", "https://x.example/mcp?a=1&api_key=canary2&b=2#f"]
+    path = write(tmp_path / "mcp.json", {"mcpServers": {f"s{n}": {"url": url} for n, url in enumerate(urls)}})
+    specs = read_configuration(path).servers
+    assert [spec.url for spec in specs] == urls
+    assert [spec.public()["url"] for spec in specs] == [
+        "https://***@x.example/mcp",
+        "https://x.example/mcp?a=1&api_key=***&b=2#f",
+    ]
+    assert "canary" not in f"{specs!r}{[spec.public() for spec in specs]}"
+
+
 def test_a_file_that_is_too_large_or_no_text_is_said_to_be_so(tmp_path: Path) -> None:
     (tmp_path / "big").write_bytes(b"A=1\n" * MAX_FILE_BYTES)
     (tmp_path / "bytes").write_bytes(b"A=\xff")

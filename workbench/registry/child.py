@@ -102,8 +102,9 @@ def environment(spec: ServerSpec, mark: Mapping[str, str], ours: Mapping[str, st
     """What the child of `spec` sees: the inherited few, its own, and `mark`, which its descendants carry too."""
     ours = os.environ if ours is None else ours
     inherited = {name: value for name, value in ours.items() if inherits(name)}
-    remember_all({}, inherited.values())  # the passwords in the URLs of proxies and registries
-    return {**inherited, **spec.env, **mark}
+    found = {**inherited, **spec.env, **mark}
+    remember_all({}, found.values())  # the passwords in the URLs of proxies, registries and databases
+    return found
 
 
 def inherits(name: str) -> bool:

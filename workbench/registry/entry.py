@@ -22,7 +22,7 @@ from workbench.registry.listing import Listing, list_tools
 from workbench.registry.names import shown
 from workbench.registry.pins import Pins
 from workbench.registry.process import ServerProcess
-from workbench.registry.server import ServerSpec, ServerState, ServerStatus
+from workbench.registry.server import ServerSpec, ServerState, ServerStatus, shown_url
 from workbench.registry.signals import of_tools
 from workbench.registry.startup import within_start_timeout
 from workbench.registry.supervisor import Supervisor
@@ -109,7 +109,7 @@ class Entry(ServerProcess):
             kind=spec.kind,
             title=spec.title or spec.id,
             description=spec.description,
-            url=spec.url,
+            url=shown_url(spec.url),
             tenant=spec.tenant,
             notices=spec.notices,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -10,6 +11,11 @@ import msgspec
 from workbench.events import JSON, Record, WorkbenchError, now_us
 from workbench.registry.auth import ServerAuth
 from workbench.registry.tls import ServerTls
+
+_USER_INFO = re.compile(r"(?<=://)[^/?#@\s]*@")
+_SECRET_PARAMETER = re.compile(
+    r"(?i)([?&][^=&#]*(?:key|token|secret|passw|auth|signature|credential)[^=&#]*=)(?!\$\{secret:)[^&#]+"
+)
 
 ServerKind = Literal["bundled", "tables", "command", "url"]
 ServerStatus = Literal["starting", "ready", "down", "stopped", "failed", "disabled", "invalid"]
@@ -64,15 +70,22 @@ class ServerSpec(Record, frozen=True, kw_only=True):
         return not _matches(tool, self.hidden_tools) and (self.only_tools is None or _matches(tool, self.only_tools))
 
     def public(self) -> JSON:
-        """What may be shown and recorded: everything except the values of `env` and `headers`."""
+        """What may be shown and recorded: all but the values of `env` and `headers`, and credentials in URLs."""
         shown = self.to_dict()
+        shown["url"] = shown_url(self.url)
+        shown["more_urls"] = [shown_url(url) for url in self.more_urls]
         shown["env"] = sorted(self.env)
         shown["headers"] = sorted(self.headers)
         return shown
 
     def __repr__(self) -> str:
-        where = self.url or " ".join(self.command)
+        where = shown_url(self.url) or " ".join(self.command)
         return f"ServerSpec({self.id!r}, {self.kind}, {where!r}, source={self.source!r})"
+
+
+def shown_url(url: str) -> str:
+    """`url` without the password in it, and without the values of parameters whose name says that they are secret."""
+    return _SECRET_PARAMETER.sub(r"\1***", _USER_INFO.sub("***@", url))
 
 
 def _matches(tool: str, patterns: tuple[str, ...]) -> bool:

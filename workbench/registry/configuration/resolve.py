@@ -25,6 +25,7 @@ from workbench.registry.names import SET_BY_GATEWAY, header_objection
 from workbench.registry.server import ServerSpec
 from workbench.registry.tls import PATHS, ServerTls, server_tls
 from workbench.registry.visible import hidden_character
+from workbench.secrets import is_reference
 
 _LOOPBACK_ADDRESS = re.compile(r"(?:localhost|127\.\d+\.\d+\.\d+|\[::1\]|0\.0\.0\.0)(?::\d+)?(?:/.*)?")
 
@@ -125,7 +126,11 @@ class _Resolving:
             except NoSuchFileError as e:  # as with its client: the server says itself what it lacks
                 self.notices.append(f"envFile: {e.args[0]} It is started without.")
                 continue
-            found |= {n: v for n, v in read_env_file(text).items() if "\0" not in n + v}
+            for variable, value in read_env_file(text).items():
+                if is_reference(value):
+                    self._at(("envFile",), lambda v=value: self._checked(v))  # type: ignore[misc]
+                if "\0" not in variable + value:
+                    found[variable] = value
         for name in () if place.keep_variables else entry.passed_on:
             if name in place.env and not name.upper().startswith("WORKBENCH_"):
                 found[name] = place.env[name]
@@ -137,6 +142,10 @@ class _Resolving:
             if any("\ud800" <= char <= "\udfff" for char in name + value) or "\0" in name:
                 raise EntryError(f"{name[:60]!r} has a character that no program can be given", where=("env",))
         return found
+
+    def _checked(self, value: str) -> str:
+        self.variables.check_references(value, allowed=True)
+        return value
 
     # --- reached
 

@@ -107,6 +107,8 @@ class Variables:
     def __init__(self, place: Place, client: str = "", project: Path | None = None) -> None:
         self.place = place
         self.project = project or place.project
+        self._asked: set[str] = set()
+        """Inputs that became references to secrets."""
         self._dollar = client in _DOLLAR_CLIENTS
 
     def fill(self, text: str, *, secrets: bool = False, deferred: bool = False) -> str:
@@ -121,20 +123,33 @@ class Variables:
             EntryError: a variable has no value, cannot have one here, or a secret stands where it would be shown.
         """
         if is_reference(text):
-            self._check_reference(text, secrets)
+            self.check_references(text, allowed=secrets)
         filled = _VARIABLE.sub(lambda match: self._value(match, deferred or secrets), text)
+        if is_reference(filled):  # a variable or its default may have brought one in
+            self.check_references(filled, allowed=secrets)
         if "\0" in filled or any("\ud800" <= char <= "\udfff" for char in filled):
             raise EntryError("it has a character that no program can be given", hint="Remove it.")
         return filled
 
-    def _check_reference(self, text: str, allowed: bool) -> None:
-        if not allowed:
-            hint = "Secrets can stand in env, headers and auth; a command line or an address is shown to others."
-            raise EntryError("a secret is named here", hint=hint)
+    def check_references(self, text: str, *, allowed: bool) -> None:
+        """Look at the secrets that a text of the configuration names.
+
+        Args:
+            text: with a reference.
+            allowed: whether any secret may stand there, or only what was asked for as an input.
+
+        Raises:
+            EntryError: one must not stand there, is the gateway's own, or is malformed.
+        """
         try:
-            references(text)
+            named = references(text)
         except Misuse as e:
             raise EntryError("'secret:…' is no reference", hint=e.hint) from e
+        if not allowed and any(each.name not in self._asked for each in named):
+            hint = "Secrets can stand in env, headers and auth; a command line or an address is shown to others."
+            raise EntryError("a secret is named here", hint=hint)
+        for each in named:
+            _check_own(each.name, "secret")
 
     def _value(self, match: re.Match[str], deferred: bool) -> str:
         if (template := match["template"]) is not None:
@@ -176,8 +191,7 @@ class Variables:
         return self._of_environment(name, default)
 
     def _of_environment(self, name: str, default: str | None) -> str:
-        if name.upper().startswith(OWN_PREFIX):
-            raise EntryError(f"the variable {name} is the gateway's own", hint="Give the server a variable of its own.")
+        _check_own(name, "variable")
         if self.place.keep_variables:
             return f"${{{name}}}" if default is None else f"${{{name}:-{default}}}"
         if value := self.place.env.get(name):
@@ -189,11 +203,13 @@ class Variables:
         raise EntryError(f"the variable {name} is not set", hint=f"Set it: export {name}=…")
 
     def _input(self, id: str, deferred: bool) -> str:
+        _check_own(id, "input")
         asked = self.place.inputs.get(id, {})
         if self.place.keep_variables:
             return f"${{input:{id}}}"
         if self.place.has_secret(id):
             if deferred:
+                self._asked.add(id)
                 return f"${{secret:{id}}}"
             raise EntryError(
                 f"the input {id!r} would be shown here", hint="Write its value, or put it into env or headers."
@@ -232,6 +248,11 @@ class Variables:
             return next((each for each in found if each.exists()), self.place.folder / path)
         except (OSError, ValueError) as e:
             raise EntryError(f"{text[:80]!r} is no path", hint="Write the whole path.") from e
+
+
+def _check_own(name: str, what: str) -> None:
+    if name.upper().startswith(OWN_PREFIX):
+        raise EntryError(f"the {what} {name[:80]} is the gateway's own", hint=f"Give the server a {what} of its own.")
 
 
 def inputs_in(value: Any) -> list[str]:
