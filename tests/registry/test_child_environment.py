@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from workbench.events import Unreachable
 from workbench.registry import ServerSpec
-from workbench.registry.child import environment, inherits
+from workbench.registry.child_environment import environment, find_program, inherits
 from workbench.secrets import hide
 
 SEEN = [
@@ -111,3 +114,24 @@ def test_the_password_of_a_proxy_reaches_the_server_and_nobody_else() -> None:
     found = environment(ServerSpec(id="a", kind="command"), {}, {"HTTPS_PROXY": proxy})
     assert found == {"HTTPS_PROXY": proxy}
     assert hide(f"cannot connect to {proxy}") == "cannot connect to http://ada:<secret>@proxy.example:3128"
+
+
+def test_a_launcher_that_no_shell_put_on_the_path_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / ".local" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "a-launcher").write_text("#!/bin/sh\n")
+    (folder / "a-launcher").chmod(0o755)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    env = {"PATH": "/usr/bin"}
+    assert find_program("a-launcher", env) == str(folder / "a-launcher")
+    assert env == {"PATH": f"/usr/bin:{folder}"}
+    assert find_program("./a-launcher", env) == "./a-launcher"
+    with pytest.raises(Unreachable, match="'no-such-launcher' is not on the PATH"):
+        find_program("no-such-launcher", env)
+
+
+def test_where_a_launcher_comes_from_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(Unreachable, match=r"It comes with the \.NET SDK"):
+        find_program("dnx", {"PATH": str(tmp_path)})

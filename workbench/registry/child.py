@@ -6,81 +6,20 @@ import asyncio
 import codecs
 import contextlib
 import os
-import re
-import shutil
 import signal
 from collections import deque
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from workbench.events import Unreachable
+from workbench.registry.child_environment import find_program
 from workbench.registry.connection import Launched
 from workbench.registry.reaper import GRACE, send
 from workbench.registry.server import ServerSpec
 from workbench.registry.stderr_lines import clean_line, tells_of_error, useful_lines
-from workbench.secrets import hide, remember_all
+from workbench.secrets import hide
 
 T = TypeVar("T")
-
-INHERITED = (
-    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "TZ", "TMPDIR", "XDG_RUNTIME_DIR"),
-    *("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES"),
-    *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_BIN_HOME"),
-    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "FTP_PROXY"),
-    *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy", "NODE_USE_ENV_PROXY"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "AWS_CA_BUNDLE"),
-    *("GIT_SSL_CAINFO", "DENO_CERT", "CARGO_HTTP_CAINFO", "NODE_USE_SYSTEM_CA", "DENO_TLS_CA_STORE"),
-    *(
-        "NVM_DIR",
-        "NVM_BIN",
-        "NVM_INC",
-        "FNM_DIR",
-        "FNM_MULTISHELL_PATH",
-        "VOLTA_HOME",
-        "N_PREFIX",
-        "PNPM_HOME",
-        "BUN_INSTALL",
-    ),
-    *(
-        "DENO_DIR",
-        "GOPATH",
-        "GOBIN",
-        "GOCACHE",
-        "GOPROXY",
-        "GOSUMDB",
-        "GONOSUMDB",
-        "CARGO_HOME",
-        "RUSTUP_HOME",
-        "JAVA_HOME",
-    ),
-    *("PYENV_ROOT", "PIPX_HOME", "PIPX_BIN_DIR", "DOTNET_ROOT", "NUGET_PACKAGES", "PLAYWRIGHT_BROWSERS_PATH"),
-    *("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY", "CONTAINER_HOST"),
-    *(
-        "SYSTEMROOT",
-        "SYSTEMDRIVE",
-        "WINDIR",
-        "COMSPEC",
-        "PATHEXT",
-        "TEMP",
-        "TMP",
-        "APPDATA",
-        "LOCALAPPDATA",
-        "PROGRAMDATA",
-    ),
-    *("PROGRAMFILES", "PROGRAMFILES(X86)", "PROGRAMW6432", "USERPROFILE", "USERNAME", "HOMEDRIVE", "HOMEPATH"),
-)
-"""Variables of ours that every child sees: who and where it is, how it reaches the network, whom it trusts there, and
-where its launcher keeps things. Tokens and provider keys are never among them; a server that needs one gets it through
-`env` in its own configuration, where a person wrote it down."""
-
-INHERITED_PREFIXES = ("NPM_CONFIG_", "UV_", "PIP_", "COREPACK_", "YARN_", "PNPM_CONFIG_", "BUN_CONFIG_")
-"""Beginnings, in any case, of the variables that set package managers up: their registry, cache, proxy, certificates.
-A password in the address of a registry is among them, and reaches the servers: without it none could be installed."""
-
-_CREDENTIAL = re.compile(
-    r"(?i)(?:token|password|passwd|secret|_auth|auth_?token|api_?key|_email|_otp|publish|username)"
-)
-"""Of those, what is for publishing packages, and never passed on."""
 
 TAIL_LINES = 200
 LINE_LENGTH = 2_000
@@ -96,23 +35,6 @@ STREAM_END_TIMEOUT_S = 0.2
 _ERRORS_KEPT = 20
 _ERRORS_KEPT_S = 60.0
 _ERROR_WORDS = ("rror", "xception", "atal", "anic", "equired")
-
-
-def environment(spec: ServerSpec, mark: Mapping[str, str], ours: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What the child of `spec` sees: the inherited few, its own, and `mark`, which its descendants carry too."""
-    ours = os.environ if ours is None else ours
-    inherited = {name: value for name, value in ours.items() if inherits(name)}
-    found = {**inherited, **spec.env, **mark}
-    remember_all({}, found.values())  # the passwords in the URLs of proxies, registries and databases
-    return found
-
-
-def inherits(name: str) -> bool:
-    """Whether a launched server sees our variable of that name."""
-    if name in INHERITED or (os.name == "nt" and name.upper() in INHERITED):
-        return True
-    # what follows the address of a registry is a credential for it: npm_config_//host/:_authToken
-    return name.upper().startswith(INHERITED_PREFIXES) and "//" not in name and not _CREDENTIAL.search(name)
 
 
 class _Exit(asyncio.subprocess.SubprocessStreamProtocol):
@@ -270,11 +192,7 @@ async def spawn(spec: ServerSpec, command: tuple[str, ...], env: dict[str, str],
     if spec.cwd and not os.path.isdir(spec.cwd):
         raise Unreachable(f"The working directory {spec.cwd!r} does not exist.", hint=f"Mend cwd in {spec.source}.")
     folder = spec.cwd or None
-    program = command[0] if os.sep in command[0] else shutil.which(command[0], path=env.get("PATH"))
-    if program is None:
-        raise Unreachable(
-            f"The program {command[0]!r} is not on the PATH.", hint="Install it, or give its full path as command."
-        )
+    program = find_program(command[0], env)
     loop = asyncio.get_running_loop()
     try:
         transport, exit = await loop.subprocess_exec(

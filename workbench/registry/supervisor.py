@@ -16,7 +16,8 @@ from secrets import token_hex, token_urlsafe
 
 from workbench.events import JSON
 from workbench.registry import reaper
-from workbench.registry.child import Child, environment, spawn
+from workbench.registry.child import Child, spawn
+from workbench.registry.child_environment import environment
 from workbench.registry.marks import Marks
 from workbench.registry.server import ServerSpec
 from workbench.secrets import Secrets, is_reference, remember_named
