@@ -34,6 +34,8 @@ class Style(NamedTuple):
     notices: tuple[str, ...] = ()
     """Parts of what is said of servers and file, in any order; nothing else may be said."""
     name: str = "mcp.json"
+    unread: str = ""
+    """Keys at the top that are said not to be read."""
     more: dict[str, dict[str, Any]] = {}
     """Id → further fields of the server."""
 
@@ -50,7 +52,7 @@ REACHED = {"url": FAR}
 STYLES: dict[str, Style] = {
     "Claude Desktop": Style(
         {"globalShortcut": "Ctrl+Space", "mcpServers": {"good": NPX}, "preferences": {"sidebarMode": "chat"}},
-        {"good": RUN}, name="claude_desktop_config.json",
+        {"good": RUN}, name="claude_desktop_config.json", unread="globalShortcut, preferences",
     ),
     "Claude Code, project": Style(
         mcp(
@@ -66,7 +68,7 @@ STYLES: dict[str, Style] = {
             "/work/site": {"allowedTools": [], "mcpServers": {"site": {"command": "./serve"}}, "history": []},
             "/work/other": {"allowedTools": []},
         }},
-        {"good": RUN, "site": "/work/site/serve"}, name=".claude.json", more={"site": {"cwd": "/work/site"}},
+        {"good": RUN, "site": "/work/site/serve"}, name=".claude.json", more={"site": {"cwd": "/work/site"}}, unread="numStartups",
     ),
     "Claude Code, a variable that is not set": Style(
         mcp(needs={"type": "http", "url": FAR, "headers": {"Authorization": "Bearer ${NOT_SET}"}}, good=NPX),
@@ -77,7 +79,7 @@ STYLES: dict[str, Style] = {
         {"good": RUN, "own": "{folder}/servers/own --data {folder}/data"}, name=".mcp.json",
     ),
     "Claude Code, a plugin's manifest": Style(
-        {"name": "plugin", "version": "1.0.0", "mcpServers": {"good": NPX}}, {"good": RUN}, name="plugin.json",
+        {"name": "plugin", "version": "1.0.0", "mcpServers": {"good": NPX}}, {"good": RUN}, name="plugin.json", unread="name, version",
     ),
     "VS Code": Style(
         """{
@@ -104,14 +106,14 @@ STYLES: dict[str, Style] = {
         {"good": "npx -y pkg --key ${secret:api-key}"}, notices=("good: A secret is on its command line",),
     ),
     "VS Code, settings": Style(
-        {"editor.fontSize": 12, "mcp": {"inputs": [], "servers": {"good": NPX}}}, {"good": RUN}, name="settings.json",
+        {"editor.fontSize": 12, "mcp": {"inputs": [], "servers": {"good": NPX}}}, {"good": RUN}, name="settings.json", unread="editor.fontSize",
     ),
     "VS Code, settings in one key": Style(
-        {"editor.fontSize": 12, "mcp.servers": {"good": NPX}}, {"good": RUN}, name="settings.json",
+        {"editor.fontSize": 12, "mcp.servers": {"good": NPX}}, {"good": RUN}, name="settings.json", unread="editor.fontSize",
     ),
     "VS Code, a development container": Style(
         {"image": "debian", "customizations": {"vscode": {"mcp": {"servers": {"good": NPX}}}}}, {"good": RUN},
-        name="devcontainer.json",
+        name="devcontainer.json", unread="image",
     ),
     "VS Code, variables of the editor": Style(
         {"servers": {"good": {"command": "node", "args": ["${workspaceFolder}/x.js", "${userHome}", "a${/}b", "${env:TOKEN}"]},
@@ -170,7 +172,7 @@ STYLES: dict[str, Style] = {
         more={"awslabs-docs": {"call_timeout_s": 120.0}},
     ),
     "Amazon Q, an agent": Style(
-        {"name": "helper", "tools": ["*"], "allowedTools": ["fs_read"], "mcpServers": {"good": NPX}}, {"good": RUN},
+        {"name": "helper", "tools": ["*"], "allowedTools": ["fs_read"], "mcpServers": {"good": NPX}}, {"good": RUN}, unread="name, tools, allowedTools",
     ),
     "Gemini CLI": Style(
         {"theme": "Dark", "mcpServers": {
@@ -179,7 +181,7 @@ STYLES: dict[str, Style] = {
         {"far": FAR, "good": RUN}, name=".gemini/settings.json",
         notices=("far: trust (true) is a hint", "far: Only these tools are offered: a, b.", "far: These tools are hidden: b.",
                  "far: Calls may take 600 s"),
-        more={"far": {"only_tools": ("a", "b"), "hidden_tools": ("b",)}, "good": {"env": {"KEY": "t0ken"}}},
+        more={"far": {"only_tools": ("a", "b"), "hidden_tools": ("b",)}, "good": {"env": {"KEY": "t0ken"}}}, unread="theme",
     ),
     "Gemini CLI, servers switched off by name": Style(
         {"mcp": {"excluded": ["off"]}, "mcpServers": {"off": NPX, "good": NPX}}, {"good": RUN},
@@ -187,7 +189,7 @@ STYLES: dict[str, Style] = {
     ),
     "Gemini CLI, an extension": Style(
         {"name": "ext", "version": "1", "mcpServers": {"good": {"command": "node", "args": ["${extensionPath}${/}s.js"], "cwd": "${extensionPath}"}}},
-        {"good": "node {folder}/s.js"}, name="gemini-extension.json", more={"good": {"cwd": "{folder}"}},
+        {"good": "node {folder}/s.js"}, name="gemini-extension.json", more={"good": {"cwd": "{folder}"}}, unread="name, version",
     ),
     "Copilot CLI": Style(
         mcp(good={"type": "local", **NPX, "tools": ["*"]}, few={"type": "http", **REACHED, "headers": {}, "tools": ["a"]}),
@@ -218,7 +220,7 @@ STYLES: dict[str, Style] = {
         {"good": RUN, "far": FAR}, {"off": "'enabled' is false"}, name="config.toml",
         notices=("Only these tools are offered: a.", "hidden: b", "Calls may take 90 s", "Not used here: startup_timeout_sec."),
         more={"good": {"env": {"A": "1", "TOKEN": "t0ken"}, "call_timeout_s": 90.0},
-              "far": {"headers": {"X-Region": "eu", "X-Key": "t0ken", "Authorization": "Bearer t0ken"}}},
+              "far": {"headers": {"X-Region": "eu", "X-Key": "t0ken", "Authorization": "Bearer t0ken"}}}, unread="model",
     ),
     "opencode": Style(
         {"$schema": "https://opencode.ai/config.json", "mcp": {
@@ -240,7 +242,7 @@ STYLES: dict[str, Style] = {
             "ext": {"source": "extension", "settings": {}}}},
         {"good": RUN, "old": RUN}, {"ext": "it has neither 'command' nor 'url'"},
         notices=("good: Not used here: source.", "old: Not used here: source."), name="settings.json",
-        more={"old": {"env": {"A": "1"}}},
+        more={"old": {"env": {"A": "1"}}}, unread="theme",
     ),
     "Cherry Studio": Style(
         mcp(**{"9yJKmNv": {"name": "good", "type": "streamableHttp", "description": "", "isActive": True, "baseUrl": FAR,
@@ -270,7 +272,7 @@ STYLES: dict[str, Style] = {
         """,
         {"good": RUN, "far": FAR}, {"developer": "its type is 'builtin': it is part of its client"}, name="config.yaml",
         notices=("Calls may take 300 s", "envs.A: a number became the text '1'"),
-        more={"good": {"env": {"A": "1", "TOKEN": "t0ken"}, "title": "Good one", "only_tools": None}},
+        more={"good": {"env": {"A": "1", "TOKEN": "t0ken"}, "title": "Good one", "only_tools": None}}, unread="GOOSE_PROVIDER",
     ),
     "Continue": Style(
         """
@@ -286,15 +288,15 @@ STYLES: dict[str, Style] = {
             requestOptions: {headers: {X: "1"}}
         """,
         {"Good-one": RUN, "far": FAR}, notices=("It is called 'Good one'",), name=".continue/config.yaml",
-        more={"Good-one": {"env": {"K": "${secret:api-key}"}}, "far": {"headers": {"X": "1"}}},
+        more={"Good-one": {"env": {"K": "${secret:api-key}"}}, "far": {"headers": {"X": "1"}}}, unread="name",
     ),
     "Continue, the older file": Style(
         {"models": [], "experimental": {"modelContextProtocolServers": [{"transport": {"type": "stdio", **NPX}}]}},
-        {"server-1": RUN}, name="config.json",
+        {"server-1": RUN}, name="config.json", unread="models",
     ),
     "LibreChat": Style(
         "version: 1.2\nmcpServers:\n  good:\n    type: streamable-http\n    url: https://mcp.example/mcp\n    timeout: 60000\n",
-        {"good": FAR}, notices=("Calls may take 60 s",), name="librechat.yaml",
+        {"good": FAR}, notices=("Calls may take 60 s",), name="librechat.yaml", unread="version",
     ),
     "JetBrains": Style(mcp(good={**NPX, "workingDirectory": "/srv"}), {"good": RUN}, more={"good": {"cwd": "/srv"}}),
     "mcpo": Style(mcp(good={"type": "streamable_http", **REACHED}, old={"type": "sse", **REACHED}), {"good": FAR, "old": FAR},
@@ -347,7 +349,7 @@ STYLES: dict[str, Style] = {
     "the answer of a registry": Style(
         {"servers": [{"server": {"name": "good", "version": "1", "packages": [{"registryType": "pypi", "identifier": "good-mcp", "version": "1.2"}]},
                       "_meta": {}}], "metadata": {"count": 1}},
-        {"good": "uvx good-mcp==1.2"},
+        {"good": "uvx good-mcp==1.2"}, unread="metadata",
     ),
     "the manifest of a bundle": Style(
         {"manifest_version": "0.3", "name": "good", "display_name": "Good", "version": "1", "user_config": {"exa": {"sensitive": True}},
@@ -423,7 +425,7 @@ STYLES: dict[str, Style] = {
     ),
     "comments, and keys that people make up": Style(
         '{"_readme": "mine", "mcpServers": {"good": {"_comment": "note", "command": "npx", "args": ["-y", "pkg"], "note": 1}}}',
-        {"good": RUN}, notices=("Not used here: _comment, note.",),
+        {"good": RUN}, notices=("Not used here: _comment, note.",), unread="_readme",
     ),
     "single quotes and a byte order mark": Style(
         "\ufeff{mcpServers: {'good': {command: 'npx', args: ['-y', 'pkg'],},},}", {"good": RUN},
@@ -531,7 +533,7 @@ def test_whatever_stands_in_place_of_a_part_a_good_server_beside_it_survives(
     for one in found.excluded:
         assert one.reason.startswith(str(tmp_path))
         json.dumps(one.to_dict(), ensure_ascii=False).encode()
-    "".join(found.notices).encode()
+    "".join((*found.notices, *found.problems)).encode()
 
 
 def brief(spec: ServerSpec) -> str:
@@ -563,7 +565,11 @@ def test_every_style_gives_its_servers(tmp_path: Path, name: str) -> None:
         for key, value in fields.items():
             wanted = value.replace("{folder}", str(tmp_path)) if isinstance(value, str) else value
             assert getattr(servers[id], key) == wanted, (id, key)
-    said = [f"{spec.id}: {notice}" for spec in found.servers for notice in spec.notices] + list(found.notices)
+    unread = [f"{tmp_path / style.name}: not read: {style.unread}."] if style.unread else []
+    assert [notice for notice in found.notices if "not read" in notice] == unread
+    assert found.problems == ()
+    said = [f"{spec.id}: {notice}" for spec in found.servers for notice in spec.notices]
+    said += [notice for notice in found.notices if notice not in unread]
     for part in style.notices:
         assert any(part in line for line in said), (part, said)
     assert len(said) == len(style.notices), said

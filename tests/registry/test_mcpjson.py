@@ -163,8 +163,9 @@ def test_a_file_without_servers_is_said_to_have_none(tmp_path: Path, text: str) 
     found = read_configuration(tmp_path / "mcp.json", env=ENV)
     assert (found.servers, found.excluded) == ((), ())
     expected = WITHOUT_SERVERS[text]
-    assert len(found.notices) == (expected is not None)
-    assert all(str(expected) in notice for notice in found.notices)
+    assert found.notices == ()
+    assert len(found.problems) == (expected is not None)
+    assert all(str(expected) in problem for problem in found.problems)
 
 
 BROKEN = {

@@ -246,12 +246,13 @@ def _mcp_json(settings: Settings) -> Check:
 
     found = foreign_servers(settings)
     said = [f"{one.id} is {one.status}: {one.reason}" for one in found.excluded]
-    said += [f"{spec.id}: {notice}" for spec in found.servers for notice in spec.notices] + list(found.notices)
+    said += [f"{spec.id}: {notice}" for spec in found.servers for notice in spec.notices]
+    said += [*found.problems, *found.notices]
     if not (found.servers or said):
         return _ok("none configured", "`workbench add` takes the servers of a client that is installed here.")
     sources = sorted({spec.source for spec in found.servers} | {one.source for one in found.excluded})
     finding = "\n".join([f"{len(found.servers)} servers in {', '.join(sources) or settings.mcp_config}", *said])
-    if any(one.status == "invalid" for one in found.excluded) or found.notices:
+    if any(one.status == "invalid" for one in found.excluded) or found.problems:
         return _problem(finding, "Correct what is named; docs/configurations.md says what is read.")
     return _ok(finding)
 

@@ -118,7 +118,7 @@ def _offer(platform: Platform) -> None:
         click.echo()
 
 
-def _report(states: Sequence[ServerState], notices: Sequence[str]) -> None:
+def _report(states: Sequence[ServerState], problems: Sequence[str], notices: Sequence[str]) -> None:
     """Say of every server that is not ready why, and what was changed or not used of the configurations."""
     from workbench.show import clean
 
@@ -130,8 +130,10 @@ def _report(states: Sequence[ServerState], notices: Sequence[str]) -> None:
             click.secho(f"  {state.id} is disabled: {clean(state.last_error)}", fg="yellow", err=True)
         elif state.status != "ready":
             click.secho(f"  {state.id} is {state.status}: {clean(state.last_error)}", fg="red", err=True)
+    for text in problems:
+        click.secho(f"  {clean(text)}", fg="red", err=True)
     for text in notices:
-        click.secho(f"  {clean(text)}", fg="yellow", err=True)
+        click.secho(f"  {clean(text)}", dim=True, err=True)
     for state in states:
         for text in state.notices:
             held = "quarantined" in text
@@ -162,7 +164,7 @@ def _banner(running: Running, platform: Platform, seconds: float) -> None:
     env_file = platform.agent.env_file
     if env_file is not None and env_file.summary():
         click.secho(f"  provider keys   {env_file.summary()}", fg="yellow" if env_file.problem else None)
-    _report(states, platform.registry.notices)
+    _report(states, platform.registry.problems, platform.registry.notices)
     _offer(platform)
     questions = examples(states)
     if questions:

@@ -41,6 +41,7 @@ def configured_servers(settings: Settings) -> Configuration:
         servers=(*bundled_specs(settings), *found.servers),
         excluded=found.excluded,
         notices=found.notices,
+        problems=found.problems,
         inputs=found.inputs,
     )
 
@@ -64,7 +65,8 @@ def foreign_servers(settings: Settings) -> Configuration:
         )
         found = Configuration(
             servers=(*found.servers, *more.servers), excluded=(*found.excluded, *more.excluded),
-            notices=(*found.notices, *more.notices), inputs={**found.inputs, **more.inputs},
+            notices=(*found.notices, *more.notices), problems=(*found.problems, *more.problems),
+            inputs={**found.inputs, **more.inputs},
         )  # fmt: skip
     return found
 

@@ -57,7 +57,9 @@ class Configuration(Record, frozen=True, kw_only=True):
     servers: tuple[ServerSpec, ...] = ()
     excluded: tuple[ExcludedServer, ...] = ()
     notices: tuple[str, ...] = ()
-    """What concerns the file as a whole."""
+    """What was changed or not read of the file as a whole."""
+    problems: tuple[str, ...] = ()
+    """Parts of the file that should hold servers and do not."""
     inputs: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
     """Id → how it is asked for, of inputs that servers need and that nobody has given."""
 
@@ -128,13 +130,18 @@ class _Reading:
         heads = tuple(server.where for server in self.found.servers)
         own = [(where, what) for where, what in self.document.notices if not any(_within(where, h) for h in heads)]
         notices = [*self.found.notices, *(f"{self._at(where)}: {what}." for where, what in own)]
-        notices += [f"{self._at(where)}: {what}. Expected 'mcpServers'." for where, what in self.found.problems]
+        if unread := self.found.unread:
+            names = ", ".join(key[:60] for key in unread[:12]) + (", …" if unread[12:] else "")
+            notices.append(f"{self.place.path}: not read: {names}.")
         if len(self.found.servers) > MAX_SERVERS:
             notices.append(f"{self.place.path}: {len(self.found.servers)} servers; the first {MAX_SERVERS} are used.")
         return Configuration(
             servers=tuple(servers),
             excluded=tuple(self.excluded),
             notices=tuple(map(printable, notices)),
+            problems=tuple(
+                printable(f"{self._at(where)}: {what}. Expected 'mcpServers'.") for where, what in self.found.problems
+            ),
             inputs=self.missing,
         )
 

@@ -73,7 +73,9 @@ class Registry:
         self._alike: dict[str, str] = {}
         self._excluded: dict[str, ServerState] = {}
         self.notices: tuple[str, ...] = ()
-        """What concerns the configuration as a whole, for people."""
+        """What was changed or not read of configuration files as a whole, for people."""
+        self.problems: tuple[str, ...] = ()
+        """Parts of configuration files that should hold servers and do not, for people."""
         self.call_timeouts: dict[str, float] = {}
         """Longest time of a call in seconds, by server, of those whose configuration has one."""
 
@@ -105,7 +107,7 @@ class Registry:
         self._pins = Pins(self._settings)
         self._catalog.names = self._pins.names()
         taken = {s.id for s in specs}
-        self.notices = configured.notices
+        self.notices, self.problems = configured.notices, configured.problems
         for excluded in configured.excluded:
             self._exclude(excluded)
         for spec in self._pins.registered():

@@ -35,6 +35,9 @@ _CONTAINERS = {
 }
 _UNDERSCORED = {"mcp_servers": "Codex"}
 _ENTRY_KEYS = frozenset((*_LAUNCH, *_ADDRESS, "args", "transport", "source", "serverUrls"))
+_READ = ("$schema", "inputs", "mcp", "projects", "allowMCPServers", "excludeMCPServers", "disabledMcpServers",
+         "disabledMcpjsonServers")  # fmt: skip
+"""Keys at the top that are read beside those of servers."""
 _NESTING = frozenset(("transport", "command", "config", "mcp_config", "server"))
 _OF_MCP = ("allowed", "excluded", "serverCommand", "timeout", "inputs", "discovery", "gallery", "access", "autostart")
 _GEMINI = frozenset(("httpUrl", "includeTools", "excludeTools", "authProviderType", "targetAudience"))
@@ -64,6 +67,8 @@ class Found:
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Id of an input → how it is asked for."""
     notices: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    """Keys at the top of the file that have no meaning here."""
     problems: list[tuple[Where, str]] = field(default_factory=list)
     """Parts of the file that should hold servers and do not: where, and what is there."""
 
@@ -87,9 +92,16 @@ def find_servers(value: Any, path: Path) -> Found:
             _misspelt(value, client, found)
     if isinstance(value, dict):
         _switch_off(value, found)
+        heads = {server.where[:1] for server in found.servers} | {where[:1] for where, _ in found.problems}
+        if () not in heads and found.servers:
+            found.unread = [key for key in value if (key,) not in heads and key not in _READ and not _is_container(key)]
     if not found.servers and not found.problems and not _is_empty(value):
         found.problems.append(((), f"no servers were found: {_described(value)}"))
     return found
+
+
+def _is_container(key: str) -> bool:
+    return folded(key.rsplit(".", 1)[-1]) in _CONTAINERS or key in _UNDERSCORED
 
 
 def is_entry(value: Any) -> bool:
