@@ -13,12 +13,15 @@ import secrets
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from workbench.bench.app import shipped
 from workbench.bench.app_guard import SIGN_IN_PATH, AppGuard, script_hashes
 from workbench.bench.app_sessions import AppSessions
+from workbench.bench.connections import ConnectionCounts
+from workbench.bench.front import Front
 from workbench.bench.ports import listen
 from workbench.config import Settings, prepare_home
 
@@ -57,7 +60,8 @@ def main(given: Sequence[str] | None = None) -> None:
     if alone:
         sys.stdout.write(f"The app: http://{HOST}:{port}{SIGN_IN_PATH}?token={sessions.new_link()}\n")
         sys.stdout.flush()
-    asyncio.run(_serve(_guarded(settings, sessions, port), bound))
+    counts = ConnectionCounts.of(settings)
+    asyncio.run(_serve(_guarded(settings, sessions, port), bound, counts))
 
 
 def _guarded(settings: Settings, sessions: AppSessions, port: int) -> AppGuard:
@@ -83,11 +87,12 @@ def _guarded(settings: Settings, sessions: AppSessions, port: int) -> AppGuard:
     )
 
 
-async def _serve(app: AppGuard, bound: socket.socket) -> None:
+async def _serve(app: AppGuard, bound: socket.socket, counts: ConnectionCounts) -> None:
     import uvicorn
 
     config = uvicorn.Config(
-        app, ws="websockets-sansio", ws_max_size=200 << 20, access_log=False, server_header=False,
+        app, http=partial(Front, counts=counts), ws="websockets-sansio",  # type: ignore[arg-type]
+        ws_max_size=200 << 20, access_log=False, server_header=False,
         proxy_headers=False, log_level="warning", timeout_graceful_shutdown=GRACE_S, lifespan="on",
     )  # fmt: skip
     await uvicorn.Server(config).serve(sockets=[bound])
