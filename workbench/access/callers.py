@@ -15,10 +15,12 @@ from workbench.access.peers import SCHEME, WORKLOAD_US, Peers
 from workbench.access.private import user_name
 from workbench.access.resources import EVERYWHERE, Resources
 from workbench.access.roles import OWNER, Roles, check_scopes, narrowed, read_roles, roles_file
+from workbench.access.subjects import check_subject
 from workbench.access.tokens import Tokens
 from workbench.config import Settings, prepare_home
 from workbench.control import ControlDown, ControlStore
 from workbench.events import Caller, Misuse, Tool, Unauthenticated, now_us
+from workbench.lookalikes import imitated
 
 if TYPE_CHECKING:
     from workbench.access.oauth.signing import LocalIssuer
@@ -137,6 +139,8 @@ class Access:
             return await self._keys.store.aside(self.authenticate, authorization)
         generation = self._generation
         facts = await self.tokens.verify(token)
+        if like := imitated(facts.subject, await self._keys.store.aside(self._subjects, facts.tenant)):
+            raise Unauthenticated(f"The subject of the token can be taken for {like!r}, who holds a key here.")
         roles = tuple(role for role in facts.roles if role in self._roles.roles)  # issuers have roles of other uses too
         caller = Caller(
             tenant=facts.tenant,
@@ -187,14 +191,13 @@ class Access:
             rate_per_minute: calls per minute of its holder; None means what the settings say.
 
         Raises:
-            Misuse: an empty subject or tenant, an unknown role, a malformed scope, an expiry in the past, a rate below
-                one, or a key that could do nothing.
+            Misuse: a subject or tenant that hides something or looks like another subject, an unknown role, a malformed
+                scope, an expiry in the past, a rate below one, or a key that could do nothing.
         """
         tenant = self._settings.tenant if tenant is None else tenant
         if isinstance(roles, str) or isinstance(scopes, str):
             raise Misuse("Roles and scopes of a key are lists of names.", hint="Give ('employee',), not 'employee'.")
-        if not subject.strip() or not tenant.strip() or "\0" in subject + tenant:
-            raise Misuse(f"A key for subject {subject!r} in tenant {tenant!r}.", hint="Neither may be empty.")
+        check_subject(subject, tenant, self._subjects(tenant))
         self._roles.check(roles)
         check_scopes(scopes, "The key")
         now = self._clock()
@@ -216,6 +219,11 @@ class Access:
         if not self._scopes(info):
             raise Misuse("The key could do nothing.", hint="Give a role, or scopes that its roles grant.")
         return info, self._keys.add(info)
+
+    def _subjects(self, tenant: str) -> frozenset[str]:
+        """Who holds or held keys of a tenant, and the local user."""
+        held = {key.subject for key in self._keys.all() if key.tenant == tenant}
+        return frozenset(held | ({user_name()} if tenant == self._settings.tenant else set()))
 
     def keys(self) -> list[KeyInfo]:
         """All keys, oldest first; expired and revoked ones too."""

@@ -9,10 +9,10 @@ from workbench.access.resources import Resources
 from workbench.access.roles import SCOPE
 from workbench.config import Settings
 from workbench.events import JSON, Record, Unauthenticated
+from workbench.lookalikes import subject_objection
 
 SKEW_US = 30_000_000
 """How far the clocks of issuer and gateway may be apart."""
-_LONGEST_NAME = 256
 _MOST_NAMES = 200
 _ID = re.compile(r"[A-Za-z0-9._~:-]{1,64}")
 
@@ -127,8 +127,10 @@ def _time(claims: JSON, name: str) -> int | None:
 
 
 def _name(value: Any, what: str) -> str:
-    if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST_NAME or not value.isprintable():
+    if not isinstance(value, str):
         raise Unauthenticated(f"The token names no proper {what}.")
+    if why := subject_objection(value):
+        raise Unauthenticated(f"The token names no proper {what}: {why}.")
     return value
 
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from workbench.events import Tool
-from workbench.registry.names import skeleton, spelling
+from workbench.lookalikes import skeleton
+from workbench.registry.names import spelling
 from workbench.registry.server import ServerSpec
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.events import JSON, Tool, Unreachable, canonical, digest
+from workbench.lookalikes import skeleton
 from workbench.registry.connection import Connection
-from workbench.registry.names import skeleton
 from workbench.registry.readable import ReadableDefinition, read_definition
 from workbench.registry.server import ServerSpec
 from workbench.registry.tool_names import safe_names

@@ -1,8 +1,4 @@
-"""Names and texts that people and models read: which are accepted, and which look like another.
-
-Look-alikes are found by a skeleton in the manner of Unicode TS #39 §4, with those of its mappings that turn ASCII
-letters into each other, and Cyrillic and Greek ones into ASCII.
-"""
+"""Names and texts that people and models read: which are accepted, and which look like another."""
 
 from __future__ import annotations
 
@@ -10,9 +6,9 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Iterable
-from functools import lru_cache
 
 from workbench.events import Misuse
+from workbench.lookalikes import skeleton
 from workbench.registry.visible import hidden_character, visible
 
 SERVER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}")
@@ -48,27 +44,6 @@ def header_objection(name: str, value: str) -> str:
     if re.search(r"[^\t\x20-\x7e\x80-\xff]", value):
         return f"header {name!r} has line breaks or characters beyond Latin-1"
     return ""
-
-
-_HOMOGLYPHS = str.maketrans(
-    "\u0430\u0441\u0435\u043e\u0440\u0443\u0445\u0456\u0458\u0455\u0501\u04bb\u051b\u051d\u0475\u04cf"
-    "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0406\u0408\u0405\u0423"
-    "\u03b1\u03bf\u03bd\u03c1\u03b9\u03ba\u0131\u0251\u0261"
-    "\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7",
-    "aceopyxijsdhqwvlABEKMHOPCTXIJSYaovpikiagABEZHIKMNOPTYX",
-)
-
-
-@lru_cache(1 << 16)
-def skeleton(name: str) -> str:
-    """A form that two names share when one can be taken for the other, e.g. `fi1es` and `files`."""
-    text = unicodedata.normalize("NFKC", name)
-    if not text.isascii():
-        text = "".join(char for char in text.translate(_HOMOGLYPHS) if not hidden_character(char))
-    text = text.replace("_", "-")
-    for seen, meant in (("I", "l"), ("1", "l"), ("|", "l"), ("0", "O"), ("rn", "m"), ("vv", "w")):
-        text = text.replace(seen, meant)
-    return text.casefold()
 
 
 def spelling(name: str) -> str:
