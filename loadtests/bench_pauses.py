@@ -40,6 +40,10 @@ async def send(port: int, data: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 26)
     writer.write(data)
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    if b"content-length:" not in head:  # events
+        body = await reader.readuntil(b"\r\n0\r\n\r\n")
+        writer.close()
+        return body
     body = await reader.readexactly(int(head.split(b"content-length:")[1].split(b"\r\n")[0]))
     writer.close()
     return body

@@ -11,14 +11,18 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.gateway.conftest import Browser, House
 from tests.gateway.leaking_server import ADDRESS, CANARIES, CARD, EMAIL, KEY, Leaking, told
+from tests.gateway.test_websocket import Dial, dial, hear, modern
 from workbench.gateway import methods, offers
 from workbench.gateway.outbound import in_error
 from workbench.gateway.tasks import TASKS
 from workbench.gateway.upstream.respondent import NEEDED
+
+__all__ = ["dial"]
 
 ASKABLE = {"elicitation": {"form": {}}, "sampling": {}, "extensions": {TASKS: {}}}
 SCOPES = ("leak:*",)
@@ -274,3 +278,45 @@ def test_an_error_to_somebody_unknown_shows_nothing_either(presidio: None) -> No
         assert canary not in message + str(data)
     assert message.startswith("told-x: write to <EMAIL>, pay with <CARD>, use <SECRET>")
     assert data["n"] == 5
+
+
+async def test_a_socket_carries_no_more_than_http(house: House, dial: Dial) -> None:
+    arrived = ""
+    async with dial(token=house.key(scopes=SCOPES)) as client:
+        asked: list[tuple[str, Any]] = [
+            ("tools/list", {}), ("prompts/list", {}), ("resources/list", {}), ("server/discover", {}),
+            *(("tools/call", {"name": f"leak.{tool}", "arguments": {}}) for tool in ("error", "progress", "log")),
+            ("tools/call", {"name": f"leak.{EMAIL}", "arguments": {}}), (f"none {EMAIL}", {}),
+        ]  # fmt: skip
+        for id, (method, params) in enumerate(asked):
+            more = {"progressToken": "p", "io.modelcontextprotocol/logLevel": "debug"}
+            await modern(client, method, params, id=id, **more)
+            while (message := await hear(client)).get("id") != id:
+                arrived += json.dumps(message)
+            arrived += json.dumps(message)
+        await client.send(json.dumps({"jsonrpc": "2.0", "id": "x", "method": 5, "params": {EMAIL: 1}}))
+        await client.send("{" + EMAIL)
+        arrived += json.dumps([await hear(client), await hear(client)])
+    for canary in CANARIES:
+        assert canary not in arrived, arrived[max(0, arrived.find(canary) - 200) :][:400]
+    for beginning in ("tool-title", "error-data", "progress", "log"):
+        assert f"told-{beginning}" in arrived
+
+
+async def test_what_servers_say_of_themselves_is_shown_without_personal_data(house: House) -> None:
+    (state,) = [state for state in house.registry.servers() if state.id == "leak"]
+    told_state = msgspec.structs.replace(state, last_error=told("last-error"), notices=(told("notice"),))
+    shown = str(house.gateway.outbound.server(told_state, house.caller(scopes=SCOPES)).to_dict())
+    for canary in CANARIES:
+        assert canary not in shown
+    assert "told-last-error" in shown
+    assert house.gateway.outbound.server(told_state, house.owner) is told_state
+
+
+async def test_data_of_an_error_is_not_larger_than_a_result_may_be(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(house.gateway.outbound, "_max_bytes", 50)
+    failed = await Modern(house, "/mcp").ask("tools/call", {"name": "leak.error", "arguments": {}})
+    assert failed["error"]["data"]["omitted"] is True
+    assert failed["error"]["message"].startswith("told-error-message")

@@ -204,3 +204,10 @@ def test_a_budget_that_was_not_used_up_lets_everything_pass() -> None:
     for _ in range(100):
         budget.take(1 << 20)
         budget.step()
+
+
+@pytest.mark.parametrize("value", ["x" * 100_000, {"a": ["plain words"] * 10_000}])
+def test_what_is_not_small_is_not_looked_at_where_others_wait(redactor: Redactor, value: Any) -> None:
+    for search in (redactor.record, lambda *a, **k: redactor.message(a[0], ("email",), a[1], **k)):
+        with pytest.raises(PostponedError):
+            search(value, "acme", inline=True)

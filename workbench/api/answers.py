@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from workbench.api.errors import CALLER, Denied
 from workbench.bench.platform import Platform
 from workbench.events import Caller, Source
+from workbench.gateway.outbound import enter
 
 _SOURCES: tuple[Source, ...] = ("rest", "cli", "notebook", "app", "load")
 
@@ -27,6 +28,7 @@ def needs(platform: Platform, scope: str | None = None) -> Any:
         if scope is not None and not found.has(scope):
             raise Denied(scope)
         request.state.caller = found
+        enter(platform.policy, found.tenant)
         return found
 
     return Depends(caller)

@@ -14,6 +14,7 @@ from workbench.access.failures import TooManyFailuresError
 from workbench.bench.platform import Platform
 from workbench.events import JSON, Misuse, NotRecorded, Unauthenticated, Unreachable, WorkbenchError, new_id
 from workbench.gateway import challenge
+from workbench.gateway.outbound import in_error
 
 ASGI = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -52,7 +53,8 @@ def error(kind: str, message: str, hint: str, status: int, headers: dict[str, st
 
 def body_of(kind: str, message: str, hint: str, **more: Any) -> JSON:
     """One error as every body and every event of a stream says it."""
-    return {"error": {"kind": kind, "message": _encodable(message), "hint": hint, **more}}
+    message, hint = in_error([_encodable(message), hint])
+    return {"error": {"kind": kind, "message": message, "hint": hint, **more}}
 
 
 def known(platform: Platform, request: Request, e: WorkbenchError) -> Response:

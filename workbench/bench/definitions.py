@@ -7,6 +7,8 @@ import json
 from difflib import unified_diff
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from workbench.events import JSON, Caller, Misuse, Record, Tool
 
 if TYPE_CHECKING:
@@ -54,7 +56,20 @@ async def changed(platform: Platform, caller: Caller) -> list[ChangedDefinition]
             if t.quarantined and registry.exists(t.server, caller.tenant)
         ]
 
-    return sorted(await asyncio.to_thread(read), key=lambda each: each.tool)
+    found = sorted(await asyncio.to_thread(read), key=lambda each: each.tool)
+    return found if caller.has("pii:read") else [_shown(platform, each, caller) for each in found]
+
+
+def _shown(platform: Platform, each: ChangedDefinition, caller: Caller) -> ChangedDefinition:
+    """A changed definition as it may be shown to somebody who may not see personal data."""
+    said: JSON = {"changes": each.changes, "reason": each.reason, "not_varying": each.not_varying}
+    if platform.policy.redactor.prose(each.to_dict(), caller.tenant, "result")[1]:
+        # what is accepted once for all quotes the definition, too, and cannot be used in part
+        shown: ChangedDefinition = msgspec.structs.replace(
+            each, **platform.gateway.outbound.prose(said, caller.tenant), varying=()
+        )
+        return shown
+    return each
 
 
 async def accept(platform: Platform, tool: str, hash: str, caller: Caller, *, varying: bool = False) -> None:

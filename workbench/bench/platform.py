@@ -196,7 +196,8 @@ class Platform:
         """The servers that exist for the caller's tenant, also those that their configuration keeps from running; all
         of them for this very process."""
         tenant = caller.tenant if caller else None
-        return [*self.registry.servers(tenant), *self.registry.excluded(tenant)]
+        states = [*self.registry.servers(tenant), *self.registry.excluded(tenant)]
+        return states if caller is None else [self.gateway.outbound.server(state, caller) for state in states]
 
     def tools(self, caller: Caller, words: str = "", limit: int = 50, profile: str = "") -> list[Tool]:
         """The tools that `caller` may call, everywhere or through a profile: all, or the best matches for `words`.

@@ -72,7 +72,7 @@ def _explain(error: jsonschema_rs.ValidationError, schema: JSON) -> JSON:
     if keyword in ("additionalProperties", "unevaluatedProperties"):
         unexpected = [str(name) for name in getattr(error.kind, "unexpected", ())]
         known = list(_at(schema, [*list(error.schema_path)[:-1], "properties"]) or {})
-        close = difflib.get_close_matches(unexpected[0], known, 1) if unexpected else []
+        close = difflib.get_close_matches(unexpected[0][:_SHOWN], known, 1) if unexpected else []
         expected = f"only {', '.join(known) or 'no arguments'}"
         hint = f"Did you mean {close[0]!r}?" if close else "There is no such argument."
         return _problem(".".join([*path, *unexpected[:1]]), ", ".join(unexpected) or "more", expected, hint)

@@ -233,7 +233,10 @@ class Gateway:
         """Of the tools that `tools` gives, those nearest to `query`, best first, with a score."""
         tools = self.tools(caller, profile)
         if not profile and len(tools) == len(self.registry.tools()):
-            return self.registry.search(query, limit)  # all of them, so that none has to be left out
+            # all of them, so that none has to be left out
+            return [
+                (self.outbound.tool(tool, caller.tenant), score) for tool, score in self.registry.search(query, limit)
+            ]
         among = {tool.qualified: tool for tool in tools}
         found = self.registry.search(query, limit, among.keys())
         return [(among[tool.qualified], score) for tool, score in found]

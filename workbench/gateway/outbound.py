@@ -19,11 +19,12 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from workbench.events import JSON, Call, Decision, Outcome, Tool
+from workbench.events import JSON, Call, Caller, Decision, Outcome, Tool
 from workbench.gateway.keeping import LARGE as LARGE
 from workbench.gateway.upstream.messages import Notify, encode
 from workbench.gateway.upstream.respondent import Respondent
 from workbench.policy import Policy
+from workbench.registry.server import ServerState
 from workbench.registry.tool_names import concealed
 from workbench.scanning import PostponedError
 
@@ -38,6 +39,7 @@ MAX_REMEMBERED: Final = 20_000
 _OWN: Final = frozenset({"approval", "approval_id", "missing_scopes"})
 """Details of an outcome that are the gateway's own ids and names of scopes."""
 
+_SERVER_TEXTS: Final = ("title", "description", "version", "instructions", "last_error", "notices")
 _TOOL_TEXTS: Final = ("title", "description", "input_schema", "output_schema", "annotations", "definition", "notes")
 
 
@@ -186,6 +188,14 @@ class Outbound:
         changed = {name: value for name, value in shown.items() if count and value != getattr(tool, name)}
         self._remember(key, changed or True)
         return msgspec.structs.replace(tool, **changed) if changed else tool
+
+    def server(self, state: ServerState, caller: Caller) -> ServerState:
+        """How a server is, as `caller` may see it: what it says of itself and wrote last may quote anybody."""
+        if caller.has("pii:read"):
+            return state
+        said = {name: getattr(state, name) for name in _SERVER_TEXTS}
+        shown, count = self._policy.redactor.prose(said, caller.tenant, "message")
+        return msgspec.structs.replace(state, **{**shown, "notices": tuple(shown["notices"])}) if count else state
 
     async def entries(self, entries: list[JSON], tenant: str) -> list[JSON]:
         """Entries of a list of prompts, resources or templates as they are shown.

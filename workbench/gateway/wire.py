@@ -66,9 +66,9 @@ def parse(body: bytes) -> Any:
     Raises:
         BadMessage: with the code to answer.
     """
-    if body.count(b",") > MOST_COMMAS:
+    commas, openings = body.count(b","), body.count(b"[") + body.count(b"{")
+    if commas > MOST_COMMAS or openings > MOST_COMMAS:
         raise BadMessage(INVALID_REQUEST, f"The body has more than {MOST_COMMAS:,} values.")
-    openings = body.count(b"[") + body.count(b"{")
     try:
         value = _decode(body)
         if openings > DEEPEST and deeper_than(value, DEEPEST):

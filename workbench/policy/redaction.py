@@ -87,7 +87,7 @@ class Redactor:
     def prose(self, value: Any, tenant: str, profile: credentials.Profile, *, inline: bool = False) -> tuple[Any, int]:
         """Like `result`, of definitions and questions: what stands in their texts counts, not what their keys are
         called, for those are names of arguments and of fields."""
-        hinted, size = may_hold_credentials(value)
+        hinted, size = may_hold_credentials(value, inline=inline)
         walk = Traversal(self, columns((), False), tenant, profile=profile, hinted=hinted, size=size, inline=inline)
         return walk.value(value), walk.count
 
@@ -151,7 +151,7 @@ class Redactor:
         if not wanted:
             return value, 0
         if encoded is None:
-            hinted, size = may_hold_credentials(value)
+            hinted, size = may_hold_credentials(value, inline=inline)
         else:
             hinted, size = credentials.hinted(encoded), len(encoded)
         walk = Traversal(self, columns(wanted, False), tenant, profile=profile, hinted=hinted, size=size, inline=inline)
@@ -165,7 +165,7 @@ class Redactor:
         Raises:
             PostponedError: with `inline`, when there is too much to read.
         """
-        hinted, size = may_hold_credentials(value)
+        hinted, size = may_hold_credentials(value, inline=inline)
         walk = Traversal(
             self, columns(PERSONAL, True), tenant, profile="record", hinted=hinted, size=size, inline=inline
         )

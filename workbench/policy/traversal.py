@@ -16,7 +16,7 @@ from workbench.policy import credentials
 from workbench.policy.columns import Columns, Key
 from workbench.policy.credentials import SECRET, Profile
 from workbench.policy.recognisers import CANDIDATE, candidate, suspicious
-from workbench.scanning import Budget, OverBudgetError
+from workbench.scanning import Budget, OverBudgetError, PostponedError
 
 if TYPE_CHECKING:
     from workbench.policy.redaction import Redactor
@@ -288,13 +288,18 @@ def _every(text: str) -> bool:
     return True
 
 
-def may_hold_credentials(value: Any) -> tuple[bool, int]:
+def may_hold_credentials(value: Any, *, inline: bool = False) -> tuple[bool, int]:
     """Whether any text in a whole value may hold a credential, and how many bytes its JSON has.
 
     One look at its JSON is cheaper than one at each text.
+
+    Raises:
+        PostponedError: with `inline`, when the value is not small.
     """
     try:
         encoded = orjson.dumps(value)
     except TypeError:  # not JSON as it stands, so each text has to be looked at
         return True, 0
+    if inline and len(encoded) > SMALL:
+        raise PostponedError
     return credentials.hinted(encoded), len(encoded)

@@ -82,8 +82,14 @@ def server_id(name: str, taken: Iterable[str] = ()) -> str:
     return id
 
 
+MAX_GUESSED = 256
+"""Characters of a name from which on nobody guesses what was meant: comparing takes time that others wait for."""
+
+
 def close_names(name: str, known: Iterable[str], limit: int = 3) -> tuple[str, ...]:
     """Those of `known` that `name` was probably meant to be, best first."""
+    if len(name) > MAX_GUESSED:
+        return ()
     by_folded = {k.casefold(): k for k in known}
     folded = name.casefold()
     # A bare tool name needs no guessing; neither does one behind the wrong server.

@@ -20,6 +20,7 @@ MOST_BYTES = 256 << 10
 MAX_LEVELS = 256
 """How deep into a definition texts are looked for: deeper than any that is listed."""
 _EXCERPT = 160
+_HIDDEN_PIECE = 8 << 10
 _PIECE = 1 << 10
 """Characters that a pattern searches at once; none of them spans as many."""
 
@@ -79,7 +80,7 @@ def of_text(text: str, where: str) -> list[Signal]:
     """The signs in one text, at most one of each kind."""
     text = text[:MOST_BYTES]
     found = []
-    if not text.isascii() and (hidden := hidden_character(text)):
+    if not text.isascii() and (hidden := _hidden(text)):
         found.append(Signal(kind="hidden_characters", where=where, excerpt=hidden))
     folded = text.lower()
     budget = Budget()
@@ -88,6 +89,11 @@ def of_text(text: str, where: str) -> list[Signal]:
             excerpt = text[match.start() : match.end()] if len(folded) == len(text) else match.group()
             found.append(Signal(kind=kind, where=where, excerpt=excerpt[:_EXCERPT]))
     return found
+
+
+def _hidden(text: str) -> str:
+    pieces = (text[at : at + _HIDDEN_PIECE] for at in range(0, len(text), _HIDDEN_PIECE))
+    return next((hidden for piece in pieces if (hidden := hidden_character(piece))), "")
 
 
 def plain(encoded: bytes) -> bool:

@@ -1,0 +1,158 @@
+"""How long the worst of texts holds up everybody else, in whatever kind of message it comes.
+
+`python -m loadtests.bench_worst [--only WORD]`. For each text that is the worst for some recogniser, pattern or check,
+a small call is made again and again by one client while another sends 4 MiB of it: as arguments of a tool that does
+not exist, as arguments of one that does (1 MiB, more is denied), and as result, error and progress message of a
+server. What counts is how long the small call had to wait at most, beside the same without anybody else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+
+from loadtests.bare import TOOL, add, read, reply
+from loadtests.bench_gateway import META, Target, narrow_key, platform, process, report, row
+from loadtests.bench_pauses import REPEATS, longest_wait, request
+
+SIZE: Final = (4 << 20) - 4096
+ALLOWED: Final = (1 << 20) - 4096
+TARGET_MS: Final = 50.0
+
+WORST: Final = {
+    "schemes without a token": "Bearer ",
+    "beginnings of tokens": "Basic 1",
+    "headers of web tokens": "-eyJaaaaaaaa",
+    "URLs": "://a:",
+    "names of passwords": "password is ",
+    "open quotes": 'token="',
+    "private keys": "-----BEGIN A PRIVATE KEY-----",
+    "digits": "1",
+    "digits with blanks": "1 ",
+    "telephone numbers": "415-555-0134 ",
+    "cards": "4111 1111 1111 1111 ",
+    "social security numbers": "123-45-6789 ",
+    "accounts": "DE89370400440532013000 ",
+    "addresses": "ada@example.org ",
+    "local parts without end": "a." * 2000 + "@ ",
+    "network addresses": "::1 ",
+    "documents": '[{"a":',
+    "instructions": "must cc send ",
+    "hidden characters": "\u00e9\u200d",
+    "one word": "x",
+}
+KINDS: Final = ("arguments of no tool", "arguments", "result", "error", "progress")
+
+
+def text_of(name: str, size: int) -> str:
+    """So many bytes of one text, as JSON writes it."""
+    part = WORST[name]
+    encoded = len(json.dumps(part)) - 2
+    return part * (size // encoded)
+
+
+async def server(scope: Any, receive: Any, send: Any) -> None:
+    """A server whose tool `say` says the text of that name in a message of that kind."""
+    message = json.loads(await read(receive) or b"{}")
+    if "id" not in message:
+        await reply(send, 202, b"")
+        return
+    method, params = message["method"], message.get("params") or {}
+    answer: dict[str, Any] = {"result": {"resultType": "complete"}}
+    events = b""
+    if method == "server/discover":
+        answer["result"] |= {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}
+    elif method == "tools/list":
+        say = {"name": "say", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}}
+        answer["result"] |= {"tools": [TOOL, say], "ttlMs": 60_000, "cacheScope": "public"}
+    elif params.get("name") == "add":
+        answer["result"] |= add(1, 2)
+    elif "kind" in params.get("arguments", {}):
+        kind, text = params["arguments"]["kind"], text_of(params["arguments"]["text"], SIZE)
+        if kind == "error":
+            answer = {"error": {"code": -32000, "message": "no", "data": text}}
+        elif kind == "progress":
+            about = {"progressToken": params["_meta"]["progressToken"], "progress": 1, "message": text}
+            told = {"jsonrpc": "2.0", "method": "notifications/progress", "params": about}
+            events = b"data: " + json.dumps(told).encode() + b"\n\n"
+            answer["result"] |= {"content": []}
+        else:
+            answer["result"] |= {"content": [{"type": "text", "text": text}]}
+    else:
+        answer["result"] |= {"content": []}
+    body = json.dumps({"jsonrpc": "2.0", "id": message["id"], **answer}).encode()
+    if not events:
+        await reply(send, 200, body)
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    await send({"type": "http.response.body", "body": events, "more_body": True})
+    await send({"type": "http.response.body", "body": b"data: " + body + b"\n\n"})
+
+
+def sent(port: int, token: str, kind: str, name: str) -> bytes:
+    """The request that brings a text in one kind of message."""
+    if kind == "arguments of no tool":
+        return request(port, token, "bare.nothing", {"text": text_of(name, SIZE)})
+    if kind == "arguments":
+        return request(port, token, "bare.say", {"text": text_of(name, ALLOWED)})
+    return request(port, token, "bare.say", {"kind": kind, "text": name})
+
+
+async def measure(port: int, token: str, only: str) -> list[dict[str, Any]]:
+    """All rows."""
+    small = Target(port, (), "bare.add", {"a": 1, "b": 2}, token)
+    idle = sorted([await longest_wait(small, None) for _ in range(REPEATS)])[REPEATS // 2]
+    rows = [row(f"longest wait of a small call beside nothing, median of {REPEATS}", idle, "ms")]
+    for name in WORST:
+        for kind in KINDS:
+            if only not in f"{kind}: {name}":
+                continue
+            huge = sent(port, token, kind, name)
+            waits = sorted([await longest_wait(small, huge) for _ in range(REPEATS)])
+            rows.append(row(f"beside {kind}: {name}", waits[REPEATS // 2], "ms", TARGET_MS))
+            print(rows[-1]["name"], round(waits[REPEATS // 2]), "ms", file=sys.stderr, flush=True)
+    return rows
+
+
+def main(only: str = "", json_path: str | None = None) -> list[dict[str, Any]]:
+    """Measure and print; rows also go to `json_path`."""
+    META["progressToken"] = "p"
+    with (
+        tempfile.TemporaryDirectory(prefix="workbench-worst-") as folder,
+        process("-m", "loadtests.bench_worst", "--serve") as child,
+    ):
+        assert child.stdout is not None
+        url = f"http://127.0.0.1:{int(child.stdout.readline())}/mcp"
+        with platform(Path(folder) / "home", {"bare": url}) as (port, _, _, env):
+            rows = asyncio.run(measure(port, narrow_key(env), only))
+    return report(rows, json_path)
+
+
+def serve() -> None:
+    """Print the port and answer on it."""
+    import socket
+
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    listening.listen(64)
+    print(listening.getsockname()[1], flush=True)
+    uvicorn.Server(uvicorn.Config(server, log_level="error", access_log=False, lifespan="off")).run(sockets=[listening])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="rows whose name has this in it")
+    parser.add_argument("--json", dest="json_path")
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.serve:
+        serve()
+    else:
+        main(given.only, given.json_path)
