@@ -398,10 +398,10 @@ STYLES: dict[str, Style] = {
         notices=("'Accept' is set by the gateway", "'content-type' is set", "'MCP-Protocol-Version' is set", "headers.X-None is null"),
     ),
     "names of many scripts": Style(
-        mcp(**{"高德地图": NPX, "Поиск": NPX, "Überblick": NPX, "Ψηφίο": NPX, "amap-高德": NPX, "🔥": NPX, "a\u200bb": NPX, "": NPX}),
-        {"server-586dfed1": RUN, "Poisk": RUN, "Uberblick": RUN, "Psifio": RUN, "amap-2c3080ad": RUN, "server-c5ef17fa": RUN,
+        mcp(**{"高德地图": NPX, "Поиск": NPX, "カレンダー": NPX, "한국어 검색": NPX, "Überblick": NPX, "Ψηφίο": NPX, "amap-高德": NPX, "🔥": NPX, "a\u200bb": NPX, "": NPX}),
+        {"server-586dfed1": RUN, "Poisk": RUN, "karenda": RUN, "hangugeo-geomsaeg": RUN, "Uberblick": RUN, "Psifio": RUN, "amap-2c3080ad": RUN, "server-c5ef17fa": RUN,
          "ab": RUN, "server-12ae32cb": RUN},
-        notices=("'高德地图'", "'Поиск'", "'Überblick'", "'Ψηφίο'", "'amap-高德'", "'🔥'", "'a\\u200bb'", "''"),
+        notices=("'高德地图'", "'Поиск'", "'カレンダー'", "'한국어 검색'", "'Überblick'", "'Ψηφίο'", "'amap-高德'", "'🔥'", "'a\\u200bb'", "''"),
         more={"server-586dfed1": {"title": "高德地图"}},
     ),
     "names that are taken": Style(

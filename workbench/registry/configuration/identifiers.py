@@ -17,6 +17,11 @@ MAX_LENGTH: Final = 40
 MAX_SERVER_ID: Final = 48
 """Longest id, as `SERVER_ID` has it."""
 
+_SYLLABLE = re.compile(
+    r"(?:HANGUL SYLLABLE|HIRAGANA LETTER(?: SMALL)?|KATAKANA LETTER(?: SMALL)?) ([A-Z]+)|KATAKANA-HIRAGANA PROLONGED.*"
+)
+"""Of what Unicode calls a character the sound, where the name says it."""
+
 _LATIN: Final = {
     # letters that Unicode does not take apart into a Latin letter and a mark
     "ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "ł": "l", "ı": "i", "ħ": "h", "ŋ": "ng",
@@ -35,9 +40,9 @@ _LATIN: Final = {
 def readable_id(name: str, taken: Collection[str]) -> str:
     """The id of a server that its configuration calls `name`: ASCII, the same every time, and free.
 
-    Accents go, Cyrillic and Greek are transliterated, other punctuation becomes a hyphen. What has no Latin form is
-    stood for by a hash of the whole name: a Chinese name is `server-` and eight digits. A name that is taken, or can be
-    taken for one that is, gets the suffix `-2`, `-3`, ….
+    Accents go, Cyrillic, Greek, kana and Hangul are transliterated, other punctuation becomes a hyphen. What has no
+    Latin form is stood for by a hash of the whole name: a Chinese name is `server-` and eight digits. A name that is
+    taken, or can be taken for one that is, gets the suffix `-2`, `-3`, ….
 
     Args:
         name: as it is configured.
@@ -66,13 +71,17 @@ def _latin(name: str) -> tuple[str, bool]:
     """`name` in Latin letters, and whether some of it has no such form."""
     letters: list[str] = []
     lost = False
-    for char in unicodedata.normalize("NFKD", name):
-        if char.isascii():
-            letters.append(char)
-        elif char.lower() in _LATIN:
-            latin = _LATIN[char.lower()]
-            letters.append(latin.capitalize() if char.isupper() else latin)
-        elif char.isalnum() and not hidden_character(char):
-            letters.append("-")
-            lost = True
+    for composed in unicodedata.normalize("NFKC", name):
+        if syllable := _SYLLABLE.fullmatch(unicodedata.name(composed, "")):
+            letters.append((syllable[1] or "").lower())
+            continue
+        for char in unicodedata.normalize("NFKD", composed):
+            if char.isascii():
+                letters.append(char)
+            elif char.lower() in _LATIN:
+                latin = _LATIN[char.lower()]
+                letters.append(latin.capitalize() if char.isupper() else latin)
+            elif char.isalnum() and not hidden_character(char):
+                letters.append("-")
+                lost = True
     return "".join(letters), lost
