@@ -39,6 +39,7 @@ LOWER = {
         "events",
     },
     "agent": {"gateway", "registry", "secrets", "config", "events"},
+    "state": {"audit", "access", "control", "secrets", "config", "events"},
     "bench": {"secrets", "agent", "gateway", "policy", "access", "registry", "audit", "config", "events", "show"},
 }
 

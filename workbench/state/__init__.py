@@ -1,0 +1,1 @@
+"""The state folder as a whole: backed up and restored, and its keys replaced."""
