@@ -13,6 +13,7 @@ from workbench.events import JSON, Misuse, Unreachable
 from workbench.registry import RpcError, ServerSpec
 from workbench.registry.listing import definition_hash, list_tools, read_definitions
 from workbench.registry.names import close_names, confusable, server_id, skeleton
+from workbench.registry.readable import presented
 
 FOREIGN = ServerSpec(id="far", kind="url", url="https://far.example/mcp")
 OWN = ServerSpec(id="crm", kind="bundled", trust="bundled")
@@ -240,3 +241,18 @@ def test_suggestions() -> None:
     assert close_names("read", known) == ("files.read",)
     assert close_names("tickets.read", known) == ("files.read",)
     assert close_names("zzzz", known) == ()
+
+
+def test_clients_are_shown_the_repaired_parts_and_all_else_as_it_is() -> None:
+    given = {
+        "name": "t", "description": ["a", "b"], "title": 5, "inputSchema": {"type": "object", "required": None},
+        "annotations": {"readOnlyHint": "yes"}, "icons": [], "_meta": 7, "somethingNew": {"x": 1},
+    }  # fmt: skip
+    (made,) = read_definitions(FOREIGN, [given]).tools
+    assert made.definition == given
+    assert presented(made) == {
+        "name": "t", "description": "a\nb", "title": "5", "inputSchema": {"type": "object"}, "icons": [],
+        "somethingNew": {"x": 1},
+    }  # fmt: skip
+    (right,) = read_definitions(FOREIGN, [tool("t", "d")]).tools
+    assert presented(right) is right.definition

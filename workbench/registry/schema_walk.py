@@ -78,7 +78,10 @@ class Walk(KeywordValues):
         """`node` repaired; `at` is its place in what was listed, `to` its place in the result."""
         self._placed[at] = to
         if isinstance(node, bool):
-            return ({} if node else {"not": {}}) if self._dialect == 4 else node
+            if self._dialect > 4:
+                return node
+            self.note(at, node, ANYTHING if node else "nothing fits")
+            return {} if node else {"not": {}}
         if not isinstance(node, dict):
             return self._coerced(node, at, to, level)
         if level > MAX_LEVELS:
@@ -268,6 +271,8 @@ class Walk(KeywordValues):
                 built[name] = self._subschema(needed, place, (*to, key, name), level + 1)
             elif isinstance(needed, list) and all(isinstance(n, str) for n in needed):
                 built[name] = list(dict.fromkeys(needed))
+                if len(built[name]) < len(needed):
+                    self.note(place, needed, shown(built[name]))
             elif isinstance(needed, str):
                 self.note(place, needed, shown([needed]))
                 built[name] = [needed]
