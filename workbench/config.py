@@ -50,6 +50,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """Addresses that nobody beyond this machine reaches."""
 
 AuditMode = Literal["async", "os", "fsync", "strict"]
+ToolNameStyle = Literal["model", "dotted"]
 RedisDown = Literal["deny", "memory"]
 
 
@@ -204,6 +205,10 @@ class Settings:
         None,
         "File of named selections of servers and tools; default is a profiles.toml here or in the state folder.",
         PATH,
+    )
+    tool_name_style: ToolNameStyle = setting(
+        "model",
+        "Names in lists of /mcp and profiles: model (crm__search, what model APIs accept) or dotted (crm.search).",
     )
     local_urls: bool = setting(
         False, "Whether servers registered through the API may be on loopback. Those of an mcp.json always may."

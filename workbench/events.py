@@ -181,6 +181,8 @@ class Call(Record, frozen=True, kw_only=True):
     caller: Caller
     tool: str
     """Qualified name: `server.tool`."""
+    named: str = ""
+    """What an MCP client calls the tool, where that is another name; messages to that client use it."""
     arguments: JSON = msgspec.field(default_factory=dict)
     id: str = msgspec.field(default_factory=new_id)
     source: Source = "rest"

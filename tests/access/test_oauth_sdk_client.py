@@ -85,9 +85,9 @@ async def test_a_program_gets_tokens_by_itself_and_steps_up(platform: Any) -> No
     auth = ClientCredentialsOAuthProvider(f"{url}/mcp", storage, client.id, secret, issuer=url)
     async with connect(f"{url}/mcp", auth) as mcp:
         listed = await mcp.list_tools()
-        assert any(tool.name.startswith("tickets.") for tool in listed.tools)
+        assert any(tool.name.startswith("tickets__") for tool in listed.tools)
         assert storage.scopes == ["tickets:read"]
-        made = await mcp.call_tool("tickets.add_comment", COMMENT)
+        made = await mcp.call_tool("tickets__add_comment", COMMENT)
         assert not made.is_error
     assert storage.scopes == ["tickets:read", "tickets:read tickets:write"]
     assert await events(opened) == ["token issued", "token issued"]

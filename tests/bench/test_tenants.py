@@ -600,7 +600,7 @@ def test_what_the_first_tenant_has_is_untouched_and_its_own(house: House) -> Non
     assert ours("GET", "/servers").json["servers"][-1]["id"] == "zebrano-diary"
     assert 'tool="zebrano-diary.read"' in ours("GET", "/metrics").body
     assert "quillan was at zebrano" in ours.modern("resources/read", {"uri": "diary://today"}).body
-    assert "zebrano-diary.reflect" in ours.modern("prompts/list").body
+    assert "zebrano-diary__reflect" in ours.modern("prompts/list").body
     rows = ours("POST", "/api/platform/sql", {"sql": "select * from load_runs"}).json["rows"]
     assert len(rows) == 1
     assert house.ours("DELETE", "/servers/zebrano-diary").status == 200

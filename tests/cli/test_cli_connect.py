@@ -40,8 +40,8 @@ def command(home: Path, *more: str) -> StdioServerParameters:
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_the_sdk_stdio_client_lists_and_calls_through_the_bridge(home: Path, platform: Any, mode: Any) -> None:
     async with Client(stdio_client(command(home)), mode=mode) as client:
-        assert "products.check_stock" in {tool.name for tool in (await client.list_tools()).tools}
-        answer = await client.call_tool("products.check_stock", {"product_id": "P-0001"})
+        assert "products__check_stock" in {tool.name for tool in (await client.list_tools()).tools}
+        answer = await client.call_tool("products__check_stock", {"product_id": "P-0001"})
         assert answer.structured_content["product_id"] == "P-0001"
     async with Client(stdio_client(command(home, "--server", "products")), mode=mode) as client:
         assert "check_stock" in {tool.name for tool in (await client.list_tools()).tools}

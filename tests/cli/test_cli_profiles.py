@@ -110,9 +110,9 @@ async def test_a_client_that_only_speaks_stdio_gets_a_profile(home: Path) -> Non
     for mode in ("auto", "legacy"):
         async with Client(stdio_client(bridge), mode=mode) as client:
             assert {tool.name for tool in (await client.list_tools()).tools} == {
-                "products.get_product", "products.search_products",
+                "products__get_product", "products__search_products",
             }  # fmt: skip
-            answer = await client.call_tool("products.get_product", {"product_id": "P-0001"})
+            answer = await client.call_tool("products__get_product", {"product_id": "P-0001"})
             assert answer.structured_content["product_id"] == "P-0001"
     refused = run(home, "connect", "--profile", "nothing")
     assert refused.returncode == 4

@@ -59,7 +59,7 @@ async def test_behind_all_servers_each_tool_has_its_own_page(house: House, brows
     browser = browse(house)
     found = (await browser.modern("server/discover")).json["result"]["capabilities"]["extensions"]
     assert EXTENSION_ID in found
-    uri = await page_of(browser, f"{server}.get_time")
+    uri = await page_of(browser, f"{server}__get_time")
     assert uri == f"ui://gateway/{server}/clock/app.html"
     contents = await read(browser, uri)
     assert (contents["text"], contents["mimeType"]) == (PAGE.format(server), APP_MIME_TYPE)

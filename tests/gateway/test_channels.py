@@ -89,7 +89,7 @@ async def visits(house: House, serve: Any) -> Visit:
     return opened
 
 
-@pytest.mark.parametrize(("path", "tool"), [("/sse", "calc.steps"), ("/servers/calc/sse", "steps")])
+@pytest.mark.parametrize(("path", "tool"), [("/sse", "calc__steps"), ("/servers/calc/sse", "steps")])
 async def test_the_sdks_client_lists_calls_and_hears_progress(house: House, serve: Any, path: str, tool: str) -> None:
     url, heard = await serve(house.endpoint) + path, []
 

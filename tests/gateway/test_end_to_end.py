@@ -41,8 +41,8 @@ async def test_the_sdk_client_lists_calls_and_hears_progress(furnish: Any, serve
 
     async with client(f"{url}/mcp", house.access.local_key(), mode) as connected:
         tools = (await connected.list_tools()).tools
-        assert {"calc.add", "remote.add"} <= {tool.name for tool in tools}
-        answer = await connected.call_tool("remote.add", {"a": 2, "b": 3})
+        assert {"calc__add", "remote__add"} <= {tool.name for tool in tools}
+        answer = await connected.call_tool("remote__add", {"a": 2, "b": 3})
         assert answer.structured_content == {"total": 5}
         await connected.call_tool("remote.steps", {}, progress_callback=on_progress)
         assert heard == [(1, "half"), (2, "whole")]
@@ -50,7 +50,7 @@ async def test_the_sdk_client_lists_calls_and_hears_progress(furnish: Any, serve
         assert failed.is_error
         with pytest.raises(MCPError, match="There is no tool"):
             await connected.call_tool("remote.nope", {})
-        mirrored = await connected.call_tool("remote.region", {"region": "Zürich"})
+        mirrored = await connected.call_tool("remote__region", {"region": "Zürich"})
         assert mirrored.content[0].text == "Zürich"
     async with client(f"{url}/servers/remote/mcp", house.access.local_key(), mode) as connected:
         assert "add" in {tool.name for tool in (await connected.list_tools()).tools}
@@ -105,7 +105,7 @@ async def test_a_server_killed_in_the_middle_of_a_call_is_an_outcome(furnish: An
                 break
             await asyncio.sleep(0.01)
     assert listed["_meta"]["workbench/servers"]["calc"]["status"] == "ready"
-    assert "calc.add" in [tool["name"] for tool in listed["tools"]]
+    assert "calc__add" in [tool["name"] for tool in listed["tools"]]
     assert house.outcomes() == ["unavailable", "unavailable"]
 
 

@@ -30,7 +30,7 @@ async def test_a_call_is_answered_while_somebody_lists_for_the_first_time(
     answer = await Browser(house).modern("tools/call", {"name": "calc.add", "arguments": {"a": 1, "b": 2}})
     called.set()
     assert answer.json["result"]["structuredContent"] == {"total": 3}
-    assert "calc.add" in {tool["name"] for tool in (await listing).json["result"]["tools"]}
+    assert "calc__add" in {tool["name"] for tool in (await listing).json["result"]["tools"]}
 
 
 async def ask(browser: Browser, modern: bool) -> Any:

@@ -37,12 +37,12 @@ async def test_discover_says_who_we_are_and_what_we_do(browser: Any) -> None:
 async def test_lists_show_definitions_unchanged_under_our_names(browse: Any, browser: Any, house: Any) -> None:
     found = (await browser.modern("tools/list")).json["result"]
     names = [tool["name"] for tool in found["tools"]]
-    assert "calc.add" in names
+    assert "calc__add" in names
     assert names == sorted(names)
     assert (found["cacheScope"], found["resultType"]) == ("private", "complete")
     assert found["ttlMs"] > 0
     assert found["_meta"]["workbench/servers"] == {"calc": {"status": "ready"}}
-    add = next(tool for tool in found["tools"] if tool["name"] == "calc.add")
+    add = next(tool for tool in found["tools"] if tool["name"] == "calc__add")
     upstream = next(tool for tool in house.registry.tools() if tool.name == "add").definition
     assert {**add, "name": "add"} == upstream
     alone = browse(house, "/servers/calc/mcp")
@@ -52,7 +52,7 @@ async def test_lists_show_definitions_unchanged_under_our_names(browse: Any, bro
 async def test_lists_are_filtered_by_the_rules_that_judge_calls(browse: Any, house: Any) -> None:
     reader = browse(house, token=house.key(scopes=("calc:read",)))
     found = (await reader.modern("tools/list")).json["result"]
-    assert [tool["name"] for tool in found["tools"]] == ["calc.add"]
+    assert [tool["name"] for tool in found["tools"]] == ["calc__add"]
     assert (await reader.modern("tools/list", {"cursor": "x"})).error["code"] == -32602
 
 

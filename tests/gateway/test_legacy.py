@@ -52,7 +52,7 @@ async def test_the_handshake_agrees_on_a_revision(browser: Any, asked: str, agre
 async def test_a_session_lists_and_calls_and_is_on_the_record(browser: Any, house: Any) -> None:
     session = await begin(browser)
     listed = (await browser.legacy("tools/list", headers=session)).json["result"]
-    assert "calc.add" in [tool["name"] for tool in listed["tools"]]
+    assert "calc__add" in [tool["name"] for tool in listed["tools"]]
     assert "resultType" not in listed
     answer = (await browser.legacy("tools/call", ADD, headers=session)).json["result"]
     assert answer["structuredContent"] == {"total": 3}

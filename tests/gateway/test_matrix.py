@@ -138,7 +138,7 @@ Feature = Callable[[Visitor], Awaitable[None]]
 
 async def tools(visitor: Visitor) -> None:
     listed = await visitor.client.list_tools()
-    (add,) = [tool for tool in listed.tools if tool.name == "x.add"]
+    (add,) = [tool for tool in listed.tools if tool.name == "x__add"]
     assert add.output_schema is not None
     assert (await visitor.call("add", a=1, b=2)).structured_content == {"total": 3}
     failed = await visitor.call("fail")
@@ -190,8 +190,8 @@ async def resources(visitor: Visitor) -> None:
 
 
 async def prompts(visitor: Visitor) -> None:
-    assert [one.name for one in (await visitor.client.list_prompts()).prompts] == ["x.about"]
-    found = await visitor.client.get_prompt("x.about", {"topic": "seas"})
+    assert [one.name for one in (await visitor.client.list_prompts()).prompts] == ["x__about"]
+    found = await visitor.client.get_prompt("x__about", {"topic": "seas"})
     assert found.messages[0].content.text == "About seas"
 
 

@@ -87,14 +87,14 @@ def names(response: Response) -> list[str]:
 
 async def test_the_endpoint_of_a_profile_lists_its_tools_in_its_own_words(house: House) -> None:
     for listed in (await at(house).modern("tools/list"), await at(house).legacy("tools/list")):
-        assert names(listed) == ["calc.add", "notes.look"]
+        assert names(listed) == ["calc__add", "notes__look"]
         add, look = listed.json["result"]["tools"]
         assert (add["title"], add["description"]) == ("Sum", "Adds what a customer owes.")
         assert look["description"] == "Look a note up."
         assert add["inputSchema"]["required"] == ["a", "b"]
         assert set(listed.json["result"]["_meta"]["workbench/servers"]) == {"calc", "notes"}
     everywhere = next(
-        t for t in (await Browser(house).modern("tools/list")).json["result"]["tools"] if t["name"] == "calc.add"
+        t for t in (await Browser(house).modern("tools/list")).json["result"]["tools"] if t["name"] == "calc__add"
     )
     assert everywhere["description"] == "Add two numbers."
 
@@ -122,7 +122,7 @@ async def test_what_is_outside_of_a_profile_cannot_be_called_and_is_not_suggeste
 
 async def test_a_profile_gives_no_right_that_its_caller_does_not_have(house: House) -> None:
     browser = at(house, token=house.key(scopes=("calc:read",)))
-    assert names(await browser.modern("tools/list")) == ["calc.add"]
+    assert names(await browser.modern("tools/list")) == ["calc__add"]
     assert (await browser.modern("tools/call", {"name": "notes.look", "arguments": {"word": "x"}})).status == 403
     assert at(house, token="wrong").path
     assert (await at(house, token="wrong").modern("tools/list")).status == 401
@@ -131,7 +131,7 @@ async def test_a_profile_gives_no_right_that_its_caller_does_not_have(house: Hou
 async def test_prompts_and_resources_of_a_profile_are_those_of_its_servers(house: House) -> None:
     browser = at(house)
     prompts = (await browser.modern("prompts/list")).json["result"]["prompts"]
-    assert [prompt["name"] for prompt in prompts] == ["notes.sum_up"]
+    assert [prompt["name"] for prompt in prompts] == ["notes__sum_up"]
     resources = (await browser.modern("resources/list")).json["result"]["resources"]
     assert [resource["uri"] for resource in resources] == ["note://first"]  # `more`, which has it too, is outside
     got = await browser.modern("prompts/get", {"name": "notes.sum_up", "arguments": {"of": "it"}})
@@ -258,7 +258,7 @@ async def test_an_open_stream_is_told_that_a_profile_has_changed(house: House) -
     await until(lambda: "calc.fail" in [tool.qualified for tool in house.gateway.tools(house.owner, "support")])
     await until(lambda: len(heard) > 1)
     assert heard[1]["method"] == "notifications/tools/list_changed"
-    assert "calc.fail" in names(await browser.modern("tools/list"))
+    assert "calc__fail" in names(await browser.modern("tools/list"))
     leave.set()
     await listening
 

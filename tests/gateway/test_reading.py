@@ -111,7 +111,7 @@ async def test_a_server_that_is_down_keeps_its_addresses(browser: Any, house: An
 
 async def test_prompts_are_called_with_the_server_in_front(browser: Any, browse: Any, house: Any) -> None:
     listed = (await browser.modern("prompts/list")).json["result"]["prompts"]
-    assert [prompt["name"] for prompt in listed] == ["east.summary", "west.summary"]
+    assert [prompt["name"] for prompt in listed] == ["east__summary", "west__summary"]
     asked = {"name": "west.summary", "arguments": {"topic": "seas"}}
     found = (await browser.modern("prompts/get", asked)).json["result"]
     assert found["messages"][0]["content"]["text"] == "Summarise seas of west."
@@ -143,7 +143,7 @@ async def test_who_may_not_read_sees_and_gets_nothing(browse: Any, house: Any) -
     stranger = browse(house, token=house.key("owner", scopes=("west:read",)))
     listed = (await stranger.modern("resources/list")).json["result"]["resources"]
     assert [resource["uri"] for resource in listed] == ["doc://moon", "gateway://west/doc://shared"]
-    assert [p["name"] for p in (await stranger.modern("prompts/list")).json["result"]["prompts"]] == ["west.summary"]
+    assert [p["name"] for p in (await stranger.modern("prompts/list")).json["result"]["prompts"]] == ["west__summary"]
     response = await read(stranger, "doc://sun")
     assert (response.status, response.error["code"]) == (403, 403)
     assert response.error["data"]["missing_scopes"] == ["east:read"]

@@ -80,7 +80,7 @@ async def test_a_client_of_2026_lists_calls_and_hears_progress(house: House, dia
     async with dial() as client:
         assert client.subprotocol == "mcp"
         await modern(client, "tools/list")
-        assert "calc.add" in [tool["name"] for tool in (await hear(client))["result"]["tools"]]
+        assert "calc__add" in [tool["name"] for tool in (await hear(client))["result"]["tools"]]
         await modern(client, "tools/call", {"name": "calc.steps", "arguments": {}}, id="two", progressToken="p")
         heard = [await hear(client) for _ in range(3)]
         assert [m["params"]["progress"] for m in heard[:2]] == [1, 2]

@@ -1,6 +1,6 @@
 """A proxy that lets the conformance suite use the endpoint of all servers, where names have the server in front.
 
-`test_x` becomes `server.test_x` in requests, and again `test_x` in lists. Addresses of resources, which the servers of
+`test_x` becomes `server__test_x` in requests, and again `test_x` in lists. Addresses of resources, which the servers of
 this test have in common, get the form in which they are listed then. Everything else passes as it is.
 """
 
@@ -63,7 +63,7 @@ class Names:
         params = message.get("params") if isinstance(message, dict) else None
         if not isinstance(params, dict):
             return body, headers
-        prefix = f"{self.server}."
+        prefix = f"{self.server}__"
         if message.get("method") in ("tools/call", "prompts/get"):
             if isinstance(params.get("name"), str):
                 params["name"] = prefix + params["name"]
@@ -74,7 +74,7 @@ class Names:
             headers = [(k, _prefixed(prefix, v) if k == b"mcp-name" else v) for k, v in headers]
         ref = params.get("ref")
         if isinstance(ref, dict) and ref.get("type") == "ref/prompt":
-            ref["name"] = f"{self.server}.{ref['name']}"
+            ref["name"] = f"{self.server}__{ref['name']}"
         return json.dumps(message).encode(), headers
 
     def _inwards(self, body: bytes) -> bytes:
@@ -84,7 +84,7 @@ class Names:
             return body
         result = message.get("result") if isinstance(message, dict) else None
         for kind, key in NAMED_BY.items() if isinstance(result, dict) else ():
-            prefix = f"{self.server}." if key == "name" else f"gateway://{self.server}/"
+            prefix = f"{self.server}__" if key == "name" else f"gateway://{self.server}/"
             if isinstance(result.get(kind), list):
                 own = [one for one in result[kind] if one[key].startswith(prefix)]
                 result[kind] = [{**one, key: one[key].removeprefix(prefix)} for one in own]

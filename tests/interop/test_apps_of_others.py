@@ -44,7 +44,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 @pytest.mark.parametrize(
-    ("path", "named", "page"), [("/mcp", "clock.", "ui://gateway/clock/"), ("/servers/clock/mcp", "", "ui://")]
+    ("path", "named", "page"), [("/mcp", "clock__", "ui://gateway/clock/"), ("/servers/clock/mcp", "", "ui://")]
 )
 async def test_the_page_is_where_the_tool_says(platform: Running, mode: Any, path: str, named: str, page: str) -> None:
     async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {platform.token}"}) as http:

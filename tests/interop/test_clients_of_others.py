@@ -32,8 +32,8 @@ async def test_the_python_sdk_lists_and_calls_in_both_eras(platform: Running, mo
         async with Client(transport, mode=mode) as client:
             assert client.protocol_version == revision
             tools = {t.name for t in (await client.list_tools()).tools}
-            assert "crm.search_customers" in tools
-            found = await client.call_tool("crm.search_customers", {"query": "john.smith@acme.com"})
+            assert "crm__search_customers" in tools
+            found = await client.call_tool("crm__search_customers", {"query": "john.smith@acme.com"})
             assert not found.is_error
             assert "john.smith@acme.com" in json.dumps(found.structured_content)
 
@@ -46,7 +46,7 @@ const transport = new StreamableHTTPClientTransport(new URL(process.env.URL), { 
 const client = new Client({ name: "interop", version: "1" }, OPTIONS);
 await client.connect(transport);
 const { tools } = await client.listTools();
-const found = await client.callTool({ name: "crm.search_customers", arguments: { query: "john.smith@acme.com" } });
+const found = await client.callTool({ name: "crm__search_customers", arguments: { query: "john.smith@acme.com" } });
 const names = tools.map((t) => t.name);
 console.log(JSON.stringify({ tools: names, error: found.isError ?? false, found: found.structuredContent }));
 await client.close();
@@ -86,6 +86,6 @@ def test_the_typescript_sdk_lists_and_calls(platform: Running, generation: str, 
     )
     assert ran.returncode == 0, ran.stderr
     answer = json.loads(ran.stdout)
-    assert "crm.search_customers" in answer["tools"]
+    assert "crm__search_customers" in answer["tools"]
     assert answer["error"] is False
     assert "john.smith@acme.com" in json.dumps(answer["found"])

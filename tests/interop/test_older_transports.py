@@ -142,7 +142,7 @@ const transport = new SSEClientTransport(new URL(process.env.URL), { requestInit
 const client = new Client({ name: "interop", version: "1" }, {});
 await client.connect(transport);
 const { tools } = await client.listTools();
-const found = await client.callTool({ name: "crm.search_customers", arguments: { query: "john.smith@acme.com" } });
+const found = await client.callTool({ name: "crm__search_customers", arguments: { query: "john.smith@acme.com" } });
 console.log(JSON.stringify({ tools: tools.map((t) => t.name), found: found.structuredContent }));
 await client.close();
 """
@@ -169,5 +169,5 @@ def test_the_typescript_sdks_client_of_the_old_transport(platform: Running) -> N
     )
     assert ran.returncode == 0, ran.stderr
     answer = json.loads(ran.stdout)
-    assert "crm.search_customers" in answer["tools"]
+    assert "crm__search_customers" in answer["tools"]
     assert "john.smith@acme.com" in json.dumps(answer["found"])

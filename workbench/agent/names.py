@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable
 
 from workbench.agent.provider import ToolSpec
 from workbench.agent.schema import normalise, rename_parameters
 from workbench.events import Misuse, Tool
+from workbench.registry.tool_names import LONG_HASH_DIGITS, MAX_WIRE_NAME, wire_name
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 """OpenAI takes `[A-Za-z0-9_-]{1,64}`, Anthropic the same up to 128, Gemini wants a letter or `_` first."""
@@ -19,41 +21,42 @@ MAX_DESCRIPTION = 1024
 
 
 def safe_name(tool: Tool) -> str:
-    """`server__tool` in the letters of `NAME`; what is too long keeps its beginning and gets a hash."""
-    name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{tool.server}__{tool.name}")
-    if not re.match(r"[A-Za-z_]", name):
-        name = f"_{name}"
-    return name if len(name) <= 64 else _hashed(name, tool)
+    """The name of `tool` on the wire (`registry.tool_names.wire_name`), after a `_` where a provider needs one."""
+    name = wire_name(tool.server, tool.name)
+    if NAME.fullmatch(name):
+        return name
+    return f"_{wire_name(tool.server, tool.name, limit=MAX_WIRE_NAME - 1)}"
 
 
 def _hashed(name: str, tool: Tool) -> str:
-    return f"{name[:55]}_{hashlib.sha1(tool.qualified.encode(), usedforsecurity=False).hexdigest()[:8]}"
+    digits = hashlib.sha256(tool.qualified.encode("utf-8", "surrogatepass")).hexdigest()[:LONG_HASH_DIGITS]
+    return f"{name[: MAX_WIRE_NAME - LONG_HASH_DIGITS - 2]}__{digits}"
 
 
 class NameMap:
-    """Tools by the name that providers see. Names that would collide all get a hash, whatever the order.
+    """Tools by the name that providers see. Names that would collide all get a longer hash, whatever the order.
 
     Raises:
         Misuse: two tools cannot be told apart.
     """
 
     def __init__(self, tools: Iterable[Tool], *, reserved: Iterable[Tool] = ()) -> None:
-        plain: dict[str, list[Tool]] = {}
+        kept = list(reserved)
+        every = [*kept, *tools]
+        times = Counter(safe_name(tool) for tool in every)
         self._specs: dict[str, ToolSpec] = {}
         self._names: dict[str, str] = {}
-        kept = list(reserved)
-        for tool in (*kept, *tools):
-            plain.setdefault(safe_name(tool), []).append(tool)
-        for name, same in plain.items():
-            for tool in same:
-                own = name if len(same) == 1 or tool in kept else _hashed(name, tool)
-                if own in self._specs or tool.qualified in self._names:
-                    raise Misuse(
-                        f"Two tools are called {tool.qualified!r}.",
-                        hint="Give the servers different names in mcp.json.",
-                    )
-                self._specs[own] = _spec(own, tool)
-                self._names[tool.qualified] = own
+        for tool in every:
+            own = safe_name(tool)
+            if times[own] > 1 and tool not in kept:
+                own = _hashed(own, tool)
+            if own in self._specs or tool.qualified in self._names:
+                raise Misuse(
+                    f"Two tools are called {tool.qualified!r}.",
+                    hint="Give the servers different names in mcp.json.",
+                )
+            self._specs[own] = _spec(own, tool)
+            self._names[tool.qualified] = own
 
     def spec(self, tool: Tool) -> ToolSpec:
         """How `tool` is offered."""

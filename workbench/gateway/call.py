@@ -41,6 +41,7 @@ from workbench.gateway.sealing import Seal
 from workbench.gateway.tally import Tally
 from workbench.gateway.upstream.messages import Notify, encode
 from workbench.gateway.upstream.respondent import Respondent
+from workbench.gateway.wire_names import WireNames
 from workbench.registry.signals import of_result, plain
 from workbench.scanning import PostponedError, work_aside
 from workbench.secrets import Secrets
@@ -80,6 +81,7 @@ class Gateway:
         self._validators = Validators()
         self._result_schemas = ResultSchemas(lambda tool, why: registry.withhold_output_schema(tool, why))
         self.profiles = Profiles(settings, registry)
+        self.wire_names = WireNames(settings, registry)
         self.relay = _relay(settings)
         self.dispatch = Dispatch(settings, registry, self.relay)
         self._resolving = Resolving(self)

@@ -8,7 +8,7 @@ from workbench import __version__
 from workbench.events import JSON, Caller, Tool
 from workbench.gateway.addresses import with_page
 from workbench.gateway.call import Gateway, identity
-from workbench.gateway.offers import Offers
+from workbench.gateway.offers import ORIGINAL, Offers
 from workbench.gateway.upstream.messages import encode
 from workbench.gateway.upstream.revision import META, MODERN
 from workbench.gateway.views import profile_of, server_of
@@ -29,9 +29,6 @@ _LONGEST_INSTRUCTIONS: Final = 8000
 
 NOTES: Final = "workbench/notes"
 """Key in `_meta` of a listed tool: what a person should know of it, in sentences."""
-
-ORIGINAL: Final = "workbench/original_name"
-"""Key in `_meta` of a listed tool or prompt: what its server calls it, where that is no safe name."""
 
 
 class Lists:
@@ -101,7 +98,8 @@ class Lists:
         told = self._gateway.outbound.prose(told, caller.tenant)
         if server_of(view):
             return told[0][1] if told else ""
-        lines = ["Tools of several servers; each is called `server.tool`.", *(f"{id}: {text}" for id, text in told)]
+        form = "server.tool" if self._gateway.wire_names.dotted else "server__tool"
+        lines = [f"Tools of several servers; each is called `{form}`.", *(f"{id}: {text}" for id, text in told)]
         return "\n".join(lines)[:_LONGEST_INSTRUCTIONS]
 
     def scopes(self) -> list[str]:
@@ -116,9 +114,15 @@ class Lists:
         return [tool for tool in self._gateway.registry.tools() if not tool.tenant]
 
     def _tools(self, caller: Caller, view: str, states: list[ServerState], *, modern: bool) -> JSON:
-        tools, server = self._gateway.tools(caller, profile_of(view)), server_of(view)
-        listed = [_definition(tool, server) for tool in tools if server in ("", tool.server)]
-        servers = self._gateway.outbound.prose({state.id: _health(state, caller) for state in states}, caller.tenant)
+        gateway = self._gateway
+        tools, server = gateway.tools(caller, profile_of(view)), server_of(view)
+        name_of = gateway.wire_names.of
+        listed = [
+            _definition(tool, tool.name if server else name_of(tool.qualified), alone=bool(server))
+            for tool in tools
+            if server in ("", tool.server)
+        ]
+        servers = gateway.outbound.prose({state.id: _health(state, caller) for state in states}, caller.tenant)
         value: JSON = {"tools": listed, "_meta": {"workbench/servers": servers}}
         if modern:
             # What is filtered for one caller must not be shared with another (server/utilities/caching).
@@ -126,7 +130,7 @@ class Lists:
         return value
 
 
-def _definition(tool: Tool, alone: str) -> JSON:
+def _definition(tool: Tool, name: str, *, alone: bool) -> JSON:
     """The definition as the server lists it, in readable form, under the name by which it is called here."""
     shown = presented(tool) or {
         "description": tool.description,
@@ -134,12 +138,12 @@ def _definition(tool: Tool, alone: str) -> JSON:
         "annotations": tool.annotations,
     }
     if tool.notes:
-        shown = {**visible_definition(shown), "_meta": {**(shown.get("_meta") or {}), NOTES: list(tool.notes)}}
+        meta = shown.get("_meta")
+        own: JSON = {NOTES: list(tool.notes)}
         if tool.original is not None:
-            shown["_meta"][ORIGINAL] = visible(tool.original)
-    if alone:
-        return {**shown, "name": tool.name}
-    return {**with_page(shown, tool.server), "name": tool.qualified}
+            own[ORIGINAL] = visible(tool.original)
+        shown = {**visible_definition(shown), "_meta": {**(meta if isinstance(meta, dict) else {}), **own}}
+    return {**(shown if alone else with_page(shown, tool.server)), "name": name}
 
 
 def _health(state: ServerState, caller: Caller) -> JSON:

@@ -1,7 +1,7 @@
 """What servers offer beside tools: prompts, resources and templates, and who is meant by a name or an address.
 
-Behind the endpoint of all servers a prompt is called `server.name`. A resource keeps its address; where two servers
-list the same one, both are listed under a longer one, see `addresses`.
+Behind the endpoint of all servers a prompt is called `server__name`, see `wire_names`. A resource keeps its address;
+where two servers list the same one, both are listed under a longer one, see `addresses`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,19 @@ from workbench.gateway.call import Gateway
 from workbench.gateway.extensions import OFFERED, is_extension, owners_of, scopes_of
 from workbench.gateway.methods import method_tool
 from workbench.gateway.views import profile_of, server_of
+from workbench.gateway.wire_names import SEPARATOR
 from workbench.registry.connection import Connection, RpcError
 from workbench.registry.server import ServerDown
+from workbench.registry.tool_names import is_hashed, safe_name, wire_name
 from workbench.registry.visible import visible, visible_definition
 
 FRESH_S: Final = 60.0
 """Seconds after which a list is asked for again although nothing was announced."""
+
+ORIGINAL: Final = "workbench/original_name"
+"""Key in `_meta` of a listed tool or prompt: what its server calls it, where that is no safe name."""
+
+_LOOKS_SAFE = re.compile(r"_[0-9a-f]{8}$")
 
 MOST_PAGES: Final = 100
 MOST_ENTRIES: Final = 10_000
@@ -126,10 +133,10 @@ class Offers:
         """The entries of one kind that a caller sees, in a stable order, under the names that are understood here."""
         servers = self.servers(caller, view, kind.capability)
         lists = dict(zip(servers, await asyncio.gather(*(self.of(id, kind) for id in servers)), strict=True))
+        if kind is PROMPTS:
+            return [self._named(entry, id, view) for id, entries in lists.items() for entry in entries]
         if server_of(view):
             return [entry for entries in lists.values() for entry in entries]
-        if kind is PROMPTS:
-            return [{**entry, "name": f"{id}.{entry['name']}"} for id, entries in lists.items() for entry in entries]
         twice = await self._twice(kind, caller.tenant, view)
         key = kind.named_by
         return [
@@ -137,6 +144,43 @@ class Offers:
             for id, entries in lists.items()
             for entry in entries
         ]
+
+    def _named(self, prompt: JSON, server: str, view: str) -> JSON:
+        """A prompt under the name by which it is asked for at an endpoint; a changed one keeps the original."""
+        original = prompt["name"]
+        safe = safe_name(original)
+        name = safe if server_of(view) else self._gateway.wire_names.of_prompt(server, safe)
+        if safe == original:
+            return {**prompt, "name": name}
+        meta = {**(prompt.get("_meta") or {}), ORIGINAL: visible(original)}
+        return {**prompt, "name": name, "title": prompt.get("title") or visible(original), "_meta": meta}
+
+    async def prompt(self, name: str, tenant: str, view: str = "") -> tuple[str, str]:
+        """The server that is meant by the name of a prompt, and its own name there; an empty server when none is.
+
+        Args:
+            name: as it is listed at the endpoint, `server.name`, or what the server calls it.
+            tenant: of the caller.
+            view: the endpoint.
+        """
+        if server := server_of(view):
+            return server, await self._original(server, name)
+        server, dot, own = name.partition(".")
+        if dot and self.knows(server, tenant):
+            return server, await self._original(server, own)
+        for server in self._having(PROMPTS, tenant, view):
+            if name.startswith(f"{server}{SEPARATOR}"):
+                for entry in await self.of(server, PROMPTS):
+                    if wire_name(server, safe_name(entry["name"])) == name:
+                        return server, entry["name"]
+        server, _, own = name.partition(SEPARATOR)
+        known = own and not is_hashed(name) and self.knows(server, tenant)
+        return (server, own) if known else ("", name)
+
+    async def _original(self, server: str, name: str) -> str:
+        """What a server calls the prompt that has a safe name."""
+        names = [entry["name"] for entry in await self.of(server, PROMPTS)] if _LOOKS_SAFE.search(name) else []
+        return name if name in names else next((own for own in names if safe_name(own) == name), name)
 
     async def owner(self, uri: str, tenant: str, view: str = "") -> tuple[str, str]:
         """The server that has a resource, or a template of that text, and its own address there; empty when none does.

@@ -23,6 +23,9 @@ PAGE: Final = 500
 """Entries on one page of a list."""
 
 
+_HOW: Final = "Prompts are called `server__name`; list them."
+
+
 class Unroutable(Exception):
     """Nobody is meant by the name or address, or several are; `data` is for the error."""
 
@@ -109,29 +112,32 @@ class Reading:
 
     async def _routed(self, request: Request, method: str, params: JSON) -> tuple[str, JSON]:
         """The server that is meant, and the params with the name that it knows."""
-        tenant = request.caller.tenant
+        if method == "prompts/get":
+            server, name = await self._prompt(request, params.get("name"))
+            return server, {**params, "name": name}
+        ref = params.get("ref")
+        if method == "completion/complete" and isinstance(ref, dict) and ref.get("type") == "ref/prompt":
+            server, name = await self._prompt(request, ref.get("name"))
+            return server, {**params, "ref": {**ref, "name": name}}
         if server := server_of(request.view):
             return server, params
         if method == "resources/read":
             server, uri = await self._owner(request, params.get("uri"))
             return server, {**params, "uri": uri}
-        if method == "prompts/get":
-            server, name = self._prompt(tenant, params.get("name"))
-            return server, {**params, "name": name}
-        ref = params.get("ref")
-        if isinstance(ref, dict) and ref.get("type") == "ref/prompt":
-            server, name = self._prompt(tenant, ref.get("name"))
-            return server, {**params, "ref": {**ref, "name": name}}
         if isinstance(ref, dict) and ref.get("type") == "ref/resource":
             server, uri = await self._owner(request, ref.get("uri"))
             return server, {**params, "ref": {**ref, "uri": uri}}
         raise Unroutable("params.ref has to be a ref/prompt with a name or a ref/resource with a uri.")
 
-    def _prompt(self, tenant: str, name: Any) -> tuple[str, str]:
-        server, dot, own = name.partition(".") if isinstance(name, str) else ("", "", "")
-        if not dot or not self._offers.knows(server, tenant):
-            told = name[:200] if isinstance(name, str) else name
-            raise Unroutable(f"There is no prompt {told!r}. Prompts are called `server.name`; list them.")
+    async def _prompt(self, request: Request, name: Any) -> tuple[str, Any]:
+        alone = server_of(request.view)
+        if not isinstance(name, str):
+            if alone:
+                return alone, name  # refused by the schema of the method, on the record
+            raise Unroutable(f"There is no prompt {name!r}. {_HOW}")
+        server, own = await self._offers.prompt(name, request.caller.tenant, request.view)
+        if not server:
+            raise Unroutable(f"There is no prompt {name[:200]!r}. {_HOW}")
         return server, own
 
     async def owner(self, request: Request, uri: Any) -> tuple[str, str]:

@@ -44,6 +44,7 @@ class ToolCalls:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self.outbound = gateway.outbound
+        self._names = gateway.wire_names
 
     def read(self, request: Request, params: JSON, protocol: str, *, session: str = "") -> tuple[Call, str]:
         """The call that `params` describe, and what is wrong with them, if anything.
@@ -60,13 +61,15 @@ class ToolCalls:
         arguments = params.get("arguments")
         if not isinstance(arguments, dict):
             problem, arguments = "arguments are no object" if arguments is not None else problem, {}
+        tool = self._names.meant(name, server_of(request.view), request.caller.tenant)
         trace_id, parent = _trace(meta.get("traceparent") or request.header(b"traceparent"))
         carried: JSON = {"_meta": _carried(meta)}
         if len(params) > 3 or not params.keys() <= _NOT_CARRIED:
             carried |= {key: value for key, value in params.items() if key not in _NOT_CARRIED}
         call = Call(
             caller=request.caller,
-            tool=f"{server}.{name}" if (server := server_of(request.view)) else name,
+            tool=tool,
+            named=name if name != tool else "",
             arguments=arguments,
             source="mcp",
             protocol=protocol,
@@ -131,8 +134,9 @@ class ToolCalls:
             page = say_approval(id, outcome, call, request.resource, respondent, modern=modern)
             if page is not None:
                 return page
-        if outcome.kind == "not_found" and (server := server_of(request.view)):
-            outcome = _as_named_there(outcome, server)
+        if outcome.result is None:
+            server = server_of(request.view)
+            outcome = _as_named_there(outcome, server) if server else self._names.worded(outcome, call)
         say = say_of_method if is_method(call.tool) else say_outcome
         return say(id, outcome, modern=modern, resource=request.resource)
 
@@ -185,7 +189,7 @@ class ToolCalls:
 def _as_named_there(outcome: Outcome, server: str) -> Outcome:
     """An unknown tool at the endpoint of one server, where tools go by their own names."""
     close = outcome.details.get("suggestions")
-    if close is None:
+    if close is None or outcome.kind != "not_found":
         return outcome
     own = [name.removeprefix(f"{server}.") for name in close if name.startswith(f"{server}.")]
     said = unknown(outcome.tool.removeprefix(f"{server}."), own)

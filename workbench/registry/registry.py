@@ -182,6 +182,14 @@ class Registry:
         """The tools of all ready servers, ordered by server and name; the same list until `version` grows."""
         return self._catalog.tools
 
+    def known_tools(self) -> list[Tool]:
+        """The tools of all servers as last listed, those included that cannot be called now."""
+        return list(self._catalog.known.values())
+
+    def has_tool(self, qualified: str) -> bool:
+        """Whether a server lists, or last listed, a tool of that name."""
+        return qualified in self._catalog.known
+
     def resolve(self, qualified: str) -> tuple[Tool, Connection]:
         """The tool of that name and the connection to its server.
 
