@@ -140,4 +140,4 @@ def test_messages_in_any_layout_arrive_in_their_order(parts: list[tuple[Any, int
 def test_no_output_breaks_the_reader(output: bytes) -> None:
     reading = Reading()
     reading.feed(output)
-    assert reading.reader.feed(A) == [ONE]
+    assert list(reading.reader.feed(A)) == [ONE]

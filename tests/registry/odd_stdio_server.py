@@ -68,6 +68,10 @@ npm notice New version of npm available!"""
 RAW = {
     "nan": '{"jsonrpc":"2.0","id":%d,"result":{"content":[],"structuredContent":{"mean":NaN,"most":[Infinity]}}}\n',
     "surrogate": '{"jsonrpc":"2.0","id":%d,"result":{"content":[{"type":"text","text":"a\\ud800b"}]}}\n',
+    "large_nan": '{"jsonrpc":"2.0","id":%d,"result":{"text":"'
+    + "x" * 100_000
+    + '","structuredContent":{"mean":NaN}}}\n',
+    "large_broken": '{"jsonrpc":"2.0","id":%d,"result":{"text":"' + "x" * 100_000 + "\"','structuredContent'}}\n",
     "two_values": '{"jsonrpc":"2.0","id":%d,"result":{"content":[]}} {"level":"info"}\n',
     "over_lines": '{\n "jsonrpc": "2.0",\n "id": %d,\n "result": {\n  "content": []\n }\n}\n',
     "text_id": '{"jsonrpc":"2.0","id":"%d","result":{"content":[]}}\n',
@@ -167,6 +171,12 @@ def before_start() -> None:
         sys.exit(1)
     if MODE == "banner":
         write("🖥️ Server mode: STDIO\n\n> demo@1.0.0 start\n  .   ____          _\n{ x\n")
+    if MODE == "says_why_on_stdout":
+        write("\n> demo@1.0.0 start\nError: no such folder: /nowhere\n")
+        sys.exit(1)
+    if MODE == "asks":
+        write("Enter your API key: ")
+        time.sleep(60)
     if MODE in ("loads", "banner", "initialize_first_slowly"):
         time.sleep(0.4)
     if MODE == "works":

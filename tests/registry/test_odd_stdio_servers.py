@@ -77,6 +77,7 @@ async def test_a_server_that_starts_oddly_runs(launch: Launch, mode: str) -> Non
 
 CALLS: dict[str, Any] = {
     "nan": {"structuredContent": {"mean": None, "most": [None]}},
+    "large_nan": {"structuredContent": {"mean": None}},
     "surrogate": {"content": [{"type": "text", "text": "a\ufffdb"}]},
     "latin1": {"content": [{"type": "text", "text": "café"}]},
     "two_values": {"content": []},
@@ -100,6 +101,7 @@ async def test_an_odd_answer_is_read(launch: Launch, tool: str) -> None:
 
 FAILURES = {
     "broken": "answered with broken JSON",
+    "large_broken": "answered with broken JSON",
     "never_ends": "did not go on",
     "error_text": "no such table",
     "unknown_id": "Parse error: depth",
@@ -179,6 +181,19 @@ async def test_a_process_that_does_nothing_is_given_up_sooner_with_what_to_do(
     assert state(registry).status == "failed"
     assert "did nothing for 0.5 s" in state(registry).last_error
     assert "starts an MCP server over stdio" in state(registry).last_error
+
+
+async def test_a_program_that_waits_for_an_answer_is_shown_with_its_question(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(entry.START_TIMEOUT, "command", 0.5)
+    registry = await launch("asks")
+    assert "wrote 'Enter your API key:' to its standard output" in state(registry).last_error
+
+
+async def test_what_a_program_says_on_its_output_before_it_ends_is_shown(launch: Launch) -> None:
+    registry = await launch("says_why_on_stdout")
+    assert state(registry).last_error == "The process exited with status 1.\nError: no such folder: /nowhere"
 
 
 async def test_while_it_starts_it_is_said_how_that_goes(

@@ -29,6 +29,9 @@ FOLLOWERS_GRACE = 0.3
 STDOUT_LIMIT = 32 << 20
 """Longest line a stdio server may send, in bytes."""
 
+SHOWN_LENGTH = 500
+"""Characters of a line in a message."""
+
 STREAM_END_TIMEOUT_S = 0.2
 """Seconds that the pipes of a process that has ended may stay open before it is taken that somebody else holds them."""
 
@@ -132,7 +135,7 @@ class Child:
         if not any(map(tells_of_error, lines)):
             since = asyncio.get_running_loop().time() - _ERRORS_KEPT_S
             lines = [*(line for when, line in self._errors if when >= since), *lines]
-        kept = useful_lines(lines)
+        kept = [line[:SHOWN_LENGTH] for line in useful_lines(lines)]
         return "\n" + "\n".join(kept) if kept else ""
 
     async def end(self, grace: float = GRACE) -> None:

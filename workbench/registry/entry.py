@@ -14,6 +14,7 @@ import msgspec
 from workbench.config import Settings
 from workbench.events import JSON, Tool, Unreachable, WorkbenchError, now_us
 from workbench.registry.breaker import Breaker, BreakerState
+from workbench.registry.changes import tool_changes
 from workbench.registry.connection import Connection, ConnectionFactory, Launched, RpcError
 from workbench.registry.failures import Failures
 from workbench.registry.health import PATIENCE, Pulse
@@ -23,7 +24,6 @@ from workbench.registry.names import shown
 from workbench.registry.pins import Pins
 from workbench.registry.process import ServerProcess
 from workbench.registry.server import ServerSpec, ServerState, ServerStatus, shown_url
-from workbench.registry.signals import of_tools
 from workbench.registry.startup import within_start_timeout
 from workbench.registry.supervisor import Supervisor
 
@@ -174,22 +174,12 @@ class Entry(ServerProcess):
 
     def apply(self, tools: list[Tool]) -> None:
         """Take `tools` as what the server offers, and say what changed."""
-        before, after = {t.name: t for t in self.tools}, {t.name: t for t in tools}
+        changes = tool_changes(self.tools, tools)
         self.tools = tools
         self._update(tools=len(tools))
-        if before == after:
-            return
-        changed = sorted(n for n in before.keys() & after.keys() if before[n] != after[n])
-        detail: JSON = {
-            "added": sorted(after.keys() - before.keys()),
-            "removed": sorted(before.keys() - after.keys()),
-            "changed": changed,
-            "quarantined": sorted(n for n, t in after.items() if t.quarantined),
-        }
-        detail |= {"varied": varied} if (varied := {n: list(t.varies) for n, t in after.items() if t.varies}) else {}
-        detail |= {"signals": signs} if (signs := of_tools(t for n, t in after.items() if before.get(n) != t)) else {}
-        self._journal.event(self.spec.id, "tools_changed", detail)
-        self._changed()
+        if changes:
+            self._journal.event(self.spec.id, "tools_changed", changes)
+            self._changed()
 
     # --- the life of the server
 

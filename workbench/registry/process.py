@@ -15,6 +15,7 @@ from workbench.registry.child import TAIL_LINES, Child, unless_ended
 from workbench.registry.connection import Connection, Launched
 from workbench.registry.journal import Journal
 from workbench.registry.server import ServerSpec
+from workbench.registry.stderr_lines import useful_lines
 from workbench.registry.supervisor import Supervisor
 
 MAX_BUSY_S = 600.0
@@ -80,7 +81,13 @@ class ServerProcess:
         self.child = await self._supervisor.launch(self.spec, self.replica)
         self._launched = replace(self.child.launched, older=self._older)
         self._update(pid=self.child.pid, url=self._launched.url)
-        await self._unless_ended(self._open())
+        try:
+            await self._unless_ended(self._open())
+        except Unreachable as e:
+            lines = [] if "\n" in str(e) else useful_lines(getattr(self.connection, "output", ()))
+            if not lines:
+                raise
+            raise Unreachable("\n".join([str(e), *lines])) from e  # some write to standard output what is wrong
         self.child.ready = True
         # Who does not answer the first question is not asked it at every start.
         self._older = self._older or getattr(self.connection, "ignores_probe", False)

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from typing import Final
 
 MAX_LINES: Final = 8
+HEAD: Final = 300
+"""Characters of a line that decide what it is."""
 
 _ANSI: Final = re.compile(r"\x1b(?:\[[0-9;:?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -15,19 +17,20 @@ _NOISE: Final = re.compile(
     r"""
       \s*$
     | \s*(?:npm|pnpm|yarn)\s+(?:warn|notice|info|http|timing|verb)\b   # and so on: advertisements of new versions
+    | >\ \S+@\d\S*\ \S+\s*$   # the script that npm runs
     | \s*npm\s+(?:err!|error)\s*$
     | .*\b(?:A\ complete\ log\ of\ this\ run\ can\ be\ found\ in|-debug-\d*\.log|To\ update,?\ run)
     | \s+at\s+\S.*[:)]\d*\)?\s*$ | \s+at\s+(?:async\s+)?[\w.$<>\[\]/]+\s*\(  # frames of JavaScript, Java, .NET
     | \s+at\s+(?:file:|node:|/|[A-Z]:\\)
     | \s*\.\.\.\s+\d+\s+(?:more|common\ frames)
     | \s*File\ ".*",\ line\ \d+ | Traceback\ \(most\ recent\ call\ last\):  # of Python
-    | \s+[\^~|\s]+$ | [\^~]+\s*$
+    | [\^~|\s]+$
     | During\ handling\ of\ the\ above | The\ above\ exception\ was\ the\ direct
     | (?:node:|file:)\S*:\d+(?::\d+)?\s*$ | /\S+:\d+\s*$ | Node\.js\ v\d
     | \s*\d+:\s+(?:0x[0-9a-f]+\s+-\s+)?[\w<][\w<>$@.\ &*{}']*::\S+\s*$
     | stack\ backtrace: | note:\ run\ with\ `RUST_BACKTRACE
     | goroutine\ \d+\ \[ | \t/\S+:\d+ | \s*created\ by\ \S+
-    | \s*[-=_*\#~.\u2500-\u257f\s]{3,}$  # rulers
+    | [-=_*\#~.\u2500-\u257f\s]{3,}$  # rulers
     | \s*[{}()\[\];,]+\s*$
     """,
     re.X | re.I,
@@ -51,7 +54,7 @@ def clean_line(line: str) -> str:
 
 def tells_of_error(line: str) -> bool:
     """Whether a clean line says what is wrong."""
-    return _ERROR.search(line) is not None and _NOISE.match(line) is None
+    return _ERROR.search(line[:HEAD]) is not None and _NOISE.match(line[:HEAD]) is None
 
 
 def useful_lines(lines: Iterable[str], limit: int = MAX_LINES) -> list[str]:
@@ -68,7 +71,7 @@ def useful_lines(lines: Iterable[str], limit: int = MAX_LINES) -> list[str]:
     kept = [line for n, line in enumerate(kept) if line not in kept[n + 1 :]] if len(kept) < 512 else kept
     if len(kept) <= limit:
         return kept
-    errors = [n for n, line in enumerate(kept) if _ERROR.search(line)][-limit:]
+    errors = [n for n, line in enumerate(kept) if _ERROR.search(line[:HEAD])][-limit:]
     others = [n for n in range(len(kept)) if n not in errors]
     chosen = sorted([*errors, *others[len(others) - (limit - len(errors)) :]])
     return [kept[n] for n in chosen]
@@ -79,7 +82,8 @@ def _without_source(lines: list[str]) -> list[str]:
     kept = []
     frame = False
     for line in lines:
-        noise = _NOISE.match(line) is not None or (_PROGRESS.search(line) is not None and not _ERROR.search(line))
+        head = line[:HEAD]
+        noise = _NOISE.match(head) is not None or (_PROGRESS.search(head) is not None and not _ERROR.search(head))
         code = frame and line.startswith("    ")
         frame = line.lstrip().startswith('File "') or (noise and frame and code)
         if not noise and not code:

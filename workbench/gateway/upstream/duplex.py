@@ -257,13 +257,14 @@ class DuplexConnection:
             self._spawn(self._asked(message))
 
     def _answered(self, message: JSON) -> None:
-        id = request_id(message)
+        given = message.get("id")
+        id = given if type(given) is int else request_id(message)
         if id is None and message.get("error") is not None and len(self._waiting) == 1:
             id = next(iter(self._waiting))  # it could not read which request it was, but there is only one
         waiting = self._waiting.get(id) if id is not None else None
         if waiting is None or waiting.future.done() or not ("result" in message or "error" in message):
             return
-        waiting.future.set_result(message if message.get("id") == id else {**message, "id": id})
+        waiting.future.set_result(message if given == id else {**message, "id": id})
         if waiting.call is not None:  # at once: what comes next is not about it
             self._callers.leave(waiting.call, answered=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from workbench.gateway.upstream.lenient_json import decode_text, decode_values, note_repairs
@@ -13,9 +13,18 @@ from workbench.gateway.upstream.messages import decode_strict
 MAX_EMBEDDED: Final = 64
 """Places in a line without JSON of its own at which a message is looked for."""
 
+MAX_EMBEDDED_SCAN: Final = 4 << 20
+"""Characters that are looked through for that in vain."""
+
+LARGE: Final = 64 << 10
+"""Bytes that are no strict JSON from which on they are looked through apart, so that nobody waits for that."""
+
+MAX_INDENTED: Final = 16 << 20
+"""Longest message over several lines, in bytes."""
+
 _START: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*)?(?:\{\s*(?:[\"}]|$)|\[\s*$)")
 """How a message can begin: an object with a name in quotes, alone or in a batch; the line may end anywhere before."""
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.S)
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+("?)', re.S)  # always matches to its end, so that none is tried twice
 _ID: Final = re.compile(r'"id"\s*:\s*"?(\d{1,15})"?\s*[,}]')
 
 
@@ -51,24 +60,27 @@ class MessageReader:
         self._max_bytes = max_bytes
         self._noise = noise
         self._broken = broken
+        self.deferred: list[tuple[bytes, str]] = []
+        """What is too large to be looked through at once, to be given to `rescue`, which may be called in a thread."""
+        self.pending = False
+        """Whether a message has begun and not ended."""
         self._lines: list[bytes] = []
         self._size = 0
         self._depth = 0
         self._in_string = False
 
-    @property
-    def pending(self) -> bool:
-        """Whether a message has begun and not ended."""
-        return bool(self._lines)
-
-    def feed(self, line: bytes) -> list[Any]:
-        """The messages that are complete with `line`, which is without its line feed."""
+    def feed(self, line: bytes) -> Sequence[Any]:
+        """The messages that are complete with `line`, which is without its line feed; see also `deferred`."""
+        if self.pending and line[:1] not in b"{[":
+            return self._continued(line) if line.strip() else []
         try:
             value = decode_strict(line)
         except ValueError:
             return self._unusual(line)
+        if isinstance(value, dict) and "jsonrpc" in value and not self.pending:
+            return (value,)
         found = [one for one in (value if isinstance(value, list) else (value,)) if is_message(one)]
-        if not self._lines:
+        if not self.pending:
             if not found:
                 self._noise(line)
             return found
@@ -78,30 +90,34 @@ class MessageReader:
 
     def give_up(self, why: str) -> list[Any]:
         """No more will come of the message that has begun. Returns what is whole within."""
-        if not self._lines:
+        if not self.pending:
             return []
         text = b"\n".join(self._lines)
-        self._lines, self._size = [], 0
-        return self._rescued(text, why)
+        self._lines, self._size, self.pending = [], 0, False
+        return self._soon_rescued(text, why)
 
     def end(self, rest: bytes, why: str) -> list[Any]:
         """The output has ended with `rest`, a line without a line feed; `why` says for which reason."""
-        found = self.feed(rest) if rest.strip() else []
-        return [*found, *self.give_up(f"the output ended within it. {why}")]
+        found = [*self.feed(rest)]
+        found += self.give_up(f"the output ended within it. {why}")
+        while self.deferred:
+            found += self.rescue(*self.deferred.pop(0))
+        return found
 
     def _unusual(self, line: bytes) -> list[Any]:
         if not line.strip(b" \t\r\n\0"):
             return []
-        if self._lines:
+        if self.pending:
             return self._continued(line)
         if _START.match(line) and b"\0" not in line:
             self._depth, self._in_string = 0, False
             return self._continued(line)
-        return self._rescued(line, "")
+        return self._soon_rescued(line, "")
 
     def _continued(self, line: bytes) -> list[Any]:
         self._measure(line)
         self._lines.append(line)
+        self.pending = True
         self._size += len(line)
         if self._depth <= 0 and not self._in_string:
             return self.give_up("it is no JSON")
@@ -111,14 +127,24 @@ class MessageReader:
 
     def _measure(self, line: bytes) -> None:
         """Follow the brackets outside of strings; a string may go on over lines although it must not."""
-        plain = _STRING.sub(b"", b'"' + line if self._in_string else line)
-        opened = plain.find(b'"')
-        self._in_string = opened >= 0
-        if self._in_string:
-            plain = plain[:opened]
+        in_string = False
+
+        def blank(string: re.Match[bytes]) -> bytes:
+            nonlocal in_string
+            in_string = not string.group(1)
+            return b""
+
+        plain = _STRING.sub(blank, b'"' + line if self._in_string else line)
+        self._in_string = in_string
         self._depth += plain.count(b"{") + plain.count(b"[") - plain.count(b"}") - plain.count(b"]")
 
-    def _rescued(self, data: bytes, why: str) -> list[Any]:
+    def _soon_rescued(self, data: bytes, why: str) -> list[Any]:
+        if len(data) <= LARGE:
+            return self.rescue(data, why)
+        self.deferred.append((data, why))
+        return []
+
+    def rescue(self, data: bytes, why: str) -> list[Any]:
         """The messages somewhere in `data`; where there is none, it is noise, or a broken message."""
         found: list[Any] = []
         try:
@@ -139,11 +165,12 @@ class MessageReader:
 def _embedded(text: str) -> list[Any]:
     """Messages within other text: after a prompt, a progress bar, a word of a log."""
     found: list[Any] = []
-    at = 0
+    at = scanned = 0
     for _ in range(MAX_EMBEDDED):
         at = text.find('{"', at)
-        if at < 0 or '"jsonrpc"' not in text[at:]:
+        if at < 0 or scanned > MAX_EMBEDDED_SCAN or text.find('"jsonrpc"', at) < 0:
             break
+        scanned += len(text) - at
         try:
             value, end = json.JSONDecoder(strict=False).raw_decode(text, at)
         except (ValueError, RecursionError):
@@ -151,7 +178,7 @@ def _embedded(text: str) -> list[Any]:
             continue
         if is_message(value) and "jsonrpc" in value:
             found.append(value)
-            at = end
+            at, scanned = end, 0
         else:
             at += 2
     return found

@@ -17,6 +17,9 @@ from workbench.secrets import hide
 REPAIRED: Final = "workbench/repaired"
 """Key in `_meta` of a result: what was repaired in the message that brought it, as sentences."""
 
+MAX_VALUES: Final = 1024
+"""Values on one line that are read."""
+
 NOT_A_NUMBER: Final = "NaN and infinite numbers, which JSON does not have, were replaced by null."
 TOO_LARGE: Final = "A number beyond the range of a double was replaced by null."
 TOO_LONG: Final = "An integer of more digits than can be read was kept as text."
@@ -25,16 +28,10 @@ LONE_SURROGATE: Final = "Halves of characters (lone surrogates) were replaced by
 
 _SPACE: Final = re.compile(r"[ \t\r\n\ufeff\0]*")
 _SURROGATES: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]|[\ud800-\udfff]")
-_ERRORS: Final = "workbench-windows-1252"
-
-
-def _windows_1252(error: UnicodeError) -> tuple[str, int]:
-    assert isinstance(error, UnicodeDecodeError)
-    raw = error.object[error.start : error.end]
-    return "".join(bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in raw), error.end
-
-
-codecs.register_error(_ERRORS, _windows_1252)
+_WINDOWS_1252: Final = {
+    0xDC00 + byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(0x80, 0x100)
+}
+"""What `surrogateescape` makes of a byte, and what the byte means."""
 
 
 def decode_text(data: bytes) -> tuple[str, list[str]]:
@@ -49,7 +46,7 @@ def decode_text(data: bytes) -> tuple[str, list[str]]:
     try:
         return data.decode("utf-8", "surrogatepass"), []  # of languages whose strings are UTF-16
     except UnicodeDecodeError:
-        return data.decode("utf-8", _ERRORS), [NOT_UTF8]
+        return data.decode("utf-8", "surrogateescape").translate(_WINDOWS_1252), [NOT_UTF8]
 
 
 def decode_values(data: bytes) -> tuple[list[Any], str, list[str]]:
@@ -66,7 +63,7 @@ def decode_values(data: bytes) -> tuple[list[Any], str, list[str]]:
     decoder = _decoder(repairs)
     values: list[Any] = []
     at = _skip(text, 0)
-    while at < len(text):
+    while at < len(text) and len(values) < MAX_VALUES:
         try:
             value, end = decoder.raw_decode(text, at)
         except ValueError:

@@ -67,7 +67,9 @@ def result_of(message: Any, id: int, server: str, method: str = "") -> JSON:
         RpcError: the response is an error.
         Refused: it is not that response.
     """
-    if isinstance(message, dict) and (request_id(message) == id or (message.get("id") is None and "error" in message)):
+    if isinstance(message, dict) and (
+        message.get("id") is id or request_id(message) == id or (message.get("id") is None and "error" in message)
+    ):
         result, error = message.get("result"), message.get("error")
         if error is not None and not (isinstance(result, dict) and result):
             raise rpc_error(error if isinstance(error, dict) else {"message": error})
@@ -76,6 +78,11 @@ def result_of(message: Any, id: int, server: str, method: str = "") -> JSON:
         if "result" in message:
             return result or {}
     raise Refused(f"Server {server!r} answered with a message that is no response to the request.", 200)
+
+
+def _responds(message: JSON, id: int) -> bool:
+    given = message.get("id")
+    return given is id or request_id(message) == id or (given is None and "error" in message)
 
 
 def request_id(message: JSON) -> int | None:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from workbench.events import JSON, Unreachable
 from workbench.gateway.upstream.duplex import DuplexConnection
-from workbench.gateway.upstream.framing import MessageReader
+from workbench.gateway.upstream.framing import MAX_INDENTED, MessageReader
 from workbench.gateway.upstream.messages import MAX_MESSAGE, encode
+from workbench.registry.stderr_lines import clean_line, useful_lines
+from workbench.secrets import hide
 
 READ: Final = 1 << 16
+LINES_AT_ONCE: Final = 256
+"""Lines after which others get their turn."""
+
+NOISE_LINES: Final = 20
+"""Lines without a message that are kept."""
+MAX_NOISE: Final = 500
+"""Bytes of such a line that are kept."""
 
 INCOMPLETE_TIMEOUT_S: Final = 5.0
 """Seconds after a line feed within a message in which the message has to go on."""
@@ -53,12 +63,15 @@ class StdioConnection(DuplexConnection):
         self._stdout = stdout
         self._max_bytes = max_bytes
         self._exited = exited
-        self._messages = MessageReader(max_bytes=max_bytes, noise=self._noise, broken=self._unreadable)
+        self._messages = MessageReader(
+            max_bytes=min(max_bytes, MAX_INDENTED), noise=self._noise, broken=self._unreadable
+        )
         self._incomplete: asyncio.TimerHandle | None = None
-        self.wrote = ""
-        """What it last wrote to its standard output that is no message, before its first message."""
+        self._other_lines: deque[bytes] = deque(maxlen=NOISE_LINES)
+        self._parts: list[bytes] = []
 
     async def _connect(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._spawn(self._read())
         if self._exited is not None:
             self._spawn(self._until_exit(self._exited))
@@ -77,56 +90,84 @@ class StdioConnection(DuplexConnection):
             await self._stdin.drain()
         except (OSError, RuntimeError) as e:
             how = await self._how_it_ended(f"It does not read its input any more: {e or type(e).__name__}.")
-            self._end(f"Server {self.name!r} has ended. {how}")
+            self._end(self._ended(how))
             raise Unreachable(self._lost) from e
+
+    @property
+    def output(self) -> list[str]:
+        """The last lines on its standard output that are no messages; the last one may be without an end, as prompts
+        are."""
+        lines = [*self._other_lines, b"".join(self._parts)[-MAX_NOISE:]]
+        return [hide(clean_line(line.decode("utf-8", "replace"))) for line in lines if line.strip()]
+
+    @property
+    def wrote(self) -> str:
+        """What it last wrote to its standard output, if it has not yet written a message."""
+        return "" if self.heard_at else next((line.strip()[:200] for line in reversed(self.output)), "")
 
     async def _read(self) -> None:
         # StreamReader.readline has a limit of its own that the launcher chose; lines are put together here instead.
-        parts: list[bytes] = []
+        parts = self._parts
         size = 0
         while chunk := await self._stdout.read(READ):
             *lines, rest = chunk.split(b"\n")
-            for line in lines:
+            for number, line in enumerate(lines, 1):
+                if number % LINES_AT_ONCE == 0:
+                    await asyncio.sleep(0)
                 parts.append(line)
-                await self._line(b"".join(parts))
-                parts, size = [], 0
+                whole = b"".join(parts)
+                parts.clear()
+                size = 0
+                await self._line(whole)
             if rest:
                 parts.append(rest)
                 size += len(rest)
             if size > self._max_bytes:
                 self._end(f"Server {self.name!r} wrote a line of more than {self._max_bytes:,} bytes.")
                 return
-        partial = b"".join(parts)
         how = await self._how_it_ended("It closed its standard output.")
-        for message in self._messages.end(partial, how):
+        for message in self._messages.end(b"".join(parts), how):
             await self._received(message)
-        self._end(f"Server {self.name!r} has ended. {how}")
+        self._end(self._ended(how))
 
     async def _line(self, line: bytes) -> None:
-        if not line or line.isspace():
-            return
-        for message in self._messages.feed(line):
+        reader = self._messages
+        for message in reader.feed(line):
             await self._received(message)
+        if reader.deferred or reader.pending or self._incomplete is not None:
+            await self._unusual()
+
+    async def _unusual(self) -> None:
+        """A message is large and odd, or goes on over lines."""
+        while self._messages.deferred:
+            for message in await asyncio.to_thread(self._messages.rescue, *self._messages.deferred.pop(0)):
+                await self._received(message)
         if self._incomplete is not None:
             self._incomplete.cancel()
             self._incomplete = None
         if self._messages.pending:
-            loop = asyncio.get_running_loop()
-            self._incomplete = loop.call_later(INCOMPLETE_TIMEOUT_S, self._give_up_message)
+            self._incomplete = self._loop.call_later(INCOMPLETE_TIMEOUT_S, self._give_up_message)
 
     def _give_up_message(self) -> None:
         self._incomplete = None
         for message in self._messages.give_up(f"it did not go on for {INCOMPLETE_TIMEOUT_S:g} s"):
             self._spawn(self._received(message))
 
+    def _soon_unreadable(self, id: int | None, why: str) -> None:
+        self._loop.call_soon_threadsafe(self._unreadable, id, why)
+
     def _noise(self, line: bytes) -> None:
         """Programs print banners and logs to stdout although they must not."""
-        if not self.heard_at:
-            self.wrote = line.decode("utf-8", "replace").strip()[:200] or self.wrote
+        self._other_lines.append(line[:MAX_NOISE])
+
+    def _ended(self, how: str) -> str:
+        """That the server has ended, and how; some write to standard output what is wrong."""
+        lines = [] if "\n" in how else useful_lines(self.output)
+        return "\n".join([f"Server {self.name!r} has ended. {how}", *(line[:MAX_NOISE] for line in lines)])
 
     async def _until_exit(self, exited: Callable[[], Awaitable[str]]) -> None:
         """A process that ends without closing its output: one that it started holds the other end."""
-        self._why_closed = f"Server {self.name!r} has ended. {await exited()}"
+        self._why_closed = self._ended(await exited())
         await asyncio.sleep(LAST_WORDS_S)
         self._end(self._why_closed)
 
