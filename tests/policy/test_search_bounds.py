@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
@@ -211,3 +212,14 @@ def test_what_is_not_small_is_not_looked_at_where_others_wait(redactor: Redactor
     for search in (redactor.record, lambda *a, **k: redactor.message(a[0], ("email",), a[1], **k)):
         with pytest.raises(PostponedError):
             search(value, "acme", inline=True)
+
+
+def test_what_was_found_out_about_a_result_holds_for_that_result_alone(redactor: Redactor) -> None:
+    plain, telling = {"a": "plain words"}, {"a": "the password is hunter2, write to ann@acme.example"}
+    for value in (plain, telling):
+        shown, _ = redactor.result(value, ("email",), "acme", encoded=orjson.dumps(value))
+        assert "hunter2" not in str(redactor.record(telling, "acme"))
+        kept = redactor.record(shown, "acme")
+        assert "hunter2" not in str(kept)
+        assert "ann@" not in str(kept)
+    assert redactor.record(plain, "acme") == plain

@@ -22,7 +22,7 @@ from workbench.events import Misuse
 from workbench.policy import credentials, recognisers
 from workbench.policy.columns import PERSONAL, columns
 from workbench.policy.handles import Handles
-from workbench.policy.traversal import WITHHELD, Traversal, may_hold_credentials
+from workbench.policy.traversal import SMALL, WITHHELD, Traversal, may_hold_credentials
 from workbench.scanning import Budget
 from workbench.secrets import redactors
 
@@ -44,6 +44,8 @@ class Redactor:
         self._recognisers = recognisers.shared()
         self._tenant_keys: dict[str, bytes] = {}
         self._tenant_handles: dict[str, Handles] = {}
+        self._looked_at: tuple[Any, bool, int] = (object(), True, 0)
+        """The result that was let out last, and what was found out about its JSON: it is recorded next."""
         self._leaves: OrderedDict[bytes, tuple[str, int]] = OrderedDict()
 
     def warm(self) -> None:
@@ -155,7 +157,10 @@ class Redactor:
         else:
             hinted, size = credentials.hinted(encoded), len(encoded)
         walk = Traversal(self, columns(wanted, False), tenant, profile=profile, hinted=hinted, size=size, inline=inline)
-        return walk.value(value), walk.count
+        shown = walk.value(value)
+        if encoded is not None and size <= SMALL:
+            self._looked_at = (shown, hinted, size)
+        return shown, walk.count
 
     def record(self, value: Any, tenant: str, *, inline: bool = False) -> Any:
         """`value` as it may be kept: no personal data, no credentials, rather too little than too much.
@@ -165,7 +170,9 @@ class Redactor:
         Raises:
             PostponedError: with `inline`, when there is too much to read.
         """
-        hinted, size = may_hold_credentials(value, inline=inline)
+        known, hinted, size = self._looked_at
+        if known is not value:
+            hinted, size = may_hold_credentials(value, inline=inline)
         walk = Traversal(
             self, columns(PERSONAL, True), tenant, profile="record", hinted=hinted, size=size, inline=inline
         )
@@ -251,6 +258,7 @@ class _Keyless(Redactor):
 
     def __init__(self) -> None:
         self._recognisers = recognisers.shared()
+        self._looked_at = (object(), True, 0)
         self._leaves = OrderedDict()
 
     def token(self, kind: str, value: str, tenant: str) -> str:
