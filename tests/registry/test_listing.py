@@ -101,7 +101,7 @@ def test_tools_whose_names_resemble_each_other_are_all_offered_and_say_so() -> N
     listing = read_definitions(FOREIGN, [tool(name) for name in names])
     assert {t.name for t in listing.tools} == set(names)
     noted = {t.name for t in listing.tools if t.notes}
-    assert noted == {"read_file", "read_fi1e", "Read_File", "list1", "listl", "modern", "modem"}
+    assert noted == {"read_file", "read_fi1e", "Read_File", "readFile", "list1", "listl", "modern", "modem"}
     assert not listing.refused
 
 

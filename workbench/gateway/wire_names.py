@@ -8,7 +8,6 @@ that servers themselves give to tools with odd ones.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -100,19 +99,18 @@ class WireNames:
         version = self._registry.version
         if self._version == version:
             return
-        tools = self._registry.known_tools()
-        times = Counter(wire_name(tool.server, tool.name) for tool in tools)
-        self._long = frozenset(t.qualified for t in tools if times[wire_name(t.server, t.name)] > 1)
-        meant: dict[str, tuple[str, str]] = {}
-        for tool in tools:
-            own = (tool.qualified, tool.tenant)
-            meant[self._name(tool)] = own
-            if tool.original is not None:
-                meant[f"{tool.server}.{tool.original}"] = own
+        names: dict[str, list[Tool]] = {}
+        for tool in self._registry.known_tools():
+            names.setdefault(wire_name(tool.server, tool.name), []).append(tool)
+        long = [tool for same in names.values() if len(same) > 1 for tool in same]
+        meant = {name: (same[0].qualified, same[0].tenant) for name, same in names.items() if len(same) == 1}
+        meant |= {_long(tool.server, tool.name): (tool.qualified, tool.tenant) for tool in long}
+        for same in names.values():
+            for tool in same:
+                if tool.original is not None:
+                    meant[f"{tool.server}.{tool.original}"] = (tool.qualified, tool.tenant)
+        self._long = frozenset(tool.qualified for tool in long)
         self._meant, self._version = meant, version
-
-    def _name(self, tool: Tool) -> str:
-        return _long(tool.server, tool.name) if tool.qualified in self._long else wire_name(tool.server, tool.name)
 
 
 def _long(server: str, name: str) -> str:

@@ -10,7 +10,7 @@ import msgspec
 
 from workbench.events import Tool
 from workbench.registry.group import Group
-from workbench.registry.imitation import Resemblance, resemblances
+from workbench.registry.imitation import Comparison, Resemblance
 from workbench.registry.names import close_names
 from workbench.registry.schema_values import shown
 from workbench.registry.search import Index
@@ -37,13 +37,14 @@ class Catalog:
         """Qualified name and hash of a definition → why its output schema is not listed."""
         self.notices: dict[str, tuple[str, ...]] = {}
         """Server → what a person should know of its tools."""
+        self._comparison = Comparison()
         self._index = Index()
         self._indexing: asyncio.Task[None] | None = None
 
     def rebuild(self, entries: Collection[Group]) -> None:
         """Take over what the ready ones of `entries` offer, given in the order of entering."""
         listed = {e.spec.id: e.tools for e in entries}
-        self.resemblances = resemblances((e.spec for e in entries), listed, self.names)
+        self.resemblances = self._comparison.resemblances((e.spec for e in entries), listed, self.names)
         self.known = {tool.qualified: tool for tools in listed.values() for tool in tools}
         for name, resemblance in self.resemblances.items():
             self.known[name] = resemblance.applied(self.known[name])

@@ -11,8 +11,9 @@ the same (`send_emai1`, or letters of another alphabet) has no other purpose tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -25,14 +26,6 @@ from workbench.registry.server import ServerSpec
 def precedence(specs: Iterable[ServerSpec]) -> list[ServerSpec]:
     """The servers in the order in which an earlier one counts as the original; `specs` in the order of entering."""
     return sorted(specs, key=lambda spec: (spec.trust != "bundled", spec.source == "registered"))
-
-
-@dataclass
-class _Names:
-    """The names of one server that share a skeleton."""
-
-    server: ServerSpec
-    by_spelling: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,42 +46,68 @@ class Resemblance:
         return msgspec.structs.replace(tool, quarantined=tool.quarantined or why)
 
 
-def resemblances(
-    specs: Iterable[ServerSpec], tools: Mapping[str, Iterable[Tool]], known: Mapping[str, Iterable[str]]
-) -> dict[str, Resemblance]:
-    """Qualified name → what it resembles, of the tools whose names can be taken for an earlier server's.
+class _Alike(NamedTuple):
+    """The tools of one server whose names share a skeleton."""
 
-    Args:
-        specs: all servers, in the order of entering.
-        tools: server → its tools as last listed.
-        known: server → further names that it has listed before.
-    """
-    groups: dict[str, list[_Names]] = {}
-    found: dict[str, Resemblance] = {}
-    for spec in precedence(specs):
-        own: dict[str, _Names] = {}
-        for tool in tools.get(spec.id, ()):
-            name = tool.upstream_name
-            resembled = _first(groups.get(skeleton(name), ()), spec, name)
-            if resembled is not None:
-                found[tool.qualified] = Resemblance(tool.qualified, *resembled)
-            own.setdefault(skeleton(name), _Names(spec)).by_spelling.setdefault(spelling(name), tool.qualified)
-        for name in known.get(spec.id, ()):
-            names = own.setdefault(skeleton(name), _Names(spec))
-            names.by_spelling.setdefault(spelling(name), f"{spec.id}.{name}")
-        for key, names in own.items():
-            groups.setdefault(key, []).append(names)
-    return found
+    by_spelling: dict[str, str]
+    """Spelling → qualified name, those included that are not listed any more."""
+    listed: list[tuple[str, str]]
+    """What the server calls the tool, and its qualified name."""
 
 
-def _first(groups: Iterable[_Names], spec: ServerSpec, name: str) -> tuple[str, bool] | None:
+class Comparison:
+    """Compares the names of all servers; those of a server that lists what it listed before are not read again."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, tuple[Sequence[Tool], Sequence[str], dict[str, _Alike]]] = {}
+
+    def resemblances(
+        self, specs: Iterable[ServerSpec], tools: Mapping[str, Sequence[Tool]], known: Mapping[str, Sequence[str]]
+    ) -> dict[str, Resemblance]:
+        """Qualified name → what it resembles, of the tools whose names can be taken for an earlier server's.
+
+        Args:
+            specs: all servers, in the order of entering.
+            tools: server → its tools as last listed.
+            known: server → further names that it has listed before.
+        """
+        groups: dict[str, list[tuple[ServerSpec, _Alike]]] = {}
+        for spec in precedence(specs):
+            for key, alike in self._of(spec.id, tools.get(spec.id, ()), known.get(spec.id, ())).items():
+                groups.setdefault(key, []).append((spec, alike))
+        found: dict[str, Resemblance] = {}
+        for sharing in groups.values():
+            for at, (spec, alike) in enumerate(sharing[1:], 1):
+                # what exists for another tenant alone is no matter of this one
+                others = [names.by_spelling for other, names in sharing[:at] if other.tenant in ("", spec.tenant)]
+                for name, qualified in alike.listed:
+                    if (resembled := _first(others, name)) is not None:
+                        found[qualified] = Resemblance(qualified, *resembled)
+        return found
+
+    def _of(self, server: str, tools: Sequence[Tool], known: Sequence[str]) -> dict[str, _Alike]:
+        before = self._read.get(server)
+        if before is not None and before[0] is tools and before[1] is known:
+            return before[2]
+        found: dict[str, _Alike] = {}
+        names = [(tool.upstream_name, tool.qualified) for tool in tools]
+        for name, qualified in names:
+            alike = found.setdefault(skeleton(name), _Alike({}, []))
+            alike.by_spelling.setdefault(spelling(name), qualified)
+            alike.listed.append((name, qualified))
+        for name in known:
+            alike = found.setdefault(skeleton(name), _Alike({}, []))
+            alike.by_spelling.setdefault(spelling(name), f"{server}.{name}")
+        self._read[server] = (tools, known, found)
+        return found
+
+
+def _first(others: Iterable[Mapping[str, str]], name: str) -> tuple[str, bool] | None:
     """The first tool of another server that `name` resembles, and whether it imitates it."""
     conventional = None
-    for names in groups:
-        if names.server.tenant not in ("", spec.tenant):
-            continue  # what exists for another tenant alone is no matter of this one
-        if (same := names.by_spelling.get(spelling(name))) is None:
-            return next(iter(names.by_spelling.values())), True
+    for by_spelling in others:
+        if (same := by_spelling.get(spelling(name))) is None:
+            return next(iter(by_spelling.values())), True
         if conventional is None and same.partition(".")[2] != name:
             conventional = same
     return None if conventional is None else (conventional, False)

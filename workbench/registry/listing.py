@@ -11,6 +11,7 @@ from typing import Any
 from workbench.events import JSON, Tool, Unreachable, canonical, digest
 from workbench.lookalikes import skeleton
 from workbench.registry.connection import Connection
+from workbench.registry.names import spelling
 from workbench.registry.readable import ReadableDefinition, read_definition
 from workbench.registry.server import ServerSpec
 from workbench.registry.tool_names import safe_names
@@ -116,10 +117,14 @@ def _encodable(definition: JSON) -> JSON:
 
 def _resembling(names: Collection[str]) -> dict[str, str]:
     """Name → another one of the same server for which it can be taken."""
-    groups: dict[str, list[str]] = {}
-    for name in sorted(names):
-        groups.setdefault(skeleton(name), []).append(name)
-    return {name: same[0] if name != same[0] else same[1] for same in groups.values() if len(same) > 1 for name in same}
+    found: dict[str, str] = {}
+    for form in (skeleton, spelling):
+        groups: dict[str, list[str]] = {}
+        for name in sorted(names):
+            groups.setdefault(form(name), []).append(name)
+        for first, *others in (same for same in groups.values() if len(same) > 1):
+            found |= dict.fromkeys(others, first) | {first: others[0]}
+    return found
 
 
 def definition_hash(definition: JSON) -> str:

@@ -6,6 +6,7 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 from workbench.events import Misuse
 from workbench.lookalikes import skeleton
@@ -46,6 +47,7 @@ def header_objection(name: str, value: str) -> str:
     return ""
 
 
+@lru_cache(1 << 16)
 def spelling(name: str) -> str:
     """A form that two names share when they differ in conventions alone: `getItem`, `get_item` and `get-item`."""
     return re.sub(r"[_. -]+", "", name).casefold()
