@@ -25,7 +25,17 @@ LOWER = {
     "audit": {"secrets", "config", "events"},
     "access": {"lookalikes", "control", "secrets", "address", "resolver", "config", "events"},
     "policy": {"scanning", "control", "secrets", "config", "events"},
-    "registry": {"lookalikes", "scanning", "control", "secrets", "address", "audit", "config", "events"},
+    "registry": {
+        "lookalikes",
+        "setting_values",
+        "scanning",
+        "control",
+        "secrets",
+        "address",
+        "audit",
+        "config",
+        "events",
+    },
     "gateway": {
         "scanning",
         "policy",

@@ -27,6 +27,7 @@ from workbench.setting_values import (
     MAX_SECONDS,
     NETWORK,
     PATH,
+    PORTS,
     POSTGRES,
     REDIS,
     SECONDS,
@@ -212,6 +213,11 @@ class Settings:
     )
     local_urls: bool = setting(
         False, "Whether servers registered through the API may be on loopback. Those of an mcp.json always may."
+    )
+    upstream_ports: tuple[str, ...] = setting(
+        ("80", "443", "1024-65535"),
+        "Ports that URLs of servers registered through the API may have. Those of an mcp.json may have any.",
+        Each(PORTS, least=1),
     )
     knowledge: tuple[Path, ...] = setting((), "Further folders of documents for the knowledge server.", Each(PATH))
     files_root: Path | None = setting(None, "Root of the files server; default is the sample folder.", PATH)

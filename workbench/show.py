@@ -83,6 +83,7 @@ def pretty(value: Any, limit: int = 4000) -> str:
 def servers_table(servers: Sequence[ServerState]) -> RenderableType:
     """Servers and their health."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     shown = ("server", "status", "tools", "era", "transport", "pid", "health", "breaker", "restarts", "last error")
@@ -93,13 +94,13 @@ def servers_table(servers: Sequence[ServerState]) -> RenderableType:
         table.add_row(
             s.id, f"[{colour}]{s.status}[/]", str(s.tools), s.era, s.transport, str(s.pid or ""),
             milliseconds(s.health_us) if s.health_us else "", s.breaker, str(s.restarts or ""),
-            s.last_error[:600] if s.status in ("disabled", "invalid") else s.last_error[:120],
+            Text(clean(s.last_error[:600] if s.status in ("disabled", "invalid") else s.last_error[:120])),
         )  # fmt: skip
         for r in s.replicas:
             status = "draining" if r.draining else r.status
             table.add_row(
                 f"  replica {r.number}", f"[{_COLOUR.get(r.status, 'red')}]{status}[/]", "", "", "", str(r.pid or ""),
-                "", r.breaker, str(r.restarts or ""), r.last_error[:120],
+                "", r.breaker, str(r.restarts or ""), Text(clean(r.last_error[:120])),
             )  # fmt: skip
     return table
 
@@ -113,7 +114,7 @@ def tools_table(tools: Sequence[Tool]) -> RenderableType:
     for column in ("tool", "arguments (* required)", "what it does"):
         table.add_column(column, style="bold" if column == "tool" else None, overflow="fold")
     for tool in tools:
-        table.add_row(Text(tool.qualified), Text(parameters(tool)), Text(first_sentence(tool.description)))
+        table.add_row(*(Text(clean(t)) for t in (tool.qualified, parameters(tool), first_sentence(tool.description))))
     return table
 
 
@@ -155,7 +156,7 @@ def outcome_panel(tool: str, arguments: JSON, outcome: Outcome) -> RenderableTyp
 
     colour = _COLOUR.get(outcome.kind, "red")
     header = Text.assemble(
-        (f"{mark(outcome.kind)} {tool}", f"bold {colour}"),
+        (f"{mark(outcome.kind)} {clean(tool)}", f"bold {colour}"),
         (f"  {outcome.kind} · {milliseconds(outcome.latency_us)}", "dim"),
     )
     body = clean(outcome.message) if outcome.message else pretty(outcome.data)
@@ -169,10 +170,10 @@ def step_line(asked: ToolAsked | None, done: ToolDone) -> RenderableType:
     kind = done.outcome.kind
     return Text.assemble(
         (f"  {mark(kind)} ", _COLOUR.get(kind, "red")),
-        (done.tool, "bold"),
-        (f"({arguments_line(asked.arguments) if asked else ''})", ""),
+        (clean(done.tool), "bold"),
+        (f"({clean(arguments_line(asked.arguments)) if asked else ''})", ""),
         (f"  {milliseconds(done.outcome.latency_us)}", "dim"),
-        (f"  {kind}: {done.outcome.message}" if not done.outcome.ok else "", "red"),
+        (f"  {kind}: {clean(done.outcome.message)}" if not done.outcome.ok else "", "red"),
     )
 
 
@@ -181,14 +182,14 @@ def started_line(started: RunStarted) -> RenderableType:
     from rich.text import Text
 
     who = started.provider if not started.model else f"{started.provider} · {started.model}"
-    return Text.assemble((who, "bold"), (f"  {started.why} · {started.tools} tools", "dim"))
+    return Text.assemble((clean(who), "bold"), (f"  {clean(started.why)} · {started.tools} tools", "dim"))
 
 
 def done_line(done: RunDone) -> RenderableType:
     """What the run cost, and how it ended when it ended early."""
     from rich.text import Text
 
-    early = "" if done.status == "answered" else f"{done.status}: {done.message}\n"
+    early = "" if done.status == "answered" else f"{done.status}: {clean(done.message)}\n"
     return Text.assemble(
         (early, "red"),
         (
@@ -214,7 +215,7 @@ def run_tree(events: Sequence[AnyRunEvent]) -> RenderableType:
         elif isinstance(event, ToolDone):
             lines.append(step_line(asked.get(event.step), event))
         elif isinstance(event, RunDone):
-            lines += ["", Markdown(event.answer), "", done_line(event)]
+            lines += ["", Markdown(clean(event.answer), hyperlinks=False), "", done_line(event)]
     return Group(*lines)
 
 

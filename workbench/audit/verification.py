@@ -79,6 +79,8 @@ class Verification:
     """When the witness signed it, in seconds since the epoch, by its clock."""
     removed_rows: int = 0
     """Lines that a rule of retention removed, as a signed statement says."""
+    notes: list[str] = field(default_factory=list)
+    """What is worth knowing and is no fault of the record."""
     cancelled: bool = False
     elapsed_s: float = 0.0
 
@@ -92,7 +94,8 @@ class Verification:
             gone = f" {self.removed_rows} records were removed by retention." if self.removed_rows else ""
             more = f"{self.unsealed_rows} further records not sealed yet"
             seen = f" The witness signed {self.cosigned} seals at {_when(self.cosigned_s)}." if self.cosigned else ""
-            return f"Verified in {self.elapsed_s:.1f} s: {what}; {more}.{gone}{seen}"
+            notes = "".join(f"\n  {note}" for note in self.notes)
+            return f"Verified in {self.elapsed_s:.1f} s: {what}; {more}.{gone}{seen}{notes}"
         return f"{len(self.findings)} findings over {what}:\n" + "\n".join(f"  {f}" for f in self.findings)
 
 
@@ -142,6 +145,7 @@ def verify(
     if known is not None and not found.findings:
         _check_existence(found, folder, known, seals)
     check.run()
+    _check_views(found, folder)
     found.ok = not found.findings and not found.cancelled
     found.elapsed_s = time.monotonic() - started
     return found
@@ -178,6 +182,20 @@ class _SealsRead(NamedTuple):
                 roots[frontier.size] = frontier.root()
             take(frontier.size, seal)
         return cls(frontier.size, roots)
+
+
+def _check_views(found: Verification, folder: AuditFolder) -> None:
+    """The file of views that people open: one that hides rows is as bad as a record that lacks them."""
+    from workbench.audit.views_file import views_difference
+
+    difference = None if found.cancelled else views_difference(folder)
+    if difference is None:
+        return
+    hint = "it is written anew when the platform starts, or by `python -m workbench.audit.compact`"
+    if difference.moved:
+        found.notes.append(f"audit.duckdb: {difference.message}; {hint}.")
+    else:
+        found.findings.append(Finding("audit.duckdb", f"{difference.message}; {hint}"))
 
 
 def _size_of(note: str) -> int:

@@ -8,12 +8,17 @@ anew when the state folder was moved. No tenant is filtered here: the file is fo
 from __future__ import annotations
 
 import os
+import re
+from typing import TYPE_CHECKING, NamedTuple
 
 from workbench.audit.columns import quoted, select_lines, select_nothing, select_parquet
 from workbench.audit.folder import AuditFolder
 from workbench.audit.lake import Manifest
 from workbench.audit.rollup import select_rollup, show_hourly
 from workbench.audit.views import create_views, show_files
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 def write_views_file(folder: AuditFolder) -> bool:
@@ -26,7 +31,9 @@ def write_views_file(folder: AuditFolder) -> bool:
 
     marker = folder.root / "views.key"
     key = f"3 {duckdb.__version__} {folder.root}\n"
-    if folder.views.exists() and marker.exists() and marker.read_text(encoding="utf-8") == key:
+    fits = folder.views.exists() and marker.exists() and marker.read_text(encoding="utf-8") == key
+    if fits and (_seen.get(str(folder.views)) == _stamp(folder) or views_difference(folder) is None):
+        _seen[str(folder.views)] = _stamp(folder)
         return False
     if not folder.manifest.exists():
         Manifest().publish(folder)
@@ -46,6 +53,67 @@ def write_views_file(folder: AuditFolder) -> bool:
     temporary.replace(folder.views)
     marker.write_text(key, encoding="utf-8")
     return True
+
+
+_seen: dict[str, tuple[int, int, int]] = {}
+"""Files that were looked at and are as they should be, as they were then."""
+
+
+def _stamp(folder: AuditFolder) -> tuple[int, int, int]:
+    found = folder.views.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+class Difference(NamedTuple):
+    """In what `audit.duckdb` is not what would be written."""
+
+    message: str
+    moved: bool
+    """Whether it is only that its views read the record in another folder."""
+
+
+def views_difference(folder: AuditFolder) -> Difference | None:
+    """What is different about `audit.duckdb`: views that hide, add or change rows, or read another folder.
+
+    Returns:
+        None when it is as it would be written now, or is not there.
+    """
+    import duckdb
+
+    if not folder.views.exists():
+        return None
+    with duckdb.connect(":memory:") as expected:
+        create_views(expected)
+        show_files(expected, *_select_current(folder))
+        ours = _objects(expected)
+    try:
+        with duckdb.connect(str(folder.views), read_only=True) as connection:
+            theirs = _objects(connection)
+    except duckdb.Error as e:
+        return Difference(f"it cannot be read as a file of views: {str(e).splitlines()[0][:200]}", moved=False)
+    if ours == theirs:
+        return None
+    roots = {match for sql in theirs.values() for match in _ROOT.findall(sql)}
+    root = roots.pop() if len(roots) == 1 else ""
+    if root and {name: sql.replace(root, str(folder.root)) for name, sql in theirs.items()} == ours:
+        return Difference(f"its views read the record in {root}", moved=True)
+    changed = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
+    more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
+    return Difference(f"not as this version writes it: {', '.join(changed[:5])}{more}", moved=False)
+
+
+_ROOT = re.compile(r"'([^']*)/MANIFEST\.json'")
+
+
+def _objects(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Everything that a database defines, by kind and name."""
+    found = connection.execute(
+        "SELECT 'view ' || schema_name || '.' || view_name, sql FROM duckdb_views() WHERE NOT internal "
+        "UNION ALL SELECT 'table ' || schema_name || '.' || table_name, sql FROM duckdb_tables() WHERE NOT internal "
+        "UNION ALL SELECT 'function ' || schema_name || '.' || function_name, coalesce(macro_definition, '') "
+        "FROM duckdb_functions() WHERE NOT internal"
+    ).fetchall()
+    return {str(name): str(sql) for name, sql in found}
 
 
 def _select_current(folder: AuditFolder) -> tuple[str, str]:

@@ -68,7 +68,7 @@ def ask(
         if done.answer:
             trace.print()
             answer = show.clean(done.answer)
-            out.print(Markdown(answer) if sys.stdout.isatty() else answer, markup=False)
+            out.print(Markdown(answer, hyperlinks=False) if sys.stdout.isatty() else answer, markup=False)
             trace.print()
         trace.print(show.done_line(done))
     ctx.exit(_EXIT[done.status] if done else 1)

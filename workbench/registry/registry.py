@@ -260,7 +260,7 @@ class Registry:
                 taken or can be mistaken for another.
             NotRecorded: the log cannot record it, so it was not added.
         """
-        check_registration(spec, local_allowed=self._settings.local_urls)
+        check_registration(spec, local_allowed=self._settings.local_urls, ports=self._settings.upstream_ports)
         async with self._editing:
             whose = spec.tenant or self._settings.tenant
             spec = msgspec.structs.replace(
