@@ -165,6 +165,21 @@ def test_a_foreign_host_or_origin_is_turned_away(api: Api, headers: dict[str, st
     assert api("GET", "/health", headers=headers).status_code in (403, 421)
 
 
+def test_a_page_of_an_accepted_origin_can_read_every_answer(api: Api) -> None:
+    page = {"Host": "localhost:8123", "Origin": "http://localhost:8123"}
+    asked = {**page, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    for path in ("/mcp", "/status", "/api/platform/call", "/.well-known/oauth-protected-resource/mcp"):
+        answer = api("OPTIONS", path, token=None, headers=asked)
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (204, page["Origin"]), path
+        assert answer.headers["access-control-allow-headers"] == "authorization"
+        for token in ("", None):
+            answer = api("GET", path, headers=page, token=token)
+            assert answer.headers["access-control-allow-origin"] == page["Origin"], path
+    refused = api("OPTIONS", "/status", token=None, headers={**asked, "Origin": "http://localhost:8124"})
+    assert refused.status_code == 403
+    assert "access-control-allow-origin" not in refused.headers
+
+
 def test_metrics_count_calls(api: Api) -> None:
     api("POST", "/api/platform/call", json={"tool": "crm.search_customers", "arguments": {"query": "smith"}})
     text = api("GET", "/metrics").text

@@ -537,6 +537,14 @@ async def test_a_refused_request_is_no_sign_that_its_server_is_ill(furnish: Any,
         assert answered.json["result"]["_meta"]["workbench/outcome"]["retry_after"] == 7
 
 
+async def test_a_server_that_takes_no_post_is_asked_for_a_stream_however_it_says_so() -> None:
+    body = rpc(-32000, "Method not allowed.")
+    async with odd_server(lambda sent: Reply(405, body if sent.method == "POST" else b"", JSON_TYPE)) as server:
+        with pytest.raises(Unreachable, match=r"Method not allowed.*Neither Streamable HTTP nor HTTP\+SSE"):
+            await opened(f"{server.url}/mcp")
+        assert server.sent[-1].method == "GET"
+
+
 # --- servers that have to wake up
 
 

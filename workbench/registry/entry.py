@@ -361,8 +361,8 @@ class Entry(ServerProcess):
 
     def _wait_for_start(self, why: str) -> None:
         """It is said why the server is not there yet, and nobody waits for it any longer."""
-        if self._state.status != "ready":
-            self._set("starting", why)
+        came_up_before = self._was_ready or self._state.status in ("ready", "down")
+        self._set("down" if came_up_before else "starting", why)
         self.settled.set()
 
     def _heard(self, message: JSON) -> None:

@@ -73,7 +73,7 @@ async def failure(
             chosen = shared_revision(words, error.data if error is not None else None, revision)
             told = f"Server {server!r} refused protocol revision {revision} (HTTP {status}: {words})."
             return RevisionRefusedError(told, chosen)
-    if error is not None and status not in (401, 407, 429):
+    if error is not None and status not in (401, 405, 407, 429):
         return error
     return _refused(response, server, status, words)
 
