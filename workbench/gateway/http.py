@@ -222,13 +222,13 @@ def _headers(raw: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 def _check_content(request: Request) -> None:
     """Only plain JSON is read: nothing that a form could send, and nothing compressed."""
     kind, _, parameters = request.headers.get(b"content-type", b"").lower().partition(b";")
-    charset = _CHARSET.search(parameters)
+    charset = _CHARSET.search(parameters) if parameters else None
     if kind.strip() not in _JSON_TYPES or (charset and charset[1] not in (b"utf-8", b"utf8", b"us-ascii")):
         raise BadHeaders(_plain(415, "Content-Type has to be application/json, in UTF-8."))
     if request.headers.get(b"content-encoding", b"identity").lower() not in (b"identity", b""):
         raise BadHeaders(_plain(415, "Compressed bodies are not read."))
-    accept = request.headers.get(b"accept", b"*/*").lower() or b"*/*"
-    if not any(kind in accept for kind in _ACCEPTABLE):
+    accept = request.headers.get(b"accept", b"*/*") or b"*/*"
+    if b"application/json" not in accept and not any(kind in accept.lower() for kind in _ACCEPTABLE):
         raise BadHeaders(_plain(406, "Accept has to list application/json and text/event-stream."))
 
 

@@ -74,8 +74,11 @@ class Request:
     @property
     def takes_events(self) -> bool:
         """Whether the client reads an event stream as an answer."""
-        accept = self.headers.get(b"accept", b"*/*").lower() or b"*/*"
-        return any(kind in accept for kind in (b"text/event-stream", b"*/*", b"text/*"))
+        accept = self.headers.get(b"accept", b"*/*") or b"*/*"
+        if b"text/event-stream" in accept:
+            return True
+        accept = accept.lower()
+        return b"*/*" in accept or b"text/*" in accept or b"text/event-stream" in accept
 
     async def body(self, most: int) -> bytes:
         """The whole body.

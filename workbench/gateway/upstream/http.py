@@ -29,6 +29,7 @@ from workbench.gateway.upstream.messages import (
     with_own_token,
 )
 from workbench.gateway.upstream.pool import Pool
+from workbench.gateway.upstream.redirects import is_redirect
 from workbench.gateway.upstream.respondent import Respondent
 from workbench.gateway.upstream.response import HttpResponse, drain
 from workbench.gateway.upstream.revision import METHOD_NOT_FOUND, MODERN, Answered, Peer, Refused
@@ -311,7 +312,9 @@ class HttpConnection:
     ) -> JSON:
         answered = False
         try:
-            response = await self._endpoint.post(message, headers)
+            response = await self._pool.post(self._endpoint.url, message, headers)
+            if is_redirect(response.status):
+                response = await self._endpoint.followed(response, message, headers)
             answered = True
             try:
                 result = await self._answer(id, method, response, notify)

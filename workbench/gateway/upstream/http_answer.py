@@ -70,8 +70,11 @@ class AnswerReader:
         if media_type(response) == EVENTS_TYPE:
             return result_of(await self._stream(response, id, notify, resuming), id, self._server, method)
         messages = await read_messages(response, self._server, self._max_bytes)
+        if len(messages) == 1 and type(messages[0]) is dict and messages[0].get("id") == id and "result" in messages[0]:
+            return result_of(messages[0], id, self._server, method)
         await self._hear(messages, notify)
-        if (answer := answer_among(messages, id)) is None:
+        answer = answer_among(messages, id)
+        if answer is None:
             raise no_answer(messages, self._server, response.status)
         return result_of(answer, id, self._server, method)
 

@@ -23,6 +23,8 @@ _BOMS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_USUAL_TYPES: Final = frozenset({JSON_TYPE, f"{JSON_TYPE}; charset=utf-8", f"{JSON_TYPE};charset=utf-8"})
+
 _EVENT_FIELD: Final = re.compile(rb"(?:data|event|id|retry)?:")
 
 
@@ -39,7 +41,8 @@ async def read_body(response: HttpResponse, server: str, max_bytes: int) -> byte
         Refused: it is too large, or in a coding that is not read.
     """
     content = decoded(response, server)
-    parts, size = [], 0
+    parts: list[bytes] = []
+    size = 0
     while chunk := await content.readany():
         size += len(chunk)
         if size > max_bytes:
@@ -85,9 +88,11 @@ async def read_messages(response: HttpResponse, server: str, max_bytes: int) -> 
     Raises:
         Refused: there is none, with what there is instead.
     """
-    kind, status = media_type(response), response.status
+    status, content_type = response.status, response.headers.get("Content-Type", "")
     body = await read_body(response, server, max_bytes)
-    body = as_utf8(body, response.headers.get("Content-Type", "")).strip()
+    if content_type in _USUAL_TYPES and body.startswith(b'{"'):  # nearly every answer is like this
+        return _decoded(body, server)
+    kind, body = media_type(response), as_utf8(body, content_type).strip()
     if not body:
         raise Refused(f"Server {server!r} answered HTTP {status} and no MCP message.", status)
     if kind == JSON_TYPE or body[:1] in b"{[":

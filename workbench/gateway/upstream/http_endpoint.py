@@ -67,11 +67,9 @@ class HttpEndpoint:
             OSError, aiohttp.ClientError: there was no response.
         """
         response = await self._pool.post(self.url, data, headers)
-        if 300 <= response.status < 400 and is_redirect(response.status):
-            return await self._followed(response, data, headers)
-        return response
+        return await self.followed(response, data, headers) if is_redirect(response.status) else response
 
-    async def _followed(self, response: HttpResponse, data: bytes, headers: Mapping[str, str]) -> HttpResponse:
+    async def followed(self, response: HttpResponse, data: bytes, headers: Mapping[str, str]) -> HttpResponse:
         """The response at the end of redirects; later requests go there at once."""
         for _ in range(MAX_REDIRECTS):
             try:

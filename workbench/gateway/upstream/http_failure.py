@@ -12,7 +12,7 @@ from typing import Final
 import aiohttp
 
 from workbench.events import JSON
-from workbench.gateway.upstream.http_body import as_utf8, read_start
+from workbench.gateway.upstream.http_body import as_utf8, media_type, read_start
 from workbench.gateway.upstream.messages import rpc_error
 from workbench.gateway.upstream.response import HttpResponse
 from workbench.gateway.upstream.revision import METHOD_NOT_FOUND, MODERN, Refused
@@ -34,7 +34,7 @@ LONGEST_DURATION_S: Final = 1e9
 WAKING: Final = frozenset({425, 502, 503, 504, 521, 522, 523, 524, 530})
 """Statuses of what stands before a server that is being started: gateways, and those of Cloudflare."""
 
-_OF_ONE_REQUEST: Final = frozenset(range(400, 500)) - {404, 405, 408, 410, 421, 425}
+_OF_ONE_REQUEST: Final = frozenset(range(400, 500)) - {401, 404, 405, 407, 408, 410, 421, 425}
 """Statuses that are about one request; the server itself is well."""
 
 _OF_THE_REQUEST: Final = (METHOD_NOT_FOUND, -32602)
@@ -62,7 +62,7 @@ async def failure(
     """
     status, body = response.status, await _error_body(response, server)
     found = json_object(body)
-    error = _rpc_error(found)
+    error = _rpc_error(found) if status < 500 or "json" in media_type(response) else None
     words = words_of(body)
     if method != "initialize" and revision != MODERN:
         ours = error is not None and found is not None and found.get("id") == id and error.code in _OF_THE_REQUEST
