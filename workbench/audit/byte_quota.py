@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Final
@@ -23,28 +24,31 @@ class ByteQuota:
         self.per_hour = per_hour
         self.written: dict[str, int] = {}
         """Bytes of this hour by tenant."""
-        self.total: dict[str, int] = {}
-        """Bytes since the start by tenant."""
         self.refused: dict[str, int] = {}
         """Calls that were turned down since the start by tenant."""
         self._clock = clock
-        self._hour = 0
+        self._before: dict[str, int] = {}
+        self._ends = 0.0
 
     def add(self, tenant: str, size: int) -> None:
         """Count bytes that are about to be written."""
-        hour = int(self._clock()) // HOUR
-        if hour != self._hour:
-            self._hour = hour
-            self.written = {}
+        now = self._clock()
+        if now >= self._ends:
+            self._before, self.written = self.total, {}
+            self._ends = (now // HOUR + 1) * HOUR
         self.written[tenant] = self.written.get(tenant, 0) + size
-        self.total[tenant] = self.total.get(tenant, 0) + size
+
+    @property
+    def total(self) -> dict[str, int]:
+        """Bytes since the start by tenant."""
+        names = {*self._before, *self.written}
+        return {name: self._before.get(name, 0) + self.written.get(name, 0) for name in names}
 
     def wait(self, tenant: str) -> int:
         """Seconds until the tenant may add more; 0 when it may now."""
         if not self.per_hour or self.written.get(tenant, 0) < self.per_hour:
             return 0
-        now = int(self._clock())
-        return HOUR - now % HOUR if now // HOUR == self._hour else 0
+        return max(math.ceil(self._ends - self._clock()), 0)
 
     def full(self) -> list[str]:
         """Tenants that may add nothing more in this hour."""

@@ -82,8 +82,11 @@ class RateLimits:
 
     def waiting(self, caller: Caller) -> Used | None:
         """What keeps a caller from everything for now; None when a call may be looked at. Nothing is counted."""
-        now = self._clock()
         rate = self.rate(caller)
+        held = self._windows.get(("caller", caller.tenant, caller.subject))
+        if held is None or len(held) < rate:  # the window may hold calls that are too old, never too few
+            return None
+        now = self._clock()
         with self._lock:
             own = self._window(("caller", caller.tenant, caller.subject), now)
             wait = self._wait(own, rate, now)
