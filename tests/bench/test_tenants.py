@@ -346,7 +346,9 @@ def rows_of(house: House) -> dict[tuple[str, str], list[Row]]:
         ("get", "/metrics"): [Row(rest("GET", "/metrics"))],
         ("get", "/servers"): [Row(rest("GET", "/servers"))],
         ("get", "/api/platform/servers"): [Row(rest("GET", "/api/platform/servers"))],
-        ("post", "/servers"): [Row(rest("POST", "/servers", {"id": "{id}", "url": "http://127.0.0.1:1/mcp"}), SERVER)],
+        ("post", "/servers"): [
+            Row(rest("POST", "/servers", {"id": "{id}", "url": "http://127.0.0.1:8001/mcp"}), SERVER)
+        ],
         ("delete", "/servers/{server}"): [Row(rest("DELETE", "/servers/{id}"), SERVER)],
         ("post", "/api/platform/servers/{server}/restart"): [
             Row(rest("POST", "/api/platform/servers/{id}/restart"), SERVER)
@@ -579,7 +581,7 @@ def test_who_runs_the_platform_has_no_look_into_a_tenant_either(house: House) ->
     operator = House(**{**vars(house), "theirs": house.operator})
     matrix = rows_of(house)
     hold_all(operator, {k: rows for k, rows in matrix.items() if k not in {("post", "/servers"), ("get", "/metrics")}})
-    taken = house.operator("POST", "/servers", {"id": "zebrano-diary", "url": "http://127.0.0.1:1/mcp"})
+    taken = house.operator("POST", "/servers", {"id": "zebrano-diary", "url": "http://127.0.0.1:8001/mcp"})
     assert (taken.status, taken.json["error"]["message"]) == (400, "Server name 'zebrano-diary' cannot be used.")
 
 

@@ -71,7 +71,7 @@ def check_registration(spec: ServerSpec, *, local_allowed: bool, ports: Sequence
     endpoint = check_url(spec.url, local_allowed=local_allowed)
     if ports and not any(endpoint.port in (port_range(each) or ()) for each in ports):
         raise Misuse(
-            f"The URL {spec.url[:200]!r} cannot be registered: port {endpoint.port} is not among {', '.join(ports)}.",
+            f"The URL {spec.url[:200]!r} cannot be registered: port {endpoint.port} is not allowed.",
             hint="See the setting upstream_ports. Servers of your own network go into an mcp.json on disk.",
         )
     for name, value in spec.headers.items():
