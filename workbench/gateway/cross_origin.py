@@ -7,6 +7,7 @@ never asked for: a page has to present a credential of its own.
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable
 from typing import Any, Final
 
 from workbench.gateway.request import Receive, Scope, Send
@@ -37,12 +38,15 @@ class CrossOrigin:
         self._app = app
         self._senders = senders
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer one HTTP request. What no page sent costs no frame of its own."""
         origin = _header(scope, b"origin") if scope["type"] == "http" else None
         if origin is None or self._refused(scope, origin):
-            await self._app(scope, receive, send)
-            return
+            answered: Awaitable[None] = self._app(scope, receive, send)
+            return answered
+        return self._answer_page(scope, receive, send, origin)
+
+    async def _answer_page(self, scope: Scope, receive: Receive, send: Send, origin: bytes) -> None:
         headers = [
             (b"access-control-allow-origin", origin),
             (b"vary", b"Origin"),

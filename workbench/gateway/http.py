@@ -8,6 +8,7 @@ everything else together.
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable
 from typing import Final
 
 from workbench.access.failures import TooManyFailuresError
@@ -70,9 +71,9 @@ class McpEndpoint:
         self._senders = Senders(gateway.settings) if senders is None else senders
         self._cross_origin = CrossOrigin(self._serve, self._senders)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer one HTTP request."""
-        await self._cross_origin(scope, receive, send)
+        return self._cross_origin(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = without_slash(scope["path"])

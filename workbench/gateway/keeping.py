@@ -12,7 +12,7 @@ from workbench.audit import records
 from workbench.audit.values import left_out
 from workbench.events import JSON, Call, Outcome, Tool
 from workbench.gateway.upstream.messages import encode
-from workbench.policy.bound_params import bound_params, kept_params
+from workbench.policy.bound_params import adds_something, bound_params, kept_params
 from workbench.policy.traversal import WITHHELD
 from workbench.scanning import PostponedError
 
@@ -70,7 +70,8 @@ class Keeper:
         if signals := outcome.details.get("signals"):
             kept = msgspec.structs.replace(kept, details={**outcome.details, "signals": redact(signals, tenant)})
         # what went along with the arguments; with an approval all that it covers, else what the client added itself
-        params = kept_params(bound_params(call), client="approval_id" in outcome.details) if call.meta else None
+        approved = "approval_id" in outcome.details
+        params = kept_params(bound_params(call), client=approved) if approved or adds_something(call) else None
         refused = records.is_refused(outcome)
 
         def read(value: JSON) -> JSON:

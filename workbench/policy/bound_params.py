@@ -26,6 +26,8 @@ UNBOUND_META: Final = frozenset(
 _LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 _CLIENT: Final = frozenset({"io.modelcontextprotocol/clientInfo", "io.modelcontextprotocol/clientCapabilities"})
 
+_USUAL_META: Final = UNBOUND_META | _CLIENT
+
 MAX_BOUND_BYTES: Final = 64 << 10
 """Most that a call may carry beside its arguments and still be approved."""
 MAX_KEPT_BYTES: Final = 8 << 10
@@ -43,6 +45,12 @@ def bound_params(call: Call) -> JSON:
     if isinstance(meta, dict) and (kept := {key: value for key, value in meta.items() if key not in UNBOUND_META}):
         found["_meta"] = kept
     return found
+
+
+def adds_something(call: Call) -> bool:
+    """Whether the client sent more beside the arguments than what it says of itself in each request."""
+    meta = call.meta.get("_meta")
+    return len(call.meta) > ("_meta" in call.meta) or (isinstance(meta, dict) and not meta.keys() <= _USUAL_META)
 
 
 def params_hash(params: JSON) -> str:
