@@ -181,6 +181,10 @@ def before_start() -> None:
         time.sleep(0.4)
     if MODE == "works":
         spin(float(sys.argv[2]))
+    if MODE == "multiplies":
+        for _ in range(12):
+            subprocess.Popen(HOLDER)
+        spin(60)
     if MODE == "json_logs":
         write('{"level":"info","msg":"up"}\n{"id":1,"method":"GET","url":"/x"}\n[1,2]\n"text"\n')
     if MODE == "stderr_first":

@@ -196,6 +196,17 @@ async def test_what_a_program_says_on_its_output_before_it_ends_is_shown(launch:
     assert state(registry).last_error == "The process exited with status 1.\nError: no such folder: /nowhere"
 
 
+async def test_a_launcher_that_starts_itself_without_end_is_ended(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(startup, "MAX_START_PROCESSES", 8)
+    monkeypatch.setattr(startup, "POLL_S", 0.05)
+    registry = await launch("multiplies")
+    assert state(registry).status == "failed"
+    assert "more than the 8 that are allowed" in state(registry).last_error
+    assert "starts itself instead" in state(registry).last_error
+
+
 async def test_while_it_starts_it_is_said_how_that_goes(
     settings: Settings, log: AuditLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

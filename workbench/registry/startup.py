@@ -15,6 +15,10 @@ POLL_S: Final = 1.0
 REPORT_S: Final = 10.0
 """Seconds of a start after which, and again and again, it is said how it goes."""
 
+MAX_START_PROCESSES: Final = 256
+"""Processes that a start may have at one time. A package manager has a dozen, a browser fifty; a launcher that finds
+itself in place of the program that it should run starts itself without end."""
+
 
 class StartTimeoutError(Unreachable):
     """A process that was started has not become a server in time."""
@@ -41,6 +45,7 @@ async def within_start_timeout(
 
     Raises:
         StartTimeoutError: it took too long; the message says in which way, the hint what to do.
+        Unreachable: it has more processes than any start needs.
     """
     clock = asyncio.get_running_loop().time
     task = asyncio.ensure_future(work)
@@ -54,6 +59,8 @@ async def within_start_timeout(
                 return task.result()
             now, leader = clock(), pid()
             usage = await asyncio.to_thread(usage_of, leader) if leader else None
+            if usage is not None and len(usage.processes) > MAX_START_PROCESSES:
+                raise _too_many_processes(len(usage.processes))
             if usage is None or before is None or leader != number or usage.worked_since(before, now - sampled_at):
                 busy_at = now
             before, number, sampled_at = usage, leader, now
@@ -75,6 +82,15 @@ def _took_too_long(longest: float, wrote: str) -> StartTimeoutError:
         f"It was still not ready after {longest:g} s.{_last(wrote)}",
         hint="Raise the setting start_timeout if it needs longer, or run its command once by hand so that what it has "
         "to download is there.",
+    )
+
+
+def _too_many_processes(number: int) -> Unreachable:
+    return Unreachable(
+        f"Its start had {number} processes at one time, more than the {MAX_START_PROCESSES} that are allowed, and was "
+        "ended.",
+        hint="A launcher that does not find the program of its package often starts itself instead: see whether the "
+        "package has a program for this system, and name that by its path as command.",
     )
 
 
