@@ -3,7 +3,7 @@ PYTHON ?= python3
 V := .venv/bin
 export PYTHONUNBUFFERED = 1
 
-.PHONY: up test lint load bench conformance interop shots notebooks fuzz advisories release lock clean
+.PHONY: up test lint load bench conformance interop check-full shots notebooks fuzz advisories release lock clean
 
 up: .venv/runtime          ## servers, gateway and app; Ctrl-C stops all of it
 	@$(V)/workbench up $(ARGS)
@@ -26,7 +26,10 @@ conformance: .venv/dev     ## the protocol's official suite against the gateway
 	$(V)/python -m pytest -m interop tests/interop/test_conformance.py $(ARGS)
 
 interop: .venv/dev         ## clients and servers that nobody here wrote
-	$(V)/python -m pytest -m interop $(ARGS)
+	$(V)/python -m pytest -m "interop and not full" $(ARGS)
+
+check-full: .venv/dev      ## what takes many minutes and the package indexes: real servers from cold caches
+	$(V)/python -m pytest -m full $(ARGS)
 
 shots: .venv/dev           ## the README's screenshots, from a real browser
 	$(V)/python docs/shots.py $(ARGS)

@@ -37,6 +37,10 @@ def settings(tmp_path: Path, store: dict[str, str]) -> Settings:
 # --- the control store: tests marked `stores("sqlite", "postgres")` run once over each ---------------------------
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--servers-tried", metavar="FILE", help="write what came of the real servers to this page")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "stores(*kinds): over which control stores a test runs; SQLite unless marked")
 
