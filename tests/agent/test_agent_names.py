@@ -37,6 +37,18 @@ def test_names_that_providers_do_not_take_get_a_hash_in_any_order() -> None:
     assert len({NameMap(tools).spec(t).name for t in tools}) == 3
 
 
+def test_a_hash_that_a_model_leaves_out_is_supplied_where_that_leaves_no_doubt() -> None:
+    dotted, other = tool("a", "b.c"), tool("a", "b/c")
+    found = NameMap([dotted]).find("a__b_c")
+    assert found is not None
+    assert found.tool is dotted
+    assert NameMap([dotted, other]).find("a__b_c") is None
+    plain = tool("a", "b_c")
+    found = NameMap([dotted, plain]).find("a__b_c")
+    assert found is not None
+    assert found.tool is plain
+
+
 def test_the_same_tool_twice_is_refused() -> None:
     with pytest.raises(Misuse, match=r"Two tools are called 'a\.b'"):
         NameMap([tool("a", "b"), tool("a", "b")])

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from workbench.agent.provider import ToolSpec
 from workbench.agent.schema import normalise, rename_parameters
 from workbench.events import Misuse, Tool
-from workbench.registry.tool_names import LONG_HASH_DIGITS, MAX_WIRE_NAME, wire_name
+from workbench.registry.tool_names import LONG_HASH_DIGITS, MAX_WIRE_NAME, wire_name, without_hash
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 """OpenAI takes `[A-Za-z0-9_-]{1,64}`, Anthropic the same up to 128, Gemini wants a letter or `_` first."""
@@ -57,14 +57,20 @@ class NameMap:
                 )
             self._specs[own] = _spec(own, tool)
             self._names[tool.qualified] = own
+        short = Counter(without_hash(own) for own in self._specs)
+        self._short = {without_hash(own): own for own in self._specs if short[without_hash(own)] == 1}
 
     def spec(self, tool: Tool) -> ToolSpec:
         """How `tool` is offered."""
         return self._specs[self._names[tool.qualified]]
 
     def find(self, name: str) -> ToolSpec | None:
-        """The tool that a provider means by `name`; our own `server.tool` counts too."""
-        return self._specs.get(name) or self._specs.get(self._names.get(name, ""))
+        """The tool that a provider means by `name`; our own `server.tool` counts too.
+
+        So does a name whose hash a model left out, where that leaves no doubt.
+        """
+        found = self._specs.get(name) or self._specs.get(self._names.get(name, ""))
+        return found or self._specs.get(self._short.get(name, ""))
 
     def suggestions(self, name: str) -> list[str]:
         """Offered names that may have been meant: the same tool without its server, then close spellings."""

@@ -27,7 +27,7 @@ LONG_HASH_DIGITS: Final = 16
 
 _SEPARATOR: Final = "__"
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
-_NOT_ON_THE_WIRE = re.compile(r"[^A-Za-z0-9_-]+")
+_NOT_ON_THE_WIRE = re.compile(r"[^A-Za-z0-9_-]")
 _REVEALING = re.compile(
     r"[\w.+%-]{1,64}@[\w-]+(?:\.[\w-]+)+"  # an e-mail address
     r"|(?<!\d)\+?(?:\d[ ().+/-]{0,2}){8,24}\d"  # a number of telephone, card or account
@@ -88,9 +88,15 @@ def wire_name(server: str, name: str, *, limit: int = MAX_WIRE_NAME, digits: int
     readable = _SEPARATOR not in server and not server.endswith("_")
     if readable and name and len(plain) <= limit and not _NOT_ON_THE_WIRE.search(plain) and not is_hashed(plain):
         return plain
-    own = re.sub(r"_{3,}", "__", _NOT_ON_THE_WIRE.sub("_", _latin(name))).strip("_") or "tool"
+    own = _NOT_ON_THE_WIRE.sub("_", name)
+    own = own if own.strip("_") else "tool"
     beginning = f"{_NOT_ON_THE_WIRE.sub('_', server)}{_SEPARATOR}{own}"[: limit - digits - 2].rstrip("_")
     return f"{beginning}{_SEPARATOR}{_hash(f'{server}.{name}', digits)}"
+
+
+def without_hash(wire: str) -> str:
+    """A name on the wire without the hash at its end, if it has one: what models make of it at times."""
+    return _HASHED.sub("", wire)
 
 
 def is_hashed(wire: str) -> bool:
