@@ -251,6 +251,10 @@ class Settings:
     cache_url: str = setting(
         "", "URL of a Redis in which answers are remembered for all processes; empty: each remembers its own.", REDIS
     )
+    argument_guard: bool = setting(
+        True,
+        "Whether a human is asked before arguments that hardly ever mean well reach a server that is not bundled.",
+    )
     standing_approvals: bool = setting(
         False, "Whether a yes may let its caller repeat a destructive call; needs the scope approvals:standing."
     )

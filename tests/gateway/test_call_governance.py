@@ -153,6 +153,7 @@ async def test_a_result_that_talks_to_the_model_is_passed_on_and_its_sign_record
     furnish: Any, ready: None, n: int
 ) -> None:
     house = await furnish(servers={"mail": make_mail()})
+    await house.registry.accept("mail.read", by="ann")
     outcome = await house.gateway.call(call(house, "mail.read", {"n": n}))
     assert outcome.ok
     assert [s["kind"] for s in outcome.details["signals"]] == ["overrides_instructions"]

@@ -42,6 +42,7 @@ from workbench.gateway.tally import Tally
 from workbench.gateway.upstream.messages import Notify, encode
 from workbench.gateway.upstream.respondent import Respondent
 from workbench.gateway.wire_names import WireNames
+from workbench.policy.argument_guard import guarded
 from workbench.registry.signals import of_result, plain
 from workbench.scanning import PostponedError, work_aside
 from workbench.secrets import Secrets
@@ -263,6 +264,10 @@ class Gateway:
             raise Refusal("unavailable", str(e), decision=decision, rule="schema") from e
         if problems:
             raise Refusal("invalid", say(tool, problems[0]), decision=decision, **problems[0], errors=problems)
+        if decision.allow and call.arguments and self.settings.argument_guard:
+            spec = self.registry.spec(tool.server)
+            if spec is None or spec.trust != "bundled":  # those check what they are given themselves
+                return guarded(decision, call)
         return decision
 
     async def _shape(self, call: Call, state: State, result: JSON) -> Outcome:

@@ -18,7 +18,9 @@ from workbench.config import Settings
 from workbench.control import Told, open_store
 from workbench.events import JSON, Misuse, Tool, now_us
 from workbench.registry.listing import PINNED, pinned_parts
+from workbench.registry.closed_addition import closed_addition
 from workbench.registry.server import ServerSpec
+from workbench.registry.signals import objection
 from workbench.registry.varying_definition import MAX_VERSIONS, DefinitionTemplate, definition_template
 from workbench.registry.visible import concealment
 
@@ -67,8 +69,8 @@ class Pins:
     def check(self, spec: ServerSpec, tools: Sequence[Tool]) -> list[Tool]:
         """`tools` as they may be called: what is new is pinned, and what nobody has accepted is quarantined.
 
-        That is a definition other than the pinned one, unless somebody agreed to what varies in it, and one that hides
-        text from people.
+        That is a definition other than the pinned one, unless somebody agreed to what varies in it or it only takes a
+        further choice (`closed_addition`), one that hides text from people, and one that talks to the model.
         """
         pinned = self._pinned(spec.id)
         if any(_is_new(pinned, spec, tool) for tool in tools):
@@ -80,7 +82,8 @@ class Pins:
                 pinned |= {tool.name: _Pin(tool.definition_hash, b"", by) for tool in new}
         changed = any(pinned[tool.name].hash != tool.definition_hash for tool in tools)
         varying = self._varying(spec.id) if changed else {}
-        return [_judged(tool, pinned[tool.name], varying.get(tool.name)) for tool in tools]
+        bundled = spec.trust == "bundled"
+        return [_judged(tool, pinned[tool.name], varying.get(tool.name), bundled=bundled) for tool in tools]
 
     def names(self) -> dict[str, list[str]]:
         """Server → names of the tools that it has ever listed."""
@@ -183,17 +186,18 @@ def _is_new(pinned: Mapping[str, _Pin], spec: ServerSpec, tool: Tool) -> bool:
     return pin is None or (pin.hash != tool.definition_hash and spec.trust == "bundled")
 
 
-def _judged(tool: Tool, pin: _Pin, template: DefinitionTemplate | None) -> Tool:
+def _judged(tool: Tool, pin: _Pin, template: DefinitionTemplate | None, *, bundled: bool) -> Tool:
     """`tool` as it stands beside its pin: quarantined or not, by whom it was accepted, and what varies in it."""
     why, accepted_by = "", pin.by if pin.by not in ("", FIRST_SEEN, "bundled") else ""
     varies: tuple[str, ...] = ()
     if tool.definition_hash != pin.hash:
         listed = pinned_parts(tool.definition)
         beyond = template.objection(listed) if template is not None else ""
+        pinned = orjson.loads(pin.definition)
         if template is not None and not beyond:
             varies = template.varied(listed)
-        else:
-            parts = ", ".join(difference(orjson.loads(pin.definition), tool.definition)) or "definition"
+        elif not closed_addition(pinned, listed):
+            parts = ", ".join(difference(pinned, tool.definition)) or "definition"
             agreed = f"; beyond what may vary: {beyond}" if beyond else ""
             why, accepted_by = (
                 f"Its definition is not the one first seen ({parts} changed{agreed}); accept it first.",
@@ -201,6 +205,8 @@ def _judged(tool: Tool, pin: _Pin, template: DefinitionTemplate | None) -> Tool:
             )
     if not why and not accepted_by and (hides := concealment(tool.definition)):
         why = f"{hides} Accept it if that is meant to be so."
+    if not why and not accepted_by and not bundled and (speaks := objection(tool.definition)):
+        why = f"{speaks} Read it, and accept it if that is meant to be so."
     if (why, accepted_by, varies) == (tool.quarantined, tool.accepted_by, tool.varies):
         return tool
     return msgspec.structs.replace(tool, quarantined=why, accepted_by=accepted_by, varies=varies)

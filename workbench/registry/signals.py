@@ -1,7 +1,8 @@
 """Signs that a text talks to a model instead of describing something: "tool poisoning" and injected instructions.
 
-A sign is recorded and shown so that a person can look; nothing is refused for it, and its absence proves nothing:
-whoever knows the list writes around it. What limits the harm of an injection is scopes, approvals and the record.
+A sign in a result is recorded and shown; a tool whose definition shows one is quarantined until a person has looked at
+it (`objection`). The absence of signs proves nothing: whoever knows the list writes around it. What limits the harm of
+an injection is scopes, approvals and the record.
 (OWASP MCP Top 10, MCP03 "Tool Poisoning" and MCP06 "Intent Flow Subversion".)
 """
 
@@ -50,6 +51,10 @@ _PATTERNS = {
         r"\b(?:before|instead of|prior to) (?:using|calling|invoking|running) any (?:other )?(?:tools?|functions?)\b"
         r"|\b(?:always|must)\b[^.\n]{0,30}?\b(?:bcc|cc|forward|copy|send)\b[^.\n]{0,60}?[\w.+-]{1,64}+@[\w-]{1,64}+\.\w"
     ),
+    "sends_elsewhere": re.compile(
+        r"\b(?:sends?|forwards?|posts?|appends?|appended|uploads?|copy|copies|transmits?|reports?|leaks?|exfiltrates?|submits?)\b"
+        r"[^.\n]{0,160}? (?:to|at) [\"'`<(]?(?:https?://|//)[\w.-]"
+    ),
 }
 _WORDS = {
     "overrides_instructions": ("instruction", "prompt", "guideline", "directive", "rules"),
@@ -62,8 +67,19 @@ _WORDS = {
         ".ssh", "id_rsa", "id_ed25519", "/etc/", ".aws/", "private key", "prompt", " history", ".cursor", "mcp.json",
     ),
     "steers_other_tools": (" any ", "bcc", "forward", "always", "must"),
+    "sends_elsewhere": tuple(f" {word} {quote}{scheme}" for word in ("to", "at") for quote in ("", '"', "'", "`", "<", "(")
+                             for scheme in ("http", "//")),
 }  # fmt: skip
 """A text without any of these words has no sign of that kind; looking for words is far cheaper than for patterns."""
+
+_SAID = {
+    "overrides_instructions": "tells a model to ignore its instructions",
+    "asks_for_secrecy": "tells a model to keep something from people",
+    "speaks_as_the_system": "is written as if it came from the system",
+    "asks_for_credentials": "tells a model to hand over keys, files or the conversation",
+    "steers_other_tools": "tells a model what to do when it uses other tools",
+    "sends_elsewhere": "tells a model to send something to an address",
+}
 
 
 class Signal(Record, frozen=True, kw_only=True):
@@ -112,6 +128,18 @@ def _mentions(folded: str, words: tuple[str, ...]) -> bool:
 def of_definition(definition: JSON) -> list[Signal]:
     """The signs in everything of a tool's definition that a model reads."""
     return [signal for where, text in _texts(definition) for signal in of_text(text, where)]
+
+
+def objection(definition: JSON) -> str:
+    """Why a person should read a definition before its tool is called, in a sentence; empty when nothing stands out.
+
+    A single hidden character is no reason: it is written out where it is shown, and what hides text on purpose has an
+    objection of its own (`visible.concealment`).
+    """
+    for sign in of_definition(definition):
+        if sign.kind != "hidden_characters":
+            return f"Its {sign.where} {_SAID[sign.kind]}: {sign.excerpt!r}."
+    return ""
 
 
 def of_tools(tools: Iterable[Tool]) -> dict[str, list[JSON]]:
