@@ -119,6 +119,16 @@ class Settings:
         "Values of `typ` accepted on tokens. Add JWT for issuers that know no at+jwt.",
         Each(line_of(), least=1),
     )
+    oauth_actors: tuple[str, ...] = setting(
+        (),
+        "Who may act for others with a token (claim `act`, RFC 8693). Empty: anybody the issuer lets.",
+        Each(line_of()),
+    )
+    oauth_max_lifetime: int = setting(
+        0,
+        "Longest time between `iat` and `exp` of a token, in seconds; 0: any. With it, both are needed.",
+        Range(0, MAX_SECONDS),
+    )
     oauth_subject_claim: str = setting("sub", "Claim that holds the subject. Dots lead into objects.", line_of())
     oauth_tenant_claim: str = setting(
         "", "Claim that holds the tenant; empty: every token is of the local tenant.", line_of(optional=True)

@@ -413,3 +413,21 @@ async def test_what_is_remembered_of_tokens_is_bounded(
         assert len(access.tokens._remembered) <= 3
     kept = repr(access._known) + repr(list(access.tokens._remembered))
     assert not any(token in kept or token.split(".")[2] in kept for token in made)
+
+
+async def test_only_the_actors_of_the_settings_act_for_others(issuer: Any, open_access: Any) -> None:
+    access = open_access(oauth_issuers=(issuer.url,), oauth_actors=("planner", "desk"))
+    assert await caller(access, issuer.token())
+    assert await caller(access, issuer.token(act={"sub": "planner", "act": {"sub": "anybody"}}))
+    for act in ({"sub": "exporter"}, {"sub": ["planner"]}, {"act": {"sub": "planner"}}, {}, "planner", None):
+        if act is not None:  # a claim of null is left out when the token is made
+            assert "actor" in await refused(access, issuer.token(act=act))
+    assert await caller(open_access(oauth_issuers=(issuer.url,)), issuer.token(act={"sub": "exporter"}))
+
+
+async def test_a_token_that_is_good_for_too_long_is_refused(issuer: Any, open_access: Any) -> None:
+    access = open_access(oauth_issuers=(issuer.url,), oauth_max_lifetime=600)
+    assert await caller(access, issuer.token())
+    issuer.lifetime = 86_400
+    assert "longer" in await refused(access, issuer.token())
+    assert "longer" in await refused(access, issuer.token(iat=None))

@@ -99,7 +99,10 @@ def test_a_value_beyond_the_bound_is_not_looked_at() -> None:
 
 
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.text() | st.sampled_from(["http://", "../..", "%", "http://1.2.3", "http://[", "$("]),
+    st.none()
+    | st.booleans()
+    | st.text()
+    | st.sampled_from(["http://", "../..", "%", "http://1.2.3", "http://[", "$("]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.sampled_from(["host", "ip"]), inner),
     max_leaves=8,
 )

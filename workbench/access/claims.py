@@ -40,6 +40,10 @@ class Mapping(Record, frozen=True, kw_only=True):
     """Empty: tokens are of the tenant of the settings."""
     roles: str = "roles"
     scopes: str = "scope"
+    actors: tuple[str, ...] = ()
+    """Who may act for somebody else; empty: anybody."""
+    max_lifetime_us: int = 0
+    """Longest time from `iat` to `exp`; 0: any."""
 
 
 def mapping(settings: Settings) -> Mapping:
@@ -49,6 +53,8 @@ def mapping(settings: Settings) -> Mapping:
         tenant=settings.oauth_tenant_claim,
         roles=settings.oauth_roles_claim,
         scopes=settings.oauth_scopes_claim,
+        actors=settings.oauth_actors,
+        max_lifetime_us=int(settings.oauth_max_lifetime * 1_000_000),
     )
 
 
@@ -74,7 +80,8 @@ def verified(
         own: whether our own authorization server issued it.
 
     Raises:
-        Unauthenticated: expired, not valid yet, for another audience, bound to a key, or without a proper subject.
+        Unauthenticated: expired, not valid yet, good for too long, for another audience, bound to a key, used by an
+            actor who may not, or without a proper subject.
     """
     expires = _time(claims, "exp")
     if expires is None and method == "jwt":
@@ -85,6 +92,14 @@ def verified(
         begins = _time(claims, claim)
         if begins is not None and now_us < begins - SKEW_US:
             raise Unauthenticated("The token is not valid yet.")
+    if names.max_lifetime_us:
+        issued = _time(claims, "iat")
+        if expires is None or issued is None or expires - issued > names.max_lifetime_us:
+            raise Unauthenticated("The token is good for longer than is accepted here.")
+    if names.actors and "act" in claims:
+        actor = claims["act"].get("sub") if isinstance(claims["act"], dict) else None
+        if actor not in names.actors:
+            raise Unauthenticated("The token is used by an actor who may not act for others here.")
     if "cnf" in claims:
         raise Unauthenticated("The token is bound to a key, and cannot be presented as a bearer token.")
     reach = resources.reach(_texts(claims.get("aud"), split=False), own=own)

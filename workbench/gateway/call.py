@@ -38,6 +38,7 @@ from workbench.gateway.refusals import Refusal, State, denied, say, text_of
 from workbench.gateway.resolving import Resolving
 from workbench.gateway.result_schemas import ResultSchemas
 from workbench.gateway.sealing import Seal
+from workbench.gateway.sensitive_questions import refusal_of, sensitive_questions
 from workbench.gateway.tally import Tally
 from workbench.gateway.upstream.messages import Notify, encode
 from workbench.gateway.upstream.respondent import Respondent
@@ -273,6 +274,8 @@ class Gateway:
     async def _shape(self, call: Call, state: State, result: JSON) -> Outcome:
         decision = state.decision
         assert decision is not None
+        if field := sensitive_questions(result):
+            raise Refusal("failed", refusal_of(field), rule="sensitive_question", field=field)
         encoded = encode(result)
         count, size = 0, len(encoded)
         if size <= LARGE:

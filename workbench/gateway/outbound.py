@@ -21,9 +21,11 @@ import msgspec
 
 from workbench.events import JSON, Call, Caller, Decision, Outcome, Tool
 from workbench.gateway.keeping import LARGE as LARGE
+from workbench.gateway.sensitive_questions import refusal_of, sensitive_field
 from workbench.gateway.upstream.messages import Notify, encode
 from workbench.gateway.upstream.respondent import Respondent
 from workbench.policy import Policy
+from workbench.registry.connection import RpcError
 from workbench.registry.server import ServerState
 from workbench.registry.tool_names import concealed
 from workbench.scanning import PostponedError
@@ -35,6 +37,8 @@ READY_TIMEOUT_S: Final = 15.0
 
 MAX_REMEMBERED: Final = 20_000
 """Definitions and entries of lists of which is remembered how they are shown."""
+
+_INVALID_PARAMS: Final = -32602
 
 _OWN: Final = frozenset({"approval", "approval_id", "missing_scopes"})
 """Details of an outcome that are the gateway's own ids and names of scopes."""
@@ -107,11 +111,15 @@ class Outbound:
 
     def respondent(self, respondent: Respondent | None, call: Call, decision: Decision) -> Respondent | None:
         """`respondent` for what the caller of a permitted call may be asked."""
-        if respondent is None or not decision.redact:
-            return respondent
+        if respondent is None:
+            return None
         asked = respondent.ask
 
         async def ask(request: JSON) -> JSON:
+            if field := sensitive_field(request):
+                raise RpcError(_INVALID_PARAMS, refusal_of(field))
+            if not decision.redact:
+                return await asked(request)
             search = partial(self._questions, {"": request}, call.caller.tenant)
             shown, _ = await self.searched(search, len(encode(request)))
             return await asked(shown[""])

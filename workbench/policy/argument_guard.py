@@ -60,7 +60,8 @@ _SHELL: Final = re.compile(r"[;|`\n\r]|\$[({]|&&")
 _TEXTS: Final = frozenset(
     (
         "content", "contents", "text", "body", "message", "description", "markdown", "html", "prompt", "question",
-        "comment", "title", "note", "notes", "summary", "document", "readme", "diff", "patch", "thought", "string", "str",
+        "comment", "title", "note", "notes", "summary", "document", "readme", "diff", "patch", "thought", "string",
+        "str",
     )
 )  # fmt: skip
 """Last words of the names of arguments that hold writing, which may be about anything."""

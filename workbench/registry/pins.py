@@ -17,8 +17,8 @@ import orjson
 from workbench.config import Settings
 from workbench.control import Told, open_store
 from workbench.events import JSON, Misuse, Tool, now_us
-from workbench.registry.listing import PINNED, pinned_parts
 from workbench.registry.closed_addition import closed_addition
+from workbench.registry.listing import PINNED, pinned_parts
 from workbench.registry.server import ServerSpec
 from workbench.registry.signals import objection
 from workbench.registry.varying_definition import MAX_VERSIONS, DefinitionTemplate, definition_template

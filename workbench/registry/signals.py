@@ -67,8 +67,10 @@ _WORDS = {
         ".ssh", "id_rsa", "id_ed25519", "/etc/", ".aws/", "private key", "prompt", " history", ".cursor", "mcp.json",
     ),
     "steers_other_tools": (" any ", "bcc", "forward", "always", "must"),
-    "sends_elsewhere": tuple(f" {word} {quote}{scheme}" for word in ("to", "at") for quote in ("", '"', "'", "`", "<", "(")
-                             for scheme in ("http", "//")),
+    "sends_elsewhere": tuple(
+        f" {word} {quote}{scheme}"
+        for word in ("to", "at") for quote in ("", '"', "'", "`", "<", "(") for scheme in ("http", "//")
+    ),
 }  # fmt: skip
 """A text without any of these words has no sign of that kind; looking for words is far cheaper than for patterns."""
 
