@@ -42,6 +42,7 @@ from workbench.registry.mcpjson import read_configuration
 from workbench.registry.registration import registration
 
 Fixture = Mapping[str, Any]
+OWN_PAGE = "http://localhost:7000"
 OF_ONE = "/servers/one/mcp"
 TASKS = "io.modelcontextprotocol/tasks"
 CAN_ANSWER = {
@@ -237,8 +238,10 @@ class Defense:
     async def scenario(self, fixture: Fixture) -> dict[str, Any]:
         """A request with `Host` and `Origin`; an address to register; a path for a server that has one folder."""
         if "request" in fixture:
-            async with gateway({}, port=fixture["request"]["host"].rpartition(":")[2]) as (house, _):
-                headers = {"host": fixture["request"]["host"], "origin": fixture["request"]["origin"]}
+            # the cases speak of an allowlist of pages; the one that they let through is on it for all of them
+            more = {"port": fixture["request"]["host"].rpartition(":")[2], "allowed_origins": (OWN_PAGE,)}
+            async with gateway({}, **more) as (house, _):
+                headers = {"host": fixture["request"]["host"], "origin": fixture["request"].get("origin")}
                 answer = await client(house).modern("tools/list", headers=headers)
                 return verdict(f"HTTP {answer.status}" if answer.status >= 400 else "")
         if "action" in fixture:

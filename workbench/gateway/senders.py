@@ -22,8 +22,8 @@ _log = logging.getLogger(__name__)
 class Senders:
     """Checks the `Host` and `Origin` headers of a request, on every path.
 
-    Accepted are pages of our own address and of the app, and the origins in `allowed_origins`. `localhost`, `127.0.0.1`
-    and `[::1]` with our port are one address. Other pages of this machine are no exception: any program may serve one.
+    Accepted are pages of our own address and of the app, and the origins in `allowed_origins`. Other pages of this
+    machine are no exception: any program may serve one.
 
     Args:
         settings: `host`, `public_url`, `app_port`, `allowed_hosts` and `allowed_origins`.
@@ -48,8 +48,6 @@ class Senders:
         page = _plain(origin)
         if page in self._origins or page in (_plain(f"http://{name}"), _plain(f"https://{name}")):
             return None
-        if without_port(name) in LOCAL and page in (_plain(f"http://{host}{_port(name)}") for host in LOCAL):
-            return None
         self._name(page)
         return 403, "This origin is not allowed; see the setting allowed_origins."
 
@@ -69,10 +67,6 @@ class Senders:
 def _plain(origin: str) -> str:
     """An origin as browsers send it: in lower case, without the default port."""
     return _DEFAULT_PORT.sub(r"\1\2", origin.lower().rstrip("/"))
-
-
-def _port(host: str) -> str:
-    return host.removeprefix(without_port(host))
 
 
 def without_port(host: str) -> str:
