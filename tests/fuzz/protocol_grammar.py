@@ -189,7 +189,7 @@ def http_request(grammar: Grammar, message: Message, token: str) -> tuple[bytes,
         if isinstance(params, dict) and ("name" in params or "uri" in params or "taskId" in params):
             headers.append(("Mcp-Name", _line(params.get("name") or params.get("uri") or params.get("taskId"))))
     if chance.random() < 0.2:
-        headers.append(("Mcp-Session-Id", chance.choice((*grammar.sessions, "none", "x" * 300, "../", "\x7f"))))
+        headers.append(("Mcp-Session-Id", chance.choice((*grammar.sessions, "none", "x" * 300, "../"))))
     method, path, proper = "POST", chance.choice(PATHS), True
     body = message.body
     framing = [("Content-Length", str(len(body)))]
