@@ -180,12 +180,19 @@ class Fuzzer:
         frames = [message, *(grammar.message() for _ in range(grammar.chance.randrange(4)))]
         try:
             async with connect(
-                url, subprotocols=["mcp"], additional_headers=headers, proxy=None, open_timeout=None  # type: ignore[list-item]
+                url,
+                subprotocols=["mcp"],
+                additional_headers=headers,
+                proxy=None,
+                open_timeout=None,  # type: ignore[list-item]
             ) as socket:
                 for frame in frames:
                     text = grammar.chance.random() < 0.9
                     await socket.send(frame.body.decode("utf-8", "replace") if text else frame.body)
-                meta = {"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {}}
+                meta = {
+                    "io.modelcontextprotocol/protocolVersion": MODERN,
+                    "io.modelcontextprotocol/clientCapabilities": {},
+                }
                 end = {"jsonrpc": "2.0", "id": "the end", "method": "tools/list", "params": {"_meta": meta}}
                 await socket.send(json.dumps(end))
                 answered: Counter[str] = Counter()
@@ -197,7 +204,9 @@ class Fuzzer:
                         _well_formed(each)
                         answered[str(each.get("id"))] += 1
                 asked = Counter(str(frame.id) for frame in frames)
-                if any(count > asked[id] + asked["None"] for id, count in answered.items() if id not in ("the end", "None")):
+                if any(
+                    count > asked[id] + asked["None"] for id, count in answered.items() if id not in ("the end", "None")
+                ):
                     raise FindingError(f"more answers than requests: {answered}")
         except ConnectionClosed as e:
             if e.rcvd is not None and e.rcvd.code == _INTERNAL_ERROR:
@@ -220,7 +229,9 @@ class Fuzzer:
                 raise FindingError(f"no event stream: {opened[:200]!r}")
             other, sender = await asyncio.open_connection("127.0.0.1", self.port)
             length = len(message.body)
-            about = f"POST {endpoint} HTTP/1.1\r\n{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+            about = (
+                f"POST {endpoint} HTTP/1.1\r\n{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+            )
             sender.write(about.encode() + message.body)
             answer = await self._read(other)
             sender.close()
@@ -277,7 +288,11 @@ async def _until(reader: asyncio.StreamReader, end: bytes) -> bytes:
 
 def _well_formed(message: Any) -> None:
     """Raises FindingError where `message` is no response of JSON-RPC 2.0."""
-    if not isinstance(message, dict) or message.get("jsonrpc") != "2.0" or ("result" in message) == ("error" in message):
+    if (
+        not isinstance(message, dict)
+        or message.get("jsonrpc") != "2.0"
+        or ("result" in message) == ("error" in message)
+    ):
         raise FindingError(f"no response of JSON-RPC: {str(message)[:300]}")
     error = message.get("error")
     if "error" in message and not (

@@ -1,4 +1,4 @@
-"""Requests of MCP as a hostile or broken client sends them: made by grammar, then spoiled. The same for the same seed."""
+"""Requests of MCP as a hostile or broken client sends them: made by grammar, then spoiled; the same for a seed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ METHODS: Final = (
     "notifications/progress", "notifications/roots/list_changed", "roots/list", "sampling/createMessage",
     "elicitation/create", "x.example/unknown", "rpc.discover", "", "tools/call/", "TOOLS/LIST",
 )  # fmt: skip
-PATHS: Final = ("/mcp",) * 8 + ("/mcp/", "/servers/calc/mcp", "/servers/none/mcp", "/MCP", "//mcp", "/mcp/x", "/mcp?a=%00")
+PATHS: Final = ("/mcp",) * 8 + (
+    "/mcp/",
+    "/servers/calc/mcp",
+    "/servers/none/mcp",
+    "/MCP",
+    "//mcp",
+    "/mcp/x",
+    "/mcp?a=%00",
+)
 _NESTED: Final = "\x01nested\x01"
 _HUGE: Final = "\x01huge\x01"
 
@@ -85,7 +93,9 @@ class Grammar:
         if revision == MODERN or chance.random() < 0.2:
             params["_meta"] = {
                 "io.modelcontextprotocol/protocolVersion": revision,
-                "io.modelcontextprotocol/clientCapabilities": chance.choice(({}, {"elicitation": {}}, {"extensions": {}})),
+                "io.modelcontextprotocol/clientCapabilities": chance.choice(
+                    ({}, {"elicitation": {}}, {"extensions": {}})
+                ),
             }
             if chance.random() < 0.2:
                 params["_meta"]["progressToken"] = chance.choice((1, "t", self.odd()))
@@ -108,8 +118,12 @@ class Grammar:
                 info = {"name": "fuzz", "version": "1"}
                 return {"protocolVersion": chance.choice(REVISIONS), "capabilities": {}, "clientInfo": info}
             case "tools/call":
-                name = chance.choice(("calc.add", "calc__add", "calc.fail", "calc.region", "calc.erase", "calc.nothing", "add"))
-                given = chance.choice(({"a": 1, "b": 2}, {"a": self.odd(), "b": self.odd()}, {"region": "eu"}, {"what": "x"}))
+                name = chance.choice(
+                    ("calc.add", "calc__add", "calc.fail", "calc.region", "calc.erase", "calc.nothing", "add")
+                )
+                given = chance.choice(
+                    ({"a": 1, "b": 2}, {"a": self.odd(), "b": self.odd()}, {"region": "eu"}, {"what": "x"})
+                )
                 return {"name": name, "arguments": dict(given)}
             case "resources/read" | "resources/subscribe" | "resources/unsubscribe":
                 return {"uri": chance.choice(("calc://x", "file:///etc/passwd", "", "http://169.254.169.254/", "\x00"))}
@@ -132,7 +146,9 @@ class Grammar:
         """Put something odd somewhere into `value`, take a field away, or add one."""
         at: Any = value
         for _ in range(self.chance.randrange(4)):
-            below = [item for item in (at.values() if isinstance(at, dict) else at) if isinstance(item, dict | list) and item]
+            below = [
+                item for item in (at.values() if isinstance(at, dict) else at) if isinstance(item, dict | list) and item
+            ]
             if not below:
                 break
             at = self.chance.choice(below)
@@ -203,7 +219,12 @@ def http_request(grammar: Grammar, message: Message, token: str) -> tuple[bytes,
 
 
 def _broken(
-    chance: random.Random, method: str, headers: list[tuple[str, str]], framing: list[tuple[str, str]], body: bytes, path: str
+    chance: random.Random,
+    method: str,
+    headers: list[tuple[str, str]],
+    framing: list[tuple[str, str]],
+    body: bytes,
+    path: str,
 ) -> tuple[str, list[tuple[str, str]], list[tuple[str, str]], bytes, str]:
     """One thing about the request that no client should do."""
     match chance.randrange(14):
@@ -232,7 +253,10 @@ def _broken(
         case 11:
             headers = [*headers, ("X-Long", "y" * 70_000)]
         case 12:
-            headers = [(n, chance.choice(("Basic QQ==", "Bearer", "Bearer x", "")) if n == "Authorization" else t) for n, t in headers]
+            headers = [
+                (n, chance.choice(("Basic QQ==", "Bearer", "Bearer x", "")) if n == "Authorization" else t)
+                for n, t in headers
+            ]
         case _:
             path = chance.choice(("*", "http://evil.example/mcp", "/" + "a" * 9000, "/%00", "/mcp#x", " "))
     return method, headers, framing, body, path
