@@ -256,7 +256,8 @@ class Fuzzer:
             body = json.dumps({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}).encode()
             head = (
                 f"POST /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {self.tokens[0]}\r\n"
-                f"Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\nConnection: close\r\n"
+                "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n"
+                "Connection: close\r\n"
                 f"MCP-Protocol-Version: {MODERN}\r\nMcp-Method: tools/call\r\nMcp-Name: calc.add\r\n"
                 f"Content-Length: {len(body)}\r\n\r\n"
             )

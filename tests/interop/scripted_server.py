@@ -46,7 +46,7 @@ class ScriptedServer:
             if found.get("resultType") == "input_required" and "inputResponses" in params:
                 found = {"content": [{"type": "text", "text": "answered"}]}
             return {"result": self._whole(found)}
-        if method == "tasks/get":
+        if method in ("tasks/get", "tasks/update"):
             return {"result": {"resultType": "complete", "taskId": params["taskId"], "status": "working"}}
         return {"error": {"code": -32601, "message": "Method not found"}}
 
