@@ -28,12 +28,12 @@ MAX_GROWTH = 48 << 20
 
 
 @asynccontextmanager
-async def listening(house: House) -> AsyncIterator[int]:
-    """The gateway behind the server that `workbench up` has; the value is its port."""
+async def listening(house: House, endpoint: Any = None) -> AsyncIterator[int]:
+    """The gateway, or `endpoint` around it, behind the server that `workbench up` has; the value is its port."""
     door = WebSocketDoor(house.endpoint, house.registry)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await (door if scope["type"] == "websocket" else house.endpoint)(scope, receive, send)
+        await (door if scope["type"] == "websocket" else endpoint or house.endpoint)(scope, receive, send)
 
     with socket.create_server(("127.0.0.1", 0), backlog=256) as bound:
         config = uvicorn.Config(
@@ -101,6 +101,7 @@ async def test_three_hundred_odd_messages_harm_nobody(caplog: pytest.LogCaptureF
     assert min(fuzzer.counts[way] for way in ("over_http", "over_websocket", "over_sse")) > 5
 
 
+@pytest.mark.interop
 @pytest.mark.full
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -37,7 +37,7 @@ class Node:
     def install(self, name: str, *packages: str) -> Path:
         """The folder `name` of the cache, with these packages in its `node_modules`."""
         folder = CACHE / name
-        with _alone(name):
+        with alone(name):
             if not (folder / "ready").exists():
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / "package.json").write_text('{"type": "module", "private": true}')
@@ -50,7 +50,7 @@ class Node:
 def installed_node() -> Node:
     """Node from the package index: the one of a distribution is often older than programs want."""
     venv = CACHE / "node"
-    with _alone("node"):
+    with alone("node"):
         if not (venv / "ready").exists():
             subprocess.run([sys.executable, "-m", "venv", venv], check=True)
             subprocess.run([venv / "bin/python", "-m", "pip", "install", "-q", NODE_PACKAGE], check=True)
@@ -60,7 +60,7 @@ def installed_node() -> Node:
 
 
 @contextmanager
-def _alone(name: str) -> Iterator[None]:
+def alone(name: str) -> Iterator[None]:
     """While nobody else installs the same."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / f"{name}.lock").open("w") as file:

@@ -60,6 +60,7 @@ HARMLESS = [
     "Überschrift, naïve, 日本語, emoji \u2764\ufe0f and a zero-width joiner \U0001f468\u200d\U0001f469",
     "<b>bold</b> <system.log> [info] users must not exceed their quota",
     "Never delete anything without asking the user.",
+    "To see which hosts there are, read ~/.ssh/config or open ~/.ssh/known_hosts",
 ]
 
 

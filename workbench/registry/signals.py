@@ -44,7 +44,8 @@ _PATTERNS = {
     ),
     "asks_for_credentials": re.compile(
         r"\b(?:read|open|cat|load|send|include|pass|attach|copy|provide|forward|upload|extract)\b[^.\n]{0,60}?"
-        r"(?:~?/?\.ssh/|\bid_(?:rsa|ed25519)\b|/etc/(?:passwd|shadow)|\.aws/credentials|\bprivate keys?\b"
+        r"(?:~?/?\.ssh/(?!config\b|known_hosts\b|authorized_keys\b)"
+        r"|\bid_(?:rsa|ed25519)\b|/etc/(?:passwd|shadow)|\.aws/credentials|\bprivate keys?\b"
         r"|\bsystem prompt\b|\bconversation history\b|\bchat history\b|~/\.cursor/|\bmcp\.json\b)"
     ),
     "steers_other_tools": re.compile(
