@@ -67,7 +67,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
 
 @pytest.fixture
 async def workload_desk(open_desk: Any, agent: Agent) -> Any:
-    desk = await open_desk(oauth_spiffe_socket=agent.socket)
+    desk = await open_desk(oauth_spiffe_socket=agent.socket, failed_credentials_per_minute=100)
     desk.server.issuer.clients.add("Agent", tenant="acme", now_us=1, roles=("employee",), workload=ID)
     return desk
 

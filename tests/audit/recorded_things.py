@@ -41,7 +41,8 @@ def _of_each_kind(dice: random.Random, number: int, tenant: str, caller: Caller)
     )  # fmt: skip
     outcome = Outcome(
         kind=kind, call=call.id, tool=call.tool, server=server, message="" if kind == "ok" else dice.choice(_TEXTS),
-        latency_us=dice.randrange(1, 10**7), upstream_us=dice.randrange(10**5), decision=decision,
+        latency_us=10 * dice.randrange(1, 10**6),  # half a hundredth of a millisecond is rounded in two ways
+        upstream_us=dice.randrange(10**5), decision=decision,
     )  # fmt: skip
     tool = Tool(server=server, name=name)
     usage = Usage(input_tokens=dice.randrange(5000), output_tokens=dice.randrange(900), cost_usd=dice.random() / 50)
@@ -72,6 +73,12 @@ def _of_each_kind(dice: random.Random, number: int, tenant: str, caller: Caller)
         records.turn(TurnDone(run=started.run, turn=1, stop="end", usage=usage, elapsed_us=5), caller, "openai", "m"),
         records.registry_event(server, event, {"signals": ["imperative"]} if number % 5 == 0 else {}, tenant=tenant),
         records.access_event("token_issued", {"client": "c"}, tenant=tenant, subject=caller.subject),
+        records.access_event(
+            "credential refused",
+            {"address": "203.0.113.9", "door": "mcp", "credential": "mk_a", "reason": "unknown", "throttled": False},
+            tenant=tenant,
+            subject="",
+        ),
         records.health_check(server, bool(dice.randrange(5)), dice.randrange(10**5), "", tenant=tenant),
         records.approval(approval, ("requested", "approved")[number % 2], tenant=tenant),
         records.metric("workbench_calls_total", float(number), labels, tenant=tenant, type="counter"),

@@ -216,4 +216,4 @@ async def test_the_compactors_process_ships_to_the_store_of_the_setting(
     assert verify(tmp_path / "other").ok
     monkeypatch.setenv("WORKBENCH_AUDIT_STORE", "ftp://x")
     once()
-    assert "names no store" in capsys.readouterr().err
+    assert "Setting audit_store is 'ftp://x'" in capsys.readouterr().err
