@@ -278,7 +278,7 @@ async def test_a_process_that_works_on_is_not_replaced_though_its_call_was_given
     monkeypatch.setattr(health, "RECHECK", 0.02)
     registry = await launch("plain", health_interval=0.02, call_timeout=0.2)
     monkeypatch.setattr(registry._entries["plain"].first._pulse, "_patience", 0.05)
-    monkeypatch.setattr(registry._entries["plain"].first._pulse, "_silence", 0.2)
+    monkeypatch.setattr(registry._entries["plain"].first._pulse, "_silence", 1.0)
     pid = state(registry).pid
     with pytest.raises(TimeoutError):
         await call(registry, "spin", timeout=0.2, seconds=2.0)
