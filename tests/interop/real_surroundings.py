@@ -200,5 +200,5 @@ def _daemon(command: list[str], port: int) -> Iterator[None]:
         soon(listens, seconds=60)
         yield
     finally:
-        process.terminate()
-        process.wait(30)
+        process.kill()  # what it keeps is thrown away
+        process.wait()

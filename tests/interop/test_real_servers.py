@@ -6,10 +6,12 @@ All stand in one `mcp.json`, as a stranger's would. What a package index does no
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import json
 import os
 import re
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -68,6 +70,7 @@ class Tried:
 class Trial:
     """The platform that runs them all, and what has been found of each."""
 
+    home: Path
     running: Running
     names: dict[str, str]
     tried: dict[str, Tried]
@@ -103,8 +106,12 @@ def trial(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
     folder = tmp_path_factory.mktemp("strangers")
     programs = node_on_path(folder / "bin", installed_node())
     with surroundings(folder / "files") as names:
-        asked = {item.callspec.params.get("server") for item in request.session.items if hasattr(item, "callspec")}
-        chosen = [server for server in SERVERS if server in asked and set(server.needs) <= set(names)]
+        asked = {
+            item.callspec.params["server"].name
+            for item in request.session.items
+            if hasattr(item, "callspec") and isinstance(item.callspec.params.get("server"), RealServer)
+        }
+        chosen = [server for server in SERVERS if server.name in asked and set(server.needs) <= set(names)]
         config = folder / "mcp.json"
         entries = {server.name: filled(server.entry, names) for server in chosen}
         config.write_text(json.dumps({"mcpServers": entries}, indent=2))
@@ -121,7 +128,7 @@ def trial(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
             tried = {server.name: looked_at(server, states[server.name], began) for server in chosen}
             for name, number in repaired(running).items():
                 tried[name].repaired = number
-            yield Trial(running, names, tried)
+            yield Trial(folder / "home", running, names, tried)
     if target := request.config.getoption("--servers-tried"):
         Path(target).write_text(report(list(tried.values())), encoding="utf-8")
 
@@ -185,10 +192,11 @@ async def every_tool(client: Client) -> list[str]:
 
 
 async def approved(trial: Trial, approval: str) -> None:
-    """As a person does in the app."""
-    async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {trial.running.token}"}) as http:
-        said = await http.post(f"{trial.running.url}/api/platform/approvals/{approval}", json={"approve": True})
-        assert said.status_code == 200, said.text
+    """As the owner of the machine does, on its command line."""
+    command = [sys.executable, "-m", "workbench", "approvals", "approve", approval]
+    environment = {**os.environ, "WORKBENCH_HOME": str(trial.home)}
+    ran = await asyncio.to_thread(subprocess.run, command, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 @pytest.mark.parametrize("server", SERVERS, ids=lambda server: server.name)
