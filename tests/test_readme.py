@@ -55,9 +55,9 @@ def test_every_command_that_is_shown_exists(document: Path) -> None:
 
 
 def test_every_recipe_that_is_shown_exists() -> None:
-    recipes = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    recipes = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
     for document in DOCS:
-        for name in re.findall(r"(?:`|^)make ([a-z]+)", document.read_text(encoding="utf-8"), re.M):
+        for name in re.findall(r"(?:`|^)make ([a-z-]+)", document.read_text(encoding="utf-8"), re.M):
             assert name in recipes, f"{document.name} shows `make {name}`"
 
 
