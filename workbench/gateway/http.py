@@ -8,7 +8,6 @@ everything else together.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable
 from typing import Final
 
 from workbench.access.failures import TooManyFailuresError
@@ -71,9 +70,9 @@ class McpEndpoint:
         self._senders = Senders(gateway.settings) if senders is None else senders
         self._cross_origin = CrossOrigin(self._serve, self._senders)
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
-        return self._cross_origin(scope, receive, send)
+        await self._cross_origin(scope, receive, send)  # a coroutine, because servers tell ASGI 3 by that
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = without_slash(scope["path"])
