@@ -110,7 +110,8 @@ class Fuzzer:
             if leaves:  # in the middle of it all
                 return
             if not proper and writer.can_write_eof():
-                writer.write_eof()  # so that nobody waits for the rest of what was promised
+                with contextlib.suppress(OSError):  # it has ended already
+                    writer.write_eof()  # so that nobody waits for the rest of what was promised
             stream = isinstance(message.value, dict) and message.value.get("method") in _STREAMS
             answer = await self._read(reader, head_only=data.startswith(b"HEAD"), first_event=stream)
             if answer is None:

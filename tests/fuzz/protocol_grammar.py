@@ -94,7 +94,7 @@ class Grammar:
             params["_meta"] = {
                 "io.modelcontextprotocol/protocolVersion": revision,
                 "io.modelcontextprotocol/clientCapabilities": chance.choice(
-                    ({}, {"elicitation": {}}, {"extensions": {}})
+                    ({}, {"elicitation": {}}, {"extensions": {}}, {"extensions": self.odd()}, self.odd())
                 ),
             }
             if chance.random() < 0.2:

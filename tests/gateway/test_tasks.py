@@ -120,3 +120,10 @@ async def test_only_clients_that_know_tasks_may_ask_and_the_header_has_to_agree(
         assert response.error["code"] == -32020
     found = (await browser.modern("server/discover")).json["result"]["capabilities"]
     assert found["extensions"] == {TASKS: {}, "com.example/other": {}}
+
+
+@pytest.mark.parametrize("declared", [7, [1], "tasks", True, None, {"extensions": 7}, {"extensions": [TASKS]}])
+async def test_capabilities_of_a_wrong_type_declare_nothing(browser: Any, declared: Any) -> None:
+    answer = await about(browser, "tasks/get", "t", meta={"io.modelcontextprotocol/clientCapabilities": declared})
+    assert answer.status < 500
+    assert "requiredCapabilities" in answer.error["data"]

@@ -252,8 +252,9 @@ class Modern:
 
 
 def _knows_tasks(params: JSON) -> bool:
-    capabilities = params["_meta"].get(CAPABILITIES_KEY) or {}
-    return TASKS in (capabilities.get("extensions") or {})
+    capabilities = params["_meta"].get(CAPABILITIES_KEY)
+    extensions = capabilities.get("extensions") if isinstance(capabilities, dict) else None
+    return isinstance(extensions, dict) and TASKS in extensions
 
 
 def _undeclared(id: Any, what: str) -> Answer:
