@@ -187,7 +187,6 @@ async def test_pages_are_followed_by_their_cursors() -> None:
 @pytest.mark.parametrize(
     ("page", "why"),
     [
-        ({"tools": [tool("a")], "nextCursor": "again"}, "never end"),
         ({"tools": [tool(f"t{n}") for n in range(10_001)]}, "more than 10000 tools"),
         ({"tools": {"a": 1}}, "without a list"),
         ({}, "without a list"),
@@ -197,6 +196,16 @@ async def test_a_list_that_never_ends_or_is_none_is_given_up(page: JSON, why: st
     wire: Any = Paged(page)
     with pytest.raises(Unreachable, match=why):
         await list_tools(FOREIGN, wire, 1.0)
+
+
+async def test_a_cursor_that_stands_still_ends_the_list_and_costs_nothing() -> None:
+    wire: Any = Paged({"tools": [tool("a")], "nextCursor": "again"})
+    listing = await list_tools(FOREIGN, wire, 1.0)
+    assert [t.name for t in listing.tools] == ["a"]
+    assert wire.cursors == [None, "again"]
+    assert listing.refused == {}
+    moves_once: Any = Paged({"tools": [tool("a")], "nextCursor": "1"}, {"tools": [tool("b")], "nextCursor": "1"})
+    assert [t.name for t in (await list_tools(FOREIGN, moves_once, 1.0)).tools] == ["a", "b"]
 
 
 async def test_ever_new_cursors_come_to_an_end() -> None:

@@ -229,7 +229,9 @@ def _check_content(request: Request) -> None:
         raise BadHeaders(_plain(415, "Compressed bodies are not read."))
     accept = request.headers.get(b"accept", b"*/*") or b"*/*"
     if b"application/json" not in accept and not any(kind in accept.lower() for kind in _ACCEPTABLE):
-        raise BadHeaders(_plain(406, "Accept has to list application/json and text/event-stream."))
+        if not request.takes_events:
+            raise BadHeaders(_plain(406, "Accept has to list application/json and text/event-stream."))
+        request.events_only = True
 
 
 def _is_call(message: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from mcp.shared.inbound import (
@@ -27,7 +28,7 @@ from workbench.gateway.streams import KINDS, Announcements, Wanted
 from workbench.gateway.tasks import METHODS, NO_TASK, TASKS
 from workbench.gateway.toolcall import ToolCalls, wants_notifications
 from workbench.gateway.upstream.messages import encode
-from workbench.gateway.upstream.revision import CAPABILITIES_KEY, META, MISSING_CAPABILITY, MODERN, VERSION_KEY
+from workbench.gateway.upstream.revision import CAPABILITIES_KEY, LEGACY, META, MISSING_CAPABILITY, MODERN, VERSION_KEY
 from workbench.gateway.views import profile_of, server_of
 from workbench.gateway.watches import Watches
 
@@ -282,5 +283,29 @@ def _repeats(request: Request, method: str, params: JSON) -> bool:
 def _judged(request: Request, message: JSON) -> InboundLadderRejection | None:
     """What is wrong with the metadata of a request, in body or headers; None when nothing is."""
     headers = {name.decode(): value for name in _ROUTING if (value := request.header(name)) is not None}
+    if not _describes_itself(message) and (unknown := _unknown_revision(headers["mcp-protocol-version"])):
+        return unknown
     verdict = classify_inbound_request(message, headers=headers)
     return verdict if isinstance(verdict, InboundLadderRejection) else None
+
+
+def _describes_itself(message: JSON) -> bool:
+    """Whether the request states its revision in the body, as those of the stateless revisions do."""
+    params = message.get("params")
+    meta = params.get("_meta") if isinstance(params, dict) else None
+    return isinstance(meta, dict) and VERSION_KEY in meta
+
+
+def _unknown_revision(named: str) -> InboundLadderRejection | None:
+    """The refusal of a revision that nobody speaks here, with all that can be spoken.
+
+    A client of an older revision is told of the header, not of metadata that its revision does not have.
+    """
+    refused = unsupported_protocol_version_rejection(named)
+    if refused is None:
+        return None
+    known = [MODERN, *LEGACY]
+    message = (
+        f"Unsupported protocol version in the header MCP-Protocol-Version (supported versions: {', '.join(known)})"
+    )
+    return replace(refused, message=message, data={"supported": known, "requested": named})

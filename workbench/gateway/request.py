@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 
 from workbench.events import Caller
 from workbench.gateway import wire
-from workbench.gateway.answers import Answer
+from workbench.gateway.answers import JSON_TYPE, Answer
 from workbench.gateway.outbox import PORTION, Outbox
 from workbench.gateway.upstream.messages import encode
 
@@ -49,9 +49,12 @@ class Request:
         resource: URL of the endpoint.
     """
 
-    __slots__ = ("caller", "headers", "receive", "resource", "scope", "send", "view")
+    __slots__ = ("caller", "events_only", "headers", "receive", "resource", "scope", "send", "view")
 
     caller: Caller
+
+    events_only: bool
+    """Whether the client accepts event streams and no JSON; its answers are sent as a stream of one event then."""
 
     unread: ClassVar[int] = 0
     """Bytes of large answers in this process that their clients are still reading."""
@@ -65,6 +68,7 @@ class Request:
         self.headers = headers
         self.view = view
         self.resource = resource
+        self.events_only = False
 
     def header(self, name: bytes) -> str | None:
         """The value of a header, or None."""
@@ -111,8 +115,10 @@ class Request:
 
     async def reply(self, answer: Answer) -> None:
         """Send one complete response."""
-        body = answer.body
-        headers = [*answer.headers, (b"content-length", b"%d" % len(body))]
+        body, fields = answer.body, answer.headers
+        if self.events_only and answer.status == 200 and JSON_TYPE in fields:
+            body, fields = wire.event(body), [*_EVENTS, *(field for field in fields if field != JSON_TYPE)]
+        headers = [*fields, (b"content-length", b"%d" % len(body))]
         await self.send({"type": "http.response.start", "status": answer.status, "headers": headers})
         if len(body) <= PORTION:
             await self.send({"type": "http.response.body", "body": body})

@@ -70,8 +70,10 @@ async def list_tools(spec: ServerSpec, connection: Connection, timeout: float) -
             raise Unreachable(f"Server {spec.id!r} lists more than {MAX_TOOLS} tools.")
         if not isinstance(cursor, str) or not cursor:
             return await asyncio.to_thread(read_definitions, spec, definitions)  # it may take a second
-        if cursor in seen:
-            break
+        if cursor in seen:  # some servers state a cursor on their last page as well: what it led to was read twice
+            before = definitions[: len(definitions) - len(found)]
+            definitions = before + [definition for definition in found if definition not in before]
+            return await asyncio.to_thread(read_definitions, spec, definitions)
         seen.add(cursor)
         params = {"cursor": cursor}
     raise Unreachable(f"Server {spec.id!r} lists its tools in pages that never end.")

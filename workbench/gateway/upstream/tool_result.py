@@ -54,8 +54,8 @@ def tool_result(value: Any) -> JSON:
 def _content(value: Any) -> list[JSON]:
     if value is None:
         return []
-    if isinstance(value, list) and all(isinstance(one, str) or _typed(one) for one in value):
-        return [_block(one) for one in value]
+    if isinstance(value, list) and all(one is None or isinstance(one, str) or _typed(one) for one in value):
+        return [_block(one) for one in value if one is not None]
     return [_block(value)]
 
 
