@@ -192,7 +192,7 @@ def test_a_second_platform_on_the_same_state_is_refused(tmp_path: Path) -> None:
 
 def test_a_log_that_cannot_be_written_refuses_calls_and_answers_nothing(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    with up(home, "--servers", "crm", env={"WORKBENCH_AUDIT_MIN_FREE_BYTES": str(1 << 62)}) as (running, _):
+    with up(home, "--servers", "crm", env={"WORKBENCH_AUDIT_MIN_FREE_BYTES": str(1 << 50)}) as (running, _):
         headers = {"Authorization": f"Bearer {running.token}"}
         answer = httpx2.post(running.url + "/api/platform/call", json=CALL, headers=headers)
         assert answer.status_code == 503

@@ -8,6 +8,7 @@ import logging
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -175,6 +176,13 @@ def test_no_canary_leaves_a_platform(tmp_path: Path) -> None:
             told = {}
             for tool in ("remote.tell", "remote.fail", "child.tell", "child.fail", "child.die", "child.tell"):
                 told[tool] = asked(running.url, running.token, "/api/platform/call", {"tool": tool, "arguments": {}})
+            for _ in range(300):  # the program that died is started again after a pause
+                if '"unavailable"' not in told["child.tell"]:
+                    break
+                time.sleep(0.1)
+                told["child.tell"] = asked(
+                    running.url, running.token, "/api/platform/call", {"tool": "child.tell", "arguments": {}}
+                )
             for path in (
                 "/api/platform/servers",
                 "/api/platform/tools",
