@@ -20,9 +20,9 @@ DEEPEST = 12
 COMMON = frozenset(
     re.findall(
         r"\w+",
-        """a about an and any are as at be but by can could did do does for from had has have how i if in into is it its
-        me my no not of on or our please shall should so that the their them then there these they this those to us was
-        we were what when where which who why will with would you your""",
+        """a about an and any are as at be but by can could did do does for from get gets got had has have how i if in
+        into is it its me my no not of on or our please shall should so that the their them then there these they
+        this those to us was we were what when where which who why will with would you your""",
     )
 )
 
