@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import base64
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from workbench.audit import verify
+from workbench.audit.checkpoint import Signer
 from workbench.audit.compactor import Compactor
 from workbench.audit.folder import AuditFolder
+from workbench.audit.record_keys import join_rotations, read_rotations
+from workbench.audit.seal import SealLog
 from workbench.audit.witness_server import CheckpointStore
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "audit-format.md"
@@ -34,6 +39,10 @@ async def recorded(open_log, make_call, home: Path) -> AuditFolder:
                 await log.write(f"t{number % 3}", make_call(tenant=f"t{number % 3}", arguments={"ü": number}))
         if round == 0:
             Compactor(AuditFolder(home), grace_s=0).run(today="2999-01-01")
+            (home / "older").write_bytes(AuditFolder(home).checkpoint.read_bytes())
+            shutil.copy(AuditFolder(home).key, home / "older.key")
+            for _ in range(2):
+                assert list(SealLog(AuditFolder(home)).replace_key())
     return AuditFolder(home)
 
 
@@ -50,12 +59,19 @@ def check(verifier: Path, home: Path, *witnessed: Path) -> tuple[int, str]:
 
 def test_the_verifier_is_small_enough_to_read(verifier: Path):
     code = verifier.read_text()
-    assert len(code.splitlines()) < 120
+    assert len(code.splitlines()) < 150
     assert "workbench." not in code
     assert "import workbench" not in code
 
 
-async def test_it_accepts_an_honest_record(verifier, recorded):
+async def test_it_accepts_an_honest_record_and_what_an_old_key_signed_in_its_time(verifier, recorded):
+    assert check(verifier, recorded.home, recorded.home / "older") == (0, "The record is as it was signed.\n")
+
+
+async def test_it_accepts_a_rotation_that_was_interrupted(verifier, recorded):
+    rotation = SealLog(recorded).replace_key()
+    assert [next(rotation), next(rotation)][1] == "the statement is written"
+    rotation.close()
     assert check(verifier, recorded.home) == (0, "The record is as it was signed.\n")
 
 
@@ -105,6 +121,30 @@ def forged_checkpoint(folder: AuditFolder) -> str:
     return "not signed by the key of mcp-workbench/audit/"
 
 
+def removed_statement(folder: AuditFolder) -> str:
+    statements = [rotation.checkpoint.note for rotation in read_rotations(folder.rotations.read_text())]
+    folder.rotations.write_text(join_rotations(statements[1:]))
+    return "a statement of rotation is missing"
+
+
+def removed_statements(folder: AuditFolder) -> str:
+    folder.rotations.unlink()
+    return "a statement of rotation is missing"
+
+
+def forged_statement(folder: AuditFolder) -> str:
+    origin, size, rest = folder.rotations.read_text().split("\n", 2)
+    folder.rotations.write_text(f"{origin}\n{int(size) + 9}\n{rest}")
+    return "checkpoint.rotations does not lead to checkpoint.pub"
+
+
+def old_key_after_its_end(folder: AuditFolder) -> str:
+    origin, size, root = folder.checkpoint.read_text().split("\n")[:3]
+    stolen = Signer(origin, Ed25519PrivateKey.from_private_bytes((folder.home / "older.key").read_bytes()))
+    folder.checkpoint.write_text(stolen.sign(int(size), base64.b64decode(root)).note)
+    return "not signed by a key that may"
+
+
 @pytest.mark.parametrize(
     "alter",
     [
@@ -116,6 +156,10 @@ def forged_checkpoint(folder: AuditFolder) -> str:
         altered_manifest,
         removed_seal,
         forged_checkpoint,
+        removed_statement,
+        removed_statements,
+        forged_statement,
+        old_key_after_its_end,
     ],
 )
 async def test_it_names_what_was_altered(alter, verifier, recorded):

@@ -12,19 +12,24 @@ from pathlib import Path
 
 import orjson
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from workbench.audit import AuditLog, Verification, verify
+from workbench.audit.checkpoint import Signer
 from workbench.audit.compactor import Compactor
 from workbench.audit.folder import AuditFolder
 from workbench.audit.lake import Manifest
+from workbench.audit.record_keys import join_rotations, read_rotations, statement_body
 from workbench.audit.seal import SealLog, read_seals
+from workbench.audit.tree import root_of
 from workbench.audit.writer import genesis
 from workbench.events import Misuse
 
 
 @pytest.fixture
 async def recorded(open_log, make_call, home: Path, tmp_path: Path) -> AuditFolder:
-    """Two writers, two tenants, several segments each; the first writer's are compacted. The witness saw it all."""
+    """Two writers, two tenants, several segments each; the first writer's are compacted, and the key was replaced twice
+    between them. The witness saw it all."""
     for round in range(2):
         async with open_log(audit_segment_bytes=6000, witness=tmp_path / "witness") as log:
             for number in range(24):
@@ -32,6 +37,9 @@ async def recorded(open_log, make_call, home: Path, tmp_path: Path) -> AuditFold
                 await log.write(tenant, make_call(tenant=tenant, arguments={"n": number}))
         if round == 0:
             Compactor(AuditFolder(home), witness=tmp_path / "witness").run()
+            shutil.copy(AuditFolder(home).key, tmp_path / "first.key")
+            for _ in range(2):
+                assert list(SealLog(AuditFolder(home), tmp_path / "witness").replace_key())
     assert verify(home, deep=True, witness=tmp_path / "witness").ok
     return AuditFolder(home)
 
@@ -284,6 +292,46 @@ def append_an_unsigned_seal(folder: AuditFolder) -> tuple[str, int | None]:
     return "seals.jsonl", None
 
 
+def forge_a_statement(folder: AuditFolder) -> tuple[str, int | None]:
+    """As if the first key had lived longer."""
+    origin, size, rest = folder.rotations.read_text().split("\n", 2)
+    folder.rotations.write_text(f"{origin}\n{int(size) + 100}\n{rest}")
+    return "checkpoint.rotations", None
+
+
+def remove_a_statement(folder: AuditFolder) -> tuple[str, int | None]:
+    first, _ = read_rotations(folder.rotations.read_text())
+    folder.rotations.write_text(join_rotations([first.checkpoint.note]))
+    return "checkpoint.rotations", None
+
+
+def remove_every_statement(folder: AuditFolder) -> tuple[str, int | None]:
+    folder.rotations.unlink()
+    return "checkpoint.rotations", None
+
+
+def put_another_key_before_the_first(folder: AuditFolder) -> tuple[str, int | None]:
+    """Somebody's own key, and a statement that the first key of the record followed it."""
+    first = read_rotations(folder.rotations.read_text())[0]
+    origin, checkpoint = first.checkpoint.origin, first.checkpoint
+    theirs = Signer(origin, Ed25519PrivateKey.generate())
+    note = statement_body(origin, checkpoint.size, checkpoint.root, theirs.public, first.previous)
+    note += "\n" + theirs.signature(note)
+    folder.rotations.write_text(join_rotations([note, folder.rotations.read_text()]))
+    return "checkpoint.rotations", None
+
+
+def sign_with_an_old_key_after_its_end(folder: AuditFolder) -> tuple[str, int | None]:
+    """Whoever stole the first key adds a seal and signs it."""
+    first = read_rotations(folder.rotations.read_text())[0]
+    append_an_unsigned_seal(folder)
+    stolen = Ed25519PrivateKey.from_private_bytes((folder.home.parent / "first.key").read_bytes())
+    entries = folder.seals.read_bytes().splitlines()
+    note = Signer(first.checkpoint.origin, stolen).sign(len(entries), root_of(entries)).note
+    folder.checkpoint.write_text(note)
+    return "checkpoint", None
+
+
 ATTACKS = [
     edit_a_value,
     edit_the_last_line,
@@ -315,6 +363,11 @@ ATTACKS = [
     delete_the_public_key,
     break_the_public_key,
     append_an_unsigned_seal,
+    forge_a_statement,
+    remove_a_statement,
+    remove_every_statement,
+    put_another_key_before_the_first,
+    sign_with_an_old_key_after_its_end,
 ]
 
 
@@ -377,19 +430,29 @@ async def test_a_past_rewritten_with_another_key_is_seen_by_the_witness(recorded
     assert "not a checkpoint of this record" in str(found)
 
 
-async def test_a_past_rewritten_with_the_key_itself_is_seen_by_the_witness(recorded, settings, tmp_path, make_call):
-    key, public = recorded.key.read_bytes(), recorded.public_key.read_bytes()
+async def rewrite(recorded: AuditFolder, kept: dict[Path, bytes], settings, make_call) -> None:
+    """Begin the record anew, as somebody does who has these files."""
     shutil.rmtree(recorded.root)
     (recorded.home / "control.db").unlink()  # whoever owns the folder can delete this as well
     recorded.prepare()
-    recorded.key.write_bytes(key)
-    recorded.public_key.write_bytes(public)
+    for path, content in kept.items():
+        path.write_bytes(content)
     log = await AuditLog.open(settings.replace(audit_segment_bytes=1))
     for _ in range(20):
         await log.write("t0", make_call(tenant="t0"))
     await log.close()
+
+
+async def test_a_past_rewritten_with_the_key_itself_is_seen_by_the_witness(recorded, settings, tmp_path, make_call):
+    await rewrite(recorded, {recorded.key: (tmp_path / "first.key").read_bytes()}, settings, make_call)
     assert verify(settings.home, deep=True).ok
     assert "are not those that" in str(verify(settings.home, witness=tmp_path / "witness"))
+
+
+async def test_the_newest_key_cannot_rewrite_what_was_before_it(recorded, settings, make_call):
+    kept = {path: path.read_bytes() for path in (recorded.key, recorded.public_key, recorded.rotations)}
+    await rewrite(recorded, kept, settings, make_call)
+    assert "are not those that checkpoint.rotations signs" in str(verify(settings.home))
 
 
 async def test_a_deleted_record_is_seen_by_the_witness(recorded, tmp_path):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from workbench.audit.folder import AuditFolder
 from workbench.audit.lake import CurrentFiles, Manifest
+from workbench.audit.record_keys import first_key
 from workbench.events import Misuse
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ class Member(NamedTuple):
     root: str
     """Where its files are; empty for rows on a server."""
     owner: str
-    """Its public key."""
+    """Its first public key."""
     files: int
     rows: int
 
@@ -46,7 +47,7 @@ class Catalog(Protocol):
 
         Args:
             root: where the paths in the manifest begin, see `root_of`.
-            owner: the record's public key.
+            owner: the record's first public key.
             manifest: which files count.
 
         Raises:
@@ -84,7 +85,7 @@ class FolderCatalog:
     def members(self) -> list[Member]:
         if not self._folder.public_key.exists():
             return []
-        owner, parts = self._folder.public_key.read_text(encoding="utf-8").strip(), Manifest.read(self._folder).parts
+        owner, parts = first_key(self._folder), Manifest.read(self._folder).parts
         return [Member(root_of(self._folder, ""), owner, len(parts), sum(part["rows"] for part in parts))]
 
     def close(self) -> None:
@@ -135,7 +136,7 @@ def publish(settings: Settings, manifest: Manifest | None = None) -> int | None:
     folder = AuditFolder(settings.home)
     if not folder.public_key.exists():
         return 0  # nothing was recorded yet
-    owner = folder.public_key.read_text(encoding="utf-8").strip()
+    owner = first_key(folder)
     with contextlib.closing(open_catalog(settings)) as catalog, contextlib.ExitStack() as stack:
         if manifest is None:
             alone, _ = stack.enter_context(Compactor(folder).alone())

@@ -14,10 +14,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from workbench.audit.folder import AuditFolder, replace_durably, sync_folder, write_all
 from workbench.events import Misuse
 
 if TYPE_CHECKING:
@@ -33,71 +31,41 @@ class Checkpoint(NamedTuple):
     note: str
 
 
+class UnknownKey(ValueError):
+    """A checkpoint has no signature of the key that was asked for."""
+
+
 class Signer:
     """The key that signs checkpoints, kept in the state folder and readable by its owner alone (0600)."""
 
     def __init__(self, origin: str, key: Ed25519PrivateKey) -> None:
         self.origin = origin
+        self.public = verifier_key(origin, key.public_key())
+        """The public key, as in `checkpoint.pub`."""
         self._key = key
         self._id = key_id(origin, key.public_key())
 
     def sign(self, size: int, root: bytes) -> Checkpoint:
         """A signed statement about a tree."""
         body = f"{self.origin}\n{size}\n{base64.b64encode(root).decode()}\n"
-        signature = base64.b64encode(self._id + self._key.sign(body.encode())).decode()
-        return Checkpoint(self.origin, size, root, f"{body}\n— {self.origin} {signature}\n")
+        return Checkpoint(self.origin, size, root, f"{body}\n{self.signature(body)}")
+
+    def signature(self, body: str) -> str:
+        """The line that signs the text of a note."""
+        return f"— {self.origin} {base64.b64encode(self._id + self._key.sign(body.encode())).decode()}\n"
+
+    def has_signed(self, note: str) -> bool:
+        """Whether a checkpoint is signed by this key."""
+        try:
+            read_checkpoint(note, self.origin, self._key.public_key())
+        except ValueError:
+            return False
+        return True
 
 
 def key_id(origin: str, key: Ed25519PublicKey) -> bytes:
     """The first four bytes of SHA-256 over name, newline, algorithm (1 = Ed25519) and key (C2SP signed-note)."""
     return hashlib.sha256(origin.encode() + b"\n\x01" + key.public_bytes_raw()).digest()[:4]
-
-
-def open_signer(folder: AuditFolder) -> Signer | None:
-    """The signer of this state folder, made on first use.
-
-    None when the folder already has a checkpoint but not its key: then nothing more may be signed, because a new key
-    could vouch for a past that it never saw.
-
-    Raises:
-        OSError: the disk says no.
-    """
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    try:
-        raw = folder.key.read_bytes()
-    except FileNotFoundError:
-        if folder.checkpoint.exists():
-            return None
-        raw = _create_key(folder)
-    key = Ed25519PrivateKey.from_private_bytes(raw)
-    public = key.public_key().public_bytes_raw()
-    origin = f"mcp-workbench/audit/{hashlib.sha256(public).hexdigest()[:16]}"
-    if not folder.public_key.exists():
-        replace_durably(folder.public_key, verifier_key(origin, key.public_key()).encode() + b"\n", 0o644)
-    return Signer(origin, key)
-
-
-def _create_key(folder: AuditFolder) -> bytes:
-    """A new private key, or the one that another process made in the same moment."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    raw = Ed25519PrivateKey.generate().private_bytes_raw()
-    temporary = folder.key.with_name(f"checkpoint.key.{os.getpid()}.tmp")
-    fd = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-    try:
-        write_all(fd, raw)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    try:
-        os.link(temporary, folder.key)  # fails when the key exists, unlike a rename
-    except FileExistsError:
-        raw = folder.key.read_bytes()
-    finally:
-        temporary.unlink()
-    sync_folder(folder.root)
-    return raw
 
 
 def verifier_key(origin: str, key: Ed25519PublicKey) -> str:
@@ -129,7 +97,7 @@ def read_checkpoint(note: str, origin: str, key: Ed25519PublicKey) -> Checkpoint
     """The statement in `note`, if `key` signed it.
 
     Raises:
-        ValueError: it is malformed, of another origin, or not signed by this key.
+        ValueError: it is malformed, of another origin, or not signed by this key (`UnknownKey`).
     """
     from cryptography.exceptions import InvalidSignature
 
@@ -152,4 +120,4 @@ def read_checkpoint(note: str, origin: str, key: Ed25519PublicKey) -> Checkpoint
         except InvalidSignature:
             raise ValueError("its signature does not fit its text") from None
         return Checkpoint(origin, int(lines[1]), base64.b64decode(lines[2], validate=True), note)
-    raise ValueError("it is not signed by the key of this record")
+    raise UnknownKey("it is not signed by the key of this record")

@@ -7,6 +7,7 @@
 <home>/audit/seals.jsonl                         one line per sealed segment and per published lake file
 <home>/audit/seals.frontier                      where the tree over them stands, so that a start need not read them
 <home>/audit/checkpoint                          the newest signed statement about seals.jsonl
+<home>/audit/checkpoint.rotations                which keys signed before the one in checkpoint.pub
 <home>/audit/lake/date=<d>/part-<g>.parquet      what was sealed, compacted by day
 <home>/audit/MANIFEST.json                       which files of the lake count, and what they cover
 <home>/audit.duckdb                              views only, for any DuckDB client
@@ -46,7 +47,9 @@ class AuditFolder:
         self.checkpoint = self.root / "checkpoint"
         self.cosigned = self.root / "cosigned"
         self.key = self.root / "checkpoint.key"
+        self.next_key = self.root / "checkpoint.key.next"
         self.public_key = self.root / "checkpoint.pub"
+        self.rotations = self.root / "checkpoint.rotations"
         self.manifest = self.root / "MANIFEST.json"
         self.no_parts = self.root / "empty.parquet"
         self.no_rollups = self.root / "empty-rollup.parquet"

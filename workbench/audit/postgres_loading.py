@@ -13,6 +13,7 @@ from workbench.audit.columns import COLUMNS, quoted, select_parquet
 from workbench.audit.folder import AuditFolder
 from workbench.audit.lake import Manifest
 from workbench.audit.postgres_tables import LOCK, prepare_tables
+from workbench.audit.record_keys import first_key
 from workbench.events import MissingPackageError, Misuse, Unreachable
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def load(settings: Settings) -> int | None:
         if not alone:
             return None
         manifest = Manifest.read(folder)
-        owner = folder.public_key.read_text(encoding="utf-8").strip() if manifest.parts else ""
+        owner = first_key(folder) if manifest.parts else ""
         with connect(settings.audit_engine) as connection:
             with connection.transaction():
                 prepare_tables(connection)

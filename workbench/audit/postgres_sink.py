@@ -14,6 +14,7 @@ import orjson
 
 from workbench.audit.folder import AuditFolder, replace_durably
 from workbench.audit.postgres_loading import connect
+from workbench.audit.record_keys import first_key
 from workbench.audit.recover import LINE
 from workbench.audit.seal import read_seals
 from workbench.audit.store import SegmentStore
@@ -70,7 +71,7 @@ class PostgresSink:
     def commit(self, writer: str, lines: Mapping[str, Sequence[bytes]]) -> None:
         import psycopg
 
-        self._owner = self._owner or self._folder.public_key.read_text(encoding="utf-8").strip()
+        self._owner = self._owner or first_key(self._folder)
         rows = [
             (tenant.replace("\0", "\ufffd"), _seq(line), line.rstrip(b"\n"))
             for tenant in lines
@@ -152,7 +153,7 @@ def refill(url: str, folder: AuditFolder) -> int:
     """
     if not folder.public_key.exists():
         raise Misuse(f"There is no record in {folder.home}.", hint="Fetch it from its store first.")
-    owner = folder.public_key.read_text(encoding="utf-8").strip()
+    owner = first_key(folder)
     have = _sequences(folder)
     missing: dict[str, list[bytes]] = {}
     with connect(url) as connection:

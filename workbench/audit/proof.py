@@ -11,9 +11,9 @@ from typing import Any
 
 import orjson
 
-from workbench.audit.checkpoint import read_checkpoint, read_verifier_key
 from workbench.audit.checks import read_range
 from workbench.audit.folder import AuditFolder
+from workbench.audit.record_keys import RecordKeys, join_rotations
 from workbench.audit.seal import read_seals
 from workbench.audit.tree import included, inclusion, leaf_hash
 from workbench.events import JSON, Misuse
@@ -44,8 +44,8 @@ def prove(home: Path, call_id: str, *, tenant: str | None = None) -> JSON:
     folder = AuditFolder(home)
     seals = read_seals(folder)
     try:
-        public = folder.public_key.read_text(encoding="utf-8")
-        checkpoint = read_checkpoint(folder.checkpoint.read_text(encoding="utf-8"), *read_verifier_key(public))
+        keys = RecordKeys.in_folder(folder)
+        checkpoint = keys.read(folder.checkpoint.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError) as e:
         raise Misuse(f"The record has no valid checkpoint: {e}.", hint="Run `workbench audit verify`.") from e
     leaves = [leaf_hash(entry) for entry, _ in seals[: checkpoint.size]]
@@ -58,7 +58,8 @@ def prove(home: Path, call_id: str, *, tenant: str | None = None) -> JSON:
         "call": call_id,
         "lines": entries,
         "checkpoint": checkpoint.note,
-        "key": public.strip(),
+        "key": keys.public,
+        **({"rotations": [rotation.checkpoint.note for rotation in keys.rotations]} if keys.rotations else {}),
     }
 
 
@@ -94,7 +95,8 @@ def check_proof(proof: JSON, key: str | None = None) -> list[JSON]:
 
     Args:
         proof: what `prove` returned.
-        key: the public key as the reader of the proof knows it; None trusts the one in the proof.
+        key: the public key as the reader of the proof knows it, or an earlier one that it replaced by a statement in
+            the proof; None trusts the one in the proof.
 
     Raises:
         Misuse: it proves nothing; the message says which step fails.
@@ -106,9 +108,10 @@ def check_proof(proof: JSON, key: str | None = None) -> list[JSON]:
     try:
         if proof["format"] != FORMAT:
             raise fail(f"its format is {proof['format']!r}, expected {FORMAT!r}")
-        if key is not None and key.strip() != proof["key"]:
+        keys = RecordKeys.of(proof["key"], join_rotations(proof.get("rotations", [])))
+        if key is not None and key.strip() not in keys.chain.keys:
             raise fail("it was made with another key")
-        checkpoint = read_checkpoint(proof["checkpoint"], *read_verifier_key(proof["key"]))
+        checkpoint = keys.read(proof["checkpoint"])
         records = []
         for entry in proof["lines"]:
             seal = entry["seal"].encode()

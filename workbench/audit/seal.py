@@ -7,19 +7,19 @@ Every published file of the lake is stated as well. The lines are the leaves of 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from workbench.audit.checkpoint import Checkpoint, open_signer, read_checkpoint, read_verifier_key
+from workbench.audit.checkpoint import Checkpoint
 from workbench.audit.existence import remember_seals, remembered
 from workbench.audit.folder import AuditFolder, replace_durably, write_all
+from workbench.audit.record_keys import RecordKeys
 from workbench.audit.resume import Standing
+from workbench.audit.signing import finish_rotation, load_signer, open_signer, replace_key, seals_locked
 from workbench.audit.tree import Frontier
 from workbench.events import JSON, Misuse
 
@@ -63,8 +63,7 @@ class SealLog:
         """The checkpoint on disk. What it states must hold before anything further is signed."""
         try:
             note = self._folder.checkpoint.read_text(encoding="utf-8")
-            origin, key = read_verifier_key(self._folder.public_key.read_text(encoding="utf-8"))
-            return read_checkpoint(note, origin, key)
+            return RecordKeys.in_folder(self._folder).read(note)
         except FileNotFoundError:
             return None
         except (ValueError, Misuse, UnicodeDecodeError):
@@ -77,7 +76,7 @@ class SealLog:
         Raises:
             OSError: the disk says no.
         """
-        with self._locked() as fd:
+        with seals_locked(self._folder) as fd:
             self._catch_up(fd)
             entries = [orjson.dumps(record) for record in records]
             content = b"".join(entry + b"\n" for entry in entries)
@@ -94,19 +93,43 @@ class SealLog:
         Raises:
             OSError: the disk says no.
         """
-        with self._locked() as fd:
+        with seals_locked(self._folder) as fd:
             self._catch_up(fd)
-            if self._frontier.size > (self._signed.size if self._signed else 0):
+            if not self._is_signed():
                 self._sign(fd)
 
-    @contextmanager
-    def _locked(self) -> Iterator[int]:
-        fd = os.open(self._folder.seals, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield fd
-        finally:
-            os.close(fd)
+    def replace_key(self) -> Iterator[str]:
+        """Replace the key that signs checkpoints, one step after the other; yields after each what was done.
+
+        Nobody seals meanwhile. Whoever stops half-way leaves a folder that the next one who opens it mends.
+
+        Raises:
+            Misuse: the record contradicts its checkpoint, or its key is missing: nothing may be signed then.
+            OSError: the disk says no.
+        """
+        with seals_locked(self._folder) as fd:
+            self._catch_up(fd)
+            if not self._is_signed():
+                self._sign(fd)
+            tree = self._frontier.size, self._frontier.root()
+            as_signed = tree == self._signed[1:3] if self._signed is not None else not self._frontier.size
+            if not self._trusted or self._signer is None or not as_signed:
+                raise Misuse(
+                    "The checkpoint key cannot be replaced: the record is not as it was signed, or its key is missing.",
+                    hint="Run `workbench audit verify`; it names what is wrong.",
+                )
+            yield from replace_key(self._folder, self._signer, *tree)
+            self._signer = load_signer(self._folder)
+            if self._signed is not None:
+                self._sign(fd)
+                yield "the new key signed a checkpoint"
+
+    def _is_signed(self) -> bool:
+        """Whether all seals are signed, with the key that signs now."""
+        if self._signed is None:
+            return self._frontier.size == 0
+        by_us = self._signer is None or self._signer.has_signed(self._signed.note)
+        return self._frontier.size <= self._signed.size and by_us
 
     def _catch_up(self, fd: int) -> None:
         """Take in what other processes appended; a line that a dying process left torn is cut off (it was unsigned)."""
@@ -133,6 +156,9 @@ class SealLog:
             self._trusted = False
 
     def _sign(self, fd: int) -> None:
+        finish_rotation(self._folder)
+        if self._signer is not None and not self._has_key_of(self._signer.public):
+            self._signer = load_signer(self._folder)  # another process has replaced the key
         # Another process may have signed a larger tree since this one looked; its statement is part of the past too.
         self._signed = self._last_signed() or self._signed
         signed = self._signed
@@ -147,6 +173,11 @@ class SealLog:
             remember_seals(self._folder.home, new.size, self._records, new.root)
         Standing.of(self._frontier, self._records, fd).write(self._folder)
         send_to_witness(self._witness, new)
+
+    def _has_key_of(self, public: str) -> bool:
+        with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
+            return self._folder.public_key.read_text(encoding="utf-8").strip() == public
+        return False
 
 
 def send_to_witness(witness: Witness | None, checkpoint: Checkpoint) -> None:

@@ -3,6 +3,7 @@
 Objects: `lineage/<file>/<start>-<end>` for each sealed range of lines, `lake/…`, `rollup/…`, `index/…` as in the state
 folder, `wal/…` for what is sealed but not compacted yet, `seals/<first>-<last>.jsonl`, and for every copy that is
 complete a `heads/<seals>.json` with a signed checkpoint over exactly those seals and the manifest that goes with them.
+`checkpoint.pub` is the first key of the record; `rotations/<n>` are the statements by which others followed it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from workbench.audit.checkpoint import open_signer, read_checkpoint, read_verifier_key
 from workbench.audit.checks import LakeRefused, read_range
 from workbench.audit.compactor import Compactor
 from workbench.audit.folder import AuditFolder, replace_durably
 from workbench.audit.lake import Manifest
+from workbench.audit.record_keys import RecordKeys, Rotation, join_rotations, read_rotations, rotations_text
 from workbench.audit.seal import read_seals
+from workbench.audit.signing import open_signer
 from workbench.audit.store import SegmentStore, digest
 from workbench.audit.tree import Frontier
 from workbench.config import prepare_home
@@ -72,7 +74,10 @@ class _Shipment:
         signer = open_signer(self._folder)
         if signer is None:
             raise LakeRefused("The record has no signing key any more.", hint="Run `workbench audit verify`.")
-        self._put("checkpoint.pub", self._folder.public_key.read_bytes())
+        rotations = read_rotations(rotations_text(self._folder))
+        if rotations and rotations[-1].checkpoint.size > last:
+            return Shipped(0, 0)  # a copy must have all that the old key signed; the next compaction reaches that far
+        self._ship_keys(rotations)
         removed = {(p["file"], p["start"]) for _, s in entries if s.get("type") == "retention" for p in s["lineage"]}
         current = {item["path"]: item for kind in _KINDS for item in getattr(manifest, kind)}
         gone: list[str] = []
@@ -92,6 +97,13 @@ class _Shipment:
             for name in gone:
                 self._store.delete(name)
         return Shipped(last - done, self._objects)
+
+    def _ship_keys(self, rotations: list[Rotation]) -> None:
+        """Objects are written once, so the first key stays and the statements stand beside it."""
+        first = f"{rotations[0].previous}\n".encode() if rotations else self._folder.public_key.read_bytes()
+        self._put("checkpoint.pub", first)
+        for number, rotation in enumerate(rotations):
+            self._put(f"rotations/{number:06d}", rotation.checkpoint.note.encode())
 
     def _shipped(self) -> int:
         heads = self._store.names("heads/")
@@ -147,7 +159,8 @@ def fetch(store: SegmentStore, home: Path, key: str | None = None) -> int:
 
     Args:
         home: a folder that does not exist or is empty.
-        key: the public key as you know it; None trusts the one in the store.
+        key: the public key as you know it: the newest, or an earlier one that it replaced; None trusts those in the
+            store.
 
     Raises:
         Misuse: the folder holds a record, the store holds none, or it is signed by another key.
@@ -160,11 +173,13 @@ def fetch(store: SegmentStore, home: Path, key: str | None = None) -> int:
     public = store.get("checkpoint.pub")
     if not heads or public is None:
         raise Misuse("There is no record in this store.", hint="Is it the place that audit_store names?")
-    if key is not None and key.strip() != public.decode().strip():
-        raise Misuse("The record in this store is signed by another key.", hint="Do not use it.")
+    rotations = join_rotations(_object(store, name).decode() for name in store.names("rotations/"))
     head = orjson.loads(_object(store, heads[-1]))
     try:
-        read_checkpoint(head["checkpoint"], *read_verifier_key(public.decode()))
+        keys = _keys(public.decode(), rotations)
+        if key is not None and key.strip() not in keys.chain.keys:
+            raise Misuse("The record in this store is signed by another key.", hint="Do not use it.")
+        keys.read(head["checkpoint"])
     except ValueError as e:
         raise Misuse(f"The checkpoint in this store is not valid: {e}.", hint="Do not use it.") from e
     folder.prepare()
@@ -179,10 +194,20 @@ def fetch(store: SegmentStore, home: Path, key: str | None = None) -> int:
     for item in (item for kind in _KINDS for item in getattr(manifest, kind)):
         _write(folder.root / item["path"], _object(store, item["path"]))
     replace_durably(folder.manifest, head["manifest"].encode())
-    replace_durably(folder.public_key, public, 0o644)
+    replace_durably(folder.public_key, f"{keys.public}\n".encode(), 0o644)
+    if rotations:
+        replace_durably(folder.rotations, rotations.encode(), 0o644)
     replace_durably(folder.checkpoint, head["checkpoint"].encode(), 0o644)
     replace_durably(folder.seals, b"".join(_seal_chunks(store, head["seals"])))
     return len(seals)
+
+
+def _keys(first: str, rotations: str) -> RecordKeys:
+    """The keys of a record whose first one and statements of rotation are known."""
+    statements = read_rotations(rotations)
+    if statements and statements[0].previous != first.strip():
+        raise ValueError("its statements of rotation do not begin with its first key")
+    return RecordKeys.of(statements[-1].next if statements else first, rotations)
 
 
 def _object(store: SegmentStore, name: str) -> bytes:

@@ -17,10 +17,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from workbench.audit.checkpoint import read_checkpoint, read_verifier_key
 from workbench.audit.cosignature import cosigned_at, read_cosigner_key
 from workbench.audit.existence import Remembered, remembered
 from workbench.audit.folder import AuditFolder
+from workbench.audit.record_keys import RecordKeys, RotationsInvalid, rotations_text
 from workbench.audit.seal import each_seal
 from workbench.audit.tree import Frontier
 from workbench.audit.witness import HttpWitness, Statement, is_url
@@ -134,12 +134,13 @@ def verify(
     known, cosigned = remembered(folder.home), _check_cosigned(found, folder, witness_key)
     check = ContentsCheck(folder, found, progress, cancel, since_us)
     with _seals_at_rest(folder) as end:
-        note = _text(folder.checkpoint)
+        note, keys = _text(folder.checkpoint), _keys(folder)
     asked = isinstance(witness, str) and is_url(witness)
     copies = [*cosigned, *([] if asked else _witness_notes(witness, deep))]
-    sizes = {_size_of(text) for text in (note or "", *(text for _, text in copies))}
+    stated = [rotation.checkpoint for rotation in keys.rotations] if isinstance(keys, RecordKeys) else []
+    sizes = {_size_of(text) for text in (note or "", *(text for _, text in copies), *(c.note for c in stated))}
     seals = _SealsRead.of(folder, end, {*sizes, known.seals if known else 0}, check.take)
-    _check_signatures(found, folder, seals, note, copies)
+    _check_signatures(found, keys, seals, note, copies)
     if asked:
         _ask_witness(found, HttpWitness(folder, str(witness)), note, seals.size)
     if known is not None and not found.findings:
@@ -213,6 +214,19 @@ def _text(path: Path) -> str | None:
         return None
 
 
+def _keys(folder: AuditFolder) -> RecordKeys | Finding:
+    """The keys that may have signed checkpoints of this record, or why nobody can tell."""
+    public = _text(folder.public_key)
+    if public is None:
+        return Finding("checkpoint.pub", "the public key is missing, no signature can be checked")
+    try:
+        return RecordKeys.of(public, rotations_text(folder))
+    except Misuse as e:
+        return Finding("checkpoint.pub", str(e))
+    except (RotationsInvalid, UnicodeDecodeError) as e:
+        return Finding("checkpoint.rotations", str(e))
+
+
 def _check_cosigned(found: Verification, folder: AuditFolder, witness_key: str | None) -> list[tuple[str, str]]:
     """Whether the witness signed the checkpoint that is kept with its signature; it is then checked as any other."""
     if witness_key is None:
@@ -263,32 +277,30 @@ def _witness_notes(witness: Path | str | Iterable[str] | None, deep: bool) -> li
 
 def _check_signatures(
     found: Verification,
-    folder: AuditFolder,
+    keys: RecordKeys | Finding,
     seals: _SealsRead,
     note: str | None,
     witnessed: list[tuple[str, str]],
 ) -> None:
-    """The checkpoint and every witnessed copy: signed by the key, and true of the seals that are there."""
+    """The checkpoint, the statements of rotation and every witnessed copy: signed by a key of this record, and true of
+    the seals that are there."""
     found.seals = seals.size
     if note is None and not seals.size and not witnessed:
         return
-    public = _text(folder.public_key)
-    if public is None:
-        found.findings.append(Finding("checkpoint.pub", "the public key is missing, no signature can be checked"))
+    if isinstance(keys, Finding):
+        found.findings.append(keys)
         return
-    try:
-        origin, key = read_verifier_key(public)
-    except Misuse as e:
-        found.findings.append(Finding("checkpoint.pub", str(e)))
-        return
+    if keys.unfinished:
+        found.notes.append("checkpoint.pub: a rotation of the key was interrupted; the next start finishes it.")
     if note is None:
         found.findings.append(Finding("checkpoint", "the signed checkpoint is missing"))
     statements = []
     for where, text in [*([("checkpoint", note)] if note is not None else []), *witnessed]:
         try:
-            statements.append((where, read_checkpoint(text, origin, key)))
+            statements.append((where, keys.read(text)))
         except ValueError as e:
             found.findings.append(Finding(where, f"not a checkpoint of this record: {e}"))
+    statements += [("checkpoint.rotations", rotation.checkpoint) for rotation in keys.rotations]
     for where, checkpoint in statements:
         if where == "checkpoint":
             found.signed, found.checkpoint = checkpoint.size, checkpoint.note
@@ -304,7 +316,7 @@ def _check_signatures(
             found.findings.append(
                 Finding("seals.jsonl", f"the first {checkpoint.size} seals are not those that {where} signs")
             )
-        elif where != "checkpoint":
+        elif where not in ("checkpoint", "checkpoint.rotations"):
             found.witnessed = max(found.witnessed, checkpoint.size)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from workbench.audit.folder import AuditFolder, replace_durably
+from workbench.audit.record_keys import RotationsInvalid, read_rotations, rotations_text
 from workbench.audit.tree import consistency, leaf_hash
 from workbench.events import Misuse, Unreachable, WorkbenchError
 
@@ -27,6 +28,10 @@ _SIZE_TYPE = "text/x.tlog.size"
 
 class WitnessRefused(WorkbenchError):
     """The witness saw another history, or knows nothing of this record."""
+
+
+class WitnessLacksKey(WitnessRefused):
+    """The witness does not know the key that signed the checkpoint."""
 
 
 class Statement(NamedTuple):
@@ -110,24 +115,49 @@ class HttpWitness:
     def send(self, note: str) -> None:
         """Have the witness take one checkpoint in and sign it; its signature is kept beside ours.
 
+        One that does not know the key yet is told first how it followed from those before.
+
         Raises:
             Unreachable: the server does not answer.
             WitnessRefused: it saw a history that this checkpoint contradicts.
         """
+        try:
+            answer = self._add(note)
+        except WitnessLacksKey:
+            if not self._tell_rotations():
+                raise
+            answer = self._add(note)
+        if answer is not None:
+            replace_durably(self._folder.cosigned, (note + answer).encode(), 0o644)
+
+    def _tell_rotations(self) -> bool:
+        """Send the statements by which keys followed each other; whether there are any."""
+        try:
+            rotations = read_rotations(rotations_text(self._folder))
+        except (RotationsInvalid, UnicodeDecodeError):
+            return False
+        for rotation in rotations:
+            if rotation.checkpoint.size >= self._known:  # of a smaller tree it knows already, or will not learn
+                self._add(rotation.checkpoint.note)
+        return bool(rotations)
+
+    def _add(self, note: str) -> str | None:
+        """The signatures of the witness under a checkpoint; None when it has seen a later one."""
         statement = Statement.of(note)
-        for _ in range(2):
+        for _ in range(3):
+            told = self._known
             seen, answer = self._post(statement, note)
             if seen is None:
                 self._known = statement.size
-                replace_durably(self._folder.cosigned, (note + answer).encode(), 0o644)
-                return
-            if seen >= statement.size:
-                if seen == statement.size:
-                    raise WitnessRefused(
-                        f"The witness saw another tree of {seen} seals.", hint="Run `workbench audit verify`."
-                    )
-                return  # another process of this platform has sent a later one
+                return answer
+            if seen > statement.size:
+                self._known = seen
+                return None  # another process of this platform has sent a later one
+            if seen == told:
+                break
             self._known = seen
+        if seen == statement.size:
+            raise WitnessRefused(f"The witness saw another tree of {seen} seals.", hint="Run `workbench audit verify`.")
         raise WitnessRefused("The witness does not agree with itself on what it saw.", hint="Look at its log.")
 
     def confirm(self, note: str, leaves: int) -> str:
@@ -142,7 +172,7 @@ class HttpWitness:
         """
         statement = Statement.of(note)
         try:
-            seen, _ = self._post(statement._replace(), note, old=statement.size)
+            seen, _ = self._confirmed(statement, note)
             if seen is None:
                 return ""
             if seen > leaves:
@@ -155,6 +185,14 @@ class HttpWitness:
         except WitnessRefused as e:
             return str(e.args[0])
         return ""
+
+    def _confirmed(self, statement: Statement, note: str) -> tuple[int | None, str]:
+        try:
+            return self._post(statement, note, old=statement.size)
+        except WitnessLacksKey:
+            if not self._tell_rotations():
+                raise
+            return self._post(statement, note, old=statement.size)
 
     def _post(self, statement: Statement, note: str, *, old: int | None = None) -> tuple[int | None, str]:
         """None and the witness's signatures when it agreed, else the size that it saw."""
@@ -171,7 +209,8 @@ class HttpWitness:
                 if e.code == 409 and e.headers.get_content_type() == _SIZE_TYPE and text.isdecimal():
                     return int(text), ""
             if e.code in (403, 404, 409, 422):
-                raise WitnessRefused(
+                kind = WitnessLacksKey if e.code == 403 else WitnessRefused
+                raise kind(
                     f"The witness refuses the checkpoint of {statement.size} seals ({e.code}): {text[:200]}",
                     hint="It must know this record's checkpoint.pub; if it does, run `workbench audit verify`.",
                 ) from e

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import http.server
 import os
@@ -15,13 +16,14 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench.audit.checkpoint import Checkpoint, read_checkpoint, read_verifier_key
+from workbench.audit.checkpoint import Checkpoint, read_verifier_key
 from workbench.audit.cosignature import cosign, cosigner_key
 from workbench.audit.folder import replace_durably
+from workbench.audit.record_keys import KeyChain, Rotation, join_rotations, read_rotations
 from workbench.audit.tree import consistent
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _LARGEST_BODY = 1 << 16
 
@@ -39,7 +41,7 @@ class CheckpointStore:
 
     Args:
         folder: where they are kept, with the witness's own key.
-        trusted: texts of `checkpoint.pub`.
+        trusted: texts of `checkpoint.pub`. Keys that follow them by a statement of rotation are trusted from then on.
         name: name of this witness in its signatures.
 
     Raises:
@@ -49,9 +51,12 @@ class CheckpointStore:
     def __init__(self, folder: Path, trusted: list[str], name: str = "mcp-workbench/witness") -> None:
         self._folder = folder
         self._name = name
-        self._logs: dict[str, Ed25519PublicKey] = dict(map(read_verifier_key, trusted))
         self._busy = threading.Lock()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        keys: dict[str, list[str]] = {}
+        for text in trusted:
+            keys.setdefault(read_verifier_key(text)[0], []).append(text)
+        self._logs = {origin: self._chain(origin, texts) for origin, texts in keys.items()}
         self._key = self._open_key()
 
     def _open_key(self) -> Ed25519PrivateKey:
@@ -74,17 +79,17 @@ class CheckpointStore:
         """
         old, proof, note = _parse(body)
         origin = note.split("\n", 1)[0]
-        key = self._logs.get(origin)
-        if key is None:
+        keys = self._logs.get(origin)
+        if keys is None:
             raise Refused(404, "this log is not known here\n")
         try:
-            new = read_checkpoint(note, origin, key)
+            new = keys.read(note)
         except ValueError as e:
             raise Refused(403, f"{e}\n") from e
         if old > new.size:
             raise Refused(400, "the old size is larger than the new one\n")
         with self._busy:
-            seen = self._newest(origin, key)
+            seen = self._newest(origin)
             if old != (seen.size if seen else 0):
                 raise Refused(409, f"{seen.size if seen else 0}\n", "text/x.tlog.size")
             if seen is not None and new.size == seen.size:
@@ -94,6 +99,7 @@ class CheckpointStore:
                 raise Refused(422, "the proof does not lead from what was seen to this\n")
             elif seen is None or new.size > seen.size:
                 replace_durably(self._of(origin) / f"{new.size:012d}.checkpoint", note.encode(), 0o600)
+            self._follow(origin, keys, note)
         return cosign(note, self._name, self._key)
 
     def _of(self, origin: str) -> Path:
@@ -101,9 +107,41 @@ class CheckpointStore:
         path.mkdir(mode=0o700, exist_ok=True)
         return path
 
-    def _newest(self, origin: str, key: Ed25519PublicKey) -> Checkpoint | None:
+    def _newest(self, origin: str) -> Checkpoint | None:
+        """What was taken in last. Its signature was checked then, with a key that may not be trusted any more."""
         stored = max(self._of(origin).glob("*.checkpoint"), default=None)
-        return read_checkpoint(stored.read_text(encoding="utf-8"), origin, key) if stored else None
+        if stored is None:
+            return None
+        note = stored.read_text(encoding="utf-8")
+        _, size, root = note.split("\n", 3)[:3]
+        return Checkpoint(origin, int(size), base64.b64decode(root), note)
+
+    def _chain(self, origin: str, trusted: list[str]) -> KeyChain:
+        """The keys that are trusted, and those that followed them as this witness was told before."""
+        chain = KeyChain(trusted)
+        for rotation in read_rotations(self._rotations(origin)):
+            with contextlib.suppress(ValueError):  # whoever runs this witness trusts a later key by name
+                chain.follow(rotation)
+        return chain
+
+    def _follow(self, origin: str, keys: KeyChain, note: str) -> None:
+        """Trust the next key when a checkpoint is a statement about it; one that was taken in before says nothing new.
+
+        It is kept before it counts, so that a restart does not forget it.
+        """
+        try:
+            rotation = Rotation.of(note)
+            KeyChain(keys.keys).follow(rotation)
+        except ValueError:
+            return
+        known = [known.checkpoint.note for known in read_rotations(self._rotations(origin))]
+        replace_durably(self._of(origin) / "checkpoint.rotations", join_rotations([*known, note]).encode(), 0o600)
+        with contextlib.suppress(ValueError):
+            keys.follow(rotation)
+
+    def _rotations(self, origin: str) -> str:
+        path = self._of(origin) / "checkpoint.rotations"
+        return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
 def _parse(body: bytes) -> tuple[int, list[bytes], str]:
