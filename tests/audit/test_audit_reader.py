@@ -165,6 +165,28 @@ def test_a_query_can_be_cancelled_from_another_thread(open_reader):
     assert reader.sql("select 1 as one").to_pylist() == [{"one": 1}]
 
 
+LONG = "select * from range(1000000000000) t(i)"
+"""Its first rows are there at once, and its last ones never."""
+
+
+@pytest.mark.parametrize("read", ["sql", "batches"])
+def test_a_query_whose_rows_already_arrive_is_stopped_in_time_all_the_same(read, open_reader):
+    reader = open_reader()
+    with pytest.raises(QueryStopped, match=r"longer than 0\.05 s"):
+        for _ in getattr(reader, read)(LONG, timeout_s=0.05):
+            pass
+    assert reader.sql("select 1 as one").to_pylist() == [{"one": 1}]
+
+
+@pytest.mark.parametrize("rows", [0, 500_000])
+@pytest.mark.parametrize("read", ["sql", "batches"])
+def test_a_value_that_cannot_be_converted_is_named_also_after_many_rows(read, rows, open_reader):
+    query = f"select (case when i = {rows} then 'x' else '1' end)::int as n from range(1000000) t(i)"
+    with pytest.raises(Misuse, match="Could not convert string 'x'"):
+        for _ in getattr(open_reader(), read)(query):
+            pass
+
+
 def test_a_query_that_needs_too_much_memory_is_stopped(open_reader):
     with pytest.raises(QueryStopped, match="memory"):
         open_reader(memory="64MB").sql("select list(i) from range(100000000) t(i)")

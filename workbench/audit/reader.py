@@ -146,12 +146,12 @@ class Reader:
             self._guard.check(query)
             try:
                 self._refresh()
-                return self._collect(self._relation(query, parameters).to_arrow_reader(_BATCH), max_rows)
+                return self._collect(self._relation(query, parameters), max_rows)
             except (duckdb.IOException, FileNotFoundError):
                 if not self._refresh():
                     raise
             # files were replaced by others before all of them were read
-            return self._collect(self._relation(query, parameters).to_arrow_reader(_BATCH), max_rows)
+            return self._collect(self._relation(query, parameters), max_rows)
 
     def batches(
         self,
@@ -173,7 +173,7 @@ class Reader:
         with self._running(timeout_s):
             self._guard.check(query)
             self._refresh()
-            yield from self._relation(query, parameters).to_arrow_reader(rows)
+            yield from _batches(self._relation(query, parameters).to_arrow_reader(rows))
 
     def _relation(self, query: str, parameters: Any) -> Any:
         import duckdb
@@ -197,7 +197,8 @@ class Reader:
             try:
                 yield
             except duckdb.InterruptException as e:
-                raise QueryStopped(self._stop or "The query was stopped.", hint="Narrow it, e.g. by time.") from e
+                said = self._stop or "The query was cancelled."
+                raise QueryStopped(said, hint="Narrow it, e.g. by time.") from e
             except duckdb.OutOfMemoryException as e:
                 raise QueryStopped("The query needs more memory than it may use.", hint="Narrow it.") from e
             except duckdb.Error as e:
@@ -233,11 +234,10 @@ class Reader:
             lookup = Lookup(self._connection, self._catalog.current(), column, value, self.tenant)
             select, parameters = lookup.select()
             found = self._connection.sql(f"SELECT {self._columns} FROM ({select})", params=parameters)
-            return self._collect(found.to_arrow_reader(_BATCH), None)
+            return self._collect(found, None)
 
     def interrupt(self) -> None:
         """Stop the query that runs now, from any thread."""
-        self._stop = self._stop or "The query was cancelled."
         self._connection.interrupt()
 
     def close(self) -> None:
@@ -270,12 +270,13 @@ class Reader:
         return True
 
     @staticmethod
-    def _collect(reader: Any, max_rows: int | None) -> pyarrow.Table:
+    def _collect(relation: Any, max_rows: int | None) -> pyarrow.Table:
         import pyarrow
 
         batches = []
         rows = 0
-        for batch in reader:
+        reader = relation.to_arrow_reader(_BATCH)
+        for batch in _batches(reader):
             batches.append(batch)
             rows += batch.num_rows
             if max_rows is not None and rows > max_rows:
@@ -284,3 +285,21 @@ class Reader:
         if max_rows is not None and rows > max_rows:
             table = table.slice(0, max_rows).replace_schema_metadata({TRUNCATED: b"true"})
         return table
+
+
+def _batches(reader: pyarrow.RecordBatchReader) -> Iterator[pyarrow.RecordBatch]:
+    """What the reader reads. After the first rows Arrow turns DuckDB's errors into OSError; they are turned back."""
+    import duckdb
+
+    try:
+        yield from reader
+    except OSError as e:
+        kinds = {
+            "INTERRUPT": duckdb.InterruptException,
+            "Out of Memory": duckdb.OutOfMemoryException,
+            "IO": duckdb.IOException,
+        }
+        kind, said, _ = str(e).partition(" Error: ")
+        if not said:
+            raise
+        raise kinds.get(kind, duckdb.Error)(str(e)) from e
