@@ -16,6 +16,7 @@ from workbench.config import Settings
 from workbench.control import ControlDown, Told, open_store
 from workbench.control import following as following_module
 from workbench.control import postgres as postgres_module
+from workbench.control.following import Following
 from workbench.control.schema import channel
 from workbench.events import Misuse, Unreachable
 
@@ -57,7 +58,6 @@ def test_what_nobody_told_of_is_found_out_a_beat_later(
     heard: list[tuple[str, str]] = []
     store.on_change.append(lambda table, key: heard.append((table, key)))
     before = store.version()
-    soon(lambda: store._database.following._counted >= 0)
     admin(postgres, f"update {settings.database_schema}.control_changes set n = n + 1")
     soon(lambda: heard == [("", "")])
     assert store.version() > before
@@ -256,6 +256,27 @@ def test_a_key_ended_with_sql_ends_at_once(gateways: Gateways, postgres: str) ->
     _, token = access.create_key("ann", roles=("viewer",))
     access.authenticate(f"Bearer {token}")
     admin(postgres, f"update {settings.database_schema}.api_keys set revoked_us = 1 where subject = 'ann'")
+    with pytest.raises(Unauthenticated, match="revoked"):
+        soon(lambda: not access.authenticate(f"Bearer {token}"))
+    access.close()
+
+
+def test_a_key_ended_before_the_gateway_listens_ends_as_soon_as_it_does(
+    gateways: Gateways, postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, follow = threading.Event(), Following._follow
+
+    def late(self: Following) -> None:
+        begin.wait()
+        follow(self)
+
+    monkeypatch.setattr(Following, "_follow", late)
+    settings = gateways("a")
+    access = Access(settings)
+    _, token = access.create_key("ann", roles=("viewer",))
+    access.authenticate(f"Bearer {token}")
+    admin(postgres, f"update {settings.database_schema}.api_keys set revoked_us = 1 where subject = 'ann'")
+    begin.set()
     with pytest.raises(Unauthenticated, match="revoked"):
         soon(lambda: not access.authenticate(f"Bearer {token}"))
     access.close()

@@ -28,6 +28,7 @@ class Following:
         connect: opens a connection to the deployment's schema.
         patience: how long the database may take to answer.
         schema: of the deployment.
+        counted: how many changes there were before anything was read; what came after it is told.
         changed: called with table and key of what changed; both empty when anything may have.
         returned: called when the database answers again, before anything is said to have changed.
     """
@@ -37,6 +38,7 @@ class Following:
         connect: Callable[[], Connection[Any]],
         patience: Patience,
         schema: str,
+        counted: int,
         changed: Callable[[str, str], None],
         returned: Callable[[], None],
     ) -> None:
@@ -51,7 +53,7 @@ class Following:
         self._channel = channel(schema)
         self._changed = changed
         self._returned = returned
-        self._counted = -1
+        self._counted = counted
         self._ending = threading.Event()
         self._connection: Connection[Any] | None = None
         self._thread = threading.Thread(target=self._follow, name="control-following", daemon=True)
@@ -97,9 +99,8 @@ class Following:
         self.heard_at = asked_at  # what was changed after that may not be in the answer
         counted = int(row[0]) if row else 0
         if counted != self._counted:
-            known, self._counted = self._counted, counted
-            if known >= 0:
-                self._say("", "")
+            self._counted = counted
+            self._say("", "")
 
     def _told(self, payload: str) -> None:
         number, _, rest = payload.partition(" ")

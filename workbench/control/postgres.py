@@ -138,6 +138,7 @@ class _Database:
         try:
             with self._failing(), contextlib.closing(self._connect()) as db, self._patience.bounded(db):
                 make_schema(db, schema)
+                row = db.execute("select n from control_changes").fetchone()
         except BaseException:
             self._patience.stop()
             raise
@@ -147,7 +148,8 @@ class _Database:
             kwargs=self._arguments, min_size=1, max_size=CONNECTIONS, timeout=PATIENCE, configure=self._configure,
             name="control", open=True,
         )  # fmt: skip
-        self.following = Following(self._connect, self._patience, schema, self._changed, self._pool.check)
+        counted = int(row[0]) if row else 0
+        self.following = Following(self._connect, self._patience, schema, counted, self._changed, self._pool.check)
         self.following.start()
         self._end = weakref.finalize(self, _end, self._pool, self.following, self._patience, self.threads)
 
