@@ -65,6 +65,7 @@ def sdk() -> None:
         return
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
+    listening.listen()  # a client that comes before the server does waits, and is not refused
     print(listening.getsockname()[1], flush=True)
     config = uvicorn.Config(mcp.streamable_http_app(), log_level="error")
     asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
