@@ -9,7 +9,7 @@ up: .venv/runtime          ## servers, gateway and app; Ctrl-C stops all of it
 	@$(V)/workbench up $(ARGS)
 
 test: .venv/dev lint       ## what a contributor runs before every commit
-	$(V)/python -m pytest -m "not slow and not browser and not interop" $(ARGS)
+	$(V)/python -m pytest -n logical --maxprocesses 8 --dist worksteal -m "not slow and not browser and not interop" $(ARGS)
 
 lint: .venv/dev            ## style and types
 	$(V)/ruff check .
@@ -35,7 +35,7 @@ shots: .venv/dev           ## the README's screenshots, from a real browser
 	$(V)/python docs/shots.py $(ARGS)
 
 notebooks: .venv/dev       ## run every notebook from top to bottom
-	$(V)/python -m pytest --nbmake notebooks $(ARGS)
+	$(V)/python -m pytest -p nbmake --nbmake notebooks $(ARGS)
 
 fuzz: .venv/ci             ## coverage-guided fuzzing of the parsers; ARGS="--seconds 600 jsonrpc"
 	$(V)/python -m tests.fuzz $(ARGS)

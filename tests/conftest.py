@@ -9,6 +9,7 @@ from time import monotonic_ns
 import pytest
 
 from tests.postgres import server
+from tests.second_tries import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401 - hooks of pytest
 from workbench.config import Settings, prepare_home
 from workbench.policy import recognisers
 

@@ -91,7 +91,7 @@ def test_the_binding_of_the_call_serves_as_well_as_the_id(
         {"arguments": {"id": 7, "email": "a@b.example", "force": True}},
         {"arguments": {"id": 7}},
         {"arguments": {"id": float("nan")}},
-        {"arguments": {"id": object()}},
+        pytest.param({"arguments": {"id": object()}}, id="an object"),
     ],
     ids=str,
 )

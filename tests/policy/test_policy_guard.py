@@ -71,7 +71,7 @@ class Text(str):
         {1: "a"},
         {None: 1},
         b"bytes",
-        object(),
+        pytest.param(object(), id="an object"),
         {"a": {1, 2}},
         Text("acme"),
         1j,
