@@ -12,7 +12,10 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "workbench"
 
 LOWER = {
+    "version": set[str](),
+    "error_codes": set[str](),
     "events": set[str](),
+    "json_values": {"events"},
     "show": {"events", "registry"},
     "setting_values": set[str](),
     "lookalikes": set[str](),
@@ -22,10 +25,24 @@ LOWER = {
     "address": {"events"},
     "resolver": {"address", "events"},
     "secrets": {"config", "events"},
-    "audit": {"secrets", "config", "events"},
-    "access": {"lookalikes", "control", "secrets", "address", "resolver", "config", "events"},
+    "audit": {"version", "error_codes", "json_values", "secrets", "config", "events"},
+    "access": {
+        "version",
+        "error_codes",
+        "json_values",
+        "lookalikes",
+        "control",
+        "secrets",
+        "address",
+        "resolver",
+        "config",
+        "events",
+    },
     "policy": {"scanning", "control", "secrets", "config", "events"},
     "registry": {
+        "version",
+        "error_codes",
+        "json_values",
         "lookalikes",
         "setting_values",
         "scanning",
@@ -37,6 +54,9 @@ LOWER = {
         "events",
     },
     "gateway": {
+        "version",
+        "error_codes",
+        "json_values",
         "scanning",
         "policy",
         "access",

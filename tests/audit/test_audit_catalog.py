@@ -16,11 +16,13 @@ import pytest
 
 from tests import postgres
 from workbench.audit import AuditLog, Reader, records
-from workbench.audit.catalog import FolderCatalog, open_catalog, publish, root_of
+from workbench.audit.backends import open_catalog
+from workbench.audit.catalog import FolderCatalog, root_of
 from workbench.audit.compactor import Compactor
 from workbench.audit.folder import AuditFolder
 from workbench.audit.iceberg import IcebergCatalog
 from workbench.audit.lake import Manifest
+from workbench.audit.publication import publish
 from workbench.audit.retention import DAY_US, Rules, retain
 from workbench.audit.shipping import ship
 from workbench.audit.store import StoreConflict, open_store

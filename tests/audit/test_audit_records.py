@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from workbench.audit import AuditLog, Reader, records, values, verify
+from workbench import json_values
+from workbench.audit import AuditLog, Reader, records, verify
 from workbench.config import Settings
 from workbench.events import (
     Call,
@@ -65,7 +66,7 @@ def test_any_json_arguments_come_back_through_sql(arguments, tmp_path_factory):
 def test_no_value_whatever_loses_a_row(arguments, tmp_path_factory):
     home = tmp_path_factory.mktemp("wild") / "home"
     results = asyncio.run(written(home, arguments))
-    assert results == [as_read(values.plain(a)) for a in arguments]
+    assert results == [as_read(json_values.plain(a)) for a in arguments]
 
 
 async def written(home: Path, arguments: list) -> list:
@@ -86,11 +87,11 @@ def test_a_value_nested_deeper_than_any_encoder_goes_is_cut():
     for _ in range(2000):
         inner.append([])
         inner = inner[0]
-    assert len(orjson.dumps(values.plain(deep))) < values.LONGEST_TEXT + 1000
+    assert len(orjson.dumps(json_values.plain(deep))) < json_values.LONGEST_TEXT + 1000
 
 
 def test_a_large_answer_is_kept_as_size_hash_and_beginning():
-    kept = values.bounded({"rows": "x" * (2 << 20)})
+    kept = json_values.bounded({"rows": "x" * (2 << 20)})
     assert kept["omitted"] is True
     assert kept["bytes"] > 2 << 20
     assert len(kept["sha256"]) == 64
@@ -98,9 +99,9 @@ def test_a_large_answer_is_kept_as_size_hash_and_beginning():
 
 
 def test_an_answer_of_just_the_largest_size_is_kept_whole():
-    value = "x" * (values.LARGEST_VALUE - 2)
-    assert values.bounded(value) is value
-    assert values.bounded(value + "x")["omitted"] is True
+    value = "x" * (json_values.LARGEST_VALUE - 2)
+    assert json_values.bounded(value) is value
+    assert json_values.bounded(value + "x")["omitted"] is True
 
 
 def test_a_call_has_every_field_that_an_auditor_asks_for():
@@ -162,7 +163,7 @@ def test_a_call_has_every_field_that_an_auditor_asks_for():
         "redactions": 2,
         "result_bytes": 9,
         "definition_hash": "d1",
-        "args_sha256": values.fingerprint({"q": 1}),
+        "args_sha256": json_values.fingerprint({"q": 1}),
         "data": {
             "judged": {
                 "roles": list(call.caller.roles),
@@ -186,8 +187,8 @@ def test_an_unknown_tool_is_recorded_by_the_name_that_was_asked_for():
 
 
 def test_the_fingerprint_of_arguments_does_not_depend_on_their_order():
-    assert values.fingerprint({"a": 1, "b": 2}) == values.fingerprint({"b": 2, "a": 1})
-    assert values.fingerprint({"a": 1 << 70}) != values.fingerprint({"a": 1 << 71})
+    assert json_values.fingerprint({"a": 1, "b": 2}) == json_values.fingerprint({"b": 2, "a": 1})
+    assert json_values.fingerprint({"a": 1 << 70}) != json_values.fingerprint({"a": 1 << 71})
 
 
 @pytest.mark.parametrize(
@@ -306,7 +307,7 @@ async def test_every_kind_has_a_table_that_shows_it(table, record, expected, ope
 
 
 def test_numbers_that_no_column_holds_are_left_out_or_cut():
-    assert values.whole(1 << 70) == (1 << 63) - 1
-    assert values.whole(math.nan) is None
-    assert values.whole("7") is None
+    assert json_values.whole(1 << 70) == (1 << 63) - 1
+    assert json_values.whole(math.nan) is None
+    assert json_values.whole("7") is None
     assert records.metric("m", math.inf, tenant="t")["data"]["value"] is None

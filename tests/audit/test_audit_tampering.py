@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from workbench.audit import AuditLog, Verification, verify
+from workbench.audit.chain import genesis
 from workbench.audit.checkpoint import Signer
 from workbench.audit.compactor import Compactor
 from workbench.audit.folder import AuditFolder
@@ -22,7 +23,6 @@ from workbench.audit.lake import Manifest
 from workbench.audit.record_keys import join_rotations, read_rotations, statement_body
 from workbench.audit.seal import SealLog, read_seals
 from workbench.audit.tree import root_of
-from workbench.audit.writer import genesis
 from workbench.events import Misuse
 
 

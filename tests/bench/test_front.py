@@ -16,6 +16,7 @@ import uvicorn
 from workbench.bench import front
 from workbench.bench.serve import OPEN_FILES, raise_open_files, spare_collector
 from workbench.gateway.answers import Answer
+from workbench.gateway.backpressure import UNREAD
 from workbench.gateway.request import PORTION, Request
 
 HUGE = 8 << 20
@@ -123,11 +124,11 @@ async def test_who_does_not_read_costs_little_and_is_let_go(port: int, monkeypat
         writer.write(b"GET /huge HTTP/1.1\r\nhost: here\r\n\r\n")
         slow.append((reader, writer))
     async with asyncio.timeout(10):
-        while Request.unread < 20 * HUGE:  # noqa: ASYNC110 - the server is another task of this loop
+        while UNREAD.bytes < 20 * HUGE:  # noqa: ASYNC110 - the server is another task of this loop
             await asyncio.sleep(0.01)
         # the body itself is one object for all here, so what grows is what is buffered for each
         assert psutil.Process().memory_info().rss - before < 20 * HUGE // 4 + 20 * HUGE
-        while Request.unread:  # noqa: ASYNC110
+        while UNREAD.bytes:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     for _, writer in slow:
         writer.close()
@@ -141,7 +142,7 @@ async def test_a_huge_answer_arrives_whole_in_portions(port: int) -> None:
     assert answer.endswith(b"x" * PORTION)
     assert len(answer.partition(b"\r\n\r\n")[2]) == HUGE
     writer.close()
-    assert Request.unread == 0
+    assert UNREAD.bytes == 0
 
 
 class Wire(asyncio.Transport):

@@ -16,8 +16,8 @@ import uvicorn
 
 from tests.gateway.conftest import MODERN, House, StartedServer, until
 from workbench.bench.front import Front
+from workbench.gateway.backpressure import UNREAD
 from workbench.gateway.outbox import MOST_UNREAD, PORTION, Outbox
-from workbench.gateway.request import Request
 
 LARGE = 7 << 20
 READERS = 3
@@ -143,7 +143,7 @@ async def test_a_slow_reader_costs_one_copy_of_its_answer(
         readers = [one, two, three]
         for reader in readers:
             await ask(connect, reader, transport)
-        await until(lambda: Request.unread >= READERS * (LARGE - MOST_UNREAD), 60)
+        await until(lambda: UNREAD.bytes >= READERS * (LARGE - MOST_UNREAD), 60)
         await until(lambda: not house.gateway._recording)
         tracemalloc.reset_peak()
         assert held() - before <= READERS * PER_CONNECTION
@@ -151,7 +151,7 @@ async def test_a_slow_reader_costs_one_copy_of_its_answer(
             await reader.until(b"isError")  # it stands after the text
         peak = tracemalloc.get_traced_memory()[1]
         assert peak - before <= READERS * PER_CONNECTION
-        await until(lambda: not Request.unread)
+        await until(lambda: not UNREAD.bytes)
 
 
 async def ask(connect: Callable[[], Any], reader: Reader, transport: str) -> None:

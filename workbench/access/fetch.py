@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from workbench import __version__
 from workbench.address import check_url
 from workbench.events import JSON, Misuse, Unreachable
+from workbench.version import __version__
 
 LARGEST_DOCUMENT = 256 << 10
 """Bytes of metadata, keys or an answer that are read."""

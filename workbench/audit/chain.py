@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import orjson
 
-from workbench.audit.recover import LINE
-from workbench.audit.writer import genesis
+LINE = re.compile(rb'^\{"seq":(\d+),"prev":"([0-9a-f]{64})",')
+"""How every line begins; the rest is the record as it was given."""
+
+
+def genesis(tenant: str, writer: str) -> str:
+    """What the first line of a chain names as its predecessor: it ties the chain to its tenant and its writer."""
+    return hashlib.sha256(f"mcp-workbench audit 1\n{writer}\n{tenant}".encode("utf-8", "replace")).hexdigest()
 
 
 class ChainState(NamedTuple):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from workbench.audit.catalog import open_catalog
-from workbench.audit.catalog import publish as publish_files
+from workbench.audit.backends import open_catalog
 from workbench.audit.folder import AuditFolder
+from workbench.audit.publication import publish as publish_files
 from workbench.audit.shipping import ship
 from workbench.audit.store import open_store
 

@@ -15,19 +15,20 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from workbench.audit.backends import open_sink
 from workbench.audit.byte_quota import ByteQuota
 from workbench.audit.existence import remember_writer
 from workbench.audit.folder import AuditFolder, new_writer_id
 from workbench.audit.records import KINDS, ROUTINE
 from workbench.audit.repeats import Repeats
 from workbench.audit.seal import SealLog, Witness
-from workbench.audit.sink import Sink, open_sink
+from workbench.audit.sink import Sink
 from workbench.audit.subject_keys import SubjectKeys
-from workbench.audit.values import plain
 from workbench.audit.witness import WitnessSender, open_witness
 from workbench.audit.writer import SegmentWriter
 from workbench.config import prepare_home
 from workbench.events import JSON, Misuse, NotRecorded
+from workbench.json_values import plain
 from workbench.secrets import hide_bytes, redactors
 
 if TYPE_CHECKING:

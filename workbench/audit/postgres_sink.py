@@ -12,10 +12,10 @@ from typing import Any
 
 import orjson
 
+from workbench.audit.chain import LINE
 from workbench.audit.folder import AuditFolder, replace_durably
 from workbench.audit.postgres_loading import connect
 from workbench.audit.record_keys import first_key
-from workbench.audit.recover import LINE
 from workbench.audit.seal import read_seals
 from workbench.audit.store import SegmentStore
 from workbench.events import MissingPackageError, Misuse

@@ -10,7 +10,6 @@ import math
 from functools import lru_cache
 from typing import Any
 
-from workbench.audit.values import LARGEST_REFUSED, LARGEST_VALUE, bounded, fingerprint, text, whole
 from workbench.events import (
     JSON,
     Call,
@@ -24,6 +23,7 @@ from workbench.events import (
     new_id,
     now_us,
 )
+from workbench.json_values import LARGEST_REFUSED, LARGEST_VALUE, bounded, fingerprint, text, whole
 
 KINDS = (
     "call",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,13 +17,10 @@ from typing import NamedTuple
 
 import orjson
 
+from workbench.audit.chain import LINE, genesis
 from workbench.audit.folder import AuditFolder, sync_folder, write_all
 from workbench.audit.seal import SealLog, Witness, newest_seals
-from workbench.audit.writer import genesis
 from workbench.events import JSON, now_us
-
-LINE = re.compile(rb'^\{"seq":(\d+),"prev":"([0-9a-f]{64})",')
-"""How every line begins; the rest is the record as it was given."""
 
 _CLOCK_SLACK_US = 86_400_000_000
 """So far the clock may have been set back since a writer started."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from workbench.events import Misuse
-
 if TYPE_CHECKING:
-    from workbench.config import Settings
+    pass
 
 
 class Sink(Protocol):
@@ -27,22 +25,3 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Give up connections. May be called twice."""
-
-
-def open_sink(settings: Settings) -> Sink | None:
-    """The sink that the setting `audit_sink` names; None when the log on this machine is enough.
-
-    Raises:
-        Misuse: it is no Postgres, a package is missing, or there is no `audit_store` that takes over from it.
-        OSError: it does not answer.
-    """
-    if not settings.audit_sink:
-        return None
-    if not settings.audit_store:
-        raise Misuse(
-            "The setting audit_sink is set, and audit_store is not.",
-            hint="The sink keeps what is not in the store yet; set both.",
-        )
-    from workbench.audit.postgres_sink import PostgresSink
-
-    return PostgresSink(settings.audit_sink, settings.home)

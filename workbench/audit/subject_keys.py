@@ -199,7 +199,7 @@ def _changed(values: JSON, names: tuple[str, ...], change: Callable[[Any], str])
 
 
 def _encoded(value: Any) -> bytes:
-    from workbench.audit.values import plain
+    from workbench.json_values import plain
 
     try:
         return orjson.dumps(value)

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workbench.audit.chain import genesis
 from workbench.audit.folder import AuditFolder, sync_folder, write_all
 from workbench.audit.seal import SealLog
 from workbench.events import JSON, now_us
@@ -28,11 +29,6 @@ _LINEAGE_BYTES = 1 << 20
 
 _ROUTINE_PATIENCE = 90
 """Records of routine (health checks, samples of metrics), when they are alone, wait so many times longer for a seal."""
-
-
-def genesis(tenant: str, writer: str) -> str:
-    """What the first line of a chain names as its predecessor: it ties the chain to its tenant and its writer."""
-    return hashlib.sha256(f"mcp-workbench audit 1\n{writer}\n{tenant}".encode("utf-8", "replace")).hexdigest()
 
 
 class Chain:

@@ -15,8 +15,8 @@ from typing import Any
 
 import click
 
-from workbench import __version__
 from workbench.events import WorkbenchError
+from workbench.version import __version__
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module, one line for --help); modules are imported only when their command runs

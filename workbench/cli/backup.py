@@ -18,9 +18,9 @@ def backup(archive: Path, check: bool, as_json: bool) -> None:
 
     The archive holds keys and tokens: it is readable by its owner alone, and belongs where only they can reach it.
     """
-    from workbench import __version__
     from workbench.cli.audit import Meter
     from workbench.state.backup import back_up, try_restore
+    from workbench.version import __version__
 
     settings = local_settings("`workbench backup`")
     meter = Meter()

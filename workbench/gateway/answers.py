@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from workbench import error_codes
 from workbench.events import JSON, NotRecorded, Outcome
 from workbench.gateway import wire
 from workbench.gateway.challenge import challenge
@@ -16,7 +17,12 @@ JSON_TYPE: Final = (b"content-type", b"application/json")
 SOURCE: Final = "workbench/source"
 """Key in `_meta` of a tool's result: the server and the call it is from, and what was redacted or noticed in it."""
 
-_STATUS: Final = {"denied": wire.DENIED, "approval_required": wire.DENIED, "unavailable": 503, "timeout": 504}
+_STATUS: Final = {
+    "denied": error_codes.DENIED,
+    "approval_required": error_codes.DENIED,
+    "unavailable": 503,
+    "timeout": 504,
+}
 
 
 SHED: Final = ("busy", "breaker")
@@ -72,7 +78,10 @@ def say_of_method(id: object, outcome: Outcome, *, modern: bool, resource: str =
         return refused
     status = _STATUS.get(outcome.kind, 502)
     if outcome.kind == "invalid":
-        status, code = wire.HTTP_STATUS[wire.INVALID_PARAMS] if modern else 200, wire.INVALID_PARAMS
+        status, code = (
+            error_codes.HTTP_STATUS[error_codes.INVALID_PARAMS] if modern else 200,
+            error_codes.INVALID_PARAMS,
+        )
     else:
         code = status
     return _error(status if modern else 200, [], id, code, outcome)
@@ -84,32 +93,32 @@ def _refusal(id: object, outcome: Outcome, *, modern: bool, resource: str) -> An
     if missing := details.get("missing_scopes"):
         scope = " ".join(missing)
         headers = [(b"www-authenticate", challenge(scope=scope, resource=resource).encode("latin-1"))]
-        return _error(403, headers, id, wire.DENIED, outcome)
+        return _error(403, headers, id, error_codes.DENIED, outcome)
     if outcome.kind == "throttled":
         retry = [(name.lower().encode(), value.encode()) for name, value in rate_headers(details).items()]
-        return _error(429, retry, id, wire.THROTTLED, outcome)
+        return _error(429, retry, id, error_codes.THROTTLED, outcome)
     if details.get("rule") in SHED:
         retry = [(b"retry-after", str(details["retry_after"]).encode())]
-        return _error(503, retry, id, wire.OVERLOADED, outcome)
+        return _error(503, retry, id, error_codes.OVERLOADED, outcome)
     if outcome.kind == "not_found" or details.get("malformed"):
-        code = details.get("code", wire.INVALID_PARAMS)
-        return _error(wire.HTTP_STATUS[code] if modern else 200, [], id, code, outcome)
+        code = details.get("code", error_codes.INVALID_PARAMS)
+        return _error(error_codes.HTTP_STATUS[code] if modern else 200, [], id, code, outcome)
     if upstream := details.get("rpc_error"):
         body = wire.error(id, upstream["code"], upstream["message"], upstream["data"], cleared=True)
-        status = wire.HTTP_STATUS.get(upstream["code"], 200) if modern else 200
+        status = error_codes.HTTP_STATUS.get(upstream["code"], 200) if modern else 200
         return Answer(status, [JSON_TYPE], body)
     return None
 
 
 def say_not_recorded(id: object, error: NotRecorded) -> Answer:
     """The answer when nothing may be answered."""
-    body = wire.error(id, wire.NOT_RECORDED, str(error), {"workbench/outcome": {"kind": "not_recorded"}})
+    body = wire.error(id, error_codes.NOT_RECORDED, str(error), {"workbench/outcome": {"kind": "not_recorded"}})
     return Answer(503, [JSON_TYPE, (b"retry-after", b"1")], body)
 
 
 def say_error(id: object, code: int, message: str, data: object = None, *, modern: bool = True) -> Answer:
     """A JSON-RPC error with the HTTP status that belongs to it."""
-    status = wire.HTTP_STATUS.get(code, 200) if modern else 200
+    status = error_codes.HTTP_STATUS.get(code, 200) if modern else 200
     return Answer(status, [JSON_TYPE], wire.error(id, code, message, data))
 
 

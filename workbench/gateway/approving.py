@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from workbench.audit import records
 from workbench.events import JSON, Call, Decision, Misuse, Tool, Unreachable
-from workbench.gateway.elicitation import answered
 from workbench.gateway.refusals import Refusal, denied
 from workbench.gateway.standing import StandingUse
 from workbench.policy.bound_params import passed_on
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
     from workbench.policy import Approval, Policy
 
 T = TypeVar("T")
+
+APPROVAL_KEY: Final = "workbench/approval"
+"""Key of the question for an approval among those that a client is asked (`inputRequests`)."""
 
 OPEN_SECONDS = 20.0
 """How long a client that opened the approval page is kept waiting for the decision, before it is asked again."""
@@ -166,3 +168,17 @@ def approval_id(call: Call) -> str:
     """The approval that the client names in `_meta`; empty when the gateway shall find the one for this very call."""
     named = (call.meta.get("_meta") or {}).get("workbench/approval")
     return named if isinstance(named, str) else ""
+
+
+def answered(call: Call) -> tuple[Call, str]:
+    """The call without the client's answer to that question, and the answer: `accept`, `decline`, `cancel`, or nothing.
+
+    The server behind the tool did not ask, so it does not hear the answer.
+    """
+    responses = call.meta.get("inputResponses")
+    if not isinstance(responses, dict) or APPROVAL_KEY not in responses:
+        return call, ""
+    answer, others = responses[APPROVAL_KEY], {key: value for key, value in responses.items() if key != APPROVAL_KEY}
+    meta = {key: value for key, value in call.meta.items() if key != "inputResponses"}
+    call = msgspec.structs.replace(call, meta={**meta, **({"inputResponses": others} if others else {})})
+    return call, str(answer.get("action", "")) if isinstance(answer, dict) else ""

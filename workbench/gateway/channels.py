@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, quote
 
 import msgspec
 
+from workbench import error_codes
 from workbench.events import JSON, Caller, Unreachable
 from workbench.gateway import wire
 from workbench.gateway.answers import JSON_TYPE, Answer
@@ -44,7 +45,7 @@ CARRIED: Final = ("mcp-protocol-version", "traceparent")
 _ACCEPTED: Final = Answer(202, [(b"content-type", b"text/plain; charset=utf-8")], b"Accepted")
 _BUSY: Final = Answer(503, [(b"retry-after", b"5")], b"")
 _NO_STREAM: Final = Answer(
-    404, [JSON_TYPE], wire.error(None, wire.INVALID_REQUEST, "There is no such stream: open one.")
+    404, [JSON_TYPE], wire.error(None, error_codes.INVALID_REQUEST, "There is no such stream: open one.")
 )
 _BEFORE_HANDSHAKE: Final = ("initialize", "ping", "server/discover")
 
@@ -201,7 +202,7 @@ class Channels:
             return await self._legacy.batch(request, channel.session, message)
         if channel.session is None and isinstance(message, dict) and message.get("method") not in _BEFORE_HANDSHAKE:
             told = "initialize has to come first."
-            return Answer(200, [], wire.error(message.get("id"), wire.INVALID_REQUEST, told))
+            return Answer(200, [], wire.error(message.get("id"), error_codes.INVALID_REQUEST, told))
         answer = await self._legacy.one(request, channel.session, message, channel)
         token = next((value for name, value in answer.headers if name == SESSION), None)
         if token is not None and channel.session is None:

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
+from workbench.error_codes import INVALID_PARAMS
 from workbench.events import JSON, Call, Record, digest
 from workbench.gateway.parking import Asked, Parked, Parking
 from workbench.gateway.refusals import Refusal
@@ -27,7 +28,6 @@ from workbench.gateway.sealing import Seal
 from workbench.gateway.upstream.messages import Notify
 from workbench.gateway.upstream.respondent import Respondent, askable, whose
 from workbench.gateway.upstream.revision import CAPABILITIES_KEY, MODERN
-from workbench.gateway.wire import INVALID_PARAMS
 from workbench.registry.connection import Connection
 
 INTERACTIVE: Final = ("tools/call", "prompts/get", "resources/read")

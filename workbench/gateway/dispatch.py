@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from workbench.config import Settings
 from workbench.events import JSON, Call, Tool, Unreachable
+from workbench.gateway.backpressure import UNREAD
 from workbench.gateway.cache import Answered, Cache, Key
 from workbench.gateway.dialogue import Dialogues
 from workbench.gateway.methods import is_method
 from workbench.gateway.refusals import Refusal
-from workbench.gateway.request import Request
 from workbench.gateway.sealing import Seal
 from workbench.gateway.tasks import METHODS, TaskIds
 from workbench.gateway.upstream.messages import Notify
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from workbench.gateway.relay import Relay
     from workbench.gateway.shared_cache import SharedCache
     from workbench.registry import Registry
-
-MOST_UNREAD: Final = 256 << 20
-"""Bytes of answers that wait for slow readers, before further calls are turned away."""
 
 
 class Dispatch:
@@ -116,7 +113,7 @@ class Dispatch:
         started: int,
         respondent: Respondent | None = None,
     ) -> JSON:
-        if self.under_way >= self._most or Request.unread > MOST_UNREAD:
+        if self.under_way >= self._most or UNREAD.too_many:
             raise Refusal("unavailable", "Too many calls are under way. Try again in 1 s.", rule="busy", retry_after=1)
         limit = self.timeout(call, tool)
         method, params, meta = _request(call, tool)

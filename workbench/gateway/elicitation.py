@@ -9,16 +9,13 @@ from __future__ import annotations
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import msgspec
-
 from workbench.events import JSON, Call, Outcome
 from workbench.gateway import wire
 from workbench.gateway.answers import JSON_TYPE, Answer, summary
+from workbench.gateway.approving import APPROVAL_KEY
 from workbench.gateway.upstream.respondent import Respondent
 from workbench.gateway.upstream.revision import CAPABILITIES_KEY
 
-KEY: Final = "workbench/approval"
-"""Of the question among those that a client is asked."""
 PAGE: Final = "/approvals/"
 URL_ELICITATION_REQUIRED: Final = -32042
 """Of 2025-11-25; no revision since has it."""
@@ -47,7 +44,7 @@ def say_approval(
     }
     meta = {"workbench/outcome": summary(outcome)}
     if modern:
-        questions = {KEY: {"method": "elicitation/create", "params": asked}}
+        questions = {APPROVAL_KEY: {"method": "elicitation/create", "params": asked}}
         told = {"resultType": "input_required", "inputRequests": questions, "_meta": meta}
         return Answer(200, [JSON_TYPE], wire.result(id, told))
     data = {"elicitations": [{**asked, "elicitationId": approval}], **meta}
@@ -62,17 +59,3 @@ def shows_pages(call: Call, respondent: Respondent | None, *, modern: bool) -> b
         declared = respondent.capabilities if respondent and call.protocol == "2025-11-25" else None
     elicitation = declared.get("elicitation") if isinstance(declared, dict) else None
     return isinstance(elicitation, dict) and isinstance(elicitation.get("url"), dict)
-
-
-def answered(call: Call) -> tuple[Call, str]:
-    """The call without the client's answer to that question, and the answer: `accept`, `decline`, `cancel`, or nothing.
-
-    The server behind the tool did not ask, so it does not hear the answer.
-    """
-    responses = call.meta.get("inputResponses")
-    if not isinstance(responses, dict) or KEY not in responses:
-        return call, ""
-    answer, others = responses[KEY], {key: value for key, value in responses.items() if key != KEY}
-    meta = {key: value for key, value in call.meta.items() if key != "inputResponses"}
-    call = msgspec.structs.replace(call, meta={**meta, **({"inputResponses": others} if others else {})})
-    return call, str(answer.get("action", "")) if isinstance(answer, dict) else ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from workbench import error_codes
 from workbench.access.failures import TooManyFailuresError
 from workbench.events import Unauthenticated, Unreachable
 from workbench.gateway import wire
@@ -186,7 +187,7 @@ class McpEndpoint:
             return self._challenge(request)
         except Unreachable:
             # not 401: a client would throw away a credential that is good
-            body = wire.error(None, wire.OVERLOADED, "Nobody can say now who is calling.", {})
+            body = wire.error(None, error_codes.OVERLOADED, "Nobody can say now who is calling.", {})
             return Answer(503, [JSON_TYPE, (b"retry-after", b"1")], body)
         return None
 
@@ -212,7 +213,7 @@ def _headers(raw: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
         if name in headers:
             if is_single(name):
                 shown = name.decode("latin-1")
-                raise BadHeaders(say_error(None, wire.HEADER_MISMATCH, f"The header {shown} stands twice."))
+                raise BadHeaders(say_error(None, error_codes.HEADER_MISMATCH, f"The header {shown} stands twice."))
             if name == b"accept":  # a list, which may be sent in parts (RFC 9110 §5.3)
                 value = headers[name] + b", " + value
         headers[name] = value

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from workbench.audit import records
-from workbench.audit.values import left_out
 from workbench.events import JSON, Call, Outcome, Tool
 from workbench.gateway.upstream.messages import encode
+from workbench.json_values import left_out
 from workbench.policy.bound_params import adds_something, bound_params, kept_params
 from workbench.policy.traversal import WITHHELD
 from workbench.scanning import PostponedError

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from workbench import error_codes
 from workbench.events import JSON, Caller
 from workbench.gateway import wire
 from workbench.gateway.answers import JSON_TYPE, Answer, say_error
@@ -41,7 +42,7 @@ _NOBODY_ASKED: Final = Answer(
     [JSON_TYPE],
     wire.error(
         None,
-        wire.INVALID_REQUEST,
+        error_codes.INVALID_REQUEST,
         "Nobody waits for this answer: it came too late, or the gateway process that asked has ended.",
     ),
 )
@@ -94,7 +95,7 @@ class Legacy:
         """Answer a GET: the stream on which changes are announced."""
         session = self._session(request)
         if session is None:
-            missing = say_error(None, wire.INVALID_REQUEST, "A stream needs the Mcp-Session-Id of a session.")
+            missing = say_error(None, error_codes.INVALID_REQUEST, "A stream needs the Mcp-Session-Id of a session.")
             await request.reply(_no_session() if SESSION in request.headers else missing)
         elif not request.takes_events:
             await request.reply(Answer(406, [_TEXT], b"Accept has to list text/event-stream."))
@@ -149,7 +150,7 @@ class Legacy:
         revision = session.revision if session else request.header(b"mcp-protocol-version") or BATCHES
         if revision != BATCHES or not 0 < len(messages) <= MOST_IN_BATCH:
             told = f"A batch has 1 to {MOST_IN_BATCH} messages and exists only at revision {BATCHES}."
-            return say_error(None, wire.INVALID_REQUEST, told)
+            return say_error(None, error_codes.INVALID_REQUEST, told)
         # tasks of their own, so that cancelling one does not cancel all
         answers = await asyncio.gather(*(self.one(request, session, one, None, batched=True) for one in messages))
         bodies = [answer.body for answer in answers if answer.body]
@@ -189,24 +190,26 @@ class Legacy:
             return await self._call(request, session, id, method, params, stream)
         if method == "initialize":
             if batched:
-                return say_error(id, wire.INVALID_REQUEST, "initialize must not be part of a batch.", modern=False)
+                return say_error(
+                    id, error_codes.INVALID_REQUEST, "initialize must not be part of a batch.", modern=False
+                )
             return self._initialize(request, id, params)
         if method == "ping":
             return Answer(200, [JSON_TYPE], wire.result(id, {}))
         if method == "tools/list":
             if params.get("cursor") is not None:
                 told = "There is no such cursor: all tools are on one page."
-                return say_error(id, wire.INVALID_PARAMS, told, modern=False)
+                return say_error(id, error_codes.INVALID_PARAMS, told, modern=False)
             listed = await self._lists.tools(request.caller, request.view, modern=False)
             return Answer(200, [JSON_TYPE], wire.encoded_result(id, listed))
         if method in WISHES and session is not None:
             return await self._wishes.answer(request, session, id, method, params)
-        return say_error(id, wire.METHOD_NOT_FOUND, f"There is no method {method[:100]!r} here.", modern=False)
+        return say_error(id, error_codes.METHOD_NOT_FOUND, f"There is no method {method[:100]!r} here.", modern=False)
 
     def _initialize(self, request: Request, id: Any, params: JSON) -> Answer:
         asked = params.get("protocolVersion")
         if not isinstance(asked, str):
-            return say_error(id, wire.INVALID_PARAMS, "initialize needs a protocolVersion.", modern=False)
+            return say_error(id, error_codes.INVALID_PARAMS, "initialize needs a protocolVersion.", modern=False)
         revision = asked if asked in LEGACY else LEGACY[0]
         capabilities, client = params.get("capabilities"), params.get("clientInfo")
         token = self._sessions.begin(
@@ -268,4 +271,6 @@ def announcement(method: str, params: JSON) -> bytes:
 
 
 def _no_session() -> Answer:
-    return Answer(404, [JSON_TYPE], wire.error(None, wire.INVALID_REQUEST, "There is no such session: initialize."))
+    return Answer(
+        404, [JSON_TYPE], wire.error(None, error_codes.INVALID_REQUEST, "There is no such session: initialize.")
+    )

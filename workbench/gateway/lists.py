@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from workbench import __version__
 from workbench.events import JSON, Caller, Tool
 from workbench.gateway.addresses import with_page
 from workbench.gateway.call import Gateway, identity
@@ -15,6 +14,7 @@ from workbench.gateway.views import profile_of, server_of
 from workbench.registry.readable import presented
 from workbench.registry.server import ServerState
 from workbench.registry.visible import visible, visible_definition
+from workbench.version import __version__
 
 SERVER_INFO: Final[JSON] = {"name": "mcp-workbench", "title": "MCP Workbench", "version": __version__}
 

@@ -15,6 +15,7 @@ from mcp.shared.inbound import (
     x_mcp_header_map,
 )
 
+from workbench import error_codes
 from workbench.events import JSON, Call, NotRecorded
 from workbench.gateway import wire
 from workbench.gateway.answers import ACCEPTED, JSON_TYPE, Answer, say_error, say_not_recorded
@@ -66,7 +67,7 @@ class Modern:
         try:
             message = wire.check_envelope(message)
             if "method" not in message:
-                raise wire.BadMessage(wire.INVALID_REQUEST, "A client of this revision does not send responses.")
+                raise wire.BadMessage(error_codes.INVALID_REQUEST, "A client of this revision does not send responses.")
             if "id" not in message:
                 await request.reply(await self._notified(request, message["method"], message.get("params") or {}))
                 return
@@ -101,10 +102,10 @@ class Modern:
             return Answer(200, [JSON_TYPE], wire.result(id, self._lists.discovered(request.caller, request.view)))
         if method == "tools/list":
             if params.get("cursor") is not None:
-                return say_error(id, wire.INVALID_PARAMS, "There is no such cursor: all tools are on one page.")
+                return say_error(id, error_codes.INVALID_PARAMS, "There is no such cursor: all tools are on one page.")
             listed = await self._lists.tools(request.caller, request.view, modern=True)
             return Answer(200, [JSON_TYPE], wire.encoded_result(id, listed))
-        return say_error(id, wire.METHOD_NOT_FOUND, f"There is no method {method[:100]!r} here.")
+        return say_error(id, error_codes.METHOD_NOT_FOUND, f"There is no method {method[:100]!r} here.")
 
     # --- calls
 
@@ -132,18 +133,20 @@ class Modern:
         """A request about a task, to the server that has it."""
         named, mirrored = params.get("taskId"), request.header(b"mcp-name")
         if mirrored is None or decode_header_value(mirrored) != named:
-            await request.reply(say_error(id, wire.HEADER_MISMATCH, "Mcp-Name and params.taskId have to be the same."))
+            await request.reply(
+                say_error(id, error_codes.HEADER_MISMATCH, "Mcp-Name and params.taskId have to be the same.")
+            )
             return
         if not _knows_tasks(params):
             await request.reply(_undeclared(id, method))
             return
         task = self._gateway.dispatch.tasks.read(named)
         if task is None or server_of(request.view) not in ("", task.server):
-            await request.reply(say_error(id, wire.INVALID_PARAMS, NO_TASK))
+            await request.reply(say_error(id, error_codes.INVALID_PARAMS, NO_TASK))
             return
         call, problem = self._calls.of_method(request, f"{task.server}.{method}", params, MODERN)
         if not task.belongs_to(request.caller):  # on the record, and answered like one that there is not
-            refused = self._calls.refuse(request, id, call, wire.INVALID_PARAMS, NO_TASK, kind="not_found")
+            refused = self._calls.refuse(request, id, call, error_codes.INVALID_PARAMS, NO_TASK, kind="not_found")
             await request.reply(await refused)
             return
         running = Running(request.receive)
@@ -185,7 +188,9 @@ class Modern:
         """A stream that announces changes of lists and resources (basic/patterns/subscriptions)."""
         wanted = params.get("notifications")
         if not isinstance(wanted, dict):
-            await request.reply(say_error(id, wire.INVALID_PARAMS, "params.notifications has to say what to announce."))
+            await request.reply(
+                say_error(id, error_codes.INVALID_PARAMS, "params.notifications has to say what to announce.")
+            )
             return
         if not request.takes_events:
             await request.reply(Answer(406, [], b""))

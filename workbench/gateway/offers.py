@@ -13,8 +13,8 @@ from collections import Counter
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from workbench import error_codes
 from workbench.events import JSON, Caller, Misuse, Unreachable
-from workbench.gateway import wire
 from workbench.gateway.addresses import PAGE, qualified, split
 from workbench.gateway.call import Gateway
 from workbench.gateway.extensions import OFFERED, is_extension, owners_of, scopes_of
@@ -231,9 +231,9 @@ class Offers:
             return f"{owners[0]}.{method}"
         if owners:
             told = " or ".join(f"{id}.{method}" for id in owners)
-            raise Ownerless(f"Several servers have the method {method!r}; say {told}.", wire.INVALID_REQUEST)
+            raise Ownerless(f"Several servers have the method {method!r}; say {told}.", error_codes.INVALID_REQUEST)
         told = f"There is no method {method[:100]!r} here; `server.` before it says which server is meant."
-        raise Ownerless(told, wire.METHOD_NOT_FOUND)
+        raise Ownerless(told, error_codes.METHOD_NOT_FOUND)
 
     def knows(self, server: str, tenant: str) -> bool:
         """Whether there is a server of that id, as far as callers of `tenant` may know."""

@@ -6,12 +6,12 @@ import asyncio
 import secrets
 from typing import Any, Final, NamedTuple
 
+from workbench.error_codes import INVALID_PARAMS
 from workbench.events import JSON, Unreachable
 from workbench.gateway.refusals import Refusal
 from workbench.gateway.relay import Gone, Relay, Tell
 from workbench.gateway.upstream.messages import Notify, rpc_error
 from workbench.gateway.upstream.respondent import PATIENCE, Respondent
-from workbench.gateway.wire import INVALID_PARAMS
 from workbench.registry.connection import RpcError
 
 MOST_PARKED: Final = 1024

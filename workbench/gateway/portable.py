@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import orjson
 
-from workbench.audit import values
+from workbench import json_values
 from workbench.events import JSON, Call
-from workbench.gateway.wire import DEEPEST, deeper_than
+from workbench.json_values import DEEPEST, deeper_than
 
 
 def unportable(value: Any) -> str:
@@ -36,7 +36,7 @@ def readable(call: Call) -> tuple[Call, str]:
     problem = unportable(call.arguments)
     if not problem and call.tool.isascii():
         return call, ""
-    name = values.text(call.tool)
+    name = json_values.text(call.tool)
     if not problem and name == call.tool:
         return call, ""
     arguments: JSON = plain_arguments(call.arguments) if problem else call.arguments
@@ -46,7 +46,7 @@ def readable(call: Call) -> tuple[Call, str]:
 def plain_arguments(arguments: Any) -> JSON:
     """`arguments` in the nearest form that can be recorded."""
     try:
-        kept = values.plain(arguments)
+        kept = json_values.plain(arguments)
     except RecursionError:
         kept = None
     return kept if isinstance(kept, dict) else {"omitted": True}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Final
 
+from workbench import error_codes
 from workbench.events import JSON
 from workbench.gateway import wire
 from workbench.gateway.answers import JSON_TYPE, Answer, say_error
@@ -29,7 +30,7 @@ _HOW: Final = "Prompts are called `server__name`; list them."
 class Unroutable(Exception):
     """Nobody is meant by the name or address, or several are; `data` is for the error."""
 
-    def __init__(self, message: str, data: JSON | None = None, *, code: int = wire.INVALID_PARAMS) -> None:
+    def __init__(self, message: str, data: JSON | None = None, *, code: int = error_codes.INVALID_PARAMS) -> None:
         super().__init__(message)
         self.data = data
         self.code = code
@@ -100,7 +101,7 @@ class Reading:
             at, _, of = cursor.partition("-") if isinstance(cursor, str) else ("", "", "")
             if of != mark or not at.isdecimal() or not 0 < int(at) < len(entries):
                 told = "There is no such cursor, or the list has changed: begin without one."
-                return say_error(id, wire.INVALID_PARAMS, told, modern=modern)
+                return say_error(id, error_codes.INVALID_PARAMS, told, modern=modern)
             start = int(at)
         value: JSON = {kind.key: entries[start : start + PAGE]}
         if start + PAGE < len(entries):

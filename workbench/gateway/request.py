@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from workbench.events import Caller
 from workbench.gateway import wire
 from workbench.gateway.answers import JSON_TYPE, Answer
+from workbench.gateway.backpressure import UNREAD
 from workbench.gateway.outbox import PORTION, Outbox
 from workbench.gateway.upstream.messages import encode
 
@@ -55,9 +56,6 @@ class Request:
 
     events_only: bool
     """Whether the client accepts event streams and no JSON; its answers are sent as a stream of one event then."""
-
-    unread: ClassVar[int] = 0
-    """Bytes of large answers in this process that their clients are still reading."""
 
     def __init__(
         self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes], view: str, resource: str
@@ -124,13 +122,13 @@ class Request:
             await self.send({"type": "http.response.body", "body": body})
             return
         # Each portion waits until the client has read most of what came before: we keep the body, and nobody a copy.
-        Request.unread += len(body)
+        UNREAD.bytes += len(body)
         try:
             for at in range(0, len(body), PORTION):
                 part, more = body[at : at + PORTION], at + PORTION < len(body)
                 await self.send({"type": "http.response.body", "body": part, "more_body": more})
         finally:
-            Request.unread -= len(body)
+            UNREAD.bytes -= len(body)
 
     async def begin_events(self) -> None:
         """Start a response that is an event stream."""
@@ -146,7 +144,7 @@ class Request:
 
 
 def _hold(size: int) -> None:
-    Request.unread += size
+    UNREAD.bytes += size
 
 
 class Stream:

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
+from workbench import error_codes
 from workbench.events import JSON, Call, NotRecorded, Outcome, OutcomeKind, new_trace_id
-from workbench.gateway import wire
 from workbench.gateway.answers import ACCEPTED, Answer, say_error, say_not_recorded, say_of_method, say_outcome
 from workbench.gateway.call import Gateway
 from workbench.gateway.elicitation import say_approval
@@ -144,7 +144,9 @@ class ToolCalls:
         """Pass a notification on, and say whether that was allowed and done."""
         try:
             if problem:
-                outcome = await self._gateway.refuse(call, "invalid", problem, code=wire.INVALID_PARAMS, malformed=True)
+                outcome = await self._gateway.refuse(
+                    call, "invalid", problem, code=error_codes.INVALID_PARAMS, malformed=True
+                )
             else:
                 outcome = await self._gateway.call(msgspec.structs.replace(call, oneway=True))
         except NotRecorded as e:
@@ -182,7 +184,9 @@ class ToolCalls:
         """`run`, or `refuse` where `read` found a problem."""
         if problem:
             method = call.tool.partition(".")[2] if is_method(call.tool) else "tools/call"
-            return await self.refuse(request, id, call, wire.INVALID_PARAMS, f"The params of {method}: {problem}.")
+            return await self.refuse(
+                request, id, call, error_codes.INVALID_PARAMS, f"The params of {method}: {problem}."
+            )
         return await self.run(request, id, call, running, stream, respondent)
 
 

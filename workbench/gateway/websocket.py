@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from mcp.shared.inbound import encode_header_value, find_invalid_x_mcp_header, mcp_param_headers, x_mcp_header_map
 
+from workbench import error_codes
 from workbench.events import JSON, WorkbenchError
 from workbench.gateway import wire
 from workbench.gateway.request import Receive, Scope, Send
@@ -224,11 +225,11 @@ class Conversation:
         if method is None or id is None:
             await self._notified(body, known)
         elif len(self._under_way) >= MOST_AT_ONCE:
-            await self._tell(wire.error(id, wire.OVERLOADED, "Too many requests are under way on this socket."))
+            await self._tell(wire.error(id, error_codes.OVERLOADED, "Too many requests are under way on this socket."))
         else:
             key = (type(id).__name__, id if isinstance(id, str | int) else None)
             if key in self._under_way:
-                await self._tell(wire.error(id, wire.INVALID_REQUEST, "A request with this id is under way."))
+                await self._tell(wire.error(id, error_codes.INVALID_REQUEST, "A request with this id is under way."))
                 return
             exchange = self._under_way[key] = Exchange(body, self._tell)
             if method == "initialize":  # what comes next needs the session that this opens
@@ -274,7 +275,7 @@ class Conversation:
         if not exchange.streamed and exchange.body:
             await self._tell(_with_id(exchange, id))
         elif id is not None and not exchange.status and not exchange.gone.is_set():
-            await self._tell(wire.error(id, wire.INTERNAL_ERROR, "The request was not answered."))
+            await self._tell(wire.error(id, error_codes.INTERNAL_ERROR, "The request was not answered."))
         if exchange.status == 401:
             await self._close(POLICY_VIOLATION, "The credential is not valid any more.")
 

@@ -8,37 +8,11 @@ from typing import Any, Final
 import msgspec
 import orjson
 
+from workbench.error_codes import INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR
 from workbench.events import JSON
 from workbench.gateway.outbound import in_error
 from workbench.gateway.upstream.messages import encode
-
-PARSE_ERROR: Final = -32700
-INVALID_REQUEST: Final = -32600
-METHOD_NOT_FOUND: Final = -32601
-INVALID_PARAMS: Final = -32602
-INTERNAL_ERROR: Final = -32603
-HEADER_MISMATCH: Final = -32020
-UNSUPPORTED_VERSION: Final = -32022
-
-DENIED: Final = 403
-THROTTLED: Final = 429
-NOT_RECORDED: Final = 503
-OVERLOADED: Final = 503
-"""Codes of our own lie outside of what JSON-RPC reserves; these read like the HTTP statuses that they come with."""
-
-HTTP_STATUS: Final = {
-    PARSE_ERROR: 400,
-    INVALID_REQUEST: 400,
-    INVALID_PARAMS: 400,
-    HEADER_MISMATCH: 400,
-    -32021: 400,
-    UNSUPPORTED_VERSION: 400,
-    METHOD_NOT_FOUND: 404,
-}
-"""HTTP status of an error at 2026-07-28; other codes travel with 200."""
-
-DEEPEST: Final = 64
-"""Levels of nesting that a request may have; schemas and validators below us recurse."""
+from workbench.json_values import DEEPEST, deeper_than
 
 MOST_COMMAS: Final = 100_000
 """Bounds the number of values in a request: a body of many tiny ones stalls the event loop longer than a long text."""
@@ -93,21 +67,6 @@ def _refuse_duplicates(body: bytes) -> None:
             raise BadMessage(INVALID_REQUEST, f"The key {twice[:100]!r} stands twice in one object.")
 
     json.loads(body, object_pairs_hook=unique)
-
-
-def deeper_than(value: Any, levels: int) -> bool:
-    current = [value]
-    for _ in range(levels):
-        below: list[Any] = []
-        for item in current:
-            if isinstance(item, dict):
-                below += [child for child in item.values() if isinstance(child, (dict, list))]
-            elif isinstance(item, list):
-                below += [child for child in item if isinstance(child, (dict, list))]
-        if not below:
-            return False
-        current = below
-    return True
 
 
 def request_id(message: JSON) -> Any:

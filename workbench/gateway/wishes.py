@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from workbench import error_codes
 from workbench.events import JSON, NotRecorded
 from workbench.gateway import wire
 from workbench.gateway.answers import JSON_TYPE, Answer, say_error, say_not_recorded, say_of_method
@@ -137,14 +138,14 @@ class Wishes:
             level = params.get("level")
             if level not in LEVELS:
                 told = f"The level is {str(level)[:50]!r}; expected one of {', '.join(LEVELS)}."
-                return say_error(id, wire.INVALID_PARAMS, told, modern=False)
+                return say_error(id, error_codes.INVALID_PARAMS, told, modern=False)
             wish.level = level
             return _done(id)
         watched = wish.wanted.watched
         try:
             found = await self._reading.owner(request, params.get("uri"))
         except Unroutable as e:
-            return say_error(id, wire.INVALID_PARAMS, str(e), e.data, modern=False)
+            return say_error(id, error_codes.INVALID_PARAMS, str(e), e.data, modern=False)
         if method == UNSUBSCRIBE:
             if watched.pop(found, None) is not None:
                 self._watches.remove([found])
@@ -153,7 +154,7 @@ class Wishes:
             return _done(id)
         if len(watched) >= MOST_PER_SESSION or self._watches.full:
             told = f"A session watches at most {MOST_PER_SESSION} resources."
-            return say_error(id, wire.INVALID_PARAMS, told, modern=False)
+            return say_error(id, error_codes.INVALID_PARAMS, told, modern=False)
         try:
             outcome = await self._watches.add(
                 request.caller, *found, protocol=session.revision, session=session.id, profile=profile_of(request.view)

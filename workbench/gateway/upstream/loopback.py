@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 import httptools
 
-from workbench import __version__
+from workbench.version import __version__
 
 CONNECT_SECONDS: Final = 5.0
 IDLE_SECONDS: Final = 4.0

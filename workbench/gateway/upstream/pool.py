@@ -10,12 +10,12 @@ from weakref import WeakKeyDictionary
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
-from workbench import __version__
 from workbench.access.tls import Tls
 from workbench.gateway.upstream.credential import Credential, Presenting
 from workbench.gateway.upstream.loopback import Address, Loopback
 from workbench.gateway.upstream.response import HttpResponse
 from workbench.resolver import GuardedResolver
+from workbench.version import __version__
 
 
 class Pool:

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from workbench import __version__
 from workbench.events import JSON, Unreachable
 from workbench.registry.connection import RpcError
+from workbench.version import __version__
 
 MODERN: Final = "2026-07-28"
 """Newest revision: no handshake, every request describes itself."""

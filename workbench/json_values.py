@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -19,6 +19,9 @@ LARGEST_REFUSED = 16 << 10
 
 LONGEST_TEXT = 64 << 10
 """Characters of one recorded text (question, answer, message)."""
+
+DEEPEST: Final = 64
+"""Levels of nesting that a request may have; schemas and validators below us recurse."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LARGEST_INT = (1 << 63) - 1
@@ -101,3 +104,19 @@ def plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item, depth + 1) for item in value]
     return text(value)
+
+
+def deeper_than(value: Any, levels: int) -> bool:
+    """Whether lists and objects of `value` are nested in more than `levels` levels."""
+    current = [value]
+    for _ in range(levels):
+        below: list[Any] = []
+        for item in current:
+            if isinstance(item, dict):
+                below += [child for child in item.values() if isinstance(child, (dict, list))]
+            elif isinstance(item, list):
+                below += [child for child in item if isinstance(child, (dict, list))]
+        if not below:
+            return False
+        current = below
+    return True
