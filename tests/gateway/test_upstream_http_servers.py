@@ -15,10 +15,12 @@ import zstandard
 
 from tests.gateway.odd_http_server import Handle, Reply, Sent, answer, odd_server, plain
 from workbench.events import Unreachable
-from workbench.gateway.upstream import waking
+from workbench.gateway.upstream import upstream_connection, waking
 from workbench.gateway.upstream.http import HttpConnection
 from workbench.gateway.upstream.revision import Answered, Refused
 from workbench.gateway.upstream.url import UrlConnection
+from workbench.registry.connection import Launched
+from workbench.registry.server import ServerSpec
 
 JSON_TYPE = {"Content-Type": "application/json"}
 PROBLEM = {"Content-Type": "application/problem+json"}
@@ -581,6 +583,93 @@ async def test_a_server_that_answers_nothing_until_it_is_awake_gets_its_time(mon
         connection = await opened(f"{server.url}/mcp")
         assert await called(connection) == "hi"
         await connection.close()
+
+
+MODERN_RESULT = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}
+
+
+def of_both_eras(sent: Sent) -> Reply:
+    """A server of both eras, with sessions in the older one."""
+    if sent.rpc == "server/discover":
+        found = {"jsonrpc": "2.0", "id": sent.message["id"], "result": MODERN_RESULT}
+        return Reply(200, text(found), JSON_TYPE)
+    reply = plain(sent)
+    return Reply(reply.status, reply.body, {**reply.headers, "Mcp-Session-Id": "s1"} if reply.status == 200 else {})
+
+
+async def test_a_modern_server_that_was_slow_at_first_is_not_taken_for_an_older_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("workbench.gateway.upstream.http.HANDSHAKE_TIMEOUT", 0.05)
+    slow = [True]
+
+    async def handle(sent: Sent) -> Reply:
+        if sent.rpc == "server/discover" and slow:
+            slow.pop()
+            await asyncio.Event().wait()
+        if sent.rpc == "initialize":
+            monkeypatch.setattr("workbench.gateway.upstream.http.HANDSHAKE_TIMEOUT", 10.0)
+        return of_both_eras(sent)
+
+    async with odd_server(handle) as server:
+        connection = await opened(f"{server.url}/mcp")
+        assert connection.era == "2026-07-28"
+        assert connection.notices == ()
+        assert await called(connection) == "hi"
+        await connection.close()
+    first, handshake, second, ended, call = server.sent
+    assert [first.rpc, handshake.rpc, second.rpc, call.rpc] == [
+        "server/discover", "initialize", "server/discover", "tools/call",
+    ]  # fmt: skip
+    assert (ended.method, ended.headers["mcp-session-id"]) == ("DELETE", "s1")
+    assert "mcp-session-id" not in second.headers
+    assert "mcp-session-id" not in call.headers
+
+
+async def test_a_server_that_is_silent_about_its_revisions_keeps_its_session_and_is_said_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("workbench.gateway.upstream.http.HANDSHAKE_TIMEOUT", 0.05)
+
+    async def handle(sent: Sent) -> Reply:
+        if sent.rpc == "server/discover":
+            await asyncio.Event().wait()
+        return of_both_eras(sent)
+
+    async with odd_server(handle) as server:
+        connection = await opened(f"{server.url}/mcp")
+        assert connection.era == "2025-06-18"
+        (notice,) = connection.notices
+        assert "no answer in time" in notice
+        assert "2025-06-18" in notice
+        assert await called(connection) == "hi"
+        await connection.close()
+    assert [sent.headers.get("mcp-session-id") for sent in server.sent if sent.rpc == "tools/call"] == ["s1"]
+
+
+async def test_a_bundled_server_that_is_slow_is_waited_for_and_never_spoken_to_as_an_older_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("workbench.gateway.upstream.http.HANDSHAKE_TIMEOUT", 0.05)
+
+    async def handle(sent: Sent) -> Reply:
+        if sent.rpc == "server/discover":
+            loaded = asyncio.Event()
+            asyncio.get_running_loop().call_later(0.3, loaded.set)  # longer than others get
+            await loaded.wait()
+        return of_both_eras(sent)
+
+    async with odd_server(handle) as server:
+        spec = ServerSpec(id="crm", kind="bundled", trust="bundled")
+        connection = upstream_connection(spec, Launched(url=f"{server.url}/mcp"))
+        await connection.open()
+        assert connection.era == "2026-07-28"
+        await connection.close()
+        monkeypatch.setattr("workbench.gateway.upstream.http.WAKE_TIMEOUT_S", 0.05)
+        silent = upstream_connection(spec, Launched(url=f"{server.url}/mcp"))
+        with pytest.raises(Unreachable, match="did not answer"):
+            await silent.open()
+    assert {sent.rpc for sent in server.sent} == {"server/discover"}
 
 
 async def test_the_state_of_a_server_that_wakes_up_says_so(furnish: Any, monkeypatch: pytest.MonkeyPatch) -> None:

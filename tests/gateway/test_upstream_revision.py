@@ -41,6 +41,11 @@ def says(*answers: JSON | Exception) -> Callable[[], Awaitable[JSON]]:
         ([RpcError(-32021, "needs roots")], [OLD_ANSWER], MODERN),
         ([Refused("HTTP 400", 400)], [OLD_ANSWER], LEGACY[1]),
         ([TimeoutError()], [OLD_ANSWER], LEGACY[1]),
+        ([TimeoutError(), RpcError(-32601, "unknown")], [OLD_ANSWER], LEGACY[1]),
+        ([TimeoutError(), MODERN_ANSWER], [OLD_ANSWER], MODERN),
+        ([Refused("HTTP 503", 503), MODERN_ANSWER], [OLD_ANSWER], MODERN),
+        ([Refused("HTTP 429", 429), MODERN_ANSWER], [OLD_ANSWER], MODERN),
+        ([Refused("HTTP 400", 400), MODERN_ANSWER], [OLD_ANSWER], LEGACY[1]),
         ([TimeoutError(), MODERN_ANSWER], [UNSUPPORTED], MODERN),
     ],
 )
@@ -88,3 +93,19 @@ async def test_a_server_that_cannot_be_spoken_with_is_said_to_be_one(
 ) -> None:
     with pytest.raises(Unreachable, match=words):
         await negotiate("s", says(discover), says(initialize))
+
+
+@pytest.mark.parametrize(
+    ("discover", "why"),
+    [(TimeoutError(), "no answer in time"), (Refused("HTTP 500", 500), "HTTP 500"), (RpcError(-32601, "x"), "")],
+)
+async def test_a_revision_that_was_guessed_is_said_to_be(discover: Exception, why: str) -> None:
+    peer = await negotiate("s", says(discover), says(OLD_ANSWER))
+    assert peer.unasked == why
+    assert any(why in notice and LEGACY[1] in notice for notice in peer.notices) == bool(why)
+
+
+@pytest.mark.parametrize("discover", [TimeoutError(), Refused("HTTP 503", 503)])
+async def test_a_server_that_is_known_to_be_modern_is_never_taken_for_an_older_one(discover: Exception) -> None:
+    with pytest.raises(Unreachable, match="did not answer `server/discover`"):
+        await negotiate("s", says(discover), says(OLD_ANSWER), is_modern=True)

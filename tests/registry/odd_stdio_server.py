@@ -150,6 +150,8 @@ def answer(message: dict[str, Any]) -> None:
         if MODE == "null_capabilities":
             result |= {"capabilities": {"tools": None, "prompts": None}, "serverInfo": None, "instructions": None}
         send(id=id, result=result)
+    elif method == "server/discover" and MODE == "loads_modern":
+        send(id=id, result={"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}})
     elif method == "tools/list":
         if MODE == "slow_list":
             time.sleep(0.3)
@@ -177,7 +179,9 @@ def before_start() -> None:
     if MODE == "asks":
         write("Enter your API key: ")
         time.sleep(60)
-    if MODE in ("loads", "banner", "initialize_first_slowly"):
+    if MODE in ("loads", "loads_modern"):
+        time.sleep(1)
+    if MODE in ("banner", "initialize_first_slowly"):
         time.sleep(0.4)
     if MODE == "works":
         spin(float(sys.argv[2]))

@@ -75,6 +75,17 @@ async def test_a_server_that_starts_oddly_runs(launch: Launch, mode: str) -> Non
     assert (await call(registry, "echo"))["content"][0]["text"].startswith("echo ")
 
 
+@pytest.mark.parametrize(("mode", "noticed"), [("loads", False), ("loads_modern", False), ("ignores", True)])
+async def test_a_slow_start_is_not_taken_for_an_older_revision(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch, mode: str, noticed: bool
+) -> None:
+    monkeypatch.setattr(duplex, "PROBE_TIMEOUT", 0.3)
+    registry = await launch(mode)
+    found = state(registry)
+    assert found.era == ("2026-07-28" if mode == "loads_modern" else "2025-06-18")
+    assert any("nothing before `initialize`" in notice for notice in found.notices) is noticed
+
+
 CALLS: dict[str, Any] = {
     "nan": {"structuredContent": {"mean": None, "most": [None]}},
     "large_nan": {"structuredContent": {"mean": None}},

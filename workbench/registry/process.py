@@ -93,7 +93,7 @@ class ServerProcess:
         self._older = self._older or getattr(self.connection, "ignores_probe", False)
 
     def _notices(self) -> tuple[str, ...]:
-        if not self._older:
+        if not (self._older or getattr(self.connection, "ignores_probe", False)):
             return ()
         return ("It understands nothing before `initialize`, so that it is not asked for its revisions.",)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Final
 
 from workbench.events import JSON, Unreachable
@@ -85,6 +86,11 @@ class DuplexConnection:
         """Whether the server was asked something before `initialize`, which not every server survives."""
         self.ignores_probe = False
         """Whether it was silent about that, and answered `initialize`."""
+        self._handshaken = False
+        self._probe_id = 0
+        """Id of the first `server/discover`; 0 before it."""
+        self._late_answer: JSON | None = None
+        """The answer to it that came when nobody waited any more."""
 
     @property
     def alive(self) -> bool:
@@ -93,11 +99,7 @@ class DuplexConnection:
     @property
     def notices(self) -> tuple[str, ...]:
         """What is odd about the server and is put up with."""
-        if not self._peer.named:
-            return ()
-        return (
-            f"It names the protocol revision {self._peer.named!r}, and is spoken with as of {self._peer.revision}.",
-        )
+        return replace(self._peer, unasked="").notices  # `ignores_probe` says that, and the registry remembers it
 
     async def open(self) -> None:
         """Connect and find out the era.
@@ -106,6 +108,7 @@ class DuplexConnection:
             Unreachable: the server ends, does not answer, or speaks no revision of ours.
         """
         self._lost = ""
+        self._handshaken, self._probe_id, self._late_answer = False, 0, None
         try:
             await self._connect()
             discover = None if self._older else self._discover
@@ -178,20 +181,33 @@ class DuplexConnection:
         self.server_info, self.capabilities = peer.info, peer.capabilities
 
     async def _discover(self) -> JSON:
+        """Ask for the revisions; after the handshake only a server that has answered the first question meanwhile.
+
+        One that has answered `initialize`, and not what was asked before that, does not know the question, and need not
+        be waited for again.
+        """
+        if self._handshaken:
+            if self._late_answer is None:
+                raise TimeoutError
+            self.ignores_probe = False
+            if "error" in self._late_answer:
+                return result_of(self._late_answer, self._probe_id, self.name, "server/discover")
         self._peer = Peer(MODERN)
         self.probed = True
         try:
             async with asyncio.timeout(PROBE_TIMEOUT):
                 return await self._exchange("server/discover", {}, None, None)
         except TimeoutError:
-            self.ignores_probe = True
+            self.ignores_probe = not self._handshaken
             raise
 
     async def _initialize(self) -> JSON:
         self._peer = Peer(revision.LEGACY[0])
         longest = HANDSHAKE_TIMEOUT if self._handshake_timeout is None else self._handshake_timeout
         async with asyncio.timeout(longest if longest < float("inf") else None):
-            return await self._exchange("initialize", revision.initialize_params(self._declared), None, None)
+            found = await self._exchange("initialize", revision.initialize_params(self._declared), None, None)
+        self._handshaken = True
+        return found
 
     async def _exchange(
         self, method: str, params: JSON, notify: Notify | None, meta: JSON | None, call: UnderWay | None = None
@@ -199,6 +215,8 @@ class DuplexConnection:
         if self._lost:
             raise Unreachable(self._lost)
         id = next(self._ids)
+        if method == "server/discover" and not self._probe_id:
+            self._probe_id = id
         meta, notify = with_own_token(meta, notify, id)
         body = self._body(params, meta)
         relay = Relay(notify) if notify is not None else None
@@ -262,6 +280,8 @@ class DuplexConnection:
         if id is None and message.get("error") is not None and len(self._waiting) == 1:
             id = next(iter(self._waiting))  # it could not read which request it was, but there is only one
         waiting = self._waiting.get(id) if id is not None else None
+        if waiting is None and id == self._probe_id:
+            self._late_answer = {**message, "id": id}
         if waiting is None or waiting.future.done() or not ("result" in message or "error" in message):
             return
         waiting.future.set_result(message if given == id else {**message, "id": id})

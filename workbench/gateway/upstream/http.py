@@ -67,6 +67,8 @@ class HttpConnection:
         max_bytes: largest message accepted from the server.
         capabilities: to declare in the handshake of an older server; then no other is tried, and `respondent` answers
             what the server asks. None declares nothing and finds out what the server speaks.
+        is_modern: whether the server is known to speak 2026-07-28, as those of this project do: then it is waited for
+            until it says so, and one that is silent counts as unreachable and not as older.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class HttpConnection:
         pool: Pool | None = None,
         max_bytes: int = MAX_MESSAGE,
         capabilities: JSON | None = None,
+        is_modern: bool = False,
     ) -> None:
         self.url = url
         self.name = name or url
@@ -90,6 +93,7 @@ class HttpConnection:
         """Called with the reason when a server that is being opened is waited for."""
         self.respondent: Respondent | None = None
         self._declared = capabilities
+        self._is_modern = is_modern
         self._configured = dict(headers or {})
         self._base: dict[str, str] = {}
         self._pool = pool or Pool.shared()
@@ -109,6 +113,11 @@ class HttpConnection:
         self._reachable = False
 
     @property
+    def notices(self) -> tuple[str, ...]:
+        """What is odd about the server and is put up with."""
+        return self._peer.notices
+
+    @property
     def alive(self) -> bool:
         return self._endpoint.is_open and self._reachable
 
@@ -125,7 +134,7 @@ class HttpConnection:
         try:
             self._adopt(
                 await when_awake(
-                    lambda: revision.negotiate(self.name, discover, self._initialize),
+                    lambda: revision.negotiate(self.name, discover, self._initialize, is_modern=self._is_modern),
                     lambda why: self.on_waiting and self.on_waiting(why),
                     WAKE_TIMEOUT_S,
                 )
@@ -133,6 +142,8 @@ class HttpConnection:
         except BaseException:
             await self.close()
             raise
+        if self._peer.modern and self._session_id:
+            await self._end_session()
         self._set_base_headers()
         if not self._peer.modern:
             await self._notify_server({"method": "notifications/initialized"})
@@ -150,21 +161,30 @@ class HttpConnection:
         await self._endpoint.release(http, self._base if self._session_id else None)
         self._peer, self._session_id = Peer(""), ""
 
+    async def _end_session(self) -> None:
+        """End the session of a handshake that a modern server answered before it said that it is one."""
+        headers = {**self._configured, "MCP-Protocol-Version": revision.LEGACY[0], "Mcp-Session-Id": self._session_id}
+        self._session_id = ""
+        await self._endpoint.end_session(headers)
+
     def _adopt(self, peer: Peer) -> None:
         self._peer = peer
         self.era, self.instructions = peer.revision, peer.instructions
         self.server_info, self.capabilities = peer.info, peer.capabilities
 
     async def _discover(self) -> JSON:
+        session, self._session_id = self._session_id, ""  # of a handshake that came before; not of this question
         self._peer = Peer(MODERN)
         self._set_base_headers()
-        async with asyncio.timeout(HANDSHAKE_TIMEOUT):
-            try:
+        try:
+            async with asyncio.timeout(WAKE_TIMEOUT_S if self._is_modern else HANDSHAKE_TIMEOUT):
                 return await self._exchange("server/discover", {}, None, None)
-            except Refused as e:
-                if says_session_unknown(e.status, str(e)):  # with 401 as well: it only wants the handshake first
-                    raise RpcError(METHOD_NOT_FOUND, str(e)) from e
-                raise
+        except Refused as e:
+            if says_session_unknown(e.status, str(e)):  # with 401 as well: it only wants the handshake first
+                raise RpcError(METHOD_NOT_FOUND, str(e)) from e
+            raise
+        finally:
+            self._session_id = session
 
     async def _initialize(self) -> JSON:
         # Requests that run meanwhile keep the old session: they are told that it is gone, and wait for this one.

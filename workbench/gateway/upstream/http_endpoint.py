@@ -54,10 +54,18 @@ class HttpEndpoint:
     async def release(self, http: aiohttp.ClientSession, session: Mapping[str, str] | None) -> None:
         """Give the sockets back, after the server was told with these headers that a session has ended."""
         if session is not None:
-            with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
-                async with asyncio.timeout(END_TIMEOUT_S):
-                    (await http.delete(self.url, headers=session, allow_redirects=False)).close()
+            await self._delete(http, session)
         await self._pool.release()
+
+    async def end_session(self, headers: Mapping[str, str]) -> None:
+        """Tell the server that the session in these headers has ended; the sockets stay."""
+        if self._http is not None:
+            await self._delete(self._http, headers)
+
+    async def _delete(self, http: aiohttp.ClientSession, headers: Mapping[str, str]) -> None:
+        with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+            async with asyncio.timeout(END_TIMEOUT_S):
+                (await http.delete(self.url, headers=headers, allow_redirects=False)).close()
 
     async def post(self, data: bytes, headers: Mapping[str, str]) -> HttpResponse:
         """Send a POST and return its response, once the headers are there.

@@ -66,6 +66,11 @@ class OnBehalf:
         return self._own.instructions
 
     @property
+    def notices(self) -> tuple[str, ...]:
+        """What is odd about the server and is put up with."""
+        return tuple(getattr(self._own, "notices", ()))
+
+    @property
     def alive(self) -> bool:
         return self._own.alive
 

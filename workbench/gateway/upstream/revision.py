@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from workbench.events import JSON, Unreachable
@@ -24,6 +24,9 @@ CAPABILITIES_KEY: Final = META + "clientCapabilities"
 
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _MODERN_KEYS: Final = frozenset({VERSION_KEY, INFO_KEY, CAPABILITIES_KEY, META + "logLevel"})
+
+_OF_ANY_REQUEST: Final = frozenset({408, 425, 429})
+"""Statuses below 500 that say nothing of the request: too slow, too early, too many."""
 
 METHOD_NOT_FOUND: Final = -32601
 HEADER_MISMATCH: Final = -32020
@@ -57,6 +60,21 @@ class Peer:
     instructions: str = ""
     named: str = ""
     """The revision that it named, where that is none of ours."""
+    unasked: str = ""
+    """Why it is not known which revisions it speaks, although it was asked twice."""
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What is odd about the server and is put up with."""
+        found = []
+        if self.named:
+            found.append(f"It names the protocol revision {self.named!r}, and is spoken with as of {self.revision}.")
+        if self.unasked:
+            found.append(
+                f"It did not tell which protocol revisions it speaks ({self.unasked}), and answered the handshake of "
+                f"older ones: it is spoken with as of {self.revision}. A restart asks again."
+            )
+        return tuple(found)
 
     @property
     def modern(self) -> bool:
@@ -98,44 +116,63 @@ async def negotiate(
     name: str,
     discover: Callable[[], Awaitable[JSON]] | None,
     initialize: Callable[[], Awaitable[JSON]],
+    *,
+    is_modern: bool = False,
 ) -> Peer:
     """Ask in the modern way first; whatever is no modern answer leads to the handshake (basic/versioning).
+
+    Silence, and a refusal that would meet any request, say nothing of the revision: a server that is loading or has too
+    much to do gives them, too. Such a server is asked again once it has answered the handshake.
 
     Args:
         name: how to call the server in messages.
         discover: sends `server/discover` at 2026-07-28; None when the server is known to be older.
         initialize: sends `initialize`; the caller sends `notifications/initialized` afterwards.
+        is_modern: whether the server is known to speak 2026-07-28, so that one without an answer is no older one.
 
     Raises:
         Unreachable: nothing answers, the server refuses our credentials, or no revision is shared.
     """
-    try:
-        found = _modern_peer(await discover()) if discover is not None else None
+    unasked = ""
+    if discover is not None:
+        found, unasked = await _asked(name, discover)
         if found is not None:
             return found
-    except RpcError as e:
-        found = _modern_by_error(name, e)
-        if found is not None:
-            return found
-    except Refused as e:
-        if e.status in (401, 403, 407):
-            raise
-    except TimeoutError:
-        pass  # an old server may ignore what it does not know
+        if unasked and is_modern:
+            raise Unreachable(f"Server {name!r} did not answer `server/discover`: {unasked}.")
     try:
-        return _legacy_peer(await initialize())
+        older = _legacy_peer(await initialize())
     except RpcError as e:
         if discover is not None and e.code == UNSUPPORTED_VERSION and MODERN in _supported(e.data):
             # The probe was late rather than unknown: the server has settled on the modern era meanwhile.
-            again = _modern_peer(await discover())
-            if again is not None:
-                return again
+            found, _ = await _asked(name, discover)
+            if found is not None:
+                return found
         raise Unreachable(
             f"Server {name!r} refused the handshake: {e} (code {e.code}).",
             hint=f"Expected an MCP server of revision {MODERN} or {LEGACY[-1]} to {LEGACY[0]}.",
         ) from e
     except TimeoutError as e:
         raise Unreachable(f"Server {name!r} did not answer the handshake in time.") from e
+    if discover is not None and unasked:
+        found, unasked = await _asked(name, discover)
+        if found is not None:
+            return found
+    return replace(older, unasked=unasked)
+
+
+async def _asked(name: str, discover: Callable[[], Awaitable[JSON]]) -> tuple[Peer | None, str]:
+    """The server as a modern one, None when it is none; and why there was no answer, empty when there was one."""
+    try:
+        return _modern_peer(await discover()), ""
+    except RpcError as e:
+        return _modern_by_error(name, e), ""
+    except Refused as e:
+        if e.status in (401, 403, 407):
+            raise
+        return None, f"HTTP {e.status}" if e.status in _OF_ANY_REQUEST or e.status >= 500 else ""
+    except TimeoutError:
+        return None, "no answer in time"
 
 
 def _modern_peer(result: JSON) -> Peer | None:

@@ -20,7 +20,7 @@ _NO_SUCH_TRANSPORT: Final = frozenset(range(400, 500)) - {401, 402, 403, 407, 40
 def behind_url(spec: ServerSpec, url: str, headers: Mapping[str, str], pool: Pool) -> HttpConnection:
     """The connection to a server behind `url`; what is launched here speaks Streamable HTTP."""
     if spec.kind != "url":
-        return HttpConnection(url, headers, name=spec.id, pool=pool)
+        return HttpConnection(url, headers, name=spec.id, pool=pool, is_modern=spec.trust == "bundled")
     return UrlConnection(url, headers, name=spec.id, pool=pool, stream_first=spec.sse)
 
 
@@ -53,6 +53,11 @@ class UrlConnection(HttpConnection):
     def transport(self) -> str:
         """`http` or `sse`."""
         return "http" if self._stream_connection is None else "sse"
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What is odd about the server and is put up with."""
+        return super().notices if self._stream_connection is None else self._stream_connection.notices
 
     @property
     def alive(self) -> bool:
