@@ -1,8 +1,12 @@
 """What governance costs: the gateway with everything on, beside a bare pass-through, in one run.
 
-`python -m loadtests.bench_gateway [--seconds S]`. Measured are processor milliseconds per call of the proxy's own
-process with 32 calls in flight (the figure that neighbours on the machine disturb least), the latency that it adds for
-one client, and calls per second. The client speaks raw sockets, so that it is not what is measured.
+`python -m loadtests.bench_gateway [--seconds S] [--rounds N]`. Measured are processor milliseconds per call of the
+proxy's own process with 32 calls in flight (the figure that neighbours on the machine disturb least), the latency that
+it adds for one client, and calls per second. The client speaks raw sockets, so that it is not what is measured.
+
+With `--beside FOLDER` the gateway of another checkout (`git worktree add --detach FOLDER COMMIT`) answers the same
+calls in the same rounds, and this one's figures are given as multiples of its: a comparison of two versions that
+nothing on the machine can tilt.
 """
 
 from __future__ import annotations
@@ -154,7 +158,7 @@ def cpu(pids: tuple[int, ...]) -> float:
     return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
 
 
-async def measure(targets: dict[str, Target], seconds: float) -> dict[str, Figures]:
+async def measure(targets: dict[str, Target], seconds: float, rounds: int = ROUNDS) -> dict[str, Figures]:
     """All targets in turn, many short rounds, so that a disturbance of the machine hits all of them alike."""
     latencies: dict[str, list[float]] = {name: [] for name in targets}
     crowds: dict[str, list[tuple[float, float]]] = {name: [] for name in targets}
@@ -162,7 +166,7 @@ async def measure(targets: dict[str, Target], seconds: float) -> dict[str, Figur
     for client in clients.values():
         for _ in range(50):
             await client.call()
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, client in clients.items():
             latencies[name] += await sequential(client)
         for name, target in targets.items():
@@ -180,9 +184,9 @@ async def measure(targets: dict[str, Target], seconds: float) -> dict[str, Figur
 
 
 @contextlib.contextmanager
-def process(*command: str, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+def process(*command: str, env: dict[str, str] | None = None, root: Path = ROOT) -> Iterator[subprocess.Popen[str]]:
     """A child that ends with the block."""
-    child = subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True, env=env)
+    child = subprocess.Popen([sys.executable, *command], cwd=root, stdout=subprocess.PIPE, text=True, env=env)
     try:
         yield child
     finally:
@@ -192,18 +196,22 @@ def process(*command: str, env: dict[str, str] | None = None) -> Iterator[subpro
 
 @contextlib.contextmanager
 def platform(
-    home: Path, servers: dict[str, Any], *, bundled: str = "", policy: Path | None = None
+    home: Path, servers: dict[str, Any], *, bundled: str = "", policy: Path | None = None, root: Path = ROOT
 ) -> Iterator[tuple[int, int, str, dict[str, str]]]:
-    """A whole platform: port, pid, token, environment. `servers` by name: a URL, or how `mcp.json` describes one."""
+    """A whole platform: port, pid, token, environment. `servers` by name: a URL, or how `mcp.json` describes one.
+
+    `root` is the checkout whose platform it is.
+    """
     config = home.with_name("mcp.json")
     described = {name: found if isinstance(found, dict) else {"url": found} for name, found in servers.items()}
     config.write_text(json.dumps({"mcpServers": described}), encoding="utf-8")
     env = {
         **os.environ, "WORKBENCH_HOME": str(home), "WORKBENCH_RATE_PER_MINUTE": "100000000",
-        "WORKBENCH_AUDIT_MODE": "os", **({"WORKBENCH_POLICY": str(policy)} if policy else {}),
+        "WORKBENCH_AUDIT_MODE": "os", "PYTHONPATH": str(root),
+        **({"WORKBENCH_POLICY": str(policy)} if policy else {}),
     }  # fmt: skip
     up = ("-m", "workbench", "up", "--no-app", "--port", "auto", "--servers", bundled, "--config", str(config))
-    with process(*up, env=env) as child:
+    with process(*up, env=env, root=root) as child:
         assert child.stdout is not None
         for line in child.stdout:
             if "Ctrl-C" in line:
@@ -212,12 +220,12 @@ def platform(
         yield int(running["url"].rpartition(":")[2]), running["pid"], running["token"], env
 
 
-def narrow_key(env: dict[str, str]) -> str:
+def narrow_key(env: dict[str, str], root: Path = ROOT) -> str:
     """A key that sees no personal data in clear, so that every result is searched for it."""
     scopes = ("--scope", "bare:read", "--scope", "products:read")
     made = subprocess.run(
         [sys.executable, "-m", "workbench", "access", "create", "bench", "--role", "owner", *scopes, "--json"],
-        cwd=ROOT, env=env, check=True, capture_output=True, text=True,
+        cwd=root, env=env, check=True, capture_output=True, text=True,
     )  # fmt: skip
     return str(json.loads(made.stdout)["secret"])
 
@@ -263,7 +271,34 @@ def report(rows: list[dict[str, Any]], json_path: str | None) -> list[dict[str, 
     return rows
 
 
-def main(json_path: str | None = None, *, seconds: float = 0.5) -> list[dict[str, Any]]:
+def gateways(port: int, pid: int, token: str, narrow: str) -> dict[str, Target]:
+    """What is asked of a gateway."""
+    add = {"a": 1, "b": 2}
+    return {
+        "gateway": Target(port, (pid,), "bare.add", add, token),
+        "gateway, narrow key (redaction)": Target(port, (pid,), "bare.add", add, narrow),
+        "gateway, client of 2025-11-25": Target(port, (pid,), "bare.add", add, token, legacy=True),
+        "gateway, real server (products)": Target(
+            port, (pid,), "products.check_stock", {"product_id": "P-0001"}, token
+        ),
+    }
+
+
+def beside(found: dict[str, Figures], other: str) -> list[dict[str, Any]]:
+    """This checkout's figures as multiples of another's, round by round."""
+    rows = []
+    for name, ours in found.items():
+        if (theirs := found.get(other + name)) is None:
+            continue
+        ratios = [a / b for a, b in zip(ours.each_cpu_ms, theirs.each_cpu_ms, strict=True)]
+        rows.append(row(f"{name}: CPU per call, as a multiple of the other's", statistics.median(ratios), "times", 1))
+        rows.append(row("  p50 at one client, as a multiple of the other's", ours.p50_ms / theirs.p50_ms, "times", 1))
+    return rows
+
+
+def main(
+    json_path: str | None = None, *, seconds: float = 0.5, rounds: int = ROUNDS, other: str = ""
+) -> list[dict[str, Any]]:
     """Measure and print; rows also go to `json_path`."""
     with tempfile.TemporaryDirectory(prefix="workbench-gateway-") as folder, contextlib.ExitStack() as stack:
         server = stack.enter_context(process("-m", "loadtests.bare", "server"))
@@ -271,23 +306,25 @@ def main(json_path: str | None = None, *, seconds: float = 0.5) -> list[dict[str
         url = f"http://127.0.0.1:{server_port}/mcp"
         proxy = stack.enter_context(process("-m", "loadtests.bare", "passthrough", url))
         proxy_port = int(proxy.stdout.readline())  # type: ignore[union-attr]
-        port, pid, token, env = stack.enter_context(platform(Path(folder) / "home", {"bare": url}, bundled="products"))
-        narrow = narrow_key(env)
-        add = {"a": 1, "b": 2}
-        product = {"product_id": "P-0001"}
         targets = {
-            "server alone": Target(server_port, (server.pid,), "add", add),
-            "bare pass-through": Target(proxy_port, (proxy.pid,), "add", add),
-            "gateway": Target(port, (pid,), "bare.add", add, token),
-            "gateway, narrow key (redaction)": Target(port, (pid,), "bare.add", add, narrow),
-            "gateway, client of 2025-11-25": Target(port, (pid,), "bare.add", add, token, legacy=True),
-            "gateway, real server (products)": Target(port, (pid,), "products.check_stock", product, token),
+            "server alone": Target(server_port, (server.pid,), "add", {"a": 1, "b": 2}),
+            "bare pass-through": Target(proxy_port, (proxy.pid,), "add", {"a": 1, "b": 2}),
         }
-        rows = table(asyncio.run(measure(targets, seconds)))
+        for label, root in {"": ROOT, **({"other: ": Path(other).resolve()} if other else {})}.items():
+            home = Path(folder) / (root.name if label else "") / "home"
+            home.parent.mkdir(exist_ok=True)
+            port, pid, token, env = stack.enter_context(platform(home, {"bare": url}, bundled="products", root=root))
+            asked = gateways(port, pid, token, narrow_key(env, root))
+            targets |= {label + name: target for name, target in asked.items()}
+        found = asyncio.run(measure(targets, seconds, rounds))
+        rows = [*beside(found, "other: "), *table(found)]
     return report(rows, json_path)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=0.5, help="length of each burst")
-    main(seconds=parser.parse_args().seconds)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="bursts of each target")
+    parser.add_argument("--beside", default="", metavar="FOLDER", help="another checkout, to be compared with")
+    given = parser.parse_args()
+    main(seconds=given.seconds, rounds=given.rounds, other=given.beside)
