@@ -57,6 +57,8 @@ def fingerprint(arguments: Any) -> str:
 
 def bounded(value: Any, most: int = LARGEST_VALUE) -> Any:
     """`value` if it is JSON and its encoding fits `most` bytes, else its size, hash and beginning."""
+    if value is None:
+        return None
     try:
         encoded = orjson.dumps(value)
     except TypeError:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
 from tests.interop.scripted_server import ScriptedServer
+from workbench.events import Call, Decision
+from workbench.gateway import call
+from workbench.policy.argument_guard import MAX_INLINE_BYTES, guarded
 
 FETCH = {"name": "fetch", "inputSchema": {"type": "object", "properties": {"url": {"type": "string"}}}}
 METADATA = {"name": "other.fetch", "arguments": {"url": "http://169.254.169.254/latest/user-data"}}
@@ -28,6 +32,25 @@ async def test_such_a_call_waits_and_runs_once_when_somebody_agreed(furnish: Any
     assert len(server.called) == 1
     await browser.modern("tools/call", {**METADATA, "arguments": {"url": "http://198.51.100.7/"}})
     assert len(server.called) == 2
+
+
+async def test_large_arguments_are_looked_at_aside_and_just_as_well(
+    furnish: Any, serve: Any, browse: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def noted(decision: Decision, asked: Call) -> Decision:
+        seen.append(threading.get_ident())
+        return guarded(decision, asked)
+
+    monkeypatch.setattr(call, "guarded", noted)
+    server = ScriptedServer([{**FETCH, "inputSchema": {"type": "object"}}])
+    house = await furnish(servers={"other": f"{await serve(server)}/mcp"})
+    arguments = {"padding": "a" * (MAX_INLINE_BYTES + 1), **METADATA["arguments"]}
+    told = outcome(await browse(house).modern("tools/call", {**METADATA, "arguments": arguments}))
+    assert (told["kind"], told["rule"], server.called) == ("approval_required", "argument_guard", [])
+    await browse(house).modern("tools/call", METADATA)
+    assert [each == threading.get_ident() for each in seen] == [False, True]
 
 
 async def test_the_guard_can_be_switched_off(furnish: Any, serve: Any, browse: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,6 +79,7 @@ JSON_VALUES = st.recursive(
 
 @given(st.dictionaries(st.text(max_size=5), JSON_VALUES, max_size=5))
 def test_what_is_left_of_any_arguments_can_travel(arguments: Any) -> None:
-    call, problem = readable(Call(caller=_CALLER, tool="a.b", arguments=arguments))
+    call, problem, size = readable(Call(caller=_CALLER, tool="a.b", arguments=arguments))
+    assert size == len(orjson.dumps(call.arguments))
     assert bool(problem) == bool(unportable(arguments))
     assert unportable(call.arguments) == ""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.gateway.conftest import until
 from workbench.gateway.upstream import loopback
+from workbench.gateway.upstream.headers import Headers, Prepared
 from workbench.gateway.upstream.loopback import Address, Broken, Loopback, Response
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
@@ -272,3 +273,24 @@ def test_a_header_value_cannot_bring_further_headers(value: str) -> None:
         assert isinstance(refused.value, Broken) is bool({"\r", "\n"} & set(value))
 
     asyncio.run(attempt())
+
+
+async def test_headers_that_do_not_change_are_written_out_once(raw: Raw) -> None:
+    headers = Headers({"X-Static": "yes"}).of("tools/call", {"name": "add"})
+    assert isinstance(headers, Prepared)
+    for _ in range(2):
+        raw.answers.append([OK + b"content-length: 2\r\n\r\n{}"])
+        response = await Loopback.shared().post(raw.address, b"{}", headers)
+        assert await response.content.readany() == b"{}"
+    first, second = (request.lower() for request in raw.requests)
+    assert first == second
+    assert b"x-static: yes\r\nmcp-method: tools/call\r\nmcp-name: add\r\n" in first
+    assert headers.lines is not None
+
+
+async def test_headers_with_a_line_break_are_refused_however_often_they_are_sent(raw: Raw) -> None:
+    headers = Prepared({"X-Static": "a\r\nX-Other: b"})
+    for _ in range(2):
+        with pytest.raises(Broken, match="line break"):
+            await Loopback.shared().post(raw.address, b"{}", headers)
+    assert raw.requests == []

@@ -49,8 +49,9 @@ def build_app(platform: Platform) -> ASGI:
         if scope["type"] == "websocket":
             await sockets(scope, receive, send)
             return
-        if _MCP_PATHS.fullmatch(scope["path"]):
-            await endpoint(scope, receive, send)
+        path = scope["path"]
+        if path == "/mcp" or _MCP_PATHS.fullmatch(path):
+            await endpoint.answer(scope, receive, send)
         else:
             await others(scope, receive, send)
 

@@ -69,31 +69,30 @@ def call(
         response_redacted: the answer as it may be kept.
         params_redacted: what reaches the tool beside the arguments, as it may be kept; None when there is nothing.
     """
+    # field by field, without those that are empty, because this runs for every call
     details = outcome.details
     code = details.get("code")
     most = LARGEST_REFUSED if is_refused(outcome) else LARGEST_VALUE
-    record = {
-        **_of_call("call", call, tool),
-        **_of_decision(outcome.decision),
-        "args_redacted": bounded(args_redacted, most),
-        "response_redacted": bounded(response_redacted),
-        "outcome": outcome.kind,
-        "error_code": None if outcome.ok else text(code) if code is not None else outcome.kind,
-        "error_message": text(outcome.message) if outcome.message else None,
-        "latency_us": whole(outcome.latency_us),
-        "upstream_us": whole(outcome.upstream_us),
-        "approval_id": _identifier(details.get("approval") or details.get("approval_id")),
-        "redactions": whole(outcome.redactions),
-        "result_bytes": whole(outcome.result_bytes),
-        "data": _aside(
-            call,
-            details,
-            _judged(call.caller, tool) if tool and outcome.decision else {},
-            bounded(params_redacted, most),
-        )
-        or None,
-    }
-    return _present(record)
+    record = _of_call("call", call, tool)
+    if outcome.decision is not None:
+        _add_decision(record, outcome.decision)
+    record["args_redacted"] = bounded(args_redacted, most)
+    record["response_redacted"] = bounded(response_redacted)
+    record["outcome"] = outcome.kind
+    if not outcome.ok:
+        record["error_code"] = text(code) if code is not None else outcome.kind
+    if outcome.message:
+        record["error_message"] = text(outcome.message)
+    record["latency_us"] = whole(outcome.latency_us)
+    record["upstream_us"] = whole(outcome.upstream_us)
+    if (approval := _identifier(details.get("approval") or details.get("approval_id"))) is not None:
+        record["approval_id"] = approval
+    record["redactions"] = whole(outcome.redactions)
+    record["result_bytes"] = whole(outcome.result_bytes)
+    judged = _judged(call.caller, tool) if tool and outcome.decision else {}
+    if aside := _aside(call, details, judged, bounded(params_redacted, most)):
+        record["data"] = aside
+    return record
 
 
 def is_refused(outcome: Outcome) -> bool:
@@ -104,11 +103,10 @@ def is_refused(outcome: Outcome) -> bool:
 def _aside(call: Call, details: JSON, judged: JSON, params: Any) -> JSON:
     """What the rules were asked; and what only some calls have: how the answer was got, signs that were seen, whose
     arguments ran, the profile it came through, what went along with the arguments."""
-    aside: JSON = {
-        name: bounded(details[name])
-        for name in ("cached", "age_ms", "signals", "edited", "standing")
-        if name in details
-    }
+    aside: JSON = {}
+    if details:
+        names = ("cached", "age_ms", "signals", "edited", "standing")
+        aside = {name: bounded(details[name]) for name in names if name in details}
     if call.profile:
         aside["profile"] = text(call.profile)
     if params:
@@ -137,7 +135,7 @@ def _judged_of(
 
 def intent(call: Call, tool: Tool, *, args_redacted: Any) -> JSON:
     """That a call is about to be dispatched; written first in `strict` mode."""
-    return _present({**_of_call("intent", call, tool), "args_redacted": bounded(args_redacted)})
+    return {**_of_call("intent", call, tool), "args_redacted": bounded(args_redacted)}
 
 
 def run(started: RunStarted, done: RunDone, caller: Caller, *, source: str) -> JSON:
@@ -329,37 +327,64 @@ def _of_tool(qualified: str) -> JSON:
 
 
 def _of_call(kind: str, call: Call, tool: Tool | None) -> JSON:
-    named = _of_tool(text(call.tool)) if tool is None else {"tool": tool.qualified, "server": tool.server}
-    return {
-        **_base(kind, call.caller.tenant),
-        **_of_caller(call.caller),
-        **named,
-        "source": call.source,
-        "protocol": text(call.protocol) or None,
-        "session_id": text(call.session) or None,
-        "request_id": text(call.id),
-        "run_id": text(call.run) or None,
-        "step_id": text(call.step) or None,
-        "trace_id": text(call.trace_id) or None,
-        "span_id": text(call.span_id) or None,
-        "parent_span_id": text(call.parent_span_id) or None,
-        "definition_hash": tool.definition_hash or None if tool else None,
-        "args_sha256": fingerprint(call.arguments),
+    """What every record about a call has, without fields that are empty, save for those in `_ALWAYS`."""
+    caller = call.caller
+    tenant, user, credential = _texts(caller.tenant, caller.subject, caller.credential)
+    record: JSON = {
+        "kind": kind,
+        "event_id": new_id(),
+        "timestamp": now_us(),
+        "tenant": tenant,
+        "user": user,
+        "credential": credential,
     }
+    if tool is not None:
+        record["tool"], record["server"] = tool.qualified, tool.server
+    else:
+        named = _of_tool(text(call.tool))
+        record["tool"] = named["tool"]
+        if named["server"] is not None:
+            record["server"] = named["server"]
+    record["source"] = call.source
+    if call.protocol:
+        record["protocol"] = text(call.protocol)
+    if call.session:
+        record["session_id"] = text(call.session)
+    record["request_id"] = text(call.id)
+    if call.run:
+        record["run_id"] = text(call.run)
+    if call.step:
+        record["step_id"] = text(call.step)
+    if call.trace_id:
+        record["trace_id"] = text(call.trace_id)
+    if call.span_id:
+        record["span_id"] = text(call.span_id)
+    if call.parent_span_id:
+        record["parent_span_id"] = text(call.parent_span_id)
+    if tool is not None and tool.definition_hash:
+        record["definition_hash"] = tool.definition_hash
+    record["args_sha256"] = fingerprint(call.arguments)
+    return record
 
 
-def _of_decision(decision: Decision | None) -> JSON:
-    if decision is None:
-        return {"policy_decision": None}
-    return {
-        "policy_decision": "deny" if not decision.allow else "approval" if decision.approval else "allow",
-        "policy_rule": text(decision.rule),
-        "policy_reason": text(decision.reason) or None,
-        "policy_revision": text(decision.revision) or None,
-        "policy_engine": text(decision.engine) or None,
-        "policy_us": whole(decision.elapsed_us),
-        "missing_scopes": [text(scope) for scope in decision.missing_scopes],
-    }
+def _add_decision(record: JSON, decision: Decision) -> None:
+    rule, revision, engine = _texts(decision.rule, decision.revision, decision.engine)
+    record["policy_decision"] = "deny" if not decision.allow else "approval" if decision.approval else "allow"
+    record["policy_rule"] = rule
+    if decision.reason:
+        record["policy_reason"] = text(decision.reason)
+    if revision:
+        record["policy_revision"] = revision
+    if engine:
+        record["policy_engine"] = engine
+    record["policy_us"] = whole(decision.elapsed_us)
+    record["missing_scopes"] = [text(scope) for scope in decision.missing_scopes]
+
+
+@lru_cache(1024)
+def _texts(*values: str) -> tuple[str, ...]:
+    """Short texts that are the same in many records."""
+    return tuple(map(text, values))
 
 
 def _of_usage(done: RunDone | TurnDone) -> JSON:

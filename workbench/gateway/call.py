@@ -43,7 +43,7 @@ from workbench.gateway.tally import Tally
 from workbench.gateway.upstream.messages import Notify, encode
 from workbench.gateway.upstream.respondent import Respondent
 from workbench.gateway.wire_names import WireNames
-from workbench.policy.argument_guard import guarded
+from workbench.policy.argument_guard import MAX_INLINE_BYTES, guarded
 from workbench.registry.signals import of_result, plain
 from workbench.scanning import PostponedError, work_aside
 from workbench.secrets import Secrets
@@ -113,8 +113,8 @@ class Gateway:
                 before.
         """
         started = perf_counter_ns()
-        state = State()
-        call, problem = readable(call)
+        call, problem, size = readable(call)
+        state = State(size)
         granted: Granted | None = None
         try:
             # 1. Who: the door has turned the credential into `call.caller`; no record can be kept without a log.
@@ -132,15 +132,21 @@ class Gateway:
             policy = self.policy
             decision = policy.decide(call, tool) if policy.embedded else await policy.decide_async(call, tool)
             state.decision = self._permit(call, tool, decision)
-            await self._rates.count(call.caller, tool, decision)
+            if decision.allow and call.arguments and self._guards(tool):
+                state.decision = await self._guarded(call, decision, size)
+            if self._rates.local:
+                self._rates.count(call.caller, tool, decision)
+            else:
+                await self._rates.count_shared(call.caller, tool, decision)
             state.counted = True
             if not state.decision.allow:
                 granted = await self.approving.approved(call, tool, state.decision)
                 call, state.decision, state.approval = granted.call, granted.decision, granted.approval.id
+                state.arguments_bytes = len(encode(call.arguments))
 
             # 4. On the record: what is about to be done, where the setting asks for that.
             if self.audit.mode == "strict":
-                await self._intend(call, tool)
+                await self._intend(call, tool, state.arguments_bytes)
 
             # 5. Do it.
             dispatched = perf_counter_ns()
@@ -154,7 +160,7 @@ class Gateway:
                 state.upstream_us = (perf_counter_ns() - dispatched) // 1000
 
             # 6. Shape it: nothing leaves that the decision withholds, and nothing larger than agreed.
-            outcome = await self._shape(call, state, result)
+            outcome = await self._shape(call, state, result, started)
         except Refusal as refusal:
             outcome = state.refused(call, refusal)
             if not state.counted:
@@ -166,11 +172,11 @@ class Gateway:
             raise
         except Exception as bug:
             broken = Refusal("failed", f"The gateway has a bug: {type(bug).__name__}.")
-            await self._record(call, state.tool, state.refused(call, broken), started)
+            await self._record(call, state, state.refused(call, broken), started)
             raise
 
         # 7. On the record: the outcome is acknowledged before the answer leaves.
-        return await self._record(call, state.tool, outcome, started)
+        return await self._record(call, state, outcome, started)
 
     def open(self) -> None:
         """Be there for the other gateway processes of this deployment, if there are any."""
@@ -189,16 +195,16 @@ class Gateway:
         Raises:
             NotRecorded: the record cannot be written.
         """
-        call, _ = readable(call)
+        call, _, size = readable(call)
+        state = State(size)
         refusal = Refusal(kind, message, **details)
         try:
             self._rates.admit(call.caller)
         except Refusal as used:  # recorded as what it is; the door answers as it meant to
-            await self._record(call, None, State().refused(call, used), perf_counter_ns())
-            return State().refused(call, refusal)
+            await self._record(call, state, state.refused(call, used), perf_counter_ns())
+            return state.refused(call, refusal)
         await self._rates.charge(call.caller, refusal)
-        outcome = State().refused(call, refusal)
-        return await self._record(call, None, outcome, perf_counter_ns())
+        return await self._record(call, state, state.refused(call, refusal), perf_counter_ns())
 
     # --- lists: the same rules as for calls -----------------------------------------------------------
 
@@ -265,16 +271,24 @@ class Gateway:
             raise Refusal("unavailable", str(e), decision=decision, rule="schema") from e
         if problems:
             raise Refusal("invalid", say(tool, problems[0]), decision=decision, **problems[0], errors=problems)
-        if decision.allow and call.arguments and self.settings.argument_guard:
-            spec = self.registry.spec(tool.server)
-            if spec is None or spec.trust != "bundled":  # those check what they are given themselves
-                return guarded(decision, call)
         return decision
 
-    async def _shape(self, call: Call, state: State, result: JSON) -> Outcome:
+    def _guards(self, tool: Tool) -> bool:
+        """Whether arguments of `tool` are looked at: bundled servers check what they are given themselves."""
+        if not self.settings.argument_guard:
+            return False
+        spec = self.registry.spec(tool.server)
+        return spec is None or spec.trust != "bundled"
+
+    async def _guarded(self, call: Call, decision: Decision, size: int) -> Decision:
+        if size <= MAX_INLINE_BYTES:
+            return guarded(decision, call)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, guarded, decision, call)
+
+    async def _shape(self, call: Call, state: State, result: JSON, started: int) -> Outcome:
         decision = state.decision
         assert decision is not None
-        if field := sensitive_questions(result):
+        if "inputRequests" in result and (field := sensitive_questions(result)):
             raise Refusal("failed", refusal_of(field), rule="sensitive_question", field=field)
         encoded = encode(result)
         count, size = 0, len(encoded)
@@ -306,26 +320,28 @@ class Gateway:
             server=state.tool.server if state.tool else "",
             redactions=count,
             result_bytes=size,
+            latency_us=(perf_counter_ns() - started) // 1000,
         )
 
-    async def _intend(self, call: Call, tool: Tool) -> None:
+    async def _intend(self, call: Call, tool: Tool, size: int) -> None:
         tenant = call.caller.tenant
         redact = partial(self.policy.redactor.record, call.arguments, tenant)
-        args = await self.outbound.searched(redact, len(encode(call.arguments)))
+        args = await self.outbound.searched(redact, size)
         await self.audit.write(tenant, records.intent(call, tool, args_redacted=args))
 
     # --- the record: reached exactly once per call -----------------------------------------------------
 
-    async def _record(self, call: Call, tool: Tool | None, outcome: Outcome, started: int) -> Outcome:
-        outcome = msgspec.structs.replace(outcome, latency_us=(perf_counter_ns() - started) // 1000)
+    async def _record(self, call: Call, state: State, outcome: Outcome, started: int) -> Outcome:
+        tool = state.tool
         if outcome.result is None:
+            outcome = msgspec.structs.replace(outcome, latency_us=(perf_counter_ns() - started) // 1000)
             try:
                 outcome = self.outbound.outcome(call, tool, outcome, inline=True)
             except PostponedError:
                 return await self._aside(self._put_refused(call, tool, outcome))
             if records.is_refused(outcome) and self._repeated(call, tool, outcome):
                 return outcome
-        large = outcome.result_bytes > LARGE or (bool(call.arguments) and len(encode(call.arguments)) > LARGE)
+        large = outcome.result_bytes > LARGE or state.arguments_bytes > LARGE
         acknowledged: asyncio.Future[None] | None = None
         if not large:
             try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -61,30 +60,30 @@ class Keeper:
             return records.call(call, tool, bare, args_redacted=left_out(call.arguments), response_redacted=None)
 
     def _redacted(self, call: Call, tool: Tool | None, outcome: Outcome, inline: bool) -> JSON:
-        tenant, redact = call.caller.tenant, partial(self._policy.redactor.record, inline=inline)
+        tenant, redact = call.caller.tenant, self._policy.redactor.record
         kept = outcome
         if tool is None:  # the name is whatever the caller sent
-            call = msgspec.structs.replace(call, tool=str(redact(call.tool, tenant)))
+            call = msgspec.structs.replace(call, tool=str(redact(call.tool, tenant, inline=inline)))
         if outcome.message:
-            kept = msgspec.structs.replace(outcome, message=str(redact(outcome.message, tenant)))
+            kept = msgspec.structs.replace(outcome, message=str(redact(outcome.message, tenant, inline=inline)))
         if signals := outcome.details.get("signals"):
-            kept = msgspec.structs.replace(kept, details={**outcome.details, "signals": redact(signals, tenant)})
+            found = redact(signals, tenant, inline=inline)
+            kept = msgspec.structs.replace(kept, details={**outcome.details, "signals": found})
         # what went along with the arguments; with an approval all that it covers, else what the client added itself
         approved = "approval_id" in outcome.details
         params = kept_params(bound_params(call), client=approved) if approved or adds_something(call) else None
-        refused = records.is_refused(outcome)
-
-        def read(value: JSON) -> JSON:
+        arguments, result = call.arguments, outcome.result
+        if result is None and records.is_refused(outcome):
             # nothing was done with what a refused call brought, so much of it is not worth a look
-            return left_out(value) if refused and _large(value) else redact(value, tenant)
-
+            arguments = left_out(arguments) if _large(arguments) else arguments
+            params = left_out(params) if params and _large(params) else params
         return records.call(
             call,
             tool,
             kept,
-            args_redacted=read(call.arguments),
-            params_redacted=read(params) if params else None,
-            response_redacted=redact(outcome.result, tenant),
+            args_redacted=redact(arguments, tenant, inline=inline),
+            params_redacted=redact(params, tenant, inline=inline) if params else None,
+            response_redacted=None if result is None else redact(result, tenant, inline=inline),
         )
 
 

@@ -24,7 +24,7 @@ from workbench.gateway.extensions import is_extension
 from workbench.gateway.following import Followed
 from workbench.gateway.lists import Lists
 from workbench.gateway.reading import Reading, Unroutable
-from workbench.gateway.request import Request, Running, Stream
+from workbench.gateway.request import Departures, Request, Running, Stream
 from workbench.gateway.streams import KINDS, Announcements, Wanted
 from workbench.gateway.tasks import METHODS, NO_TASK, TASKS
 from workbench.gateway.toolcall import ToolCalls, wants_notifications
@@ -59,6 +59,7 @@ class Modern:
         self._reading = reading
         self._announcements = announcements
         self._watches = watches
+        self._departures = Departures()
         self._mirrored: dict[str, JSON] = {}
         self._mirrored_version = -1
 
@@ -118,13 +119,13 @@ class Modern:
             )
             return
         stream = Stream(request) if request.takes_events and wants_notifications(call) else None
-        running = Running(request.receive)
+        running = Running(request.receive, self._departures)
         await self._send(
             request, await self._calls.answer(request, id, call, problem, running, stream), running, stream
         )
 
     async def _read(self, request: Request, id: Any, method: str, params: JSON) -> None:
-        running = Running(request.receive)
+        running = Running(request.receive, self._departures)
         stream = Stream(request) if request.takes_events and is_extension(method) else None
         answer = await self._reading.answer(request, id, method, params, MODERN, running, stream)
         await self._send(request, answer, running, stream)
@@ -149,7 +150,7 @@ class Modern:
             refused = self._calls.refuse(request, id, call, error_codes.INVALID_PARAMS, NO_TASK, kind="not_found")
             await request.reply(await refused)
             return
-        running = Running(request.receive)
+        running = Running(request.receive, self._departures)
         await self._send(request, await self._calls.answer(request, id, call, problem, running, None), running, None)
 
     async def _send(self, request: Request, answer: Answer, running: Running, stream: Stream | None) -> None:

@@ -25,6 +25,8 @@ class Rates:
     def __init__(self, limits: RateLimits, quota: ByteQuota) -> None:
         self._limits = limits
         self._quota = quota
+        self.local = limits.local
+        """Whether `count` is what to call; else `count_shared`."""
 
     def admit(self, caller: Caller) -> None:
         """Refuse who has used up the rate, or whose tenant the bytes, before anything costs time. Counts nothing.
@@ -38,15 +40,24 @@ class Rates:
             self._quota.refuse(caller.tenant)
             raise Refusal("throttled", self._quota.words(caller.tenant, wait), rule=BYTES, retry_after=wait)
 
-    async def count(self, caller: Caller, tool: Tool, decision: Decision) -> None:
+    def count(self, caller: Caller, tool: Tool, decision: Decision) -> None:
         """Count a call that nothing else stands against so far.
 
         Raises:
-            Refusal: the rate of the caller, or the tenant's quota on the tool, is used up, or cannot be looked at.
+            Refusal: the rate of the caller, or the tenant's quota on the tool, is used up.
         """
-        limits = self._limits
+        used = self._limits.use(caller, tool)
+        if used is not None:
+            raise throttled(used, caller, tool, decision)
+
+    async def count_shared(self, caller: Caller, tool: Tool, decision: Decision) -> None:
+        """`count`, where the counters may lie in another process.
+
+        Raises:
+            Refusal: as for `count`, or they cannot be looked at.
+        """
         try:
-            used = limits.use(caller, tool) if limits.local else await limits.use_shared(caller, tool)
+            used = await self._limits.use_shared(caller, tool)
         except Unreachable as e:
             raise Refusal("unavailable", str(e), decision=decision, rule=RATE, retry_after=1) from e
         if used is not None:

@@ -30,9 +30,11 @@ class Refusal(Exception):
 class State:
     """What is known of a call so far, for the outcome that ends it wherever it ends."""
 
-    __slots__ = ("approval", "counted", "decision", "details", "tool", "upstream_us")
+    __slots__ = ("approval", "arguments_bytes", "counted", "decision", "details", "tool", "upstream_us")
 
-    def __init__(self) -> None:
+    def __init__(self, arguments_bytes: int = 0) -> None:
+        self.arguments_bytes = arguments_bytes
+        """Bytes of the arguments as JSON."""
         self.tool: Tool | None = None
         self.decision: Decision | None = None
         self.details: JSON = {}

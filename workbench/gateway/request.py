@@ -178,6 +178,38 @@ class Stream:
         self.outbox.abandon()
 
 
+class Departures:
+    """Has clients watched whose calls take long, for going away. One timer serves all calls: nearly all are over before
+    it comes, and a timer for each would cost more than checking its arguments."""
+
+    def __init__(self) -> None:
+        self._due: dict[Running, float] = {}
+        """When each is to be watched, soonest first."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, running: Running, loop: asyncio.AbstractEventLoop) -> None:
+        """Watch from `WATCH_AFTER` on, unless it is over before."""
+        if loop is not self._loop:
+            self._loop, self._timer = loop, None
+            self._due.clear()
+        self._due[running] = loop.time() + WATCH_AFTER
+        if self._timer is None:
+            self._timer = loop.call_later(WATCH_AFTER, self._look, loop)
+
+    def remove(self, running: Running) -> None:
+        """It is over."""
+        self._due.pop(running, None)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for running in [running for running, due in self._due.items() if due <= now]:
+            del self._due[running]
+            running.watch()
+        soonest = next(iter(self._due.values()), None)
+        self._timer = None if soonest is None else loop.call_at(soonest, self._look, loop)
+
+
 class Running:
     """A call under way, with the ways in which it can be stopped from outside.
 
@@ -186,25 +218,26 @@ class Running:
 
     Args:
         receive: of ASGI, when the client's going away shall stop the call; None when it shall not.
+        departures: with `receive`, what has the client watched.
     """
 
-    def __init__(self, receive: Receive | None) -> None:
+    def __init__(self, receive: Receive | None, departures: Departures | None = None) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
         self._receive = receive
-        self._timer: asyncio.TimerHandle | None = None
+        self._departures = departures
         self._watch: asyncio.Task[None] | None = None
         self.stopped = False
 
     def __enter__(self) -> Running:
-        if self._receive is not None:
-            self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER, self._start_watching)
+        if self._departures is not None:
+            self._departures.add(self, self._task.get_loop())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._departures is not None:
+            self._departures.remove(self)
         if self._watch is not None:
             self._watch.cancel()
         if not self.stopped:
@@ -218,8 +251,9 @@ class Running:
             self.stopped = True
             self._task.cancel()
 
-    def _start_watching(self) -> None:
-        self._watch = asyncio.get_running_loop().create_task(self._until_gone())
+    def watch(self) -> None:
+        """Stop the call when the client goes away."""
+        self._watch = self._task.get_loop().create_task(self._until_gone())
 
     async def _until_gone(self) -> None:
         assert self._receive is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable
 from typing import Any, Final
 
 import msgspec
@@ -171,7 +172,7 @@ class ToolCalls:
             return say_not_recorded(id, e)
         return say_error(id, code, problem, data, modern=request_is_modern(call.protocol))
 
-    async def answer(
+    def answer(
         self,
         request: Request,
         id: Any,
@@ -180,14 +181,12 @@ class ToolCalls:
         running: Running,
         stream: Stream | None,
         respondent: Respondent | None = None,
-    ) -> Answer:
-        """`run`, or `refuse` where `read` found a problem."""
+    ) -> Awaitable[Answer]:
+        """`run`, or `refuse` where `read` found a problem; to be awaited, without a frame of its own."""
         if problem:
             method = call.tool.partition(".")[2] if is_method(call.tool) else "tools/call"
-            return await self.refuse(
-                request, id, call, error_codes.INVALID_PARAMS, f"The params of {method}: {problem}."
-            )
-        return await self.run(request, id, call, running, stream, respondent)
+            return self.refuse(request, id, call, error_codes.INVALID_PARAMS, f"The params of {method}: {problem}.")
+        return self.run(request, id, call, running, stream, respondent)
 
 
 def _as_named_there(outcome: Outcome, server: str) -> Outcome:

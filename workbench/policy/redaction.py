@@ -47,6 +47,7 @@ class Redactor:
         self._looked_at: tuple[Any, bool, int] = (object(), True, 0)
         """The result that was let out last, and what was found out about its JSON: it is recorded next."""
         self._leaves: OrderedDict[bytes, tuple[str, int]] = OrderedDict()
+        self._recorded = columns(PERSONAL, True)
 
     def warm(self) -> None:
         """Load the recognisers in the background. Until they are there, suspicious text is withheld whole."""
@@ -173,9 +174,7 @@ class Redactor:
         known, hinted, size = self._looked_at
         if known is not value:
             hinted, size = may_hold_credentials(value, inline=inline)
-        walk = Traversal(
-            self, columns(PERSONAL, True), tenant, profile="record", hinted=hinted, size=size, inline=inline
-        )
+        walk = Traversal(self, self._recorded, tenant, profile="record", hinted=hinted, size=size, inline=inline)
         return walk.value(value)
 
     def token(self, kind: str, value: str, tenant: str) -> str:

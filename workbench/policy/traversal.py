@@ -37,6 +37,8 @@ _SHORTEST = 6
 _LONG = 10**12
 """Whole numbers from here on may be those of a card."""
 
+_UNKNOWN = Key()
+"""Stands for a name that was not looked at so far."""
 _PLAIN = frozenset((float, bool, type(None)))
 _ROWS = frozenset(("rows", "data", "values", "records"))
 
@@ -73,7 +75,8 @@ class Traversal:
         self._tenant = tenant
         self._profile: Profile = profile
         self._lenient = profile == "record"
-        self._budget = Budget(inline=inline)
+        self._inline = inline
+        self._spent: Budget | None = None
         # the search of a whole text is quicker, but keeps the interpreter for as long as a huge one takes
         self._prefilter: Callable[[str], re.Match[str] | bool | None] = (
             _every if hinted else CANDIDATE.search if 0 < size <= SMALL else self._candidate
@@ -99,9 +102,15 @@ class Traversal:
 
     def _candidate(self, text: str) -> bool:
         try:
-            return candidate(text, self._budget)
+            return candidate(text, self._budget())
         except OverBudgetError:
             return True  # it is withheld where it is looked at more closely
+
+    def _budget(self) -> Budget:
+        """Of this pass; made when it is needed, which for a value without anything suspicious it never is."""
+        if self._spent is None:
+            self._spent = Budget(inline=self._inline)
+        return self._spent
 
     def _within(self, depth: int, size: int) -> bool:
         self._left -= size + 1
@@ -118,13 +127,13 @@ class Traversal:
             if inner is not None:
                 return inner
         try:
-            if suspicious(text, self._budget):
+            if suspicious(text, self._budget()):
                 self._readable -= len(text)
                 if self._readable < 0:
                     return self._withheld()
-                self._budget.take(len(text))
+                self._budget().take(len(text))
             seen, n = self._redactor.text(
-                text, self._tenant, lenient=self._lenient, profile=self._profile, budget=self._budget
+                text, self._tenant, lenient=self._lenient, profile=self._profile, budget=self._budget()
             )
         except OverBudgetError:
             return self._withheld()
@@ -133,10 +142,10 @@ class Traversal:
 
     def _address(self, uri: str) -> str:
         try:
-            if not suspicious(uri, self._budget) and not credentials.hinted(uri):
+            if not suspicious(uri, self._budget()) and not credentials.hinted(uri):
                 return uri
-            self._budget.take(len(uri))
-            seen, n = self._redactor.address(uri, self._tenant, self._budget)
+            self._budget().take(len(uri))
+            seen, n = self._redactor.address(uri, self._tenant, self._budget())
         except OverBudgetError:
             return self._withheld()
         self.count += n
@@ -180,7 +189,9 @@ class Traversal:
         positions = self._positions(items) if "columns" in items else {}
         rename = False
         for name, item in items.items():
-            key = known.get(name) if name in known else self._columns.key(name)
+            key = known.get(name, _UNKNOWN)
+            if key is _UNKNOWN:
+                key = self._columns.key(name)
             if key is None:  # nothing special about the name: the common case, kept short
                 kind = type(item)
                 if kind is str:

@@ -102,9 +102,10 @@ def of_text(text: str, where: str) -> list[Signal]:
     if not text.isascii() and (hidden := _hidden(text)):
         found.append(Signal(kind="hidden_characters", where=where, excerpt=hidden))
     folded = text.lower()
-    budget = Budget()
-    for kind, pattern in _PATTERNS.items():
-        if _mentions(folded, _WORDS[kind]) and (match := first(pattern, folded, budget, piece=_PIECE)):
+    kinds = _kinds(folded)
+    budget = Budget() if kinds else None
+    for kind in kinds:
+        if match := first(_PATTERNS[kind], folded, budget, piece=_PIECE):
             excerpt = text[match.start() : match.end()] if len(folded) == len(text) else match.group()
             found.append(Signal(kind=kind, where=where, excerpt=excerpt[:_EXCERPT]))
     return found
@@ -118,14 +119,21 @@ def _hidden(text: str) -> str:
 def plain(encoded: bytes) -> bool:
     """Whether a result has no word of any sign, so that `of_result` has next to nothing to do."""
     folded = encoded[:MOST_BYTES].lower()
-    return folded.isascii() and not any(_mentions(folded.decode(), words) for words in _WORDS.values())
+    return folded.isascii() and not _kinds(folded.decode())
 
 
-def _mentions(folded: str, words: tuple[str, ...]) -> bool:
-    for word in words:  # noqa: SIM110 - a generator would double the cost, and this runs on every result
-        if word in folded:
-            return True
-    return False
+def _kinds(folded: str) -> list[str]:
+    """The kinds of signs that a text in lower case has a word of."""
+    found = []
+    addressed = "//" in folded or "http" in folded
+    for kind, words in _WORDS.items():
+        if kind == "sends_elsewhere" and not addressed:
+            continue  # all its words have one of the two
+        for word in words:  # a generator would double the cost, and this runs on every result
+            if word in folded:
+                found.append(kind)
+                break
+    return found
 
 
 def of_definition(definition: JSON) -> list[Signal]:

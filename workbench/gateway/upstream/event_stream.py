@@ -95,7 +95,7 @@ class EventStreamConnection(DuplexConnection):
                 self._stream = await self._get(self._http)
                 if self._stream.status != 200:
                     raise await refusal(self._stream, self.name)
-                if (kind := media_type(self._stream)) != EVENTS_TYPE:
+                if (kind := media_type(self._stream.headers.get("Content-Type", ""))) != EVENTS_TYPE:
                     words = f"Server {self.name!r} answered with {kind or 'no content type'} and no MCP message."
                     raise Refused(words, 200, hint="Expected an event stream.")
                 stream = events(decoded(self._stream, self.name), max_bytes=self._max_bytes)

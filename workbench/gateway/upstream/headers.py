@@ -24,6 +24,13 @@ MOST_MADE: Final = 2000
 """Tools of a server whose headers are kept ready."""
 
 
+class Prepared(CIMultiDict[str]):
+    """Headers that do not change any more, so that the lines they become are made once."""
+
+    lines: str | None = None
+    """As they are sent, each with its line break; None when they were not sent so far."""
+
+
 class Headers:
     """Makes the headers of requests to one server; those of one tool are made once.
 
@@ -33,7 +40,7 @@ class Headers:
 
     def __init__(self, base: Mapping[str, str]) -> None:
         self._base = base
-        self._made: dict[tuple[str, str | None], CIMultiDict[str]] = {}
+        self._made: dict[tuple[str, str | None], Prepared] = {}
         self._mirrored: dict[str, dict[tuple[str, ...], str]] = {}
 
     def rebase(self, base: Mapping[str, str]) -> None:
@@ -47,15 +54,16 @@ class Headers:
         name = params.get(key) if key is not None else None
         headers = self._made.get((method, name)) if name is None or isinstance(name, str) else None
         if headers is None:
-            headers = CIMultiDict({istr(each): value for each, value in self._base.items()})
+            headers = Prepared({istr(each): value for each, value in self._base.items()})
             headers[istr("Mcp-Method")] = method
             if isinstance(name, str):
                 headers[istr("Mcp-Name")] = encode_header_value(name)
             if len(self._made) < MOST_MADE:
                 self._made[method, name] = headers
         if method == "tools/call" and name in self._mirrored:
-            headers = headers.copy()
-            headers.update(mcp_param_headers(self._mirrored[str(name)], params.get("arguments") or {}))
+            more = CIMultiDict(headers)
+            more.update(mcp_param_headers(self._mirrored[str(name)], params.get("arguments") or {}))
+            return more
         return headers
 
     def learn(self, listed: JSON) -> None:

@@ -40,7 +40,6 @@ from workbench.gateway.upstream.session_loss import (
     says_session_unknown,
     shared_revision,
 )
-from workbench.gateway.upstream.tool_result import tool_result
 from workbench.gateway.upstream.waking import when_awake
 from workbench.registry.connection import RpcError
 
@@ -333,7 +332,7 @@ class HttpConnection:
         answered = False
         try:
             response = await self._pool.post(self._endpoint.url, message, headers)
-            if is_redirect(response.status):
+            if response.status >= 300 and is_redirect(response.status):
                 response = await self._endpoint.followed(response, message, headers)
             answered = True
             try:
@@ -360,8 +359,7 @@ class HttpConnection:
         if method == "initialize":
             self._offered_session = response.headers.get("Mcp-Session-Id", "")
         try:
-            found = await self._answers.result(response, id, method, notify, None if self._peer.modern else self._base)
-            return tool_result(found) if method == "tools/call" else found
+            return await self._answers.result(response, id, method, notify, None if self._peer.modern else self._base)
         except RpcError as e:
             if self._peer.modern or method == "initialize" or not is_session_error(e):
                 raise

@@ -10,6 +10,7 @@ from workbench.events import JSON
 from workbench.gateway.upstream.content_coding import decoded
 from workbench.gateway.upstream.http_body import (
     EVENTS_TYPE,
+    USUAL_TYPES,
     answer_among,
     media_type,
     messages_of,
@@ -67,9 +68,10 @@ class AnswerReader:
             Refused: it is no answer.
             Answered: the stream ended without one.
         """
-        if media_type(response) == EVENTS_TYPE:
+        content_type = response.headers.get("Content-Type", "")
+        if content_type not in USUAL_TYPES and media_type(content_type) == EVENTS_TYPE:
             return result_of(await self._stream(response, id, notify, resuming), id, self._server, method)
-        messages = await read_messages(response, self._server, self._max_bytes)
+        messages = await read_messages(response, content_type, self._server, self._max_bytes)
         if len(messages) == 1 and type(messages[0]) is dict and messages[0].get("id") == id and "result" in messages[0]:
             return result_of(messages[0], id, self._server, method)
         await self._hear(messages, notify)

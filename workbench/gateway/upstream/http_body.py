@@ -6,8 +6,8 @@ import codecs
 import re
 from typing import Any, Final
 
-from workbench.gateway.upstream.content_coding import decoded
-from workbench.gateway.upstream.messages import decode, encode, request_id
+from workbench.gateway.upstream.content_coding import ByteSource, decoded
+from workbench.gateway.upstream.messages import decode, decode_strict, encode, request_id
 from workbench.gateway.upstream.response import HttpResponse
 from workbench.gateway.upstream.revision import Refused
 from workbench.gateway.upstream.server_words import excerpt, page_title, words_of
@@ -23,31 +23,25 @@ _BOMS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_USUAL_TYPES: Final = frozenset({JSON_TYPE, f"{JSON_TYPE}; charset=utf-8", f"{JSON_TYPE};charset=utf-8"})
+USUAL_TYPES: Final = frozenset({JSON_TYPE, f"{JSON_TYPE}; charset=utf-8", f"{JSON_TYPE};charset=utf-8"})
+"""Content types of nearly every answer, as they are written."""
 
 _EVENT_FIELD: Final = re.compile(rb"(?:data|event|id|retry)?:")
 
 
-def media_type(response: HttpResponse) -> str:
-    """The content type, in lower case and without parameters; empty when there is none."""
-    kind: str = response.headers.get("Content-Type", "")
-    return kind.partition(";")[0].strip().lower()
+def media_type(content_type: str) -> str:
+    """The value of a `Content-Type` header in lower case and without parameters; empty when there is none."""
+    return content_type.partition(";")[0].strip().lower()
 
 
-async def read_body(response: HttpResponse, server: str, max_bytes: int) -> bytes:
-    """The whole body, without its codings, and never more than allowed.
-
-    Raises:
-        Refused: it is too large, or in a coding that is not read.
-    """
-    content = decoded(response, server)
-    parts: list[bytes] = []
-    size = 0
-    while chunk := await content.readany():
+async def _read_rest(response: HttpResponse, content: ByteSource, body: bytes, server: str, max_bytes: int) -> bytes:
+    """The whole body, never more than allowed, of which `body` has been read."""
+    parts, size = [body], len(body)
+    while size <= max_bytes and (chunk := await content.readany()):
         size += len(chunk)
-        if size > max_bytes:
-            raise Refused(f"Server {server!r} answered with more than {max_bytes:,} bytes.", response.status)
         parts.append(chunk)
+    if size > max_bytes:
+        raise Refused(f"Server {server!r} answered with more than {max_bytes:,} bytes.", response.status)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
@@ -82,17 +76,29 @@ def _recoded(body: bytes, charset: str) -> bytes:
     return body
 
 
-async def read_messages(response: HttpResponse, server: str, max_bytes: int) -> list[Any]:
+async def read_messages(response: HttpResponse, content_type: str, server: str, max_bytes: int) -> list[Any]:
     """The messages in the body of a successful answer. The content type is not believed: many servers have it wrong.
 
+    Args:
+        response: with a status of 2xx.
+        content_type: its header.
+        server: how to call the server in messages.
+        max_bytes: largest message accepted.
+
     Raises:
-        Refused: there is none, with what there is instead.
+        Refused: there is none, with what there is instead; or it is too large, or in a coding that is not read.
     """
-    status, content_type = response.status, response.headers.get("Content-Type", "")
-    body = await read_body(response, server, max_bytes)
-    if content_type in _USUAL_TYPES and body.startswith(b'{"'):  # nearly every answer is like this
-        return _decoded(body, server)
-    kind, body = media_type(response), as_utf8(body, content_type).strip()
+    status, content = response.status, decoded(response, server)
+    body: bytes = await content.readany()
+    # content that is unpacked may go on at the end of what was sent
+    if len(body) > max_bytes or content is not response.content or not content.at_eof():
+        body = await _read_rest(response, content, body, server, max_bytes)
+    if content_type in USUAL_TYPES and body.startswith(b'{"'):  # nearly every answer is like this
+        try:
+            return [decode_strict(body)]
+        except ValueError:
+            return _decoded(body, server)
+    kind, body = media_type(content_type), as_utf8(body, content_type).strip()
     if not body:
         raise Refused(f"Server {server!r} answered HTTP {status} and no MCP message.", status)
     if kind == JSON_TYPE or body[:1] in b"{[":

@@ -34,21 +34,20 @@ class HttpEndpoint:
         self._server = server
         self._pool = pool
         self._http: aiohttp.ClientSession | None = None
-
-    @property
-    def is_open(self) -> bool:
+        self.is_open = False
         """Whether requests can be sent."""
-        return self._http is not None
 
     def open(self) -> None:
         """Take sockets from the pool; redirects of before are forgotten."""
         self.url = self._configured
         if self._http is None:
             self._http = self._pool.acquire()
+            self.is_open = True
 
     def end(self) -> aiohttp.ClientSession | None:
         """Send nothing more; what `release` takes to give the sockets back, None when that was done."""
         http, self._http = self._http, None
+        self.is_open = False
         return http
 
     async def release(self, http: aiohttp.ClientSession, session: Mapping[str, str] | None) -> None:

@@ -62,7 +62,9 @@ async def failure(
     """
     status, body = response.status, await _error_body(response, server)
     found = json_object(body)
-    error = _rpc_error(found) if status < 500 or "json" in media_type(response) else None
+    error = (
+        _rpc_error(found) if status < 500 or "json" in media_type(response.headers.get("Content-Type", "")) else None
+    )
     words = words_of(body)
     if method != "initialize" and revision != MODERN:
         ours = error is not None and found is not None and found.get("id") == id and error.code in _OF_THE_REQUEST

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 import httptools
 
+from workbench.gateway.upstream.headers import Prepared
 from workbench.version import __version__
 
 CONNECT_SECONDS: Final = 5.0
@@ -34,6 +35,10 @@ _ADDRESS: Final = re.compile(r"http://(127\.0\.0\.1|\[::1\])(?::(\d{1,5}))?(/[^#
 _FIXED: Final = f"Accept-Encoding: identity\r\nUser-Agent: mcp-workbench/{__version__}\r\nContent-Length: "
 
 
+_KEYS: Final = {name: name.lower().encode() for name in ("Content-Type", "Content-Encoding")}
+"""Of the fields that every answer is asked for."""
+
+
 class Broken(ConnectionError):
     """The connection ended, or what came over it is no HTTP."""
 
@@ -50,8 +55,12 @@ class Headers:
         self._fields[name.lower()] = value
 
     def get(self, name: str, default: str = "") -> str:
-        value = self._fields.get(name.lower().encode())
+        value = self._fields.get(_KEYS.get(name) or name.lower().encode())
         return default if value is None else value.decode("latin-1").strip()
+
+    def raw(self, name: bytes) -> bytes:
+        """The value of a field, its name in lower case; empty when there is none."""
+        return self._fields.get(name, b"")
 
 
 class Response:
@@ -214,7 +223,7 @@ class _Connection(asyncio.Protocol):
         if response is None or status < 200:
             return
         response.status = status
-        bounded = response.headers.get("content-length") or response.headers.get("transfer-encoding")
+        bounded = response.headers.raw(b"content-length") or response.headers.raw(b"transfer-encoding")
         self._until_closed = not bounded and status not in (204, 304)
         if self._started is not None and not self._started.done():
             self._started.set_result(response)
@@ -264,9 +273,14 @@ class Loopback:
         Raises:
             OSError: the server cannot be reached, or went away before it answered.
         """
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
-            raise Broken("a header value has a line break")
+        prepared = headers if type(headers) is Prepared else None
+        lines = prepared.lines if prepared is not None else None
+        if lines is None:
+            lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+            if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
+                raise Broken("a header value has a line break")
+            if prepared is not None:
+                prepared.lines = lines
         head = f"{address.opening}{lines}{_FIXED}{len(data)}\r\n\r\n"
         connection = self._take(address) or await self._connect(address)
         started = connection.send(head.encode("latin-1") + data)

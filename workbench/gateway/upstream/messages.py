@@ -67,9 +67,7 @@ def result_of(message: Any, id: int, server: str, method: str = "") -> JSON:
         RpcError: the response is an error.
         Refused: it is not that response.
     """
-    if isinstance(message, dict) and (
-        message.get("id") is id or request_id(message) == id or (message.get("id") is None and "error" in message)
-    ):
+    if isinstance(message, dict) and _responds(message, id):
         result, error = message.get("result"), message.get("error")
         if error is not None and not (isinstance(result, dict) and result):
             raise rpc_error(error if isinstance(error, dict) else {"message": error})
@@ -82,7 +80,9 @@ def result_of(message: Any, id: int, server: str, method: str = "") -> JSON:
 
 def _responds(message: JSON, id: int) -> bool:
     given = message.get("id")
-    return given is id or request_id(message) == id or (given is None and "error" in message)
+    if type(given) is int:
+        return given == id
+    return request_id(message) == id or (given is None and "error" in message)
 
 
 def request_id(message: JSON) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
@@ -91,8 +91,8 @@ class Pool:
         self._users += 1
         return self._session
 
-    async def post(self, url: str, data: bytes, headers: Mapping[str, str]) -> HttpResponse:
-        """Send a POST and return its response, once the headers are there; redirects are not followed.
+    def post(self, url: str, data: bytes, headers: Mapping[str, str]) -> Awaitable[HttpResponse]:
+        """Send a POST, and await its response: its headers are there then. Redirects are not followed.
 
         Raises:
             OSError, aiohttp.ClientError: there was no response.
@@ -103,7 +103,10 @@ class Pool:
         if near is not None:
             if self._loopback is None:
                 self._loopback = Loopback.shared()
-            return await self._loopback.post(near, data, headers)
+            return self._loopback.post(near, data, headers)
+        return self._post_far(url, data, headers)
+
+    async def _post_far(self, url: str, data: bytes, headers: Mapping[str, str]) -> HttpResponse:
         assert self._session is not None
         if self._tls is None:
             return await self._session.post(url, data=data, headers=headers, allow_redirects=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Final
 
 from workbench.events import JSON, Unreachable
@@ -76,7 +77,7 @@ class Peer:
             )
         return tuple(found)
 
-    @property
+    @cached_property
     def modern(self) -> bool:
         return self.revision == MODERN
 

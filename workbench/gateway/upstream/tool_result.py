@@ -29,10 +29,10 @@ def tool_result(value: Any) -> JSON:
     content = value.get("content")
     if (
         isinstance(content, list)
+        and ("structuredContent" not in value or value["structuredContent"] is not None)
+        and ("isError" not in value or isinstance(value["isError"], bool))
+        and ("_meta" not in value or isinstance(value["_meta"], dict))
         and all(map(_complete, content))
-        and value.get("structuredContent", 0) is not None
-        and isinstance(value.get("isError", False), bool)
-        and isinstance(value.get("_meta", value), dict)
     ):
         return value
     result = {key: item for key, item in value.items() if item is not None and key != "toolResult"}
@@ -63,6 +63,8 @@ def _complete(block: Any) -> bool:
     if not isinstance(block, dict):
         return False
     kind = block.get("type")
+    if kind == "text" and len(block) == 2:
+        return isinstance(block.get("text"), str)
     if not isinstance(kind, str) or kind not in BLOCKS or None in block.values():
         return False
     if kind == "text":
