@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.platforms import up
 from workbench.secrets import hide, hide_bytes, hide_in_logs, hiding, remember, remember_all, remember_named
@@ -221,3 +223,34 @@ def cli(home: Path, cwd: Path, env: dict[str, str], words: list[str]) -> str:
         env={"PATH": "/usr/bin:/bin", "HOME": str(cwd), "COLUMNS": "400", **env}, capture_output=True,
     )  # fmt: skip
     return found.stdout + found.stderr
+
+
+@given(
+    st.lists(st.text('abcdefgh\u00e9"', min_size=6, max_size=40), min_size=1, max_size=6),
+    st.randoms(use_true_random=False),
+)
+def test_many_secrets_are_hidden_in_long_texts_as_each_by_itself(values: list[str], random: Any) -> None:
+    hiding._values.clear()
+    for value in [*values, *(f"another-secret-{number:020}" for number in range(60))]:
+        hiding.remember(value)
+    words = [*values, *("x" * random.randrange(1, 20) for _ in range(4))]
+    text = "".join(random.choice(words) for _ in range(400)).ljust(hiding._SHORT + 1, ".").encode()
+    one_by_one = text
+    for form in hiding._forms:
+        one_by_one = one_by_one.replace(form.data, hiding.HIDDEN.encode())
+    assert hiding.hide_bytes(text) == one_by_one
+
+
+@pytest.mark.parametrize("length", [6, 14, 15, 22, 23, 38, 39, 60])
+def test_a_secret_is_found_wherever_it_stands_in_a_long_text(length: int) -> None:
+    hiding._values.clear()
+    secret = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"[:length]
+    for value in [secret, *(f"another-secret-{number:040}" for number in range(60))]:
+        hiding.remember(value)
+    size = 8 * hiding._WORDS_AT_ONCE + 5
+    places = [*range(70), *range(size - 5 - 2 * length, size - length + 1)]
+    for at in places:
+        text = b"." * at + secret.encode() + b"." * (size - at - length)
+        assert hiding.hide_bytes(text) == b"." * at + b"<secret>" + b"." * (size - at - length)
+    hiding.remember("a-secret-of-tomorrow")
+    assert hiding.hide_bytes(b"." * size + b"a-secret-of-tomorrow").endswith(b".<secret>")

@@ -40,10 +40,31 @@ class _Form(NamedTuple):
     data: bytes
 
 
+class _Index(NamedTuple):
+    """What of the forms is looked for in long texts, all at once."""
+
+    forms: tuple[_Form, ...]
+    short: tuple[_Form, ...]
+    """Too short to be found by words."""
+    words: frozenset[int]
+    """Every eight bytes in a row of the others."""
+    by_word: dict[int, list[_Form]]
+    step: int
+    """Of how many words one has to be looked at."""
+
+
+_FEW: Final = 32
+_SHORT: Final = 4 << 10
+"""Up to so many forms, or bytes of a text, one search for each form is quicker."""
+_WORD: Final = 8
+_WORDS_AT_ONCE: Final = 8 << 10
+"""Other threads run between two such pieces."""
+
 _values: dict[str, tuple[_Form, ...]] = {}
 _lasting: set[str] = set()
 """Of the values those that nobody says again."""
 _forms: tuple[_Form, ...] = ()
+_index: _Index | None = None
 _lock = threading.Lock()
 
 
@@ -112,10 +133,52 @@ def hide(text: str) -> str:
 
 def hide_bytes(data: bytes) -> bytes:
     """JSON, or any other bytes, without the secrets that are known."""
-    for _, _, mark, value in _forms:
+    forms = _forms
+    if len(forms) > _FEW and len(data) > _SHORT:
+        forms = _in_words(data, forms)
+    for _, _, mark, value in forms:
         if mark in data and value in data:
             data = data.replace(value, HIDDEN.encode())
     return data
+
+
+def _in_words(data: bytes, forms: tuple[_Form, ...]) -> tuple[_Form, ...]:
+    """Those of `forms` that may stand in a long text, in their order.
+
+    Wherever a value of 15 bytes or more stands, it covers eight bytes at a multiple of eight, and one of 39 bytes such
+    a word at a multiple of 32. So one pass over some words is enough for all values together, where a search for each
+    would take 0.4 ms in 4 MiB.
+    """
+    global _index
+    index = _index
+    if index is None or index.forms is not forms:
+        index = _index = _index_of(forms)
+    found = set(index.short)
+    words = memoryview(data)[: len(data) // _WORD * _WORD].cast("Q")
+    for start in range(0, len(words), _WORDS_AT_ONCE):
+        piece = words[start : start + _WORDS_AT_ONCE : index.step]
+        if not index.words.isdisjoint(piece):
+            for word in index.words.intersection(piece):
+                found.update(index.by_word[word])
+    return tuple(form for form in forms if form in found) if found else ()
+
+
+def _index_of(forms: tuple[_Form, ...]) -> _Index:
+    by_word: dict[int, list[_Form]] = {}
+    long = [form for form in forms if len(form.data) >= _covered(1)]
+    for form in long:
+        for at in range(len(form.data) - _WORD + 1):
+            word = int.from_bytes(form.data[at : at + _WORD], sys.byteorder)
+            by_word.setdefault(word, []).append(form)
+    shortest = min((len(form.data) for form in long), default=0)
+    step = next((step for step in (4, 2) if shortest >= _covered(step)), 1)
+    short = tuple(form for form in forms if len(form.data) < _covered(1))
+    return _Index(forms, short, frozenset(by_word), by_word, step)
+
+
+def _covered(step: int) -> int:
+    """Bytes that a value must have to cover one of every `step` words whole, wherever it stands."""
+    return _WORD * (step + 1) - 1
 
 
 def hide_in_logs() -> None:
