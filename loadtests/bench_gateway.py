@@ -220,11 +220,11 @@ def platform(
         yield int(running["url"].rpartition(":")[2]), running["pid"], running["token"], env
 
 
-def narrow_key(env: dict[str, str], root: Path = ROOT) -> str:
+def narrow_key(env: dict[str, str], root: Path = ROOT, scopes: tuple[str, ...] = ("bare:read", "products:read")) -> str:
     """A key that sees no personal data in clear, so that every result is searched for it."""
-    scopes = ("--scope", "bare:read", "--scope", "products:read")
+    given = [each for scope in scopes for each in ("--scope", scope)]
     made = subprocess.run(
-        [sys.executable, "-m", "workbench", "access", "create", "bench", "--role", "owner", *scopes, "--json"],
+        [sys.executable, "-m", "workbench", "access", "create", "bench", "--role", "owner", *given, "--json"],
         cwd=root, env=env, check=True, capture_output=True, text=True,
     )  # fmt: skip
     return str(json.loads(made.stdout)["secret"])

@@ -2,8 +2,10 @@
 
 `python -m loadtests.bench_worst [--only WORD]`. For each text that is the worst for some recogniser, pattern or check,
 a small call is made again and again by one client while another sends 4 MiB of it: as arguments of a tool that does
-not exist, as arguments of one that does (1 MiB, more is denied), and as result, error and progress message of a
-server. What counts is how long the small call had to wait at most, beside the same without anybody else.
+not exist, as arguments of one that does (1 MiB, more is denied; as one text, as texts of 2,000 characters, and as a
+value for each time), as result, error and progress message of a server, and over stdio as a result in one line and as
+a line that is no message. The gateway knows `SECRETS` secrets, which it hides in all of it. What counts is how long
+the small call had to wait at most, beside the same without anybody else.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import secrets
 import sys
 import tempfile
 from pathlib import Path
@@ -19,7 +22,7 @@ from typing import Any, Final
 import uvicorn
 
 from loadtests.bare import TOOL, add, read, reply
-from loadtests.bench_gateway import META, Target, narrow_key, platform, process, report, row
+from loadtests.bench_gateway import META, ROOT, Target, narrow_key, platform, process, report, row
 from loadtests.bench_pauses import REPEATS, longest_wait, request
 
 SIZE: Final = (4 << 20) - 4096
@@ -47,8 +50,20 @@ WORST: Final = {
     "instructions": "must cc send ",
     "hidden characters": "\u00e9\u200d",
     "one word": "x",
+    "pipes": "|sudo -",
+    "pipes into a shell": "curl a |sh ",
+    "paths": "/a/b/%2e/c",
+    "addresses of services": "http://1.1.1.1:80/",
 }
-KINDS: Final = ("arguments of no tool", "arguments", "result", "error", "progress")
+OVER_STDIO: Final = ("result over stdio", "noise over stdio")
+KINDS: Final = (
+    *("arguments of no tool", "arguments", "arguments in pieces", "arguments, a value each"),
+    *("result", "error", "progress", *OVER_STDIO),
+)
+PIECE: Final = 2000
+MAX_VALUES: Final = 90_000
+"""Values of one request; a body of more than 100,000 is refused."""
+SECRETS: Final = 200
 
 
 def text_of(name: str, size: int) -> str:
@@ -58,41 +73,59 @@ def text_of(name: str, size: int) -> str:
     return part * (size // encoded)
 
 
+def answer(message: Any) -> tuple[bytes, bytes]:
+    """What is said before the response to a request, and the response; `say` says a text in a message of some kind."""
+    method, params = message["method"], message.get("params") or {}
+    found: dict[str, Any] = {"result": {"resultType": "complete"}}
+    before = b""
+    if method == "server/discover":
+        found["result"] |= {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}
+    elif method == "tools/list":
+        say = {"name": "say", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}}
+        found["result"] |= {"tools": [TOOL, say], "ttlMs": 60_000, "cacheScope": "public"}
+    elif params.get("name") == "add":
+        found["result"] |= add(1, 2)
+    elif "kind" in params.get("arguments", {}):
+        kind, text = params["arguments"]["kind"], text_of(params["arguments"]["text"], SIZE)
+        if kind == "error":
+            found = {"error": {"code": -32000, "message": "no", "data": text}}
+        elif kind == "progress":
+            about = {"progressToken": params["_meta"]["progressToken"], "progress": 1, "message": text}
+            told = {"jsonrpc": "2.0", "method": "notifications/progress", "params": about}
+            before = json.dumps(told).encode()
+            found["result"] |= {"content": []}
+        elif kind == "noise over stdio":
+            before = text.encode()
+            found["result"] |= {"content": []}
+        else:
+            found["result"] |= {"content": [{"type": "text", "text": text}]}
+    else:
+        found["result"] |= {"content": []}
+    return before, json.dumps({"jsonrpc": "2.0", "id": message["id"], **found}).encode()
+
+
+def stdio() -> None:
+    """The server over stdio."""
+    for line in sys.stdin.buffer:
+        message = json.loads(line)
+        if "id" in message and "method" in message:
+            before, body = answer(message)
+            sys.stdout.buffer.write((before + b"\n" if before else b"") + body + b"\n")
+            sys.stdout.buffer.flush()
+
+
 async def server(scope: Any, receive: Any, send: Any) -> None:
-    """A server whose tool `say` says the text of that name in a message of that kind."""
+    """The server over HTTP."""
     message = json.loads(await read(receive) or b"{}")
     if "id" not in message:
         await reply(send, 202, b"")
         return
-    method, params = message["method"], message.get("params") or {}
-    answer: dict[str, Any] = {"result": {"resultType": "complete"}}
-    events = b""
-    if method == "server/discover":
-        answer["result"] |= {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}
-    elif method == "tools/list":
-        say = {"name": "say", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}}
-        answer["result"] |= {"tools": [TOOL, say], "ttlMs": 60_000, "cacheScope": "public"}
-    elif params.get("name") == "add":
-        answer["result"] |= add(1, 2)
-    elif "kind" in params.get("arguments", {}):
-        kind, text = params["arguments"]["kind"], text_of(params["arguments"]["text"], SIZE)
-        if kind == "error":
-            answer = {"error": {"code": -32000, "message": "no", "data": text}}
-        elif kind == "progress":
-            about = {"progressToken": params["_meta"]["progressToken"], "progress": 1, "message": text}
-            told = {"jsonrpc": "2.0", "method": "notifications/progress", "params": about}
-            events = b"data: " + json.dumps(told).encode() + b"\n\n"
-            answer["result"] |= {"content": []}
-        else:
-            answer["result"] |= {"content": [{"type": "text", "text": text}]}
-    else:
-        answer["result"] |= {"content": []}
-    body = json.dumps({"jsonrpc": "2.0", "id": message["id"], **answer}).encode()
-    if not events:
+    before, body = answer(message)
+    if not before:
         await reply(send, 200, body)
         return
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
-    await send({"type": "http.response.body", "body": events, "more_body": True})
+    await send({"type": "http.response.body", "body": b"data: " + before + b"\n\n", "more_body": True})
     await send({"type": "http.response.body", "body": b"data: " + body + b"\n\n"})
 
 
@@ -102,7 +135,13 @@ def sent(port: int, token: str, kind: str, name: str) -> bytes:
         return request(port, token, "bare.nothing", {"text": text_of(name, SIZE)})
     if kind == "arguments":
         return request(port, token, "bare.say", {"text": text_of(name, ALLOWED)})
-    return request(port, token, "bare.say", {"kind": kind, "text": name})
+    if kind == "arguments in pieces":
+        text = text_of(name, ALLOWED - ALLOWED // PIECE * 5)
+        return request(port, token, "bare.say", {"texts": [text[at : at + PIECE] for at in range(0, len(text), PIECE)]})
+    if kind == "arguments, a value each":
+        times = min((ALLOWED - 4096) // (len(json.dumps(WORST[name])) + 1), MAX_VALUES)
+        return request(port, token, "bare.say", {"texts": [WORST[name]] * times})
+    return request(port, token, "piped.say" if kind in OVER_STDIO else "bare.say", {"kind": kind, "text": name})
 
 
 async def measure(port: int, token: str, only: str) -> list[dict[str, Any]]:
@@ -130,8 +169,14 @@ def main(only: str = "", json_path: str | None = None) -> list[dict[str, Any]]:
     ):
         assert child.stdout is not None
         url = f"http://127.0.0.1:{int(child.stdout.readline())}/mcp"
-        with platform(Path(folder) / "home", {"bare": url}) as (port, _, _, env):
-            rows = asyncio.run(measure(port, narrow_key(env), only))
+        known = {f"SERVICE_{number}_TOKEN": secrets.token_urlsafe(32) for number in range(SECRETS)}
+        piped = {
+            "command": sys.executable,
+            "args": ["-m", "loadtests.bench_worst", "--stdio"],
+            "env": {"PYTHONPATH": str(ROOT), **known},
+        }
+        with platform(Path(folder) / "home", {"bare": url, "piped": piped}) as (port, _, _, env):
+            rows = asyncio.run(measure(port, narrow_key(env, scopes=("bare:read", "piped:read")), only))
     return report(rows, json_path)
 
 
@@ -151,8 +196,11 @@ if __name__ == "__main__":
     parser.add_argument("--only", default="", help="rows whose name has this in it")
     parser.add_argument("--json", dest="json_path")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--stdio", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
         serve()
+    elif given.stdio:
+        stdio()
     else:
         main(given.only, given.json_path)
