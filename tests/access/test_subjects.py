@@ -76,6 +76,25 @@ async def test_a_token_whose_subject_hides_something_or_imitates_is_denied_with_
     assert (await access.authenticate_async(f"Bearer {issuer.token(sub='ann.smith')}")).subject == "ann.smith"
 
 
+async def test_whom_a_key_was_made_for_a_moment_ago_cannot_be_imitated_either(issuer: Any, open_access: Any) -> None:
+    access = open_access(oauth_issuers=(issuer.url,))
+    assert (await access.authenticate_async(f"Bearer {issuer.token(sub='Bob.Jones')}")).subject == "Bob.Jones"
+    access.create_key("eve.adams", roles=("viewer",))
+    with pytest.raises(Unauthenticated, match=r"can be taken for 'eve\.adams'"):
+        await access.authenticate_async(f"Bearer {issuer.token(sub='Eve.Adams')}")
+
+
+async def test_whom_another_process_made_a_key_for_cannot_be_imitated_once_that_was_noticed(
+    issuer: Any, open_access: Any
+) -> None:
+    access = open_access(oauth_issuers=(issuer.url,))
+    await access.authenticate_async(f"Bearer {issuer.token(sub='bob')}")
+    open_access().create_key("eve.adams", roles=("viewer",))
+    access.forget()
+    with pytest.raises(Unauthenticated, match=r"can be taken for 'eve\.adams'"):
+        await access.authenticate_async(f"Bearer {issuer.token(sub='Eve.Adams')}")
+
+
 @given(st.text(max_size=20), st.sampled_from("\u200b\u2060\ufeff\u00ad\u3164\u034f"))
 def test_what_nobody_sees_makes_no_other_name(name: str, hidden: str) -> None:
     assert skeleton(name + hidden) == skeleton(name) or not name.isprintable()

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workbench import scanning
 from workbench.policy.argument_guard import MAX_VALUES, argument_objection
 
 ASKED = {
@@ -121,6 +122,12 @@ def test_a_long_name_is_told_in_part_and_still_says_what_the_argument_is() -> No
     told = argument_objection({"x" * 5000 + "Host": "a; id"})
     assert len(told) < 300
     assert "should be one host" in told
+
+
+def test_arguments_that_take_too_long_are_for_a_human(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanning, "MAX_CPU_S", -1.0)
+    assert argument_objection({"paths": ["a"] * 100}) == ""
+    assert "take too long" in argument_objection({"paths": ["a"] * 1000})
 
 
 _JSON = st.recursive(

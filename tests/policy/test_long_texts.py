@@ -36,3 +36,10 @@ def test_long_texts_without_anything_are_let_through() -> None:
 def test_the_last_piece_is_searched_too(size: int) -> None:
     assert not recognisers.candidate("x" * size)
     assert recognisers.candidate("x" * size + f" {MAIL}")
+
+
+@pytest.mark.parametrize("hint", credentials._HINTS)
+def test_every_hint_counts_by_itself_in_upper_and_lower_case(hint: str) -> None:
+    for text in (hint, hint.upper(), f"a{hint}\u00e9", f"1.{hint}?".upper()):
+        assert credentials.hinted(text)
+        assert credentials.hinted(text.encode())

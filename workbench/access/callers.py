@@ -68,6 +68,8 @@ class Access:
         """Our own issuer of tokens, when the setting `oauth_server` is on and our URL is known."""
         self.tokens = Tokens(settings, self.resources, own=self.issuer, clock=clock, ticks=ticks)
         """Access tokens, and where clients get them."""
+        self._holders: dict[str, frozenset[str]] = {}
+        """Who holds or held keys, by tenant."""
         self._known: dict[bytes, tuple[Caller, int, frozenset[str]]] = {}
         self._version = self._keys.version()
         self._check_at = ticks() + CHECK_SECONDS
@@ -139,7 +141,7 @@ class Access:
             return await self._keys.store.aside(self.authenticate, authorization)
         generation = self._generation
         facts = await self.tokens.verify(token)
-        if like := imitated(facts.subject, await self._keys.store.aside(self._subjects, facts.tenant)):
+        if like := imitated(facts.subject, await self._keys.store.aside(self._known_subjects, facts.tenant)):
             raise Unauthenticated(f"The subject of the token can be taken for {like!r}, who holds a key here.")
         roles = tuple(role for role in facts.roles if role in self._roles.roles)  # issuers have roles of other uses too
         caller = Caller(
@@ -218,12 +220,22 @@ class Access:
         )
         if not self._scopes(info):
             raise Misuse("The key could do nothing.", hint="Give a role, or scopes that its roles grant.")
-        return info, self._keys.add(info)
+        token = self._keys.add(info)
+        self._holders = {}
+        return info, token
 
     def _subjects(self, tenant: str) -> frozenset[str]:
         """Who holds or held keys of a tenant, and the local user."""
         held = {key.subject for key in self._keys.all() if key.tenant == tenant}
         return frozenset(held | ({user_name()} if tenant == self._settings.tenant else set()))
+
+    def _known_subjects(self, tenant: str) -> frozenset[str]:
+        """`_subjects`, read once until keys change; the change of another process is noticed within a second."""
+        known = self._holders  # a set that was read before a change must not get into what is remembered after it
+        found = known.get(tenant)
+        if found is None:
+            found = known[tenant] = self._subjects(tenant)
+        return found
 
     def keys(self) -> list[KeyInfo]:
         """All keys, oldest first; expired and revoked ones too."""
@@ -402,6 +414,7 @@ class Access:
         with self._storing:
             self._generation += 1
             self._known.clear()
+            self._holders = {}
 
 
 def _reaches(reach: frozenset[str], view: str) -> bool:

@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from workbench.events import JSON, Call, Decision
+from workbench.scanning import Budget, OverBudgetError
 
 MAX_VALUES: Final = 20_000
 """Values of one call that are looked at."""
@@ -26,6 +27,9 @@ MAX_VALUE_LENGTH: Final = 2_048
 """Characters of a value that can still be a path, an address or a command; longer ones are texts."""
 MAX_INLINE_BYTES: Final = 16 << 10
 """Bytes of arguments that are looked at where nobody else can run meanwhile; the worst of them take 10 ms."""
+
+_VALUES_AT_ONCE: Final = 128
+"""Values after which others get their turn, where they are looked at aside."""
 
 _NO_TEXTS: Final = frozenset((int, float, bool, type(None)))
 
@@ -103,9 +107,15 @@ def argument_objection(arguments: JSON) -> str:
     """
     if _NO_TEXTS.issuperset(map(type, arguments.values())):
         return ""
+    budget = Budget()
     for number, (name, value) in enumerate(_texts(arguments)):
         if number >= MAX_VALUES:
             break
+        if number % _VALUES_AT_ONCE == _VALUES_AT_ONCE - 1:
+            try:
+                budget.step()
+            except OverBudgetError:
+                return f"{name[:_NAME_SHOWN]} and what follows take too long to be looked at"
         if 2 <= len(value) <= MAX_VALUE_LENGTH and (why := _objection(name, value)):
             return why
     return ""
