@@ -141,3 +141,27 @@ def test_no_output_breaks_the_reader(output: bytes) -> None:
     reading = Reading()
     reading.feed(output)
     assert list(reading.reader.feed(A)) == [ONE]
+
+
+_ODD = st.sampled_from([b"{", b"}", b"[", b"]", b'"', b'"a"', b'""', b"1,", b":", b" "])
+_WHOLE = st.sampled_from([b"{", b"]", rb'"\"{"', rb'"\\"', rb'"]\n"', rb'"\\\"}"', b'""', b":"])
+
+
+@given(st.lists(st.lists(_ODD, max_size=8), max_size=3) | st.lists(st.lists(_WHOLE, max_size=8), max_size=3))
+def test_brackets_are_counted_outside_of_strings_alone(lines: list[list[bytes]]) -> None:
+    reader = MessageReader(max_bytes=1 << 20, noise=lambda _: None, broken=lambda *_: None)
+    depth, in_string = 0, False
+    for parts in lines:
+        line = b"".join(parts)
+        reader._measure(line)
+        escaped = False
+        for byte in line:
+            mark = bytes([byte])
+            if in_string:
+                in_string = escaped or mark != b'"'
+                escaped = mark == b"\\" and not escaped
+            elif mark == b'"':
+                in_string, escaped = True, False
+            else:
+                depth += (mark in b"{[") - (mark in b"}]")
+    assert (reader._depth, reader._in_string) == (depth, in_string)

@@ -24,7 +24,8 @@ MAX_INDENTED: Final = 16 << 20
 
 _START: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*)?(?:\{\s*(?:[\"}]|$)|\[\s*$)")
 """How a message can begin: an object with a name in quotes, alone or in a batch; the line may end anywhere before."""
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+("?)', re.S)  # always matches to its end, so that none is tried twice
+_NO_MARKS: Final = bytes(set(range(256)) - set(b'{}[]"'))
+"""All bytes but those that begin and end objects, arrays and strings."""
 _ID: Final = re.compile(r'"id"\s*:\s*"?(\d{1,15})"?\s*[,}]')
 
 
@@ -127,15 +128,13 @@ class MessageReader:
 
     def _measure(self, line: bytes) -> None:
         """Follow the brackets outside of strings; a string may go on over lines although it must not."""
-        in_string = False
-
-        def blank(string: re.Match[bytes]) -> bytes:
-            nonlocal in_string
-            in_string = not string.group(1)
-            return b""
-
-        plain = _STRING.sub(blank, b'"' + line if self._in_string else line)
-        self._in_string = in_string
+        if b"\\" in line:
+            line = line.replace(b"\\\\", b"").replace(b'\\"', b"")
+        # two quotes side by side change nothing for what is around them
+        marks = line.translate(None, _NO_MARKS).replace(b'""', b"")
+        parts = (b'"' + marks if self._in_string else marks).split(b'"')
+        plain = b"".join(parts[::2])
+        self._in_string = len(parts) % 2 == 0
         self._depth += plain.count(b"{") + plain.count(b"[") - plain.count(b"}") - plain.count(b"]")
 
     def _soon_rescued(self, data: bytes, why: str) -> list[Any]:
