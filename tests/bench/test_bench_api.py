@@ -25,7 +25,7 @@ def test_health_is_open_and_says_nothing_else(api: Api) -> None:
         ("GET", "/api/platform/audit"), ("GET", "/api/platform/approvals"), ("POST", "/servers"),
         ("DELETE", "/servers/crm"), ("POST", "/api/platform/servers/crm/restart"), ("GET", "/api/platform/providers"),
         ("POST", "/api/platform/approvals/x"), ("POST", "/api/platform/runs/x/cancel"),
-        ("POST", "/api/platform/load-runs"),
+        ("POST", "/api/platform/load-runs"), ("POST", "/api/platform/servers/reload"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("token", [None, "mk_wrong_wrong", "x" * 5000])

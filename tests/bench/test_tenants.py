@@ -353,6 +353,7 @@ def rows_of(house: House) -> dict[tuple[str, str], list[Row]]:
         ("post", "/api/platform/servers/{server}/restart"): [
             Row(rest("POST", "/api/platform/servers/{id}/restart"), SERVER)
         ],
+        ("post", "/api/platform/servers/reload"): [Row(rest("POST", "/api/platform/servers/reload"))],
         ("get", "/api/platform/definitions"): [Row(rest("GET", "/api/platform/definitions"))],
         ("post", "/api/platform/definitions/{tool}"): [
             Row(rest("POST", "/api/platform/definitions/{id}", {"hash": "0" * 64}), TOOL[:1])
@@ -589,6 +590,8 @@ def test_shared_servers_are_managed_by_who_runs_them(house: House) -> None:
     for answer in (house.theirs("DELETE", "/servers/crm"), house.theirs("POST", "/api/platform/servers/crm/restart")):
         assert answer.status == 400
         assert "serves all tenants" in answer.json["error"]["message"]
+    reload = house.theirs("POST", "/api/platform/servers/reload")
+    assert (reload.status, "that of all tenants" in reload.json["error"]["message"]) == (400, True)
     assert "record" not in house.theirs("GET", "/status").json
     assert "record" in house.operator("GET", "/status").json
 

@@ -49,6 +49,11 @@ def server_routes(platform: Platform) -> APIRouter:
         await platform.restart(server, caller)
         return answer({"restarted": server})
 
+    @router.post("/api/platform/servers/reload")
+    async def reload(caller: Caller = manages) -> Response:
+        """Read the configuration on disk anew: start what is new, end what is gone, replace what differs."""
+        return answer(await platform.reload(caller))
+
     @router.get("/api/platform/definitions")
     async def changed(caller: Caller = sees) -> Response:
         """Tools that may not be called because their definition is not the one first seen: what differs."""

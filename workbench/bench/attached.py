@@ -33,7 +33,7 @@ from workbench.events import (
 )
 from workbench.policy import Approval
 from workbench.policy.standing_approvals import StandingApproval, Terms
-from workbench.registry import ServerState
+from workbench.registry import Reloaded, ServerState
 
 if TYPE_CHECKING:
     import aiohttp
@@ -196,6 +196,9 @@ class Attached:
 
     async def restart(self, server: str) -> None:
         await self._request("POST", f"/api/platform/servers/{server}/restart")
+
+    async def reload_servers(self) -> Reloaded:
+        return msgspec.convert(await self._request("POST", "/api/platform/servers/reload"), Reloaded)
 
     async def changed_definitions(self) -> list[ChangedDefinition]:
         found = await self._request("GET", "/api/platform/definitions")

@@ -12,7 +12,7 @@ from workbench.bench.platform import Platform
 from workbench.events import JSON, AnyRunEvent, Call, Outcome, Source, Tool
 from workbench.policy import Approval
 from workbench.policy.standing_approvals import StandingApproval, Terms
-from workbench.registry import ServerState
+from workbench.registry import Reloaded, ServerState
 
 
 class Embedded:
@@ -86,6 +86,9 @@ class Embedded:
 
     async def restart(self, server: str) -> None:
         await self.platform.restart(server, self.caller)
+
+    async def reload_servers(self) -> Reloaded:
+        return await self.platform.reload(self.caller)
 
     async def changed_definitions(self) -> list[ChangedDefinition]:
         return await definitions.changed(self.platform, self.caller)

@@ -46,7 +46,7 @@ from workbench.gateway import Gateway, upstreams
 from workbench.gateway.profiles import Within
 from workbench.policy import Approval, Policy
 from workbench.policy.slack import SlackChannel
-from workbench.registry import Registry, ServerState, registration
+from workbench.registry import Registry, Reloaded, ServerState, registration
 from workbench.secrets import Secrets
 
 Progress = Callable[[str], None]
@@ -367,6 +367,20 @@ class Platform:
         self.check_owner(server, caller)
         await self._administered(server, "restart requested", caller)
         await self.registry.restart(server)
+
+    async def reload(self, caller: Caller) -> Reloaded:
+        """Read the configuration of servers anew, and start, end and replace servers so that they are as it says.
+
+        Raises:
+            Misuse: the caller's tenant does not run this workbench, or the configuration cannot be meant.
+        """
+        if not self.operates(caller):
+            raise Misuse(
+                "The configuration on disk is that of all tenants, and another one runs it.",
+                hint="Ask those who run this workbench.",
+            )
+        await self._administered("platform", "configuration reload requested", caller)
+        return await self.registry.reload(patience=PATIENCE)
 
     async def register(self, server: JSON, caller: Caller) -> ServerState:
         """Add a server that is reached over HTTP. It exists for the caller's tenant alone.

@@ -35,6 +35,7 @@ from workbench.config import Settings, prepare_home
 from workbench.events import JSON, AnyRunEvent, Misuse, Source, Unreachable
 from workbench.policy import Approval
 from workbench.policy.standing_approvals import StandingApproval, Terms
+from workbench.registry import Reloaded
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
@@ -209,6 +210,16 @@ class Workbench(Recorded):
     def restart(self, server: str) -> None:
         """Restart a server that was launched here."""
         self._run(self._backend.restart, server)
+
+    def reload_servers(self) -> Reloaded:
+        """Read the configuration on disk anew: start what was added to it, end what was removed, replace what differs.
+
+        Returns when what was started is ready or has failed, or after 20 seconds.
+
+        Raises:
+            Misuse: the configuration cannot be meant; everything runs on as it did.
+        """
+        return self._run(self._backend.reload_servers)
 
     def changed_definitions(self) -> list[ChangedDefinition]:
         """Tools that may not be called because their definition is not the one first seen; each with its `diff`."""

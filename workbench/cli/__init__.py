@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ask": ("ask", "Ask a question; every step is shown as it happens."),
     "tools": ("tools", "List tools, or search them by words and meaning."),
     "call": ("tools", "Call one tool: workbench call crm.search_customers query=smith."),
-    "servers": ("tools", "List servers and their health; restart one; changed definitions."),
+    "servers": ("tools", "List servers and their health; restart one, reload all; changed definitions."),
     "profiles": ("profiles", "Named selections of servers and tools, each with an endpoint of its own."),
     "sql": ("record", "Query everything that happened with DuckDB SQL."),
     "questions": ("record", "Saved, named questions to the record."),

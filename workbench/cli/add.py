@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from workbench.events import Misuse
 from workbench.show import clean
 
 if TYPE_CHECKING:
-    from workbench.registry import ServerSpec
+    from workbench.registry import Reloaded, ServerSpec, ServerState
     from workbench.registry.configuration.added import AddedServers
     from workbench.registry.configuration.styles import Found
 
@@ -64,7 +65,7 @@ def add(
     headers: tuple[str, ...],
     yes: bool,
 ) -> None:
-    """Keep servers in the state folder, so that every `workbench up` runs them.
+    """Keep servers in the state folder: a platform that runs starts them, and so does every later `workbench up`.
 
     SOURCE is a configuration file of any client, a server.json, a URL, npm:PACKAGE, pypi:PACKAGE or oci:IMAGE.
     ARGUMENTS go to a package's program; write -- before those that begin with a hyphen. What will run is shown first.
@@ -102,18 +103,64 @@ def add(
         )
     added.add(plan.entries, plan.inputs)
     click.echo(f"Added {', '.join(plan.servers)} to {added.path}.", err=True)
-    click.echo(f"{program()} up starts them, {program()} remove forgets them.", err=True)
+    if not take_over(settings.home, plan.servers):
+        click.echo(f"{program()} up starts them, {program()} remove forgets them.", err=True)
+    elif unset := [name for entry in plan.entries.values() for name in _environment(entry) if name in os.environ]:
+        shown = ", ".join(map(clean, dict.fromkeys(unset)))
+        click.echo(f"Of {shown} the values count that `workbench up` was started with.", err=True)
 
 
 @click.command()
 @click.argument("servers", nargs=-1, required=True)
 def remove(servers: tuple[str, ...]) -> None:
-    """Forget servers that were added; the next `workbench up` does not run them."""
+    """Forget servers that were added: a platform that runs ends them, and no later `workbench up` starts them."""
     from workbench.registry.configuration.added import AddedServers
 
     added = AddedServers(local_settings("`workbench remove`").home)
     added.remove(servers)
     click.echo(f"Removed {', '.join(servers)} from {added.path}.", err=True)
+    take_over(added.home)
+
+
+def take_over(home: Path, named: Collection[str] = ()) -> bool:
+    """Have the platform that runs on a state folder, if one does, read its configuration anew, and tell what it did.
+
+    Args:
+        home: the state folder.
+        named: servers whose state is told in any case.
+
+    Returns:
+        Whether one runs.
+    """
+    import workbench
+    from workbench.bench.running import find_running
+    from workbench.events import WorkbenchError
+
+    if (running := find_running(home)) is None:
+        return False
+    try:
+        with workbench.open(home=home, attach=True, source="cli") as wb:
+            tell_reloaded(wb.reload_servers(), wb.servers(), named)
+    except WorkbenchError as e:
+        click.secho(f"The platform at {running.url} goes on as it was: {clean(str(e))}", fg="red", err=True)
+        click.secho("Stop it with Ctrl-C and start it again to have this change.", fg="red", err=True)
+    return True
+
+
+def tell_reloaded(done: Reloaded, states: Iterable[ServerState], named: Collection[str] = ()) -> None:
+    """What a running platform started and ended, and how that which it started is doing."""
+    known = {state.id: state for state in states}
+    for id in done.removed:
+        click.echo(f"{id} was ended.", err=True)
+    for id in dict.fromkeys((*done.added, *done.replaced, *named)):
+        if (state := known.get(id)) is None:
+            continue
+        verb = "started anew: " if id in done.replaced else "started: " if id in done.added else ""
+        if state.status == "ready":
+            click.echo(f"{id} {verb}ready, {state.tools} tool{'' if state.tools == 1 else 's'}.", err=True)
+        else:
+            why = f" {clean(state.last_error)}" if state.last_error else ""
+            click.secho(f"{id} {verb}{state.status}.{why}", fg="yellow", err=True)
 
 
 def _offer() -> None:

@@ -117,6 +117,22 @@ def restart(server: str) -> None:
 
 @servers.command()
 @as_json
+def reload(as_json: bool) -> None:
+    """Read the configuration of servers anew: the running platform starts what is new and ends what is gone."""
+    from workbench.cli.add import tell_reloaded
+
+    with opened(attach=True) as wb:
+        done, states = wb.reload_servers(), wb.servers()
+    if as_json:
+        print_json(done)
+        return
+    if done == type(done)():
+        click.echo("All servers are as their configuration says.", err=True)
+    tell_reloaded(done, states, [state.id for state in states if state.status == "invalid"])
+
+
+@servers.command()
+@as_json
 def changes(as_json: bool) -> None:
     """Show tools that may not be called until somebody accepts their definition: why, and what differs."""
     with opened() as wb:

@@ -6,7 +6,7 @@ from workbench.registry.bundled import bundled_specs, foreign_servers
 from workbench.registry.connection import Connection, ConnectionFactory, Launched, RpcError
 from workbench.registry.mcpjson import Configuration, ExcludedServer, read_configuration, read_mcp_json
 from workbench.registry.registration import registration
-from workbench.registry.registry import Registry
+from workbench.registry.registry import Registry, Reloaded
 from workbench.registry.server import Overloaded, ReplicaState, ServerDown, ServerSpec, ServerState, UnknownTool
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Launched",
     "Overloaded",
     "Registry",
+    "Reloaded",
     "ReplicaState",
     "RpcError",
     "ServerDown",

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from workbench.config import Settings
-from workbench.events import JSON, Misuse, Tool
+from workbench.events import JSON, Misuse, Record, Tool
 from workbench.registry.bundled import configured_servers
 from workbench.registry.catalog import Catalog
 from workbench.registry.connection import Connection, ConnectionFactory
 from workbench.registry.group import Group
 from workbench.registry.journal import Journal
-from workbench.registry.mcpjson import Configuration, ExcludedServer
+from workbench.registry.mcpjson import Configuration
 from workbench.registry.names import close_names, confusable, server_id
 from workbench.registry.pins import Pins, acceptance_detail
 from workbench.registry.registration import check_registration
@@ -27,6 +27,15 @@ from workbench.secrets import Secrets
 
 if TYPE_CHECKING:
     from workbench.audit import AuditLog
+
+
+class Reloaded(Record, frozen=True, kw_only=True):
+    """What changed when the configuration was read again; ids of servers."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
+    """Their entries differ from what ran, so that they were started anew."""
 
 
 class Registry:
@@ -103,28 +112,9 @@ class Registry:
             Misuse: the configuration cannot be meant; nothing was launched then.
         """
         configured = await asyncio.to_thread(self._configured)
-        specs = list(configured.servers)
         self._pins = Pins(self._settings)
         self._catalog.names = self._pins.names()
-        taken = {s.id for s in specs}
-        self.notices, self.problems = configured.notices, configured.problems
-        for excluded in configured.excluded:
-            self._exclude(excluded)
-        for spec in self._pins.registered():
-            spec = msgspec.structs.replace(spec, tenant=spec.tenant or self._settings.tenant)
-            if like := confusable(spec.id, taken):
-                journal = self._journal.of_tenant(spec.tenant)
-                why = f"The configuration on disk now has {like!r}."
-                journal.event(spec.id, "not_started", {"why": why})
-                self._excluded.setdefault(
-                    spec.id,
-                    ServerState(
-                        id=spec.id, kind="url", title=spec.title or spec.id, status="invalid", tenant=spec.tenant,
-                        last_error=f"{why} Remove this one, or call the other one differently.",
-                    ),
-                )  # fmt: skip
-            else:
-                specs.append(spec)
+        specs = self._choose(configured, self._pins.registered())
         await self.supervisor.open()
         for spec in specs:
             self._enter(spec)
@@ -295,6 +285,47 @@ class Registry:
         await entry.stop(drain=True)
         await self._catalog.indexed()
 
+    async def reload(self, *, patience: float | None = None) -> Reloaded:
+        """Take over what the configuration on disk says now: start what is new, end what is gone, replace what differs.
+
+        Args:
+            patience: return after so many seconds although some of the new ones are still starting.
+
+        Raises:
+            Misuse: the configuration cannot be meant; everything runs on as it did.
+            NotRecorded: the log cannot record a change, so nothing was started or ended.
+        """
+        pins = self._opened_pins()
+        async with self._editing:
+            configured = await asyncio.to_thread(self._configured)
+            wanted = {spec.id: spec for spec in self._choose(configured, await asyncio.to_thread(pins.registered))}
+            own = {id: entry.spec for id, entry in self._entries.items()}
+            done = Reloaded(
+                added=tuple(id for id in wanted if id not in own),
+                removed=tuple(id for id in own if id not in wanted),
+                replaced=tuple(id for id in wanted if id in own and wanted[id] != own[id]),
+            )
+            for id in (*done.removed, *done.replaced):
+                await self._journal.of_tenant(own[id].tenant).decided(id, "removed")
+            for id in (*done.added, *done.replaced):
+                await self._journal.of_tenant(wanted[id].tenant).decided(id, "added", wanted[id].public())
+            gone = [self._entries.pop(id) for id in (*done.removed, *done.replaced)]
+            for entry in gone:
+                self.call_timeouts.pop(entry.spec.id, None)
+            if gone:
+                self._changed()
+                await asyncio.gather(*(entry.stop(drain=True) for entry in gone))
+            new = [
+                asyncio.create_task(self._settle(self._enter(wanted[id]), None), name=f"start of {id}")
+                for id in (*done.added, *done.replaced)
+            ]
+            self._entries = {id: self._entries[id] for id in wanted}  # as the next start would have them
+        self._settling = {task for task in self._settling if not task.done()} | set(new)
+        if new:
+            await asyncio.wait(new, timeout=patience)
+        await self._catalog.indexed()
+        return done
+
     async def restart(self, id: str) -> ServerState:
         """Bring a server down and up again; returns when it is ready or has failed.
 
@@ -403,13 +434,43 @@ class Registry:
     def _configured(self) -> Configuration:
         return configured_servers(self._settings) if self._given is None else Configuration(servers=tuple(self._given))
 
-    def _exclude(self, excluded: ExcludedServer) -> None:
-        """Keep in sight what the configuration names and what does not run."""
-        self._excluded[excluded.id] = ServerState(
-            id=excluded.id, kind="command", title=excluded.title, status=excluded.status, last_error=excluded.reason,
-            notices=excluded.notices,
-        )  # fmt: skip
-        self._journal.event(excluded.id, "not_started", {"why": excluded.reason, "status": excluded.status})
+    def _choose(self, configured: Configuration, registered: Collection[ServerSpec]) -> list[ServerSpec]:
+        """The servers that should run, in order; what is configured and does not run is kept in sight, with the reason.
+
+        Args:
+            configured: what the configuration on disk says.
+            registered: those that were registered while running.
+        """
+        self.notices, self.problems = configured.notices, configured.problems
+        before, self._excluded = self._excluded, {}
+        for excluded in configured.excluded:
+            state = ServerState(
+                id=excluded.id, kind="command", title=excluded.title, status=excluded.status,
+                last_error=excluded.reason, notices=excluded.notices,
+            )  # fmt: skip
+            self._exclude(state, before)
+        specs = list(configured.servers)
+        taken = {spec.id for spec in specs}
+        for spec in registered:
+            spec = msgspec.structs.replace(spec, tenant=spec.tenant or self._settings.tenant)
+            if not (like := confusable(spec.id, taken)):
+                specs.append(spec)
+            elif spec.id not in self._excluded:
+                why = f"The configuration on disk now has {like!r}. Remove this one, or call the other one differently."
+                state = ServerState(
+                    id=spec.id, kind="url", title=spec.title or spec.id, status="invalid", tenant=spec.tenant,
+                    last_error=why,
+                )  # fmt: skip
+                self._exclude(state, before)
+        return specs
+
+    def _exclude(self, state: ServerState, before: Mapping[str, ServerState]) -> None:
+        """Keep in sight what does not run; its reason goes on the record once."""
+        self._excluded[state.id] = state
+        known = before.get(state.id)
+        if known is None or (known.status, known.last_error) != (state.status, state.last_error):
+            detail = {"why": state.last_error, "status": state.status}
+            self._journal.of_tenant(state.tenant).event(state.id, "not_started", detail)
 
     def _enter(self, spec: ServerSpec) -> Group:
         entry = Group(
