@@ -46,7 +46,9 @@ def draw_card(state: Any) -> None:
                 _restart(state.id)
         for text in state.notices:
             st.caption(plain(text))
-        if state.last_error:
+        if state.status in ("disabled", "invalid"):
+            st.caption(plain(state.last_error))
+        elif state.last_error:
             with st.expander("Last error", type="compact", key=f"error.{state.id}"):
                 st.code(state.last_error, language=None, wrap_lines=True)
 

@@ -37,6 +37,11 @@ def health() -> None:
         with st.grid("auto", min_column_width=270, gap="small"):
             for state in servers:
                 server.draw_card(state)
+        remarks = bench().configuration()
+        for text in remarks.problems:
+            st.warning(plain(text), title="A part of the configuration holds no server")
+        for text in remarks.notices:
+            st.caption(plain(text))
 
 
 def connect_clients() -> None:

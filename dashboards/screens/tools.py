@@ -153,7 +153,9 @@ def draw_history(tool: Any) -> None:
 
 
 def draw_reading(tool: Any) -> None:
-    """What of the definition is read otherwise than it is written, and what varies in it as was agreed to."""
+    """What a person should know of the definition: odd names, what is read otherwise than written, what varies."""
+    for note in tool.notes:
+        st.caption(f":material/info: {plain(note)}")
     if tool.repairs:
         with st.expander(f"Read otherwise than written: {count(len(tool.repairs), 'part')}", type="compact"):
             st.caption("Clients and models are shown the definition as it is read. Pinned is what the server sent.")

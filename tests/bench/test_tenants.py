@@ -355,6 +355,10 @@ def rows_of(house: House) -> dict[tuple[str, str], list[Row]]:
         ],
         ("post", "/api/platform/servers/reload"): [Row(rest("POST", "/api/platform/servers/reload"))],
         ("get", "/api/platform/definitions"): [Row(rest("GET", "/api/platform/definitions"))],
+        ("get", "/api/platform/varying-definitions"): [Row(rest("GET", "/api/platform/varying-definitions"))],
+        ("delete", "/api/platform/varying-definitions/{tool}"): [
+            Row(rest("DELETE", "/api/platform/varying-definitions/{id}"), TOOL[:1])
+        ],
         ("post", "/api/platform/definitions/{tool}"): [
             Row(rest("POST", "/api/platform/definitions/{id}", {"hash": "0" * 64}), TOOL[:1])
         ],

@@ -28,6 +28,12 @@ def test_tools_that_are_left_out_are_named_and_many_are_counted() -> None:
     assert notice.endswith("; 2 more.")
 
 
+def test_tools_with_another_name_than_their_server_gives_them_are_named() -> None:
+    renamed = Tool(server="far", name="get_user_d77d8fbc", original="get user")
+    (notice,) = tool_notices([tool("a"), renamed], {})
+    assert notice.startswith("1 tool is called otherwise than by the server: get_user_d77d8fbc. `workbench tools`")
+
+
 def test_repaired_tools_are_named() -> None:
     (notice,) = tool_notices([tool("a", repaired=True), tool("b")], {})
     assert "definitions of a are read otherwise" in notice

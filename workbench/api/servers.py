@@ -27,8 +27,11 @@ def server_routes(platform: Platform) -> APIRouter:
     @router.get("/servers")
     @router.get("/api/platform/servers")
     def servers(caller: Caller = sees) -> Response:
-        """All servers of your tenant and those that serve all tenants, with their health."""
-        return answer({"servers": platform.servers(caller)})
+        """All servers of your tenant and those that serve all tenants, with their health.
+
+        For who runs the platform also what of the configuration files as a whole is wrong or is not used.
+        """
+        return answer({"servers": platform.servers(caller), **platform.configuration(caller).to_dict()})
 
     @router.post("/servers", status_code=201)
     async def register(server: Registration, caller: Caller = manages) -> Response:
@@ -64,5 +67,16 @@ def server_routes(platform: Platform) -> APIRouter:
         """Accept a definition that changed, as it was looked at."""
         await definitions.accept(platform, tool, body.hash, caller, varying=body.varying)
         return answer({"accepted": tool})
+
+    @router.get("/api/platform/varying-definitions")
+    async def varying(caller: Caller = sees) -> Response:
+        """Definitions that were accepted together with what varies in them."""
+        return answer({"varying_definitions": await definitions.varying(platform, caller)})
+
+    @router.delete("/api/platform/varying-definitions/{tool}")
+    async def revoke_varying(tool: str, caller: Caller = manages) -> Response:
+        """End such an acceptance at once: the tool is quarantined while its definition is not the pinned one."""
+        await definitions.revoke_varying(platform, tool, caller)
+        return answer({"revoked": tool})
 
     return router

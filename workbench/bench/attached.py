@@ -33,7 +33,7 @@ from workbench.events import (
 )
 from workbench.policy import Approval
 from workbench.policy.standing_approvals import StandingApproval, Terms
-from workbench.registry import Reloaded, ServerState
+from workbench.registry import ConfigurationRemarks, Reloaded, ServerState, VaryingAcceptance
 
 if TYPE_CHECKING:
     import aiohttp
@@ -115,6 +115,9 @@ class Attached:
     async def servers(self) -> list[ServerState]:
         found = await self._request("GET", "/api/platform/servers")
         return msgspec.convert(found["servers"], list[ServerState])
+
+    async def configuration(self) -> ConfigurationRemarks:
+        return msgspec.convert(await self._request("GET", "/api/platform/servers"), ConfigurationRemarks)
 
     async def profiles(self) -> JSON:
         return await self._request("GET", "/api/platform/profiles")  # type: ignore[no-any-return]
@@ -207,6 +210,13 @@ class Attached:
     async def accept_definition(self, tool: str, hash: str, varying: bool = False) -> None:
         body: JSON = {"hash": hash, **({"varying": True} if varying else {})}
         await self._request("POST", f"/api/platform/definitions/{quote(tool, safe='')}", body)
+
+    async def varying_acceptances(self) -> list[VaryingAcceptance]:
+        found = await self._request("GET", "/api/platform/varying-definitions")
+        return msgspec.convert(found["varying_definitions"], list[VaryingAcceptance])
+
+    async def revoke_varying(self, tool: str) -> None:
+        await self._request("DELETE", f"/api/platform/varying-definitions/{quote(tool, safe='')}")
 
     async def record_load(self, run: JSON, requests: Sequence[JSON]) -> None:
         for portion in batches(requests):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from workbench.events import JSON, Caller, Misuse, Record, Tool
+from workbench.registry import VaryingAcceptance
 
 if TYPE_CHECKING:
     from workbench.bench.platform import Platform
@@ -93,6 +94,51 @@ async def accept(platform: Platform, tool: str, hash: str, caller: Caller, *, va
         )
     platform.check_owner(tool.partition(".")[0], caller)
     await platform.registry.accept(tool, by=caller.subject, seen=hash, varying=varying)
+
+
+async def varying(platform: Platform, caller: Caller) -> list[VaryingAcceptance]:
+    """Definitions that were accepted with what varies in them, of servers that exist for the caller's tenant."""
+    found = [
+        each
+        for each in await asyncio.to_thread(platform.registry.varying_acceptances)
+        if _concerns(platform, each.tool, caller)
+    ]
+    if caller.has("pii:read"):
+        return found
+    redact = platform.policy.redactor.prose
+    return [
+        msgspec.structs.replace(each, varying=()) if redact(list(each.varying), caller.tenant, "result")[1] else each
+        for each in found
+    ]
+
+
+async def revoke_varying(platform: Platform, tool: str, caller: Caller) -> None:
+    """End the acceptance of what varies in a definition; on the record.
+
+    Args:
+        platform: whose registry holds it.
+        tool: qualified name.
+        caller: who ends it.
+
+    Raises:
+        Misuse: there is none of that tool here, or it is another tenant's to end.
+    """
+    if all(each.tool != tool for each in await varying(platform, caller)):
+        raise Misuse(
+            f"No definition of {tool[:200]!r} was accepted with what varies in it.",
+            hint="`workbench servers varying` shows those that were.",
+        )
+    server = tool.partition(".")[0]
+    if platform.registry.spec(server) is not None:
+        platform.check_owner(server, caller)
+    await platform.registry.revoke_varying(tool, by=caller.subject)
+
+
+def _concerns(platform: Platform, tool: str, caller: Caller) -> bool:
+    """Whether the caller's tenant may know of a tool's server; one that is gone is known to who runs the platform."""
+    server = tool.partition(".")[0]
+    gone = platform.registry.state(server) is None
+    return platform.operates(caller) if gone else platform.registry.exists(server, caller.tenant)
 
 
 def _changed(registry: Registry, tool: Tool) -> ChangedDefinition:

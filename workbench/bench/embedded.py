@@ -12,7 +12,7 @@ from workbench.bench.platform import Platform
 from workbench.events import JSON, AnyRunEvent, Call, Outcome, Source, Tool
 from workbench.policy import Approval
 from workbench.policy.standing_approvals import StandingApproval, Terms
-from workbench.registry import Reloaded, ServerState
+from workbench.registry import ConfigurationRemarks, Reloaded, ServerState, VaryingAcceptance
 
 
 class Embedded:
@@ -29,6 +29,9 @@ class Embedded:
 
     async def servers(self) -> list[ServerState]:
         return self.platform.servers(self.caller)
+
+    async def configuration(self) -> ConfigurationRemarks:
+        return self.platform.configuration(self.caller)
 
     async def tools(self, words: str = "", limit: int = 50, profile: str = "") -> list[Tool]:
         await self.platform.gateway.judge(self.caller)
@@ -95,6 +98,12 @@ class Embedded:
 
     async def accept_definition(self, tool: str, hash: str, varying: bool = False) -> None:
         await definitions.accept(self.platform, tool, hash, self.caller, varying=varying)
+
+    async def varying_acceptances(self) -> list[VaryingAcceptance]:
+        return await definitions.varying(self.platform, self.caller)
+
+    async def revoke_varying(self, tool: str) -> None:
+        await definitions.revoke_varying(self.platform, tool, self.caller)
 
     async def record_load(self, run: JSON, requests: Sequence[JSON]) -> None:
         await self.platform.record_load(run, requests, self.caller)

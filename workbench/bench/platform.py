@@ -46,7 +46,7 @@ from workbench.gateway import Gateway, upstreams
 from workbench.gateway.profiles import Within
 from workbench.policy import Approval, Policy
 from workbench.policy.slack import SlackChannel
-from workbench.registry import Registry, Reloaded, ServerState, registration
+from workbench.registry import ConfigurationRemarks, Registry, Reloaded, ServerState, registration
 from workbench.secrets import Secrets
 
 Progress = Callable[[str], None]
@@ -198,6 +198,15 @@ class Platform:
         tenant = caller.tenant if caller else None
         states = [*self.registry.servers(tenant), *self.registry.excluded(tenant)]
         return states if caller is None else [self.gateway.outbound.server(state, caller) for state in states]
+
+    def configuration(self, caller: Caller) -> ConfigurationRemarks:
+        """What of the configuration files as a whole is wrong or not used; for who runs this workbench alone."""
+        if not self.operates(caller):
+            return ConfigurationRemarks()
+        found = {"problems": list(self.registry.problems), "notices": list(self.registry.notices)}
+        if not caller.has("pii:read"):
+            found = self.gateway.outbound.prose(found, caller.tenant)
+        return ConfigurationRemarks(problems=tuple(found["problems"]), notices=tuple(found["notices"]))
 
     def tools(self, caller: Caller, words: str = "", limit: int = 50, profile: str = "") -> list[Tool]:
         """The tools that `caller` may call, everywhere or through a profile: all, or the best matches for `words`.

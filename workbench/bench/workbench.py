@@ -35,7 +35,7 @@ from workbench.config import Settings, prepare_home
 from workbench.events import JSON, AnyRunEvent, Misuse, Source, Unreachable
 from workbench.policy import Approval
 from workbench.policy.standing_approvals import StandingApproval, Terms
-from workbench.registry import Reloaded
+from workbench.registry import ConfigurationRemarks, Reloaded, VaryingAcceptance
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
@@ -170,6 +170,10 @@ class Workbench(Recorded):
         """All servers with their health."""
         return Servers(self._run(self._backend.servers))
 
+    def configuration(self) -> ConfigurationRemarks:
+        """What of the configuration files as a whole is wrong or is not used; that of one server is in its state."""
+        return self._run(self._backend.configuration)
+
     def tools(self, words: str = "", *, limit: int = 50, profile: str = "") -> Tools:
         """The tools you may call, everywhere or through a profile: all of them, or the best matches for `words`, by
         words and meaning."""
@@ -237,6 +241,21 @@ class Workbench(Recorded):
             Misuse: it does not wait for this, has changed once more, or what varies in it cannot be told.
         """
         self._run(self._backend.accept_definition, tool, hash, varying)
+
+    def varying_acceptances(self) -> list[VaryingAcceptance]:
+        """Definitions that were accepted together with what varies in them."""
+        return self._run(self._backend.varying_acceptances)
+
+    def revoke_varying_acceptance(self, tool: str) -> None:
+        """End one of them at once: the tool is quarantined while its definition is not the one accepted last.
+
+        Args:
+            tool: qualified name.
+
+        Raises:
+            Misuse: there is none of that tool.
+        """
+        self._run(self._backend.revoke_varying, tool)
 
     # --- questions ------------------------------
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from workbench.cli.opening import SECONDS, as_json, console, opened, print_json
+from workbench.cli.opening import SECONDS, as_json, console, opened, print_json, program
 from workbench.events import JSON, Misuse, OutcomeKind
 from workbench.show import clean
 
 if TYPE_CHECKING:
+    from workbench.bench import Workbench
     from workbench.bench.definitions import ChangedDefinition
 
 EXIT_CODES: dict[OutcomeKind, int] = {
@@ -28,8 +30,11 @@ EXIT_CODES: dict[OutcomeKind, int] = {
 @as_json
 def tools(words: tuple[str, ...], limit: int, profile: str, as_json: bool) -> None:
     """List the tools you may call, or search them by words and meaning."""
+    missing: list[str] = []
     with opened() as wb:
         found = wb.tools(" ".join(words), limit=limit, profile=profile)
+        if not (words or profile or as_json):
+            missing = _not_listed(wb)
     from workbench.registry.signals import of_definition
 
     signals = {t.qualified: signs for t in found if (signs := of_definition(t.definition))}
@@ -47,6 +52,30 @@ def tools(words: tuple[str, ...], limit: int, profile: str, as_json: bool) -> No
         for repair in found_tool.repairs if found_tool.qualified == " ".join(words) else ():
             given, read_as = clean(repair["given"]), clean(repair["read_as"])
             click.secho(f"Read otherwise - {clean(repair['where'])}: {given} as: {read_as}", fg="yellow", err=True)
+    repaired = [t.qualified for t in found if t.repairs and t.qualified != " ".join(words)]
+    if repaired:
+        named = ", ".join(map(clean, repaired[:5])) + (f" and {len(repaired) - 5} more" if repaired[5:] else "")
+        how = f"{program()} tools NAME says how"
+        click.secho(f"Definitions read otherwise than they are written: {named}; {how}.", fg="yellow", err=True)
+    for line in missing:
+        click.secho(line, fg="yellow", err=True)
+
+
+def _not_listed(wb: Workbench) -> list[str]:
+    """Why tools are not in the list that somebody may look for: of servers that are not ready, or quarantined."""
+    from workbench.bench.attached import Denied
+
+    try:
+        states, held = wb.servers(), wb.changed_definitions()
+    except Denied:  # a caller of tools alone is told of tools alone
+        return []
+    lines = [
+        f"Not listed - {state.id} is {state.status}: {clean(state.last_error.split(chr(10), 1)[0])}"
+        for state in states
+        if state.status not in ("ready", "disabled")
+    ]
+    lines += [f"Not listed - {clean(each.tool)} is quarantined: {clean(each.reason)}" for each in held]
+    return [*lines, f"{program()} servers says more."] if lines else []
 
 
 @click.command()
@@ -94,7 +123,7 @@ def servers(ctx: click.Context, as_json: bool) -> None:
     if ctx.invoked_subcommand is not None:
         return
     with opened() as wb:
-        found = wb.servers()
+        found, remarks = wb.servers(), wb.configuration()
     if as_json:
         print_json(found)
     else:
@@ -104,6 +133,10 @@ def servers(ctx: click.Context, as_json: bool) -> None:
                 click.secho(f"{state.id} is {state.status}: {clean(state.last_error)}", fg="yellow", err=True)
             for notice in state.notices:
                 click.secho(f"{state.id}: {clean(notice)}", dim=True, err=True)
+        for text in remarks.problems:
+            click.secho(clean(text), fg="red", err=True)
+        for text in remarks.notices:
+            click.secho(clean(text), dim=True, err=True)
 
 
 @servers.command()
@@ -167,6 +200,37 @@ def accept(tool: str, seen: str, varying: bool) -> None:
                 seen = change.hash
         wb.accept_definition(tool, seen, varying=varying)
     click.echo(f"{tool} accepted{', with what varies' if varying else ''}.")
+
+
+@servers.command()
+@as_json
+def varying(as_json: bool) -> None:
+    """List definitions that were accepted with what varies in them."""
+    with opened() as wb:
+        found = wb.varying_acceptances()
+    if as_json:
+        print_json(found)
+        return
+    for each in found:
+        when = datetime.fromtimestamp(each.accepted_us / 1e6, UTC)
+        click.secho(clean(each.tool), bold=True)
+        click.echo(f"Accepted by {clean(each.accepted_by)} on {when:%Y-%m-%d %H:%M} UTC.")
+        for place in each.varying:
+            click.echo(f"What varies in {clean(place['where'])}: {clean(place['template'])}")
+        click.echo(f"End it with: {program()} servers revoke {clean(each.tool)}", err=True)
+    if not found:
+        click.echo("No definition was accepted with what varies in it.", err=True)
+
+
+@servers.command()
+@click.argument("tool")
+def revoke(tool: str) -> None:
+    """End the acceptance of what varies in a definition: the tool is quarantined while it is not as accepted last."""
+    with opened() as wb:
+        wb.revoke_varying_acceptance(tool)
+        held = any(each.tool == tool for each in wb.changed_definitions())
+    how = f" It is quarantined now; {program()} servers changes shows it." if held else ""
+    click.echo(f"What varies in {tool} is no longer accepted.{how}")
 
 
 def _show_change(change: ChangedDefinition) -> None:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from workbench.registry.bundled import bundled_specs, foreign_servers
 from workbench.registry.connection import Connection, ConnectionFactory, Launched, RpcError
-from workbench.registry.mcpjson import Configuration, ExcludedServer, read_configuration, read_mcp_json
+from workbench.registry.mcpjson import (
+    Configuration,
+    ConfigurationRemarks,
+    ExcludedServer,
+    read_configuration,
+    read_mcp_json,
+)
+from workbench.registry.pins import VaryingAcceptance
 from workbench.registry.registration import registration
 from workbench.registry.registry import Registry, Reloaded
 from workbench.registry.server import Overloaded, ReplicaState, ServerDown, ServerSpec, ServerState, UnknownTool
 
 __all__ = [
     "Configuration",
+    "ConfigurationRemarks",
     "Connection",
     "ConnectionFactory",
     "ExcludedServer",
@@ -24,6 +32,7 @@ __all__ = [
     "ServerSpec",
     "ServerState",
     "UnknownTool",
+    "VaryingAcceptance",
     "bundled_specs",
     "foreign_servers",
     "read_configuration",

@@ -64,6 +64,15 @@ class Configuration(Record, frozen=True, kw_only=True):
     """Id → how it is asked for, of inputs that servers need and that nobody has given."""
 
 
+class ConfigurationRemarks(Record, frozen=True, kw_only=True):
+    """What a person should know of configuration files as a whole."""
+
+    problems: tuple[str, ...] = ()
+    """Parts that should hold servers and do not."""
+    notices: tuple[str, ...] = ()
+    """What was changed or not read."""
+
+
 def read_configuration(
     path: Path | str,
     *,

@@ -16,7 +16,7 @@ import orjson
 
 from workbench.config import Settings
 from workbench.control import Told, open_store
-from workbench.events import JSON, Misuse, Tool, now_us
+from workbench.events import JSON, Misuse, Record, Tool, now_us
 from workbench.registry.closed_addition import closed_addition
 from workbench.registry.listing import PINNED, pinned_parts
 from workbench.registry.server import ServerSpec
@@ -38,6 +38,19 @@ create table if not exists registry_servers (
 
 FIRST_SEEN: Final = "first seen"
 """Who accepted a definition that nobody was asked about."""
+
+
+class VaryingAcceptance(Record, frozen=True, kw_only=True):
+    """A definition that somebody accepted together with what varies in it."""
+
+    tool: str
+    """Qualified name."""
+    varying: tuple[JSON, ...]
+    """`where` (JSON pointer) and `template` of each place that may vary, with the kind of each hole in ‹ ›."""
+    accepted_us: int
+    """When, in microseconds since the epoch."""
+    accepted_by: str
+    """Subject of who accepted it."""
 
 
 class _Pin(NamedTuple):
@@ -117,6 +130,24 @@ class Pins:
     def template(self, tool: Tool) -> DefinitionTemplate | str:
         """What would be agreed to by accepting `tool` as varying; or why that is not possible."""
         return definition_template(self._versions(tool))
+
+    def varying(self) -> list[VaryingAcceptance]:
+        """What was agreed to as varying, by server and tool."""
+        rows = self.store.rows(
+            "select server, tool, versions, accepted_us, accepted_by from registry_varying order by server, tool"
+        )
+        return [
+            VaryingAcceptance(
+                tool=f"{server}.{tool}", accepted_us=when, accepted_by=by,
+                varying=() if isinstance(found := definition_template(orjson.loads(versions)), str)
+                else tuple(found.shown),
+            )
+            for server, tool, versions, when, by in rows
+        ]  # fmt: skip
+
+    def end_varying(self, server: str, tool: str) -> None:
+        """Agree no longer to what varies in a definition; the pinned version stays accepted."""
+        self.store.change("delete from registry_varying where server = ? and tool = ?", server, tool)
 
     def _versions(self, tool: Tool) -> list[JSON]:
         """The definition as listed now, and those that were accepted before, newest first."""

@@ -17,7 +17,7 @@ from workbench.registry.group import Group
 from workbench.registry.journal import Journal
 from workbench.registry.mcpjson import Configuration
 from workbench.registry.names import close_names, confusable, server_id
-from workbench.registry.pins import Pins, acceptance_detail
+from workbench.registry.pins import Pins, VaryingAcceptance, acceptance_detail
 from workbench.registry.registration import check_registration
 from workbench.registry.server import ServerDown, ServerSpec, ServerState, UnknownTool
 from workbench.registry.sharing import Sharing
@@ -396,6 +396,28 @@ class Registry:
         await asyncio.to_thread(pins.accept, tool, by, varying=varying)
         await entry.apply(pins)
         return self._catalog.known.get(qualified, tool)
+
+    def varying_acceptances(self) -> list[VaryingAcceptance]:
+        """Definitions that were accepted together with what varies in them, also those of servers that do not run."""
+        return self._opened_pins().varying()
+
+    async def revoke_varying(self, qualified: str, *, by: str) -> None:
+        """Agree no longer to what varies in a definition: a version other than the pinned one is quarantined again.
+
+        Args:
+            qualified: the tool; one of `varying_acceptances`.
+            by: who ends it.
+
+        Raises:
+            NotRecorded: the log cannot record it, so it goes on.
+        """
+        server, _, tool = qualified.partition(".")
+        entry, pins = self._entries.get(server), self._opened_pins()
+        journal = self._journal.of_tenant(entry.spec.tenant if entry else "")
+        await journal.decided(server, "varying_acceptance_revoked", {"tool": tool, "by": by})
+        await asyncio.to_thread(pins.end_varying, server, tool)
+        if entry is not None:
+            await entry.apply(pins)
 
     # --- inside
 

@@ -33,6 +33,11 @@ def tool_notices(tools: Sequence[Tool], left_out: Mapping[str, str]) -> tuple[st
             f"The definitions of {_names(repaired)} are read otherwise than they are written: `workbench tools` with "
             "the name says how."
         )
+    if renamed := sorted(tool.name for tool in tools if tool.original is not None):
+        found.append(
+            f"{_counted(len(renamed), 'tool')} called otherwise than by the server: {_names(renamed)}. "
+            "`workbench tools` says what the server calls them."
+        )
     return tuple(found)
 
 
