@@ -23,6 +23,7 @@ from workbench.registry.listing import Listing, list_tools
 from workbench.registry.names import shown
 from workbench.registry.pins import Pins
 from workbench.registry.process import ServerProcess
+from workbench.registry.remedies import remedy
 from workbench.registry.server import ServerSpec, ServerState, ServerStatus, shown_url
 from workbench.registry.startup import within_start_timeout
 from workbench.registry.supervisor import Supervisor
@@ -199,6 +200,8 @@ class Entry(ServerProcess):
                 why = f"Unexpected {type(e).__name__}: {e}"
             if self.child is not None and self.child.process.returncode is None and "\n" not in why:
                 why += self.child.last_words()
+            if advice := remedy(why, self.spec.command, self.spec.source):
+                why += f"\n{advice}"
             await self._let_go()
             if self._restart or clock() - ready_at > STEADY:
                 failures.reset()
