@@ -17,7 +17,7 @@ from workbench.cli import cli
 from workbench.cli.security import _quarantine
 from workbench.events import Misuse
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 SERVER = """
 import json, sys
