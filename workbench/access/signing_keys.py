@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from workbench.access.private import read_private
 from workbench.config import Settings
 from workbench.control import open_store
 from workbench.control.keyfiles import write
+from workbench.control.opening import share_key
 from workbench.events import JSON, Caller, Misuse, new_id, now_us
+from workbench.secrets.keyring import KeyRing, ring_path
 
 PROOF_SECONDS = 60
 """Lifetime of what is signed here: it is used at once, and once."""
@@ -19,18 +22,23 @@ ALGORITHMS = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "Ed25519": "
 
 
 class SigningKey:
-    """A private key for assertions. Made by `gateway_key` or `imported`."""
+    """A private key for assertions. Made by `gateway_key` or `imported`.
 
-    def __init__(self, key: Any) -> None:
+    Args:
+        key: signs.
+        others: are published as well: those that sign next, and that signed lately.
+    """
+
+    def __init__(self, key: Any, others: Iterable[Any] = ()) -> None:
         self._key = key
+        self._others = list(others)
         curve = str(getattr(key, "curve_name", ""))
         self.algorithm = ALGORITHMS.get(curve, "RS256")
         self.kid = str(key.thumbprint())
 
     def key_set(self) -> JSON:
         """The public key, to be registered with an identity provider (RFC 7517)."""
-        public = self._key.as_dict(private=False)
-        return {"keys": [{**public, "kid": self.kid, "use": "sig", "alg": self.algorithm}]}
+        return published([self._key, *self._others], self.algorithm)
 
     def proof(self, client: str, audience: str) -> str:
         """A client assertion (RFC 7523 §2.2): `client` itself says that it is `client`."""
@@ -53,6 +61,12 @@ class SigningKey:
         return jwt.encode(header, full, self._key, algorithms=[self.algorithm])
 
 
+def published(keys: Iterable[Any], algorithm: str) -> JSON:
+    """The public keys of private ones as a key set (RFC 7517 §5)."""
+    about = {"use": "sig", "alg": algorithm}
+    return {"keys": [{**key.as_dict(private=False), "kid": str(key.thumbprint()), **about} for key in keys]}
+
+
 def gateway_key(settings: Settings) -> SigningKey:
     """The gateway's own key, on P-256, made once; gateways with a control store in common have it in common.
 
@@ -63,8 +77,8 @@ def gateway_key(settings: Settings) -> SigningKey:
     store = open_store(settings)
     try:
         with store.exclusively("gateway.key"):  # two processes starting together make one key
-            store.share(path, made)
-            return SigningKey(private_key(path))
+            share_key(store, path, made)
+            return SigningKey(private_key(path), other_keys(path))
     finally:
         store.close()
 
@@ -82,20 +96,44 @@ def private_key(path: Path) -> Any:
     Raises:
         Misuse: the file holds something else.
     """
-    from joserfc.errors import JoseError
-    from joserfc.jwk import ECKey
-
     text = read_private(path)
     if not text and not path.exists():
         write(path, made())
         text = read_private(path)
     try:
-        found = ECKey.import_key(text)
-        if found.is_private and found.curve_name == "P-256":
-            return found
-    except (JoseError, ValueError, TypeError):
-        pass
-    raise Misuse(f"{path} is no private key on P-256.", hint="Move it away; another one is made at the next start.")
+        return _on_p256(text)
+    except ValueError:
+        raise Misuse(
+            f"{path} is no private key on P-256.", hint="Move it away; another one is made at the next start."
+        ) from None
+
+
+def other_keys(path: Path) -> list[Any]:
+    """The key that follows the one in a file, and those that it replaced and that may still be in use.
+
+    Raises:
+        Misuse: the ring of the key holds something else.
+    """
+    try:
+        return [_on_p256(other.key.decode()) for other in KeyRing.beside(path).accepted()]
+    except ValueError as e:
+        raise Misuse(
+            f"{ring_path(path)} holds what is no private key on P-256.", hint="Move it away: old keys end then."
+        ) from e
+
+
+def _on_p256(pem: str) -> Any:
+    """The private key in a PEM text. Raises ValueError when it is none on P-256."""
+    from joserfc.errors import JoseError
+    from joserfc.jwk import ECKey
+
+    try:
+        found = ECKey.import_key(pem)
+    except (JoseError, TypeError) as e:
+        raise ValueError("no key") from e
+    if not found.is_private or found.curve_name != "P-256":
+        raise ValueError("not a private key on P-256")
+    return found
 
 
 def imported(pem: str) -> SigningKey:

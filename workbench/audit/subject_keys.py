@@ -8,6 +8,7 @@ questions are encrypted (AES-256-GCM, NIST SP 800-38D) before they are chained a
 from __future__ import annotations
 
 import base64
+import contextlib
 import hmac
 import os
 import secrets
@@ -35,10 +36,15 @@ _DATA_HASHES = ("args_hash", "args_sha256")
 _TABLE = """
 create table if not exists keys (
   id text primary key, tenant text not null, subject text not null, key blob, created_us integer not null,
-  forgotten_us integer
+  forgotten_us integer, retired_us integer
 ) strict;
-create unique index if not exists keys_live on keys (tenant, subject) where forgotten_us is null;
 """
+_INDEX = """
+drop index if exists keys_live;
+create unique index if not exists keys_current on keys (tenant, subject)
+  where forgotten_us is null and retired_us is null;
+"""
+"""`keys_live`, of earlier versions, allowed a person one key that is not destroyed; now old ones are kept to read."""
 
 
 class SubjectKeys:
@@ -58,6 +64,11 @@ class SubjectKeys:
         self._db.execute("pragma secure_delete = on")  # a destroyed key must not stay in a free page
         self._db.execute("pragma synchronous = full")
         self._db.executescript(_TABLE)
+        if "retired_us" not in {row[1] for row in self._db.execute("pragma table_info(keys)")}:
+            with contextlib.suppress(sqlite3.OperationalError):  # another process was faster
+                self._db.execute("alter table keys add column retired_us integer")
+        if not self._db.execute("select 1 from sqlite_master where name = 'keys_current'").fetchone():
+            self._db.executescript(_INDEX)
         self._version = -1
         self._by_subject: dict[tuple[str, str], tuple[str, bytes]] = {}
         self._by_id: dict[str, bytes | None] = {}
@@ -108,7 +119,9 @@ class SubjectKeys:
                 "insert or ignore into keys (id, tenant, subject, key, created_us) values (?, ?, ?, ?, ?)", made
             )
             row = self._db.execute(
-                "select id, key from keys where tenant = ? and subject = ? and forgotten_us is null", (tenant, subject)
+                "select id, key from keys where tenant = ? and subject = ? and forgotten_us is null "
+                "and retired_us is null",
+                (tenant, subject),
             ).fetchone()
             found = self._by_subject[tenant, subject] = (row[0], row[1])
         return found
@@ -140,6 +153,25 @@ class SubjectKeys:
                 "update keys set key = null, forgotten_us = ? where tenant = ? and subject = ? and key is not null",
                 (now_us(), tenant, subject),
             ).rowcount
+
+    def rotate(self) -> int:
+        """Encrypt with a new key of each person from now on; how many keys were replaced. Old records stay readable,
+        and forgetting a person destroys all of their keys.
+
+        Raises:
+            sqlite3.Error: the keys cannot be written.
+        """
+        with self._lock:
+            self._by_subject.clear()
+            return self._db.execute(
+                "update keys set retired_us = ? where retired_us is null and forgotten_us is null", (now_us(),)
+            ).rowcount
+
+    def newest_us(self) -> int | None:
+        """When the newest key was made, in microseconds since the epoch; None when there is none."""
+        with self._lock:
+            found: int | None = self._db.execute("select max(created_us) from keys").fetchone()[0]
+            return found
 
     # --- reading --------------------------------------------------------------
 

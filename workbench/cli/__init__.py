@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "policy": ("policy", "Test the rules, explain a recorded decision, write the rules out."),
     "model": ("model", "Who can answer questions; `pull` brings the embedded language model."),
     "load": ("load", "Run Locust against the gateway; figures land in the record."),
+    "rotate": ("rotate", "Every key that the platform owns, its age and purpose; replace one, some or all."),
     "backup": ("backup", "The state folder in one archive, tried and verified; also while a platform runs."),
     "restore": ("backup", "Make a state folder from a backup, verified before it is put into place."),
     "doctor": ("doctor", "Every setting, its value and source, and what is wrong with a hint."),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Verdict = Literal["ok", "warning", "problem"]
 
-_SECRET_FILES = ("token", "run.json", "control.db", "*.key", "*.pem", "access/*", "oauth/*", "audit/checkpoint.key")
+_SECRET_FILES = ("token", "run.json", "control.db", "*.key", "*.ring", "*.pem", "access/*", "oauth/*", "audit/*.key*")
 _SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from workbench.control.store import ControlStore
+from workbench.secrets.keyring import KeyRing
 
 SHARED: Final = ("session.key", "redaction.key")
 """32 random bytes each: what clients carry for us is sealed with the one, and pseudonyms are made with the other."""
@@ -32,8 +33,15 @@ def agree_on(store: ControlStore, path: Path, make: Callable[[], bytes]) -> None
     if path.exists():
         if path.read_bytes() == content:
             return
-        path.replace(path.with_name(f"{path.name}.before-{secrets.token_hex(4)}"))
+        if path.suffix == ".key" and not _was_replaced(path):
+            path.replace(path.with_name(f"{path.name}.before-{secrets.token_hex(4)}"))
     write(path, content)
+
+
+def _was_replaced(path: Path) -> bool:
+    """Whether the key in a file is an earlier one of the deployment, which its ring keeps as long as it is needed."""
+    content = path.read_bytes()
+    return any(old.key == content for old in KeyRing.beside(path).previous)
 
 
 def write(path: Path, content: bytes) -> None:

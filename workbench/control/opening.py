@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from workbench.config import Settings, prepare_home
@@ -10,6 +11,13 @@ from workbench.control.keyfiles import SHARED
 from workbench.control.sqlite import SqliteStore
 from workbench.control.store import ControlStore
 from workbench.secrets import Secrets
+from workbench.secrets.keyring import ring_path
+
+
+def share_key(store: ControlStore, path: Path, make: Callable[[], bytes]) -> None:
+    """See to it that a secret key, and the keys before and after it, are the same on every gateway of the store."""
+    store.share(ring_path(path), bytes)  # the ring first: a key that is newer than its ring is in it as the next one
+    store.share(path, make)
 
 
 def open_store(where: Settings | Path) -> ControlStore:
@@ -32,7 +40,7 @@ def open_store(where: Settings | Path) -> ControlStore:
     store = PostgresStore(url, where.database_schema, home, grace=where.database_grace)
     try:
         for name in SHARED:
-            store.share(home / name, lambda: secrets.token_bytes(32))
+            share_key(store, home / name, lambda: secrets.token_bytes(32))
     except BaseException:
         store.close()
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -10,19 +11,22 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from workbench.events import Misuse
+from workbench.events import Misuse, now_us
+from workbench.secrets.keyring import KeyRing
 
 
 class Seal:
     """Seals and opens tokens of one kind (AES-256-GCM, NIST SP 800-38D).
 
     Args:
-        path: of the key; made when missing, readable by its owner alone, and shared by all replicas.
+        path: of the key; made when missing, readable by its owner alone, and shared by all replicas. Tokens of the key
+            that it replaced, and of the one that follows it, open as well (`KeyRing`).
         context: what the tokens are for. One of another kind does not open.
     """
 
     def __init__(self, path: Path, context: bytes) -> None:
         self._cipher = AESGCM(_key(path))
+        self._others = [(AESGCM(other.key), other.until_us) for other in KeyRing.beside(path).accepted()]
         self._context = context
 
     def close(self, data: bytes) -> str:
@@ -34,9 +38,14 @@ class Seal:
         """What a token carries; None when it is not whole and ours."""
         try:
             sealed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-            return self._cipher.decrypt(sealed[:12], sealed[12:], self._context)
-        except (ValueError, InvalidTag):
+        except ValueError:
             return None
+        now = now_us()
+        for cipher, until_us in [(self._cipher, None), *self._others]:
+            if until_us is None or now < until_us:
+                with contextlib.suppress(ValueError, InvalidTag):
+                    return cipher.decrypt(sealed[:12], sealed[12:], self._context)
+        return None
 
 
 def _key(path: Path) -> bytes:

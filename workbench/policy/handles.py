@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hmac
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -20,14 +22,16 @@ class Handles:
     Args:
         key: of the installation.
         tenant: whose handles. Those of another do not open.
+        others: further keys whose handles open: before and after a rotation.
     """
 
-    def __init__(self, key: bytes, tenant: str) -> None:
-        self._cipher = AESSIV(hmac.digest(key, f"handles\0{tenant}".encode("utf-8", "surrogatepass"), "sha512"))
+    def __init__(self, key: bytes, tenant: str, others: Iterable[bytes] = ()) -> None:
+        salt = f"handles\0{tenant}".encode("utf-8", "surrogatepass")
+        self._ciphers = [AESSIV(hmac.digest(each, salt, "sha512")) for each in (key, *others)]
 
     def close(self, text: str) -> str:
         """The handle of a text, in letters that are safe in every part of a URI."""
-        sealed = self._cipher.encrypt(text.encode("utf-8", "surrogatepass"), [])
+        sealed = self._ciphers[0].encrypt(text.encode("utf-8", "surrogatepass"), [])
         return PREFIX + base64.urlsafe_b64encode(sealed).rstrip(b"=").decode()
 
     def open_all(self, text: str) -> str:
@@ -37,6 +41,9 @@ class Handles:
     def _opened(self, sealed: str) -> str:
         try:
             data = base64.b64decode(sealed + "=" * (-len(sealed) % 4), altchars=b"-_", validate=True)
-            return self._cipher.decrypt(data, []).decode("utf-8", "surrogatepass")
-        except (ValueError, InvalidTag):
+        except ValueError:
             return ""
+        for cipher in self._ciphers:
+            with contextlib.suppress(ValueError, InvalidTag):
+                return cipher.decrypt(data, []).decode("utf-8", "surrogatepass")
+        return ""

@@ -25,6 +25,7 @@ from workbench.policy.handles import Handles
 from workbench.policy.traversal import SMALL, WITHHELD, Traversal, may_hold_credentials
 from workbench.scanning import Budget
 from workbench.secrets import redactors
+from workbench.secrets.keyring import KeyRing
 
 _LOOPBACK = "127.0.0.1"
 _CACHE_ENTRIES = 2048
@@ -40,6 +41,8 @@ class Redactor:
 
     def __init__(self, home: Path) -> None:
         self._key = _master_key(prepare_home(home) / "redaction.key")
+        self._other_keys = [other.key for other in KeyRing.beside(home / "redaction.key").accepted()]
+        """Of before and after a rotation: what was sealed with them is turned back, and nothing new is made."""
         redactors.register(home, self)
         self._recognisers = recognisers.shared()
         self._tenant_keys: dict[str, bytes] = {}
@@ -138,7 +141,7 @@ class Redactor:
         if found is None:
             if len(self._tenant_handles) > 10_000:
                 self._tenant_handles.clear()
-            found = self._tenant_handles[tenant] = Handles(self._key, tenant)
+            found = self._tenant_handles[tenant] = Handles(self._key, tenant, self._other_keys)
         return found
 
     def _withheld(

@@ -31,7 +31,6 @@ from workbench.access.oauth.throttle import Throttle
 from workbench.access.oauth.workloads import Workloads
 from workbench.access.peers import mutual
 from workbench.access.roles import SCOPE, narrowed
-from workbench.access.tokens import signed_claims
 from workbench.control import ControlDown
 from workbench.control.store import P, T
 from workbench.events import JSON, Caller, Misuse, NotRecorded, Unauthenticated, now_us
@@ -380,11 +379,8 @@ class AuthorizationServer:
 
     async def _claims(self, token: str) -> JSON | None:
         """The claims of an access token of ours that holds now."""
-        from workbench.access.oauth.signing import ALGORITHM
-
         try:
-            key = await self.issuer.key(self.issuer.kid, ALGORITHM)
-            claims = signed_claims(token, key, ALGORITHM)
+            claims = await self.issuer.claims(token)
         except Unauthenticated:
             return None
         good = claims.get("iss") == self.url and claims["exp"] * 1_000_000 > self.clock()

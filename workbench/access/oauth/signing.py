@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection
 from typing import Any
 
 from workbench.access.keys import Keys
 from workbench.access.oauth.clients import Clients
 from workbench.access.oauth.grants import Grants
-from workbench.access.signing_keys import made, private_key
+from workbench.access.signing_keys import made, other_keys, private_key, published
+from workbench.access.tokens import signed_claims
 from workbench.config import Settings
 from workbench.control import ControlDown
+from workbench.control.opening import share_key
 from workbench.events import JSON, Unauthenticated, new_id
 
 ALGORITHM = "ES256"
@@ -37,15 +40,30 @@ class LocalIssuer:
         self._clock = clock
         path = settings.home / "oauth.key"
         with keys.exclusively():  # two processes starting together make one key
-            keys.store.share(path, made)
+            share_key(keys.store, path, made)
             self._key = private_key(path)
+            others = other_keys(path)
         self.kid = str(self._key.thumbprint())
+        self._keys = {str(key.thumbprint()): key for key in (self._key, *others)}
+        """By their ids: the one that signs, the next one, and those whose tokens may still be about."""
 
     async def key(self, kid: str | None, algorithm: str) -> Any:
-        """Our key, if it is meant."""
-        if kid != self.kid or algorithm != ALGORITHM:
+        """The key of ours that is meant."""
+        found = self._keys.get(kid or "") if algorithm == ALGORITHM else None
+        if found is None:
             raise Unauthenticated("The token is signed with a key that is not ours.")
-        return self._key
+        return found
+
+    async def claims(self, token: str) -> JSON:
+        """The claims of a token, if a key of ours signed it; their times are not looked at.
+
+        Raises:
+            Unauthenticated: none did.
+        """
+        for key in self._keys.values():
+            with contextlib.suppress(Unauthenticated):
+                return signed_claims(token, key, ALGORITHM)
+        raise Unauthenticated("The token is signed with a key that is not ours.")
 
     async def live(self, claims: JSON) -> bool:
         """Whether neither token, grant, client nor the person's key was taken back, as far as can be told."""
@@ -55,9 +73,8 @@ class LocalIssuer:
             return False
 
     def key_set(self) -> JSON:
-        """The public key, as published."""
-        public = self._key.as_dict(private=False)
-        return {"keys": [{**public, "kid": self.kid, "use": "sig", "alg": ALGORITHM}]}
+        """The public keys, as published: that of tokens to come, and of those that may still be about."""
+        return published(self._keys.values(), ALGORITHM)
 
     def access_token(
         self,
