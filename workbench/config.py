@@ -375,12 +375,20 @@ class Settings:
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def load(cls, *, env: Mapping[str, str] | None = None, cwd: Path | None = None, **given: Any) -> Settings:
+    def load(
+        cls,
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        options: Mapping[str, str] | None = None,
+        **given: Any,
+    ) -> Settings:
         """Read all sources and return frozen settings.
 
         Args:
             env: environment to read instead of the process's.
             cwd: folder where `workbench.toml` is looked for; default the working directory.
+            options: of settings that are given, how the user wrote them, e.g. `{"mcp_config": "--config"}`.
             given: values that win over all others; None means "not given".
 
         Raises:
@@ -407,7 +415,9 @@ class Settings:
         take({k: v for k, v in _read_toml(home / "config.toml").items() if k != "home"}, str(home / "config.toml"))
         for name, text in from_env.items():
             take({name: text}, _variable(name))
-        take({k: v for k, v in given.items() if v is not None}, "given")
+        for name, value in given.items():
+            if value is not None:
+                take({name: value}, (options or {}).get(name, "given"))
         if given.get("home") and sources.get("url") in (_variable("url"), "workbench.toml"):
             del values["url"], sources["url"]  # who names a state folder means the platform on it
         values["home"] = home if home.is_absolute() else (cwd / home)
@@ -416,7 +426,7 @@ class Settings:
         return settings
 
     def source_of(self, name: str) -> str:
-        """Where the value of `name` came from: `default`, a file, a variable, or `given`."""
+        """Where the value of `name` came from: `default`, a file, a variable, an option (`--port`), or `given`."""
         return self.sources.get(name, "default")
 
     def replace(self, **changes: Any) -> Settings:
@@ -428,15 +438,15 @@ class Settings:
         unknown = [s for s in self.servers if s not in BUNDLED_SERVERS]
         if unknown:
             raise Misuse(
-                f"Setting servers names {unknown[0][:200]!r} (from {self.source_of('servers')}).",
+                f"Setting servers names {unknown[0][:200]!r}{_from(self.source_of('servers'))}.",
                 hint=f"Bundled servers are {', '.join(BUNDLED_SERVERS)}; foreign ones go into an mcp.json.",
             )
         for name in names():
             _check_value(name, getattr(self, name), self.source_of(name))
         if self.app_host not in LOOPBACK:
             raise Misuse(
-                f"Setting app_host is {self.app_host!r} (from {self.source_of('app_host')}): whoever uses the app acts "
-                "as the owner, and it has no login for people.",
+                f"Setting app_host is {self.app_host!r}{_from(self.source_of('app_host'))}: whoever uses the app acts "
+                "as the owner. Its link signs in a browser, not a person, and the app serves no TLS.",
                 hint="Leave it at 127.0.0.1 and reach it through an SSH tunnel: ssh -L 8501:127.0.0.1:8501 HOST.",
             )
         host = self.tls_host if self.tls_port and self.host in LOOPBACK else self.host
@@ -463,7 +473,12 @@ def _metadata(name: str) -> Mapping[str, Any]:
 
 def _refusal(name: str, value: Any, source: str, expected: str) -> Misuse:
     shown = "not what it can be" if _metadata(name).get("secret") else repr(value)[:200]
-    return Misuse(f"Setting {name} is {shown} (from {source}).", hint=f"Expected {expected}.")
+    return Misuse(f"Setting {name} is {shown}{_from(source)}.", hint=f"Expected {expected}.")
+
+
+def _from(source: str) -> str:
+    """Where a value came from, in brackets; nothing for one that was given in code, where there is no other place."""
+    return "" if source == "given" else f" (from {source})"
 
 
 def _check_value(name: str, value: Any, source: str) -> None:

@@ -74,6 +74,11 @@ def now_us() -> int:
     return time.time_ns() // 1_000
 
 
+def counted(number: int, noun: str) -> str:
+    """How many of what: `1 call`, `2 calls`, `1,000 calls`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def canonical(value: Any) -> bytes:
     """JSON with sorted keys and no spaces: the form that hashes are taken over."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

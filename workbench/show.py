@@ -7,6 +7,7 @@ trusted.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from workbench.events import (
     ToolAsked,
     ToolDone,
     Usage,
+    counted,
 )
 
 if TYPE_CHECKING:
@@ -79,6 +81,31 @@ def pretty(value: Any, limit: int = 4000) -> str:
 
 # --- terminal ----------------------------------------------------------------
 
+WIDTH = 160
+"""Columns of a table that is no terminal's."""
+
+
+def plain(shown: RenderableType) -> str:
+    """What a terminal would show, as text without colours."""
+    from io import StringIO
+
+    from rich.console import Console
+
+    width = shutil.get_terminal_size((WIDTH, 0)).columns
+    console = Console(file=StringIO(), width=width, color_system=None, highlight=False, legacy_windows=False)
+    with console.capture() as captured:
+        console.print(shown)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def brief(text: str, width: int) -> str:
+    """The first line of `text`, cut after a word to at most `width` characters."""
+    line = text.split("\n", 1)[0]
+    if len(line) <= width:
+        return line
+    kept = line[: width - 1]
+    return (kept.rsplit(" ", 1)[0] if " " in kept else kept).rstrip(" ,;:") + " …"
+
 
 def servers_table(servers: Sequence[ServerState]) -> RenderableType:
     """Servers and their health."""
@@ -94,13 +121,13 @@ def servers_table(servers: Sequence[ServerState]) -> RenderableType:
         table.add_row(
             s.id, f"[{colour}]{s.status}[/]", str(s.tools), s.era, s.transport, str(s.pid or ""),
             milliseconds(s.health_us) if s.health_us else "", s.breaker, str(s.restarts or ""),
-            Text(clean(s.last_error[:600] if s.status in ("disabled", "invalid") else s.last_error[:120])),
+            Text(clean(brief(s.last_error, 600 if s.status in ("disabled", "invalid") else 120))),
         )  # fmt: skip
         for r in s.replicas:
             status = "draining" if r.draining else r.status
             table.add_row(
                 f"  replica {r.number}", f"[{_COLOUR.get(r.status, 'red')}]{status}[/]", "", "", "", str(r.pid or ""),
-                "", r.breaker, str(r.restarts or ""), Text(clean(r.last_error[:120])),
+                "", r.breaker, str(r.restarts or ""), Text(clean(brief(r.last_error, 120))),
             )  # fmt: skip
     return table
 
@@ -182,7 +209,7 @@ def started_line(started: RunStarted) -> RenderableType:
     from rich.text import Text
 
     who = started.provider if not started.model else f"{started.provider} · {started.model}"
-    return Text.assemble((clean(who), "bold"), (f"  {clean(started.why)} · {started.tools} tools", "dim"))
+    return Text.assemble((clean(who), "bold"), (f"  {clean(started.why)} · {counted(started.tools, 'tool')}", "dim"))
 
 
 def done_line(done: RunDone) -> RenderableType:
@@ -193,7 +220,8 @@ def done_line(done: RunDone) -> RenderableType:
     return Text.assemble(
         (early, "red"),
         (
-            f"{done.calls} calls · {done.turns} turns · {milliseconds(done.elapsed_us)} · {usage_line(done.usage)}",
+            f"{counted(done.calls, 'call')} · {counted(done.turns, 'turn')} · {milliseconds(done.elapsed_us)} · "
+            f"{usage_line(done.usage)}",
             "dim",
         ),
         (f" · run {done.run}", "dim"),
@@ -317,8 +345,8 @@ def run_html(events: Sequence[AnyRunEvent]) -> str:
             parts.append(f'<div style="white-space:pre-wrap;margin:.6em 0">{escape(event.answer)}</div>{early}')
             cost = " · ".join(
                 (
-                    f"{event.calls} calls",
-                    f"{event.turns} turns",
+                    counted(event.calls, "call"),
+                    counted(event.turns, "turn"),
                     milliseconds(event.elapsed_us),
                     usage_line(event.usage),
                 )

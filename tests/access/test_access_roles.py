@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.access import Access, Unauthenticated, private
-from workbench.access.roles import covers, narrowed, read_roles
+from workbench.access.roles import covers, narrowed, read_roles, write_roles
 from workbench.config import Settings
 from workbench.events import Caller, Misuse, Tool
 
@@ -207,3 +209,51 @@ def test_a_tool_without_scopes_is_nobodys(settings: Settings) -> None:
 def test_explaining_an_anonymous_caller_says_that_no_role_grants_it(settings: Settings) -> None:
     explained = Access(settings).explain(Caller(tenant="t", subject="s"), CRM_WRITE)
     assert explained.lines[0] == "crm:read: not granted by any role"
+
+
+def test_the_shipped_roles_are_written_out_once_to_the_place_where_they_count(settings: Settings) -> None:
+    path = write_roles(settings)
+    assert path == settings.home / "policy" / "roles.toml"
+    assert read_roles(path).roles == read_roles(None).roles
+    assert Access(settings).roles.path == path
+    path.write_text(path.read_text("utf-8").replace('"crm:read"', '"crm:read", "tiny:*"'), "utf-8")
+    with pytest.raises(Misuse, match=r"in force are in .*roles\.toml already"):
+        write_roles(settings)
+    assert "tiny:*" in Access(settings).roles.scopes(("employee",))
+
+
+def test_the_roles_are_written_to_the_folder_of_the_rules_where_there_is_one(
+    settings: Settings, tmp_path: Path
+) -> None:
+    assert write_roles(settings.replace(policy=tmp_path / "rules")) == tmp_path / "rules" / "roles.toml"
+
+
+def test_an_explanation_says_how_to_grant_what_is_missing(settings: Settings) -> None:
+    tool = Tool(server="tiny", name="greet", scopes=("tiny:write",))
+    access = Access(settings)
+    _, secret = access.create_key("bob", roles=["employee"])
+    bob = access.authenticate(f"Bearer {secret}")
+    remedy = access.explain(bob, tool).remedy
+    assert remedy.startswith("`workbench access roles --write` ")
+    assert 'add "tiny:write" to the scopes of employee' in remedy
+
+    path = write_roles(settings)
+    edited = Access(settings)
+    assert edited.explain(bob, tool).remedy == f'To grant it, add "tiny:write" to the scopes of employee in {path}.'
+
+    path.write_text(path.read_text("utf-8").replace('"servers:read",\n]', '"servers:read", "tiny:*",\n]'), "utf-8")
+    granted = Access(settings)
+    assert granted.explain(granted.authenticate(f"Bearer {secret}"), tool).allowed
+    _, narrow = granted.create_key("eve", roles=["owner"], scopes=["crm:read"])
+    assert "not narrowed" in granted.explain(granted.authenticate(f"Bearer {narrow}"), tool).remedy
+    assert granted.explain(granted.local_caller(), tool).remedy == ""
+
+
+def test_the_roles_that_the_documentation_shows_grant_what_it_says(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "access.md").read_text("utf-8")
+    [shown] = re.findall(r"```toml\n(\[owner\].*?)```", page, re.S)
+    path = tmp_path / "roles.toml"
+    path.write_text(shown, "utf-8")
+    roles = read_roles(path)
+    assert roles.granting(("employee",), "tiny:write") == ("employee", "tiny:*")
+    assert roles.granting(("owner",), "crm:write")

@@ -138,7 +138,7 @@ async def test_a_tool_of_a_server_that_is_down_is_told_from_an_unknown_one(open_
     crm = Neighbour("crm", tool("x"))
     crm.faults.refuses = "It burns."
     registry = await open_registry(crm)
-    with pytest.raises(ServerDown, match=r"Server 'crm' is failed: It burns\."):
+    with pytest.raises(ServerDown, match=r"Server 'crm' has failed: It burns\."):
         registry.resolve("crm.x")
     with pytest.raises(ServerDown):
         registry.connection("crm")

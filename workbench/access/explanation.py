@@ -16,6 +16,8 @@ class Explanation(Record, frozen=True, kw_only=True):
     missing: tuple[str, ...]
     lines: tuple[str, ...]
     """One sentence per needed scope."""
+    remedy: str = ""
+    """How to grant what is missing; empty when nothing is, or when no role could grant it."""
 
 
 def explain(roles: Roles, caller: Caller, tool: Tool) -> Explanation:
@@ -41,4 +43,17 @@ def explain(roles: Roles, caller: Caller, tool: Tool) -> Explanation:
         needed=tool.scopes,
         missing=missing,
         lines=tuple(lines),
+        remedy=_remedy(roles, caller, missing),
     )
+
+
+def _remedy(roles: Roles, caller: Caller, missing: tuple[str, ...]) -> str:
+    if not missing:
+        return ""
+    lacking = [scope for scope in missing if roles.granting(caller.roles, scope) is None]
+    if not lacking:
+        return "The roles suffice: make a credential that is not narrowed to other scopes."
+    whose = caller.roles[0] if caller.roles else "a role"
+    quoted = ", ".join(f'"{scope}"' for scope in lacking)
+    write = "" if roles.path else "`workbench access roles --write` writes the roles to a file. "
+    return f"{write}To grant it, add {quoted} to the scopes of {whose} in {roles.path or 'that file'}."

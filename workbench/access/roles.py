@@ -32,11 +32,13 @@ class Roles:
     Args:
         roles: as read from a file.
         source: where they come from, for messages.
+        path: the edited file that they come from; None for the shipped ones.
     """
 
-    def __init__(self, roles: Mapping[str, Role], source: str) -> None:
+    def __init__(self, roles: Mapping[str, Role], source: str, path: Path | None = None) -> None:
         self.roles = dict(roles)
         self.source = source
+        self.path = path
 
     def scopes(self, names: Iterable[str]) -> frozenset[str]:
         """Everything that the named roles grant; a name that no role has grants nothing."""
@@ -88,6 +90,28 @@ def roles_file(settings: Settings) -> Path | None:
     return None
 
 
+def write_roles(settings: Settings) -> Path:
+    """Write the shipped roles to the file that replaces them, so that it can be edited; where it is.
+
+    Raises:
+        Misuse: there is an edited file already, or it cannot be written.
+    """
+    if there := roles_file(settings):
+        raise Misuse(f"The roles in force are in {there} already.", hint="Edit that file; it is read again by itself.")
+    path = (settings.policy or settings.home / "policy") / "roles.toml"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(_shipped())
+    except OSError as e:
+        raise Misuse(f"{path} cannot be written: {e.strerror or e}.", hint="Give yourself the right.") from e
+    return path
+
+
+def _shipped() -> str:
+    return (resources.files(__package__) / "roles.toml").read_text("utf-8")
+
+
 def read_roles(path: Path | None) -> Roles:
     """Read `path`, or what is shipped.
 
@@ -96,8 +120,7 @@ def read_roles(path: Path | None) -> Roles:
     """
     source = str(path) if path else "the shipped roles.toml"
     try:
-        text = path.read_text("utf-8") if path else (resources.files(__package__) / "roles.toml").read_text("utf-8")
-        found = tomllib.loads(text)
+        found = tomllib.loads(path.read_text("utf-8") if path else _shipped())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
         raise Misuse(f"{source} is not readable TOML: {e}.", hint="Mend the file or move it away.") from e
     roles: dict[str, Role] = {}
@@ -114,4 +137,4 @@ def read_roles(path: Path | None) -> Roles:
         roles[name] = Role(name=name, scopes=tuple(scopes), description=str(table.get("description", "")))
     if OWNER not in roles:
         raise Misuse(f"{source} has no role {OWNER!r}, which the local user has.", hint="It may have no scopes.")
-    return Roles(roles, source)
+    return Roles(roles, source, path)

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, StrictBool
 
+from workbench.bench.conversation import MAX_QUESTION
+
 
 class ToolCall(BaseModel):
     """One call of one tool."""
@@ -27,7 +29,7 @@ class Turn(BaseModel):
 class Question(BaseModel):
     """A question for the agent."""
 
-    question: str = Field(min_length=1, max_length=20_000)
+    question: str = Field(min_length=1, max_length=MAX_QUESTION)
     provider: str | None = Field(default=None, examples=["openai"])
     model: str | None = None
     history: list[Turn] = Field(default_factory=list, max_length=100)

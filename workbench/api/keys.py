@@ -36,7 +36,10 @@ def key_routes(platform: Platform) -> APIRouter:
     async def revoke(key: str, caller: Caller = manages) -> Response:
         """End a key. It stops working at once."""
         if all(each.id != key for each in await keys.keys(platform, caller)):
-            raise Unknown(f"There is no key {key[:100]!r}.", hint="GET /api/platform/keys lists them.")
+            raise Unknown(
+                f"There is no key {key[:100]!r}.",
+                hint="`workbench access keys`, or GET /api/platform/keys, lists them.",
+            )
         return answer({"revoked": key, "before": not await keys.revoke(platform, key, caller)})
 
     return router

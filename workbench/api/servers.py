@@ -21,7 +21,9 @@ def server_routes(platform: Platform) -> APIRouter:
     def check(server: str, caller: Caller) -> None:
         if not platform.registry.exists(server, caller.tenant):
             close = platform.registry.suggest_server(server, tenant=caller.tenant)
-            hint = f"Did you mean {' or '.join(close)}?" if close else "GET /servers lists them."
+            hint = (
+                f"Did you mean {' or '.join(close)}?" if close else "`workbench servers`, or GET /servers, lists them."
+            )
             raise Unknown(f"There is no server {server[:200]!r}.", hint=hint)
 
     @router.get("/servers")
@@ -47,10 +49,9 @@ def server_routes(platform: Platform) -> APIRouter:
 
     @router.post("/api/platform/servers/{server}/restart")
     async def restart(server: str, caller: Caller = manages) -> Response:
-        """Restart a server that was launched here."""
+        """Restart a server; `server` tells whether it is ready now, or why it failed again."""
         check(server, caller)
-        await platform.restart(server, caller)
-        return answer({"restarted": server})
+        return answer({"restarted": server, "server": await platform.restart(server, caller)})
 
     @router.post("/api/platform/servers/reload")
     async def reload(caller: Caller = manages) -> Response:

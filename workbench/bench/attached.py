@@ -97,7 +97,7 @@ class Attached:
             ) as response:
                 found = _document(response.status, await response.read())
                 if response.status >= 400 and "error" in found:
-                    raise _error(found["error"])
+                    raise _error(found["error"], self.running.url)
                 return found
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as e:
             raise self._silent(e) from e
@@ -151,12 +151,12 @@ class Attached:
                 headers={"Content-Type": "application/json", "Accept": "text/event-stream"},
             ) as response:
                 if response.status != 200:
-                    raise _error(_document(response.status, await response.read())["error"])
+                    raise _error(_document(response.status, await response.read())["error"], self.running.url)
                 async for line in response.content:
                     if line.startswith(b"data: "):
                         data = orjson.loads(line[6:])
                         if "error" in data and "event" not in data:
-                            raise _error(data["error"])
+                            raise _error(data["error"], self.running.url)
                         yield run_event(data)
         except (aiohttp.ClientError, ConnectionError) as e:
             raise Unreachable(
@@ -197,8 +197,9 @@ class Attached:
         path = f"/api/platform/standing-approvals/{quote(id, safe='')}"
         return msgspec.convert(await self._request("DELETE", path), StandingApproval)
 
-    async def restart(self, server: str) -> None:
-        await self._request("POST", f"/api/platform/servers/{server}/restart")
+    async def restart(self, server: str) -> ServerState:
+        found = await self._request("POST", f"/api/platform/servers/{quote(server, safe='')}/restart")
+        return msgspec.convert(found["server"], ServerState)
 
     async def reload_servers(self) -> Reloaded:
         return msgspec.convert(await self._request("POST", "/api/platform/servers/reload"), Reloaded)
@@ -278,7 +279,7 @@ class Attached:
                 method, self.running.url + path, data=body, params=query, headers=headers, timeout=limits
             ) as response:
                 if response.status != 200:
-                    raise _error(_document(response.status, await response.read())["error"])
+                    raise _error(_document(response.status, await response.read())["error"], self.running.url)
                 yield response
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as e:
             raise self._silent(e) from e
@@ -318,10 +319,12 @@ def _document(status: int, body: bytes) -> Any:
     return found
 
 
-def _error(found: JSON) -> WorkbenchError:
+def _error(found: JSON, url: str) -> WorkbenchError:
+    """The error that a platform answered with; `url` is where its documentation is found."""
+    hint = str(found.get("hint", "")).replace("See /docs.", f"See {url}/docs.")
     if found.get("kind") == "QueryStopped":
         from workbench.audit import QueryStopped
 
-        return QueryStopped(str(found.get("message", found)), hint=str(found.get("hint", "")))
+        return QueryStopped(str(found.get("message", found)), hint=hint)
     kind = _ERRORS.get(str(found.get("kind")), WorkbenchError)
-    return kind(str(found.get("message", found)), hint=str(found.get("hint", "")))
+    return kind(str(found.get("message", found)), hint=hint)

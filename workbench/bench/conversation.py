@@ -1,11 +1,26 @@
-"""Earlier turns of a conversation, as callers send them."""
+"""Questions and earlier turns of a conversation, as callers send them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from workbench.agent import AssistantMessage, Message, UserMessage
 from workbench.events import JSON, Misuse
+
+MAX_QUESTION: Final = 20_000
+"""Characters of a question."""
+
+
+def check_question(question: str) -> None:
+    """Raises Misuse when there is nothing to answer, or more than is read."""
+    if not question.strip():
+        raise Misuse("The question is empty.", hint='Ask in words: `workbench ask "How many tickets are open?"`.')
+    if len(question) > MAX_QUESTION:
+        raise Misuse(
+            f"The question has {len(question):,} characters; at most {MAX_QUESTION:,} are read.",
+            hint="Put long texts into files, and serve their folder: `workbench up --knowledge FOLDER`.",
+        )
 
 
 def messages(history: Sequence[JSON]) -> tuple[Message, ...]:

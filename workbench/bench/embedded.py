@@ -87,8 +87,8 @@ class Embedded:
     async def revoke_standing(self, id: str) -> StandingApproval:
         return await repeats.revoke(self.platform, id, self.caller)
 
-    async def restart(self, server: str) -> None:
-        await self.platform.restart(server, self.caller)
+    async def restart(self, server: str) -> ServerState:
+        return await self.platform.restart(server, self.caller)
 
     async def reload_servers(self) -> Reloaded:
         return await self.platform.reload(self.caller)

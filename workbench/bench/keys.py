@@ -86,7 +86,9 @@ async def revoke(platform: Platform, id: str, caller: Caller) -> bool:
     """
     found = next((key for key in await keys(platform, caller) if key.id == id), None)
     if found is None:
-        raise Misuse(f"There is no key {id[:100]!r}.", hint="GET /api/platform/keys lists them.")
+        raise Misuse(
+            f"There is no key {id[:100]!r}.", hint="`workbench access keys`, or GET /api/platform/keys, lists them."
+        )
     done = await asyncio.to_thread(platform.access.revoke, id)
     if done:
         detail = {"key": id, "by": caller.subject, "credential": caller.credential}

@@ -225,7 +225,7 @@ class Platform:
         return sorted({scope for tool in self.registry.tools() if not tool.tenant for scope in tool.scopes})
 
     def status(self, caller: Caller | None = None) -> JSON:
-        """Version, and servers and runs of the caller's tenant; for who runs the platform also how it is.
+        """Version, caller, and servers and runs of their tenant; for who runs the platform also how it is.
 
         Args:
             caller: who asks; None is this very process, which sees everything.
@@ -238,6 +238,13 @@ class Platform:
             "tools": sum(s.tools for s in servers if s.status == "ready"),
             "runs": sorted(run for run, whose in self._runs.items() if caller is None or whose.tenant == caller.tenant),
         }
+        if caller is not None:
+            status["caller"] = {
+                "tenant": caller.tenant,
+                "subject": caller.subject,
+                "roles": caller.roles,
+                "scopes": sorted(caller.scopes),
+            }
         return status | self._operation() if caller is None or self.operates(caller) else status
 
     def _operation(self) -> JSON:
@@ -367,15 +374,15 @@ class Platform:
         record = records.access_event(event, detail, tenant=tenant, subject=subject, credential=credential)
         await self.audit.write(tenant, record)
 
-    async def restart(self, server: str, caller: Caller) -> None:
-        """Restart a server that was launched here.
+    async def restart(self, server: str, caller: Caller) -> ServerState:
+        """Restart a server; how it is doing once it is ready or has failed again.
 
         Raises:
             Misuse: there is none of that id, or it is not the caller's tenant that runs it.
         """
         self.check_owner(server, caller)
         await self._administered(server, "restart requested", caller)
-        await self.registry.restart(server)
+        return await self.registry.restart(server)
 
     async def reload(self, caller: Caller) -> Reloaded:
         """Read the configuration of servers anew, and start, end and replace servers so that they are as it says.

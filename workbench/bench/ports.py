@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import errno
 import socket
+from typing import Final
 
 from workbench.events import Misuse
+
+OPTIONS: Final = {"gateway": "--port", "app": "--app-port", "tls": "--tls-port"}
+"""The option of `workbench up` that chooses the port of each listener."""
 
 
 def listen(host: str, port: str, what: str) -> socket.socket:
@@ -14,7 +18,7 @@ def listen(host: str, port: str, what: str) -> socket.socket:
     Args:
         host: address to bind to.
         port: a number, or `auto` for a free one.
-        what: what the port is for, for the error message.
+        what: what the port is for, for the error message; a key of `OPTIONS`.
 
     Raises:
         Misuse: the port is taken (the message names the process that holds it), or the address is not ours.
@@ -30,7 +34,7 @@ def listen(host: str, port: str, what: str) -> socket.socket:
         if e.errno == errno.EADDRINUSE:
             raise Misuse(
                 f"Port {port} for the {what} is in use by {holder(int(port))}.",
-                hint="Stop it, choose another port, or use `auto` for a free one.",
+                hint=f"Stop it, or use another port: `workbench up {OPTIONS[what]} auto` takes a free one.",
             ) from e
         raise Misuse(f"{host}:{port} cannot be used for the {what}: {e.strerror}.", hint="Check host and port.") from e
     bound.setblocking(False)

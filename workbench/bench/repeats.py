@@ -24,7 +24,9 @@ async def prepare(platform: Platform, approval: str, arguments: JSON | None, ter
     def check() -> Prepared:
         found = desk.get(approval)
         if found is None or found.tenant != caller.tenant or found.status != "pending":
-            raise Refused(f"There is no approval {approval[:80]!r} that waits.", hint="`pending` lists those that do.")
+            raise Refused(
+                f"There is no approval {approval[:80]!r} that waits.", hint="`workbench approvals` lists those that do."
+            )
         clear = arguments if arguments is not None else desk.arguments(approval, caller)
         now = {tool.qualified: tool.definition_hash for tool in platform.registry.tools()}
         if now.get(found.tool) != found.definition_hash:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 class Servers(list[ServerState]):
     """Servers and their health, as a list that prints as a table."""
 
+    def __repr__(self) -> str:
+        return show.plain(self.__rich__())
+
     def _repr_html_(self) -> str:
         return show.servers_html(self)
 
@@ -37,6 +40,9 @@ class Servers(list[ServerState]):
 class Tools(list[Tool]):
     """Tools, as a list that prints as a table."""
 
+    def __repr__(self) -> str:
+        return show.plain(self.__rich__())
+
     def _repr_html_(self) -> str:
         return show.tools_html(self)
 
@@ -46,6 +52,9 @@ class Tools(list[Tool]):
 
 class Questions(list["Question"]):
     """Saved questions to the record, as a list that prints as a table."""
+
+    def __repr__(self) -> str:
+        return show.plain(self.__rich__())
 
     def _repr_html_(self) -> str:
         return show.questions_html(self)

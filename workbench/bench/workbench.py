@@ -23,6 +23,7 @@ import msgspec
 
 from workbench.agent import ProviderStatus
 from workbench.bench.attached import Attached, Denied
+from workbench.bench.conversation import check_question
 from workbench.bench.definitions import ChangedDefinition
 from workbench.bench.embedded import Embedded
 from workbench.bench.examples import examples
@@ -35,7 +36,7 @@ from workbench.config import Settings, prepare_home
 from workbench.events import JSON, AnyRunEvent, Misuse, Source, Unreachable
 from workbench.policy import Approval
 from workbench.policy.standing_approvals import StandingApproval, Terms
-from workbench.registry import ConfigurationRemarks, Reloaded, VaryingAcceptance
+from workbench.registry import ConfigurationRemarks, Reloaded, ServerState, VaryingAcceptance
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
@@ -174,7 +175,7 @@ class Workbench(Recorded):
         """What of the configuration files as a whole is wrong or is not used; that of one server is in its state."""
         return self._run(self._backend.configuration)
 
-    def tools(self, words: str = "", *, limit: int = 50, profile: str = "") -> Tools:
+    def tools(self, words: str = "", *, limit: int = 20, profile: str = "") -> Tools:
         """The tools you may call, everywhere or through a profile: all of them, or the best matches for `words`, by
         words and meaning."""
         return Tools(self._run(self._backend.tools, words, limit, profile))
@@ -211,9 +212,9 @@ class Workbench(Recorded):
         self._check_open()
         return PendingCall(tool, arguments, self._portal.start_task_soon(self._backend.call, tool, arguments, timeout))
 
-    def restart(self, server: str) -> None:
-        """Restart a server that was launched here."""
-        self._run(self._backend.restart, server)
+    def restart(self, server: str) -> ServerState:
+        """Restart a server; returns how it is doing once it is ready or has failed again."""
+        return self._run(self._backend.restart, server)
 
     def reload_servers(self) -> Reloaded:
         """Read the configuration on disk anew: start what was added to it, end what was removed, replace what differs.
@@ -277,6 +278,9 @@ class Workbench(Recorded):
             history: earlier turns, as `{"role": "user" | "assistant", "text": …}`.
             on_event: called with every step as it happens. Interrupting (Ctrl-C) cancels the run.
             profile: answer with the tools of this profile alone.
+
+        Raises:
+            Misuse: there is no question, or it is too long.
         """
         events = []
         for event in self.ask_stream(question, provider=provider, model=model, history=history, profile=profile):
@@ -290,6 +294,7 @@ class Workbench(Recorded):
         profile: str = "",
     ) -> Iterator[AnyRunEvent]:  # fmt: skip
         """As `ask`, one event at a time. Closing the iterator cancels the run."""
+        check_question(question)
         return self._stream(
             lambda: self._backend.ask(question, provider=provider, model=model, history=history, profile=profile)
         )

@@ -64,6 +64,17 @@ class Workbench(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; errors name other commands as they are typed here."""
+        try:
+            return super().invoke(ctx)
+        except WorkbenchError as e:
+            from workbench.cli.opening import typed
+
+            e.args = (typed(str(e.args[0])), *e.args[1:])
+            e.hint = typed(e.hint)
+            raise
+
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         try:
             return super().resolve_command(ctx, args)

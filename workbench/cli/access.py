@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from workbench.cli.clients import clients
-from workbench.cli.opening import as_json, local_settings, opened, print_json
+from workbench.cli.opening import as_json, local_settings, opened, print_json, typed
 from workbench.events import Misuse, now_us
 
 if TYPE_CHECKING:
@@ -116,9 +116,22 @@ def revoke(key: str) -> None:
 
 
 @access.command()
+@click.option("--write", is_flag=True, help="Write the shipped roles to the file that replaces them, to edit it there.")
 @as_json
-def roles(as_json: bool) -> None:
+def roles(write: bool, as_json: bool) -> None:
     """List the roles and what they grant."""
+    if write:
+        from workbench.access.roles import write_roles
+        from workbench.config import prepare_home
+
+        settings = local_settings("`workbench access`")
+        prepare_home(settings.home)
+        path = write_roles(settings)
+        if as_json:
+            print_json({"path": path})
+        else:
+            click.echo(path)
+        return
     found = _access().roles
     if as_json:
         print_json({name: sorted(found.scopes((name,))) for name in found.roles})
@@ -161,6 +174,8 @@ def explain(ctx: click.Context, tool: str, who: str, as_json: bool) -> None:
             click.echo(f"{whose}{verdict}, by {decision.rule}{': ' + decision.reason if decision.reason else ''}")
             for line in explanation.lines:
                 click.echo(f"  {line}")
+            if explanation.remedy:
+                click.echo(f"  {typed(explanation.remedy)}")
     ctx.exit(0 if any(decision.allow or decision.approval for _, _, decision in judged) else 7)
 
 

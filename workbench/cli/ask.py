@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from workbench.cli.opening import as_json, console, opened, print_json
+from workbench.cli.opening import as_json, console, opened, print_json, program
 from workbench.events import ApprovalWaiting, RunDone, RunStarted, ToolAsked, ToolDone
 
 _EXIT = {"answered": 0, "cancelled": 130, "limit": 1, "failed": 4}
@@ -58,7 +58,8 @@ def ask(
             elif isinstance(event, ToolDone):
                 trace.print(show.step_line(asked.get(event.step), event))
             elif isinstance(event, ApprovalWaiting):
-                trace.print(f"  … {event.tool} waits for a human: workbench approvals approve {event.approval}")
+                how = f"{program()} approvals approve {event.approval}"
+                trace.print(f"  … {event.tool} waits for somebody who may approve it: {how}", markup=False)
     done = next((e for e in reversed(events) if isinstance(e, RunDone)), None)
     if as_json:
         print_json(

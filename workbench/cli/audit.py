@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from workbench.bench.clock import microseconds
-from workbench.cli.opening import as_json, local_settings, print_json
+from workbench.cli.opening import as_json, local_settings, print_json, typed
 from workbench.events import Misuse
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def prove(call_id: str, output: Path | None) -> None:
         click.echo(text, nl=False)
     else:
         output.write_text(text, encoding="utf-8")
-        click.echo(f"{output}: check it anywhere with `workbench audit check {output}`.", err=True)
+        click.echo(typed(f"{output}: check it anywhere with `workbench audit check {output}`."), err=True)
 
 
 @audit.command("check")

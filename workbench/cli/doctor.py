@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from workbench.cli.opening import as_json, console, print_json
+from workbench.cli.opening import as_json, console, print_json, typed
 from workbench.cli.security import Check, examine_security, secret_origins
 from workbench.config import Settings, meaning, names
 from workbench.events import WorkbenchError
@@ -82,10 +82,12 @@ def _print_checks(checks: list[Check]) -> None:
     colours = {"ok": "green", "warning": "yellow", "problem": "red"}
     for check in checks:
         out.print(
-            Text.assemble((f"{check.verdict:<8}", colours[check.verdict]), (f"{check.name}: ", "bold"), check.finding)
+            Text.assemble(
+                (f"{check.verdict:<8}", colours[check.verdict]), (f"{check.name}: ", "bold"), typed(check.finding)
+            )
         )
         if check.hint:
-            out.print(Text(f"        {check.hint}", "dim"))
+            out.print(Text(f"        {typed(check.hint)}", "dim"))
 
 
 def examine(settings: Settings) -> Iterator[Check]:

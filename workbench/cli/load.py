@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workbench.cli.opening import SECONDS, as_json, local_settings, opened, print_json, progress
+from workbench.cli.opening import SECONDS, as_json, local_settings, opened, print_json, program, progress
 from workbench.events import Unreachable
 
 if TYPE_CHECKING:
@@ -60,7 +60,9 @@ def _print(summary: dict[str, object]) -> None:
         f"{summary['requests']} requests, {summary['failures']} failed, {summary['requests_per_second']} per second\n"
         f"p50 {p50}, p95 {p95}, p99 {p99} (successful requests, as the client saw them)"
     )
-    click.echo('\nworkbench sql "select name, count(*), median(latency_us) from load_requests group by name"', err=True)
+    click.echo(
+        f'\n{program()} sql "select name, count(*), median(latency_us) from load_requests group by name"', err=True
+    )
 
 
 @contextlib.contextmanager

@@ -60,6 +60,11 @@ def program() -> str:
     return _path() + (f" --home {shlex.quote(home)}" if home else "")
 
 
+def typed(text: str) -> str:
+    """`text` with the commands in it as they are typed in this shell, on this state folder (see `program`)."""
+    return text.replace("`workbench ", f"`{program()} ")
+
+
 def _path() -> str:
     ours = Path(sys.executable).parent / "workbench"
     found = shutil.which("workbench")
@@ -70,7 +75,7 @@ def _path() -> str:
 
 def progress(message: str) -> None:
     """A line for a person who waits; never mixed with results."""
-    click.secho(message, err=True, dim=True)
+    click.secho(typed(message), err=True, dim=True)
 
 
 @contextlib.contextmanager

@@ -91,7 +91,7 @@ def explain(call: str, as_json: bool) -> None:
         if not rows.num_rows:
             raise Misuse(
                 f"No recorded call has the id {call!r}.",
-                hint='workbench sql "select ts, request_id, tool, policy_rule from decisions order by ts desc limit 9"',
+                hint='`workbench sql "select ts, request_id, tool, policy_rule from decisions order by ts desc"`',
             )
         row = rows.to_pylist()[-1]
         told = wb.sql("select judged from decisions where event_id = $id", {"id": row["event_id"]}).arrow().to_pylist()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from workbench.cli.opening import as_json, console, opened, print_json
+from workbench.cli.opening import as_json, console, opened, print_json, typed
 
 
 @click.command()
@@ -41,7 +41,7 @@ def profiles(ctx: click.Context, as_json: bool) -> None:
         if found["profiles"]:
             console().print(table)
         else:
-            click.echo("There are no profiles. `workbench profiles --help` shows how one is written.")
+            click.echo(typed("There are no profiles. `workbench profiles --help` shows how one is written."))
         for problem in found["problems"]:
             click.secho(problem, fg="yellow", err=True)
     ctx.exit(1 if found["problems"] else 0)

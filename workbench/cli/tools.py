@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
-from workbench.cli.opening import SECONDS, as_json, console, opened, print_json, program
-from workbench.events import JSON, Misuse, OutcomeKind
+from workbench.cli.opening import SECONDS, as_json, console, opened, print_json, program, typed
+from workbench.events import JSON, Caller, Misuse, OutcomeKind, Unreachable, WorkbenchError, counted
 from workbench.show import clean
 
 if TYPE_CHECKING:
@@ -105,14 +106,33 @@ def call(
     with opened() as wb:
         schema = next((t.input_schema for t in wb.tools() if t.qualified == tool), {})
         result = wb.call_with(tool, parse_arguments(arguments, document, schema), timeout=timeout, profile=profile)
+        approval = str(result.outcome.details.get("approval") or "")
+        decides = bool(approval) and _may_decide(wb, approval)
     if as_json:
         print_json(result.outcome)
     else:
         console().print(result)
-        approval = result.outcome.details.get("approval")
         if approval:
-            click.echo(f"Approve with: workbench approvals approve {approval}   then call again.", err=True)
+            how = f"`workbench approvals approve {approval}`"
+            who = (
+                "Approve it with" if decides else "Somebody else, who has the scope approvals:decide, approves it with"
+            )
+            click.echo(typed(f"{who} {how}; then make the same call again."), err=True)
     ctx.exit(EXIT_CODES[result.outcome.kind])
+
+
+def _may_decide(wb: Workbench, approval: str) -> bool:
+    """Whether whoever runs this command may decide the call that waits, here."""
+    from workbench.policy.approval import check_decider
+
+    try:
+        me = msgspec.convert(wb.status()["caller"], Caller)
+        waiting = next((each for each in wb.approvals() if each.id == approval), None)
+        if waiting is not None:
+            check_decider(waiting, me, "cli")
+    except WorkbenchError:  # it may not even see what waits
+        return False
+    return waiting is not None
 
 
 @click.group(invoke_without_command=True)
@@ -130,22 +150,26 @@ def servers(ctx: click.Context, as_json: bool) -> None:
         console().print(found)
         for state in found:
             if state.last_error:
-                click.secho(f"{state.id} is {state.status}: {clean(state.last_error)}", fg="yellow", err=True)
+                click.secho(f"{state.id} {state.condition}: {typed(clean(state.last_error))}", fg="yellow", err=True)
             for notice in state.notices:
-                click.secho(f"{state.id}: {clean(notice)}", dim=True, err=True)
+                click.secho(f"{state.id}: {typed(clean(notice))}", dim=True, err=True)
         for text in remarks.problems:
-            click.secho(clean(text), fg="red", err=True)
+            click.secho(typed(clean(text)), fg="red", err=True)
         for text in remarks.notices:
-            click.secho(clean(text), dim=True, err=True)
+            click.secho(typed(clean(text)), dim=True, err=True)
 
 
 @servers.command()
 @click.argument("server")
 def restart(server: str) -> None:
-    """Restart a server of the running platform."""
+    """Restart a server of the running platform. Exit code 4 when it is not ready after that."""
     with opened(attach=True) as wb:
-        wb.restart(server)
-    click.echo(f"{server} restarted.")
+        state = wb.restart(server)
+    if state.status == "ready":
+        click.echo(f"{server} was restarted and is ready: {counted(state.tools, 'tool')}.")
+        return
+    why = f": {clean(state.last_error)}" if state.last_error else "."
+    raise Unreachable(f"{server} was restarted and {state.condition}{typed(why)}")
 
 
 @servers.command()
@@ -175,7 +199,7 @@ def changes(as_json: bool) -> None:
         return
     for each in found:
         _show_change(each)
-        accept = f"workbench servers accept {each.tool} --hash {each.hash}"
+        accept = f"{program()} servers accept {each.tool} --hash {each.hash}"
         click.echo(f"Accept with: {accept}", err=True)
         if each.varying:
             click.echo(f"Once for all, with what varies: {accept} --varying", err=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from workbench.cli.opening import program, progress
+from workbench.cli.opening import program, progress, typed
 from workbench.config import LOOPBACK
 
 if TYPE_CHECKING:
@@ -48,8 +48,11 @@ def up(port: str | None, app_port: str | None, servers: str | None, **given: Any
     if port == "auto" and app_port is None:
         app_port = "auto"
     given["knowledge"] = given["knowledge"] or None
-    home = click.get_current_context().obj.get("home")
-    settings = Settings.load(home=home, port=port, app_port=app_port, servers=_names(servers), **given)
+    context = click.get_current_context()
+    settings = Settings.load(
+        home=context.obj.get("home"), port=port, app_port=app_port, servers=_names(servers), **given,
+        options={"home": "--home", **{str(p.name): p.opts[-1] for p in context.command.params}},
+    )  # fmt: skip
     if sys.stdin.isatty() and sys.stderr.isatty():
         ask_inputs(settings)
     _run(settings)
@@ -124,20 +127,20 @@ def _report(states: Sequence[ServerState], problems: Sequence[str], notices: Seq
 
     for state in states:
         if state.status == "starting":
-            how = f": {clean(state.last_error)}" if state.last_error else ""
+            how = f": {typed(clean(state.last_error))}" if state.last_error else ""
             click.secho(f"  {state.id} is still starting{how}", fg="yellow", err=True)
         elif state.status == "disabled":
-            click.secho(f"  {state.id} is disabled: {clean(state.last_error)}", fg="yellow", err=True)
+            click.secho(f"  {state.id} is disabled: {typed(clean(state.last_error))}", fg="yellow", err=True)
         elif state.status != "ready":
-            click.secho(f"  {state.id} is {state.status}: {clean(state.last_error)}", fg="red", err=True)
+            click.secho(f"  {state.id} {state.condition}: {typed(clean(state.last_error))}", fg="red", err=True)
     for text in problems:
-        click.secho(f"  {clean(text)}", fg="red", err=True)
+        click.secho(f"  {typed(clean(text))}", fg="red", err=True)
     for text in notices:
-        click.secho(f"  {clean(text)}", dim=True, err=True)
+        click.secho(f"  {typed(clean(text))}", dim=True, err=True)
     for state in states:
         for text in state.notices:
             held = "quarantined" in text
-            click.secho(f"  {state.id}: {clean(text)}", fg="yellow" if held else None, dim=not held, err=True)
+            click.secho(f"  {state.id}: {typed(clean(text))}", fg="yellow" if held else None, dim=not held, err=True)
 
 
 def _banner(running: Running, platform: Platform, seconds: float) -> None:
@@ -155,7 +158,7 @@ def _banner(running: Running, platform: Platform, seconds: float) -> None:
         click.echo(f"  app             {click.style(link, bold=True)}")
         click.echo(f"                  signs one browser in, once, within 10 minutes; another link: {program()} app")
         if platform.settings.host not in LOOPBACK:
-            click.echo("                  on this machine only: the app has no login for people")
+            click.echo("                  on this machine only: whoever is signed in to the app acts as the owner")
     click.echo(f"  MCP endpoint    {click.style(running.mcp_url, bold=True)}")
     if platform.settings.tls_port:
         click.echo(f"  with TLS        https://{platform.settings.tls_host}:{platform.settings.tls_port}/mcp")

@@ -50,7 +50,7 @@ class Resolving:
             why = f" {down.last_error}" if down.last_error and call.caller.has("servers:manage") else ""
             runs = down.status not in ("disabled", "invalid")
             then = "it is started again by itself" if runs else "its configuration has to be changed first"
-            message = f"Server {down.id!r} is {down.status}; {then}.{why}"
+            message = f"Server {down.id!r} {down.condition}; {then}.{why}"
             raise Refusal("unavailable", message, server=down.id, status=down.status, retry_after=1) from e
         if tool.tenant and tool.tenant != call.caller.tenant:
             raise self._unknown(call)

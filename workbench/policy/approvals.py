@@ -160,7 +160,7 @@ class Approvals:
         """
         approval = self.get(id)
         if approval is None or (isinstance(by, Caller) and by.tenant != approval.tenant):
-            raise Refused(f"There is no approval {id!r}.", hint="`pending` lists those that wait.")
+            raise Refused(f"There is no approval {id!r}.", hint="`workbench approvals` lists those that wait.")
         name = by if isinstance(by, str) else by.subject
         check_decider(approval, by, via)
         if approve is True:

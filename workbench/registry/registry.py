@@ -526,7 +526,7 @@ class Registry:
     def _entry(self, id: str) -> Group:
         if id in self._excluded and id not in self._entries:
             state = self._excluded[id]
-            raise Misuse(f"Server {id!r} is {state.status} and does not run.", hint=state.last_error)
+            raise Misuse(f"Server {id!r} {state.condition} and does not run.", hint=state.last_error)
         if id not in self._entries:
             close = self.suggest_server(id)
             raise Misuse(

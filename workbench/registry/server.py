@@ -152,6 +152,11 @@ class ServerState(Record, frozen=True, kw_only=True):
     notices: tuple[str, ...] = ()
     """What was changed or not used when its configuration was read."""
 
+    @property
+    def condition(self) -> str:
+        """The status as the predicate of a sentence: `is ready`, `has failed`."""
+        return "has failed" if self.status == "failed" else f"is {self.status}"
+
 
 class Overloaded(WorkbenchError):
     """Nothing was sent: all replicas have too much to do (`rule` is `busy`) or keep failing (`breaker`)."""
@@ -185,7 +190,7 @@ class ServerDown(WorkbenchError):
         self.state = state
         why = f": {state.last_error.rstrip('.')}" if state.last_error else ""
         super().__init__(
-            f"Server {state.id!r} is {state.status}{why}.",
+            f"Server {state.id!r} {state.condition}{why}.",
             hint="It is restarted by itself; see `workbench servers`."
             if state.status not in ("stopped", "disabled", "invalid")
             else "",

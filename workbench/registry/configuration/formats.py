@@ -36,7 +36,7 @@ def read_document(path: Path) -> jsonc.Document:
             raise Misuse(f"{path} is larger than {MAX_BYTES} bytes.", hint="Is it really a configuration of servers?")
         data = path.read_bytes()
     except OSError as e:
-        raise Misuse(f"{path} cannot be read: {e.strerror or e}.", hint="Check the path of mcp_config.") from e
+        raise Misuse(f"{path} cannot be read: {e.strerror or e}.", hint="Check the path.") from e
     return parse_document(data, path)
 
 
