@@ -329,7 +329,12 @@ class Settings:
         "Most bytes that one tenant may add to the record in an hour before its calls get 429; 0: no limit.",
         Range(0, MAX_BYTES),
     )
-    call_timeout: float = setting(30.0, "Longest time a tool may take, in seconds.", SECONDS)
+    call_timeout: float = setting(
+        120.0, "Longest time a tool may take without an answer and without progress, in seconds.", SECONDS
+    )
+    call_timeout_with_progress: float = setting(
+        1800.0, "Longest time a tool may take however much progress it reports, in seconds.", SECONDS
+    )
     tool_timeouts: Mapping[str, float] = table(
         "Other longest times of single tools or servers, in seconds: crm.search_customers=5,analytics.*=60.",
         NumbersByName(SECONDS),

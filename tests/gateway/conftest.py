@@ -123,8 +123,9 @@ async def served(app: Any) -> AsyncIterator[tuple[str, uvicorn.Server]]:
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
-        app, log_level="error", access_log=False, lifespan="auto", ws="none", timeout_graceful_shutdown=1
-    )
+        app, log_level="error", access_log=False, lifespan="auto", ws="none", timeout_graceful_shutdown=1,
+        timeout_keep_alive=3600,
+    )  # fmt: skip
     server = StartedServer(config)
     task = asyncio.create_task(server._serve([listening]))
     try:

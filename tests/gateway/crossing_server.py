@@ -36,6 +36,7 @@ def make() -> MCPServer:
     """A new server; nothing in it is shared with another."""
     mcp = MCPServer("crossing", version="1", instructions="Crosses.")
     cancelled = 0
+    permits = asyncio.Semaphore(0)
 
     @mcp.tool()
     def add(a: int, b: int) -> Sum:
@@ -52,6 +53,20 @@ def make() -> MCPServer:
         """Reports progress."""
         await ctx.report_progress(1, 2, "half")
         return "done"
+
+    @mcp.tool()
+    async def work(ctx: Context, steps: int) -> str:
+        """Reports progress, and goes on when it is told to."""
+        for step in range(1, steps + 1):
+            await ctx.report_progress(step, steps)
+            await permits.acquire()
+        return "done"
+
+    @mcp.tool()
+    async def go_on() -> str:
+        """Lets `work` take its next step."""
+        permits.release()
+        return "told"
 
     @mcp.tool()
     async def log(ctx: Context) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +14,6 @@ import pytest
 from mcp import Client
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
-from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import (
     CreateMessageResult,
     ElicitResult,
@@ -27,9 +25,7 @@ from mcp_types import (
 
 from tests.gateway.conftest import House, until
 from tests.gateway.crossing_server import make
-from tests.gateway.test_crossings import Older
-from workbench.gateway.upstream.memory import MemoryConnection
-from workbench.gateway.upstream.stdio import StdioConnection
+from tests.gateway.upstreams import UPSTREAMS, upstream
 
 pytestmark = [
     pytest.mark.slow,
@@ -39,44 +35,20 @@ pytestmark = [
 
 SERVER = Path(__file__).with_name("crossing_server.py")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
-SECURITY = TransportSecuritySettings(enable_dns_rebinding_protection=False)
 
 CLIENTS = ("2026-07-28", "2025-11-25", "HTTP+SSE")
-UPSTREAMS = ("HTTP, 2026", "HTTP, 2025", "HTTP+SSE", "stdio, 2026", "stdio, 2025", "in-process")
 
 
 @pytest.fixture(params=UPSTREAMS)
 async def house(request: Any, serve: Any, furnish: Any) -> AsyncIterator[House]:
     kind: str = request.param
-    child: asyncio.subprocess.Process | None = None
-    if kind == "in-process":
-        server: Any = MemoryConnection(make(), name="x")
-    elif kind.startswith("stdio"):
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, str(SERVER), "older" if kind.endswith("2025") else "both",
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        assert child.stdin is not None
-        assert child.stdout is not None
-        server = StdioConnection(child.stdin, child.stdout, name="x")
-    elif kind == "HTTP+SSE":
-        server = f"{await serve(make().sse_app(transport_security=SECURITY))}/sse"
-    else:
-        app = make().streamable_http_app(transport_security=SECURITY)
-        server = f"{await serve(Older(app) if kind.endswith('2025') else app)}/mcp"
-    house: House = await furnish(servers={"x": server})
-    state = house.registry.state("x")
-    assert state is not None
-    assert state.era == ("2026-07-28" if kind in ("HTTP, 2026", "stdio, 2026", "in-process") else "2025-11-25")
-    yield house
-    await house.registry.stop()
-    if child is not None:
-        await server.close()
-        if child.returncode is None:
-            child.kill()
-        assert child.stdout is not None
-        await child.stdout.read()
-        await child.wait()
+    async with upstream(kind, serve, make, SERVER) as server:
+        house: House = await furnish(servers={"x": server})
+        state = house.registry.state("x")
+        assert state is not None
+        assert state.era == ("2026-07-28" if kind in ("HTTP, 2026", "stdio, 2026", "in-process") else "2025-11-25")
+        yield house
+        await house.registry.stop()
 
 
 class Visitor:

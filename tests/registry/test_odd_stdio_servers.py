@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -297,6 +299,18 @@ async def test_a_process_that_works_on_is_not_replaced_though_its_call_was_given
     assert "may still be busy with a call that was given up" in state(registry).last_error
     await until(lambda: state(registry).status == "ready")
     assert state(registry).pid == pid
+
+
+async def test_a_server_that_falls_silent_without_a_call_is_replaced_before_the_longest_call_would_be_over(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "RECHECK", 0.02)
+    monkeypatch.setattr(health, "SILENCE_S", 0.2)
+    registry = await launch("plain", health_interval=0.02, call_timeout=3600.0)
+    monkeypatch.setattr(registry._entries["plain"].first._pulse, "_patience", 0.05)
+    pid = state(registry).pid
+    os.kill(pid, signal.SIGSTOP)
+    await until(lambda: state(registry).status == "ready" and state(registry).pid not in (0, pid))
 
 
 async def test_a_server_that_never_answers_ping_is_asked_something_else(

@@ -76,6 +76,7 @@ class Dialogues:
         meta: JSON,
         *,
         timeout: float,
+        longest: float,
         notify: Notify | None,
         respondent: Respondent | None,
     ) -> JSON:
@@ -88,7 +89,7 @@ class Dialogues:
             TimeoutError: no answer in time, the time for the client's answers not counted.
         """
         if method not in INTERACTIVE:
-            return await connection.request(method, params, timeout=timeout, notify=notify, meta=meta)
+            return await connection.request(method, params, timeout=timeout, longest=longest, notify=notify, meta=meta)
         if respondent is None and (token := params.get("requestState")) is not None:
             state = self._opened(call, token)
             if state.parked:
@@ -100,26 +101,33 @@ class Dialogues:
                 params["requestState"] = state.state
         if connection.era == MODERN:
             if respondent is not None:
-                return await self._rounds(connection, method, params, meta, timeout, notify, respondent)
+                return await self._rounds(connection, method, params, meta, timeout, longest, notify, respondent)
             result = await connection.request(
-                method, params, timeout=timeout, notify=notify, meta=meta, respondent=notify and _nobody(call)
-            )
+                method, params, timeout=timeout, longest=longest, notify=notify, meta=meta,
+                respondent=notify and _nobody(call),
+            )  # fmt: skip
             if _asks(result) and "requestState" in result:
                 return {**result, "requestState": self._seal(call, state=result["requestState"])}
             return result
         if respondent is not None and respondent.capabilities:
             return await connection.request(
-                method, params, timeout=timeout, notify=notify, meta=meta, respondent=respondent
+                method, params, timeout=timeout, longest=longest, notify=notify, meta=meta, respondent=respondent
             )
         capabilities = askable(meta.get(CAPABILITIES_KEY)) if respondent is None else {}
         if not capabilities or self._parking.full:
             return await connection.request(
-                method, params, timeout=timeout, notify=notify, meta=meta, respondent=_nobody(call)
+                method, params, timeout=timeout, longest=longest, notify=notify, meta=meta, respondent=_nobody(call)
             )
         parked = Parked(capabilities, whose(call.caller), notify)
         parked.request = asyncio.get_running_loop().create_task(
             connection.request(
-                method, params, timeout=timeout, notify=parked.notify, meta=meta, respondent=parked.respondent
+                method,
+                params,
+                timeout=timeout,
+                longest=longest,
+                notify=parked.notify,
+                meta=meta,
+                respondent=parked.respondent,
             )
         )
         # it may fail while nobody waits for it
@@ -133,6 +141,7 @@ class Dialogues:
         params: JSON,
         meta: JSON,
         timeout: float,
+        longest: float,
         notify: Notify | None,
         respondent: Respondent,
     ) -> JSON:
@@ -141,7 +150,7 @@ class Dialogues:
         asked = params
         for _ in range(MOST_ROUNDS):
             result = await connection.request(
-                method, asked, timeout=timeout, notify=notify, meta=meta, respondent=respondent
+                method, asked, timeout=timeout, longest=longest, notify=notify, meta=meta, respondent=respondent
             )
             if not _asks(result):
                 return result

@@ -49,6 +49,7 @@ class Dispatch:
         self._most = settings.calls_at_once
         self._timeout = settings.call_timeout
         self._timeouts = settings.tool_timeouts
+        self._longest = settings.call_timeout_with_progress
 
     async def send(
         self,
@@ -87,13 +88,14 @@ class Dispatch:
         if first:
             asking = self._found_or_sent(key, call, tool, connection, notify, started)
             self.cache.fly(key, asyncio.ensure_future(asking))
-        limit = self.timeout(call, tool)
+        # who asked first is given up when nothing is heard; until then there is something to wait for
+        limit = self.longest(call, tool)
         try:
             with self.cache.waiting(key) as landing:
                 async with asyncio.timeout(limit - (perf_counter_ns() - started) / 1e9):
                     result, details = await asyncio.shield(landing)
         except TimeoutError as e:
-            raise _late(tool, limit) from e
+            raise _late(tool, limit, limit) from e
         return result, details if first else {"cached": True, "age_ms": details.get("age_ms", 0)}
 
     async def _found_or_sent(
@@ -115,7 +117,7 @@ class Dispatch:
     ) -> JSON:
         if self.under_way >= self._most or UNREAD.too_many:
             raise Refusal("unavailable", "Too many calls are under way. Try again in 1 s.", rule="busy", retry_after=1)
-        limit = self.timeout(call, tool)
+        limit, longest = self.timeout(call, tool), self.longest(call, tool)
         method, params, meta = _request(call, tool)
         if method in METHODS:
             params["taskId"] = self.tasks.of(call).id
@@ -123,14 +125,15 @@ class Dispatch:
         acting = acting_for.set(call.caller)
         try:
             for last in (False, True):
-                remaining = limit - (perf_counter_ns() - started) / 1e9
+                spent = (perf_counter_ns() - started) / 1e9
+                remaining = limit - spent
                 try:
                     if call.oneway:
                         await connection.notify(method, params, timeout=remaining, meta=meta)
                         return {}
                     result = await self.dialogues.request(
                         call, connection, method, params, meta,
-                        timeout=remaining, notify=notify, respondent=respondent,
+                        timeout=remaining, longest=longest - spent, notify=notify, respondent=respondent,
                     )  # fmt: skip
                     if method == "tools/call":
                         self.cache.learn(call, tool, result)
@@ -145,7 +148,7 @@ class Dispatch:
         except Overloaded as e:
             raise Refusal("unavailable", str(e), server=tool.server, rule=e.rule, retry_after=e.retry_s) from e
         except TimeoutError as e:
-            raise _late(tool, limit) from e
+            raise _late(tool, limit, longest, (perf_counter_ns() - started) / 1e9) from e
         except RpcError as e:
             error = {"code": e.code, "message": str(e.args[0]), "data": e.data}
             told = f"{tool.server} answered with error {e.code}: {e}"
@@ -170,6 +173,11 @@ class Dispatch:
             longest = self._timeouts.get(tool.qualified, of_server)
         return min(call.timeout_s or longest, longest)
 
+    def longest(self, call: Call, tool: Tool) -> float:
+        """Seconds that this call may take while its server reports progress."""
+        longest = max(self._longest, self.timeout(call, tool))
+        return min(call.timeout_s or longest, longest)
+
 
 def _shared_cache(settings: Settings) -> SharedCache | None:
     """Where answers are remembered for other processes as well."""
@@ -181,9 +189,15 @@ def _shared_cache(settings: Settings) -> SharedCache | None:
     return SharedCache(url, Seal(settings.home / "session.key", b"remembered answer v1"))
 
 
-def _late(tool: Tool, limit: float) -> Refusal:
-    message = f"{tool.qualified} did not answer within {limit:g} s and was cancelled."
-    return Refusal("timeout", message, timeout_s=limit)
+def _late(tool: Tool, limit: float, longest: float, spent: float = 0.0) -> Refusal:
+    """The refusal of a call that was given up after `spent` seconds."""
+    if spent >= longest > limit:
+        message = f"{tool.qualified} reported progress but no result within {longest:g} s and was cancelled."
+        return Refusal("timeout", message, timeout_s=longest)
+    since = " of its last message" if spent >= limit + 1 else ""
+    return Refusal(
+        "timeout", f"{tool.qualified} did not answer within {limit:g} s{since} and was cancelled.", timeout_s=limit
+    )
 
 
 def _refused_by_server(tool: Tool, error: RequestRefusedError) -> Refusal:

@@ -96,16 +96,18 @@ class Connection(Protocol):
         notify: Callable[[JSON], Awaitable[None]] | None = None,
         meta: JSON | None = None,
         respondent: Any = None,
+        longest: float | None = None,
     ) -> JSON:
         """Send one request and return its JSON-RPC result. Cancelling the task cancels it upstream.
 
         Args:
             method: e.g. `tools/call`.
             params: without `_meta`; the connection adds what the revision demands.
-            timeout: seconds until TimeoutError.
+            timeout: seconds until TimeoutError, counted anew with each message about this request.
             notify: awaited with each notification that belongs to this request.
             meta: further `_meta` keys to send along.
             respondent: who answers what the server asks meanwhile (`gateway.upstream.respondent`); None when nobody.
+            longest: seconds until TimeoutError whatever the server says; None: `timeout` is counted once.
 
         Raises:
             RpcError: the server answered with an error object.

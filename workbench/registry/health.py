@@ -19,6 +19,9 @@ PATIENCE = 4.0
 RECHECK = 1.0
 """Seconds after a failed check in which the next one follows, so that a server which hangs is soon known to."""
 
+SILENCE_S = 60.0
+"""Seconds of silence after which a server that no call occupies is brought up again."""
+
 RECORDED_EVERY = 60.0
 """An unchanged health is recorded at most this often, in seconds."""
 
@@ -41,8 +44,9 @@ class Pulse:
     """Checks the health of one server and remembers what it needs to judge it.
 
     A server that works on one call at a time is silent for as long as a call may take. So silence makes a server `down`
-    soon, but `lost` only when it lasts longer than any call may; a refused connection is believed sooner. Whatever a
-    server says is a sign of life, not only the answer to a check; and there are servers that never answer `ping`.
+    soon, but `lost` only when it lasts longer than a call that it began may, or than `SILENCE_S` without one; a refused
+    connection is believed sooner. Whatever a server says is a sign of life, not only the answer to a check; and there
+    are servers that never answer `ping`.
     """
 
     def __init__(self, server: str, journal: Journal, *, interval: float, call_timeout: float) -> None:
@@ -113,7 +117,8 @@ class Pulse:
         self._misses += 1
         silent = asyncio.get_running_loop().time() - self._answered
         down = self._misses >= MISSES
-        return Beat(False, elapsed, why, down, lost=(gone and down) or silent > self._silence)
+        longest = self._silence if self._excused else min(self._silence, SILENCE_S)
+        return Beat(False, elapsed, why, down, lost=(gone and down) or silent > longest)
 
     async def _ask(self, connection: Connection, method: str) -> None:
         if method != "ping" or "tools" not in connection.capabilities:

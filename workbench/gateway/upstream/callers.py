@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from workbench.events import JSON
+from workbench.gateway.upstream.deadline import Renew
 from workbench.gateway.upstream.messages import answer_to_server
 from workbench.gateway.upstream.relay import Relay
 from workbench.gateway.upstream.respondent import NEEDED, Respondent
@@ -31,6 +32,8 @@ class UnderWay:
     respondent: Respondent
     relay: Relay | None = None
     """Where logs go; None when the client wants none."""
+    renew: Renew | None = None
+    """Called with each sign that the server works on it."""
     over: asyncio.Event = field(default_factory=asyncio.Event)
     asked: int = 0
     """Questions that its client has before it."""
@@ -99,7 +102,12 @@ class Callers:
         return await self._asked(call, message)
 
     def log(self, message: JSON) -> bool:
-        """Tell the one caller that a line of the log can be for; False when there is none, or are several."""
+        """Tell the one caller that a line of the log can be for; False when there is none, or are several.
+
+        It is a sign of life of a call that is alone: of several, one may hang while another logs.
+        """
+        if len(self._calls) == 1 and (renew := next(iter(self._calls)).renew) is not None:
+            renew()
         if len({call.respondent.whose for call in self._calls}) == 1:
             for call in self._calls:
                 if call.relay is not None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from workbench.events import JSON, Unreachable
 from workbench.gateway.upstream import revision
 from workbench.gateway.upstream.callers import CARRIED, Callers, UnderWay
+from workbench.gateway.upstream.deadline import Renew, renewal
 from workbench.gateway.upstream.listening import CHANGES, KINDS, WATCHED, Watching, declared
 from workbench.gateway.upstream.messages import Notify, request_id, result_of, with_own_token
 from workbench.gateway.upstream.relay import Relay
@@ -32,13 +33,21 @@ OURS: Final = ("initialize", "server/", "tools/", "prompts/", "resources/", "com
 class _Waiting:
     """A request that is under way."""
 
-    __slots__ = ("call", "future", "method", "received", "relay")
+    __slots__ = ("call", "future", "method", "received", "relay", "renew")
 
-    def __init__(self, method: str, future: asyncio.Future[Any], relay: Relay | None, call: UnderWay | None) -> None:
+    def __init__(
+        self,
+        method: str,
+        future: asyncio.Future[Any],
+        relay: Relay | None,
+        call: UnderWay | None,
+        renew: Renew | None,
+    ) -> None:
         self.method = method
         self.future = future
         self.relay = relay
         self.call = call
+        self.renew = renew
         self.received = False
 
 
@@ -139,6 +148,7 @@ class DuplexConnection:
         notify: Notify | None = None,
         meta: JSON | None = None,
         respondent: Respondent | None = None,
+        longest: float | None = None,
     ) -> JSON:
         """See `registry.Connection.request`."""
         if not self._peer.revision:
@@ -146,11 +156,13 @@ class DuplexConnection:
         if self._peer.modern and method in WATCHED:
             return self._watching.take(method, params)
         async with asyncio.timeout(timeout) as deadline:
+            renew = renewal(deadline, timeout, longest)
             if respondent is None:
-                return await self._exchange(method, params, notify, meta)
+                return await self._exchange(method, params, notify, meta, renew=renew)
             call = await self._callers.enter(respondent.unhurried(deadline))
+            call.renew = renew
             try:
-                return await self._exchange(method, params, notify, meta, call)
+                return await self._exchange(method, params, notify, meta, call, renew)
             finally:
                 self._callers.leave(call, answered=False)
 
@@ -210,7 +222,13 @@ class DuplexConnection:
         return found
 
     async def _exchange(
-        self, method: str, params: JSON, notify: Notify | None, meta: JSON | None, call: UnderWay | None = None
+        self,
+        method: str,
+        params: JSON,
+        notify: Notify | None,
+        meta: JSON | None,
+        call: UnderWay | None = None,
+        renew: Renew | None = None,
     ) -> JSON:
         if self._lost:
             raise Unreachable(self._lost)
@@ -220,7 +238,7 @@ class DuplexConnection:
         meta, notify = with_own_token(meta, notify, id)
         body = self._body(params, meta)
         relay = Relay(notify) if notify is not None else None
-        waiting = _Waiting(method, asyncio.get_running_loop().create_future(), relay, call)
+        waiting = _Waiting(method, asyncio.get_running_loop().create_future(), relay, call, renew)
         if call is not None:
             call.relay = relay
         self._waiting[id] = waiting
@@ -305,6 +323,8 @@ class DuplexConnection:
         token = params.get("progressToken") if isinstance(params, dict) else None
         waiting = self._waiting.get(token) if isinstance(token, int) else None
         if method == "notifications/progress":
+            if waiting is not None and waiting.renew is not None:
+                waiting.renew()
             if waiting is not None and waiting.relay is not None:
                 waiting.received = True
                 waiting.relay.add(message)

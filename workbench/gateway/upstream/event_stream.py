@@ -12,6 +12,7 @@ from yarl import URL
 
 from workbench.events import JSON, Unreachable
 from workbench.gateway.upstream.content_coding import decoded
+from workbench.gateway.upstream.deadline import renewal, renewing
 from workbench.gateway.upstream.duplex import DuplexConnection
 from workbench.gateway.upstream.http_body import EVENTS_TYPE, media_type, messages_of
 from workbench.gateway.upstream.http_failure import refusal
@@ -77,14 +78,18 @@ class EventStreamConnection(DuplexConnection):
         notify: Notify | None = None,
         meta: JSON | None = None,
         respondent: Respondent | None = None,
+        longest: float | None = None,
     ) -> JSON:
         """See `registry.Connection.request`."""
         if self._leases is not None and respondent is not None and respondent.capabilities and self.alive:
             async with asyncio.timeout(timeout) as deadline:
                 patient = respondent.unhurried(deadline)
+                notify = renewing(notify, renewal(deadline, timeout, longest))
                 return await self._leases.request(method, params, patient, timeout=None, notify=notify, meta=meta)
         whose = respondent or self.respondent
-        return await super().request(method, params, timeout=timeout, notify=notify, meta=meta, respondent=whose)
+        return await super().request(
+            method, params, timeout=timeout, notify=notify, meta=meta, respondent=whose, longest=longest
+        )
 
     # --- the transport
 

@@ -13,6 +13,7 @@ import aiohttp
 
 from workbench.events import JSON, Unreachable
 from workbench.gateway.upstream import revision
+from workbench.gateway.upstream.deadline import renewal, renewing
 from workbench.gateway.upstream.headers import Headers
 from workbench.gateway.upstream.http_answer import AnswerReader
 from workbench.gateway.upstream.http_body import EVENTS_TYPE, JSON_TYPE
@@ -244,6 +245,7 @@ class HttpConnection:
         notify: Notify | None = None,
         meta: JSON | None = None,
         respondent: Respondent | None = None,
+        longest: float | None = None,
     ) -> JSON:
         """See `registry.Connection.request`.
 
@@ -255,6 +257,8 @@ class HttpConnection:
         if self._peer.modern and method in WATCHED:
             return self._watching.take(method, params)
         async with asyncio.timeout(timeout) as deadline:
+            if notify is not None:
+                notify = renewing(notify, renewal(deadline, timeout, longest))
             if respondent is not None and respondent.capabilities and not self._peer.modern:
                 patient = respondent.unhurried(deadline)
                 return await self._leases.request(method, params, patient, timeout=None, notify=notify, meta=meta)

@@ -96,10 +96,13 @@ class UrlConnection(HttpConnection):
         notify: Notify | None = None,
         meta: JSON | None = None,
         respondent: Respondent | None = None,
+        longest: float | None = None,
     ) -> JSON:
         """See `registry.Connection.request`."""
         request = super().request if self._stream_connection is None else self._stream_connection.request
-        return await request(method, params, timeout=timeout, notify=notify, meta=meta, respondent=respondent)
+        return await request(
+            method, params, timeout=timeout, notify=notify, meta=meta, respondent=respondent, longest=longest
+        )
 
     async def notify(self, method: str, params: JSON, *, timeout: float | None, meta: JSON | None = None) -> None:
         """See `registry.Connection.notify`."""
