@@ -10,6 +10,7 @@ import asyncio
 import ipaddress
 import re
 import socket
+from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -41,12 +42,13 @@ class Endpoint(NamedTuple):
     port: int
 
 
-def check_url(url: str, *, local_allowed: bool = False) -> Endpoint:
+def check_url(url: str, *, local_allowed: bool = False, ports: Sequence[range] = ()) -> Endpoint:
     """Judge a URL as it is written.
 
     Args:
         url: the URL of an MCP endpoint, from a caller who is not trusted with our network.
         local_allowed: whether this machine itself may be meant.
+        ports: that it may have; any when there are none.
 
     Raises:
         Misuse: it is not a plain http(s) URL of a public host; the message says what is wrong with it.
@@ -66,6 +68,11 @@ def check_url(url: str, *, local_allowed: bool = False) -> Endpoint:
     if port == 0 or "%" in parts.netloc:
         raise _refusal(url, "its host or port is not written plainly")
     endpoint = Endpoint(parts.scheme, host, port or (443 if parts.scheme == "https" else 80))
+    if ports and not any(endpoint.port in each for each in ports):
+        raise Misuse(
+            f"The URL {url[:200]!r} cannot be registered: port {endpoint.port} is not allowed.",
+            hint="See the setting upstream_ports. Servers of your own network go into an mcp.json on disk.",
+        )
     literal = _literal(host)
     if literal is not None:
         if why := objection(literal, local_allowed=local_allowed):

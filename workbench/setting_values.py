@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -203,6 +203,11 @@ def port_range(value: str) -> range | None:
     if not is_port(first.strip()) or not is_port(last.strip()) or int(first) > int(last):
         return None
     return range(int(first), int(last) + 1)
+
+
+def port_ranges(values: Iterable[str]) -> tuple[range, ...]:
+    """What `port_range` says of each that is one."""
+    return tuple(found for value in values if (found := port_range(value)) is not None)
 
 
 def is_host(value: str) -> bool:

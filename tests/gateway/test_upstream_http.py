@@ -407,6 +407,38 @@ async def test_an_address_from_outside_is_judged_when_it_is_dialled(calc: Any, s
     await connection.close()
 
 
+async def test_nothing_is_sent_to_a_port_that_may_not_be_registered(serve: Any) -> None:
+    """Not to the address of a stored server after the setting was changed, nor to where a request was led since."""
+    asked: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        asked.append(scope["type"])
+        await send({"type": "http.response.start", "status": 404, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    port = int((await serve(app)).rpartition(":")[2])
+    asked.clear()  # of the server's own start
+    https, here = (range(443, 444),), (range(port, port + 1),)
+    spec = ServerSpec(id="outside", kind="url")
+    stored = Launched(url=f"http://127.0.0.1:{port}/mcp", guarded=True, local_allowed=True, ports=https)
+    with pytest.raises(Misuse, match=f"port {port} is not allowed"):
+        upstream_connection(spec, stored)
+    for host in ("127.0.0.1", "localhost"):
+        for ports, reached in ((https, False), (here, True)):
+            pool = Pool.guarded(local_allowed=True, ports=ports)
+            http = pool.acquire()
+            for ask in (http.get, http.post):
+                if reached:
+                    async with ask(f"http://{host}:{port}/") as response:
+                        assert response.status == 404
+                else:
+                    with pytest.raises(OSError, match=f"port {port} is not allowed"):
+                        await ask(f"http://{host}:{port}/")
+            assert bool(asked) is reached
+            asked.clear()
+            await pool.release()
+
+
 async def test_an_old_server_announces_changes_on_the_stream_it_offers(serve: Any) -> None:
     async def handle(headers: dict[str, str], message: Any) -> tuple[int, dict[str, str], bytes]:
         if message["method"] == "initialize":

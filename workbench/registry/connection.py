@@ -56,6 +56,8 @@ class Launched:
     """The URL came from an API caller: resolve and check it with `workbench.address` at every dial."""
     local_allowed: bool = False
     """With `guarded`: loopback addresses are permitted by the setting `local_urls`."""
+    ports: tuple[range, ...] = ()
+    """With `guarded`: those that may be dialled, as the setting `upstream_ports` says; none: any."""
 
 
 class Connection(Protocol):

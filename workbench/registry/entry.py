@@ -27,6 +27,7 @@ from workbench.registry.remedies import remedy
 from workbench.registry.server import ServerSpec, ServerState, ServerStatus, shown_url
 from workbench.registry.startup import within_start_timeout
 from workbench.registry.supervisor import Supervisor
+from workbench.setting_values import port_ranges
 
 START_TIMEOUT = {"bundled": 45.0, "tables": 45.0, "command": 180.0, "url": 120.0}
 """Seconds to become ready; for a launched process only those in which it does nothing. A foreign command may first
@@ -228,6 +229,7 @@ class Entry(ServerProcess):
                 headers=self.spec.headers,
                 guarded=self.spec.source == "registered",
                 local_allowed=self._settings.local_urls,
+                ports=port_ranges(self._settings.upstream_ports),
             )
             silent = "It accepts connections and has not answered yet; it may be waking up."
             timer = asyncio.get_running_loop().call_later(SILENT_START_S, self._wait_for_start, silent)

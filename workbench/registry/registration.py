@@ -13,7 +13,7 @@ from workbench.events import Misuse, digest
 from workbench.registry.names import close_names, header_objection, shown
 from workbench.registry.server import ServerSpec
 from workbench.secrets import is_reference
-from workbench.setting_values import port_range
+from workbench.setting_values import port_ranges
 
 KEYS = ("id", "url", "title", "description", "headers")
 """All that a registration may hold. Launch commands are read from configuration on disk and nowhere else."""
@@ -68,12 +68,7 @@ def check_registration(spec: ServerSpec, *, local_allowed: bool, ports: Sequence
             f"Server {spec.id!r} has a launch command.",
             hint="Only a URL can be registered here; commands are read from an mcp.json on disk.",
         )
-    endpoint = check_url(spec.url, local_allowed=local_allowed)
-    if ports and not any(endpoint.port in (port_range(each) or ()) for each in ports):
-        raise Misuse(
-            f"The URL {spec.url[:200]!r} cannot be registered: port {endpoint.port} is not allowed.",
-            hint="See the setting upstream_ports. Servers of your own network go into an mcp.json on disk.",
-        )
+    check_url(spec.url, local_allowed=local_allowed, ports=port_ranges(ports))
     for name, value in spec.headers.items():
         if is_reference(value):
             raise Misuse(

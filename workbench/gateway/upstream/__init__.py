@@ -46,8 +46,8 @@ def upstream_connection(spec: ServerSpec, launched: Launched, settings: Settings
 
         if launched.guarded:
             # The stored URL is judged again whenever it is used: a check at registration alone can be gone around.
-            check_url(launched.url, local_allowed=launched.local_allowed)
-            pool = Pool.guarded(local_allowed=launched.local_allowed)
+            check_url(launched.url, local_allowed=launched.local_allowed, ports=launched.ports)
+            pool = Pool.guarded(local_allowed=launched.local_allowed, ports=launched.ports)
             return behind_url(spec, launched.url, launched.headers, pool)
         if spec.trust != "bundled":
             for name, value in launched.headers.items():

@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Mapping
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
 from workbench.access.tls import Tls
+from workbench.address import check_url
+from workbench.events import Misuse
 from workbench.gateway.upstream.credential import Credential, Presenting
 from workbench.gateway.upstream.loopback import Address, Loopback
 from workbench.gateway.upstream.response import HttpResponse
 from workbench.resolver import GuardedResolver
 from workbench.version import __version__
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Middleware of the HTTP client that sends nothing to an address which could not be registered.
+
+    It sees every request, so also those that a redirect or an event stream has led elsewhere, and addresses without a
+    name, which no resolver is asked for. What a name leads to is the resolver's matter.
+    """
+
+    local_allowed: bool
+    ports: tuple[range, ...]
+
+    async def __call__(self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> Any:
+        try:
+            check_url(str(request.url.origin()), local_allowed=self.local_allowed, ports=self.ports)
+        except Misuse as e:
+            raise OSError(errno.EACCES, str(e.args[0]).replace("registered", "called")) from e
+        return await handler(request)
 
 
 class Pool:
@@ -27,22 +50,25 @@ class Pool:
 
     Args:
         resolver: resolves host names, when the default one is not wanted; then nothing is remembered between dials.
+        guard: judges every address to which something is sent.
         credential: carried by every request; such a pool is for one server alone.
         tls: who the server has to be, and who we are; such a pool is for one server alone, too.
     """
 
-    _pools: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Pool]]] = WeakKeyDictionary()
+    _pools: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[object, Pool]]] = WeakKeyDictionary()
 
     def __init__(
         self,
         resolver: AbstractResolver | None = None,
         *,
+        guard: Guard | None = None,
         credential: Credential | None = None,
         tls: Tls | None = None,
     ) -> None:
         self._resolver = resolver
         self._tls = tls
-        self._middlewares = () if credential is None else (Presenting(credential),)
+        presenting = None if credential is None else Presenting(credential)
+        self._middlewares = tuple(each for each in (guard, presenting) if each is not None)
         self._session: aiohttp.ClientSession | None = None
         self._users = 0
         self._near: dict[str, Address | None] = {}
@@ -55,13 +81,13 @@ class Pool:
         return pools.setdefault("any", cls())
 
     @classmethod
-    def guarded(cls, *, local_allowed: bool) -> Pool:
-        """The pool for addresses that came from an API caller: each name is judged again at every dial."""
+    def guarded(cls, *, local_allowed: bool, ports: tuple[range, ...] = ()) -> Pool:
+        """The pool for addresses that came from an API caller: each is judged again whenever it is dialled."""
         pools = cls._pools.setdefault(asyncio.get_running_loop(), {})
-        key = "local" if local_allowed else "public"
-        if key not in pools:
-            pools[key] = cls(GuardedResolver(local_allowed=local_allowed))
-        return pools[key]
+        guard = Guard(local_allowed, ports)
+        if guard not in pools:
+            pools[guard] = cls(GuardedResolver(local_allowed=local_allowed), guard=guard)
+        return pools[guard]
 
     @property
     def _plain(self) -> bool:
