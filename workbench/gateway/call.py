@@ -127,6 +127,8 @@ class Gateway:
             # 2. What: the tool of that name on a server that answers.
             tool, connection = self._resolving.resolve(call)
             state.tool = tool
+            if listed := self.outbound.listed(tool):
+                call = await self.outbound.meant(call, tool, listed)
 
             # 3. May they: scopes and policy, the arguments, how often, and where needed a human's approval.
             policy = self.policy

@@ -21,6 +21,7 @@ import msgspec
 
 from workbench.events import JSON, Call, Caller, Decision, Outcome, Tool
 from workbench.gateway.keeping import LARGE as LARGE
+from workbench.gateway.listed_values import ListedValues
 from workbench.gateway.sensitive_questions import refusal_of, sensitive_field
 from workbench.gateway.upstream.messages import Notify, encode
 from workbench.gateway.upstream.respondent import Respondent
@@ -61,6 +62,7 @@ class Outbound:
         self._threads = threads
         self._max_bytes = max_bytes
         self._shown: dict[Any, Any] = {}
+        self._listed = ListedValues(policy.redactor)
 
     async def searched(self, search: Callable[..., T], size: int) -> T:
         """What `search` gives: here where that is soon done, else in a thread that lets others run meanwhile.
@@ -122,9 +124,27 @@ class Outbound:
                 return await asked(request)
             search = partial(self._questions, {"": request}, call.caller.tenant)
             shown, _ = await self.searched(search, len(encode(request)))
-            return await asked(shown[""])
+            answer = await asked(shown[""])
+            content = answer.get("content")
+            if isinstance(content, dict) and (doubtful := self._listed.doubtful(_form(request))):
+                answer = {**answer, "content": await self._restored(content, doubtful, call.caller.tenant)}
+            return answer
 
         return replace(respondent, ask=ask)
+
+    def listed(self, tool: Tool) -> tuple[str, ...]:
+        """Values that the schema of `tool` lists and that are shown as something else, perhaps; see `meant`."""
+        return self._listed.doubtful(tool.input_schema, tool.definition_hash)
+
+    async def meant(self, call: Call, tool: Tool, doubtful: tuple[str, ...]) -> Call:
+        """The call with the values that the schema of `tool` lists, where the client sent what it was shown of them."""
+        arguments = await self._restored(call.arguments, doubtful, call.caller.tenant, tool.definition_hash)
+        return call if arguments is call.arguments else msgspec.structs.replace(call, arguments=arguments)
+
+    async def _restored(self, given: JSON, doubtful: tuple[str, ...], tenant: str, mark: str = "") -> JSON:
+        if not self._listed.ready:
+            await asyncio.to_thread(self._listed.wait)
+        return self._listed.restored(given, doubtful, tenant, mark)
 
     def outcome(self, call: Call, tool: Tool | None, outcome: Outcome, *, inline: bool = False) -> Outcome:
         """An outcome without a result, as the caller may see it: its message and details may quote anybody.
@@ -298,6 +318,13 @@ def in_error(value: T) -> T:
     policy, tenant = current
     shown: T = policy.redactor.message(value, policy.withheld, tenant)[0]
     return shown
+
+
+def _form(request: JSON) -> JSON:
+    """The schema of the form that a question asks to be filled in."""
+    params = request.get("params")
+    schema = params.get("requestedSchema") if isinstance(params, dict) else None
+    return schema if isinstance(schema, dict) else {}
 
 
 def _without(value: Any, text: str, hidden: str) -> Any:
