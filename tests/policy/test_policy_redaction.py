@@ -530,3 +530,29 @@ def test_memory_of_what_was_seen_is_bounded_and_holds_no_personal_data(
     for i in range(50):
         redactor.result({f"ann{i}@acme.example": 1}, ("email",), "acme")
     assert not [key for key in matcher.known if "ann" in str(key)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "connect ECONNREFUSED 127.0.0.1:27017",
+        "connect ECONNREFUSED ::1:5432",
+        "http://[::1]:8080/ refused the connection",
+        "cannot bind 0.0.0.0:8080",
+        "listening on ::ffff:127.0.0.1 and 127.0.53.53/8",
+    ],
+)
+def test_addresses_of_the_machine_itself_stay_readable_everywhere(redactor: Redactor, text: str) -> None:
+    assert redactor.message(text, ("email",), "local") == (text, 0)
+    assert redactor.result({"error": text}, ("email",), "local") == ({"error": text}, 0)
+    assert redactor.prose(text, "local", "result") == (text, 0)
+    assert redactor.record(text, "local") == text
+    assert redactor.event(text, "local") == text
+
+
+@pytest.mark.parametrize("address", ["10.1.2.3", "203.0.113.9", "::203.0.113.9", "2001:db8::1", "::ffff:203.0.113.9"])
+def test_addresses_of_other_machines_are_withheld(redactor: Redactor, address: str) -> None:
+    shown, count = redactor.message(f"refused by {address} and 127.0.0.1", ("email",), "local")
+    assert count == 1
+    assert address not in shown
+    assert shown.endswith("and 127.0.0.1")

@@ -7,6 +7,7 @@ about a second, so it happens in a thread; `ready` says whether it is done.
 from __future__ import annotations
 
 import functools
+import ipaddress
 import logging
 import re
 import threading
@@ -53,6 +54,9 @@ PATTERN_TIMEOUT_S = 1.0
 
 _CUT = re.compile(r"(?<=[^\W\d_])\s+(?=[^\W\d_])|\n+|[,;]\s*")
 """Where a text may be cut into windows: in hardly anything that a recogniser finds."""
+
+_LOOPBACK = ipaddress.IPv4Network("127.0.0.0/8")
+_UNSPECIFIED = ipaddress.IPv4Network("0.0.0.0/8")
 
 _ISO_TIME = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?\Z")
 
@@ -253,17 +257,36 @@ def _engines(*, lenient: bool) -> list[tuple[str, Any]]:
             ),
         ]
 
+    class Ip(IpRecognizer):
+        """The stock recogniser takes the addresses of the machine itself, which are nobody's."""
+
+        def invalidate_result(self, pattern_text: str) -> bool:
+            return bool(super().invalidate_result(pattern_text)) or _of_this_machine(pattern_text)
+
     engines = [
         Email(),
         Ssn(),
         _phone_recogniser(lenient),
         Card(),
         IbanRecognizer(),
-        IpRecognizer(),
+        Ip(),
     ]
     for engine in engines:
         engine.analyze("", engine.supported_entities, None)  # compiles its patterns
     return [(engine.supported_entities[0], engine) for engine in engines]
+
+
+def _of_this_machine(text: str) -> bool:
+    """Whether an address is a loopback or the unspecified one (RFC 1122 §3.2.1.3, RFC 4291 §2.5.2 and §2.5.3).
+
+    `::1:5432` is how Node.js writes port 5432 of `::1`; read as an address it is in a block where nobody has one.
+    """
+    address = ipaddress.ip_interface(text).ip
+    if address.version == 6 and int(address) >> 32 in (0, 0xFFFF):  # carries an IPv4 address
+        address = ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    elif address.version == 6:
+        return False
+    return address in _LOOPBACK or address in _UNSPECIFIED
 
 
 def _phone_recogniser(lenient: bool) -> Any:

@@ -27,7 +27,6 @@ from workbench.scanning import Budget
 from workbench.secrets import redactors
 from workbench.secrets.keyring import KeyRing
 
-_LOOPBACK = "127.0.0.1"
 _CACHE_ENTRIES = 2048
 _CACHED_LENGTH = 4096
 
@@ -98,9 +97,9 @@ class Redactor:
         return walk.value(value), walk.count
 
     def event(self, value: Any, tenant: str) -> Any:
-        """What is recorded about a server: texts as in `record`, keys and addresses of this machine as they are."""
+        """What is recorded about a server: texts as in `record`, keys as they are."""
         if isinstance(value, str):
-            return _LOOPBACK.join(str(self.record(part, tenant)) for part in value.split(_LOOPBACK))
+            return self.record(value, tenant)
         if isinstance(value, dict):
             return {self.event(key, tenant): self.event(item, tenant) for key, item in value.items()}
         return [self.event(item, tenant) for item in value] if isinstance(value, list | tuple) else value
