@@ -126,6 +126,11 @@ STATEMENTS = [
     "select extract(hour from ts) as h, ts::date as d, cast(latency_us as varchar) as text from tool_calls",
     "select array_to_string(missing_scopes, ';') as s, missing_scopes from tool_calls where len(missing_scopes) > 0",
     "select 7 // 2 as a, 7 / 2 as b, 7 % 4 as c, 1.5 * 2 as d, round(2.345, 2) as e, true and null as f",
+    "select round(2.345::double, 2) as a, round(1.005::double, 2) as b, round(2.5::double) as c, "
+    "round(-2.5::double) as d, round(25::double, -1) as e, round(1e300::double, 5) as f, round(3.5) as g",
+    "select round(1005 * 0.001, 2) as a, round(1.005, 2) as b, round(1005 / 1000, 2) as c, round(-0.125, 2) as d",
+    "select round(avg(latency_us) / 1000, 1) as a, round(sum(latency_us) * 0.0005) as b from tool_calls group by tool",
+    "select round(avg(n)) as a, round(avg(n) / 2, 1) as b from (values (1), (2), (4), (3)) as t(n)",
     "select count(*) from tool_calls where ts > now()::timestamp - interval '7 days' and contains(lower(tool), 'f')",
     "select name, meaning from tables where name not in (select table_name from table_columns) or true",
     "values (1, 'a'), (2, 'b')",

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+from workbench.audit.columns import COLUMNS
 from workbench.events import Misuse
 
 if TYPE_CHECKING:
@@ -13,11 +14,13 @@ if TYPE_CHECKING:
 
 FUNCTIONS = frozenset(
     (
-        "contains", "make_timestamp", "now", "regexp_matches", "round_to", "starts_with", "to_days", "to_hours",
-        "to_minutes", "to_seconds", "try_bigint", "try_boolean", "try_double",
+        "contains", "make_timestamp", "now", "regexp_matches", "round_double", "round_to", "starts_with", "to_days",
+        "to_hours", "to_minutes", "to_seconds", "try_bigint", "try_boolean", "try_double",
     )
 )  # fmt: skip
 """Functions that a statement may call besides those that the translator knows: ours, or equal in both."""
+
+_INTEGERS = frozenset(column.name for column in COLUMNS if column.type == "BIGINT")
 
 _HINT = "Ask the gateways themselves, without the fleet, or say it in simpler SQL."
 
@@ -54,6 +57,8 @@ def say(tree: exp.Expr) -> str:
     """A tree of DuckDB's dialect as text for Postgres. The tree is changed."""
     from sqlglot import exp
 
+    for rounding in tree.find_all(exp.Round):  # before what tells the two apart is gone
+        rounding.meta["decimal"] = _decimal(rounding.this)
     for node in reversed(list(tree.walk(bfs=True))):  # what is inside comes before what is around it
         plain = _plain(node)
         if plain is not node:
@@ -113,6 +118,34 @@ def _check(tree: exp.Expr, tables: set[str]) -> None:
             raise Misuse(f"{node.sql('duckdb')} cannot be said on the server.", hint=_HINT)
 
 
+def _decimal(node: exp.Expr) -> bool:
+    """Whether DuckDB calculates it with decimals, where 2.345 is exactly that: with doubles it is a little less, and
+    rounded to two digits something else."""
+    return _exactness(node) == "decimal"
+
+
+def _exactness(node: exp.Expr) -> str:
+    """`decimal`, `integer` or `double`, as far as an expression says so by itself; what is not known is a double."""
+    from sqlglot import exp
+
+    if isinstance(node, exp.Literal):
+        whole = node.name.isdigit()
+        return "double" if node.is_string or "e" in node.name.lower() else "integer" if whole else "decimal"
+    if isinstance(node, exp.Column):
+        return "integer" if node.name.lower() in _INTEGERS else "double"
+    if isinstance(node, exp.Paren | exp.Neg | exp.Sum | exp.Min | exp.Max | exp.Abs):
+        return _exactness(node.this)
+    if isinstance(node, exp.Cast):
+        kind = node.to.sql("duckdb")
+        return "decimal" if kind.startswith("DECIMAL") else "integer" if kind.endswith(("INT", "INTEGER")) else "double"
+    if isinstance(node, exp.Count):
+        return "integer"
+    if isinstance(node, exp.Add | exp.Sub | exp.Mul):
+        parts = {_exactness(node.this), _exactness(node.expression)}
+        return "double" if "double" in parts else "decimal" if "decimal" in parts else "integer"
+    return "double"
+
+
 def _plain(node: exp.Expr) -> exp.Expr:
     """One node whose meaning would change, as something that means the same in Postgres."""
     from sqlglot import exp
@@ -121,7 +154,9 @@ def _plain(node: exp.Expr) -> exp.Expr:
         return exp.cast(node, "DOUBLE")  # Postgres would calculate with decimals
     if isinstance(node, exp.Round):
         digits = node.args.get("decimals") or exp.Literal.number(0)
-        return exp.func("round_to", exp.cast(node.this, "DOUBLE"), digits)
+        return exp.func(
+            "round_to" if node.meta.get("decimal") else "round_double", exp.cast(node.this, "DOUBLE"), digits
+        )
     if isinstance(node, exp.Avg):
         return exp.cast(node, "DOUBLE")
     if isinstance(node, exp.TryCast):

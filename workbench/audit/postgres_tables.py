@@ -41,6 +41,14 @@ WHEN others THEN RETURN NULL; END $$;
 CREATE OR REPLACE FUNCTION record.round_to(given double precision, digits integer) RETURNS double precision
 IMMUTABLE LANGUAGE sql RETURN CASE WHEN given IN ('NaN', 'Infinity', '-Infinity') THEN given
 ELSE CAST(round(CAST(given AS numeric), digits) AS double precision) END;
+CREATE OR REPLACE FUNCTION record.nearest(given double precision) RETURNS double precision
+IMMUTABLE LANGUAGE sql RETURN trunc(given) + CASE WHEN abs(given - trunc(given)) >= 0.5 THEN sign(given) ELSE 0 END;
+CREATE OR REPLACE FUNCTION record.round_double(given double precision, digits integer) RETURNS double precision
+IMMUTABLE LANGUAGE sql RETURN CASE WHEN given IN ('NaN', 'Infinity', '-Infinity') THEN given
+WHEN digits < 0 THEN record.nearest(given / 10.0::double precision ^ least(-digits, 300))
+* 10.0::double precision ^ least(-digits, 300)
+WHEN abs(given) >= 9007199254740992 OR digits > 290 THEN given
+ELSE record.nearest(given * 10.0::double precision ^ digits) / 10.0::double precision ^ digits END;
 CREATE OR REPLACE FUNCTION record.length(given text[]) RETURNS bigint
 IMMUTABLE LANGUAGE sql RETURN cardinality(given);
 CREATE OR REPLACE FUNCTION record.contains(given text, part text) RETURNS boolean
