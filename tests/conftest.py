@@ -19,12 +19,22 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Loads Presidio before all tests, where no test's time runs: one that ran out would be every later test's error.
+
+    Not while they run: pytest swaps the filters of warnings, and a thread would import it.
+    """
+    if not session.config.option.collectonly:
+        found = recognisers.shared()
+        found.warm().join()
+        assert found.ready, found.problem
+
+
+@pytest.fixture
 def presidio() -> None:
-    """Loaded once and before all tests: pytest swaps the filters of warnings while a thread would import it."""
-    found = recognisers.shared()
-    found.warm().join()
-    assert found.ready, found.problem
+    """For tests that need it to be there."""
+    assert recognisers.shared().ready
 
 
 @pytest.fixture

@@ -56,17 +56,21 @@ def view_statements() -> tuple[str, ...]:
 
 
 def create_views(connection: duckdb.DuckDBPyConnection, tenant: str | None = None, columns: str = "*") -> None:
-    """Create every view with its comments, over no files yet.
+    """Create every view, over no files yet, and `tables` and `table_columns`, which document them.
 
     Args:
         tenant: show only this tenant's rows. The filter is a barrier (`SECURE VIEW`): no expression of the user's query
             is evaluated on a row before it has passed, so that not even an error message can tell of other rows.
         columns: the columns of `events`; `REVEALED` where `REVEAL` is a function of the connection.
     """
-    show_files(connection, select_nothing(), select_hourly([], None))
-    secure, rows = ("SECURE ", f" WHERE tenant = {quoted(tenant)}") if tenant is not None else ("", "")
-    connection.execute(f"CREATE OR REPLACE {secure}VIEW events AS SELECT {columns} FROM {LIVE}{rows}")
-    connection.execute(f"CREATE OR REPLACE {secure}VIEW tool_calls_hourly AS SELECT * FROM {LIVE_HOURLY}{rows}")
+    _create_tables(connection, tenant, columns)
+    for view, names_of, values, comment in _documentation():
+        connection.execute(f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM (VALUES {values}) AS t({names_of})")
+        connection.execute(f"COMMENT ON VIEW {view} IS {quoted(comment)}")
+
+
+def comment_views(connection: duckdb.DuckDBPyConnection) -> None:
+    """Add the documentation as comments, for clients that show those. It takes longer than to create the views."""
     connection.execute("COMMENT ON VIEW events IS 'Everything that was recorded, one row each, of every kind.'")
     connection.execute(
         "COMMENT ON VIEW tool_calls_hourly IS 'Tool calls summed up by hour, tenant, tool, outcome and latency bucket; "
@@ -75,9 +79,19 @@ def create_views(connection: duckdb.DuckDBPyConnection, tenant: str | None = Non
     for column in hourly_columns():
         connection.execute(f"COMMENT ON COLUMN tool_calls_hourly.{column.name} IS {quoted(column.meaning)}")
     for statement in view_statements():
-        connection.execute(statement)
+        if statement.startswith("COMMENT"):
+            connection.execute(statement)
     _comment_columns(connection)
-    _describe(connection)
+
+
+def _create_tables(connection: duckdb.DuckDBPyConnection, tenant: str | None = None, columns: str = "*") -> None:
+    show_files(connection, select_nothing(), select_hourly([], None))
+    secure, rows = ("SECURE ", f" WHERE tenant = {quoted(tenant)}") if tenant is not None else ("", "")
+    connection.execute(f"CREATE OR REPLACE {secure}VIEW events AS SELECT {columns} FROM {LIVE}{rows}")
+    connection.execute(f"CREATE OR REPLACE {secure}VIEW tool_calls_hourly AS SELECT * FROM {LIVE_HOURLY}{rows}")
+    for statement in view_statements():
+        if not statement.startswith("COMMENT"):
+            connection.execute(statement)
 
 
 def show_files(connection: duckdb.DuckDBPyConnection, events: str, hourly: str) -> None:
@@ -97,20 +111,27 @@ def _comment_columns(connection: duckdb.DuckDBPyConnection) -> None:
             connection.execute(f'COMMENT ON COLUMN {table}."{column}" IS {quoted(meanings[column])}')
 
 
-def _describe(connection: duckdb.DuckDBPyConnection) -> None:
-    """`tables` and `table_columns`: the same documentation, as data."""
+@cache
+def _documentation() -> tuple[tuple[str, str, str, str], ...]:
+    """`tables` and `table_columns`: name, columns, values as SQL, and meaning. They are the comments, as data."""
+    import duckdb
+
     names = ", ".join(map(quoted, TABLES))
-    tables = connection.execute(
-        f"SELECT view_name, comment FROM duckdb_views() WHERE view_name IN ({names}) ORDER BY view_name"
-    ).fetchall()
-    columns = connection.execute(
-        "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() "
-        f"WHERE table_name IN ({names}) ORDER BY table_name, column_index"
-    ).fetchall()
-    for view, names_of, rows, comment in (
-        ("tables", "name, meaning", tables, "The tables of the record."),
-        ("table_columns", "table_name, column_name, type, meaning", columns, "The columns of the tables."),
-    ):
-        values = ", ".join("(" + ", ".join(quoted(str(value or "")) for value in row) + ")" for row in rows)
-        connection.execute(f"CREATE OR REPLACE VIEW {view} AS SELECT * FROM (VALUES {values}) AS t({names_of})")
-        connection.execute(f"COMMENT ON VIEW {view} IS {quoted(comment)}")
+    with duckdb.connect(":memory:") as connection:
+        _create_tables(connection)
+        comment_views(connection)
+        tables = connection.execute(
+            f"SELECT view_name, comment FROM duckdb_views() WHERE view_name IN ({names}) ORDER BY view_name"
+        ).fetchall()
+        columns = connection.execute(
+            "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() "
+            f"WHERE table_name IN ({names}) ORDER BY table_name, column_index"
+        ).fetchall()
+
+    def values(rows: list[tuple[object, ...]]) -> str:
+        return ", ".join("(" + ", ".join(quoted(str(value or "")) for value in row) + ")" for row in rows)
+
+    return (
+        ("tables", "name, meaning", values(tables), "The tables of the record."),
+        ("table_columns", "table_name, column_name, type, meaning", values(columns), "The columns of the tables."),
+    )

@@ -15,7 +15,7 @@ from workbench.audit.columns import quoted, select_lines, select_nothing, select
 from workbench.audit.folder import AuditFolder
 from workbench.audit.lake import Manifest
 from workbench.audit.rollup import select_rollup, show_hourly
-from workbench.audit.views import create_views, show_files
+from workbench.audit.views import comment_views, create_views, show_files
 
 if TYPE_CHECKING:
     import duckdb
@@ -48,6 +48,7 @@ def write_views_file(folder: AuditFolder) -> bool:
         ):
             connection.execute(f"COPY ({select}) TO {quoted(str(path))} (FORMAT parquet)")
         create_views(connection)
+        comment_views(connection)
         show_files(connection, *_select_current(folder))
     temporary.chmod(0o600)
     temporary.replace(folder.views)
