@@ -211,11 +211,63 @@ def test_functions_of_other_modules_are_found_by_their_full_name_or_an_import() 
         "not q[0]",
         "not q == 1",
         "not unknown",
+        "not q\n\t== 4",
+        "not q\n\tin {1}",
+        "not q\n\t[0]",
+        "not q\n\t- 1 == 1",
+        "not q\n\t.a",
     ],
 )
 def test_engines_disagree_on_negated_expressions_so_only_rules_may_be_negated(negated: str) -> None:
-    found = lint(f"package m\nq := 1\nf(x) := x\np if {negated}\n")
+    found = lint(f"package m\nq := 1\nf(x) := x\np if {{\n\t{negated}\n}}\n")
     assert any("after `not`" in finding for finding in found)
+
+
+KEYWORDS = (
+    "as", "contains", "default", "else", "every", "false", "if", "import", "in", "not", "null", "package", "some", "true",
+    "with",
+)  # fmt: skip
+BEFORE = [
+    *(f"q := data.a.{word}" for word in KEYWORDS),
+    *(f"q := [1, data.a.{word}]" for word in KEYWORDS),
+    *(f"q := data.a.{word} # nothing more" for word in ("default", "in")),
+    *(f"import future.keywords.{word}" for word in ("if", "in", "every", "contains")),
+    "import data.a as b", "import rego.v1", "q := `one\ntwo`", 'q := "one"', "q := 1.5e3", "q := {1, 2}", "q := null",
+    "q := true", "q := x if {\n\tx := data.a.default\n} else := data.a.default", "q if input.x == data.a.default",
+    "q contains x if some x in data.a.default", "q contains data.a.default", "q[x] := 1 if { some x in [1] }",
+    "q.a.b := 1", 'q["a"] := 1', "q.f(x) := x", "f(x) := x + 1", "default q := 1", "default f(_) := 1",
+    "q if { every x in input.xs { x == 1 } }", "q := 1;", "q := 1 if false\nelse := 2", "q if\n\tinput.x",
+    "q\ncontains 1 if true", "q := [x |\n\tsome x in input.xs\n]",
+]  # fmt: skip
+RULES = ["r if input.x", "r := input.x", "r = input.x", "r := true if input.x", "r contains 1 if input.x",
+         "default r := false", "default\nr := false", "r\n:= true", "r\nif input.x", "r.a if input.x"]  # fmt: skip
+
+
+@pytest.mark.parametrize("before", BEFORE)
+def test_a_rule_is_found_whatever_stands_before_it(before: str) -> None:
+    for rule in RULES:
+        source = f"package m\n{before}\n{rule}\np if not r\n"
+        interpreter = regopy.Interpreter()
+        interpreter.log_level = regopy.LogLevel.NONE
+        interpreter.add_module("m", source)
+        assert interpreter.build(None, ["m/p"]).ok()  # the engine takes it, too
+        assert lint(source) == [], source
+        assert guard.read_module("m.rego", source).rules - {"q", "f"} == {"r", "p"}, source
+
+
+def test_rules_with_a_semicolon_between_them_are_two() -> None:
+    assert guard.read_module("m.rego", "package m\nr if false; q if false\np if not q").rules == {"r", "q", "p"}
+
+
+def test_a_function_under_a_path_is_one_of_the_policy() -> None:
+    assert lint("package m\na.f(x) := x + 1\np if a.f(1) == 2") == []
+    assert lint("package lib\na.f(x) := x + 1", "package m\np if data.lib.a.f(1) == 2") == []
+    assert lint("package m\na.f(x) := x + 1\np if a.g(1) == 2") != []
+
+
+def test_a_negated_name_that_is_no_rule_is_named() -> None:
+    [found] = lint("package m\np if not q_may\n")
+    assert found.startswith("m0.rego:2: q_may is no rule of this file")
 
 
 @pytest.mark.parametrize(

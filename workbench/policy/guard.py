@@ -106,6 +106,14 @@ _KEYWORDS = frozenset(
     ("as", "default", "else", "every", "false", "if", "import", "in", "not", "null", "package", "some", "true", "with")
 )
 
+_NAME = re.compile(r"[^\W\d]\w*")
+
+_NO_RULES = _KEYWORDS | {"contains"}
+"""Words that no rule can be called."""
+
+_GOES_ON = frozenset((".", "[", "(", "=", ":=", "==", "!=", "<", "<=", ">", ">=", "+", "-", "*", "/", "%", "&", "|"))
+"""Signs with which an expression goes on, also on the next line."""
+
 _FORBIDDEN = {
     "time.now_ns": "decisions are cached, so a rule that reads the clock would go stale",
     "rand.intn": "a decision must be the same for the same input",
@@ -138,7 +146,7 @@ class Module(NamedTuple):
     rules: frozenset[str]
     """Names that a rule or a function of the file defines."""
     functions: frozenset[str]
-    """Those of them that take arguments."""
+    """Paths of those of them that take arguments: `f`, or `a.f` of the rule `a.f(x)`."""
     imports: dict[str, str]
     """Alias → full path."""
 
@@ -165,23 +173,33 @@ def read_module(file: str, source: str) -> Module:
                 at = end
                 continue
             head = at + 1 if word.text == "default" and at + 1 < len(words) else at
-            if words[head].text not in _KEYWORDS:
+            if words[head].text not in _NO_RULES:
                 rules.add(words[head].text)
-                if head + 1 < len(words) and words[head + 1].text == "(":
-                    functions.add(words[head].text)
+                path, end = _path(words, head)
+                if end < len(words) and words[end].text == "(":
+                    functions.add(path)
         at += 1
     return Module(file, words, package, frozenset(rules), frozenset(functions), imports)
 
 
 def _begins(words: list[Token], at: int) -> bool:
-    """Whether the word is the first of a rule: first on its line, and the line before does not wait for more."""
+    """Whether the word is the first of a rule: it follows a line break or semicolon, and nothing waits for more."""
     if at == 0:
         return True
     before = words[at - 1]
+    if before.text == ";":
+        return True
     if before.line == words[at].line:
         return False
-    waits = before.text in _KEYWORDS - {"true", "false", "null"} or before.text == "contains"
+    if _is_field(words, at - 1):
+        return True  # `data.caps.default` ends in a field, whatever that is called
+    waits = before.text in _NO_RULES - {"true", "false", "null"}
     return not waits and (before.kind != "sign" or before.text in (")", "]", "}"))
+
+
+def _is_field(words: list[Token], at: int) -> bool:
+    """Whether the word is part of a path, where keywords are names like others."""
+    return at > 0 and words[at].kind == "name" and words[at - 1].text == "."
 
 
 def _path(words: list[Token], at: int) -> tuple[str, int]:
@@ -212,7 +230,7 @@ def _findings(m: Module, functions: set[str], is_builtin: Callable[[str], bool])
         word = words[at]
         if word.kind == "template":
             yield word.line, "text with expressions inside cannot be checked; use sprintf"
-        if word.kind != "name" or (at and words[at - 1].text == "."):
+        if word.kind != "name" or _is_field(words, at):
             at += 1
             continue
         if word.text == "not":
@@ -242,7 +260,7 @@ def _call(
         return
     head, _, rest = path.partition(".")
     full = f"{m.imports[head]}.{rest}" if rest and head in m.imports else m.imports.get(path, path)
-    local = not rest and path in m.functions
+    local = path in m.functions
     if not (local or full in functions or is_builtin(path)):
         yield line, f"{path} is neither a function of this policy nor one that the engine has"
 
@@ -251,13 +269,18 @@ def _negation(words: list[Token], at: int, m: Module) -> Iterator[tuple[int, str
     """Engines disagree on `not` over anything that may be undefined, except over a rule of the same file."""
     path, end = _path(words, at + 1)
     follows = words[end] if end < len(words) else None
-    # the name must be the whole expression: it ends with the line, the body or a semicolon
-    ends = follows is None or follows.text in ("}", ";") or follows.line != words[end - 1].line
-    if path not in m.rules or not ends:
-        yield (
-            words[at].line,
-            "after `not` only the name of a rule of this file may stand; move the rest into such a rule",
-        )
+    # the name must be the whole expression: it ends with the body, a semicolon, or a line after which no sign goes on
+    ends = (
+        follows is None
+        or follows.text in ("}", "]", ";")
+        or (follows.line != words[end - 1].line and follows.text not in _GOES_ON and follows.text != "in")
+    )
+    if not ends or not _NAME.fullmatch(path):
+        what = "after `not` only the name of a rule of this file may stand; move the rest into such a rule"
+        yield words[at].line, what
+    elif path not in m.rules:
+        what = f"{path} is no rule of this file, and after `not` only the name of one may stand"
+        yield words[at].line, what
 
 
 def refuse(findings: list[str], folder: str) -> None:
