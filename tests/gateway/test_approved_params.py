@@ -59,8 +59,8 @@ SMUGGLED: list[JSON] = [
     {"_meta": {"example/force": True}},
     {"_meta": {"example/tenant": "globex"}},
     {"_meta": {"io.modelcontextprotocol/related-task": {"taskId": "t-1"}}},
-    {"_meta": {"io.modelcontextprotocol/clientInfo": {"name": "other", "version": "1"}}},
-    {"_meta": {"io.modelcontextprotocol/clientCapabilities": {"extensions": {"example/act": {"as": "root"}}}}},
+    {"_meta": {"io.modelcontextprotocol/ClientInfo": {"name": "other", "version": "1"}}},
+    {"_meta": {"io.modelcontextprotocol/clientCapabilities/act": {"as": "root"}}},
     {"_meta": {"ProgressToken": "x"}},
     {"_meta": {"Baggage": "tenant=globex"}},
     {"task": {"ttl": 86_400_000}},
@@ -100,6 +100,51 @@ async def test_what_was_approved_with_a_call_reaches_the_tool_and_is_on_the_reco
     requested = next(r for r in house.recorded("approval") if r["approval_id"] == id)
     assert requested["data"]["params"] == carried
     assert house.recorded()[-1]["data"]["params"] == carried
+
+
+def client(name: str, **capabilities: Any) -> JSON:
+    """What a client of 2026-07-28 says of itself in each request."""
+    return {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": name, "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": capabilities,
+    }
+
+
+CLIENTS: list[JSON] = [
+    {},
+    {"_meta": client("desktop")},
+    {"_meta": client("editor", elicitation={"form": {}}, extensions={"example/act": {"as": "root"}})},
+]
+
+
+@pytest.mark.parametrize("asks", CLIENTS, ids=["older", "desktop", "editor"])
+@pytest.mark.parametrize("makes", CLIENTS, ids=["older", "desktop", "editor"])
+async def test_an_approval_holds_for_the_same_call_from_another_client_of_its_caller(
+    vault: tuple[Any, Recording], asks: JSON, makes: JSON
+) -> None:
+    house, _ = vault
+    id = approve(house, await house.gateway.call(call(house, **asks)))
+    (waiting,) = [found for found in house.recorded("approval") if found["approval_id"] == id][:1]
+    assert waiting["data"]["params"] == {}, "whoever decides sees nothing of it"
+    outcome = await house.gateway.call(call(house, **makes))
+    assert outcome.ok
+    assert outcome.details["approval_id"] == id
+    assert (await house.gateway.call(call(house, **makes))).kind == "approval_required", "it is used up"
+
+
+async def test_what_a_client_says_of_itself_reaches_an_approved_tool_only_in_the_words_of_mcp(
+    vault: tuple[Any, Recording],
+) -> None:
+    house, server = vault
+    declared = {"elicitation": {"form": {"as": "root"}, "act": {}}, "roots": {"as": "root"}, "sampling": "root"}
+    saying = client("root", **declared, experimental={"act": {}}, extensions={"example/act": {"as": "root"}})
+    approve(house, await house.gateway.call(call(house)))
+    assert (await house.gateway.call(call(house, _meta=saying))).ok
+    ((_, meta),) = server.reached
+    assert meta["io.modelcontextprotocol/clientCapabilities"] == {"elicitation": {"form": {}}, "roots": {}}
+    assert "act" not in json.dumps(meta)
+    assert '"root"' not in json.dumps(meta)
 
 
 UNBOUND: JSON = {

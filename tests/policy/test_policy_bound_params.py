@@ -60,8 +60,13 @@ def test_a_call_that_carries_nothing_is_bound_as_ever(employee: Caller, meta: di
     assert params_hash(bound_params(call)) == ""
 
 
-def test_what_every_client_says_of_itself_is_recorded_with_approvals_alone() -> None:
-    client = {"io.modelcontextprotocol/clientInfo": {"name": "c"}, "io.modelcontextprotocol/clientCapabilities": {}}
-    assert kept_params({"_meta": client}, client=False) == {}
-    assert kept_params({"_meta": {**client, "x/y": 1}, "task": {}}, client=False) == {"_meta": {"x/y": 1}, "task": {}}
-    assert kept_params({"_meta": client}) == {"_meta": client}
+def test_what_every_client_says_of_itself_is_neither_bound_nor_recorded(employee: Caller) -> None:
+    client = {
+        "io.modelcontextprotocol/clientInfo": {"name": "c"},
+        "io.modelcontextprotocol/clientCapabilities": {"roots": {}},
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    }
+    call = Call(caller=employee, tool="crm.delete", arguments={}, meta={"_meta": client})
+    assert bound_params(call) == {}
+    more = Call(caller=employee, tool="crm.delete", arguments={}, meta={"_meta": {**client, "x/y": 1}, "task": {}})
+    assert kept_params(bound_params(more)) == {"_meta": {"x/y": 1}, "task": {}}

@@ -224,8 +224,8 @@ def test_engines_disagree_on_negated_expressions_so_only_rules_may_be_negated(ne
 
 
 KEYWORDS = (
-    "as", "contains", "default", "else", "every", "false", "if", "import", "in", "not", "null", "package", "some", "true",
-    "with",
+    "as", "contains", "default", "else", "every", "false", "if", "import", "in", "not", "null", "package", "some",
+    "true", "with",
 )  # fmt: skip
 BEFORE = [
     *(f"q := data.a.{word}" for word in KEYWORDS),

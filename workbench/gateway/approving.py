@@ -12,6 +12,7 @@ from workbench.audit import records
 from workbench.events import JSON, Call, Decision, Misuse, Tool, Unreachable
 from workbench.gateway.refusals import Refusal, denied
 from workbench.gateway.standing import StandingUse
+from workbench.gateway.upstream.respondent import askable
 from workbench.policy.bound_params import passed_on
 from workbench.policy.standing_approvals import StandingApproval
 
@@ -91,7 +92,7 @@ class Approving:
             if taken is None and not approval_id(call):
                 standing = await self._whole(self._standing.of(call, tool))
                 if standing is not None:
-                    return Granted(passed_on(call), await self._allowed(call, tool, standing.id), standing)
+                    return Granted(passed_on(call, askable), await self._allowed(call, tool, standing.id), standing)
             if taken is None:
                 approval = await self._whole(self._requested(call, tool))
                 if answer == "accept":  # the page is open, so somebody may be about to decide
@@ -102,7 +103,7 @@ class Approving:
                     taken = await self._whole(self._redeemed(key, call, tool))
             if taken is not None:
                 used, arguments = taken
-                call = passed_on(call)  # what the approval is not bound to does not reach the tool
+                call = passed_on(call, askable)  # what the approval is not bound to does not reach the tool
                 if used.edited_by:
                     call = msgspec.structs.replace(call, arguments=arguments)
                 return Granted(call, await self._allowed(call, tool, used.id), used)

@@ -11,7 +11,7 @@ from workbench.audit import records
 from workbench.events import JSON, Call, Outcome, Tool
 from workbench.gateway.upstream.messages import encode
 from workbench.json_values import left_out
-from workbench.policy.bound_params import adds_something, bound_params, kept_params
+from workbench.policy.bound_params import bound_params, kept_params
 from workbench.policy.traversal import WITHHELD
 from workbench.scanning import PostponedError
 
@@ -69,9 +69,8 @@ class Keeper:
         if signals := outcome.details.get("signals"):
             found = redact(signals, tenant, inline=inline)
             kept = msgspec.structs.replace(kept, details={**outcome.details, "signals": found})
-        # what went along with the arguments; with an approval all that it covers, else what the client added itself
-        approved = "approval_id" in outcome.details
-        params = kept_params(bound_params(call), client=approved) if approved or adds_something(call) else None
+        carried = bound_params(call)
+        params = kept_params(carried) if carried else None
         arguments, result = call.arguments, outcome.result
         if result is None and records.is_refused(outcome):
             # nothing was done with what a refused call brought, so much of it is not worth a look

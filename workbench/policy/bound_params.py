@@ -2,11 +2,13 @@
 
 A client's `params` may hold more than `name` and `arguments`: keys of `_meta`, parameters of a task, answers to a
 server's questions, or anything an extension adds. A tool can act on all of it, so an approval covers all of it; what
-changes from one request to the next cannot be covered and is not passed on with an approved call.
+changes from one request to the next, or from one client of the caller to another, cannot be covered and is not passed
+on with an approved call.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -14,19 +16,21 @@ import msgspec
 from workbench.events import JSON, Call, canonical, digest
 from workbench.policy import guard
 
+_CLIENT_INFO: Final = "io.modelcontextprotocol/clientInfo"
+_CAPABILITIES: Final = "io.modelcontextprotocol/clientCapabilities"
+_LOG_LEVEL: Final = "io.modelcontextprotocol/logLevel"
+
 UNBOUND_META: Final = frozenset(
     {
         *("progressToken", "traceparent", "tracestate", "baggage"),  # differ between a request and the same one again
-        *("io.modelcontextprotocol/logLevel", "io.modelcontextprotocol/protocolVersion"),
+        *(_CLIENT_INFO, _CAPABILITIES, "io.modelcontextprotocol/protocolVersion"),  # and from client to client
+        _LOG_LEVEL,
         "workbench/approval",  # names the approval itself
     }
 )
 """Keys of `_meta` that no approval is bound to."""
 
 _LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
-_CLIENT: Final = frozenset({"io.modelcontextprotocol/clientInfo", "io.modelcontextprotocol/clientCapabilities"})
-
-_USUAL_META: Final = UNBOUND_META | _CLIENT
 
 MAX_BOUND_BYTES: Final = 64 << 10
 """Most that a call may carry beside its arguments and still be approved."""
@@ -45,12 +49,6 @@ def bound_params(call: Call) -> JSON:
     if isinstance(meta, dict) and (kept := {key: value for key, value in meta.items() if key not in UNBOUND_META}):
         found["_meta"] = kept
     return found
-
-
-def adds_something(call: Call) -> bool:
-    """Whether the client sent more beside the arguments than what it says of itself in each request."""
-    meta = call.meta.get("_meta")
-    return len(call.meta) > ("_meta" in call.meta) or (isinstance(meta, dict) and not meta.keys() <= _USUAL_META)
 
 
 def params_hash(params: JSON) -> str:
@@ -72,38 +70,36 @@ def params_hash(params: JSON) -> str:
     return digest(params)
 
 
-def passed_on(call: Call) -> Call:
+def passed_on(call: Call, plain: Callable[[object], JSON]) -> Call:
     """The call as it may run with an approval: with what was bound, and of the rest what no tool can act on.
 
     The progress token is replaced on the way to the server, and the log level is one of eight words (RFC 5424).
+
+    Args:
+        call: as its client sent it.
+        plain: of declared capabilities those of MCP itself without their settings, so that a server can still ask.
     """
     meta = call.meta.get("_meta")
     if not isinstance(meta, dict):
         return call
-    level = meta.get("io.modelcontextprotocol/logLevel")
-    dropped = UNBOUND_META - {"progressToken"} - ({"io.modelcontextprotocol/logLevel"} if level in _LEVELS else set())
-    if not dropped & meta.keys():
-        return call
-    kept = {key: value for key, value in meta.items() if key not in dropped}
+    kept = {key: value for key, value in meta.items() if key not in UNBOUND_META or key == "progressToken"}
+    if meta.get(_LOG_LEVEL) in _LEVELS:
+        kept[_LOG_LEVEL] = meta[_LOG_LEVEL]
+    if _CAPABILITIES in meta:
+        kept[_CAPABILITIES] = plain(meta[_CAPABILITIES])
     return msgspec.structs.replace(call, meta={**call.meta, "_meta": kept})
 
 
-def kept_params(params: JSON, *, client: bool = True) -> JSON:
+def kept_params(params: JSON) -> JSON:
     """`bound_params` as they are shown and recorded, before redaction: a sealed state is named by its hash, and what is
     larger than `MAX_KEPT_BYTES` by its size and hash.
 
     Args:
         params: as `bound_params` gives them.
-        client: whether to keep what the client says of itself in each request.
     """
     kept: dict[str, Any] = dict(params)
     if isinstance(state := kept.get("requestState"), str):
         kept["requestState"] = f"sha256:{digest(state)}"
-    if not client and isinstance(meta := kept.get("_meta"), dict):
-        if others := {key: value for key, value in meta.items() if key not in _CLIENT}:
-            kept["_meta"] = others
-        else:
-            del kept["_meta"]
     try:
         size = len(canonical(kept))
     except (TypeError, ValueError):
