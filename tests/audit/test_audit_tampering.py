@@ -605,3 +605,22 @@ async def test_a_folder_that_was_deleted_before_anything_was_sealed_is_missed(op
     assert verify(home).ok
     shutil.rmtree(home / "audit")
     assert "writers were opened" in str(verify(home))
+
+
+async def test_files_that_do_not_count_any_more_are_said_to_be_unchecked(recorded: AuditFolder, home: Path) -> None:
+    manifest = Manifest.read(recorded)
+    superseded = [recorded.root / item["path"] for item in manifest.retired]
+    superseded = [path for path in superseded if path.exists()]
+    assert superseded
+    for path in superseded:
+        path.write_bytes(b"altered")
+    (recorded.lake / "left-over.parquet").write_bytes(b"by a killed compactor")
+    for deep in (False, True):
+        found = verify(home, deep=deep)
+        assert found.ok, str(found)
+        assert found.superseded_files == len(superseded) + 1
+        assert f"{found.superseded_files} superseded files were not checked" in str(found)
+    for path in (*superseded, recorded.lake / "left-over.parquet"):
+        path.unlink()
+    assert verify(home).superseded_files == 0
+    assert "superseded" not in str(verify(home))

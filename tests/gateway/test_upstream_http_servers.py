@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +13,13 @@ from typing import Any
 import brotli
 import pytest
 import zstandard
+from aiohttp import ServerTimeoutError
 
 from tests.gateway.odd_http_server import Handle, Reply, Sent, answer, odd_server, plain
 from workbench.events import Unreachable
 from workbench.gateway.upstream import upstream_connection, waking
 from workbench.gateway.upstream.http import HttpConnection
+from workbench.gateway.upstream.http_failure import unreachable
 from workbench.gateway.upstream.revision import Answered, Refused
 from workbench.gateway.upstream.url import UrlConnection
 from workbench.registry.connection import Launched
@@ -545,6 +548,60 @@ async def test_a_server_that_takes_no_post_is_asked_for_a_stream_however_it_says
         with pytest.raises(Unreachable, match=r"Method not allowed.*Neither Streamable HTTP nor HTTP\+SSE"):
             await opened(f"{server.url}/mcp")
         assert server.sent[-1].method == "GET"
+
+
+# --- servers that are not there
+
+NOT_THERE = {
+    "refused": ("http://user:hunter2@127.0.0.1:{port}/mcp/hunter2?key=hunter2", "start the server"),
+    "no such host": ("http://nowhere.invalid:{port}/mcp/hunter2", "check the host"),
+    "no TLS": ("https://127.0.0.1:{plain}/mcp/hunter2", "`tls.ca`"),
+}
+
+
+@pytest.mark.parametrize("stream_first", [False, True], ids=["http", "sse"])
+@pytest.mark.parametrize("kind", NOT_THERE)
+async def test_a_server_that_cannot_be_reached_is_told_with_its_address_and_a_remedy(
+    kind: str, stream_first: bool
+) -> None:
+    url, remedy = NOT_THERE[kind]
+
+    async def without_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(without_tls, "127.0.0.1", 0) as server:
+        with socket.socket() as taken:  # bound, but not listening: nobody else gets the port meanwhile
+            taken.bind(("127.0.0.1", 0))
+            url = url.format(port=taken.getsockname()[1], plain=server.sockets[0].getsockname()[1])
+            with pytest.raises(Unreachable) as raised:
+                await UrlConnection(url, name="odd", stream_first=stream_first).open()
+    told = str(raised.value)
+    origin = url.partition("/mcp")[0].replace("user:hunter2@", "")
+    assert told.startswith(f"Server 'odd' cannot be reached at {origin}: "), told
+    assert remedy in told
+    assert "configuration" in told
+    assert "hunter2" not in told, "what of an address may be a secret is not told"
+
+
+def test_an_address_in_the_words_of_an_error_is_cut_as_well() -> None:
+    error = ServerTimeoutError("Connection timeout to host https://odd.example/mcp/hunter2?key=hunter2")
+    told = str(unreachable("odd", "https://odd.example/mcp/hunter2?key=hunter2", error))
+    assert "at https://odd.example: Connection timeout to host https://odd.example." in told
+    assert "hunter2" not in told
+    assert "whether it runs" in told
+    assert "in time" in str(unreachable("odd", "https://[::1]:8/mcp", TimeoutError(), silent="no word in time"))
+    assert "at https://[::1]:8: " in str(unreachable("odd", "https://[::1]:8/mcp", TimeoutError()))
+
+
+async def test_a_launched_server_that_cannot_be_reached_has_no_address_to_correct() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        spec = ServerSpec(id="crm", kind="bundled", trust="bundled")
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(Unreachable, match=f"cannot be reached at {url}: ") as raised:
+            await upstream_connection(spec, Launched(url=f"{url}/mcp")).open()
+    assert raised.value.hint == ""
 
 
 # --- servers that have to wake up

@@ -100,6 +100,9 @@ def call(id: Any, name: str, arguments: dict[str, Any]) -> None:
         OUT.flush()
     elif name == "unknown_id":
         send(id=None, error={"code": -32700, "message": "Parse error: depth"})
+    elif name == "logs_error":
+        complain('Traceback (most recent call last):\n  File "a.py", line 1, in f\nValueError: bad invoice\n')
+        send(id=id, result={"content": []})
     elif name == "flood":
         complain("x" * 5_000_000)
         complain("y\n" * 50_000)

@@ -18,7 +18,7 @@ from workbench.audit import AuditLog
 from workbench.config import Settings
 from workbench.events import JSON, Unreachable
 from workbench.gateway.upstream import duplex, stdio, upstream_connection
-from workbench.registry import Registry, ServerSpec, ServerState, entry, failures, health, startup
+from workbench.registry import Registry, ServerSpec, ServerState, entry, failures, health, startup, stderr_lines
 from workbench.registry.connection import RpcError
 
 SERVER = str(Path(__file__).with_name("odd_stdio_server.py"))
@@ -154,6 +154,23 @@ async def test_the_end_of_a_server_in_a_call_is_told_as_it_was_and_it_comes_back
     assert ENDS[tool] in str(caught.value)
     await until(lambda: state(registry).restarts == 1 and state(registry).status == "ready")
     await call(registry, "echo")
+
+
+async def test_what_a_killed_server_wrote_long_before_is_not_told_as_the_reason(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stderr_lines, "RECENT_S", 0.0)
+    registry = await launch("plain")
+    await call(registry, "logs_error")
+    id = state(registry).id
+    await until(lambda: "ValueError: bad invoice" in registry.output(id))
+    os.kill(state(registry).pid, signal.SIGKILL)
+    await until(lambda: state(registry).status != "ready" or state(registry).restarts > 0)
+    await until(lambda: "SIGKILL" in state(registry).last_error)
+    ended, heading, written = state(registry).last_error.split("\n")[:3]
+    assert ended.endswith("The process ended by SIGKILL.")
+    assert heading.startswith("(Earlier, ")
+    assert written == "ValueError: bad invoice"
 
 
 async def test_a_server_that_dies_of_the_first_question_is_not_asked_it_again(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.registry.stderr_lines import MAX_LINES, clean_line, tells_of_error, useful_lines
+from workbench.registry.stderr_lines import MAX_LINES, clean_line, recent_and_earlier, tells_of_error, useful_lines
 
 CASES: dict[str, tuple[str, list[str]]] = {
     "npm cannot find a package": (
@@ -136,3 +136,33 @@ def test_something_is_shown_whenever_something_was_written(lines: list[str]) -> 
     assert len(found) <= MAX_LINES
     assert bool(found) is any(line.strip() for line in cleaned)
     assert not any("\x1b" in line or "\r" in line for line in found)
+
+
+OLD = [(0.0, "Traceback (most recent call last):"), (0.0, '  File "a.py", line 1'), (1.0, "ValueError: bad invoice")]
+
+
+@pytest.mark.parametrize(
+    ("lines", "now", "said"),
+    [
+        (OLD, 2.0, ["ValueError: bad invoice"]),
+        (OLD, 241.0, ["(Earlier, 4 min before, it wrote to its standard error:)", "ValueError: bad invoice"]),
+        (
+            [*OLD, (240.0, "INFO call of tool x")],
+            241.0,
+            [
+                "INFO call of tool x",
+                "(Earlier, 4 min before, it wrote to its standard error:)",
+                "ValueError: bad invoice",
+            ],
+        ),
+        ([*OLD, (240.0, "MemoryError: out of memory")], 241.0, ["MemoryError: out of memory"]),
+        ([(0.0, "listening")], 30.0, ["(Earlier, 30 s before, it wrote to its standard error:)", "listening"]),
+        ([(0.0, "up")], 90_000.0, ["(Earlier, 25 h before, it wrote to its standard error:)", "up"]),
+        ([(0.0, "  ")], 30.0, []),
+        ([], 30.0, []),
+    ],
+)
+def test_what_was_written_long_before_is_said_to_have_been(
+    lines: list[tuple[float, str]], now: float, said: list[str]
+) -> None:
+    assert recent_and_earlier(lines, now) == said

@@ -78,6 +78,7 @@ class ContentsCheck:
             self._check_unknown_lineages()
             self._check_unknown_segments()
             self._check_lake_rows(manifest)
+            self._count_superseded(manifest)
         except _Cancelled:
             self._found.cancelled = True
 
@@ -279,6 +280,15 @@ class ContentsCheck:
         owed = self._stated.published_rows
         if held != owed:
             self._add(Finding("MANIFEST.json", f"the lake holds {held} rows, the sealed segments had {owed}"))
+
+    def _count_superseded(self, manifest: Manifest) -> None:
+        """Files that later ones have replaced, or that never counted: no query reads them, and nothing here does."""
+        folder = self._folder
+        counted = {item["path"] for item in (*manifest.parts, *manifest.rollups, *manifest.indexes)}
+        there = (path for kind in (folder.lake, folder.rollup, folder.index) for path in kind.rglob("*.parquet"))
+        in_lake = sum(str(path.relative_to(folder.root)) not in counted for path in there)
+        in_log = sum(number < manifest.marks.get(writer, 0) for writer, number, _ in folder.segments())
+        self._found.superseded_files = in_lake + in_log
 
 
 def _place(finding: Finding) -> tuple[bool, str]:

@@ -79,6 +79,8 @@ class Verification:
     """When the witness signed it, in seconds since the epoch, by its clock."""
     removed_rows: int = 0
     """Lines that a rule of retention removed, as a signed statement says."""
+    superseded_files: int = 0
+    """Files of the lake and the log that are still there and do not count any more; they are not checked."""
     notes: list[str] = field(default_factory=list)
     """What is worth knowing and is no fault of the record."""
     cancelled: bool = False
@@ -94,9 +96,15 @@ class Verification:
             gone = f" {self.removed_rows} records were removed by retention." if self.removed_rows else ""
             more = f"{self.unsealed_rows} further records not sealed yet"
             seen = f" The witness signed {self.cosigned} seals at {_when(self.cosigned_s)}." if self.cosigned else ""
-            notes = "".join(f"\n  {note}" for note in self.notes)
+            remarks = [*self.notes, *([_not_checked(self.superseded_files)] if self.superseded_files else [])]
+            notes = "".join(f"\n  {remark}" for remark in remarks)
             return f"Verified in {self.elapsed_s:.1f} s: {what}; {more}.{gone}{seen}{notes}"
         return f"{len(self.findings)} findings over {what}:\n" + "\n".join(f"  {f}" for f in self.findings)
+
+
+def _not_checked(number: int) -> str:
+    files = "1 superseded file was" if number == 1 else f"{number} superseded files were"
+    return f"{files} not checked: later ones hold the same records, and no query reads them."
 
 
 def verify(

@@ -16,7 +16,7 @@ from workbench.registry.child_environment import find_program
 from workbench.registry.connection import Launched
 from workbench.registry.reaper import GRACE, send
 from workbench.registry.server import ServerSpec
-from workbench.registry.stderr_lines import clean_line, tells_of_error, useful_lines
+from workbench.registry.stderr_lines import clean_line, recent_and_earlier, tells_of_error
 from workbench.secrets import hide
 
 T = TypeVar("T")
@@ -80,7 +80,7 @@ class Child:
         self._transport = transport
         self._source = spec.source or "its configuration"
         self._exit = exit
-        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._tail: deque[tuple[float, str]] = deque(maxlen=TAIL_LINES)
         self._errors: deque[tuple[float, str]] = deque(maxlen=_ERRORS_KEPT)
         self._ending: asyncio.Task[str] | None = None
         self.ready = False
@@ -129,13 +129,22 @@ class Child:
             hint = f" A server runs until it is ended: see its command and arguments in {self._source}."
         return f"The process {_how(code)}.{hint}{self.last_words()}"
 
+    @property
+    def tail(self) -> list[str]:
+        """The last lines of stderr (over HTTP also of stdout)."""
+        return [line for _, line in self._tail]
+
     def last_words(self) -> str:
-        """The last useful lines of stderr, on lines of their own; empty when nothing was written."""
-        lines = list(self.tail)
-        if not any(map(tells_of_error, lines)):
-            since = asyncio.get_running_loop().time() - _ERRORS_KEPT_S
-            lines = [*(line for when, line in self._errors if when >= since), *lines]
-        kept = [line[:SHOWN_LENGTH] for line in useful_lines(lines)]
+        """The last useful lines of stderr, on lines of their own; empty when nothing was written.
+
+        What was written long before is said to have been.
+        """
+        now = asyncio.get_running_loop().time()
+        lines = list(self._tail)
+        if not any(tells_of_error(line) for _, line in lines):
+            first = lines[0][0] if lines else now
+            lines = [*(e for e in self._errors if now - _ERRORS_KEPT_S <= e[0] <= first), *lines]
+        kept = [line[:SHOWN_LENGTH] for line in recent_and_earlier(lines, now)]
         return "\n" + "\n".join(kept) if kept else ""
 
     async def end(self, grace: float = GRACE) -> None:
@@ -174,7 +183,7 @@ class Child:
             self._keep(rest, clock())
 
     def _keep(self, line: str, now: float) -> None:
-        self.tail.append(hide(clean_line(line[-LINE_LENGTH:] if "\r" in line else line[:LINE_LENGTH])))
+        self._tail.append((now, hide(clean_line(line[-LINE_LENGTH:] if "\r" in line else line[:LINE_LENGTH]))))
         self._note_error(line, now)
 
     def _note_error(self, line: str, now: float) -> None:

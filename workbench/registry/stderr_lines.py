@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 MAX_LINES: Final = 8
+MAX_EARLIER_LINES: Final = 4
+RECENT_S: Final = 5.0
+"""Seconds before the end of a process in which what it writes is taken to be about its end."""
 HEAD: Final = 300
 """Characters of a line that decide what it is."""
 
@@ -75,6 +78,31 @@ def useful_lines(lines: Iterable[str], limit: int = MAX_LINES) -> list[str]:
     others = [n for n in range(len(kept)) if n not in errors]
     chosen = sorted([*errors, *others[len(others) - (limit - len(errors)) :]])
     return [kept[n] for n in chosen]
+
+
+def recent_and_earlier(lines: Sequence[tuple[float, str]], now: float, source: str = "standard error") -> list[str]:
+    """Of dated clean lines those that are worth reading; what was written long before stands under a heading that says
+    so, because it need not be the reason of what happens now.
+
+    Args:
+        lines: when each was written, in seconds of some clock, and the line; in their order.
+        now: by the same clock.
+        source: what they were written to.
+    """
+    recent = useful_lines(line for when, line in lines if now - when <= RECENT_S)
+    earlier = [(when, line) for when, line in lines if now - when > RECENT_S and line.strip()]
+    if not earlier or any(map(tells_of_error, recent)):
+        return recent
+    kept = useful_lines((line for _, line in earlier), MAX_EARLIER_LINES)
+    newest = max((when for when, line in earlier if line in kept), default=earlier[-1][0])
+    return [*recent, f"(Earlier, {_how_long(now - newest)} before, it wrote to its {source}:)", *kept]
+
+
+def _how_long(seconds: float) -> str:
+    for size, unit in ((86_400, "days"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _without_source(lines: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ from workbench.gateway.upstream.content_coding import decoded
 from workbench.gateway.upstream.deadline import renewal, renewing
 from workbench.gateway.upstream.duplex import DuplexConnection
 from workbench.gateway.upstream.http_body import EVENTS_TYPE, media_type, messages_of
-from workbench.gateway.upstream.http_failure import refusal
+from workbench.gateway.upstream.http_failure import refusal, unreachable
 from workbench.gateway.upstream.lease import Leases
 from workbench.gateway.upstream.messages import MAX_MESSAGE, Notify, encode
 from workbench.gateway.upstream.pool import Pool
@@ -106,8 +106,7 @@ class EventStreamConnection(DuplexConnection):
                 stream = events(decoded(self._stream, self.name), max_bytes=self._max_bytes)
                 self._address = await self._announced(stream)
         except (aiohttp.ClientError, OSError) as e:  # a timeout is one of these
-            why = str(e) or "it did not name an address for messages in time"
-            raise Unreachable(f"Server {self.name!r} cannot be reached: {why}.") from e
+            raise unreachable(self.name, self.url, e, silent="it did not name an address for messages in time") from e
         self._spawn(self._read(stream))
 
     async def _get(self, http: aiohttp.ClientSession) -> aiohttp.ClientResponse:
@@ -153,8 +152,8 @@ class EventStreamConnection(DuplexConnection):
                 data = encode(message)
                 response = await self._http.post(self._address, data=data, headers=headers, allow_redirects=False)
         except (aiohttp.ClientError, OSError) as e:
-            why = str(e) or f"it did not accept a message within {TAKING:g} s"
-            raise Unreachable(f"Server {self.name!r} cannot be reached: {why}.") from e
+            silent = f"it did not accept a message within {TAKING:g} s"
+            raise unreachable(self.name, self.url, e, silent=silent) from e
         try:
             if response.status in (404, 410):
                 self._end(f"Server {self.name!r} has forgotten our stream (HTTP {response.status}).")

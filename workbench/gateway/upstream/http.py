@@ -18,7 +18,7 @@ from workbench.gateway.upstream.headers import Headers
 from workbench.gateway.upstream.http_answer import AnswerReader
 from workbench.gateway.upstream.http_body import EVENTS_TYPE, JSON_TYPE
 from workbench.gateway.upstream.http_endpoint import HttpEndpoint
-from workbench.gateway.upstream.http_failure import failure
+from workbench.gateway.upstream.http_failure import failure, unreachable
 from workbench.gateway.upstream.lease import Leases
 from workbench.gateway.upstream.listening import CHANGES, WATCHED, Watching, declared, keep_listening
 from workbench.gateway.upstream.messages import (
@@ -308,7 +308,7 @@ class HttpConnection:
                 if response.status >= 300:
                     raise await self._failure(0, method, response)
         except (aiohttp.ClientError, OSError) as e:
-            raise Unreachable(f"Server {self.name!r} cannot be reached: {str(e) or type(e).__name__}.") from e
+            raise self._unreachable(e) from e
 
     def _addressed(self, method: str, params: JSON, meta: JSON | None) -> tuple[Mapping[str, str], JSON]:
         """Headers and `params` of a message, as the revision demands."""
@@ -348,10 +348,9 @@ class HttpConnection:
                 self._spawn(drain(response))
         except (aiohttp.ClientError, OSError) as e:
             self._reachable = answered
-            why = str(e) or type(e).__name__
             if answered:
-                raise Answered(f"Server {self.name!r} broke off its answer: {why}.") from e
-            raise Unreachable(f"Server {self.name!r} cannot be reached: {why}.") from e
+                raise Answered(f"Server {self.name!r} broke off its answer: {str(e) or type(e).__name__}.") from e
+            raise self._unreachable(e) from e
         self._reachable = True
         if method == "tools/list" and self._peer.modern:
             self._headers.learn(result)
@@ -368,6 +367,9 @@ class HttpConnection:
             if self._peer.modern or method == "initialize" or not is_session_error(e):
                 raise
             raise SessionGone(f"Server {self.name!r} has forgotten our session ({e}).") from e
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        return unreachable(self.name, self._endpoint.url, error, configured=not self._is_modern)
 
     async def _failure(self, id: int, method: str, response: HttpResponse) -> Exception:
         return await failure(

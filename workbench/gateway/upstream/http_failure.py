@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import errno
 import math
 import re
+import socket
+import ssl
 import time
 from typing import Final
+from urllib.parse import urlsplit
 
 import aiohttp
 
-from workbench.events import JSON
+from workbench.events import JSON, Unreachable
 from workbench.gateway.upstream.http_body import as_utf8, media_type, read_start
 from workbench.gateway.upstream.messages import rpc_error
 from workbench.gateway.upstream.response import HttpResponse
@@ -25,6 +29,7 @@ from workbench.gateway.upstream.session_loss import (
     shared_revision,
 )
 from workbench.registry.connection import RequestRefusedError, RpcError
+from workbench.secrets import hide
 
 ERROR_BODY_TIMEOUT_S: Final = 5.0
 MAX_RETRY_AFTER_S: Final = 3600
@@ -40,6 +45,7 @@ _OF_ONE_REQUEST: Final = frozenset(range(400, 500)) - {401, 404, 405, 407, 408, 
 _OF_THE_REQUEST: Final = (METHOD_NOT_FOUND, -32602)
 """Codes that answer a request, so that its session is known whatever the status."""
 
+_URL: Final = re.compile(r"https?://[^\s'\")\]]+")
 _CHALLENGE: Final = re.compile(r"([A-Za-z_-]+)=\"?([^\",]{1,500})")
 
 
@@ -103,6 +109,51 @@ def _rpc_error(found: JSON | None) -> RpcError | None:
     code = error.get("code")
     jsonrpc = "jsonrpc" in found or (isinstance(code, int) and code < 0)
     return rpc_error(error) if jsonrpc else None
+
+
+def unreachable(server: str, url: str, error: Exception, *, configured: bool = True, silent: str = "") -> Unreachable:
+    """What to raise when there was no answer at all: where it was looked for, why there was none, and what to do.
+
+    Args:
+        server: how to call the server in messages.
+        url: where it was looked for; of it only the origin is told, because the rest may hold a secret.
+        error: of the socket, of TLS or of the name service.
+        configured: whether the address is one that somebody configured, and not one of a process launched here.
+        silent: what is said of an error without words, as timeouts are.
+    """
+    cause = getattr(error, "os_error", None) or error
+    at = _origin(url)
+    why = getattr(cause, "strerror", None) or str(cause) or silent or type(cause).__name__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        why = getattr(cause, "verify_message", "") or why  # ours, about a SPIFFE ID, have none
+    why = _URL.sub(lambda found: _origin(found[0]), str(why)).rstrip(".")
+    message = f"Server {server!r} cannot be reached at {at}: {why}."
+    return Unreachable(hide(message), hint=_remedy(error, cause) if configured else "")
+
+
+def _origin(url: str) -> str:
+    """Scheme, host and port of an address."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return "its address"
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{f':{port}' if port else ''}"
+
+
+def _remedy(error: Exception, cause: BaseException) -> str:
+    """What to do about a server that cannot be reached."""
+    if isinstance(cause, socket.gaierror):
+        return "No such host is known here: check the host in `url` of this server in its configuration."
+    if isinstance(error, aiohttp.ClientSSLError) or isinstance(cause, ssl.SSLError):
+        return (
+            "Use the host that its certificate names, and name the authority that signed it as `tls.ca` of this server "
+            "in its configuration."
+        )
+    refused = getattr(cause, "errno", None) == errno.ECONNREFUSED or f"Errno {errno.ECONNREFUSED}]" in str(cause)
+    if refused:
+        return "Nothing listens there: start the server, or correct `url` of this server in its configuration."
+    return "See whether it runs and can be reached from here, and whether `url` in its configuration is right."
 
 
 # --- in words

@@ -12,7 +12,7 @@ from workbench.events import JSON, Unreachable
 from workbench.gateway.upstream.duplex import DuplexConnection
 from workbench.gateway.upstream.framing import MAX_INDENTED, MessageReader
 from workbench.gateway.upstream.messages import MAX_MESSAGE, encode
-from workbench.registry.stderr_lines import clean_line, useful_lines
+from workbench.registry.stderr_lines import clean_line, recent_and_earlier
 from workbench.secrets import hide
 
 READ: Final = 1 << 16
@@ -67,7 +67,7 @@ class StdioConnection(DuplexConnection):
             max_bytes=min(max_bytes, MAX_INDENTED), noise=self._noise, broken=self._unreadable
         )
         self._incomplete: asyncio.TimerHandle | None = None
-        self._other_lines: deque[bytes] = deque(maxlen=NOISE_LINES)
+        self._other_lines: deque[tuple[float, bytes]] = deque(maxlen=NOISE_LINES)
         self._parts: list[bytes] = []
 
     async def _connect(self) -> None:
@@ -97,8 +97,12 @@ class StdioConnection(DuplexConnection):
     def output(self) -> list[str]:
         """The last lines on its standard output that are no messages; the last one may be without an end, as prompts
         are."""
-        lines = [*self._other_lines, b"".join(self._parts)[-MAX_NOISE:]]
-        return [hide(clean_line(line.decode("utf-8", "replace"))) for line in lines if line.strip()]
+        return [line for _, line in self._dated_output()]
+
+    def _dated_output(self) -> list[tuple[float, str]]:
+        """The same, each with the time of the event loop at which it came."""
+        lines = [*self._other_lines, (self._loop.time(), b"".join(self._parts)[-MAX_NOISE:])]
+        return [(when, hide(clean_line(line.decode("utf-8", "replace")))) for when, line in lines if line.strip()]
 
     @property
     def wrote(self) -> str:
@@ -158,11 +162,11 @@ class StdioConnection(DuplexConnection):
 
     def _noise(self, line: bytes) -> None:
         """Programs print banners and logs to stdout although they must not."""
-        self._other_lines.append(line[:MAX_NOISE])
+        self._other_lines.append((self._loop.time(), line[:MAX_NOISE]))
 
     def _ended(self, how: str) -> str:
         """That the server has ended, and how; some write to standard output what is wrong."""
-        lines = [] if "\n" in how else useful_lines(self.output)
+        lines = [] if "\n" in how else recent_and_earlier(self._dated_output(), self._loop.time(), "standard output")
         return "\n".join([f"Server {self.name!r} has ended. {how}", *(line[:MAX_NOISE] for line in lines)])
 
     async def _until_exit(self, exited: Callable[[], Awaitable[str]]) -> None:
