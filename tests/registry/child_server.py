@@ -1,7 +1,9 @@
 """A real server process for the tests, of the standard library alone so that it starts in no time.
 
 `python child_server.py [--http --fd N] [MODE]`: `serve`; `die` at once; `deaf` ignores SIGTERM and the end of stdin;
-`nest` starts grandchildren and tells their process ids in its tool descriptions; `noisy` writes a lot to stderr.
+`nest` starts grandchildren and tells their process ids in its tool descriptions; `noisy` writes a lot to stderr;
+`loading` starts grandchildren, writes the process ids of all to the file in STARTED, and never gets ready, nor ends by
+itself.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import socket
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 TOOLS = [{"name": "who", "description": f"pid {os.getpid()}", "inputSchema": {"type": "object"}}]
@@ -70,6 +73,14 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if mode == "nest":
         nest()
+    if mode == "loading":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        nest()
+        started = Path(os.environ["STARTED"])
+        started.with_suffix(".part").write_text(f"{os.getpid()} {TOOLS[0]['description']}")
+        started.with_suffix(".part").rename(started)
+        while True:
+            signal.pause()
     if "--http" in sys.argv:
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler, bind_and_activate=False)
         server.socket.close()

@@ -240,6 +240,31 @@ async def test_stop_ends_everything_also_what_does_not_want_to_end(launch: Launc
     await until(lambda: not any(map(alive, pids)), 1)
 
 
+@pytest.mark.parametrize("cancelled", [False, True], ids=["stopped", "cancelled and stopped"])
+@pytest.mark.parametrize("stdio", [True, False])
+async def test_nothing_of_a_server_that_is_still_starting_outlives_the_platform(
+    settings: Settings, log: AuditLog, tmp_path: Path, stdio: bool, cancelled: bool
+) -> None:
+    started = tmp_path / "started"
+    loading = spec("loading", "loading", stdio=stdio, env={"STARTED": str(started)})
+    registry = Registry(dataclasses.replace(settings, health_interval=60.0), log, upstream_connection, specs=[loading])
+    starting = asyncio.create_task(registry.start())
+    try:
+        await until(started.exists)
+        pids = [int(word) for word in started.read_text().split()]
+        assert len(pids) == 3
+        assert all(map(alive, pids))
+        assert state(registry, "loading").status == "starting"
+        if cancelled:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+    finally:
+        await registry.stop()
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+    await until(lambda: not any(map(alive, pids)))
+
+
 async def test_grandchildren_end_with_a_server_that_is_restarted(launch: Launch) -> None:
     registry = await launch(spec("nested", "nest", stdio=True))
     near, _ = map(int, registry.resolve("nested.who")[0].description.split())

@@ -193,3 +193,47 @@ async def test_a_killed_reaper_is_replaced_and_said_so(monkeypatch: pytest.Monke
     finally:
         await supervisor.close()
     assert list((tmp_path / "launches").iterdir()) == []
+
+
+STARTING = """
+import asyncio, os, sys
+from workbench.registry import ServerSpec
+from workbench.registry.supervisor import Supervisor
+
+async def main():
+    supervisor = Supervisor()
+    await supervisor.open()
+    for number, file in enumerate(sys.argv[2:]):
+        spec = ServerSpec(
+            id=f"loading{number}", kind="command", stdio=True, command=(sys.executable, sys.argv[1], "loading"),
+            env={"STARTED": file},
+        )
+        await supervisor.launch(spec)
+    print("launched", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+async def test_servers_that_are_still_starting_end_with_a_killed_platform(tmp_path: Path, how: int) -> None:
+    child_server = str(Path(__file__).with_name("child_server.py"))
+    files = [tmp_path / "one", tmp_path / "two"]
+    platform = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", STARTING, child_server, *map(str, files),
+        stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert platform.stdout is not None
+    try:
+        assert await platform.stdout.readline() == b"launched\n"
+        await until(lambda: all(file.exists() for file in files))
+        pids = [int(word) for file in files for word in file.read_text().split()]
+        assert len(pids) == 6
+        assert not any(map(gone, pids))
+    finally:
+        platform.send_signal(how)
+        await platform.wait()
+        await platform.stdout.read()
+    await until(lambda: all(map(gone, pids)))
