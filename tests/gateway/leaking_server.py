@@ -1,13 +1,16 @@
 """A server that says a person's address, a card number and a key of somebody in every field that a server can fill.
 
-Raw, because the SDK would not let it. `app(modern=…)` is the server over HTTP.
+Raw, because the SDK would not let it. `Leaking` is the server over Streamable HTTP, `LeakingStream` over HTTP+SSE,
+`LeakingObject` in the process of the gateway, and this file as a program over stdio.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, Final
 
 EMAIL: Final = "ada.canary@leak.example"
@@ -168,6 +171,17 @@ class Leaking:
         result |= {"isError": True} if name == "failed" else {"structuredContent": {"note": told("structured")}}
         return {"result": self.whole(result)}
 
+    async def received(self, message: dict[str, Any], say: Send) -> None:
+        """Deal with one message on a channel that carries all of them."""
+        if "method" not in message and message.get("id") in self.asked:
+            self.asked[message["id"]].set_result(message)
+        elif "method" in message and "id" in message:
+
+            async def tell(other: dict[str, Any]) -> None:
+                await say({"jsonrpc": "2.0", **other})
+
+            await tell({"id": message["id"], **await self.answer(message, tell)})
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
@@ -224,3 +238,107 @@ def task() -> dict[str, Any]:
         "taskId": "t-1", "status": "working", "statusMessage": told("task-status"), "createdAt": "2026-01-01T00:00:00Z",
         "lastUpdatedAt": "2026-01-01T00:00:00Z", "ttlMs": 60000,
     }  # fmt: skip
+
+
+class LeakingStream(Leaking):
+    """The server over HTTP+SSE."""
+
+    def __init__(self) -> None:
+        super().__init__(modern=False)
+        self.waiting: list[asyncio.Queue[bytes]] = []
+        """What is to be written, by stream."""
+        self.working: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        if scope["method"] == "GET":
+            await self.stream(receive, send)
+            return
+        if scope["path"] != "/messages":
+            await self.reply(send, 405, None)
+            return
+        body = b""
+        while (part := await receive())["type"] == "http.request":
+            body += part.get("body", b"")
+            if not part.get("more_body"):
+                break
+
+        waiting = self.waiting[int(scope["query_string"])]
+
+        async def say(message: dict[str, Any]) -> None:
+            waiting.put_nowait(b"event: message\ndata: " + json.dumps(message).encode() + b"\n\n")
+
+        task = asyncio.create_task(self.received(json.loads(body), say))
+        self.working.add(task)
+        task.add_done_callback(self.working.discard)
+        await self.reply(send, 202, None)
+
+    async def stream(self, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        waiting: asyncio.Queue[bytes] = asyncio.Queue()
+        waiting.put_nowait(b"event: endpoint\ndata: /messages?%d\n\n" % len(self.waiting))
+        self.waiting.append(waiting)
+
+        async def write() -> None:
+            while True:
+                await send({"type": "http.response.body", "body": await waiting.get(), "more_body": True})
+
+        writing = asyncio.create_task(write())
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+
+
+class LeakingObject(Leaking):
+    """The server as an object that runs on the streams of the SDK."""
+
+    def create_initialization_options(self) -> None:
+        """It takes none."""
+
+    async def run(self, read: Any, write: Any, _: Any) -> None:
+        """Answer until the streams end."""
+        import mcp_types
+        from mcp.shared.message import SessionMessage
+
+        async def say(message: dict[str, Any]) -> None:
+            await write.send(SessionMessage(mcp_types.jsonrpc_message_adapter.validate_python(message)))
+
+        async with asyncio.TaskGroup() as tasks:
+            async for item in read:
+                tasks.create_task(self.received(item.message.model_dump(by_alias=True, exclude_unset=True), say))
+
+
+async def over_stdio(kind: str, read: Path) -> None:
+    """Serve over stdio.
+
+    Args:
+        kind: `older`, or not.
+        read: file that gets a line of JSON for each address and name that was asked for.
+    """
+    server = Leaking(modern=kind != "older")
+    loop = asyncio.get_running_loop()
+
+    async def say(message: dict[str, Any]) -> None:
+        print(json.dumps(message), flush=True)
+
+    def kept() -> None:
+        part = read.with_suffix(".part")
+        part.write_text(json.dumps(server.read))
+        part.rename(read)
+
+    async def receive(message: dict[str, Any]) -> None:
+        async def answer(said: dict[str, Any]) -> None:
+            kept()  # before anybody can ask for it
+            await say(said)
+
+        await server.received(message, answer)
+
+    async with asyncio.TaskGroup() as tasks:
+        while line := await loop.run_in_executor(None, sys.stdin.readline):
+            tasks.create_task(receive(json.loads(line)))
+
+
+if __name__ == "__main__":
+    asyncio.run(over_stdio(sys.argv[1], Path(sys.argv[2])))

@@ -8,19 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from tests.gateway.conftest import Browser, House
-from tests.gateway.leaking_server import ADDRESS, CANARIES, CARD, EMAIL, KEY, Leaking, told
+from tests.gateway.leaking_server import (
+    ADDRESS,
+    CANARIES,
+    CARD,
+    EMAIL,
+    KEY,
+    Leaking,
+    LeakingObject,
+    LeakingStream,
+    told,
+)
+from tests.gateway.test_channels import Visitor, visits
 from tests.gateway.test_websocket import Dial, dial, hear, modern
 from workbench.gateway import methods, offers
 from workbench.gateway.outbound import in_error
 from workbench.gateway.tasks import TASKS
 from workbench.gateway.upstream.respondent import NEEDED
+from workbench.gateway.upstream.stdio import StdioConnection
 
 __all__ = ["dial"]
 
@@ -28,16 +42,45 @@ ASKABLE = {"elicitation": {"form": {}}, "sampling": {}, "extensions": {TASKS: {}
 SCOPES = ("leak:*",)
 
 
-@pytest.fixture(params=["2026-07-28", "2025-11-25"])
-async def upstream(request: Any, serve: Any) -> tuple[str, Leaking]:
-    server = Leaking(modern=request.param == "2026-07-28")
-    return f"{await serve(server)}/mcp", server
+SERVER = Path(__file__).with_name("leaking_server.py")
+
+Read = Callable[[], list[str]]
+"""Addresses and names that the server was asked for."""
+
+
+@pytest.fixture(params=["HTTP, 2026", "HTTP, 2025"])
+async def upstream(request: Any, serve: Any, tmp_path: Path) -> AsyncIterator[tuple[Any, Read]]:
+    kind: str = request.param
+    modern = kind.endswith("2026")
+    if kind.startswith("stdio"):
+        read = tmp_path / "read.json"
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, str(SERVER), "modern" if modern else "older", str(read),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert child.stdin is not None
+        assert child.stdout is not None
+        connection = StdioConnection(child.stdin, child.stdout, name="leak")
+        yield connection, lambda: json.loads(read.read_text())
+        await connection.close()
+        await child.stdout.read()
+        await child.wait()
+    elif kind == "HTTP+SSE":
+        stream = LeakingStream()
+        yield f"{await serve(stream)}/sse", lambda: stream.read
+    elif kind == "in-process":
+        served = LeakingObject(modern=True)
+        yield served, lambda: served.read
+    else:
+        server = Leaking(modern=modern)
+        yield f"{await serve(server)}/mcp", lambda: server.read
 
 
 @pytest.fixture
-async def house(furnish: Any, upstream: tuple[str, Leaking], presidio: None) -> House:
+async def house(furnish: Any, upstream: tuple[Any, Read], presidio: None) -> AsyncIterator[House]:
     house: House = await furnish(servers={"leak": upstream[0]})
-    return house
+    yield house
+    await house.registry.stop()
 
 
 class Reader:
@@ -96,18 +139,62 @@ class Legacy(Reader):
         return (found.events or [json.loads(found.body)])[-1]
 
 
-CLIENTS: dict[str, type[Reader]] = {"2026-07-28": Modern, "2025-11-25": Legacy}
+class Streaming(Reader):
+    """The transport of 2024-11-05 at the front."""
+
+    visitor: Visitor
+    asked = 0
+
+    async def ask(self, method: str, params: Any = None, **_: Any) -> Any:
+        if not self.asked:
+            await self.say("initialize", {
+                "protocolVersion": "2024-11-05", "capabilities": ASKABLE, "clientInfo": {"name": "t", "version": "1"},
+            })  # fmt: skip
+            await self.visitor.say({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        return await self.say(method, {**(params or {}), "_meta": {"progressToken": "p-1"}})
+
+    async def say(self, method: str, params: Any) -> Any:
+        self.asked += 1
+        assert await self.visitor.ask(method, params, id=self.asked) == 202
+        while True:
+            message = await self.visitor.hear()
+            self.seen.append(json.dumps(message))
+            if "method" in message and "id" in message:
+                reply = {"jsonrpc": "2.0", "id": message["id"], "result": {"action": "accept", "content": {}}}
+                await self.visitor.say(reply)
+            elif message.get("id") == self.asked:
+                return message
 
 
-@pytest.fixture(params=CLIENTS)
-def revision(request: Any) -> str:
-    kind: str = request.param
-    return kind
+CLIENTS: dict[str, type[Reader]] = {"2026-07-28": Modern, "2025-11-25": Legacy, "HTTP+SSE": Streaming}
+
+DOORS = [(revision, path) for revision in ("2026-07-28", "2025-11-25") for path in ("/mcp", "/servers/leak/mcp")]
+
+WAYS = [
+    *((server, door) for server in ("HTTP, 2026", "HTTP, 2025") for door in DOORS),
+    ("HTTP, 2026", ("HTTP+SSE", "/servers/leak/sse")),
+    ("HTTP+SSE", ("2025-11-25", "/mcp")),
+    ("stdio, 2026", ("2026-07-28", "/mcp")),
+    ("stdio, 2025", ("HTTP+SSE", "/sse")),
+    ("in-process", ("2026-07-28", "/mcp")),
+]
+"""How the server is reached, and how the client comes: every door and every transport at least once."""
+
+ways = pytest.mark.parametrize(
+    ("upstream", "reader"), WAYS, indirect=True, ids=[f"{server} to {' '.join(door)}" for server, door in WAYS]
+)
 
 
-@pytest.fixture(params=["/mcp", "/servers/leak/mcp"])
-def reader(request: Any, house: House, revision: str) -> Reader:
-    return CLIENTS[revision](house, request.param)
+@pytest.fixture
+async def reader(request: Any, house: House, serve: Any) -> AsyncIterator[Reader]:
+    kind, path = request.param
+    reader = CLIENTS[kind](house, path)
+    if isinstance(reader, Streaming):
+        visit = await visits(house, serve)
+        async with visit(path, token=reader.browser.token) as reader.visitor:
+            yield reader
+    else:
+        yield reader
 
 
 # --- one row for each kind of message: what it does, and what has to arrive --------------------------
@@ -219,8 +306,9 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("kind", ROWS)
+@ways
 async def test_no_kind_of_message_carries_what_is_withheld(
-    house: House, upstream: tuple[str, Leaking], reader: Reader, kind: str
+    house: House, upstream: tuple[Any, Read], reader: Reader, kind: str
 ) -> None:
     act, _, arriving = ROWS[kind]
     await act(reader)
@@ -242,18 +330,20 @@ def test_every_method_has_a_row() -> None:
     assert passed_on <= covered, "a method that carries what servers say needs a row"
 
 
+@ways
 async def test_sealed_addresses_and_safe_names_reach_the_server_as_its_own(
-    house: House, upstream: tuple[str, Leaking], reader: Reader
+    house: House, upstream: tuple[Any, Read], reader: Reader
 ) -> None:
     await resources(reader)
     await templates(reader)
     await prompts(reader)
-    read = upstream[1].read
+    read = upstream[1]()
     assert ADDRESS in read
     assert f"leak://of/{EMAIL}/name" in read
     assert f"to {EMAIL} {CARD}" in read
 
 
+@pytest.mark.parametrize("revision", ["2026-07-28", "2025-11-25"])
 async def test_who_may_see_personal_data_sees_what_the_server_says(house: House, revision: str) -> None:
     reader = CLIENTS[revision](house, "/mcp")
     reader.browser.token = house.key(scopes=(*SCOPES, "pii:read"), subject="eve")

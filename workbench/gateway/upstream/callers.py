@@ -102,7 +102,8 @@ class Callers:
         return await self._asked(call, message)
 
     def log(self, message: JSON) -> bool:
-        """Tell the one caller that a line of the log can be for; False when there is none, or are several.
+        """Tell the one caller that a line of the log, or a notification of an extension, can be for; False when there
+        is none, or are several.
 
         It is a sign of life of a call that is alone: of several, one may hang while another logs.
         """

@@ -13,7 +13,7 @@ from workbench.gateway.upstream import revision
 from workbench.gateway.upstream.callers import CARRIED, Callers, UnderWay
 from workbench.gateway.upstream.deadline import Renew, renewal
 from workbench.gateway.upstream.listening import CHANGES, KINDS, WATCHED, Watching, declared
-from workbench.gateway.upstream.messages import Notify, request_id, result_of, with_own_token
+from workbench.gateway.upstream.messages import Notify, of_request, request_id, result_of, with_own_token
 from workbench.gateway.upstream.relay import Relay
 from workbench.gateway.upstream.respondent import Respondent
 from workbench.gateway.upstream.revision import MODERN, Answered, Peer, Refused
@@ -328,7 +328,7 @@ class DuplexConnection:
             if waiting is not None and waiting.relay is not None:
                 waiting.received = True
                 waiting.relay.add(message)
-        elif method == "notifications/message" and self._callers.log(message):
+        elif of_request(method) and self._callers.log(message):
             return
         elif self.on_notification is not None:
             self.on_notification(message)
