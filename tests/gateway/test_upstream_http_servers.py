@@ -553,7 +553,10 @@ async def test_a_server_that_takes_no_post_is_asked_for_a_stream_however_it_says
 # --- servers that are not there
 
 NOT_THERE = {
-    "refused": ("http://user:hunter2@127.0.0.1:{port}/mcp/hunter2?key=hunter2", "start the server"),
+    "refused": (
+        "http://user:hunter2@127.0.0.1:{port}/mcp/hunter2?key=hunter2",
+        "connection refused. Nothing listens there: start the server",
+    ),
     "no such host": ("http://nowhere.invalid:{port}/mcp/hunter2", "check the host"),
     "no TLS": ("https://127.0.0.1:{plain}/mcp/hunter2", "`tls.ca`"),
 }

@@ -124,7 +124,9 @@ def unreachable(server: str, url: str, error: Exception, *, configured: bool = T
     cause = getattr(error, "os_error", None) or error
     at = _origin(url)
     why = getattr(cause, "strerror", None) or str(cause) or silent or type(cause).__name__
-    if isinstance(cause, ssl.SSLCertVerificationError):
+    if _is_refused(cause):
+        why = "connection refused"
+    elif isinstance(cause, ssl.SSLCertVerificationError):
         why = getattr(cause, "verify_message", "") or why  # ours, about a SPIFFE ID, have none
     why = _URL.sub(lambda found: _origin(found[0]), str(why)).rstrip(".")
     message = f"Server {server!r} cannot be reached at {at}: {why}."
@@ -150,10 +152,14 @@ def _remedy(error: Exception, cause: BaseException) -> str:
             "Use the host that its certificate names, and name the authority that signed it as `tls.ca` of this server "
             "in its configuration."
         )
-    refused = getattr(cause, "errno", None) == errno.ECONNREFUSED or f"Errno {errno.ECONNREFUSED}]" in str(cause)
-    if refused:
+    if _is_refused(cause):
         return "Nothing listens there: start the server, or correct `url` of this server in its configuration."
     return "See whether it runs and can be reached from here, and whether `url` in its configuration is right."
+
+
+def _is_refused(cause: BaseException) -> bool:
+    """Whether nothing listens at the address; asyncio tells of several tries in words alone."""
+    return getattr(cause, "errno", None) == errno.ECONNREFUSED or f"Errno {errno.ECONNREFUSED}]" in str(cause)
 
 
 # --- in words
