@@ -119,7 +119,7 @@ def _check(tree: exp.Expr, tables: set[str]) -> None:
 
 
 def _decimal(node: exp.Expr) -> bool:
-    """Whether DuckDB calculates it with decimals, where 2.345 is exactly that: with doubles it is a little less, and
+    """Whether DuckDB calculates it with decimals, where 1.005 is exactly that: as a double it is a little less, and
     rounded to two digits something else."""
     return _exactness(node) == "decimal"
 
