@@ -14,10 +14,10 @@ from tests.waiting import soon
 from workbench.access import Access, Unauthenticated
 from workbench.config import Settings
 from workbench.control import ControlDown, Told, open_store
-from workbench.control import following as following_module
+from workbench.control import change_listener as following_module
 from workbench.control import postgres as postgres_module
-from workbench.control.following import Following
-from workbench.control.schema import channel
+from workbench.control.change_listener import Following
+from workbench.control.postgres_schema import channel
 from workbench.events import Misuse, Unreachable
 
 PASSWORD = "s3cr%2Ft-pass"

@@ -20,8 +20,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.registry.conftest import tool
+from workbench import embeddings
 from workbench.events import Tool, Unreachable
-from workbench.registry import ServerSpec, meaning
+from workbench.registry import ServerSpec
 from workbench.registry.listing import read_definitions
 from workbench.registry.search import Index, Meaning, words
 
@@ -159,12 +160,12 @@ def test_meaning_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    meaning._load.cache_clear()
+    embeddings._load.cache_clear()
     assert Meaning().embed(["hello"]).any()
 
 
 def test_without_embeddings_words_still_find(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    meaning._load.cache_clear()
+    embeddings._load.cache_clear()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(Unreachable, match="cannot be read"):
         Meaning().embed(["x"])

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 from workbench.config import Settings
 from workbench.control import ControlStore, open_store
-from workbench.control.keyfiles import write
-from workbench.control.opening import share_key
+from workbench.control.factory import share_key
+from workbench.control.key_files import write
 from workbench.events import now_us
 from workbench.secrets.keyring import KeyRing, ring_path
 

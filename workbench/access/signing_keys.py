@@ -10,8 +10,8 @@ from typing import Any
 from workbench.access.private import read_private
 from workbench.config import Settings
 from workbench.control import open_store
-from workbench.control.keyfiles import write
-from workbench.control.opening import share_key
+from workbench.control.factory import share_key
+from workbench.control.key_files import write
 from workbench.events import JSON, Caller, Misuse, new_id, now_us
 from workbench.secrets.keyring import KeyRing, ring_path
 

@@ -20,11 +20,11 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from workbench.control.following import Following
-from workbench.control.keyfiles import agree_on
-from workbench.control.patience import Patience
-from workbench.control.schema import check_name, lock_number, make_schema, make_tables, translated
-from workbench.control.store import ControlDown, ControlStore, P, Row, T, Told, contradiction
+from workbench.control.change_listener import Following
+from workbench.control.control_store import ControlDown, ControlStore, P, Row, T, Told, contradiction
+from workbench.control.key_files import agree_on
+from workbench.control.postgres_schema import check_name, lock_number, make_schema, make_tables, translated
+from workbench.control.statement_timeout import Patience
 from workbench.events import MissingPackageError, Misuse
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config import open_control
-from workbench.control.store import ControlDown, ControlStore, P, Row, T, Told, contradiction
+from workbench.control.control_store import ControlDown, ControlStore, P, Row, T, Told, contradiction
 
 
 class SqliteStore(ControlStore):

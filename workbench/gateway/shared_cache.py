@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from workbench.control.redis_client import redis_client
 from workbench.events import JSON, canonical
 from workbench.gateway.sealing import Seal
 from workbench.policy.breaker import Breaker
-from workbench.policy.redis_client import redis_client
 
 if TYPE_CHECKING:
     from workbench.gateway.cache import Key

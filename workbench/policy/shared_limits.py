@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 from workbench.config import RedisDown
+from workbench.control.redis_client import redis_client
 from workbench.events import Caller, Tool, Unreachable, new_id
 from workbench.policy.breaker import Breaker
 from workbench.policy.limits import WINDOW, RateLimits, Used
-from workbench.policy.redis_client import redis_client
 
 TIMEOUT = 0.25
 """Seconds for one count, connecting included."""

@@ -91,7 +91,7 @@ class Spending:
         self._redis: Redis | None = None
         self._when_down = settings.redis_down
         if settings.redis_url:
-            from workbench.policy.redis_client import redis_client
+            from workbench.control.redis_client import redis_client
             from workbench.policy.shared_limits import TIMEOUT
 
             self._redis = redis_client(Secrets.of(settings).read(settings.redis_url), TIMEOUT)

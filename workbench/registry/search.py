@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from workbench.embeddings import Meaning
 from workbench.events import Tool, Unreachable
-from workbench.registry.meaning import Meaning
 
 if TYPE_CHECKING:
     import numpy as np

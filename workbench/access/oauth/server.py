@@ -32,7 +32,7 @@ from workbench.access.oauth.workloads import Workloads
 from workbench.access.peers import mutual
 from workbench.access.roles import SCOPE, narrowed
 from workbench.control import ControlDown
-from workbench.control.store import P, T
+from workbench.control.control_store import P, T
 from workbench.events import JSON, Caller, Misuse, NotRecorded, Unauthenticated, now_us
 
 Recorder = Callable[[str, JSON, str, str], Awaitable[None]]

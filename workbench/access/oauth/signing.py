@@ -13,7 +13,7 @@ from workbench.access.signing_keys import made, other_keys, private_key, publish
 from workbench.access.tokens import signed_claims
 from workbench.config import Settings
 from workbench.control import ControlDown
-from workbench.control.opening import share_key
+from workbench.control.factory import share_key
 from workbench.events import JSON, Unauthenticated, new_id
 
 ALGORITHM = "ES256"

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from workbench.control.patience import Patience, shut
-from workbench.control.schema import channel
+from workbench.control.postgres_schema import channel
+from workbench.control.statement_timeout import Patience, shut
 
 if TYPE_CHECKING:
     from psycopg import Connection

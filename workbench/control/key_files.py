@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from workbench.control.store import ControlStore
+from workbench.control.control_store import ControlStore
 from workbench.secrets.keyring import KeyRing
 
 SHARED: Final = ("session.key", "redaction.key")

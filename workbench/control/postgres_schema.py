@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from workbench.control.store import Told
+from workbench.control.control_store import Told
 from workbench.events import Misuse
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from workbench.config import Settings, prepare_home
-from workbench.control.keyfiles import SHARED
+from workbench.control.control_store import ControlStore
+from workbench.control.key_files import SHARED
 from workbench.control.sqlite import SqliteStore
-from workbench.control.store import ControlStore
 from workbench.secrets import Secrets
 from workbench.secrets.keyring import ring_path
 
