@@ -56,6 +56,7 @@ LOWER = {
         "events",
     },
     "gateway": {
+        "upstream",
         "embeddings",
         "control",
         "version",
@@ -74,7 +75,33 @@ LOWER = {
     },
     "agent": {"gateway", "registry", "secrets", "config", "events"},
     "state": {"audit", "access", "control", "secrets", "config", "events"},
-    "bench": {"secrets", "agent", "gateway", "policy", "access", "registry", "audit", "config", "events", "show"},
+    "bench": {
+        "upstream",
+        "control",
+        "secrets",
+        "agent",
+        "gateway",
+        "policy",
+        "access",
+        "registry",
+        "audit",
+        "config",
+        "events",
+        "show",
+    },
+    "upstream": {
+        "version",
+        "error_codes",
+        "json_values",
+        "scanning",
+        "registry",
+        "access",
+        "secrets",
+        "address",
+        "resolver",
+        "config",
+        "events",
+    },
 }
 
 

@@ -23,9 +23,9 @@ from workbench.audit import AuditLog
 from workbench.config import Settings
 from workbench.events import JSON, Caller
 from workbench.gateway import Gateway, McpEndpoint, upstream_connection
-from workbench.gateway.upstream.memory import MemoryConnection
 from workbench.policy import Policy
 from workbench.registry import Connection, Launched, Registry, ServerSpec
+from workbench.upstream.in_memory import MemoryConnection
 
 Scope = MutableMapping[str, Any]
 Serve = Callable[[Any], Awaitable[str]]

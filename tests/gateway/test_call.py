@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from workbench.events import JSON, Call, NotRecorded, Unreachable
-from workbench.gateway.upstream.revision import Answered
 from workbench.registry.connection import RpcError
+from workbench.upstream.negotiation import Answered
 
 
 def call(house: Any, tool: str, arguments: JSON | None = None, **more: Any) -> Call:

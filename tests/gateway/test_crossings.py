@@ -11,7 +11,7 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequiredResult
 
 from workbench.gateway import parking
-from workbench.gateway.upstream import lease
+from workbench.upstream import session_pool
 
 FORM = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 HELLO = {"name": "greet", "arguments": {}}
@@ -251,14 +251,14 @@ async def test_sessions_that_asked_are_used_again_for_the_same_person_only(
 ) -> None:
     house = await furnish(servers={"older": older[1]})
     made: list[str] = []
-    take = lease.Leases._take
+    take = session_pool.Leases._take
 
     def watched(self: Any, key: Any) -> Any:
         found = take(self, key)
         made.append("again" if found else "new")
         return found
 
-    monkeypatch.setattr(lease.Leases, "_take", watched)
+    monkeypatch.setattr(session_pool.Leases, "_take", watched)
     for subject in ("ann", "ann", "bob"):
         browser = browse(house, "/servers/older/mcp", token=house.key("owner", subject=subject))
         session = await begin(browser, {"elicitation": {}})

@@ -14,12 +14,12 @@ from tests.gateway.crossing_server import make
 from tests.gateway.upstreams import UPSTREAMS, upstream
 from workbench.config import Settings
 from workbench.events import JSON, Call
-from workbench.gateway.upstream import upstream_connection
-from workbench.gateway.upstream.callers import Callers
-from workbench.gateway.upstream.deadline import renewal
-from workbench.gateway.upstream.respondent import Respondent
 from workbench.registry.connection import Connection, Launched
 from workbench.registry.server import ServerSpec
+from workbench.upstream import upstream_connection
+from workbench.upstream.client_responder import Respondent
+from workbench.upstream.deadline import renewal
+from workbench.upstream.request_attribution import Callers
 
 SERVER = Path(__file__).with_name("crossing_server.py")
 

@@ -15,8 +15,8 @@ from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
 from workbench.events import Call
-from workbench.gateway.upstream.loopback import Loopback
-from workbench.gateway.upstream.pool import Pool
+from workbench.upstream.http.client_pool import Pool
+from workbench.upstream.http.loopback_client import Loopback
 
 CHILD = Path(__file__).parent / "stdio_child.py"
 

@@ -14,12 +14,13 @@ from mcp.server.transport_security import TransportSecuritySettings
 from tests.gateway.conftest import until
 from tests.gateway.test_crossings import ACCEPTED, CAN_ASK, FORM, begin, converse
 from workbench.events import JSON, Unreachable
-from workbench.gateway.upstream import event_stream, upstream_connection
-from workbench.gateway.upstream.event_stream import EventStreamConnection
-from workbench.gateway.upstream.http import HttpConnection
-from workbench.gateway.upstream.url import UrlConnection
 from workbench.registry.connection import Launched, RpcError
 from workbench.registry.server import ServerSpec
+from workbench.upstream import upstream_connection
+from workbench.upstream.autodetect import UrlConnection
+from workbench.upstream.http import sse_connection
+from workbench.upstream.http.sse_connection import EventStreamConnection
+from workbench.upstream.http.streamable_http import HttpConnection
 
 # what older servers do is deprecated, and done all the same
 pytestmark = pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")
@@ -266,7 +267,7 @@ async def test_a_forgotten_stream_is_said_to_be(serve: Any, opened: Any) -> None
 async def test_a_server_that_names_no_address_or_takes_no_message_is_given_up(
     serve: Any, opened: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_stream, "OPENING", 0.1)
+    monkeypatch.setattr(sse_connection, "OPENING", 0.1)
     rude = Rude(b": nothing yet\n\n")
     rude.ends = False
     with pytest.raises(Unreachable, match="did not name an address"):

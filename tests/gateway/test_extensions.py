@@ -16,9 +16,9 @@ from tests.gateway.test_crossings import Older
 from tests.gateway.test_upstream_http import discovered, raw, result
 from workbench.events import JSON, Unreachable
 from workbench.gateway.extensions import is_extension, nearness, owners_of, scopes_of
-from workbench.gateway.upstream.http import HttpConnection
-from workbench.gateway.upstream.memory import MemoryConnection
 from workbench.registry import RpcError
+from workbench.upstream.http.streamable_http import HttpConnection
+from workbench.upstream.in_memory import MemoryConnection
 
 FIND = "vendor.example/find"
 ANSWER: JSON = {"resultType": "vendor.example/partial", "odd": {"deep": [1, None]}, "_meta": {"vendor.example/x": 1}}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.gateway.upstream.framing import MessageReader, is_message
+from workbench.upstream.line_framing import MessageReader, is_message
 
 
 class Reading:

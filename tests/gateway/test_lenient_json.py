@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.gateway.upstream import lenient_json
-from workbench.gateway.upstream.lenient_json import REPAIRED, decode_text, decode_values, note_repairs
-from workbench.gateway.upstream.messages import decode
-from workbench.gateway.upstream.revision import Refused
+from workbench.upstream import lenient_json
+from workbench.upstream.jsonrpc_messages import decode
+from workbench.upstream.lenient_json import REPAIRED, decode_text, decode_values, note_repairs
+from workbench.upstream.negotiation import Refused
 
 KINDS: dict[str, tuple[bytes, Any, list[str]]] = {
     "NaN": (b'{"a":NaN}', {"a": None}, [lenient_json.NOT_A_NUMBER]),

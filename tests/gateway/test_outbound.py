@@ -33,8 +33,8 @@ from tests.gateway.test_websocket import Dial, dial, hear, modern
 from workbench.gateway import methods, offers
 from workbench.gateway.outbound import in_error
 from workbench.gateway.tasks import TASKS
-from workbench.gateway.upstream.respondent import NEEDED
-from workbench.gateway.upstream.stdio import StdioConnection
+from workbench.upstream.client_responder import NEEDED
+from workbench.upstream.stdio import StdioConnection
 
 __all__ = ["dial"]
 

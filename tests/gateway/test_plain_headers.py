@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from workbench.gateway.modern import _judged, _repeats
 from workbench.gateway.request import Request
-from workbench.gateway.upstream.revision import CAPABILITIES_KEY, MODERN, VERSION_KEY
+from workbench.upstream.negotiation import CAPABILITIES_KEY, MODERN, VERSION_KEY
 
 METHODS = ["tools/call", "tools/list", "prompts/get"]
 VERSIONS = [MODERN, "2025-11-25", "2099-01-01", ""]

@@ -15,9 +15,9 @@ from workbench.access import Access
 from workbench.audit import AuditLog
 from workbench.config import Settings
 from workbench.gateway import Gateway, McpEndpoint, streams, upstream_connection
-from workbench.gateway.upstream.http import HttpConnection
 from workbench.policy import Policy
 from workbench.registry import Registry, ServerSpec
+from workbench.upstream.http.streamable_http import HttpConnection
 
 URI = "note://0"
 URIS = ("note://0", "note://1", "note://2")

@@ -13,11 +13,11 @@ import pytest
 from tests.gateway.conftest import Browser, House, until
 from tests.gateway.test_crossings import ACCEPTED, CAN_ASK
 from workbench.events import JSON, Caller
-from workbench.gateway.upstream.callers import Callers
-from workbench.gateway.upstream.duplex import DuplexConnection
-from workbench.gateway.upstream.respondent import Respondent, whose
-from workbench.gateway.upstream.stdio import StdioConnection
 from workbench.registry.connection import RpcError
+from workbench.upstream.client_responder import Respondent, whose
+from workbench.upstream.duplex import DuplexConnection
+from workbench.upstream.request_attribution import Callers
+from workbench.upstream.stdio import StdioConnection
 
 CHILD = Path(__file__).parent / "stdio_child.py"
 ABLE = {"elicitation": {"form": {}, "url": {}}, "sampling": {}, "roots": {}}

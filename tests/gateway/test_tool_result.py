@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.gateway.upstream.messages import result_of
-from workbench.gateway.upstream.tool_result import UNNAMED, tool_result
 from workbench.registry.connection import RpcError
+from workbench.upstream.jsonrpc_messages import result_of
+from workbench.upstream.tool_result import UNNAMED, tool_result
 
 
 def text(value: str) -> dict[str, Any]:

@@ -13,12 +13,12 @@ import pytest
 from mcp.server.mcpserver import Context
 
 from workbench.events import JSON, Misuse, Unreachable
-from workbench.gateway.upstream import upstream_connection
-from workbench.gateway.upstream.http import HttpConnection
-from workbench.gateway.upstream.pool import GuardedResolver, Pool
-from workbench.gateway.upstream.revision import Answered, Refused
 from workbench.registry.connection import Launched, RpcError
 from workbench.registry.server import ServerSpec
+from workbench.upstream import upstream_connection
+from workbench.upstream.http.client_pool import GuardedResolver, Pool
+from workbench.upstream.http.streamable_http import HttpConnection
+from workbench.upstream.negotiation import Answered, Refused
 
 Handler = Callable[[dict[str, str], Any], Awaitable[tuple[int, dict[str, str], bytes]]]
 

@@ -17,13 +17,14 @@ from aiohttp import ServerTimeoutError
 
 from tests.gateway.odd_http_server import Handle, Reply, Sent, answer, odd_server, plain
 from workbench.events import Unreachable
-from workbench.gateway.upstream import upstream_connection, waking
-from workbench.gateway.upstream.http import HttpConnection
-from workbench.gateway.upstream.http_failure import unreachable
-from workbench.gateway.upstream.revision import Answered, Refused
-from workbench.gateway.upstream.url import UrlConnection
 from workbench.registry.connection import Launched
 from workbench.registry.server import ServerSpec
+from workbench.upstream import upstream_connection
+from workbench.upstream.autodetect import UrlConnection
+from workbench.upstream.http import cold_start
+from workbench.upstream.http.failure import unreachable
+from workbench.upstream.http.streamable_http import HttpConnection
+from workbench.upstream.negotiation import Answered, Refused
 
 JSON_TYPE = {"Content-Type": "application/json"}
 PROBLEM = {"Content-Type": "application/problem+json"}
@@ -611,7 +612,7 @@ async def test_a_launched_server_that_cannot_be_reached_has_no_address_to_correc
 
 
 async def test_a_server_that_wakes_up_is_waited_for_and_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waking, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(cold_start, "FIRST_PAUSE_S", 0.01)
     asleep = [Reply(502, b"<html><title>502 Bad Gateway</title>"), Reply(503), Reply(504), Reply(503, b"loading")]
     heard: list[str] = []
 
@@ -628,7 +629,7 @@ async def test_a_server_that_wakes_up_is_waited_for_and_said_to(monkeypatch: pyt
 
 
 async def test_a_server_that_answers_nothing_until_it_is_awake_gets_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workbench.gateway.upstream.http.HANDSHAKE_TIMEOUT", 0.05)
+    monkeypatch.setattr("workbench.upstream.http.streamable_http.HANDSHAKE_TIMEOUT", 0.05)
     awake = asyncio.Event()
 
     async def handle(sent: Sent) -> Reply:
@@ -660,7 +661,7 @@ def of_both_eras(sent: Sent) -> Reply:
 async def test_a_modern_server_that_was_slow_at_first_is_not_taken_for_an_older_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("workbench.gateway.upstream.http.HANDSHAKE_TIMEOUT", 0.05)
+    monkeypatch.setattr("workbench.upstream.http.streamable_http.HANDSHAKE_TIMEOUT", 0.05)
     slow = [True]
 
     async def handle(sent: Sent) -> Reply:
@@ -668,7 +669,7 @@ async def test_a_modern_server_that_was_slow_at_first_is_not_taken_for_an_older_
             slow.pop()
             await asyncio.Event().wait()
         if sent.rpc == "initialize":
-            monkeypatch.setattr("workbench.gateway.upstream.http.HANDSHAKE_TIMEOUT", 10.0)
+            monkeypatch.setattr("workbench.upstream.http.streamable_http.HANDSHAKE_TIMEOUT", 10.0)
         return of_both_eras(sent)
 
     async with odd_server(handle) as server:
@@ -689,7 +690,7 @@ async def test_a_modern_server_that_was_slow_at_first_is_not_taken_for_an_older_
 async def test_a_server_that_is_silent_about_its_revisions_keeps_its_session_and_is_said_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("workbench.gateway.upstream.http.HANDSHAKE_TIMEOUT", 0.05)
+    monkeypatch.setattr("workbench.upstream.http.streamable_http.HANDSHAKE_TIMEOUT", 0.05)
 
     async def handle(sent: Sent) -> Reply:
         if sent.rpc == "server/discover":
@@ -710,7 +711,7 @@ async def test_a_server_that_is_silent_about_its_revisions_keeps_its_session_and
 async def test_a_bundled_server_that_is_slow_is_waited_for_and_never_spoken_to_as_an_older_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("workbench.gateway.upstream.http.HANDSHAKE_TIMEOUT", 0.05)
+    monkeypatch.setattr("workbench.upstream.http.streamable_http.HANDSHAKE_TIMEOUT", 0.05)
 
     async def handle(sent: Sent) -> Reply:
         if sent.rpc == "server/discover":
@@ -725,7 +726,7 @@ async def test_a_bundled_server_that_is_slow_is_waited_for_and_never_spoken_to_a
         await connection.open()
         assert connection.era == "2026-07-28"
         await connection.close()
-        monkeypatch.setattr("workbench.gateway.upstream.http.WAKE_TIMEOUT_S", 0.05)
+        monkeypatch.setattr("workbench.upstream.http.streamable_http.WAKE_TIMEOUT_S", 0.05)
         silent = upstream_connection(spec, Launched(url=f"{server.url}/mcp"))
         with pytest.raises(Unreachable, match="did not answer"):
             await silent.open()

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from workbench.gateway.upstream.memory import MemoryConnection
-from workbench.gateway.upstream.relay import MOST_WAITING, Relay
+from workbench.upstream.in_memory import MemoryConnection
+from workbench.upstream.notification_relay import MOST_WAITING, Relay
 
 
 class Client:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from workbench.events import JSON, Unreachable
-from workbench.gateway.upstream.revision import LEGACY, MODERN, Refused, negotiate
 from workbench.registry.connection import RpcError
+from workbench.upstream.negotiation import LEGACY, MODERN, Refused, negotiate
 
 MODERN_ANSWER: JSON = {"supportedVersions": [MODERN], "capabilities": {"tools": {}}, "serverInfo": {"name": "s"}}
 OLD_ANSWER: JSON = {"protocolVersion": LEGACY[1], "capabilities": None, "serverInfo": "odd", "instructions": 7}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.events import Unreachable
-from workbench.gateway.upstream.sse import Event, events
+from workbench.upstream.http.sse_parser import Event, events
 
 
 class Pieces:

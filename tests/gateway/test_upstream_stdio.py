@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from workbench.events import JSON, Misuse, Unreachable
-from workbench.gateway.upstream import duplex, upstream_connection
-from workbench.gateway.upstream.http import HttpConnection
-from workbench.gateway.upstream.memory import MemoryConnection
-from workbench.gateway.upstream.stdio import StdioConnection
 from workbench.registry.connection import Launched, RpcError
 from workbench.registry.server import ServerSpec
+from workbench.upstream import duplex, upstream_connection
+from workbench.upstream.http.streamable_http import HttpConnection
+from workbench.upstream.in_memory import MemoryConnection
+from workbench.upstream.stdio import StdioConnection
 
 CHILD = Path(__file__).parent / "stdio_child.py"
 Launch = Callable[..., Awaitable[StdioConnection]]

@@ -17,9 +17,9 @@ import uvicorn
 from tests.authority import Authority, WorkloadApi, built_peer
 from tests.gateway.conftest import StartedServer
 from workbench.events import Unreachable
-from workbench.gateway.upstream import upstream_connection
 from workbench.registry import read_mcp_json
 from workbench.registry.connection import Launched
+from workbench.upstream import upstream_connection
 
 pytest.importorskip("spiffe")
 

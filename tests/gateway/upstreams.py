@@ -12,8 +12,8 @@ from typing import Any
 from mcp.server.transport_security import TransportSecuritySettings
 
 from tests.gateway.test_crossings import Older
-from workbench.gateway.upstream.memory import MemoryConnection
-from workbench.gateway.upstream.stdio import StdioConnection
+from workbench.upstream.in_memory import MemoryConnection
+from workbench.upstream.stdio import StdioConnection
 
 UPSTREAMS = ("HTTP, 2026", "HTTP, 2025", "HTTP+SSE", "stdio, 2026", "stdio, 2025", "in-process")
 SECURITY = TransportSecuritySettings(enable_dns_rebinding_protection=False)

@@ -34,12 +34,12 @@ from workbench.audit import AuditLog
 from workbench.config import Settings, prepare_home
 from workbench.events import Misuse, Unauthenticated
 from workbench.gateway import Gateway, McpEndpoint, upstream_connection
-from workbench.gateway.upstream.memory import MemoryConnection
 from workbench.policy import Policy
 from workbench.policy.credentials import SECRET
 from workbench.registry import Registry, ServerSpec
 from workbench.registry.mcpjson import read_configuration
 from workbench.registry.registration import registration
+from workbench.upstream.in_memory import MemoryConnection
 
 Fixture = Mapping[str, Any]
 OWN_PAGE = "http://localhost:7000"

@@ -16,8 +16,8 @@ from mcp.server.lowlevel import Server
 from workbench.audit import AuditLog, records
 from workbench.config import Settings
 from workbench.events import JSON, Unreachable
-from workbench.gateway.upstream.memory import MemoryConnection
 from workbench.registry import Connection, Launched, Registry, ServerSpec
+from workbench.upstream.in_memory import MemoryConnection
 
 
 def tool(name: str, description: str = "", **more: Any) -> JSON:

@@ -17,9 +17,9 @@ from tests.registry.conftest import flushed, recorded, until
 from workbench.audit import AuditLog
 from workbench.config import Settings
 from workbench.events import JSON, Unreachable
-from workbench.gateway.upstream import duplex, stdio, upstream_connection
 from workbench.registry import Registry, ServerSpec, ServerState, entry, failures, health, startup, stderr_lines
 from workbench.registry.connection import RpcError
+from workbench.upstream import duplex, stdio, upstream_connection
 
 SERVER = str(Path(__file__).with_name("odd_stdio_server.py"))
 Launch = Callable[..., Awaitable[Registry]]

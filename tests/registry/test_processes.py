@@ -19,8 +19,8 @@ from tests.registry.conftest import flushed, recorded, until
 from workbench.audit import AuditLog
 from workbench.config import Settings
 from workbench.events import Misuse
-from workbench.gateway.upstream import upstream_connection
 from workbench.registry import Registry, ServerDown, ServerSpec, ServerState, UnknownTool, entry, reaper
+from workbench.upstream import upstream_connection
 
 CHILD = str(Path(__file__).with_name("child_server.py"))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workbench.gateway.challenge import challenge
-from workbench.gateway.upstream import upstream_connection, upstreams
+from workbench.upstream import upstream_connection, upstreams
 
 if TYPE_CHECKING:
     from workbench.gateway.call import Gateway

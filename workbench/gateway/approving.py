@@ -12,9 +12,9 @@ from workbench.audit import records
 from workbench.events import JSON, Call, Decision, Misuse, Tool, Unreachable
 from workbench.gateway.refusals import Refusal, denied
 from workbench.gateway.standing import StandingUse
-from workbench.gateway.upstream.respondent import askable
 from workbench.policy.bound_params import passed_on
 from workbench.policy.standing_approvals import StandingApproval
+from workbench.upstream.client_responder import askable
 
 if TYPE_CHECKING:
     from workbench.access import Access

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from workbench.events import JSON, Call, Caller, Tool, canonical
-from workbench.gateway.upstream.messages import encode
+from workbench.upstream.jsonrpc_messages import encode
 
 if TYPE_CHECKING:
     from workbench.gateway.shared_cache import SharedCache

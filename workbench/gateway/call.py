@@ -40,13 +40,13 @@ from workbench.gateway.result_schemas import ResultSchemas
 from workbench.gateway.sealing import Seal
 from workbench.gateway.sensitive_questions import refusal_of, sensitive_questions
 from workbench.gateway.tally import Tally
-from workbench.gateway.upstream.messages import Notify, encode
-from workbench.gateway.upstream.respondent import Respondent
 from workbench.gateway.wire_names import WireNames
 from workbench.policy.argument_guard import MAX_INLINE_BYTES, guarded
 from workbench.registry.signals import of_result, plain
 from workbench.scanning import PostponedError, work_aside
 from workbench.secrets import Secrets
+from workbench.upstream.client_responder import Respondent
+from workbench.upstream.jsonrpc_messages import Notify, encode
 
 if TYPE_CHECKING:
     from workbench.access import Access

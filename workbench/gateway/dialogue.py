@@ -25,10 +25,10 @@ from workbench.gateway.parking import Asked, Parked, Parking
 from workbench.gateway.refusals import Refusal
 from workbench.gateway.relay import Relay
 from workbench.gateway.sealing import Seal
-from workbench.gateway.upstream.messages import Notify
-from workbench.gateway.upstream.respondent import Respondent, askable, whose
-from workbench.gateway.upstream.revision import CAPABILITIES_KEY, MODERN
 from workbench.registry.connection import Connection
+from workbench.upstream.client_responder import Respondent, askable, whose
+from workbench.upstream.jsonrpc_messages import Notify
+from workbench.upstream.negotiation import CAPABILITIES_KEY, MODERN
 
 INTERACTIVE: Final = ("tools/call", "prompts/get", "resources/read")
 """Where a server may ask for input (basic/patterns/mrtr)."""

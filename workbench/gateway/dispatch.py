@@ -15,14 +15,14 @@ from workbench.gateway.methods import is_method
 from workbench.gateway.refusals import Refusal
 from workbench.gateway.sealing import Seal
 from workbench.gateway.tasks import METHODS, TaskIds
-from workbench.gateway.upstream.messages import Notify
-from workbench.gateway.upstream.on_behalf import acting_for
-from workbench.gateway.upstream.respondent import Respondent
-from workbench.gateway.upstream.revision import Answered as PartlyAnswered
-from workbench.gateway.upstream.revision import Refused
 from workbench.registry.connection import Connection, RequestRefusedError, RpcError
 from workbench.registry.server import Overloaded
 from workbench.secrets import Secrets
+from workbench.upstream.client_responder import Respondent
+from workbench.upstream.jsonrpc_messages import Notify
+from workbench.upstream.negotiation import Answered as PartlyAnswered
+from workbench.upstream.negotiation import Refused
+from workbench.upstream.per_caller import acting_for
 
 if TYPE_CHECKING:
     from workbench.gateway.relay import Relay

@@ -13,8 +13,8 @@ from workbench.events import JSON, Call, Outcome
 from workbench.gateway import wire
 from workbench.gateway.answers import JSON_TYPE, Answer, summary
 from workbench.gateway.approving import APPROVAL_KEY
-from workbench.gateway.upstream.respondent import Respondent
-from workbench.gateway.upstream.revision import CAPABILITIES_KEY
+from workbench.upstream.client_responder import Respondent
+from workbench.upstream.negotiation import CAPABILITIES_KEY
 
 PAGE: Final = "/approvals/"
 URL_ELICITATION_REQUIRED: Final = -32042

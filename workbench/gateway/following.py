@@ -15,9 +15,9 @@ from typing import Any, Final
 from workbench.events import JSON, Call, Caller, Misuse, NotRecorded, Unreachable
 from workbench.gateway.call import Gateway
 from workbench.gateway.tasks import Task
-from workbench.gateway.upstream.revision import MODERN
 from workbench.registry.connection import FOLLOW, UNFOLLOW, Connection, RpcError
 from workbench.registry.server import ServerDown
+from workbench.upstream.negotiation import MODERN
 
 CHANGED: Final = "notifications/tasks"
 ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"

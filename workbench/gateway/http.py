@@ -31,10 +31,10 @@ from workbench.gateway.senders import Senders
 from workbench.gateway.single_headers import is_single
 from workbench.gateway.streams import Announcements
 from workbench.gateway.toolcall import ToolCalls
-from workbench.gateway.upstream.messages import encode
-from workbench.gateway.upstream.revision import LEGACY, VERSION_KEY
 from workbench.gateway.views import profile_of, view_of, without_slash
 from workbench.gateway.watches import Watches
+from workbench.upstream.jsonrpc_messages import encode
+from workbench.upstream.negotiation import LEGACY, VERSION_KEY
 
 _LEGACY: Final = frozenset(LEGACY)
 

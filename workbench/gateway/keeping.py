@@ -9,11 +9,11 @@ import msgspec
 
 from workbench.audit import records
 from workbench.events import JSON, Call, Outcome, Tool
-from workbench.gateway.upstream.messages import encode
 from workbench.json_values import left_out
 from workbench.policy.bound_params import bound_params, kept_params
 from workbench.policy.traversal import WITHHELD
 from workbench.scanning import PostponedError
+from workbench.upstream.jsonrpc_messages import encode
 
 if TYPE_CHECKING:
     from workbench.policy import Policy

@@ -21,10 +21,10 @@ from workbench.gateway.request import Request, Running, Stream
 from workbench.gateway.sessions import Session, Sessions
 from workbench.gateway.streams import Announcements, Wanted
 from workbench.gateway.toolcall import ToolCalls
-from workbench.gateway.upstream.messages import encode
-from workbench.gateway.upstream.revision import LEGACY
 from workbench.gateway.watches import Watches
 from workbench.gateway.wishes import DEFAULT_LEVEL, WISHES, Wishes, with_level
+from workbench.upstream.jsonrpc_messages import encode
+from workbench.upstream.negotiation import LEGACY
 
 SESSION: Final = b"mcp-session-id"
 BATCHES: Final = "2025-03-26"

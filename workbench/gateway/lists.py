@@ -8,12 +8,12 @@ from workbench.events import JSON, Caller, Tool
 from workbench.gateway.addresses import with_page
 from workbench.gateway.call import Gateway, identity
 from workbench.gateway.offers import ORIGINAL, Offers
-from workbench.gateway.upstream.messages import encode
-from workbench.gateway.upstream.revision import META, MODERN
 from workbench.gateway.views import profile_of, server_of
 from workbench.registry.readable import presented
 from workbench.registry.server import ServerState
 from workbench.registry.visible import visible, visible_definition
+from workbench.upstream.jsonrpc_messages import encode
+from workbench.upstream.negotiation import META, MODERN
 from workbench.version import __version__
 
 SERVER_INFO: Final[JSON] = {"name": "mcp-workbench", "title": "MCP Workbench", "version": __version__}

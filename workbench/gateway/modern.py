@@ -28,10 +28,10 @@ from workbench.gateway.request import Departures, Request, Running, Stream
 from workbench.gateway.streams import KINDS, Announcements, Wanted
 from workbench.gateway.tasks import METHODS, NO_TASK, TASKS
 from workbench.gateway.toolcall import ToolCalls, wants_notifications
-from workbench.gateway.upstream.messages import encode
-from workbench.gateway.upstream.revision import CAPABILITIES_KEY, LEGACY, META, MISSING_CAPABILITY, MODERN, VERSION_KEY
 from workbench.gateway.views import profile_of, server_of
 from workbench.gateway.watches import Watches
+from workbench.upstream.jsonrpc_messages import encode
+from workbench.upstream.negotiation import CAPABILITIES_KEY, LEGACY, META, MISSING_CAPABILITY, MODERN, VERSION_KEY
 
 _ROUTING: Final = (b"mcp-protocol-version", b"mcp-method", b"mcp-name")
 

@@ -23,13 +23,13 @@ from workbench.events import JSON, Call, Caller, Decision, Outcome, Tool
 from workbench.gateway.keeping import LARGE as LARGE
 from workbench.gateway.listed_values import ListedValues
 from workbench.gateway.sensitive_questions import refusal_of, sensitive_field
-from workbench.gateway.upstream.messages import Notify, encode
-from workbench.gateway.upstream.respondent import Respondent
 from workbench.policy import Policy
 from workbench.registry.connection import RpcError
 from workbench.registry.server import ServerState
 from workbench.registry.tool_names import concealed
 from workbench.scanning import PostponedError
+from workbench.upstream.client_responder import Respondent
+from workbench.upstream.jsonrpc_messages import Notify, encode
 
 T = TypeVar("T")
 

@@ -10,9 +10,9 @@ from workbench.error_codes import INVALID_PARAMS
 from workbench.events import JSON, Unreachable
 from workbench.gateway.refusals import Refusal
 from workbench.gateway.relay import Gone, Relay, Tell
-from workbench.gateway.upstream.messages import Notify, rpc_error
-from workbench.gateway.upstream.respondent import PATIENCE, Respondent
 from workbench.registry.connection import RpcError
+from workbench.upstream.client_responder import PATIENCE, Respondent
+from workbench.upstream.jsonrpc_messages import Notify, rpc_error
 
 MOST_PARKED: Final = 1024
 RESUME: Final = "resume"

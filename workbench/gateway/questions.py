@@ -10,8 +10,8 @@ from workbench.events import JSON, Caller, Unreachable
 from workbench.gateway.relay import Relay, Tell
 from workbench.gateway.request import Stream
 from workbench.gateway.sessions import Session
-from workbench.gateway.upstream.messages import rpc_error
-from workbench.gateway.upstream.respondent import Respondent, askable, whose
+from workbench.upstream.client_responder import Respondent, askable, whose
+from workbench.upstream.jsonrpc_messages import rpc_error
 
 Key = tuple[str, str, str, str]
 

@@ -14,9 +14,9 @@ from workbench.gateway.lists import TTL_MS
 from workbench.gateway.offers import KINDS, Ambiguous, Offers, Ownerless
 from workbench.gateway.request import Request, Running, Stream
 from workbench.gateway.toolcall import ToolCalls, request_is_modern
-from workbench.gateway.upstream.messages import encode
-from workbench.gateway.upstream.respondent import Respondent
 from workbench.gateway.views import server_of
+from workbench.upstream.client_responder import Respondent
+from workbench.upstream.jsonrpc_messages import encode
 
 READ: Final = ("resources/read", "prompts/get", "completion/complete")
 

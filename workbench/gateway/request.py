@@ -11,7 +11,7 @@ from workbench.gateway import wire
 from workbench.gateway.answers import JSON_TYPE, Answer
 from workbench.gateway.backpressure import UNREAD
 from workbench.gateway.outbox import PORTION, Outbox
-from workbench.gateway.upstream.messages import encode
+from workbench.upstream.jsonrpc_messages import encode
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

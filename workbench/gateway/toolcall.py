@@ -16,10 +16,10 @@ from workbench.gateway.elicitation import say_approval
 from workbench.gateway.methods import is_method, split
 from workbench.gateway.refusals import unknown
 from workbench.gateway.request import Request, Running, Stream
-from workbench.gateway.upstream.messages import Notify
-from workbench.gateway.upstream.respondent import Respondent
-from workbench.gateway.upstream.revision import CAPABILITIES_KEY, VERSION_KEY
 from workbench.gateway.views import profile_of, server_of
+from workbench.upstream.client_responder import Respondent
+from workbench.upstream.jsonrpc_messages import Notify
+from workbench.upstream.negotiation import CAPABILITIES_KEY, VERSION_KEY
 
 CANCELLED: Final = -32000
 LOG_LEVEL: Final = "io.modelcontextprotocol/logLevel"

@@ -19,10 +19,10 @@ from workbench.events import JSON, WorkbenchError
 from workbench.gateway import wire
 from workbench.gateway.request import Receive, Scope, Send
 from workbench.gateway.single_headers import doubled
-from workbench.gateway.upstream.messages import encode
-from workbench.gateway.upstream.revision import CAPABILITIES_KEY, MODERN, VERSION_KEY
 from workbench.gateway.views import server_of, view_of
 from workbench.registry import Registry
+from workbench.upstream.jsonrpc_messages import encode
+from workbench.upstream.negotiation import CAPABILITIES_KEY, MODERN, VERSION_KEY
 
 ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
 

@@ -11,8 +11,8 @@ import orjson
 from workbench.error_codes import INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR
 from workbench.events import JSON
 from workbench.gateway.outbound import in_error
-from workbench.gateway.upstream.messages import encode
 from workbench.json_values import DEEPEST, deeper_than
+from workbench.upstream.jsonrpc_messages import encode
 
 MOST_COMMAS: Final = 100_000
 """Bounds the number of values in a request: a body of many tiny ones stalls the event loop longer than a long text."""

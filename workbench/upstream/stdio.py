@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from workbench.events import JSON, Unreachable
-from workbench.gateway.upstream.duplex import DuplexConnection
-from workbench.gateway.upstream.framing import MAX_INDENTED, MessageReader
-from workbench.gateway.upstream.messages import MAX_MESSAGE, encode
 from workbench.registry.stderr_lines import clean_line, recent_and_earlier
 from workbench.secrets import hide
+from workbench.upstream.duplex import DuplexConnection
+from workbench.upstream.jsonrpc_messages import MAX_MESSAGE, encode
+from workbench.upstream.line_framing import MAX_INDENTED, MessageReader
 
 READ: Final = 1 << 16
 LINES_AT_ONCE: Final = 256

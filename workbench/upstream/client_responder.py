@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from workbench.events import JSON, Caller
-from workbench.gateway.upstream.messages import answer_to_server
 from workbench.registry.connection import RpcError
+from workbench.upstream.jsonrpc_messages import answer_to_server
 
 NEEDED: Final = {"elicitation/create": "elicitation", "sampling/createMessage": "sampling", "roots/list": "roots"}
 """What a server may ask, and the capability that a client declares who can answer it."""

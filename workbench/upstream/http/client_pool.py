@@ -15,10 +15,10 @@ from aiohttp.abc import AbstractResolver
 from workbench.access.tls import Tls
 from workbench.address import check_url
 from workbench.events import Misuse
-from workbench.gateway.upstream.credential import Credential, Presenting
-from workbench.gateway.upstream.loopback import Address, Loopback
-from workbench.gateway.upstream.response import HttpResponse
 from workbench.resolver import GuardedResolver
+from workbench.upstream.credential import Credential, Presenting
+from workbench.upstream.http.loopback_client import Address, Loopback
+from workbench.upstream.http.response import HttpResponse
 from workbench.version import __version__
 
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from workbench.events import JSON, Unreachable
-from workbench.gateway.upstream.event_stream import EventStreamConnection
-from workbench.gateway.upstream.http import HttpConnection
-from workbench.gateway.upstream.messages import Notify
-from workbench.gateway.upstream.pool import Pool
-from workbench.gateway.upstream.respondent import Respondent
-from workbench.gateway.upstream.revision import Refused
 from workbench.registry.server import ServerSpec
+from workbench.upstream.client_responder import Respondent
+from workbench.upstream.http.client_pool import Pool
+from workbench.upstream.http.sse_connection import EventStreamConnection
+from workbench.upstream.http.streamable_http import HttpConnection
+from workbench.upstream.jsonrpc_messages import Notify
+from workbench.upstream.negotiation import Refused
 
 _NO_SUCH_TRANSPORT: Final = frozenset(range(400, 500)) - {401, 402, 403, 407, 408, 413, 425, 429}
 

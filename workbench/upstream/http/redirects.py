@@ -6,9 +6,9 @@ from typing import Final
 
 from yarl import URL
 
-from workbench.gateway.upstream.response import HttpResponse
-from workbench.gateway.upstream.revision import Refused
-from workbench.gateway.upstream.server_words import clean
+from workbench.upstream.error_text import clean
+from workbench.upstream.http.response import HttpResponse
+from workbench.upstream.negotiation import Refused
 
 MAX_REDIRECTS: Final = 3
 

@@ -9,11 +9,11 @@ from typing import Final
 
 import aiohttp
 
-from workbench.gateway.upstream.http_body import EVENTS_TYPE
-from workbench.gateway.upstream.pool import Pool
-from workbench.gateway.upstream.redirects import MAX_REDIRECTS, is_redirect, redirected
-from workbench.gateway.upstream.response import HttpResponse
-from workbench.gateway.upstream.revision import Refused
+from workbench.upstream.http.body import EVENTS_TYPE
+from workbench.upstream.http.client_pool import Pool
+from workbench.upstream.http.redirects import MAX_REDIRECTS, is_redirect, redirected
+from workbench.upstream.http.response import HttpResponse
+from workbench.upstream.negotiation import Refused
 
 NOTIFICATION_TIMEOUT_S: Final = 5.0
 END_TIMEOUT_S: Final = 1.0

@@ -9,15 +9,15 @@ from dataclasses import replace
 from typing import Any, Final
 
 from workbench.events import JSON, Unreachable
-from workbench.gateway.upstream import revision
-from workbench.gateway.upstream.callers import CARRIED, Callers, UnderWay
-from workbench.gateway.upstream.deadline import Renew, renewal
-from workbench.gateway.upstream.listening import CHANGES, KINDS, WATCHED, Watching, declared
-from workbench.gateway.upstream.messages import Notify, of_request, request_id, result_of, with_own_token
-from workbench.gateway.upstream.relay import Relay
-from workbench.gateway.upstream.respondent import Respondent
-from workbench.gateway.upstream.revision import MODERN, Answered, Peer, Refused
 from workbench.registry.connection import RpcError
+from workbench.upstream import negotiation
+from workbench.upstream.client_responder import Respondent
+from workbench.upstream.deadline import Renew, renewal
+from workbench.upstream.jsonrpc_messages import Notify, of_request, request_id, result_of, with_own_token
+from workbench.upstream.negotiation import MODERN, Answered, Peer, Refused
+from workbench.upstream.notification_relay import Relay
+from workbench.upstream.notification_stream import CHANGES, KINDS, WATCHED, Watching, declared
+from workbench.upstream.request_attribution import CARRIED, Callers, UnderWay
 
 HANDSHAKE_TIMEOUT: Final = 30.0
 """Seconds for the handshake; a first start may have to compile or download."""
@@ -121,7 +121,7 @@ class DuplexConnection:
         try:
             await self._connect()
             discover = None if self._older else self._discover
-            self._adopt(await revision.negotiate(self.name, discover, self._initialize))
+            self._adopt(await negotiation.negotiate(self.name, discover, self._initialize))
             self.ignores_probe = self.ignores_probe and not self._peer.modern
             if not self._peer.modern:
                 await self._send({"jsonrpc": "2.0", "method": "notifications/initialized"})
@@ -214,10 +214,10 @@ class DuplexConnection:
             raise
 
     async def _initialize(self) -> JSON:
-        self._peer = Peer(revision.LEGACY[0])
+        self._peer = Peer(negotiation.LEGACY[0])
         longest = HANDSHAKE_TIMEOUT if self._handshake_timeout is None else self._handshake_timeout
         async with asyncio.timeout(longest if longest < float("inf") else None):
-            found = await self._exchange("initialize", revision.initialize_params(self._declared), None, None)
+            found = await self._exchange("initialize", negotiation.initialize_params(self._declared), None, None)
         self._handshaken = True
         return found
 
@@ -261,7 +261,7 @@ class DuplexConnection:
                 relay.close()
 
     def _body(self, params: JSON, meta: JSON | None) -> JSON:
-        found = revision.modern_meta(meta) if self._peer.modern else revision.legacy_meta(meta)
+        found = negotiation.modern_meta(meta) if self._peer.modern else negotiation.legacy_meta(meta)
         return {**params, "_meta": found} if found else params
 
     async def _listen(self, wanted: JSON) -> None:

@@ -16,20 +16,20 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from workbench.events import JSON, Unreachable
-from workbench.gateway.upstream.http_body import as_utf8, media_type, read_start
-from workbench.gateway.upstream.messages import rpc_error
-from workbench.gateway.upstream.response import HttpResponse
-from workbench.gateway.upstream.revision import METHOD_NOT_FOUND, MODERN, Refused
-from workbench.gateway.upstream.server_words import MAX_ERROR_BODY, clean, json_object, words_of
-from workbench.gateway.upstream.session_loss import (
+from workbench.registry.connection import RequestRefusedError, RpcError
+from workbench.secrets import hide
+from workbench.upstream.error_text import MAX_ERROR_BODY, clean, json_object, words_of
+from workbench.upstream.http.body import as_utf8, media_type, read_start
+from workbench.upstream.http.response import HttpResponse
+from workbench.upstream.http.session_loss import (
     RevisionRefusedError,
     SessionGone,
     says_revision_refused,
     says_session_unknown,
     shared_revision,
 )
-from workbench.registry.connection import RequestRefusedError, RpcError
-from workbench.secrets import hide
+from workbench.upstream.jsonrpc_messages import rpc_error
+from workbench.upstream.negotiation import METHOD_NOT_FOUND, MODERN, Refused
 
 ERROR_BODY_TIMEOUT_S: Final = 5.0
 MAX_RETRY_AFTER_S: Final = 3600

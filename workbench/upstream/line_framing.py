@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
-from workbench.gateway.upstream.lenient_json import decode_text, decode_values, note_repairs
-from workbench.gateway.upstream.messages import decode_strict
+from workbench.upstream.jsonrpc_messages import decode_strict
+from workbench.upstream.lenient_json import decode_text, decode_values, note_repairs
 
 MAX_EMBEDDED: Final = 64
 """Places in a line without JSON of its own at which a message is looked for."""

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 import httptools
 
-from workbench.gateway.upstream.headers import Prepared
+from workbench.upstream.request_headers import Prepared
 from workbench.version import __version__
 
 CONNECT_SECONDS: Final = 5.0

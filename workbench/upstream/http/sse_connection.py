@@ -11,19 +11,19 @@ import aiohttp
 from yarl import URL
 
 from workbench.events import JSON, Unreachable
-from workbench.gateway.upstream.content_coding import decoded
-from workbench.gateway.upstream.deadline import renewal, renewing
-from workbench.gateway.upstream.duplex import DuplexConnection
-from workbench.gateway.upstream.http_body import EVENTS_TYPE, media_type, messages_of
-from workbench.gateway.upstream.http_failure import refusal, unreachable
-from workbench.gateway.upstream.lease import Leases
-from workbench.gateway.upstream.messages import MAX_MESSAGE, Notify, encode
-from workbench.gateway.upstream.pool import Pool
-from workbench.gateway.upstream.redirects import MAX_REDIRECTS, is_redirect, redirected
-from workbench.gateway.upstream.respondent import Respondent
-from workbench.gateway.upstream.response import drain
-from workbench.gateway.upstream.revision import Refused
-from workbench.gateway.upstream.sse import Event, events
+from workbench.upstream.client_responder import Respondent
+from workbench.upstream.deadline import renewal, renewing
+from workbench.upstream.duplex import DuplexConnection
+from workbench.upstream.http.body import EVENTS_TYPE, media_type, messages_of
+from workbench.upstream.http.client_pool import Pool
+from workbench.upstream.http.content_coding import decoded
+from workbench.upstream.http.failure import refusal, unreachable
+from workbench.upstream.http.redirects import MAX_REDIRECTS, is_redirect, redirected
+from workbench.upstream.http.response import drain
+from workbench.upstream.http.sse_parser import Event, events
+from workbench.upstream.jsonrpc_messages import MAX_MESSAGE, Notify, encode
+from workbench.upstream.negotiation import Refused
+from workbench.upstream.session_pool import Leases
 
 OPENING: Final = 10.0
 """Seconds in which the stream has to begin and to name the address for messages."""

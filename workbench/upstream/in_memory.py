@@ -12,7 +12,7 @@ from mcp.shared.memory import create_client_server_memory_streams
 from mcp.shared.message import SessionMessage
 
 from workbench.events import JSON, Unreachable
-from workbench.gateway.upstream.duplex import DuplexConnection
+from workbench.upstream.duplex import DuplexConnection
 
 if TYPE_CHECKING:
     from mcp.server import Server

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
-from workbench.gateway.upstream.http_failure import WAKING
-from workbench.gateway.upstream.revision import Refused
+from workbench.upstream.http.failure import WAKING
+from workbench.upstream.negotiation import Refused
 
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 8.0

@@ -9,16 +9,16 @@ from workbench.access.svid import trust_domain_of
 from workbench.access.tls import Tls, client_tls
 from workbench.config import Settings
 from workbench.events import Caller
-from workbench.gateway.upstream.credential import Credential, SecretHeaders, Several
-from workbench.gateway.upstream.http import HttpConnection
-from workbench.gateway.upstream.on_behalf import OnBehalf
-from workbench.gateway.upstream.pool import Pool
-from workbench.gateway.upstream.tokens import TokenHeaders, oauth_client
-from workbench.gateway.upstream.url import behind_url
 from workbench.registry.connection import Connection, Launched
 from workbench.registry.server import ServerSpec
 from workbench.registry.tls import ServerTls
 from workbench.secrets import Secrets, is_reference
+from workbench.upstream.autodetect import behind_url
+from workbench.upstream.credential import Credential, SecretHeaders, Several
+from workbench.upstream.http.client_pool import Pool
+from workbench.upstream.http.streamable_http import HttpConnection
+from workbench.upstream.per_caller import OnBehalf
+from workbench.upstream.token_credential import TokenHeaders, oauth_client
 
 
 def authorised(spec: ServerSpec, launched: Launched, settings: Settings) -> Connection:

@@ -7,7 +7,7 @@ from collections import deque
 from typing import Final
 
 from workbench.events import JSON
-from workbench.gateway.upstream.messages import Notify, encode
+from workbench.upstream.jsonrpc_messages import Notify, encode
 
 MOST_WAITING: Final = 256 << 10
 """Bytes that wait for a client that reads slowly; then the oldest are dropped, as their sender may (progress, logs)."""

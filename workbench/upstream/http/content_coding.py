@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import brotli
 import zstandard
 
-from workbench.gateway.upstream.revision import Refused
+from workbench.upstream.negotiation import Refused
 
 MAX_CODINGS: Final = 3
 """Codings on top of each other; more than one is legal and hardly ever seen."""

@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from workbench.events import JSON
-from workbench.gateway.upstream.content_coding import decoded
-from workbench.gateway.upstream.http_body import (
+from workbench.upstream.http.body import (
     EVENTS_TYPE,
     USUAL_TYPES,
     answer_among,
@@ -17,11 +16,12 @@ from workbench.gateway.upstream.http_body import (
     no_answer,
     read_messages,
 )
-from workbench.gateway.upstream.http_endpoint import HttpEndpoint
-from workbench.gateway.upstream.messages import Notify, result_of
-from workbench.gateway.upstream.response import HttpResponse
-from workbench.gateway.upstream.revision import Answered
-from workbench.gateway.upstream.sse import Event, events
+from workbench.upstream.http.content_coding import decoded
+from workbench.upstream.http.response import HttpResponse
+from workbench.upstream.http.server_url import HttpEndpoint
+from workbench.upstream.http.sse_parser import Event, events
+from workbench.upstream.jsonrpc_messages import Notify, result_of
+from workbench.upstream.negotiation import Answered
 
 RESUMPTIONS: Final = 8
 """How often one answer's stream is taken up again after the server hung up."""

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from workbench.events import JSON
-from workbench.gateway.upstream.deadline import Renew
-from workbench.gateway.upstream.messages import answer_to_server
-from workbench.gateway.upstream.relay import Relay
-from workbench.gateway.upstream.respondent import NEEDED, Respondent
-from workbench.gateway.upstream.revision import METHOD_NOT_FOUND
+from workbench.upstream.client_responder import NEEDED, Respondent
+from workbench.upstream.deadline import Renew
+from workbench.upstream.jsonrpc_messages import answer_to_server
+from workbench.upstream.negotiation import METHOD_NOT_FOUND
+from workbench.upstream.notification_relay import Relay
 
 CARRIED: Final[JSON] = {"elicitation": {"form": {}, "url": {}}, "sampling": {}, "roots": {}}
 """What is declared to an older server in the one handshake of such a channel: all that some client may be able to do.

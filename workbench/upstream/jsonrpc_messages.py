@@ -8,11 +8,11 @@ from typing import Any, Final
 import msgspec
 
 from workbench.events import JSON
-from workbench.gateway.upstream.lenient_json import decode_values, note_repairs
-from workbench.gateway.upstream.revision import METHOD_NOT_FOUND, Refused
-from workbench.gateway.upstream.tool_result import tool_result
 from workbench.registry.connection import RpcError
 from workbench.secrets import hide_bytes
+from workbench.upstream.lenient_json import decode_values, note_repairs
+from workbench.upstream.negotiation import METHOD_NOT_FOUND, Refused
+from workbench.upstream.tool_result import tool_result
 
 Notify = Callable[[JSON], Awaitable[None]]
 """Awaited with each notification that belongs to one request."""

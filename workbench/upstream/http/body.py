@@ -6,12 +6,12 @@ import codecs
 import re
 from typing import Any, Final
 
-from workbench.gateway.upstream.content_coding import ByteSource, decoded
-from workbench.gateway.upstream.messages import decode, decode_strict, encode, request_id
-from workbench.gateway.upstream.response import HttpResponse
-from workbench.gateway.upstream.revision import Refused
-from workbench.gateway.upstream.server_words import excerpt, page_title, words_of
-from workbench.gateway.upstream.sse import Event, events
+from workbench.upstream.error_text import excerpt, page_title, words_of
+from workbench.upstream.http.content_coding import ByteSource, decoded
+from workbench.upstream.http.response import HttpResponse
+from workbench.upstream.http.sse_parser import Event, events
+from workbench.upstream.jsonrpc_messages import decode, decode_strict, encode, request_id
+from workbench.upstream.negotiation import Refused
 
 JSON_TYPE: Final = "application/json"
 EVENTS_TYPE: Final = "text/event-stream"

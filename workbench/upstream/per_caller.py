@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from workbench.access.client import NoToken
 from workbench.events import JSON, Caller
-from workbench.gateway.upstream.revision import Refused
 from workbench.registry.connection import Connection, RpcError
+from workbench.upstream.negotiation import Refused
 
 acting_for: ContextVar[Caller | None] = ContextVar("acting_for", default=None)
 """For whom the call that is under way is made; None for what the gateway does by itself."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from workbench.address import check_url
 from workbench.config import Settings
 from workbench.events import Misuse
-from workbench.gateway.upstream.revision import Answered
 from workbench.registry.connection import Connection, ConnectionFactory, Launched
 from workbench.registry.server import ServerSpec
 from workbench.secrets import is_reference, remember_named
+from workbench.upstream.negotiation import Answered
 
 __all__ = ["Answered", "upstream_connection", "upstreams"]
 
@@ -30,7 +30,7 @@ def upstream_connection(spec: ServerSpec, launched: Launched, settings: Settings
         Misuse: `launched` has neither pipes nor a URL, or its URL must not be dialled.
     """
     if launched.stdin is not None and launched.stdout is not None:
-        from workbench.gateway.upstream.stdio import StdioConnection
+        from workbench.upstream.stdio import StdioConnection
 
         return StdioConnection(
             launched.stdin,
@@ -41,8 +41,8 @@ def upstream_connection(spec: ServerSpec, launched: Launched, settings: Settings
             exited=launched.exited,
         )
     if launched.url:
-        from workbench.gateway.upstream.pool import Pool
-        from workbench.gateway.upstream.url import behind_url
+        from workbench.upstream.autodetect import behind_url
+        from workbench.upstream.http.client_pool import Pool
 
         if launched.guarded:
             # The stored URL is judged again whenever it is used: a check at registration alone can be gone around.
@@ -54,7 +54,7 @@ def upstream_connection(spec: ServerSpec, launched: Launched, settings: Settings
                 if not is_reference(value):
                     remember_named(name, value)
         if spec.auth is not None or spec.tls is not None or any(map(is_reference, launched.headers.values())):
-            from workbench.gateway.upstream.authorised import authorised
+            from workbench.upstream.authenticated import authorised
 
             if settings is None:
                 raise Misuse(

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable
 
 from workbench.events import JSON
-from workbench.gateway.upstream.messages import Notify
+from workbench.upstream.jsonrpc_messages import Notify
 
 Renew = Callable[[], None]
 """Called with each sign of life of one request."""

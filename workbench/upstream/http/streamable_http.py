@@ -12,16 +12,26 @@ from typing import Any, Final
 import aiohttp
 
 from workbench.events import JSON, Unreachable
-from workbench.gateway.upstream import revision
-from workbench.gateway.upstream.deadline import renewal, renewing
-from workbench.gateway.upstream.headers import Headers
-from workbench.gateway.upstream.http_answer import AnswerReader
-from workbench.gateway.upstream.http_body import EVENTS_TYPE, JSON_TYPE
-from workbench.gateway.upstream.http_endpoint import HttpEndpoint
-from workbench.gateway.upstream.http_failure import failure, unreachable
-from workbench.gateway.upstream.lease import Leases
-from workbench.gateway.upstream.listening import CHANGES, WATCHED, Watching, declared, keep_listening
-from workbench.gateway.upstream.messages import (
+from workbench.registry.connection import RpcError
+from workbench.upstream import negotiation
+from workbench.upstream.client_responder import Respondent
+from workbench.upstream.deadline import renewal, renewing
+from workbench.upstream.http.body import EVENTS_TYPE, JSON_TYPE
+from workbench.upstream.http.client_pool import Pool
+from workbench.upstream.http.cold_start import when_awake
+from workbench.upstream.http.failure import failure, unreachable
+from workbench.upstream.http.post_answer import AnswerReader
+from workbench.upstream.http.redirects import is_redirect
+from workbench.upstream.http.response import HttpResponse, drain
+from workbench.upstream.http.server_url import HttpEndpoint
+from workbench.upstream.http.session_loss import (
+    RevisionRefusedError,
+    SessionGone,
+    is_session_error,
+    says_session_unknown,
+    shared_revision,
+)
+from workbench.upstream.jsonrpc_messages import (
     MAX_MESSAGE,
     Notify,
     answer_to_server,
@@ -29,20 +39,10 @@ from workbench.gateway.upstream.messages import (
     of_request,
     with_own_token,
 )
-from workbench.gateway.upstream.pool import Pool
-from workbench.gateway.upstream.redirects import is_redirect
-from workbench.gateway.upstream.respondent import Respondent
-from workbench.gateway.upstream.response import HttpResponse, drain
-from workbench.gateway.upstream.revision import METHOD_NOT_FOUND, MODERN, Answered, Peer, Refused
-from workbench.gateway.upstream.session_loss import (
-    RevisionRefusedError,
-    SessionGone,
-    is_session_error,
-    says_session_unknown,
-    shared_revision,
-)
-from workbench.gateway.upstream.waking import when_awake
-from workbench.registry.connection import RpcError
+from workbench.upstream.negotiation import METHOD_NOT_FOUND, MODERN, Answered, Peer, Refused
+from workbench.upstream.notification_stream import CHANGES, WATCHED, Watching, declared, keep_listening
+from workbench.upstream.request_headers import Headers
+from workbench.upstream.session_pool import Leases
 
 JSON_HEADERS: Final = {"Accept": f"{JSON_TYPE}, {EVENTS_TYPE}", "Content-Type": JSON_TYPE}
 
@@ -134,7 +134,7 @@ class HttpConnection:
         try:
             self._adopt(
                 await when_awake(
-                    lambda: revision.negotiate(self.name, discover, self._initialize, is_modern=self._is_modern),
+                    lambda: negotiation.negotiate(self.name, discover, self._initialize, is_modern=self._is_modern),
                     lambda why: self.on_waiting and self.on_waiting(why),
                     WAKE_TIMEOUT_S,
                 )
@@ -163,7 +163,11 @@ class HttpConnection:
 
     async def _end_session(self) -> None:
         """End the session of a handshake that a modern server answered before it said that it is one."""
-        headers = {**self._configured, "MCP-Protocol-Version": revision.LEGACY[0], "Mcp-Session-Id": self._session_id}
+        headers = {
+            **self._configured,
+            "MCP-Protocol-Version": negotiation.LEGACY[0],
+            "Mcp-Session-Id": self._session_id,
+        }
         self._session_id = ""
         await self._endpoint.end_session(headers)
 
@@ -188,7 +192,7 @@ class HttpConnection:
 
     async def _initialize(self) -> JSON:
         # Requests that run meanwhile keep the old session: they are told that it is gone, and wait for this one.
-        asked = revision.LEGACY[0]
+        asked = negotiation.LEGACY[0]
         async with asyncio.timeout(WAKE_TIMEOUT_S):
             try:
                 result = await self._handshaken(asked)
@@ -204,7 +208,7 @@ class HttpConnection:
 
     async def _handshaken(self, asked: str) -> JSON:
         id = next(self._ids)
-        params = revision.initialize_params(self._declared, asked)
+        params = negotiation.initialize_params(self._declared, asked)
         message = encode({"jsonrpc": "2.0", "id": id, "method": "initialize", "params": params})
         return await self._post(id, "initialize", message, {**self._configured, **JSON_HEADERS}, None)
 
@@ -313,8 +317,8 @@ class HttpConnection:
     def _addressed(self, method: str, params: JSON, meta: JSON | None) -> tuple[Mapping[str, str], JSON]:
         """Headers and `params` of a message, as the revision demands."""
         if self._peer.modern:
-            return self._headers.of(method, params), {**params, "_meta": revision.modern_meta(meta)}
-        found = revision.legacy_meta(meta)
+            return self._headers.of(method, params), {**params, "_meta": negotiation.modern_meta(meta)}
+        found = negotiation.legacy_meta(meta)
         return self._base, {**params, "_meta": found} if found else params
 
     async def _exchange(self, method: str, params: JSON, notify: Notify | None, meta: JSON | None) -> JSON:

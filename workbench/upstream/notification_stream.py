@@ -9,8 +9,8 @@ from typing import Any, Final
 import aiohttp
 
 from workbench.events import JSON, Unreachable
-from workbench.gateway.upstream.revision import CAPABILITIES_KEY
 from workbench.registry.connection import FOLLOW, UNFOLLOW, RpcError
+from workbench.upstream.negotiation import CAPABILITIES_KEY
 
 SUBSCRIBE: Final = ("resources/subscribe", "resources/unsubscribe")
 WATCHED: Final = frozenset({*SUBSCRIBE, FOLLOW, UNFOLLOW})

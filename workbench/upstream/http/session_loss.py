@@ -7,8 +7,8 @@ import re
 from typing import Any, Final
 
 from workbench.events import Unreachable
-from workbench.gateway.upstream.revision import LEGACY
 from workbench.registry.connection import RpcError
+from workbench.upstream.negotiation import LEGACY
 
 MAX_EXAMINED: Final = 400
 """Characters of an error's text that are looked at."""

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from workbench.events import JSON
-from workbench.gateway.upstream.messages import encode
-from workbench.gateway.upstream.respondent import Respondent
 from workbench.registry.connection import Connection
+from workbench.upstream.client_responder import Respondent
+from workbench.upstream.jsonrpc_messages import encode
 
 MOST_IDLE: Final = 32
 IDLE_S: Final = 60.0

@@ -1,0 +1,1 @@
+"""Servers behind HTTP: Streamable HTTP and HTTP+SSE, their answers, redirects, sessions and failures."""
