@@ -15,9 +15,9 @@ import uvicorn
 
 from workbench.bench import front
 from workbench.bench.serve import OPEN_FILES, raise_open_files, spare_collector
-from workbench.gateway.answers import Answer
+from workbench.endpoint.http_request import PORTION, Request
+from workbench.endpoint.responses import Answer
 from workbench.gateway.backpressure import UNREAD
-from workbench.gateway.request import PORTION, Request
 
 HUGE = 8 << 20
 

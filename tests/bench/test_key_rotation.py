@@ -21,10 +21,10 @@ from workbench.bench import key_rotation
 from workbench.bench.app_sessions import AppSessions
 from workbench.bench.key_rotation import KEYS, key_states, rotate
 from workbench.bench.running import Running, announce, process_started
+from workbench.cluster.sealed_tokens import Seal
 from workbench.config import Settings
 from workbench.control import open_store
 from workbench.events import Misuse, now_us
-from workbench.gateway.sealing import Seal
 from workbench.policy.redaction import Redactor
 
 SEALED = ["session"]
@@ -42,7 +42,7 @@ async def one(settings: Settings, name: str, **options: bool) -> str:
 
 def later(monkeypatch: pytest.MonkeyPatch, days: float) -> None:
     at = now_us() + int(days * key_rotation.DAY_US)
-    for module in ("workbench.secrets.keyring", "workbench.gateway.sealing"):
+    for module in ("workbench.secrets.keyring", "workbench.cluster.sealed_tokens"):
         monkeypatch.setattr(f"{module}.now_us", lambda: at)
 
 

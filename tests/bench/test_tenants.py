@@ -28,11 +28,11 @@ from workbench.api import build_api, build_app
 from workbench.bench import Workbench
 from workbench.bench.embedded import Embedded
 from workbench.bench.platform import Platform
+from workbench.endpoint.feature_catalog import KINDS
+from workbench.endpoint.features import READ
+from workbench.endpoint.session_preferences import WISHES
 from workbench.events import Call, RunStarted
-from workbench.gateway.offers import KINDS
-from workbench.gateway.reading import READ
-from workbench.gateway.tasks import METHODS, TASKS
-from workbench.gateway.wishes import WISHES
+from workbench.gateway.task_ids import METHODS, TASKS
 from workbench.policy.standing_approvals import Terms
 
 ORIGIN = "http://127.0.0.1:8800"

@@ -19,9 +19,9 @@ from workbench.access.signing_keys import gateway_key
 from workbench.audit import AuditLog, records, verify
 from workbench.bench.key_rotation import KEYS
 from workbench.cli import cli
+from workbench.cluster.sealed_tokens import Seal
 from workbench.config import Settings
 from workbench.events import Misuse, now_us
-from workbench.gateway.sealing import Seal
 from workbench.policy.redaction import Redactor
 
 PAGE = Path(__file__).parents[2] / "docs" / "key-rotation.md"

@@ -21,8 +21,8 @@ import orjson
 
 from servers.tables.delimited import Unreadable, read_text
 from workbench.agent.env_file import read_env_file
+from workbench.endpoint.jsonrpc import BadMessage, check_envelope, parse, request_id
 from workbench.events import Misuse, Unreachable
-from workbench.gateway.wire import BadMessage, check_envelope, parse, request_id
 from workbench.policy import Redactor, recognisers
 from workbench.policy.guard import Unsuitable, checked, lint, read_module
 from workbench.policy.rego_input import rego_input

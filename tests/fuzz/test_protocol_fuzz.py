@@ -21,7 +21,7 @@ from tests.gateway.conftest import House, StartedServer, make_calc
 from tests.interop.defense_adapter import opened
 from workbench.audit.verification import verify
 from workbench.bench.front import Front
-from workbench.gateway.websocket import WebSocketDoor
+from workbench.endpoint.websocket import WebSocketDoor
 
 MAX_GROWTH = 48 << 20
 """Bytes that the process may have grown by, once the first messages were answered: caches have bounds, and fill up."""

@@ -21,10 +21,12 @@ from pydantic import BaseModel, Field
 from workbench.access import Access
 from workbench.audit import AuditLog
 from workbench.config import Settings
+from workbench.endpoint import McpEndpoint
 from workbench.events import JSON, Caller
-from workbench.gateway import Gateway, McpEndpoint, upstream_connection
+from workbench.gateway import Gateway
 from workbench.policy import Policy
 from workbench.registry import Connection, Launched, Registry, ServerSpec
+from workbench.upstream import upstream_connection
 from workbench.upstream.in_memory import MemoryConnection
 
 Scope = MutableMapping[str, Any]

@@ -11,7 +11,7 @@ from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID, Apps, ResourceCsp
 from mcp.server.mcpserver import Context, MCPServer
 
 from tests.gateway.conftest import House
-from workbench.gateway.addresses import qualified, split, with_page
+from workbench.endpoint.resource_uris import qualified, split, with_page
 
 PAGE = "<!doctype html><title>{}</title>"
 PAGES = {"io.modelcontextprotocol/clientCapabilities": {"extensions": {EXTENSION_ID: {"mimeTypes": [APP_MIME_TYPE]}}}}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.events import JSON, Tool
-from workbench.gateway.arguments import BrokenSchema, Validators
+from workbench.gateway.argument_validation import BrokenSchema, Validators
 
 SCHEMA: JSON = {
     "type": "object",
@@ -83,7 +83,7 @@ def test_a_hostile_pattern_ends_soon_and_refuses() -> None:
 
 
 def test_a_changed_definition_is_compiled_anew_and_old_ones_are_let_go(monkeypatch: Any) -> None:
-    monkeypatch.setattr("workbench.gateway.arguments._MOST_SCHEMAS", 1)
+    monkeypatch.setattr("workbench.gateway.argument_validation._MOST_SCHEMAS", 1)
     validators = Validators()
     assert validators.problems(tool({"required": ["a"]}, "one"), {})
     assert not validators.problems(tool({}, "two"), {})

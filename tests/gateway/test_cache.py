@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from workbench.events import JSON, Call, Caller, Tool
-from workbench.gateway.cache import LARGEST, Cache
+from workbench.gateway.result_cache import LARGEST, Cache
 
 ANN = Caller(tenant="local", subject="ann", roles=("viewer",))
 BOB = Caller(tenant="local", subject="bob", roles=("viewer",))

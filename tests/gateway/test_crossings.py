@@ -10,7 +10,7 @@ import pytest
 from mcp.server.mcpserver import Context, MCPServer
 from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequiredResult
 
-from workbench.gateway import parking
+from workbench.gateway import suspended_calls
 from workbench.upstream import session_pool
 
 FORM = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
@@ -147,7 +147,7 @@ async def test_a_parked_call_is_nobody_elses_and_no_other_calls(
 async def test_a_parked_call_that_nobody_continues_ends(
     furnish: Any, browse: Any, older: tuple[Older, str], monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(parking, "PATIENCE", 0.05)
+    monkeypatch.setattr(suspended_calls, "PATIENCE", 0.05)
     house = await furnish(servers={"older": older[1]})
     browser = browse(house, "/servers/older/mcp")
     first = (await browser.modern("tools/call", HELLO, meta=CAN_ASK)).json["result"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.conftest import House, until
-from workbench.gateway import following
+from workbench.endpoint import task_subscriptions
 
 TASKS = "io.modelcontextprotocol/tasks"
 META = "io.modelcontextprotocol/"
@@ -192,7 +192,7 @@ async def test_only_own_tasks_of_clients_that_know_tasks_are_followed(
 async def test_a_task_that_its_server_does_not_announce_is_not_promised(
     works: tuple[Works, str], house: House, browse: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "TIMEOUT", 0.2)
+    monkeypatch.setattr(task_subscriptions, "TIMEOUT", 0.2)
     works[0].agrees = False
     browser = browse(house)
     listener = Listener(browser, await begin(browser))
@@ -271,6 +271,6 @@ async def test_a_server_that_agrees_to_more_than_was_asked_fills_nothing(
     await listener.honoured()
     followed = house.endpoint._modern._announcements.following
     more = {"notifications": {"taskIds": [f"x-{number}" for number in range(1000)]}}
-    followed._acknowledged("works", {"method": following.ACKNOWLEDGED, "params": more})
+    followed._acknowledged("works", {"method": task_subscriptions.ACKNOWLEDGED, "params": more})
     assert followed._agreed["works"] == {"own-0"}
     await listener.end()

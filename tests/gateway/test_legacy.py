@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.gateway.conftest import until
+from workbench.endpoint.sessions import LIFETIME_S, Sessions
 from workbench.events import Caller, Misuse
-from workbench.gateway.sessions import LIFETIME_S, Sessions
 
 ADD = {"name": "calc.add", "arguments": {"a": 1, "b": 2}}
 
@@ -93,7 +93,7 @@ async def test_an_ended_session_is_gone(browser: Any) -> None:
 
 
 async def test_any_replica_and_a_restarted_gateway_serve_the_session(browser: Any, house: Any) -> None:
-    from workbench.gateway import McpEndpoint
+    from workbench.endpoint import McpEndpoint
 
     session = await begin(browser)
     house.endpoint = McpEndpoint(house.gateway)
@@ -175,7 +175,7 @@ async def test_leaving_does_not_cancel_an_older_call(furnish: Any, browse: Any) 
 
 
 async def test_the_stream_of_a_session_announces_changes(browser: Any, house: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("workbench.gateway.streams.KEEP_ALIVE", 0.02)
+    monkeypatch.setattr("workbench.endpoint.subscriptions.KEEP_ALIVE", 0.02)
     session, leave = await begin(browser), asyncio.Event()
     listening = asyncio.create_task(browser.send(method="GET", headers=session, leave=leave))
     announcements = house.endpoint._legacy._announcements
@@ -194,7 +194,7 @@ async def test_the_stream_of_a_session_announces_changes(browser: Any, house: An
 
 
 async def test_a_stream_ends_with_the_credential(browse: Any, house: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("workbench.gateway.streams.KEEP_ALIVE", 0.02)
+    monkeypatch.setattr("workbench.endpoint.subscriptions.KEEP_ALIVE", 0.02)
     token = house.key("owner", subject="ann")
     browser = browse(house, token=token)
     session = await begin(browser)
@@ -210,7 +210,7 @@ async def test_a_stream_ends_with_the_credential(browse: Any, house: Any, monkey
 async def test_a_stream_ends_with_the_credential_however_much_is_announced(
     browse: Any, house: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("workbench.gateway.streams.KEEP_ALIVE", 0.5)
+    monkeypatch.setattr("workbench.endpoint.subscriptions.KEEP_ALIVE", 0.5)
     browser = browse(house, token=house.key("owner", subject="ann"))
     listening = asyncio.create_task(browser.send(method="GET", headers=await begin(browser)))
     await until(lambda: bool(house.endpoint._legacy._announcements._streams))
@@ -226,7 +226,7 @@ async def test_a_stream_ends_with_the_credential_however_much_is_announced(
 
 
 async def test_there_is_an_end_to_open_streams(browser: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("workbench.gateway.streams.MOST_STREAMS", 0)
+    monkeypatch.setattr("workbench.endpoint.subscriptions.MOST_STREAMS", 0)
     session = await begin(browser)
     assert (await browser.send(method="GET", headers=session)).status == 503
     listen = await browser.modern("subscriptions/listen", {"notifications": {}})
@@ -246,7 +246,7 @@ def test_sealed_sessions_cannot_be_made_changed_or_kept_too_long(tmp_path: Any, 
     for changed in ("", "x", token[:-2], token[:10] + ("A" if token[10] != "A" else "B") + token[11:], "é", "A" * 9000):
         assert sessions.find(changed, ann, "") is None
     assert stat.S_IMODE((tmp_path / "session.key").stat().st_mode) == 0o600
-    monkeypatch.setattr("workbench.gateway.sessions.time.time", lambda: found.started + LIFETIME_S + 1)
+    monkeypatch.setattr("workbench.endpoint.sessions.time.time", lambda: found.started + LIFETIME_S + 1)
     assert sessions.find(token, ann, "") is None
     (tmp_path / "session.key").write_bytes(b"short")
     with pytest.raises(Misuse, match="5 bytes"):

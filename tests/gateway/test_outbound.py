@@ -30,9 +30,10 @@ from tests.gateway.leaking_server import (
 )
 from tests.gateway.test_channels import Visitor, visits
 from tests.gateway.test_websocket import Dial, dial, hear, modern
-from workbench.gateway import methods, offers
-from workbench.gateway.outbound import in_error
-from workbench.gateway.tasks import TASKS
+from workbench.endpoint import feature_catalog
+from workbench.gateway import method_tools
+from workbench.gateway.outbound_redaction import in_error
+from workbench.gateway.task_ids import TASKS
 from workbench.upstream.client_responder import NEEDED
 from workbench.upstream.stdio import StdioConnection
 
@@ -326,7 +327,7 @@ async def test_no_kind_of_message_carries_what_is_withheld(
 
 def test_every_method_has_a_row() -> None:
     covered = {method for _, named, _ in ROWS.values() for method in named} | ELSEWHERE.keys()
-    passed_on = {*methods.SCHEMAS, *(kind.method for kind in offers.KINDS.values()), *NEEDED}
+    passed_on = {*method_tools.SCHEMAS, *(kind.method for kind in feature_catalog.KINDS.values()), *NEEDED}
     assert passed_on <= covered, "a method that carries what servers say needs a row"
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.gateway.modern import _judged, _repeats
-from workbench.gateway.request import Request
+from workbench.endpoint.http_request import Request
+from workbench.endpoint.modern import _judged, _repeats
 from workbench.upstream.negotiation import CAPABILITIES_KEY, MODERN, VERSION_KEY
 
 METHODS = ["tools/call", "tools/list", "prompts/get"]

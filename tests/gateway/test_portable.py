@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.events import Call, Caller
-from workbench.gateway.portable import readable, unportable
+from workbench.gateway.portability import readable, unportable
 from workbench.policy.redaction import Redactor
 
 

@@ -13,10 +13,10 @@ from mcp.server.mcpserver import MCPServer
 from mcp_types import ToolAnnotations
 
 from tests.gateway.conftest import Browser, House, Response, until
+from workbench.endpoint.endpoint_scope import profile_of, server_of, view_of
 from workbench.events import Call, Misuse
 from workbench.gateway.profile_file import Profile, line_of, read_profiles
 from workbench.gateway.profiles import Profiles
-from workbench.gateway.views import profile_of, server_of, view_of
 
 TEXT = """
 [support]

@@ -10,10 +10,11 @@ import pytest
 from mcp.server.mcpserver import Context, MCPServer
 from mcp_types import Completion
 
+from workbench.endpoint import features
+from workbench.endpoint import session_preferences as wishes
+from workbench.endpoint.feature_catalog import _pattern
 from workbench.events import Call
-from workbench.gateway import reading, wishes
-from workbench.gateway.methods import method_tool
-from workbench.gateway.offers import _pattern
+from workbench.gateway.method_tools import method_tool
 
 
 def library(name: str, *titles: str) -> MCPServer:
@@ -161,7 +162,7 @@ async def test_every_door_can_read(house: Any) -> None:
 
 
 async def test_long_lists_come_in_pages_and_a_cursor_of_another_list_is_refused(browser: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(reading, "PAGE", 3)
+    monkeypatch.setattr(features, "PAGE", 3)
     first = (await browser.modern("resources/list")).json["result"]
     rest = (await browser.modern("resources/list", {"cursor": first["nextCursor"]})).json["result"]
     assert (len(first["resources"]), len(rest["resources"])) == (3, 1)

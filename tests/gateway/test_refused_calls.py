@@ -13,7 +13,7 @@ import pytest
 from workbench.audit import Reader, questions, repeats
 from workbench.audit.byte_quota import ByteQuota
 from workbench.events import JSON, Call, Caller, Misuse, NotRecorded, Outcome
-from workbench.gateway.resolving import Resolving
+from workbench.gateway.resolve import Resolving
 
 
 def call(house: Any, tool: str, arguments: JSON | None = None, **more: Any) -> Call:

@@ -16,10 +16,10 @@ from tests.gateway.conftest import House, until
 from tests.gateway.test_channels import visits
 from tests.gateway.test_crossings import ACCEPTED, CAN_ASK, HELLO, Older, begin, modern_server, older_server
 from tests.redis_server import RedisServer
+from workbench.cluster import message_relay as relay_module
+from workbench.cluster.message_relay import Gone, Relay, Tell
+from workbench.cluster.sealed_tokens import Seal
 from workbench.events import JSON, Unreachable
-from workbench.gateway import relay as relay_module
-from workbench.gateway.relay import Gone, Relay, Tell
-from workbench.gateway.sealing import Seal
 
 PATH = "/servers/older/mcp"
 

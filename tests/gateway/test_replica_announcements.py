@@ -14,9 +14,11 @@ from tests.gateway.test_crossings import Older, begin
 from workbench.access import Access
 from workbench.audit import AuditLog
 from workbench.config import Settings
-from workbench.gateway import Gateway, McpEndpoint, streams, upstream_connection
+from workbench.endpoint import McpEndpoint, subscriptions
+from workbench.gateway import Gateway
 from workbench.policy import Policy
 from workbench.registry import Registry, ServerSpec
+from workbench.upstream import upstream_connection
 from workbench.upstream.http.streamable_http import HttpConnection
 
 URI = "note://0"
@@ -132,7 +134,7 @@ async def test_a_change_that_only_one_replica_sees_is_announced_whichever_that_i
 
 
 async def test_what_all_replicas_announce_together_is_told_once(opened: Open, monkeypatch: Any) -> None:
-    monkeypatch.setattr(streams, "GATHER_S", 0.05)
+    monkeypatch.setattr(subscriptions, "GATHER_S", 0.05)
     house = await opened([Replica(), Replica(), Replica()])
     listener = Listener(house)
     await listener.begun()

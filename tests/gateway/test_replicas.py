@@ -18,10 +18,12 @@ from tests.gateway.conftest import Browser, House, make_calc, until
 from workbench.access import Access
 from workbench.audit import AuditLog
 from workbench.config import Settings
+from workbench.endpoint import McpEndpoint
 from workbench.events import JSON, Call, Outcome
-from workbench.gateway import Gateway, McpEndpoint, upstream_connection
+from workbench.gateway import Gateway
 from workbench.policy import Policy
 from workbench.registry import Registry, ServerSpec, ServerState
+from workbench.upstream import upstream_connection
 
 CHILD = str(Path(__file__).with_name("replica_child.py"))
 

@@ -13,10 +13,10 @@ from mcp_types import ToolAnnotations
 
 from tests.gateway.conftest import Furnish, House
 from tests.redis_server import RedisServer
+from workbench.cluster.sealed_tokens import Seal
 from workbench.events import JSON, Call, Caller, Tool
-from workbench.gateway.cache import Cache, Key
-from workbench.gateway.sealing import Seal
-from workbench.gateway.shared_cache import SharedCache
+from workbench.gateway.redis_cache import SharedCache
+from workbench.gateway.result_cache import Cache, Key
 from workbench.policy.breaker import Breaker
 
 ANN = Caller(tenant="local", subject="ann", roles=("viewer",), scopes=frozenset({"b", "a"}))

@@ -16,8 +16,8 @@ import uvicorn
 
 from tests.gateway.conftest import MODERN, House, StartedServer, until
 from workbench.bench.front import Front
+from workbench.endpoint.outbox import MOST_UNREAD, PORTION, Outbox
 from workbench.gateway.backpressure import UNREAD
-from workbench.gateway.outbox import MOST_UNREAD, PORTION, Outbox
 
 LARGE = 7 << 20
 READERS = 3

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from mcp.server.mcpserver import MCPServer
 
+from workbench.endpoint import McpEndpoint
 from workbench.events import Call
-from workbench.gateway import Gateway, McpEndpoint
+from workbench.gateway import Gateway
 
 pytestmark = pytest.mark.stores("sqlite", "postgres")
 

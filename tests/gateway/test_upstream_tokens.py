@@ -15,9 +15,10 @@ from tests.provider import Guarded, Provider
 from workbench.access.signing_keys import gateway_key
 from workbench.audit import AuditLog
 from workbench.events import Call, Caller
-from workbench.gateway import Gateway, upstreams
+from workbench.gateway import Gateway
 from workbench.policy import Policy
 from workbench.registry import Registry, read_mcp_json
+from workbench.upstream import upstreams
 
 
 @dataclasses.dataclass
@@ -97,7 +98,7 @@ async def test_a_token_that_the_server_refuses_is_replaced_once(town: Town) -> N
 @pytest.mark.parametrize("town", [OWN], indirect=True)
 async def test_what_callers_present_never_reaches_a_server(town: Town, browse: Any) -> None:
     house = dataclasses.make_dataclass("House", ["access", "endpoint"])
-    from workbench.gateway import McpEndpoint
+    from workbench.endpoint import McpEndpoint
 
     access = town.gateway.access
     token = access.create_key("ann", roles=("owner",))[1]

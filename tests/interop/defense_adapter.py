@@ -32,13 +32,15 @@ from workbench.access.resources import Resources
 from workbench.access.tokens import Tokens
 from workbench.audit import AuditLog
 from workbench.config import Settings, prepare_home
+from workbench.endpoint import McpEndpoint
 from workbench.events import Misuse, Unauthenticated
-from workbench.gateway import Gateway, McpEndpoint, upstream_connection
+from workbench.gateway import Gateway
 from workbench.policy import Policy
 from workbench.policy.credentials import SECRET
 from workbench.registry import Registry, ServerSpec
 from workbench.registry.mcpjson import read_configuration
 from workbench.registry.registration import registration
+from workbench.upstream import upstream_connection
 from workbench.upstream.in_memory import MemoryConnection
 
 Fixture = Mapping[str, Any]

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from workbench.events import JSON, Tool
-from workbench.gateway.arguments import Validators
+from workbench.gateway.argument_validation import Validators
 from workbench.registry import ServerSpec
 from workbench.registry.listing import read_definitions
 from workbench.registry.schema_repair import repair_input_schema, repair_output_schema

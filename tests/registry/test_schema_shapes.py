@@ -10,7 +10,7 @@ import pytest
 
 from workbench.agent.schema import for_gemini, normalise, rename_parameters
 from workbench.events import JSON
-from workbench.gateway.arguments import Validators
+from workbench.gateway.argument_validation import Validators
 from workbench.registry import ServerSpec
 from workbench.registry.listing import read_definitions
 

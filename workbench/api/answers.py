@@ -13,7 +13,7 @@ from fastapi.responses import Response
 from workbench.api.errors import CALLER, Denied
 from workbench.bench.platform import Platform
 from workbench.events import Caller, Source
-from workbench.gateway.outbound import enter
+from workbench.gateway.outbound_redaction import enter
 
 _SOURCES: tuple[Source, ...] = ("rest", "cli", "notebook", "app", "load")
 

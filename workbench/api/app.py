@@ -21,11 +21,11 @@ from workbench.api.servers import server_routes
 from workbench.api.slack import slack_routes
 from workbench.api.tools import tool_routes
 from workbench.bench.platform import Platform
-from workbench.gateway import McpEndpoint
-from workbench.gateway.cross_origin import CrossOrigin
-from workbench.gateway.senders import Senders
-from workbench.gateway.single_headers import doubled
-from workbench.gateway.websocket import WebSocketDoor
+from workbench.endpoint import McpEndpoint
+from workbench.endpoint.cors import CrossOrigin
+from workbench.endpoint.origin_check import Senders
+from workbench.endpoint.single_headers import doubled
+from workbench.endpoint.websocket import WebSocketDoor
 
 if TYPE_CHECKING:
     from workbench.access.oauth import AuthorizationServer

@@ -19,8 +19,8 @@ from workbench.access.keys import fingerprint
 from workbench.access.oauth.consent import page
 from workbench.access.oauth.throttle import Throttle
 from workbench.bench.platform import Platform
+from workbench.endpoint.elicitation import PAGE
 from workbench.events import Caller, Unauthenticated, WorkbenchError
-from workbench.gateway.elicitation import PAGE
 from workbench.policy import Approval
 
 VIA: Final = "page"

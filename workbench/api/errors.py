@@ -12,9 +12,9 @@ from starlette.exceptions import HTTPException
 
 from workbench.access.failures import TooManyFailuresError
 from workbench.bench.platform import Platform
+from workbench.endpoint.auth_challenge import challenge
 from workbench.events import JSON, Misuse, NotRecorded, Unauthenticated, Unreachable, WorkbenchError, new_id
-from workbench.gateway import challenge
-from workbench.gateway.outbound import in_error
+from workbench.gateway.outbound_redaction import in_error
 
 ASGI = Callable[[Any, Any, Any], Awaitable[None]]
 

@@ -13,10 +13,10 @@ from fastapi.responses import Response
 
 from workbench.api.errors import ASGI, CALLER, FAULT, error, known
 from workbench.bench.platform import Platform
+from workbench.endpoint import jsonrpc
+from workbench.endpoint.elicitation import PAGE
 from workbench.events import Call, Caller, WorkbenchError
-from workbench.gateway import wire
-from workbench.gateway.elicitation import PAGE
-from workbench.gateway.portable import plain_arguments
+from workbench.gateway.portability import plain_arguments
 
 CALL: Final = "/api/platform/call"
 SLACK: Final = "/slack/interactivity"
@@ -139,8 +139,8 @@ class Reading:
     async def _refusal(self, request: Request, body: bytes) -> Response | None:
         """What is wrong with the JSON of a body; a call in it that names its tool is recorded as refused."""
         try:
-            wire.parse(body)
-        except wire.BadMessage as e:
+            jsonrpc.parse(body)
+        except jsonrpc.BadMessage as e:
             message = str(e)
         else:
             return None

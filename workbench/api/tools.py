@@ -13,8 +13,8 @@ from workbench.api.errors import resource
 from workbench.bench import repeats
 from workbench.bench.platform import Platform
 from workbench.bench.profiles import listed
+from workbench.endpoint.auth_challenge import challenge
 from workbench.events import Call, Caller, Outcome, OutcomeKind, Source, new_trace_id
-from workbench.gateway import challenge
 from workbench.gateway.refusals import rate_headers
 from workbench.policy.standing_approvals import Terms
 

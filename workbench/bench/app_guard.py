@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from workbench.bench.app_sessions import AppSessions
-from workbench.gateway.senders import LOCAL, without_port
+from workbench.endpoint.origin_check import LOCAL, without_port
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -11,7 +11,7 @@ import msgspec
 from workbench.audit import records
 from workbench.bench import repeats
 from workbench.events import JSON, Caller, Misuse, NotRecorded, Unreachable
-from workbench.gateway.arguments import Validators
+from workbench.gateway.argument_validation import Validators
 from workbench.gateway.refusals import say
 from workbench.policy import Approval
 from workbench.policy.slack import VIA as SLACK

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from workbench.gateway.tally import BUCKETS_US
+from workbench.gateway.call_metrics import BUCKETS_US
 
 if TYPE_CHECKING:
     from workbench.access.failures import CredentialFailures
     from workbench.audit.byte_quota import ByteQuota
     from workbench.bench.connections import ConnectionCounts
     from workbench.bench.platform import Platform
-    from workbench.gateway.cache import Cache
+    from workbench.gateway.result_cache import Cache
 
 
 class PlatformCollector:

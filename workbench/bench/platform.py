@@ -42,12 +42,13 @@ from workbench.events import (
     new_id,
     now_us,
 )
-from workbench.gateway import Gateway, upstreams
+from workbench.gateway import Gateway
 from workbench.gateway.profiles import Within
 from workbench.policy import Approval, Policy
 from workbench.policy.slack import SlackChannel
 from workbench.registry import ConfigurationRemarks, Registry, Reloaded, ServerState, registration
 from workbench.secrets import Secrets
+from workbench.upstream import upstreams
 
 Progress = Callable[[str], None]
 

@@ -15,6 +15,7 @@ import msgspec
 
 from workbench.audit import records
 from workbench.audit.repeats import SINGLY
+from workbench.cluster.sealed_tokens import Seal
 from workbench.config import Settings
 from workbench.events import (
     JSON,
@@ -26,20 +27,19 @@ from workbench.events import (
     OutcomeKind,
     Tool,
 )
-from workbench.gateway.approving import Approving, Granted
-from workbench.gateway.arguments import BrokenSchema, Validators
+from workbench.gateway.approval_gate import Approving, Granted
+from workbench.gateway.argument_validation import BrokenSchema, Validators
+from workbench.gateway.call_metrics import Tally
+from workbench.gateway.call_rates import Rates
+from workbench.gateway.call_record import Keeper
 from workbench.gateway.dispatch import Dispatch
-from workbench.gateway.keeping import Keeper
-from workbench.gateway.outbound import LARGE, READY_TIMEOUT_S, Outbound
-from workbench.gateway.portable import readable
+from workbench.gateway.outbound_redaction import LARGE, READY_TIMEOUT_S, Outbound
+from workbench.gateway.portability import readable
 from workbench.gateway.profiles import Profiles
-from workbench.gateway.rates import Rates
 from workbench.gateway.refusals import Refusal, State, denied, say, text_of
-from workbench.gateway.resolving import Resolving
-from workbench.gateway.result_schemas import ResultSchemas
-from workbench.gateway.sealing import Seal
-from workbench.gateway.sensitive_questions import refusal_of, sensitive_questions
-from workbench.gateway.tally import Tally
+from workbench.gateway.resolve import Resolving
+from workbench.gateway.result_validation import ResultSchemas
+from workbench.gateway.sensitive_forms import refusal_of, sensitive_questions
 from workbench.gateway.wire_names import WireNames
 from workbench.policy.argument_guard import MAX_INLINE_BYTES, guarded
 from workbench.registry.signals import of_result, plain
@@ -51,7 +51,7 @@ from workbench.upstream.jsonrpc_messages import Notify, encode
 if TYPE_CHECKING:
     from workbench.access import Access
     from workbench.audit import AuditLog
-    from workbench.gateway.relay import Relay
+    from workbench.cluster.message_relay import Relay
     from workbench.policy import Policy
     from workbench.registry import Registry
 
@@ -421,7 +421,7 @@ def _relay(settings: Settings) -> Relay | None:
     """The way to the other gateway processes, where the setting `redis_url` names one."""
     if not settings.redis_url:
         return None
-    from workbench.gateway.relay import Relay
+    from workbench.cluster.message_relay import Relay
 
     seal = Seal(settings.home / "session.key", b"gateway relay v1")
     return Relay(Secrets.of(settings).read(settings.redis_url), seal)

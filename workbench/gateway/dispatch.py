@@ -6,15 +6,15 @@ import asyncio
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
+from workbench.cluster.sealed_tokens import Seal
 from workbench.config import Settings
 from workbench.events import JSON, Call, Tool, Unreachable
 from workbench.gateway.backpressure import UNREAD
-from workbench.gateway.cache import Answered, Cache, Key
-from workbench.gateway.dialogue import Dialogues
-from workbench.gateway.methods import is_method
+from workbench.gateway.method_tools import is_method
 from workbench.gateway.refusals import Refusal
-from workbench.gateway.sealing import Seal
-from workbench.gateway.tasks import METHODS, TaskIds
+from workbench.gateway.result_cache import Answered, Cache, Key
+from workbench.gateway.server_requests import Dialogues
+from workbench.gateway.task_ids import METHODS, TaskIds
 from workbench.registry.connection import Connection, RequestRefusedError, RpcError
 from workbench.registry.server import Overloaded
 from workbench.secrets import Secrets
@@ -25,8 +25,8 @@ from workbench.upstream.negotiation import Refused
 from workbench.upstream.per_caller import acting_for
 
 if TYPE_CHECKING:
-    from workbench.gateway.relay import Relay
-    from workbench.gateway.shared_cache import SharedCache
+    from workbench.cluster.message_relay import Relay
+    from workbench.gateway.redis_cache import SharedCache
     from workbench.registry import Registry
 
 
@@ -183,7 +183,7 @@ def _shared_cache(settings: Settings) -> SharedCache | None:
     """Where answers are remembered for other processes as well."""
     if not settings.cache_url:
         return None
-    from workbench.gateway.shared_cache import SharedCache
+    from workbench.gateway.redis_cache import SharedCache
 
     url = Secrets.of(settings).read(settings.cache_url)
     return SharedCache(url, Seal(settings.home / "session.key", b"remembered answer v1"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from workbench.events import Call, Outcome, Tool
-from workbench.gateway.methods import is_method
+from workbench.gateway.method_tools import is_method
 from workbench.registry.tool_names import LONG_HASH_DIGITS, is_hashed, wire_name
 
 if TYPE_CHECKING:

@@ -16,14 +16,14 @@ from urllib.parse import parse_qs, quote
 import msgspec
 
 from workbench import error_codes
+from workbench.cluster.message_relay import Gone, Relay, Tell
+from workbench.endpoint import jsonrpc
+from workbench.endpoint.http_request import Request, Stream
+from workbench.endpoint.legacy import SESSION, Legacy, announcement
+from workbench.endpoint.responses import JSON_TYPE, Answer
+from workbench.endpoint.sessions import Session
+from workbench.endpoint.subscriptions import KINDS, Announcements, Wanted
 from workbench.events import JSON, Caller, Unreachable
-from workbench.gateway import wire
-from workbench.gateway.answers import JSON_TYPE, Answer
-from workbench.gateway.legacy import SESSION, Legacy, announcement
-from workbench.gateway.relay import Gone, Relay, Tell
-from workbench.gateway.request import Request, Stream
-from workbench.gateway.sessions import Session
-from workbench.gateway.streams import KINDS, Announcements, Wanted
 
 PATH: Final = "/sse"
 """How the path ends at which the stream is opened; messages are sent to the same path."""
@@ -45,7 +45,7 @@ CARRIED: Final = ("mcp-protocol-version", "traceparent")
 _ACCEPTED: Final = Answer(202, [(b"content-type", b"text/plain; charset=utf-8")], b"Accepted")
 _BUSY: Final = Answer(503, [(b"retry-after", b"5")], b"")
 _NO_STREAM: Final = Answer(
-    404, [JSON_TYPE], wire.error(None, error_codes.INVALID_REQUEST, "There is no such stream: open one.")
+    404, [JSON_TYPE], jsonrpc.error(None, error_codes.INVALID_REQUEST, "There is no such stream: open one.")
 )
 _BEFORE_HANDSHAKE: Final = ("initialize", "ping", "server/discover")
 
@@ -195,14 +195,14 @@ class Channels:
     async def _answer(self, channel: Channel, request: Request, message: Any) -> None:
         answer = await self._said(channel, request, message)
         if answer.body:
-            await channel.outbox.put(*wire.event_parts(answer.body))
+            await channel.outbox.put(*jsonrpc.event_parts(answer.body))
 
     async def _said(self, channel: Channel, request: Request, message: Any) -> Answer:
         if isinstance(message, list):
             return await self._legacy.batch(request, channel.session, message)
         if channel.session is None and isinstance(message, dict) and message.get("method") not in _BEFORE_HANDSHAKE:
             told = "initialize has to come first."
-            return Answer(200, [], wire.error(message.get("id"), error_codes.INVALID_REQUEST, told))
+            return Answer(200, [], jsonrpc.error(message.get("id"), error_codes.INVALID_REQUEST, told))
         answer = await self._legacy.one(request, channel.session, message, channel)
         token = next((value for name, value in answer.headers if name == SESSION), None)
         if token is not None and channel.session is None:

@@ -9,14 +9,14 @@ from typing import Any, Final
 import msgspec
 
 from workbench import error_codes
+from workbench.endpoint.elicitation import say_approval
+from workbench.endpoint.endpoint_scope import profile_of, server_of
+from workbench.endpoint.http_request import Request, Running, Stream
+from workbench.endpoint.responses import ACCEPTED, Answer, say_error, say_not_recorded, say_of_method, say_outcome
 from workbench.events import JSON, Call, NotRecorded, Outcome, OutcomeKind, new_trace_id
-from workbench.gateway.answers import ACCEPTED, Answer, say_error, say_not_recorded, say_of_method, say_outcome
 from workbench.gateway.call import Gateway
-from workbench.gateway.elicitation import say_approval
-from workbench.gateway.methods import is_method, split
+from workbench.gateway.method_tools import is_method, split
 from workbench.gateway.refusals import unknown
-from workbench.gateway.request import Request, Running, Stream
-from workbench.gateway.views import profile_of, server_of
 from workbench.upstream.client_responder import Respondent
 from workbench.upstream.jsonrpc_messages import Notify
 from workbench.upstream.negotiation import CAPABILITIES_KEY, VERSION_KEY

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from workbench.events import Call, Caller, Misuse, Tool
 from workbench.gateway.extensions import scopes_of
-from workbench.gateway.methods import SCHEMAS, is_method, method_tool
+from workbench.gateway.method_tools import SCHEMAS, is_method, method_tool
 from workbench.gateway.refusals import Refusal, unknown
-from workbench.gateway.tasks import METHODS
+from workbench.gateway.task_ids import METHODS
 from workbench.registry.connection import Connection
 from workbench.registry.names import close_names
 from workbench.registry.server import ServerDown, UnknownTool

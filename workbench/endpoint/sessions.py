@@ -9,8 +9,8 @@ from typing import Final
 
 import msgspec
 
+from workbench.cluster.sealed_tokens import Seal
 from workbench.events import JSON, Caller, Record
-from workbench.gateway.sealing import Seal
 
 LIFETIME_S: Final = 7 * 24 * 3600
 _MOST_KNOWN: Final = 8192

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
+from workbench.endpoint.endpoint_scope import profile_of
+from workbench.endpoint.http_request import Request
+from workbench.endpoint.outbox import Outbox
+from workbench.endpoint.resource_subscriptions import Watches
+from workbench.endpoint.task_subscriptions import ACKNOWLEDGED, CHANGED, Followed, Following, agreed
 from workbench.events import JSON, Tool, Unauthenticated, Unreachable
 from workbench.gateway.call import Gateway
-from workbench.gateway.following import ACKNOWLEDGED, CHANGED, Followed, Following, agreed
-from workbench.gateway.outbox import Outbox
-from workbench.gateway.request import Request
-from workbench.gateway.views import profile_of
-from workbench.gateway.watches import Watches
 from workbench.registry.connection import Connection
 
 KEEP_ALIVE: Final = 15.0

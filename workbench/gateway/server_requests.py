@@ -19,12 +19,12 @@ from typing import Any, Final
 
 import msgspec
 
+from workbench.cluster.message_relay import Relay
+from workbench.cluster.sealed_tokens import Seal
 from workbench.error_codes import INVALID_PARAMS
 from workbench.events import JSON, Call, Record, digest
-from workbench.gateway.parking import Asked, Parked, Parking
 from workbench.gateway.refusals import Refusal
-from workbench.gateway.relay import Relay
-from workbench.gateway.sealing import Seal
+from workbench.gateway.suspended_calls import Asked, Parked, Parking
 from workbench.registry.connection import Connection
 from workbench.upstream.client_responder import Respondent, askable, whose
 from workbench.upstream.jsonrpc_messages import Notify

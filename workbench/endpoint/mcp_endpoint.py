@@ -14,25 +14,25 @@ from typing import Final
 
 from workbench import error_codes
 from workbench.access.failures import TooManyFailuresError
+from workbench.endpoint import jsonrpc
+from workbench.endpoint.auth_challenge import WELL_KNOWN, challenge, metadata
+from workbench.endpoint.cors import CrossOrigin
+from workbench.endpoint.endpoint_scope import profile_of, view_of, without_slash
+from workbench.endpoint.features import Reading
+from workbench.endpoint.http_request import Gone, Receive, Request, Scope, Send, TooLarge
+from workbench.endpoint.http_sse import PATH, Channels
+from workbench.endpoint.legacy import Legacy
+from workbench.endpoint.lists import Lists
+from workbench.endpoint.modern import Modern
+from workbench.endpoint.origin_check import Senders
+from workbench.endpoint.resource_subscriptions import Watches
+from workbench.endpoint.responses import JSON_TYPE, Answer, say_error
+from workbench.endpoint.single_headers import is_single
+from workbench.endpoint.subscriptions import Announcements
+from workbench.endpoint.tools_call import ToolCalls
 from workbench.events import Unauthenticated, Unreachable
-from workbench.gateway import wire
-from workbench.gateway.answers import JSON_TYPE, Answer, say_error
 from workbench.gateway.call import Gateway
-from workbench.gateway.challenge import WELL_KNOWN, challenge, metadata
-from workbench.gateway.channels import PATH, Channels
-from workbench.gateway.cross_origin import CrossOrigin
-from workbench.gateway.legacy import Legacy
-from workbench.gateway.lists import Lists
-from workbench.gateway.modern import Modern
-from workbench.gateway.outbound import enter, in_error
-from workbench.gateway.reading import Reading
-from workbench.gateway.request import Gone, Receive, Request, Scope, Send, TooLarge
-from workbench.gateway.senders import Senders
-from workbench.gateway.single_headers import is_single
-from workbench.gateway.streams import Announcements
-from workbench.gateway.toolcall import ToolCalls
-from workbench.gateway.views import profile_of, view_of, without_slash
-from workbench.gateway.watches import Watches
+from workbench.gateway.outbound_redaction import enter, in_error
 from workbench.upstream.jsonrpc_messages import encode
 from workbench.upstream.negotiation import LEGACY, VERSION_KEY
 
@@ -143,8 +143,8 @@ class McpEndpoint:
             await request.reply(Answer(405, [(b"allow", _allowed(path, older=older))], b""))
             return
         try:
-            message = wire.parse(body)
-        except wire.BadMessage as e:
+            message = jsonrpc.parse(body)
+        except jsonrpc.BadMessage as e:
             await request.reply(say_error(None, e.code, str(e), e.data))
         else:
             if not self._gateway.policy.embedded and not _is_call(message):
@@ -198,13 +198,13 @@ class McpEndpoint:
             )
             enter(self._gateway.policy, request.caller.tenant)
         except TooManyFailuresError as e:
-            body = wire.error(None, 429, str(e), {"workbench/outcome": {"kind": "unauthenticated"}})
+            body = jsonrpc.error(None, 429, str(e), {"workbench/outcome": {"kind": "unauthenticated"}})
             return Answer(429, [JSON_TYPE, (b"retry-after", b"%d" % e.retry_after)], body)
         except Unauthenticated:
             return self._challenge(request)
         except Unreachable:
             # not 401: a client would throw away a credential that is good
-            body = wire.error(None, error_codes.OVERLOADED, "Nobody can say now who is calling.", {})
+            body = jsonrpc.error(None, error_codes.OVERLOADED, "Nobody can say now who is calling.", {})
             return Answer(503, [JSON_TYPE, (b"retry-after", b"1")], body)
         return None
 
@@ -213,7 +213,7 @@ class McpEndpoint:
         scope = " ".join(self._lists.reading_scopes())
         told = challenge(Unauthenticated(""), scope=scope, resource=request.resource, presented=presented)
         words = "The credential is not valid." if presented else "Authenticate with `Authorization: Bearer <key>`."
-        body = wire.error(None, 401, words, {"workbench/outcome": {"kind": "unauthenticated"}})
+        body = jsonrpc.error(None, 401, words, {"workbench/outcome": {"kind": "unauthenticated"}})
         return Answer(401, [JSON_TYPE, (b"www-authenticate", told.encode("latin-1"))], body)
 
 

@@ -6,10 +6,10 @@ import asyncio
 import secrets
 from typing import Any, Final, NamedTuple
 
+from workbench.cluster.message_relay import Gone, Relay, Tell
 from workbench.error_codes import INVALID_PARAMS
 from workbench.events import JSON, Unreachable
 from workbench.gateway.refusals import Refusal
-from workbench.gateway.relay import Gone, Relay, Tell
 from workbench.registry.connection import RpcError
 from workbench.upstream.client_responder import PATIENCE, Respondent
 from workbench.upstream.jsonrpc_messages import Notify, rpc_error

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
+from workbench.cluster.sealed_tokens import Seal
 from workbench.error_codes import INVALID_PARAMS
 from workbench.events import JSON, Call, Caller, Record, Tool
 from workbench.gateway.refusals import Refusal
-from workbench.gateway.sealing import Seal
 
 TASKS: Final = "io.modelcontextprotocol/tasks"
 METHODS: Final = ("tasks/get", "tasks/update", "tasks/cancel")

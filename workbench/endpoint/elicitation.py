@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from workbench.endpoint import jsonrpc
+from workbench.endpoint.responses import JSON_TYPE, Answer, summary
 from workbench.events import JSON, Call, Outcome
-from workbench.gateway import wire
-from workbench.gateway.answers import JSON_TYPE, Answer, summary
-from workbench.gateway.approving import APPROVAL_KEY
+from workbench.gateway.approval_gate import APPROVAL_KEY
 from workbench.upstream.client_responder import Respondent
 from workbench.upstream.negotiation import CAPABILITIES_KEY
 
@@ -46,9 +46,9 @@ def say_approval(
     if modern:
         questions = {APPROVAL_KEY: {"method": "elicitation/create", "params": asked}}
         told = {"resultType": "input_required", "inputRequests": questions, "_meta": meta}
-        return Answer(200, [JSON_TYPE], wire.result(id, told))
+        return Answer(200, [JSON_TYPE], jsonrpc.result(id, told))
     data = {"elicitations": [{**asked, "elicitationId": approval}], **meta}
-    return Answer(200, [JSON_TYPE], wire.error(id, URL_ELICITATION_REQUIRED, outcome.message, data, cleared=True))
+    return Answer(200, [JSON_TYPE], jsonrpc.error(id, URL_ELICITATION_REQUIRED, outcome.message, data, cleared=True))
 
 
 def shows_pages(call: Call, respondent: Respondent | None, *, modern: bool) -> bool:

@@ -6,10 +6,10 @@ import asyncio
 import secrets
 from typing import Any, Final
 
+from workbench.cluster.message_relay import Relay, Tell
+from workbench.endpoint.http_request import Stream
+from workbench.endpoint.sessions import Session
 from workbench.events import JSON, Caller, Unreachable
-from workbench.gateway.relay import Relay, Tell
-from workbench.gateway.request import Stream
-from workbench.gateway.sessions import Session
 from workbench.upstream.client_responder import Respondent, askable, whose
 from workbench.upstream.jsonrpc_messages import rpc_error
 

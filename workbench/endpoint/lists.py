@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from workbench.endpoint.endpoint_scope import profile_of, server_of
+from workbench.endpoint.feature_catalog import ORIGINAL, Offers
+from workbench.endpoint.resource_uris import with_page
 from workbench.events import JSON, Caller, Tool
-from workbench.gateway.addresses import with_page
 from workbench.gateway.call import Gateway, identity
-from workbench.gateway.offers import ORIGINAL, Offers
-from workbench.gateway.views import profile_of, server_of
 from workbench.registry.readable import presented
 from workbench.registry.server import ServerState
 from workbench.registry.visible import visible, visible_definition

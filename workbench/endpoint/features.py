@@ -6,15 +6,15 @@ import hashlib
 from typing import Any, Final
 
 from workbench import error_codes
+from workbench.endpoint import jsonrpc
+from workbench.endpoint.endpoint_scope import server_of
+from workbench.endpoint.feature_catalog import KINDS, Ambiguous, Offers, Ownerless
+from workbench.endpoint.http_request import Request, Running, Stream
+from workbench.endpoint.lists import TTL_MS
+from workbench.endpoint.responses import JSON_TYPE, Answer, say_error
+from workbench.endpoint.tools_call import ToolCalls, request_is_modern
 from workbench.events import JSON
-from workbench.gateway import wire
-from workbench.gateway.answers import JSON_TYPE, Answer, say_error
 from workbench.gateway.extensions import is_extension
-from workbench.gateway.lists import TTL_MS
-from workbench.gateway.offers import KINDS, Ambiguous, Offers, Ownerless
-from workbench.gateway.request import Request, Running, Stream
-from workbench.gateway.toolcall import ToolCalls, request_is_modern
-from workbench.gateway.views import server_of
 from workbench.upstream.client_responder import Respondent
 from workbench.upstream.jsonrpc_messages import encode
 
@@ -109,7 +109,7 @@ class Reading:
         if modern:
             # What is filtered for one caller must not be shared with another (server/utilities/caching).
             value |= {"ttlMs": TTL_MS, "cacheScope": "private", "resultType": "complete"}
-        return Answer(200, [JSON_TYPE], wire.result(id, value))
+        return Answer(200, [JSON_TYPE], jsonrpc.result(id, value))
 
     async def _routed(self, request: Request, method: str, params: JSON) -> tuple[str, JSON]:
         """The server that is meant, and the params with the name that it knows."""

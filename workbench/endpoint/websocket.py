@@ -15,11 +15,11 @@ from typing import Any, Final
 from mcp.shared.inbound import encode_header_value, find_invalid_x_mcp_header, mcp_param_headers, x_mcp_header_map
 
 from workbench import error_codes
+from workbench.endpoint import jsonrpc
+from workbench.endpoint.endpoint_scope import server_of, view_of
+from workbench.endpoint.http_request import Receive, Scope, Send
+from workbench.endpoint.single_headers import doubled
 from workbench.events import JSON, WorkbenchError
-from workbench.gateway import wire
-from workbench.gateway.request import Receive, Scope, Send
-from workbench.gateway.single_headers import doubled
-from workbench.gateway.views import server_of, view_of
 from workbench.registry import Registry
 from workbench.upstream.jsonrpc_messages import encode
 from workbench.upstream.negotiation import CAPABILITIES_KEY, MODERN, VERSION_KEY
@@ -216,20 +216,22 @@ class Conversation:
 
     async def _read(self, body: bytes) -> None:
         try:
-            message = wire.parse(body)
-        except wire.BadMessage as e:
-            await self._tell(wire.error(None, e.code, str(e), e.data))
+            message = jsonrpc.parse(body)
+        except jsonrpc.BadMessage as e:
+            await self._tell(jsonrpc.error(None, e.code, str(e), e.data))
             return
         known = message if isinstance(message, dict) else {}
         method, id = known.get("method"), known.get("id")
         if method is None or id is None:
             await self._notified(body, known)
         elif len(self._under_way) >= MOST_AT_ONCE:
-            await self._tell(wire.error(id, error_codes.OVERLOADED, "Too many requests are under way on this socket."))
+            await self._tell(
+                jsonrpc.error(id, error_codes.OVERLOADED, "Too many requests are under way on this socket.")
+            )
         else:
             key = (type(id).__name__, id if isinstance(id, str | int) else None)
             if key in self._under_way:
-                await self._tell(wire.error(id, error_codes.INVALID_REQUEST, "A request with this id is under way."))
+                await self._tell(jsonrpc.error(id, error_codes.INVALID_REQUEST, "A request with this id is under way."))
                 return
             exchange = self._under_way[key] = Exchange(body, self._tell)
             if method == "initialize":  # what comes next needs the session that this opens
@@ -275,7 +277,7 @@ class Conversation:
         if not exchange.streamed and exchange.body:
             await self._tell(_with_id(exchange, id))
         elif id is not None and not exchange.status and not exchange.gone.is_set():
-            await self._tell(wire.error(id, error_codes.INTERNAL_ERROR, "The request was not answered."))
+            await self._tell(jsonrpc.error(id, error_codes.INTERNAL_ERROR, "The request was not answered."))
         if exchange.status == 401:
             await self._close(POLICY_VIOLATION, "The credential is not valid any more.")
 
@@ -299,10 +301,10 @@ def _with_id(exchange: Exchange, id: Any) -> bytes:
     """The answer as a message for the request `id`: what HTTP says with a status alone, JSON-RPC says as an error."""
     kind = exchange.header(b"content-type") or b""
     if not kind.startswith(b"application/json"):
-        return wire.error(id, exchange.status, exchange.body.decode("utf-8", "replace"))
+        return jsonrpc.error(id, exchange.status, exchange.body.decode("utf-8", "replace"))
     if exchange.status == 200 or id is None:
         return exchange.body
-    message = wire.parse(exchange.body)
+    message = jsonrpc.parse(exchange.body)
     return encode({**message, "id": id}) if isinstance(message, dict) else exchange.body
 
 

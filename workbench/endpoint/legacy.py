@@ -8,21 +8,21 @@ from typing import Any, Final
 import msgspec
 
 from workbench import error_codes
+from workbench.cluster.message_relay import Tell
+from workbench.endpoint import jsonrpc
+from workbench.endpoint.client_requests import Questions
+from workbench.endpoint.features import Reading
+from workbench.endpoint.http_request import Request, Running, Stream
+from workbench.endpoint.lists import Lists
+from workbench.endpoint.resource_subscriptions import Watches
+from workbench.endpoint.responses import JSON_TYPE, Answer, say_error
+from workbench.endpoint.session_preferences import DEFAULT_LEVEL, WISHES, Wishes, with_level
+from workbench.endpoint.sessions import Session, Sessions
+from workbench.endpoint.subscriptions import Announcements, Wanted
+from workbench.endpoint.tools_call import ToolCalls
 from workbench.events import JSON, Caller
-from workbench.gateway import wire
-from workbench.gateway.answers import JSON_TYPE, Answer, say_error
 from workbench.gateway.call import Gateway
 from workbench.gateway.extensions import is_extension
-from workbench.gateway.lists import Lists
-from workbench.gateway.questions import Questions
-from workbench.gateway.reading import Reading
-from workbench.gateway.relay import Tell
-from workbench.gateway.request import Request, Running, Stream
-from workbench.gateway.sessions import Session, Sessions
-from workbench.gateway.streams import Announcements, Wanted
-from workbench.gateway.toolcall import ToolCalls
-from workbench.gateway.watches import Watches
-from workbench.gateway.wishes import DEFAULT_LEVEL, WISHES, Wishes, with_level
 from workbench.upstream.jsonrpc_messages import encode
 from workbench.upstream.negotiation import LEGACY
 
@@ -40,7 +40,7 @@ _TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
 _NOBODY_ASKED: Final = Answer(
     400,
     [JSON_TYPE],
-    wire.error(
+    jsonrpc.error(
         None,
         error_codes.INVALID_REQUEST,
         "Nobody waits for this answer: it came too late, or the gateway process that asked has ended.",
@@ -171,7 +171,7 @@ class Legacy:
             batched: whether others came with it.
         """
         try:
-            message = wire.check_envelope(message)
+            message = jsonrpc.check_envelope(message)
             if "method" not in message:
                 taken = await self._questions.answered(request.caller, session, message)
                 return _ACCEPTED if taken else _NOBODY_ASKED
@@ -183,8 +183,8 @@ class Legacy:
                     return await self._reading.told(request, method, params, revision, session=id)
                 self._notified(request.caller, session, method, params)
                 return _ACCEPTED
-            id = wire.request_id(message)
-        except wire.BadMessage as e:
+            id = jsonrpc.request_id(message)
+        except jsonrpc.BadMessage as e:
             return say_error(None, e.code, str(e), e.data, modern=not batched)
         if method == "tools/call" or self._reading.serves(method):
             return await self._call(request, session, id, method, params, stream)
@@ -195,13 +195,13 @@ class Legacy:
                 )
             return self._initialize(request, id, params)
         if method == "ping":
-            return Answer(200, [JSON_TYPE], wire.result(id, {}))
+            return Answer(200, [JSON_TYPE], jsonrpc.result(id, {}))
         if method == "tools/list":
             if params.get("cursor") is not None:
                 told = "There is no such cursor: all tools are on one page."
                 return say_error(id, error_codes.INVALID_PARAMS, told, modern=False)
             listed = await self._lists.tools(request.caller, request.view, modern=False)
-            return Answer(200, [JSON_TYPE], wire.encoded_result(id, listed))
+            return Answer(200, [JSON_TYPE], jsonrpc.encoded_result(id, listed))
         if method in WISHES and session is not None:
             return await self._wishes.answer(request, session, id, method, params)
         return say_error(id, error_codes.METHOD_NOT_FOUND, f"There is no method {method[:100]!r} here.", modern=False)
@@ -225,7 +225,7 @@ class Legacy:
             "serverInfo": self._lists.server_info(request.caller, request.view),
             "instructions": self._lists.instructions(request.caller, request.view),
         }
-        return Answer(200, [JSON_TYPE, (SESSION, token.encode())], wire.result(id, value))
+        return Answer(200, [JSON_TYPE, (SESSION, token.encode())], jsonrpc.result(id, value))
 
     async def _call(
         self, request: Request, session: Session | None, id: Any, method: str, params: JSON, stream: Stream | None
@@ -267,10 +267,10 @@ def _key(caller: Caller, session: Session | None, id: Any) -> tuple[Any, ...]:
 
 def announcement(method: str, params: JSON) -> bytes:
     """The event that announces something to an older client."""
-    return wire.event(encode({"jsonrpc": "2.0", "method": method, **({"params": params} if params else {})}))
+    return jsonrpc.event(encode({"jsonrpc": "2.0", "method": method, **({"params": params} if params else {})}))
 
 
 def _no_session() -> Answer:
     return Answer(
-        404, [JSON_TYPE], wire.error(None, error_codes.INVALID_REQUEST, "There is no such session: initialize.")
+        404, [JSON_TYPE], jsonrpc.error(None, error_codes.INVALID_REQUEST, "There is no such session: initialize.")
     )

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from workbench.cluster.sealed_tokens import Seal
 from workbench.control.redis_client import redis_client
 from workbench.events import JSON, canonical
-from workbench.gateway.sealing import Seal
 from workbench.policy.breaker import Breaker
 
 if TYPE_CHECKING:
-    from workbench.gateway.cache import Key
+    from workbench.gateway.result_cache import Key
 
 TIMEOUT: Final = 0.1
 """Seconds for one look: longer than that, and asking the server would have been the better idea."""

@@ -16,20 +16,20 @@ from mcp.shared.inbound import (
 )
 
 from workbench import error_codes
+from workbench.endpoint import jsonrpc
+from workbench.endpoint.endpoint_scope import profile_of, server_of
+from workbench.endpoint.features import Reading, Unroutable
+from workbench.endpoint.http_request import Departures, Request, Running, Stream
+from workbench.endpoint.lists import Lists
+from workbench.endpoint.resource_subscriptions import Watches
+from workbench.endpoint.responses import ACCEPTED, JSON_TYPE, Answer, say_error, say_not_recorded
+from workbench.endpoint.subscriptions import KINDS, Announcements, Wanted
+from workbench.endpoint.task_subscriptions import Followed
+from workbench.endpoint.tools_call import ToolCalls, wants_notifications
 from workbench.events import JSON, Call, NotRecorded
-from workbench.gateway import wire
-from workbench.gateway.answers import ACCEPTED, JSON_TYPE, Answer, say_error, say_not_recorded
 from workbench.gateway.call import Gateway
 from workbench.gateway.extensions import is_extension
-from workbench.gateway.following import Followed
-from workbench.gateway.lists import Lists
-from workbench.gateway.reading import Reading, Unroutable
-from workbench.gateway.request import Departures, Request, Running, Stream
-from workbench.gateway.streams import KINDS, Announcements, Wanted
-from workbench.gateway.tasks import METHODS, NO_TASK, TASKS
-from workbench.gateway.toolcall import ToolCalls, wants_notifications
-from workbench.gateway.views import profile_of, server_of
-from workbench.gateway.watches import Watches
+from workbench.gateway.task_ids import METHODS, NO_TASK, TASKS
 from workbench.upstream.jsonrpc_messages import encode
 from workbench.upstream.negotiation import CAPABILITIES_KEY, LEGACY, META, MISSING_CAPABILITY, MODERN, VERSION_KEY
 
@@ -66,14 +66,16 @@ class Modern:
     async def answer(self, request: Request, message: Any) -> None:
         """Answer one POST whose body was `message`."""
         try:
-            message = wire.check_envelope(message)
+            message = jsonrpc.check_envelope(message)
             if "method" not in message:
-                raise wire.BadMessage(error_codes.INVALID_REQUEST, "A client of this revision does not send responses.")
+                raise jsonrpc.BadMessage(
+                    error_codes.INVALID_REQUEST, "A client of this revision does not send responses."
+                )
             if "id" not in message:
                 await request.reply(await self._notified(request, message["method"], message.get("params") or {}))
                 return
-            id = wire.request_id(message)
-        except wire.BadMessage as e:
+            id = jsonrpc.request_id(message)
+        except jsonrpc.BadMessage as e:
             await request.reply(say_error(None, e.code, str(e), e.data))
             return
         method, params = message["method"], message.get("params") or {}
@@ -100,12 +102,12 @@ class Modern:
 
     async def _answer(self, request: Request, id: Any, method: str, params: JSON) -> Answer:
         if method == "server/discover":
-            return Answer(200, [JSON_TYPE], wire.result(id, self._lists.discovered(request.caller, request.view)))
+            return Answer(200, [JSON_TYPE], jsonrpc.result(id, self._lists.discovered(request.caller, request.view)))
         if method == "tools/list":
             if params.get("cursor") is not None:
                 return say_error(id, error_codes.INVALID_PARAMS, "There is no such cursor: all tools are on one page.")
             listed = await self._lists.tools(request.caller, request.view, modern=True)
-            return Answer(200, [JSON_TYPE], wire.encoded_result(id, listed))
+            return Answer(200, [JSON_TYPE], jsonrpc.encoded_result(id, listed))
         return say_error(id, error_codes.METHOD_NOT_FOUND, f"There is no method {method[:100]!r} here.")
 
     # --- calls
@@ -221,7 +223,7 @@ class Modern:
         meta = {META + "subscriptionId": id}
 
         def frame(method: str, params: JSON) -> bytes:
-            return wire.event(encode({"jsonrpc": "2.0", "method": method, "params": {**params, "_meta": meta}}))
+            return jsonrpc.event(encode({"jsonrpc": "2.0", "method": method, "params": {**params, "_meta": meta}}))
 
         first = frame("notifications/subscriptions/acknowledged", {"notifications": honoured})
         try:

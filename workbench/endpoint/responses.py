@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from workbench import error_codes
+from workbench.endpoint import jsonrpc
+from workbench.endpoint.auth_challenge import challenge
 from workbench.events import JSON, NotRecorded, Outcome
-from workbench.gateway import wire
-from workbench.gateway.challenge import challenge
 from workbench.gateway.extensions import is_extension
 from workbench.gateway.refusals import rate_headers
 
@@ -71,7 +71,9 @@ def say_of_method(id: object, outcome: Outcome, *, modern: bool, resource: str =
     """The answer to a method other than `tools/call`: its result, or else an error, for it has no `isError`."""
     if outcome.kind in ("ok", "tool_error") and outcome.result is not None:
         if is_extension(outcome.tool.partition(".")[2]) and not modern:
-            return Answer(200, [JSON_TYPE], wire.result(id, outcome.result))  # what its results mean is its own matter
+            return Answer(
+                200, [JSON_TYPE], jsonrpc.result(id, outcome.result)
+            )  # what its results mean is its own matter
         return _tool_result(id, outcome.result, modern=modern)
     refused = _refusal(id, outcome, modern=modern, resource=resource)
     if refused is not None:
@@ -104,7 +106,7 @@ def _refusal(id: object, outcome: Outcome, *, modern: bool, resource: str) -> An
         code = details.get("code", error_codes.INVALID_PARAMS)
         return _error(error_codes.HTTP_STATUS[code] if modern else 200, [], id, code, outcome)
     if upstream := details.get("rpc_error"):
-        body = wire.error(id, upstream["code"], upstream["message"], upstream["data"], cleared=True)
+        body = jsonrpc.error(id, upstream["code"], upstream["message"], upstream["data"], cleared=True)
         status = error_codes.HTTP_STATUS.get(upstream["code"], 200) if modern else 200
         return Answer(status, [JSON_TYPE], body)
     return None
@@ -112,14 +114,14 @@ def _refusal(id: object, outcome: Outcome, *, modern: bool, resource: str) -> An
 
 def say_not_recorded(id: object, error: NotRecorded) -> Answer:
     """The answer when nothing may be answered."""
-    body = wire.error(id, error_codes.NOT_RECORDED, str(error), {"workbench/outcome": {"kind": "not_recorded"}})
+    body = jsonrpc.error(id, error_codes.NOT_RECORDED, str(error), {"workbench/outcome": {"kind": "not_recorded"}})
     return Answer(503, [JSON_TYPE, (b"retry-after", b"1")], body)
 
 
 def say_error(id: object, code: int, message: str, data: object = None, *, modern: bool = True) -> Answer:
     """A JSON-RPC error with the HTTP status that belongs to it."""
     status = error_codes.HTTP_STATUS.get(code, 200) if modern else 200
-    return Answer(status, [JSON_TYPE], wire.error(id, code, message, data))
+    return Answer(status, [JSON_TYPE], jsonrpc.error(id, code, message, data))
 
 
 def summary(outcome: Outcome) -> JSON:
@@ -149,12 +151,12 @@ def _tool_result(id: object, value: JSON, *, modern: bool) -> Answer:
     elif not modern and kind not in (None, "complete"):
         text = f"The server answered with {kind!r}, which needs a client of protocol revision 2026-07-28."
         value = {"content": [{"type": "text", "text": text}], "isError": True}
-    return Answer(200, [JSON_TYPE], wire.result(id, value))
+    return Answer(200, [JSON_TYPE], jsonrpc.result(id, value))
 
 
 def _error(status: int, headers: Headers, id: object, code: int, outcome: Outcome) -> Answer:
     data = {"workbench/outcome": summary(outcome), **_hoisted(outcome)}
-    return Answer(status, [JSON_TYPE, *headers], wire.error(id, code, outcome.message, data, cleared=True))
+    return Answer(status, [JSON_TYPE, *headers], jsonrpc.error(id, code, outcome.message, data, cleared=True))
 
 
 def _hoisted(outcome: Outcome) -> JSON:

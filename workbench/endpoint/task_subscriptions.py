@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from workbench.events import JSON, Call, Caller, Misuse, NotRecorded, Unreachable
 from workbench.gateway.call import Gateway
-from workbench.gateway.tasks import Task
+from workbench.gateway.task_ids import Task
 from workbench.registry.connection import FOLLOW, UNFOLLOW, Connection, RpcError
 from workbench.registry.server import ServerDown
 from workbench.upstream.negotiation import MODERN

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from workbench.cluster.sealed_tokens import Seal
 from workbench.control.redis_client import redis_client
 from workbench.events import JSON, Record, Unreachable
-from workbench.gateway.sealing import Seal
 
 if TYPE_CHECKING:
     from redis.asyncio.client import PubSub

@@ -11,7 +11,7 @@ import msgspec
 from workbench.audit import records
 from workbench.events import JSON, Call, Decision, Misuse, Tool, Unreachable
 from workbench.gateway.refusals import Refusal, denied
-from workbench.gateway.standing import StandingUse
+from workbench.gateway.standing_approval import StandingUse
 from workbench.policy.bound_params import passed_on
 from workbench.policy.standing_approvals import StandingApproval
 from workbench.upstream.client_responder import askable

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
+from workbench.endpoint import jsonrpc
+from workbench.endpoint.outbox import PORTION, Outbox
+from workbench.endpoint.responses import JSON_TYPE, Answer
 from workbench.events import Caller
-from workbench.gateway import wire
-from workbench.gateway.answers import JSON_TYPE, Answer
 from workbench.gateway.backpressure import UNREAD
-from workbench.gateway.outbox import PORTION, Outbox
 from workbench.upstream.jsonrpc_messages import encode
 
 Scope = MutableMapping[str, Any]
@@ -115,7 +115,7 @@ class Request:
         """Send one complete response."""
         body, fields = answer.body, answer.headers
         if self.events_only and answer.status == 200 and JSON_TYPE in fields:
-            body, fields = wire.event(body), [*_EVENTS, *(field for field in fields if field != JSON_TYPE)]
+            body, fields = jsonrpc.event(body), [*_EVENTS, *(field for field in fields if field != JSON_TYPE)]
         headers = [*fields, (b"content-length", b"%d" % len(body))]
         await self.send({"type": "http.response.start", "status": answer.status, "headers": headers})
         if len(body) <= PORTION:
@@ -167,11 +167,11 @@ class Stream:
 
     async def notify(self, message: Any) -> None:
         """Send one notification."""
-        await self.outbox.put(wire.event(encode({"jsonrpc": "2.0", **message})))
+        await self.outbox.put(jsonrpc.event(encode({"jsonrpc": "2.0", **message})))
 
     async def finish(self, body: bytes) -> None:
         """Send what waits, then `body` as the last event."""
-        await self.outbox.end(*wire.event_parts(body))
+        await self.outbox.end(*jsonrpc.event_parts(body))
 
     def abandon(self) -> None:
         """Stop: nobody reads any more."""

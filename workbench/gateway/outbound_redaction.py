@@ -20,9 +20,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from workbench.events import JSON, Call, Caller, Decision, Outcome, Tool
-from workbench.gateway.keeping import LARGE as LARGE
+from workbench.gateway.call_record import LARGE as LARGE
 from workbench.gateway.listed_values import ListedValues
-from workbench.gateway.sensitive_questions import refusal_of, sensitive_field
+from workbench.gateway.sensitive_forms import refusal_of, sensitive_field
 from workbench.policy import Policy
 from workbench.registry.connection import RpcError
 from workbench.registry.server import ServerState

@@ -14,12 +14,12 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from workbench import error_codes
+from workbench.endpoint.endpoint_scope import profile_of, server_of
+from workbench.endpoint.resource_uris import PAGE, qualified, split
 from workbench.events import JSON, Caller, Misuse, Unreachable
-from workbench.gateway.addresses import PAGE, qualified, split
 from workbench.gateway.call import Gateway
 from workbench.gateway.extensions import OFFERED, is_extension, owners_of, scopes_of
-from workbench.gateway.methods import method_tool
-from workbench.gateway.views import profile_of, server_of
+from workbench.gateway.method_tools import method_tool
 from workbench.gateway.wire_names import SEPARATOR
 from workbench.registry.connection import Connection, RpcError
 from workbench.registry.server import ServerDown

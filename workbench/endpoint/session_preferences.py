@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any, Final
 
 from workbench import error_codes
+from workbench.cluster.message_relay import Relay, Tell
+from workbench.endpoint import jsonrpc
+from workbench.endpoint.endpoint_scope import profile_of
+from workbench.endpoint.features import Reading, Unroutable
+from workbench.endpoint.http_request import Request
+from workbench.endpoint.resource_subscriptions import SUBSCRIBE, UNSUBSCRIBE, Watches
+from workbench.endpoint.responses import JSON_TYPE, Answer, say_error, say_not_recorded, say_of_method
+from workbench.endpoint.sessions import LIFETIME_S, Session
+from workbench.endpoint.subscriptions import KINDS, Wanted
+from workbench.endpoint.tools_call import LEVELS, LOG_LEVEL
 from workbench.events import JSON, NotRecorded
-from workbench.gateway import wire
-from workbench.gateway.answers import JSON_TYPE, Answer, say_error, say_not_recorded, say_of_method
-from workbench.gateway.reading import Reading, Unroutable
-from workbench.gateway.relay import Relay, Tell
-from workbench.gateway.request import Request
-from workbench.gateway.sessions import LIFETIME_S, Session
-from workbench.gateway.streams import KINDS, Wanted
-from workbench.gateway.toolcall import LEVELS, LOG_LEVEL
-from workbench.gateway.views import profile_of
-from workbench.gateway.watches import SUBSCRIBE, UNSUBSCRIBE, Watches
 
 WISHES: Final = ("logging/setLevel", SUBSCRIBE, UNSUBSCRIBE)
 
@@ -187,4 +187,4 @@ def _adopt(wish: Wish, value: JSON | None) -> None:
 
 
 def _done(id: Any) -> Answer:
-    return Answer(200, [JSON_TYPE], wire.result(id, {}))
+    return Answer(200, [JSON_TYPE], jsonrpc.result(id, {}))

@@ -1,0 +1,1 @@
+"""What several gateway processes share: messages between them, and sealed tokens that any of them can open."""
