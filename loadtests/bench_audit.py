@@ -24,7 +24,7 @@ from typing import Any
 from loadtests.other_stores import Copies, duckdb_groups, plain_groups, plain_hashes, sqlite_groups
 from loadtests.recorded_month import Load, Recorded, events, record_month, settings
 from workbench.audit import AuditLog, Reader, verify
-from workbench.audit.folder import AuditFolder
+from workbench.audit.format.folder import AuditFolder
 
 GROUP = 100
 TEN_MILLION = 10_000_000

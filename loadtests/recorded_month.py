@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.audit import AuditLog, records
+from workbench.audit import AuditLog
+from workbench.audit.format import records
 from workbench.config import Settings
 from workbench.events import Call, Caller, Decision, Outcome, Tool, now_us
 

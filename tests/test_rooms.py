@@ -26,7 +26,7 @@ LOWER = {
     "address": {"events"},
     "resolver": {"address", "events"},
     "secrets": {"config", "events"},
-    "audit": {"version", "error_codes", "json_values", "secrets", "config", "events"},
+    "audit": {"control", "version", "error_codes", "json_values", "secrets", "config", "events"},
     "access": {
         "version",
         "error_codes",

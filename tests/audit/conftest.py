@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from workbench.audit import AuditLog, Reader, records
+from workbench.audit import AuditLog, Reader
+from workbench.audit.format import records
 from workbench.config import Settings
 from workbench.events import Call, Caller, Decision, Outcome, Tool
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from workbench.audit import records
+from workbench.audit.format import records
 from workbench.events import Call, Caller, Decision, Outcome, RunDone, RunStarted, Tool, TurnDone, Usage, now_us
 
 HOUR_US = 3_600_000_000

@@ -15,17 +15,18 @@ from typing import Any
 import pytest
 
 from tests import postgres
-from workbench.audit import AuditLog, Reader, records
+from workbench.audit import AuditLog, Reader
 from workbench.audit.backends import open_catalog
-from workbench.audit.catalog import FolderCatalog, root_of
-from workbench.audit.compactor import Compactor
-from workbench.audit.folder import AuditFolder
-from workbench.audit.iceberg import IcebergCatalog
-from workbench.audit.lake import Manifest
-from workbench.audit.publication import publish
-from workbench.audit.retention import DAY_US, Rules, retain
-from workbench.audit.shipping import ship
-from workbench.audit.store import StoreConflict, open_store
+from workbench.audit.fleet.iceberg_catalog import IcebergCatalog
+from workbench.audit.fleet.publication import publish
+from workbench.audit.format import records
+from workbench.audit.format.folder import AuditFolder
+from workbench.audit.lake.compactor import Compactor
+from workbench.audit.lake.lake_catalog import FolderCatalog, root_of
+from workbench.audit.lake.manifest import Manifest
+from workbench.audit.lake.replication import ship
+from workbench.audit.lake.retention import DAY_US, Rules, retain
+from workbench.audit.lake.segment_store import StoreConflict, open_store
 from workbench.config import Settings
 from workbench.events import Call, Caller, Misuse, Outcome, Tool, Unreachable, now_us
 
@@ -123,7 +124,7 @@ async def test_what_retention_removes_is_gone_for_the_fleet(fleet, tmp_path):
     gateway = Gateway(tmp_path / "one", fleet)
     then = now_us() - 40 * DAY_US
     with pytest.MonkeyPatch.context() as past:
-        past.setattr("workbench.audit.writer.now_us", lambda: then)
+        past.setattr("workbench.audit.write.writer.now_us", lambda: then)
         await gateway.write(2, "a", "b", ts=then)
     gateway.compact()
     gateway.publish()
@@ -134,7 +135,7 @@ async def test_what_retention_removes_is_gone_for_the_fleet(fleet, tmp_path):
 
 
 async def test_what_is_published_was_copied_to_the_store_before(fleet, tmp_path):
-    from workbench.audit.fleet import publish as publish_to_fleet
+    from workbench.audit.fleet.fleet import publish as publish_to_fleet
 
     gateway = Gateway(tmp_path / "one", fleet, audit_store=str(tmp_path / "store"))
     await gateway.write(2, "a")
@@ -200,7 +201,7 @@ async def test_a_publication_that_is_killed_is_there_wholly_or_not(fleet, tmp_pa
     Compactor(gateway.folder).run()  # files that were replaced stay for readers
     gateway.publish()
     script = (
-        "import sys, workbench.audit.catalog as c, workbench.config as s\n"
+        "import sys, workbench.audit.lake.lake_catalog as c, workbench.config as s\n"
         "import pyiceberg.catalog.sql, pyiceberg.io.pyarrow\n"
         "settings = s.Settings.load(env={}, home=sys.argv[1], audit_catalog=sys.argv[2], audit_warehouse=sys.argv[3])\n"
         "print('ready', flush=True)\n"
@@ -236,8 +237,8 @@ async def test_a_publication_that_is_killed_is_there_wholly_or_not(fleet, tmp_pa
 async def test_old_states_are_forgotten_and_their_files_removed(fleet, tmp_path, monkeypatch):
     from datetime import timedelta
 
-    monkeypatch.setattr("workbench.audit.iceberg._MOST_SNAPSHOTS", 3)
-    monkeypatch.setattr("workbench.audit.iceberg.KEPT", timedelta(0))
+    monkeypatch.setattr("workbench.audit.fleet.iceberg_catalog._MOST_SNAPSHOTS", 3)
+    monkeypatch.setattr("workbench.audit.fleet.iceberg_catalog.KEPT", timedelta(0))
     gateway = Gateway(tmp_path / "one", fleet)
     sizes = []
     for _ in range(8):
@@ -250,13 +251,14 @@ async def test_old_states_are_forgotten_and_their_files_removed(fleet, tmp_path,
 
 
 async def test_columns_that_a_later_version_adds_are_added_to_the_table(fleet, tmp_path, monkeypatch):
-    from workbench.audit import columns, iceberg
+    from workbench.audit.fleet import iceberg_catalog
+    from workbench.audit.format import columns
 
     gateway = Gateway(tmp_path / "one", fleet)
     await gateway.write(1, "a")
     gateway.compact()
     with contextlib.closing(open_catalog(gateway.settings)) as catalog:
-        monkeypatch.setattr(iceberg, "COLUMNS", tuple(c for c in columns.COLUMNS if c.name != "args_sha256"))
+        monkeypatch.setattr(iceberg_catalog, "COLUMNS", tuple(c for c in columns.COLUMNS if c.name != "args_sha256"))
         catalog.publish("file:///elsewhere/audit", "of an earlier version", Manifest())
         monkeypatch.undo()
     assert gateway.publish() == 1

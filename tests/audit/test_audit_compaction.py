@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from workbench.audit import Reader, verify
-from workbench.audit.checks import LakeRefused
-from workbench.audit.columns import COLUMNS
 from workbench.audit.compact import main
-from workbench.audit.compactor import Compactor
-from workbench.audit.folder import AuditFolder
-from workbench.audit.lake import Manifest
+from workbench.audit.format.columns import COLUMNS
+from workbench.audit.format.folder import AuditFolder
+from workbench.audit.lake.compactor import Compactor
+from workbench.audit.lake.manifest import Manifest
+from workbench.audit.lake.segment_checks import LakeRefused
 from workbench.events import Misuse
 
 DAY_US = 86_400_000_000
@@ -78,7 +78,7 @@ async def test_finished_days_are_merged_into_one_file_each(open_log, make_call, 
 
 
 async def test_small_files_of_a_day_that_is_not_finished_become_a_larger_one(open_log, make_call, home, monkeypatch):
-    monkeypatch.setattr("workbench.audit.merging._STEP", 3)
+    monkeypatch.setattr("workbench.audit.lake.merge_plan._STEP", 3)
     await record_days(open_log, make_call, days=1, segment_bytes=1)
     done = Compactor(AuditFolder(home), batch_bytes=1).run(today="2026-06-01")
     assert done is not None
@@ -222,7 +222,7 @@ async def test_the_manifest_names_every_file_with_its_digest(open_log, make_call
 
 async def test_a_day_too_large_to_sort_at_once_is_merged_in_pieces(open_log, make_call, home, monkeypatch):
     """Each piece is sorted within the memory that the compactor may use; a second run has nothing left to merge."""
-    monkeypatch.setattr("workbench.audit.merging.MOST_ROWS", 10)
+    monkeypatch.setattr("workbench.audit.lake.merge_plan.MOST_ROWS", 10)
     folder = AuditFolder(home)
     for _ in range(7):
         async with open_log() as log:

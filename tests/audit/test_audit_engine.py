@@ -16,14 +16,14 @@ import pytest
 
 from tests import postgres
 from workbench.audit import AuditLog, QueryStopped, Reader, questions
-from workbench.audit.compactor import Compactor
-from workbench.audit.fleet import members, open_fleet, publish
-from workbench.audit.folder import AuditFolder
-from workbench.audit.postgres_dialect import translate
-from workbench.audit.postgres_engine import PostgresEngine
-from workbench.audit.postgres_loading import connect
-from workbench.audit.retention import DAY_US, Rules, retain
-from workbench.audit.views import TABLES
+from workbench.audit.fleet.fleet import members, open_fleet, publish
+from workbench.audit.fleet.postgres_dialect import translate
+from workbench.audit.fleet.postgres_engine import PostgresEngine
+from workbench.audit.fleet.postgres_loader import connect
+from workbench.audit.format.folder import AuditFolder
+from workbench.audit.lake.compactor import Compactor
+from workbench.audit.lake.retention import DAY_US, Rules, retain
+from workbench.audit.query.views import TABLES
 from workbench.config import Settings
 from workbench.events import Misuse, Unreachable, now_us
 
@@ -246,7 +246,7 @@ async def test_new_files_are_added_and_what_retention_removed_is_gone(database_s
     old = now_us() - 40 * DAY_US
     for settings in gateways:
         with pytest.MonkeyPatch.context() as past:
-            past.setattr("workbench.audit.writer.now_us", lambda: old)
+            past.setattr("workbench.audit.write.writer.now_us", lambda: old)
             await write(settings, [(t, {**row, "timestamp": old}) for t, row in things(1, 3)])
         await write(settings, things(2, 2))
         publish(settings)
@@ -276,7 +276,7 @@ async def test_a_load_that_breaks_off_leaves_a_day_as_it_was(database_server, tm
     publish(settings)
     await write(settings, things(2, 2))
     with monkeypatch.context() as broken:
-        broken.setattr("workbench.audit.postgres_loading._CHUNK", 64)
+        broken.setattr("workbench.audit.fleet.postgres_loader._CHUNK", 64)
         real = Path.open
 
         def opened(path: Path, *how: Any, **more: Any) -> Any:

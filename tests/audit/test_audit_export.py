@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from workbench.audit import records
 from workbench.audit.compact import compact
-from workbench.audit.export import FORMATS, export, export_file, main
+from workbench.audit.format import records
+from workbench.audit.query.export import FORMATS, export, export_file, main
 from workbench.events import Misuse, now_us
 
 
@@ -107,7 +107,7 @@ async def test_memory_stays_bounded(open_log, make_call, home):
         for _ in range(4000):
             await log.write("a", make_call(tenant="a", result={"text": "x" * 100_000}))
     code = (
-        "import io, os, sys, resource; from pathlib import Path; from workbench.audit.export import export\n"
+        "import io, os, sys, resource; from pathlib import Path; from workbench.audit.query.export import export\n"
         "sink = open(os.devnull, 'wb')\n"
         "export(Path(sys.argv[1]), sink, format='jsonl', until_us=1)\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from workbench.audit import Reader, verify
-from workbench.audit.compactor import Compactor
-from workbench.audit.folder import AuditFolder
-from workbench.audit.recover import recover
+from workbench.audit.format.folder import AuditFolder
+from workbench.audit.lake.compactor import Compactor
+from workbench.audit.write.recovery import recover
 from workbench.events import NotRecorded
 
 _WRITES = ("write",)

@@ -11,7 +11,7 @@ from workbench.config import prepare_home
 REPLACES = """
 import sys
 from pathlib import Path
-from workbench.audit.folder import replace_durably
+from workbench.audit.format.folder import replace_durably
 for n in range(300):
     replace_durably(Path(sys.argv[1]), sys.argv[2].encode() * 1000)
 """

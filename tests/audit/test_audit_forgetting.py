@@ -11,12 +11,13 @@ import duckdb
 import orjson
 import pytest
 
-from workbench.audit import records, verify
+from workbench.audit import verify
 from workbench.audit.compact import compact
-from workbench.audit.export import export
-from workbench.audit.folder import AuditFolder
-from workbench.audit.forgetting import forget
-from workbench.audit.subject_keys import FILE, FORGOTTEN, MARK, SubjectKeys
+from workbench.audit.format import records
+from workbench.audit.format.folder import AuditFolder
+from workbench.audit.lake.erasure import forget
+from workbench.audit.query.export import export
+from workbench.audit.write.subject_keys import FILE, FORGOTTEN, MARK, SubjectKeys
 from workbench.events import Caller, Misuse, NotRecorded, RunDone, RunStarted, Usage
 
 SECRET = "my blood pressure is 180"

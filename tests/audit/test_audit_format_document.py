@@ -13,12 +13,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from workbench.audit import verify
-from workbench.audit.checkpoint import Signer
-from workbench.audit.compactor import Compactor
-from workbench.audit.folder import AuditFolder
-from workbench.audit.record_keys import join_rotations, read_rotations
-from workbench.audit.seal import SealLog
-from workbench.audit.witness_server import CheckpointStore
+from workbench.audit.format.checkpoint import Signer
+from workbench.audit.format.folder import AuditFolder
+from workbench.audit.format.record_keys import join_rotations, read_rotations
+from workbench.audit.lake.compactor import Compactor
+from workbench.audit.verification.witness_server import CheckpointStore
+from workbench.audit.write.seals import SealLog
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "audit-format.md"
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from workbench.audit import Reader, verify
-from workbench.audit.chain import LINE
-from workbench.audit.compactor import Compactor
-from workbench.audit.folder import AuditFolder
-from workbench.audit.recover import recover
+from workbench.audit.format.folder import AuditFolder
+from workbench.audit.format.hash_chain import LINE
+from workbench.audit.lake.compactor import Compactor
+from workbench.audit.write.recovery import recover
 
 ROUNDS = int(os.environ.get("AUDIT_KILL_ROUNDS", "100"))
 """How often writers are killed in the mode that is the default."""

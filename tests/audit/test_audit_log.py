@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from workbench.audit import AuditLog, verify
-from workbench.audit.folder import AuditFolder, tenant_name
-from workbench.audit.recover import recover
+from workbench.audit.format.folder import AuditFolder, tenant_name
+from workbench.audit.write.recovery import recover
 from workbench.config import Settings
 from workbench.events import Misuse, NotRecorded
 
@@ -146,7 +146,7 @@ async def test_a_lineage_that_cannot_be_written_stops_the_log(open_log, make_cal
 
 
 async def test_a_disk_that_hangs_does_not_hang_the_callers(open_log, make_call, monkeypatch):
-    monkeypatch.setattr("workbench.audit.log._STALLED_S", 0.05)
+    monkeypatch.setattr("workbench.audit.write.log._STALLED_S", 0.05)
     gate = threading.Event()
     async with open_log() as log:
         commit = log._segments.commit
@@ -242,7 +242,7 @@ async def test_a_log_that_wrote_nothing_leaves_nothing(open_log, home):
 
 
 async def test_more_tenants_than_open_files(open_log, make_call, home, monkeypatch):
-    monkeypatch.setattr("workbench.audit.writer._MOST_OPEN", 4)
+    monkeypatch.setattr("workbench.audit.write.writer._MOST_OPEN", 4)
     async with open_log() as log:
         for number in range(40):
             await log.write(f"t{number % 10}", make_call(tenant=f"t{number % 10}"))

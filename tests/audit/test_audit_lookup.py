@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.audit import Reader, verify
-from workbench.audit.compactor import Compactor
-from workbench.audit.folder import AuditFolder
-from workbench.audit.lake import CurrentFiles, Manifest
-from workbench.audit.merging import MOST_ROWS, due, groups
-from workbench.audit.seal import SealLog
+from workbench.audit.format.folder import AuditFolder
+from workbench.audit.lake.compactor import Compactor
+from workbench.audit.lake.manifest import CurrentFiles, Manifest
+from workbench.audit.lake.merge_plan import MOST_ROWS, due, groups
+from workbench.audit.write.seals import SealLog
 
 TRACE = "ab" * 16
 

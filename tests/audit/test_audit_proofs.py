@@ -9,9 +9,9 @@ import shutil
 import pytest
 
 from workbench.audit import verify
-from workbench.audit.compactor import Compactor
-from workbench.audit.folder import AuditFolder
-from workbench.audit.proof import check_proof, prove
+from workbench.audit.format.folder import AuditFolder
+from workbench.audit.lake.compactor import Compactor
+from workbench.audit.verification.proof import check_proof, prove
 from workbench.events import Misuse
 
 

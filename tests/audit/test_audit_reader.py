@@ -14,11 +14,11 @@ import pyarrow
 import pytest
 
 from workbench.audit import QueryStopped, Question, Reader, questions
-from workbench.audit.compactor import Compactor
-from workbench.audit.folder import AuditFolder
-from workbench.audit.question import read_question
-from workbench.audit.reader import TRUNCATED
-from workbench.audit.views import TABLES
+from workbench.audit.format.folder import AuditFolder
+from workbench.audit.lake.compactor import Compactor
+from workbench.audit.query.reader import TRUNCATED
+from workbench.audit.query.saved_questions import read_question
+from workbench.audit.query.views import TABLES
 from workbench.events import Misuse
 
 ENDLESS = "select max(hash(i)) from range(1000000000000000) t(i)"
@@ -317,7 +317,7 @@ async def test_any_duckdb_client_reads_the_record_while_it_is_written(open_log, 
 def test_the_views_file_is_written_again_after_a_move(home: Path, tmp_path):
     import duckdb
 
-    from workbench.audit.views_file import write_views_file
+    from workbench.audit.query.views_file import write_views_file
 
     AuditFolder(home).prepare()
     assert write_views_file(AuditFolder(home)) is True

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from workbench import json_values
-from workbench.audit import AuditLog, Reader, records, verify
+from workbench.audit import AuditLog, Reader, verify
+from workbench.audit.format import records
 from workbench.config import Settings
 from workbench.events import (
     Call,

@@ -13,9 +13,11 @@ from typing import Any
 import orjson
 import pytest
 
-from workbench.audit import AuditLog, records, repeats
-from workbench.audit.repeats import Repeats, read_journal
-from workbench.audit.verification import verify
+from workbench.audit import AuditLog
+from workbench.audit.format import records
+from workbench.audit.verification.verifier import verify
+from workbench.audit.write import repeated_refusals
+from workbench.audit.write.repeated_refusals import Repeats, read_journal
 from workbench.config import Settings
 from workbench.events import Call, Caller, NotRecorded, Outcome
 
@@ -60,7 +62,7 @@ async def test_a_stop_records_what_was_counted(open_log: Any, home: Path) -> Non
             if not log.repeats.add("acme", ("ann",), refusal):
                 await log.write("acme", refusal())
         assert list((home / "audit" / "pending").iterdir())
-    assert (len(recorded(home)), counts(home)) == (repeats.SINGLY + 1, 300)
+    assert (len(recorded(home)), counts(home)) == (repeated_refusals.SINGLY + 1, 300)
     assert not list((home / "audit" / "pending").iterdir())
     assert verify(home, deep=True).ok
 
@@ -91,12 +93,12 @@ async def test_after_a_minute_the_first_are_recorded_one_by_one_again(open_log: 
     async with open_log() as log:
         counting = Repeats(log, home / "other", clock=lambda: now[0])
         singly = sum(not counting.add("acme", ("ann",), refusal) for _ in range(100))
-        assert singly == repeats.SINGLY
+        assert singly == repeated_refusals.SINGLY
         await counting.close()
         assert not sum(not counting.add("acme", ("ann",), refusal) for _ in range(5))
         await counting.close()
-        now[0] += repeats.MINUTE_US
-        assert sum(not counting.add("acme", ("ann",), refusal) for _ in range(100)) == repeats.SINGLY
+        now[0] += repeated_refusals.MINUTE_US
+        assert sum(not counting.add("acme", ("ann",), refusal) for _ in range(100)) == repeated_refusals.SINGLY
         assert not counting.add("acme", ("bob",), refusal)
         await counting.close()
     assert counts(home) == 40 + 5 + 40
@@ -124,7 +126,7 @@ async def test_what_cannot_be_recorded_now_is_kept_for_later(
 async def test_kinds_are_bounded_and_forgotten_ones_are_recorded(
     open_log: Any, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repeats, "MAX_KINDS", 8)
+    monkeypatch.setattr(repeated_refusals, "MAX_KINDS", 8)
     async with open_log() as log:
         for n in range(100):
             assert log.repeats.add("acme", (str(n),), refusal, singly=0)
@@ -133,7 +135,7 @@ async def test_kinds_are_bounded_and_forgotten_ones_are_recorded(
 
 
 async def test_a_large_journal_is_recorded_early(open_log: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repeats, "MAX_JOURNAL_BYTES", 2_000)
+    monkeypatch.setattr(repeated_refusals, "MAX_JOURNAL_BYTES", 2_000)
     async with open_log() as log:
         for _ in range(1_000):
             assert log.repeats.add("acme", ("ann",), refusal, singly=0)

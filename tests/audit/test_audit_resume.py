@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.audit import records, verify
-from workbench.audit.folder import AuditFolder
-from workbench.audit.recover import recover
-from workbench.audit.resume import Standing
-from workbench.audit.seal import SealLog, newest_seals, read_seals
-from workbench.audit.tree import Frontier
+from workbench.audit import verify
+from workbench.audit.format import records
+from workbench.audit.format.folder import AuditFolder
+from workbench.audit.format.merkle_tree import Frontier
+from workbench.audit.write.recovery import recover
+from workbench.audit.write.seals import SealLog, newest_seals, read_seals
+from workbench.audit.write.tree_checkpoint import Standing
 from workbench.config import prepare_home
 
 YEAR = 365 * 24 * 360
@@ -55,8 +56,8 @@ class Counted(Frontier):
 
 @pytest.fixture
 def counted(monkeypatch) -> type[Counted]:
-    monkeypatch.setattr("workbench.audit.seal.Frontier", Counted)
-    monkeypatch.setattr("workbench.audit.resume.Frontier", Counted)
+    monkeypatch.setattr("workbench.audit.write.seals.Frontier", Counted)
+    monkeypatch.setattr("workbench.audit.write.tree_checkpoint.Frontier", Counted)
     Counted.taken = 0
     return Counted
 
@@ -151,7 +152,7 @@ def test_the_newest_seals_come_first_whatever_their_length(tmp_path_factory, len
     content = b"".join(b'{"n":%d,"x":"%b"}\n' % (number, b"x" * length) for number, length in enumerate(lengths))
     folder.seals.write_bytes(content + torn.replace(b"\n", b""))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("workbench.audit.seal._CHUNK", chunk)
+        patch.setattr("workbench.audit.write.seals._CHUNK", chunk)
         assert [seal["n"] for seal in newest_seals(folder)] == list(reversed(range(len(lengths))))
 
 
@@ -173,7 +174,7 @@ async def test_recovery_reads_no_seal_that_is_older_than_the_writer_it_mends(fol
     SealLog(folder).sign()
     seen = []
     monkeypatch.setattr(
-        "workbench.audit.recover.newest_seals",
+        "workbench.audit.write.recovery.newest_seals",
         lambda folder: (seen.append(seal) or seal for seal in newest_seals(folder)),
     )
     [mended] = recover(folder)

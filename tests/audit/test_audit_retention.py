@@ -13,14 +13,15 @@ from typing import Any
 import orjson
 import pytest
 
-from workbench.audit import records, verify
-from workbench.audit import retention as module
+from workbench.audit import verify
 from workbench.audit.compact import compact, main
-from workbench.audit.compactor import Compactor
-from workbench.audit.folder import AuditFolder
-from workbench.audit.lake import Manifest
-from workbench.audit.retention import DAY_US, Removal, Rules, enforce, erase_stated, is_erased, plan, retain
-from workbench.audit.seal import SealLog, read_seals
+from workbench.audit.format import records
+from workbench.audit.format.folder import AuditFolder
+from workbench.audit.lake import retention as module
+from workbench.audit.lake.compactor import Compactor
+from workbench.audit.lake.manifest import Manifest
+from workbench.audit.lake.retention import DAY_US, Removal, Rules, enforce, erase_stated, is_erased, plan, retain
+from workbench.audit.write.seals import SealLog, read_seals
 from workbench.events import Misuse, now_us
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "audit-format.md"
@@ -34,7 +35,7 @@ async def recorded(open_log, make_call, home: Path, monkeypatch: pytest.MonkeyPa
     for age in (40, 5, 0):
         then = now_us() - age * DAY_US
         with monkeypatch.context() as past:
-            past.setattr("workbench.audit.writer.now_us", lambda then=then: then)
+            past.setattr("workbench.audit.write.writer.now_us", lambda then=then: then)
             async with open_log() as log:
                 for number in range(4):
                     for tenant in ("short", "long"):
@@ -260,7 +261,7 @@ def test_the_compactors_process_applies_the_rules(home, settings, monkeypatch, c
 
 async def test_what_is_not_compacted_yet_waits(open_log, make_call, home, monkeypatch):
     then = now_us() - 40 * DAY_US
-    monkeypatch.setattr("workbench.audit.writer.now_us", lambda: then)
+    monkeypatch.setattr("workbench.audit.write.writer.now_us", lambda: then)
     async with open_log() as log:
         await log.write("short", {**make_call(tenant="short"), "timestamp": then})
         await log.write("short", records.health_check("crm", True, 1, "", tenant="short"))

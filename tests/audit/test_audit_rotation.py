@@ -12,17 +12,17 @@ import orjson
 import pytest
 
 from workbench.audit import verify
-from workbench.audit.checkpoint import read_verifier_key
-from workbench.audit.compactor import Compactor
-from workbench.audit.folder import AuditFolder
-from workbench.audit.proof import check_proof, prove
-from workbench.audit.record_keys import RecordKeys, first_key, read_rotations, rotations_text
-from workbench.audit.seal import SealLog
-from workbench.audit.shipping import fetch, ship
-from workbench.audit.signing import open_signer
-from workbench.audit.store import FolderStore
-from workbench.audit.witness import HttpWitness, Statement
-from workbench.audit.witness_server import CheckpointStore, Refused, WitnessServer
+from workbench.audit.format.checkpoint import read_verifier_key
+from workbench.audit.format.folder import AuditFolder
+from workbench.audit.format.record_keys import RecordKeys, first_key, read_rotations, rotations_text
+from workbench.audit.lake.compactor import Compactor
+from workbench.audit.lake.replication import fetch, ship
+from workbench.audit.lake.segment_store import FolderStore
+from workbench.audit.verification.proof import check_proof, prove
+from workbench.audit.verification.witness_server import CheckpointStore, Refused, WitnessServer
+from workbench.audit.write.seals import SealLog
+from workbench.audit.write.signing import open_signer
+from workbench.audit.write.witness import HttpWitness, Statement
 from workbench.events import Misuse
 from workbench.state.backup import back_up, restore
 

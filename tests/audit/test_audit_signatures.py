@@ -7,10 +7,18 @@ import hashlib
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from workbench.audit.checkpoint import Signer, read_checkpoint, read_verifier_key, verifier_key
-from workbench.audit.folder import AuditFolder
-from workbench.audit.signing import open_signer
-from workbench.audit.tree import Frontier, consistency, consistent, included, inclusion, leaf_hash, root_of
+from workbench.audit.format.checkpoint import Signer, read_checkpoint, read_verifier_key, verifier_key
+from workbench.audit.format.folder import AuditFolder
+from workbench.audit.format.merkle_tree import (
+    Frontier,
+    consistency,
+    consistent,
+    included,
+    inclusion,
+    leaf_hash,
+    root_of,
+)
+from workbench.audit.write.signing import open_signer
 from workbench.events import Misuse
 
 ENTRIES = [b"entry %d" % number for number in range(40)]

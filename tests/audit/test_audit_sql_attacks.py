@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from workbench.audit.compactor import Compactor
-from workbench.audit.folder import AuditFolder
+from workbench.audit.format.folder import AuditFolder
+from workbench.audit.lake.compactor import Compactor
 from workbench.events import Misuse
 
 ATTACKS = [

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from workbench.audit import Reader, verify
-from workbench.audit.checks import LakeRefused
 from workbench.audit.compact import main
-from workbench.audit.compactor import Compactor
-from workbench.audit.folder import AuditFolder
-from workbench.audit.retention import DAY_US, Rules, retain
-from workbench.audit.shipping import fetch, ship
-from workbench.audit.store import FolderStore, SegmentStore, StoreConflict, open_store
+from workbench.audit.format.folder import AuditFolder
+from workbench.audit.lake.compactor import Compactor
+from workbench.audit.lake.replication import fetch, ship
+from workbench.audit.lake.retention import DAY_US, Rules, retain
+from workbench.audit.lake.segment_checks import LakeRefused
+from workbench.audit.lake.segment_store import FolderStore, SegmentStore, StoreConflict, open_store
 from workbench.events import Misuse, Unreachable, now_us
 
 
@@ -122,7 +122,7 @@ async def test_two_records_cannot_share_a_store(place, open_log, make_call, home
 async def test_what_retention_removed_leaves_the_store_as_well(place, open_log, make_call, home, tmp_path, monkeypatch):
     then = now_us() - 40 * DAY_US
     with monkeypatch.context() as past:
-        past.setattr("workbench.audit.writer.now_us", lambda: then)
+        past.setattr("workbench.audit.write.writer.now_us", lambda: then)
         async with open_log() as log:
             await log.write("a", {**make_call(tenant="a", arguments={"q": "hunter2"}), "timestamp": then})
             await log.write("b", {**make_call(tenant="b"), "timestamp": then})
@@ -187,7 +187,7 @@ def test_a_bucket_that_does_not_answer_is_said(monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    monkeypatch.setattr("workbench.audit.store._RETRIES", {"max_retries": 0})
+    monkeypatch.setattr("workbench.audit.lake.segment_store._RETRIES", {"max_retries": 0})
     place = open_store("s3://bucket/prefix")
     for use in (
         lambda: place.put("a", b""),

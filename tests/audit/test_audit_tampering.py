@@ -15,14 +15,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from workbench.audit import AuditLog, Verification, verify
-from workbench.audit.chain import genesis
-from workbench.audit.checkpoint import Signer
-from workbench.audit.compactor import Compactor
-from workbench.audit.folder import AuditFolder
-from workbench.audit.lake import Manifest
-from workbench.audit.record_keys import join_rotations, read_rotations, statement_body
-from workbench.audit.seal import SealLog, read_seals
-from workbench.audit.tree import root_of
+from workbench.audit.format.checkpoint import Signer
+from workbench.audit.format.folder import AuditFolder
+from workbench.audit.format.hash_chain import genesis
+from workbench.audit.format.merkle_tree import root_of
+from workbench.audit.format.record_keys import join_rotations, read_rotations, statement_body
+from workbench.audit.lake.compactor import Compactor
+from workbench.audit.lake.manifest import Manifest
+from workbench.audit.write.seals import SealLog, read_seals
 from workbench.events import Misuse
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from workbench.audit.folder import AuditFolder
-from workbench.audit.verification import verify
-from workbench.audit.views_file import views_difference, write_views_file
+from workbench.audit.format.folder import AuditFolder
+from workbench.audit.query.views_file import views_difference, write_views_file
+from workbench.audit.verification.verifier import verify
 
 TAMPERING = {
     "rows are hidden": "CREATE OR REPLACE VIEW tool_calls AS SELECT * FROM events WHERE user_id <> 'ann'",

@@ -8,7 +8,8 @@ import resource
 import sys
 from pathlib import Path
 
-from workbench.audit import AuditLog, records
+from workbench.audit import AuditLog
+from workbench.audit.format import records
 from workbench.config import Settings
 from workbench.events import Call, Caller, NotRecorded, Outcome
 

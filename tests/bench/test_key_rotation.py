@@ -15,8 +15,8 @@ from workbench.access.keys import Keys
 from workbench.access.oauth.signing import LocalIssuer
 from workbench.access.signing_keys import gateway_key
 from workbench.audit import AuditLog, Reader, verify
-from workbench.audit.folder import AuditFolder
-from workbench.audit.subject_keys import SubjectKeys
+from workbench.audit.format.folder import AuditFolder
+from workbench.audit.write.subject_keys import SubjectKeys
 from workbench.bench import key_rotation
 from workbench.bench.app_sessions import AppSessions
 from workbench.bench.key_rotation import KEYS, key_states, rotate

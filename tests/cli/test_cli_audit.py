@@ -15,10 +15,11 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from workbench.audit import AuditLog, records
+from workbench.audit import AuditLog
 from workbench.audit.compact import compact
-from workbench.audit.folder import AuditFolder
-from workbench.audit.witness_server import CheckpointStore
+from workbench.audit.format import records
+from workbench.audit.format.folder import AuditFolder
+from workbench.audit.verification.witness_server import CheckpointStore
 from workbench.cli import cli
 from workbench.config import Settings
 from workbench.events import Call, Caller, Misuse, Outcome, Tool
@@ -197,8 +198,8 @@ def test_forgetting_asks_first_and_says_what_it_destroyed(settings, run, monkeyp
 
 
 def test_a_record_is_fetched_from_its_store_and_verified(calls, run, settings, tmp_path):
-    from workbench.audit.shipping import ship
-    from workbench.audit.store import open_store
+    from workbench.audit.lake.replication import ship
+    from workbench.audit.lake.segment_store import open_store
 
     ship(AuditFolder(settings.home), open_store(str(tmp_path / "store")))
     result = run("audit", "fetch", str(tmp_path / "store"), str(tmp_path / "other"))

@@ -16,7 +16,8 @@ from workbench.access import Access
 from workbench.access.keys import Keys
 from workbench.access.oauth.signing import LocalIssuer
 from workbench.access.signing_keys import gateway_key
-from workbench.audit import AuditLog, records, verify
+from workbench.audit import AuditLog, verify
+from workbench.audit.format import records
 from workbench.bench.key_rotation import KEYS
 from workbench.cli import cli
 from workbench.cluster.sealed_tokens import Seal

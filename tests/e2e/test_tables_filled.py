@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import workbench
-from workbench.audit.views import TABLES
+from workbench.audit.query.views import TABLES
 from workbench.bench.load import summarise
 from workbench.bench.metrics import PlatformCollector
 from workbench.events import new_id, now_us

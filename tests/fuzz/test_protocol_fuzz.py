@@ -19,7 +19,7 @@ import uvicorn
 from tests.fuzz.protocol_client import Fuzzer
 from tests.gateway.conftest import House, StartedServer, make_calc
 from tests.interop.defense_adapter import opened
-from workbench.audit.verification import verify
+from workbench.audit.verification.verifier import verify
 from workbench.bench.front import Front
 from workbench.endpoint.websocket import WebSocketDoor
 

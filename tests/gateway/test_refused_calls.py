@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from workbench.audit import Reader, questions, repeats
-from workbench.audit.byte_quota import ByteQuota
+from workbench.audit import Reader, questions
+from workbench.audit.write import repeated_refusals
+from workbench.audit.write.byte_quota import ByteQuota
 from workbench.events import JSON, Call, Caller, Misuse, NotRecorded, Outcome
 from workbench.gateway.resolve import Resolving
 
@@ -83,7 +84,7 @@ async def test_who_is_throttled_costs_no_look_for_similar_names(furnish: Any, mo
 async def test_thousands_of_refusals_are_few_records_that_count_all_of_them(
     furnish: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repeats, "FLUSH_S", 600.0)
+    monkeypatch.setattr(repeated_refusals, "FLUSH_S", 600.0)
     house = await furnish(rate_per_minute=1_000)
     first: Outcome | None = None
     for number in range(2_000):
@@ -92,10 +93,10 @@ async def test_thousands_of_refusals_are_few_records_that_count_all_of_them(
     assert outcome.kind == "throttled"
     await house.audit.repeats.close()
     records = house.recorded()
-    assert len(records) <= 2 * (repeats.SINGLY + 2)
+    assert len(records) <= 2 * (repeated_refusals.SINGLY + 2)
     assert total(house) == 2_000
     counted = [r["data"]["repeated"] for r in records if (r.get("data") or {}).get("repeated")]
-    assert {each["count"] for each in counted} == {1_000 - repeats.SINGLY}
+    assert {each["count"] for each in counted} == {1_000 - repeated_refusals.SINGLY}
     assert all(each["first_us"] <= each["last_us"] for each in counted)
     calls, _ = house.gateway.tally.of(None)
     assert sum(calls.values()) == 2_000
@@ -114,11 +115,11 @@ async def test_thousands_of_refusals_are_few_records_that_count_all_of_them(
 async def test_refusals_of_others_and_of_other_kinds_are_not_mixed(
     furnish: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repeats, "FLUSH_S", 600.0)
+    monkeypatch.setattr(repeated_refusals, "FLUSH_S", 600.0)
     house = await furnish()
     callers = [house.caller("owner", subject="ann"), house.caller("owner", subject="bob")]
     for caller in callers:
-        for _ in range(repeats.SINGLY + 5):
+        for _ in range(repeated_refusals.SINGLY + 5):
             await house.gateway.call(call(house, "calc.add", {"a": "x"}, caller=caller))
             await house.gateway.call(call(house, "calc.nothing", caller=caller))
     await house.audit.repeats.close()
@@ -130,9 +131,9 @@ async def test_refusals_of_others_and_of_other_kinds_are_not_mixed(
 
 async def test_successes_are_recorded_one_by_one_however_many(furnish: Any) -> None:
     house = await furnish()
-    for _ in range(repeats.SINGLY + 20):
+    for _ in range(repeated_refusals.SINGLY + 20):
         assert (await house.gateway.call(call(house, "calc.add", {"a": 1, "b": 2}))).ok
-    assert house.outcomes() == ["ok"] * (repeats.SINGLY + 20)
+    assert house.outcomes() == ["ok"] * (repeated_refusals.SINGLY + 20)
 
 
 @pytest.mark.parametrize("size", [20_000, 200_000])

@@ -16,7 +16,7 @@ from tests.fuzz.test_protocol_fuzz import listening
 from tests.gateway.conftest import make_calc
 from tests.interop.defense_adapter import opened
 from tests.interop.node_tools import CACHE, alone
-from workbench.audit.verification import verify
+from workbench.audit.verification.verifier import verify
 
 PACKAGE = "mcp-fuzzer==0.7.0"
 TYPES = 24

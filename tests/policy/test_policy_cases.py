@@ -163,7 +163,7 @@ def test_a_call_is_explained_by_what_its_caller_held_then_not_by_what_they_hold_
 def test_what_the_record_keeps_of_a_decision_is_what_the_rules_were_told(
     policy: Policy, employee: Caller, find: Tool
 ) -> None:
-    from workbench.audit import records
+    from workbench.audit.format import records
     from workbench.events import Outcome
 
     asked = Call(caller=employee, tool=find.qualified)

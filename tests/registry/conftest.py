@@ -13,7 +13,8 @@ import orjson
 import pytest
 from mcp.server.lowlevel import Server
 
-from workbench.audit import AuditLog, records
+from workbench.audit import AuditLog
+from workbench.audit.format import records
 from workbench.config import Settings
 from workbench.events import JSON, Unreachable
 from workbench.registry import Connection, Launched, Registry, ServerSpec

@@ -9,7 +9,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from workbench.api.answers import answer, needs, unless_gone
 from workbench.api.bodies import LoadRequests, Statement
-from workbench.audit.export import MEDIA_TYPES, ExportFormat
+from workbench.audit.query.export import MEDIA_TYPES, ExportFormat
 from workbench.bench.platform import Platform
 from workbench.bench.record import RecordDesk
 from workbench.events import Caller

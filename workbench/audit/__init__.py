@@ -8,20 +8,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workbench.audit.log import AuditLog
-    from workbench.audit.question import Question, questions
-    from workbench.audit.reader import QueryStopped, Reader
-    from workbench.audit.verification import Finding, Verification, verify
+    from workbench.audit.query.reader import QueryStopped, Reader
+    from workbench.audit.query.saved_questions import Question, questions
+    from workbench.audit.verification.verifier import Finding, Verification, verify
+    from workbench.audit.write.log import AuditLog
 
 _HOMES = {
-    "AuditLog": "log",
-    "Finding": "verification",
-    "Question": "question",
-    "QueryStopped": "reader",
-    "Reader": "reader",
-    "Verification": "verification",
-    "questions": "question",
-    "verify": "verification",
+    "AuditLog": "write.log",
+    "Finding": "verification.verifier",
+    "Question": "query.saved_questions",
+    "QueryStopped": "query.reader",
+    "Reader": "query.reader",
+    "Verification": "verification.verifier",
+    "questions": "query.saved_questions",
+    "verify": "verification.verifier",
 }
 
 __all__ = ["AuditLog", "Finding", "QueryStopped", "Question", "Reader", "Verification", "questions", "verify"]

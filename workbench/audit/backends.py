@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from workbench.audit.catalog import Catalog
-from workbench.audit.sink import Sink
+from workbench.audit.lake.lake_catalog import Catalog
+from workbench.audit.write.sink import Sink
 from workbench.config import Settings
 from workbench.events import Misuse
 
@@ -22,7 +22,7 @@ def open_sink(settings: Settings) -> Sink | None:
             "The setting audit_sink is set, and audit_store is not.",
             hint="The sink keeps what is not in the store yet; set both.",
         )
-    from workbench.audit.postgres_sink import PostgresSink
+    from workbench.audit.fleet.postgres_sink import PostgresSink
 
     return PostgresSink(settings.audit_sink, settings.home)
 
@@ -43,6 +43,6 @@ def open_catalog(settings: Settings) -> Catalog:
             "The setting audit_warehouse is empty.",
             hint="Name a folder or s3://bucket/prefix that all gateways share, for the catalog's own files.",
         )
-    from workbench.audit.iceberg import IcebergCatalog
+    from workbench.audit.fleet.iceberg_catalog import IcebergCatalog
 
     return IcebergCatalog(settings.audit_catalog, settings.audit_warehouse)

@@ -13,13 +13,13 @@ import threading
 import time
 from pathlib import Path
 
-from workbench.audit.compactor import GRACE_S, Compacted, Compactor
-from workbench.audit.fleet import publish
-from workbench.audit.folder import AuditFolder
-from workbench.audit.lake import Manifest
-from workbench.audit.retention import FILE, enforce
-from workbench.audit.seal import Witness
-from workbench.audit.views_file import write_views_file
+from workbench.audit.fleet.fleet import publish
+from workbench.audit.format.folder import AuditFolder
+from workbench.audit.lake.compactor import GRACE_S, Compacted, Compactor
+from workbench.audit.lake.manifest import Manifest
+from workbench.audit.lake.retention import FILE, enforce
+from workbench.audit.query.views_file import write_views_file
+from workbench.audit.write.seals import Witness
 from workbench.config import Settings
 from workbench.events import WorkbenchError
 
@@ -87,8 +87,8 @@ def _retain(home: Path) -> None:
 
 def _ship(home: Path) -> None:
     """Copy what is sealed to the store of the setting; what is wrong is said, and tried again the next time."""
-    from workbench.audit.shipping import ship
-    from workbench.audit.store import open_store
+    from workbench.audit.lake.replication import ship
+    from workbench.audit.lake.segment_store import open_store
 
     try:
         target = Settings.load(home=home).audit_store
@@ -96,7 +96,7 @@ def _ship(home: Path) -> None:
         if target and (done := ship(AuditFolder(home), open_store(target), announce)) and done.seals:
             print(f"store: {done.seals} seals, {done.objects} objects", flush=True)
         if target and (sink := Settings.load(home=home).audit_sink):
-            from workbench.audit.postgres_sink import trim
+            from workbench.audit.fleet.postgres_sink import trim
 
             trim(sink, AuditFolder(home), open_store(target))
     except (WorkbenchError, OSError) as e:

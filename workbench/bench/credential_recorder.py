@@ -6,7 +6,8 @@ import logging
 from typing import Final
 
 from workbench.access.failures import CredentialFailure
-from workbench.audit import AuditLog, records
+from workbench.audit import AuditLog
+from workbench.audit.format import records
 from workbench.events import JSON, NotRecorded
 
 SINGLY: Final = 5

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from workbench.audit import records
+from workbench.audit.format import records
 from workbench.bench import repeats
 from workbench.events import JSON, Caller, Misuse, NotRecorded, Unreachable
 from workbench.gateway.argument_validation import Validators

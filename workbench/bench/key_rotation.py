@@ -18,12 +18,13 @@ from typing import Final, NamedTuple
 from workbench.access.key_files import KeyFile
 from workbench.access.keys import Keys, local_key
 from workbench.access.private import read_private
-from workbench.audit import AuditLog, records
-from workbench.audit.folder import AuditFolder
-from workbench.audit.record_keys import RotationsInvalid, read_rotations, rotations_text
-from workbench.audit.seal import SealLog
-from workbench.audit.subject_keys import FILE, SubjectKeys
-from workbench.audit.witness import open_witness
+from workbench.audit import AuditLog
+from workbench.audit.format import records
+from workbench.audit.format.folder import AuditFolder
+from workbench.audit.format.record_keys import RotationsInvalid, read_rotations, rotations_text
+from workbench.audit.write.seals import SealLog
+from workbench.audit.write.subject_keys import FILE, SubjectKeys
+from workbench.audit.write.witness import open_witness
 from workbench.bench.app_sessions import AppSessions
 from workbench.bench.running import find_running
 from workbench.config import Settings, prepare_home

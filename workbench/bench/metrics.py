@@ -13,7 +13,7 @@ from workbench.gateway.call_metrics import BUCKETS_US
 
 if TYPE_CHECKING:
     from workbench.access.failures import CredentialFailures
-    from workbench.audit.byte_quota import ByteQuota
+    from workbench.audit.write.byte_quota import ByteQuota
     from workbench.bench.connections import ConnectionCounts
     from workbench.bench.platform import Platform
     from workbench.gateway.result_cache import Cache

@@ -9,7 +9,7 @@ from workbench.bench.results import Result, Run
 from workbench.events import JSON, AnyRunEvent, Decision, Outcome, RunDone, RunStarted, ToolAsked, ToolDone, Usage
 
 if TYPE_CHECKING:
-    from workbench.audit.engine import Engine
+    from workbench.audit.query.engine import Engine
 
 _CALL = "select * from tool_calls where request_id = $id order by ts desc limit 1"
 _RUN = "select epoch_us(ts) as ended_us, * from runs where run_id = $id order by ts desc limit 1"

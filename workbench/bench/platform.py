@@ -13,7 +13,8 @@ from anyio import CancelScope
 import workbench
 from workbench.access import Access
 from workbench.agent import Agent, ProviderStatus
-from workbench.audit import AuditLog, records
+from workbench.audit import AuditLog
+from workbench.audit.format import records
 from workbench.bench import profiles
 from workbench.bench.compactor_process import CompactorProcess
 from workbench.bench.connections import ConnectionCounts

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from workbench.audit import records
+from workbench.audit.format import records
 from workbench.bench.clock import microseconds
 from workbench.events import JSON, Caller, Misuse, Unreachable
 
 if TYPE_CHECKING:
-    from workbench.audit.export import ExportFormat
+    from workbench.audit.query.export import ExportFormat
     from workbench.bench.platform import Platform
     from workbench.bench.sql_process import AnswerForm
 
@@ -87,7 +87,7 @@ class RecordDesk:
             Misuse: no such table, or a time that does not read; before the first bytes.
             Unreachable: too many exports run, or this one broke off.
         """
-        from workbench.audit.export import table_of
+        from workbench.audit.query.export import table_of
 
         name = table_of(table)
         span = {"--since": microseconds(since), "--until": microseconds(until)}
@@ -99,7 +99,7 @@ class RecordDesk:
             arguments = ["--table", name, "--format", format, f"--tenant={caller.tenant}"]
             arguments += [part for option, value in span.items() for part in (option, str(value))]
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "workbench.audit.export", str(self._platform.settings.home), *arguments,
+                sys.executable, "-m", "workbench.audit.query.export", str(self._platform.settings.home), *arguments,
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             )  # fmt: skip
             try:

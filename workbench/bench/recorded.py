@@ -15,7 +15,7 @@ from workbench.events import Misuse
 
 if TYPE_CHECKING:
     from workbench.audit import Question, Reader, Verification
-    from workbench.audit.engine import Engine
+    from workbench.audit.query.engine import Engine
     from workbench.bench.frame import Frame
 
 ExportFormat = Literal["csv", "parquet", "jsonl"]
@@ -79,7 +79,7 @@ class Recorded:
         if isinstance(self._backend, Attached) and self._backend.running.elsewhere:
             return _Elsewhere(self._backend, self._run, fleet=True)
         if self._fleet is None:
-            from workbench.audit.fleet import open_fleet
+            from workbench.audit.fleet.fleet import open_fleet
 
             self._fleet = open_fleet(self.settings)
         return self._fleet
@@ -129,7 +129,7 @@ class Recorded:
         Raises:
             Misuse: no such question, or it has no such parameter; the message says which there are.
         """
-        from workbench.audit.question import saved_question
+        from workbench.audit.query.saved_questions import saved_question
 
         asked = saved_question(name)
         return self.sql(asked.sql, asked.filled(parameters), timeout=timeout)
@@ -158,7 +158,7 @@ class Recorded:
             Misuse: no such table or format, or a time that does not read.
             OSError: the file cannot be written.
         """
-        from workbench.audit.export import export_file
+        from workbench.audit.query.export import export_file
         from workbench.bench.clock import microseconds
 
         self._check_open()
@@ -188,7 +188,7 @@ class Recorded:
             Misuse: the platform is elsewhere: what it says of itself would prove nothing.
         """
         from workbench.audit import verify
-        from workbench.audit.witness import read_witness_key
+        from workbench.audit.write.witness import read_witness_key
 
         self._check_open()
         self._need_files("Verifying")
@@ -218,7 +218,7 @@ class _Elsewhere:
         self._fleet = fleet
 
     def sql(self, query: str, parameters: Any = None, *, max_rows: int | None = None, timeout_s: float = 30.0) -> Any:
-        from workbench.audit.reader import TRUNCATED, QueryStopped
+        from workbench.audit.query.reader import TRUNCATED, QueryStopped
 
         ask: Callable[..., Awaitable[Any]] = self._backend.sql
         table = self._run(ask, query, parameters, min(max_rows or MOST_ROWS, MOST_ROWS), timeout_s, self._fleet)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workbench.audit import records
+from workbench.audit.format import records
 from workbench.events import JSON, Caller, Misuse
 from workbench.policy.approval import Refused
 from workbench.policy.standing_approvals import Prepared, StandingApproval, Terms

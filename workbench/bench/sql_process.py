@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
-from workbench.audit.fleet import open_fleet
+from workbench.audit.fleet.fleet import open_fleet
 from workbench.config import Settings
 from workbench.events import JSON, Misuse, Unreachable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from workbench.audit.engine import Engine
+    from workbench.audit.query.engine import Engine
 
 AnswerForm = Literal["arrow", "json"]
 
@@ -260,7 +260,7 @@ def _answer(reader: Engine, request: JSON) -> bytes:
 
 
 def _json_bytes(table: pa.Table) -> bytes:
-    from workbench.audit.reader import TRUNCATED
+    from workbench.audit.query.reader import TRUNCATED
 
     answer = {
         "columns": [{"name": field.name, "type": str(field.type)} for field in table.schema],

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from workbench.audit import records
+from workbench.audit.format import records
 from workbench.bench.telemetry import Telemetry, open_telemetry
 from workbench.events import NotRecorded
 

@@ -86,7 +86,7 @@ def verify(
 ) -> None:
     """Check that nothing was altered or removed; names the first bad record. Exit code 1 when something was."""
     from workbench.audit import verify as check
-    from workbench.audit.witness import read_witness_key
+    from workbench.audit.write.witness import read_witness_key
 
     settings, meter = _settings(), Meter()
     with _interruptible() as asked:
@@ -133,7 +133,7 @@ def prove(call_id: str, output: Path | None) -> None:
     """Write a proof that one call is on the record; it is checked offline and reveals no other call."""
     import json
 
-    from workbench.audit.proof import prove as proof_of
+    from workbench.audit.verification.proof import prove as proof_of
 
     text = json.dumps(proof_of(_settings().home, call_id), ensure_ascii=False, indent=1) + "\n"
     if output is None:
@@ -151,7 +151,7 @@ def check_file(file: IO[bytes], key: IO[str] | None, as_json: bool) -> None:
     """Check a proof. Needs neither the record nor a network; exit code 2 when it proves nothing."""
     import orjson
 
-    from workbench.audit.proof import check_proof
+    from workbench.audit.verification.proof import check_proof
 
     try:
         proof = orjson.loads(file.read())
@@ -184,8 +184,8 @@ def retain(dry_run: bool, as_json: bool) -> None:
     """
     import asyncio
 
-    from workbench.audit.folder import AuditFolder
-    from workbench.audit.retention import FILE, Rules, enforce, plan
+    from workbench.audit.format.folder import AuditFolder
+    from workbench.audit.lake.retention import FILE, Rules, enforce, plan
 
     settings = _settings()
     rules = Rules.read(settings.home)
@@ -212,8 +212,8 @@ def retain(dry_run: bool, as_json: bool) -> None:
 def fetch(ctx: click.Context, store: str, folder: Path, key: IO[str] | None) -> None:
     """Rebuild a record from the place that audit_store names, in a new state folder, and verify it."""
     from workbench.audit import verify as check
-    from workbench.audit.shipping import fetch as rebuild
-    from workbench.audit.store import open_store
+    from workbench.audit.lake.replication import fetch as rebuild
+    from workbench.audit.lake.segment_store import open_store
 
     rebuild(open_store(store), folder, key.read() if key else None)
     found = check(folder, deep=True)
@@ -232,7 +232,7 @@ def forget(user: str, tenant: str | None, yes: bool) -> None:
     """
     import asyncio
 
-    from workbench.audit.forgetting import forget as destroy
+    from workbench.audit.lake.erasure import forget as destroy
 
     settings = _settings()
     tenant = tenant or settings.tenant
@@ -244,8 +244,8 @@ def forget(user: str, tenant: str | None, yes: bool) -> None:
 @audit.command()
 def refill() -> None:
     """Add the newest records from the sink to a record that was fetched; no platform may run on it meanwhile."""
-    from workbench.audit.folder import AuditFolder
-    from workbench.audit.postgres_sink import refill as add_missing
+    from workbench.audit.fleet.postgres_sink import refill as add_missing
+    from workbench.audit.format.folder import AuditFolder
 
     settings = _settings()
     if not settings.audit_sink:
@@ -257,7 +257,7 @@ def refill() -> None:
 @as_json
 def publish(as_json: bool) -> None:
     """Let the fleet have what is compacted here now; a running platform does it once a minute."""
-    from workbench.audit.fleet import publish as publish_files
+    from workbench.audit.fleet.fleet import publish as publish_files
 
     changed = publish_files(_settings())
     if as_json:
@@ -272,7 +272,7 @@ def publish(as_json: bool) -> None:
 @as_json
 def fleet(as_json: bool) -> None:
     """List the gateways whose records are in the fleet's catalog, or on its server."""
-    from workbench.audit.fleet import members as members_of
+    from workbench.audit.fleet.fleet import members as members_of
 
     members = members_of(_settings())
     if as_json:
@@ -291,7 +291,7 @@ def fleet(as_json: bool) -> None:
 @click.option("--port", default=8810, show_default=True)
 def witness(folder: Path, trust: tuple[IO[str], ...], host: str, port: int) -> None:
     """Be a witness: store the checkpoints of other machines, refuse histories that contradict them."""
-    from workbench.audit.witness_server import CheckpointStore, WitnessServer
+    from workbench.audit.verification.witness_server import CheckpointStore, WitnessServer
 
     store = CheckpointStore(folder, [key.read() for key in trust])
     with WitnessServer(store, host, port) as server:

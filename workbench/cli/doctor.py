@@ -171,7 +171,7 @@ def _record(settings: Settings) -> Check:
 
 
 def _fleet(settings: Settings) -> Check:
-    from workbench.audit.fleet import members
+    from workbench.audit.fleet.fleet import members
 
     if not settings.audit_catalog and not settings.audit_engine:
         return _ok("the record is of this gateway alone")

@@ -38,8 +38,8 @@ def export(
     if settings.url:
         _export_elsewhere(table, form, since, until, tenant, output)
         return
-    from workbench.audit.export import export as write
-    from workbench.audit.export import export_file
+    from workbench.audit.query.export import export as write
+    from workbench.audit.query.export import export_file
 
     home, meter = prepare_home(settings.home), Meter("rows")
     options = {

@@ -26,7 +26,7 @@ def _query(
     sql: str, parameters: Any = None, *, fleet: bool, max_rows: int | None = None, timeout: float = 30.0
 ) -> pa.Table:
     from workbench.audit import Reader
-    from workbench.audit.fleet import open_fleet
+    from workbench.audit.fleet.fleet import open_fleet
     from workbench.config import Settings, prepare_home
 
     settings = Settings.load(home=click.get_current_context().obj.get("home"))
@@ -87,8 +87,8 @@ def sql(query: str | None, limit: int, timeout: float, as_csv: bool, fleet: bool
 @as_json
 def questions(name: str | None, parameters: tuple[str, ...], fleet: bool, as_json: bool) -> None:
     """List the saved questions, or run one: workbench questions slowest_tools hours=24."""
-    from workbench.audit.question import questions as saved
-    from workbench.audit.question import saved_question
+    from workbench.audit.query.saved_questions import questions as saved
+    from workbench.audit.query.saved_questions import saved_question
 
     if name is None:
         if as_json:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from workbench.audit import records
+from workbench.audit.format import records
 from workbench.events import JSON, Call, Decision, Misuse, Tool, Unreachable
 from workbench.gateway.refusals import Refusal, denied
 from workbench.gateway.standing_approval import StandingUse

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from workbench.audit import records
-from workbench.audit.repeats import SINGLY
+from workbench.audit.format import records
+from workbench.audit.write.repeated_refusals import SINGLY
 from workbench.cluster.sealed_tokens import Seal
 from workbench.config import Settings
 from workbench.events import (

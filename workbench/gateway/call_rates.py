@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from workbench.audit.byte_quota import ByteQuota
+from workbench.audit.write.byte_quota import ByteQuota
 from workbench.events import Caller, Decision, Tool, Unreachable
 from workbench.gateway.refusals import Refusal
 from workbench.policy.limits import RateLimits, Used

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from workbench.audit import records
+from workbench.audit.format import records
 from workbench.events import JSON, Call, Outcome, Tool
 from workbench.json_values import left_out
 from workbench.policy.bound_params import bound_params, kept_params

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workbench.audit import records
+from workbench.audit.format import records
 from workbench.events import Call, Tool, now_us
 from workbench.policy.standing_approvals import SCOPE, Found, Giver, StandingApproval
 

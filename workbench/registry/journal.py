@@ -37,7 +37,7 @@ class Journal:
 
     def event(self, server: str, event: str, detail: JSON | None = None) -> None:
         """Something has happened to a server by itself. The record follows when it can."""
-        from workbench.audit import records
+        from workbench.audit.format import records
 
         told = detail or {}
         if self._replica is not None:
@@ -46,7 +46,7 @@ class Journal:
 
     def health(self, server: str, ok: bool, latency_us: int, message: str) -> None:
         """One health check."""
-        from workbench.audit import records
+        from workbench.audit.format import records
 
         self._put(records.health_check(server, ok, latency_us, message, tenant=self._tenant))
 
@@ -56,7 +56,7 @@ class Journal:
         Raises:
             NotRecorded: it cannot be recorded, so it must not be done.
         """
-        from workbench.audit import records
+        from workbench.audit.format import records
 
         await self._audit.write(self._tenant, records.registry_event(server, event, detail or {}, tenant=self._tenant))
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from workbench.audit.folder import AuditFolder
+from workbench.audit.format.folder import AuditFolder
 from workbench.events import Unreachable
 
 LOCK_TIMEOUT_S: Final = 60.0

@@ -1,0 +1,1 @@
+"""SQL over the record: the reader, its views, what statements are allowed, saved questions, exports."""

@@ -1,0 +1,1 @@
+"""Checking the record against its seals and checkpoints, and proofs for single calls."""
