@@ -11,7 +11,7 @@ import pytest
 from tests.postgres import server
 from tests.second_tries import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401 - hooks of pytest
 from workbench.config import Settings, prepare_home
-from workbench.policy import recognisers
+from workbench.policy.redaction import recognizers
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     Not while they run: pytest swaps the filters of warnings, and a thread would import it.
     """
     if not session.config.option.collectonly:
-        found = recognisers.shared()
+        found = recognizers.shared()
         found.warm().join()
         assert found.ready, found.problem
 
@@ -34,7 +34,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.fixture
 def presidio() -> None:
     """For tests that need it to be there."""
-    assert recognisers.shared().ready
+    assert recognizers.shared().ready
 
 
 @pytest.fixture

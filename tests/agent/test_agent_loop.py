@@ -665,7 +665,7 @@ class Purse:
         self.settled: list[Usage] = []
 
     async def reserve(self, caller: Caller, run: Usage, least: int, most: int) -> Any:
-        from workbench.policy.spending import Granted
+        from workbench.policy.limits.budgets import Granted
 
         granted = min(most, self.tokens)
         if granted < least:

@@ -16,7 +16,7 @@ from tests.policy.test_policy_opa import free_port, running
 from workbench.api import build_app
 from workbench.bench import Workbench
 from workbench.bench.embedded import Embedded
-from workbench.policy import engine
+from workbench.policy.rego import rego_engine
 
 __all__ = ["opa_binary"]
 
@@ -35,7 +35,7 @@ DATA = {
 def folder(tmp_path: Path) -> Path:
     made = tmp_path / "rules"
     made.mkdir()
-    for name, content in engine.Files(None).read().items():
+    for name, content in rego_engine.Files(None).read().items():
         (made / name).write_bytes(content)
     shipped = msgspec.json.decode((made / "data.json").read_bytes())
     shipped["workbench"] |= DATA
@@ -107,10 +107,10 @@ async def test_a_real_opa_and_the_embedded_engine_agree_on_approvers_and_budgets
     opa_binary: str,
     folder: Path,
 ) -> None:
-    from workbench.policy.opa import Opa
+    from workbench.policy.rego.opa_client import Opa
 
     rng, port = random.Random(8), free_port()
-    here = engine.RegoPolicy(engine.Files(folder).read(), str(folder))
+    here = rego_engine.RegoPolicy(rego_engine.Files(folder).read(), str(folder))
     with running(opa_binary, folder, port):
         opa = Opa(f"http://127.0.0.1:{port}", timeout=5.0)
         answers = set()
@@ -118,8 +118,8 @@ async def test_a_real_opa_and_the_embedded_engine_agree_on_approvers_and_budgets
             server, tool = rng.choice(["crm", "payments", 'qu"ote']), rng.choice(["delete", "find", "ü"])
             who = {"tenant": rng.choice(["acme", "globex", ""]), "subject": rng.choice(["ann", "bob", "a\\b"])}
             for entrypoint, document in (
-                (engine.APPROVERS, {**who, "server": server, "tool": f"{server}.{tool}"}),
-                (engine.BUDGETS, {**who, "roles": ["a"] * rng.randint(0, 2)}),
+                (rego_engine.APPROVERS, {**who, "server": server, "tool": f"{server}.{tool}"}),
+                (rego_engine.BUDGETS, {**who, "roles": ["a"] * rng.randint(0, 2)}),
             ):
                 theirs, _ = await opa.ask(entrypoint, document)
                 assert theirs == here.ask(entrypoint, document), document

@@ -21,7 +21,7 @@ from workbench.api import build_app
 from workbench.bench.platform import Platform
 from workbench.config import Settings
 from workbench.events import JSON, Call, Caller, Misuse
-from workbench.policy.slack import SECRET, TOKEN, SlackChannel, read_approvers
+from workbench.policy.approvals.slack import SECRET, TOKEN, SlackChannel, read_approvers
 
 slack_sdk = pytest.importorskip("slack_sdk")
 from slack_sdk.signature import SignatureVerifier  # noqa: E402

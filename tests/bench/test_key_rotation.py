@@ -25,7 +25,7 @@ from workbench.cluster.sealed_tokens import Seal
 from workbench.config import Settings
 from workbench.control import open_store
 from workbench.events import Misuse, now_us
-from workbench.policy.redaction import Redactor
+from workbench.policy.redaction.redactor import Redactor
 
 SEALED = ["session"]
 

@@ -151,7 +151,7 @@ def test_ranges_and_values_of_the_command_line() -> None:
 
 
 def test_a_no_lets_nothing_be_repeated(wb: workbench.Workbench, meetings: list[str]) -> None:
-    from workbench.policy.standing_approvals import Terms
+    from workbench.policy.approvals.standing_approvals import Terms
 
     waiting = ask(wb, meetings[0]).outcome.details["approval"]
     with pytest.raises(Misuse, match="A no"):

@@ -33,7 +33,7 @@ from workbench.endpoint.features import READ
 from workbench.endpoint.session_preferences import WISHES
 from workbench.events import Call, RunStarted
 from workbench.gateway.task_ids import METHODS, TASKS
-from workbench.policy.standing_approvals import Terms
+from workbench.policy.approvals.standing_approvals import Terms
 
 ORIGIN = "http://127.0.0.1:8800"
 MODERN = "2026-07-28"

@@ -23,7 +23,7 @@ from workbench.cli import cli
 from workbench.cluster.sealed_tokens import Seal
 from workbench.config import Settings
 from workbench.events import Misuse, now_us
-from workbench.policy.redaction import Redactor
+from workbench.policy.redaction.redactor import Redactor
 
 PAGE = Path(__file__).parents[2] / "docs" / "key-rotation.md"
 Command = Callable[..., Result]

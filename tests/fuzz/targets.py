@@ -23,9 +23,10 @@ from servers.tables.delimited import Unreadable, read_text
 from workbench.agent.env_file import read_env_file
 from workbench.endpoint.jsonrpc import BadMessage, check_envelope, parse, request_id
 from workbench.events import Misuse, Unreachable
-from workbench.policy import Redactor, recognisers
-from workbench.policy.guard import Unsuitable, checked, lint, read_module
-from workbench.policy.rego_input import rego_input
+from workbench.policy import Redactor
+from workbench.policy.redaction import recognizers
+from workbench.policy.rego.rego_guard import Unsuitable, checked, lint, read_module
+from workbench.policy.rego.rego_input import rego_input
 from workbench.registry.mcpjson import read_mcp_json
 from workbench.upstream.http.sse_parser import Event, events
 
@@ -160,5 +161,5 @@ def loader() -> duckdb.DuckDBPyConnection:
 
 @cache
 def redactor() -> Redactor:
-    recognisers.shared().warm().join()  # until they are loaded, suspicious text is withheld whole
+    recognizers.shared().warm().join()  # until they are loaded, suspicious text is withheld whole
     return Redactor(scratch() / "home")

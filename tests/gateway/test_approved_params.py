@@ -10,7 +10,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp_types import ToolAnnotations
 
 from workbench.events import JSON, Call
-from workbench.policy.bound_params import MAX_BOUND_BYTES, MAX_KEPT_BYTES
+from workbench.policy.approvals.bound_params import MAX_BOUND_BYTES, MAX_KEPT_BYTES
 from workbench.upstream.in_memory import MemoryConnection
 
 pytestmark = pytest.mark.stores("sqlite", "postgres")

@@ -12,7 +12,7 @@ from mcp_types import ToolAnnotations
 from tests.gateway.conftest import until
 from workbench.events import JSON, Call, Misuse
 from workbench.gateway import call as call_path
-from workbench.policy import recognisers
+from workbench.policy.redaction import recognizers
 
 pytestmark = pytest.mark.stores("sqlite", "postgres")
 
@@ -88,7 +88,7 @@ def make_bulk() -> MCPServer:
 
 @pytest.fixture
 def ready() -> None:
-    recognisers.shared().warm().join()
+    recognizers.shared().warm().join()
 
 
 async def test_a_large_result_is_redacted_like_a_small_one_in_answer_and_record(furnish: Any, ready: None) -> None:

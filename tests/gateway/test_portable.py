@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from workbench.events import Call, Caller
 from workbench.gateway.portability import readable, unportable
-from workbench.policy.redaction import Redactor
+from workbench.policy.redaction.redactor import Redactor
 
 
 def nested(levels: int) -> Any:

@@ -17,7 +17,7 @@ from workbench.cluster.sealed_tokens import Seal
 from workbench.events import JSON, Call, Caller, Tool
 from workbench.gateway.redis_cache import SharedCache
 from workbench.gateway.result_cache import Cache, Key
-from workbench.policy.breaker import Breaker
+from workbench.policy.engine_breaker import Breaker
 
 ANN = Caller(tenant="local", subject="ann", roles=("viewer",), scopes=frozenset({"b", "a"}))
 BOB = Caller(tenant="local", subject="bob")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.gateway.test_approved_params import Recording
 from workbench.events import JSON, Call, Caller
-from workbench.policy.standing_approvals import Terms
+from workbench.policy.approvals.standing_approvals import Terms
 
 pytestmark = pytest.mark.stores("sqlite", "postgres")
 TOOL = "vault.empty"

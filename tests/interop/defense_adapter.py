@@ -36,7 +36,7 @@ from workbench.endpoint import McpEndpoint
 from workbench.events import Misuse, Unauthenticated
 from workbench.gateway import Gateway
 from workbench.policy import Policy
-from workbench.policy.credentials import SECRET
+from workbench.policy.redaction.secret_patterns import SECRET
 from workbench.registry import Registry, ServerSpec
 from workbench.registry.mcpjson import read_configuration
 from workbench.registry.registration import registration

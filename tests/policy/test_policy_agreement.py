@@ -12,8 +12,8 @@ import pytest
 from workbench.config import Settings
 from workbench.events import Call, Caller, Misuse, Tool
 from workbench.policy import Approvals, Policy, Redactor, Refused
-from workbench.policy.approval import Needed
-from workbench.policy.approvals import TTL_US
+from workbench.policy.approvals.approval import Needed
+from workbench.policy.approvals.approvals import TTL_US
 
 pytestmark = pytest.mark.stores("sqlite", "postgres")
 change = msgspec.structs.replace
@@ -105,8 +105,8 @@ def test_a_first_yes_does_not_lengthen_the_time_and_a_late_second_one_counts_for
 
 
 def test_of_two_who_say_yes_at_once_neither_is_lost(desk: Approvals, asked: Call, delete: Tool) -> None:
-    from workbench.policy.agreement import agreed
-    from workbench.policy.approval import Vote
+    from workbench.policy.approvals.approval import Vote
+    from workbench.policy.approvals.quorum import agreed
 
     request = desk.request(asked, delete, Needed(approvers=3))
     late = Vote(by="cat", via="app", us=desk._clock())

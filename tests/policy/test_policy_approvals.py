@@ -15,8 +15,9 @@ import pytest
 
 from workbench.config import Settings
 from workbench.events import Call, Caller, Misuse, Tool
-from workbench.policy import Approval, Approvals, Redactor, Refused, approvals
-from workbench.policy.approvals import TTL_US
+from workbench.policy import Approval, Approvals, Redactor, Refused
+from workbench.policy.approvals import approvals
+from workbench.policy.approvals.approvals import TTL_US
 
 pytestmark = pytest.mark.stores("sqlite", "postgres")
 change = msgspec.structs.replace

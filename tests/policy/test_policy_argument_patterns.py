@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.events import Misuse
-from workbench.policy.argument_patterns import MAX_CHOICES, check_patterns, fits, matches, template
+from workbench.policy.approvals.argument_patterns import MAX_CHOICES, check_patterns, fits, matches, template
 
 APPROVED: dict[str, Any] = {
     "amount": 10, "path": "/tmp/a", "status": "open", "items": [{"id": 1}, {"id": 2}], "a/b": "x", "m~n": None,

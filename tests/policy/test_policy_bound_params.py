@@ -9,7 +9,7 @@ import pytest
 from workbench.config import Settings, open_control, prepare_home
 from workbench.events import Call, Caller, Tool, digest
 from workbench.policy import Approvals, Redactor
-from workbench.policy.bound_params import bound_params, kept_params, params_hash
+from workbench.policy.approvals.bound_params import bound_params, kept_params, params_hash
 
 BEFORE = """
 create table approvals (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from workbench.policy.breaker import Breaker
+from workbench.policy.engine_breaker import Breaker
 
 
 class Clock:

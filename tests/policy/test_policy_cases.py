@@ -11,9 +11,10 @@ import pytest
 
 from workbench.config import Settings
 from workbench.events import JSON, Call, Caller, Misuse, Tool
-from workbench.policy import Policy, engine, verdict
-from workbench.policy.cases import run_cases, run_rego_tests
-from workbench.policy.explaining import explain
+from workbench.policy import Policy
+from workbench.policy.rego import engine_answer, rego_engine
+from workbench.policy.rego.explain import explain
+from workbench.policy.rego.policy_tests import run_cases, run_rego_tests
 
 change = msgspec.structs.replace
 
@@ -26,8 +27,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path | None) -> dict[str, tuple[bool, str]]:
-    files = engine.Files(folder)
-    rego = engine.RegoPolicy(files.read(), files.where)
+    files = rego_engine.Files(folder)
+    rego = rego_engine.RegoPolicy(files.read(), files.where)
     return {r.name: (r.passed, r.message) for r in run_cases(files, rego.ask)}
 
 
@@ -169,7 +170,7 @@ def test_what_the_record_keeps_of_a_decision_is_what_the_rules_were_told(
     asked = Call(caller=employee, tool=find.qualified)
     outcome = Outcome(kind="ok", call=asked.id, tool=find.qualified, decision=policy.decide(asked, find))
     judged = records.call(asked, find, outcome, args_redacted={}, response_redacted={})["data"]["judged"]
-    document = verdict.document(employee, find)
+    document = engine_answer.document(employee, find)
     assert judged["scopes"] == document["caller"]["scopes"]
     assert judged["roles"] == document["caller"]["roles"]
     assert judged["needed"] == [scope["name"] for scope in document["tool"]["scopes"]]
@@ -183,14 +184,14 @@ def test_what_the_record_keeps_of_a_decision_is_what_the_rules_were_told(
 @pytest.mark.interop
 @pytest.mark.timeout(1200)
 def test_opa_runs_the_rego_tests_and_a_failing_one_is_named(opa_binary: str, folder: Path) -> None:
-    assert all(r.passed for r in run_rego_tests(engine.Files(None), opa_binary))
+    assert all(r.passed for r in run_rego_tests(rego_engine.Files(None), opa_binary))
     (folder / "ours_test.rego").write_text(
         "package ours_test\nimport data.workbench.tenant_quota\n"
         'test_wrong if { tenant_quota.allow == false with input as {"tenant": "a", "tool": "b", "used": 0} }\n'
     )
-    results = {r.name: r.passed for r in run_rego_tests(engine.Files(folder), opa_binary)}
+    results = {r.name: r.passed for r in run_rego_tests(rego_engine.Files(folder), opa_binary)}
     assert results["test_wrong"] is False
     assert results["test_each_form_of_the_scope_allows"] is True
     (folder / "ours_test.rego").write_text("this is no Rego")
     with pytest.raises(Misuse, match="could not run"):
-        run_rego_tests(engine.Files(folder), opa_binary)
+        run_rego_tests(rego_engine.Files(folder), opa_binary)

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from workbench.config import Settings
 from workbench.events import Call, Caller, Decision, Misuse, Tool
-from workbench.policy import Policy, decisions, engine
+from workbench.policy import Policy, decisions
+from workbench.policy.rego import rego_engine
 
 change = msgspec.structs.replace
 
@@ -153,7 +154,7 @@ def test_a_malformed_declaration_of_columns_never_takes_columns_away(
 
 
 def with_data(settings: Settings, tmp_path: Path, **workbench: Any) -> Policy:
-    data = json.loads(engine.Files(None).read()["data.json"])
+    data = json.loads(rego_engine.Files(None).read()["data.json"])
     data["workbench"].update(workbench)
     folder = tmp_path / "rules"
     folder.mkdir(exist_ok=True)
@@ -318,7 +319,7 @@ def test_an_engine_that_breaks_denies_and_tells_nothing_of_the_call(
     def breaks(*_: Any) -> Any:
         raise ZeroDivisionError("secret of the call")
 
-    monkeypatch.setattr(engine.RegoPolicy, "ask", breaks)
+    monkeypatch.setattr(rego_engine.RegoPolicy, "ask", breaks)
     decision = policy.decide(call(owner, find), find)
     assert (decision.allow, decision.rule) == (False, "default_deny")
     assert "secret" not in decision.reason
@@ -332,16 +333,16 @@ def test_the_engine_is_asked_once_for_the_same_caller_and_tool(
     policy: Policy, employee: Caller, find: Tool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    ask = engine.RegoPolicy.ask
+    ask = rego_engine.RegoPolicy.ask
 
-    def counting(self: engine.RegoPolicy, entrypoint: str, document: Any) -> Any:
+    def counting(self: rego_engine.RegoPolicy, entrypoint: str, document: Any) -> Any:
         asked.append(entrypoint)
         return ask(self, entrypoint, document)
 
-    monkeypatch.setattr(engine.RegoPolicy, "ask", counting)
+    monkeypatch.setattr(rego_engine.RegoPolicy, "ask", counting)
     for _ in range(3):
         assert policy.decide(call(employee, find), find).allow
-    assert asked == [engine.TOOL_SCOPES]
+    assert asked == [rego_engine.TOOL_SCOPES]
     for other in (
         change(employee, subject="cy"),
         change(employee, tenant="globex"),

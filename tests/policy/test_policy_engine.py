@@ -11,10 +11,10 @@ import pytest
 import regopy
 
 from workbench.events import JSON, Misuse
-from workbench.policy import engine
-from workbench.policy.rego_input import rego_input
+from workbench.policy.rego import rego_engine
+from workbench.policy.rego.rego_input import rego_input
 
-SHIPPED = engine.Files(None).read()
+SHIPPED = rego_engine.Files(None).read()
 
 
 def tool_input(**tool: Any) -> JSON:
@@ -29,12 +29,12 @@ def tool_input(**tool: Any) -> JSON:
     return {"caller": caller, "tool": {**base, **tool}}
 
 
-def policy_with(**files: str) -> engine.RegoPolicy:
+def policy_with(**files: str) -> rego_engine.RegoPolicy:
     replaced = {name.replace("__", "."): text.encode() for name, text in files.items()}
-    return engine.RegoPolicy({**SHIPPED, **replaced}, "the test")
+    return rego_engine.RegoPolicy({**SHIPPED, **replaced}, "the test")
 
 
-def answering(document: str) -> engine.RegoPolicy:
+def answering(document: str) -> rego_engine.RegoPolicy:
     return policy_with(tool_scopes__rego=f"package workbench.tool_scopes\ndecision := {document}\n")
 
 
@@ -50,12 +50,12 @@ GOOD = {
 
 
 def test_the_shipped_policy_answers_in_the_agreed_form() -> None:
-    policy = engine.RegoPolicy(SHIPPED, "the package")
-    answer = policy.ask(engine.TOOL_SCOPES, tool_input())
+    policy = rego_engine.RegoPolicy(SHIPPED, "the package")
+    answer = policy.ask(rego_engine.TOOL_SCOPES, tool_input())
     assert answer["allow"] is True
     assert answer["rule"] == "allow"
-    assert policy.ask(engine.TENANT_QUOTA, {"tenant": "a", "tool": "b.c", "used": 0})["per_minute"] == 0
-    assert answering(json.dumps(GOOD)).ask(engine.TOOL_SCOPES, tool_input()) == GOOD
+    assert policy.ask(rego_engine.TENANT_QUOTA, {"tenant": "a", "tool": "b.c", "used": 0})["per_minute"] == 0
+    assert answering(json.dumps(GOOD)).ask(rego_engine.TOOL_SCOPES, tool_input()) == GOOD
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_an_undefined_answer_is_refused_at_load_and_broken_later() -> None:
         tool_scopes__rego=f"package workbench.tool_scopes\ndecision := {good} if not input_is_odd\n"
         'input_is_odd if input.tool.qualified == "odd.tool"\n'
     )
-    with pytest.raises(engine.Broken, match="undefined"):
-        sometimes.ask(engine.TOOL_SCOPES, tool_input(qualified="odd.tool"))
+    with pytest.raises(rego_engine.Broken, match="undefined"):
+        sometimes.ask(rego_engine.TOOL_SCOPES, tool_input(qualified="odd.tool"))
 
 
 def test_two_answers_at_once_are_no_answer() -> None:
@@ -104,8 +104,8 @@ def test_two_answers_at_once_are_no_answer() -> None:
         tool_scopes__rego=f"package workbench.tool_scopes\ndecision := {good}\n"
         f'decision := {other} if input.tool.qualified == "odd.tool"\n'
     )
-    with pytest.raises(engine.Broken):
-        split.ask(engine.TOOL_SCOPES, tool_input(qualified="odd.tool"))
+    with pytest.raises(rego_engine.Broken):
+        split.ask(rego_engine.TOOL_SCOPES, tool_input(qualified="odd.tool"))
 
 
 @pytest.mark.parametrize("echoed", ['a"b', "a\\b", "a\nb"])
@@ -117,8 +117,8 @@ def test_an_answer_that_repeats_awkward_text_is_broken_or_exact_but_never_anothe
         f'decision := object.union({good}}}, {{"rule": input.tool.qualified}})\n'
     )
     try:
-        answer = echo.ask(engine.TOOL_SCOPES, tool_input(qualified=echoed))
-    except engine.Broken:
+        answer = echo.ask(rego_engine.TOOL_SCOPES, tool_input(qualified=echoed))
+    except rego_engine.Broken:
         return
     assert answer["allow"] is False
 
@@ -146,20 +146,20 @@ def test_a_policy_that_cannot_be_trusted_is_refused_with_a_reason(files: dict[st
 
 def test_a_file_that_is_no_text_is_refused() -> None:
     with pytest.raises(Misuse, match="no valid Rego"):
-        engine.RegoPolicy({**SHIPPED, "tool_scopes.rego": b"\xff\xfe"}, "the test")
+        rego_engine.RegoPolicy({**SHIPPED, "tool_scopes.rego": b"\xff\xfe"}, "the test")
 
 
 def test_an_input_that_the_engine_would_misread_is_broken() -> None:
-    policy = engine.RegoPolicy(SHIPPED, "the package")
+    policy = rego_engine.RegoPolicy(SHIPPED, "the package")
     for wrong in ("crm\0evil", "\ud83d"):
-        with pytest.raises(engine.Broken):
-            policy.ask(engine.TOOL_SCOPES, tool_input(qualified=wrong))
-    with pytest.raises(engine.Broken, match="64 bits"):
-        policy.ask(engine.TENANT_QUOTA, {"tenant": "a", "tool": "b", "used": 2**64})
+        with pytest.raises(rego_engine.Broken):
+            policy.ask(rego_engine.TOOL_SCOPES, tool_input(qualified=wrong))
+    with pytest.raises(rego_engine.Broken, match="64 bits"):
+        policy.ask(rego_engine.TENANT_QUOTA, {"tenant": "a", "tool": "b", "used": 2**64})
 
 
 def test_a_further_file_of_data_is_merged_and_the_revision_follows_every_byte() -> None:
-    shipped = engine.RegoPolicy(SHIPPED, "the package")
+    shipped = rego_engine.RegoPolicy(SHIPPED, "the package")
     more = policy_with(own__json='{"own": {"a": 1}, "workbench": {"own": 2}}')
     assert more.data["own"] == {"a": 1}
     assert more.data["workbench"]["own"] == 2
@@ -177,7 +177,7 @@ def test_files_of_a_folder_replace_those_of_the_same_name_only(tmp_path: Path) -
     (tmp_path / "data.json").write_text("{}")
     (tmp_path / "notes.txt").write_text("not a policy")
     (tmp_path / "own.rego").write_text("package own\nx := 1\n")
-    files = engine.Files(tmp_path)
+    files = rego_engine.Files(tmp_path)
     read = files.read()
     assert read["data.json"] == b"{}"
     assert read["tool_scopes.rego"] == SHIPPED["tool_scopes.rego"]
@@ -192,22 +192,22 @@ def test_files_of_a_folder_replace_those_of_the_same_name_only(tmp_path: Path) -
     before = files.fingerprint()
     (tmp_path / "own.rego").write_text("package own\nx := 12\n")
     assert files.fingerprint() != before
-    assert engine.Files(None).fingerprint() == ()
+    assert rego_engine.Files(None).fingerprint() == ()
 
 
 def test_a_folder_that_is_not_there_is_misuse(tmp_path: Path) -> None:
     with pytest.raises(Misuse, match="cannot be read"):
-        engine.Files(tmp_path / "nowhere").read()
+        rego_engine.Files(tmp_path / "nowhere").read()
 
 
 def test_threads_share_one_policy_and_get_their_own_answers() -> None:
-    policy = engine.RegoPolicy(SHIPPED, "the package")
+    policy = rego_engine.RegoPolicy(SHIPPED, "the package")
     wrong: list[str] = []
 
     def ask(scope: str) -> None:
         for _ in range(50):
             tool = tool_input(scopes=[{"name": scope, "forms": [scope]}])
-            if policy.ask(engine.TOOL_SCOPES, tool)["allow"] is not (scope == "crm:read"):
+            if policy.ask(rego_engine.TOOL_SCOPES, tool)["allow"] is not (scope == "crm:read"):
                 wrong.append(scope)
 
     threads = [threading.Thread(target=ask, args=(s,)) for s in ("crm:read", "crm:write") * 3]
@@ -230,7 +230,7 @@ def test_threads_share_one_policy_and_get_their_own_answers() -> None:
 def test_an_input_means_to_the_engine_what_its_own_conversion_means(value: Any) -> None:
     said = []
     for made in (rego_input(value), regopy.Input(value)):
-        interpreter = engine._interpreter()
+        interpreter = rego_engine._interpreter()
         interpreter.set_input(made)
         said.append(str(interpreter.query("input")))
     assert said[0] == said[1]
@@ -239,7 +239,7 @@ def test_an_input_means_to_the_engine_what_its_own_conversion_means(value: Any) 
 
 @pytest.mark.parametrize("text", ['quo"te', "back\\slash", "line\nbreak", "\x01\x7f", "ü😀", "\u2028"])
 def test_an_awkward_text_enters_as_it_is(text: str) -> None:
-    interpreter = engine._interpreter()
+    interpreter = rego_engine._interpreter()
     interpreter.set_input(rego_input({"text": text, "same": [text], "other": text + "x"}))
     for query, answer in (("count(input.text)", len(text)), ("input.text in input.same", True)):
         assert interpreter.query(query).results[0].expressions == [answer]

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.events import Misuse
-from workbench.policy import engine, guard
+from workbench.policy.rego import rego_engine, rego_guard
 
 
 def bare(source: str, value: Any) -> Any:
@@ -38,8 +38,8 @@ def bare(source: str, value: Any) -> Any:
 )
 def test_the_engine_misreads_what_the_guard_refuses(source: str, value: Any) -> None:
     assert bare(source, value) is True
-    with pytest.raises(guard.Unsuitable):
-        guard.checked(value)
+    with pytest.raises(rego_guard.Unsuitable):
+        rego_guard.checked(value)
 
 
 def _nested(levels: int) -> Any:
@@ -82,8 +82,8 @@ class Text(str):
     ids=lambda v: repr(v)[:30],
 )
 def test_what_the_engine_could_misread_is_refused(value: Any) -> None:
-    with pytest.raises(guard.Unsuitable):
-        guard.checked(value)
+    with pytest.raises(rego_guard.Unsuitable):
+        rego_guard.checked(value)
 
 
 PLAIN = st.recursive(
@@ -103,15 +103,15 @@ PLAIN = st.recursive(
 def test_plain_json_passes_unchanged(value: Any) -> None:
     if "\\u0000" in repr(value) or "\\x00" in repr(value):
         return
-    assert guard.checked(value) is value
+    assert rego_guard.checked(value) is value
 
 
 # --- lint ----------------------------------------------------------------------------------------
 
 
 def lint(*sources: str) -> list[str]:
-    modules = [guard.read_module(f"m{i}.rego", source) for i, source in enumerate(sources)]
-    return guard.lint(modules, regopy.Interpreter().is_builtin)
+    modules = [rego_guard.read_module(f"m{i}.rego", source) for i, source in enumerate(sources)]
+    return rego_guard.lint(modules, regopy.Interpreter().is_builtin)
 
 
 @pytest.mark.parametrize(
@@ -252,11 +252,11 @@ def test_a_rule_is_found_whatever_stands_before_it(before: str) -> None:
         interpreter.add_module("m", source)
         assert interpreter.build(None, ["m/p"]).ok()  # the engine takes it, too
         assert lint(source) == [], source
-        assert guard.read_module("m.rego", source).rules - {"q", "f"} == {"r", "p"}, source
+        assert rego_guard.read_module("m.rego", source).rules - {"q", "f"} == {"r", "p"}, source
 
 
 def test_rules_with_a_semicolon_between_them_are_two() -> None:
-    assert guard.read_module("m.rego", "package m\nr if false; q if false\np if not q").rules == {"r", "q", "p"}
+    assert rego_guard.read_module("m.rego", "package m\nr if false; q if false\np if not q").rules == {"r", "q", "p"}
 
 
 def test_a_function_under_a_path_is_one_of_the_policy() -> None:
@@ -285,13 +285,13 @@ def test_findings_name_file_and_line_and_the_refusal_counts_the_rest() -> None:
     found = lint("package m\n\n" + "p if nosuch(1)\n" * 5)
     assert found[0].startswith("m0.rego:3: nosuch")
     with pytest.raises(Misuse, match=r"m0\.rego:3.*and 2 more"):
-        guard.refuse(found, "here")
-    guard.refuse([], "here")
+        rego_guard.refuse(found, "here")
+    rego_guard.refuse([], "here")
 
 
 @given(st.text(max_size=200))
 def test_no_text_breaks_the_reading_of_a_module(source: str) -> None:
-    words = list(guard.tokens(source))
+    words = list(rego_guard.tokens(source))
     assert [w.line for w in words] == sorted(w.line for w in words)
     lint(source)
 
@@ -299,4 +299,4 @@ def test_no_text_breaks_the_reading_of_a_module(source: str) -> None:
 def test_setting_the_default_log_level_twice_would_end_the_process_so_it_is_set_per_interpreter() -> None:
     program = "import regopy; regopy.set_default_log_level('None'); regopy.set_default_log_level('None')"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=30).returncode != 0
-    assert "set_default_log_level" not in Path(engine.__file__).read_text("utf-8")
+    assert "set_default_log_level" not in Path(rego_engine.__file__).read_text("utf-8")

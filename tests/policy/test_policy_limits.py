@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.events import Caller, Tool
-from workbench.policy import RateLimits, limits
+from workbench.policy import RateLimits
+from workbench.policy.limits import rate_limits
 
 change = msgspec.structs.replace
 ANN = Caller(tenant="acme", subject="ann")
@@ -97,7 +98,7 @@ def test_a_quota_that_cannot_be_found_out_refuses() -> None:
         raise RuntimeError("no rules")
 
     limit = RateLimits(5, broken)
-    assert limit.check(ANN, FIND) == limits.WINDOW
+    assert limit.check(ANN, FIND) == rate_limits.WINDOW
     assert limit.numbers(ANN, FIND)["remaining"] == 0
 
 
@@ -154,7 +155,7 @@ def test_a_burst_from_many_threads_gets_exactly_the_limit() -> None:
 
 
 def test_idle_callers_are_forgotten_and_busy_ones_never(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "_SWEEP_FROM", 10)
+    monkeypatch.setattr(rate_limits, "_SWEEP_FROM", 10)
     clock = Clock()
     limit = RateLimits(1, no_quota, clock=clock)
     limit._sweep_at = 10

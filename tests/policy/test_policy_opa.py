@@ -20,9 +20,10 @@ import pytest
 
 from workbench.config import Settings
 from workbench.events import JSON, Call, Caller, Misuse, Tool
-from workbench.policy import Policy, engine, verdict
-from workbench.policy.breaker import Breaker
-from workbench.policy.opa import Opa
+from workbench.policy import Policy
+from workbench.policy.engine_breaker import Breaker
+from workbench.policy.rego import engine_answer, rego_engine
+from workbench.policy.rego.opa_client import Opa
 
 change = msgspec.structs.replace
 
@@ -32,8 +33,8 @@ def call(caller: Caller, tool: Tool, **more: Any) -> Call:
 
 
 @functools.cache
-def _shipped() -> engine.RegoPolicy:
-    return engine.RegoPolicy(engine.Files(None).read(), "the package")
+def _shipped() -> rego_engine.RegoPolicy:
+    return rego_engine.RegoPolicy(rego_engine.Files(None).read(), "the package")
 
 
 class Server:
@@ -102,7 +103,7 @@ async def test_opa_is_asked_with_the_closed_input_and_its_answer_counts(
     assert (decision.allow, decision.rule, decision.engine) == (True, "tool_scopes.allow", "opa")
     asked = {path: (body, headers) for path, body, headers in server.requests}
     body, headers = asked["/v1/data/workbench/tool_scopes/decision?provenance=true"]
-    assert body == {"input": verdict.document(employee, find)}
+    assert body == {"input": engine_answer.document(employee, find)}
     assert headers["authorization"] == "Bearer opa-secret"
     assert "/v1/data/workbench/tenant_quota/decision?provenance=true" in asked
 
@@ -134,7 +135,7 @@ async def test_opa_and_the_embedded_engine_give_the_same_decision(
 async def test_a_denial_by_opa_is_a_denial_whatever_the_embedded_rules_say(
     remote: Policy, server: Server, owner: Caller, find: Tool
 ) -> None:
-    denial = {**Server.decide("/v1/data/" + engine.TOOL_SCOPES, {"input": verdict.document(owner, find)})}
+    denial = {**Server.decide("/v1/data/" + rego_engine.TOOL_SCOPES, {"input": engine_answer.document(owner, find)})}
     denial |= {"allow": False, "rule": "weekend"}
     server.answer = lambda path, body: ok({"result": denial if "scopes" in path else Server.decide(path, body)})
     decision = await remote.decide_async(call(owner, find), find)
@@ -202,16 +203,16 @@ async def test_after_failures_opa_is_left_alone_until_a_probe_succeeds(server: S
     now = [0.0]
     opa = Opa(server.url, breaker=Breaker(2, 1.0, clock=lambda: now[0]))
     working, server.answer = server.answer, lambda path, body: ok({}, "503 Service Unavailable")
-    quota = engine.PROBES[engine.TENANT_QUOTA]
+    quota = rego_engine.PROBES[rego_engine.TENANT_QUOTA]
     kinds = []
     for _ in range(4):
-        with pytest.raises(engine.Broken) as failed:
-            await opa.ask(engine.TENANT_QUOTA, quota)
+        with pytest.raises(rego_engine.Broken) as failed:
+            await opa.ask(rego_engine.TENANT_QUOTA, quota)
         kinds.append(failed.value.kind)  # type: ignore[attr-defined]
     assert kinds == ["status", "status", "breaker_open", "breaker_open"]
     assert len(server.requests) == 2
     server.answer, now[0] = working, 1.0
-    assert (await opa.ask(engine.TENANT_QUOTA, quota))[0]["allow"] is True
+    assert (await opa.ask(rego_engine.TENANT_QUOTA, quota))[0]["allow"] is True
     assert opa.problem == ""
     await opa.close()
 
@@ -219,7 +220,7 @@ async def test_after_failures_opa_is_left_alone_until_a_probe_succeeds(server: S
 async def test_a_call_that_is_given_up_does_not_count_as_a_failure(server: Server) -> None:
     server.answer = lambda path, body: None
     opa = Opa(server.url, timeout=30.0, breaker=Breaker(1))
-    asking = asyncio.create_task(opa.ask(engine.TENANT_QUOTA, engine.PROBES[engine.TENANT_QUOTA]))
+    asking = asyncio.create_task(opa.ask(rego_engine.TENANT_QUOTA, rego_engine.PROBES[rego_engine.TENANT_QUOTA]))
     async with asyncio.timeout(10):
         while not server.requests:  # noqa: ASYNC110 - a list has no event
             await asyncio.sleep(0)
@@ -284,7 +285,7 @@ def running(binary: str, folder: Path, port: int) -> Iterator[subprocess.Popen[b
 def rules(tmp_path: Path) -> Path:
     folder = tmp_path / "rules"
     folder.mkdir()
-    for name, content in engine.Files(None).read().items():
+    for name, content in rego_engine.Files(None).read().items():
         (folder / name).write_bytes(content)
     return folder
 
@@ -440,7 +441,7 @@ def put_rules(port: int, rego: str) -> None:
 async def test_a_changed_rule_shows_in_lists_and_a_dead_opa_shows_nothing(
     opa_binary: str, rules: Path, settings: Settings, owner: Caller, find: Tool, delete: Tool
 ) -> None:
-    from workbench.policy import foreseen
+    from workbench.policy.rego import opa_visibility_cache
 
     port, now = free_port(), 1000.0
     with running(opa_binary, rules, port) as process:
@@ -456,13 +457,13 @@ async def test_a_changed_rule_shows_in_lists_and_a_dead_opa_shows_nothing(
         await asyncio.to_thread(put_rules, port, changed)
         await policy.foresee(owner, [find, delete])
         assert policy.edition(owner) == edition, "asked a moment ago"
-        now += foreseen.FRESH_SECONDS
+        now += opa_visibility_cache.FRESH_SECONDS
         await policy.foresee(owner, [find, delete])
         assert policy.edition(owner) != edition
         assert (policy.visible(owner, find), policy.visible(owner, delete)) == (True, False)
         process.kill()
         process.wait()
-        now += foreseen.FRESH_SECONDS
+        now += opa_visibility_cache.FRESH_SECONDS
         await policy.foresee(owner, [find, delete])
         assert (policy.visible(owner, find), policy.visible(owner, delete)) == (False, False)
         assert "cannot be reached" in policy.problem

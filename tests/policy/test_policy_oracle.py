@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from workbench.events import JSON, Caller, Tool
-from workbench.policy import engine, verdict
+from workbench.policy.rego import engine_answer, rego_engine
 
 WORDS = ["crm", "crmx", "read", "write", "pii", "*", "", "a"]
 
@@ -79,13 +79,13 @@ def oracle(caller: Caller, tool: Tool) -> JSON:
 
 
 def test_thousands_of_random_inputs_get_the_answer_that_the_description_gives() -> None:
-    policy = engine.RegoPolicy(engine.Files(None).read(), "the package")
+    policy = rego_engine.RegoPolicy(rego_engine.Files(None).read(), "the package")
     rng = random.Random(20261120)
     rules: dict[str, int] = {}
     for _ in range(4000):
         caller, tool = random_case(rng)
         expected = oracle(caller, tool)
-        got = policy.ask(engine.TOOL_SCOPES, verdict.document(caller, tool))
+        got = policy.ask(rego_engine.TOOL_SCOPES, engine_answer.document(caller, tool))
         assert got == expected, (caller, tool)
         rules[got["rule"]] = rules.get(got["rule"], 0) + 1
     assert min(rules[r] for r in ("allow", "missing_scopes", "quarantined", "unlabelled", "no_caller")) > 100
@@ -99,11 +99,11 @@ def quota_oracle(quotas: JSON, tenant: str, tool: str, used: int) -> JSON:
     return {"allow": used < limit, "rule": "within_quota" if used < limit else "quota_used_up", "per_minute": limit}
 
 
-def with_quotas(quotas: JSON) -> engine.RegoPolicy:
-    files = engine.Files(None).read()
+def with_quotas(quotas: JSON) -> rego_engine.RegoPolicy:
+    files = rego_engine.Files(None).read()
     data = json.loads(files["data.json"])
     data["workbench"]["quotas"] = quotas
-    return engine.RegoPolicy({**files, "data.json": json.dumps(data).encode()}, "the test")
+    return rego_engine.RegoPolicy({**files, "data.json": json.dumps(data).encode()}, "the test")
 
 
 def random_quotas(rng: random.Random) -> JSON:
@@ -121,7 +121,7 @@ def test_random_quotas_get_the_answer_that_the_description_gives() -> None:
         for tenant in ("acme", "globex", "else"):
             for tool in ("crm.find", "a.b", "x.y"):
                 used = rng.choice([0, 1, 4, 5, 59, 60, 61])
-                got = policy.ask(engine.TENANT_QUOTA, {"tenant": tenant, "tool": tool, "used": used})
+                got = policy.ask(rego_engine.TENANT_QUOTA, {"tenant": tenant, "tool": tool, "used": used})
                 assert got == quota_oracle(quotas, tenant, tool, used), (quotas, tenant, tool, used)
 
 
@@ -130,7 +130,7 @@ def test_random_quotas_get_the_answer_that_the_description_gives() -> None:
 
 def opa_answers(opa_binary: str, folder: Path, inputs: list[JSON]) -> list[Any]:
     """What `opa eval` says of all inputs at once: they stand as data and are put in one by one."""
-    for name, content in engine.Files(None).read().items():
+    for name, content in rego_engine.Files(None).read().items():
         (folder / name).write_bytes(content)
     (folder / "cases.json").write_text(json.dumps({"cases": inputs}))
     query = "[d | some document in data.cases; d := data.workbench.tool_scopes.decision with input as document]"
@@ -150,19 +150,19 @@ def opa_answers(opa_binary: str, folder: Path, inputs: list[JSON]) -> list[Any]:
 @pytest.mark.timeout(1200)
 def test_opa_decides_thousands_of_random_inputs_alike(opa_binary: str, tmp_path: Path) -> None:
     rng = random.Random(31)
-    inputs = [verdict.document(*random_case(rng)) for _ in range(3000)]
-    policy = engine.RegoPolicy(engine.Files(None).read(), "the package")
+    inputs = [engine_answer.document(*random_case(rng)) for _ in range(3000)]
+    policy = rego_engine.RegoPolicy(rego_engine.Files(None).read(), "the package")
     theirs = opa_answers(opa_binary, tmp_path, inputs)
     assert len(theirs) == len(inputs)
     for document, answer in zip(inputs, theirs, strict=True):
-        assert policy.ask(engine.TOOL_SCOPES, document) == answer, document
+        assert policy.ask(rego_engine.TOOL_SCOPES, document) == answer, document
 
 
 @pytest.mark.slow
 @pytest.mark.interop
 @pytest.mark.timeout(1200)
 def test_opa_accepts_the_shipped_rules_in_strict_mode(opa_binary: str, tmp_path: Path) -> None:
-    for name, content in engine.Files(None).read().items():
+    for name, content in rego_engine.Files(None).read().items():
         (tmp_path / name).write_bytes(content)
     done = subprocess.run([opa_binary, "check", "--strict", str(tmp_path)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -11,8 +11,8 @@ from itertools import pairwise
 
 import pytest
 
-from workbench.policy import recognisers
-from workbench.policy.recognisers import Recognisers
+from workbench.policy.redaction import recognizers
+from workbench.policy.redaction.recognizers import Recognisers
 
 Maker = Callable[[random.Random], str]
 MANY = 300
@@ -20,7 +20,7 @@ MANY = 300
 
 @pytest.fixture
 def found(presidio: None) -> Recognisers:
-    return recognisers.shared()
+    return recognizers.shared()
 
 
 def digits(rng: random.Random, n: int) -> str:
@@ -89,7 +89,7 @@ def test_what_is_personal_is_found(found: Recognisers, kind: str) -> None:
         for _ in range(MANY):
             value = PERSONAL[kind](rng)
             text = rng.choice(FRAMES).format(value)
-            assert recognisers.suspicious(text), text
+            assert recognizers.suspicious(text), text
             start = text.index(value)
             hits += any(s.start <= start and s.end >= start + len(value) for s in found.find(text, lenient=lenient))
         assert hits / MANY >= floor, (kind, lenient, hits)
@@ -146,7 +146,7 @@ def test_what_only_looks_personal_is_left_alone(found: Recognisers, kind: str) -
         alarms = []
         for _ in range(MANY):
             text = rng.choice(FRAMES).format(LOOK_ALIKES[kind](rng))
-            if recognisers.suspicious(text) and found.find(text, lenient=lenient):
+            if recognizers.suspicious(text) and found.find(text, lenient=lenient):
                 alarms.append(text)
         assert len(alarms) / MANY <= ceiling, (kind, lenient, len(alarms), alarms[:5])
 
@@ -161,8 +161,8 @@ def test_overlapping_finds_become_one(found: Recognisers) -> None:
 
 def test_a_date_alone_is_not_suspicious_and_a_date_with_more_is(found: Recognisers) -> None:
     for text in ("2026-05-01", "2026-05-01 10:15", "2026-05-01T10:15:00Z", "2026-05-01T10:15:00.123456+02:00"):
-        assert not recognisers.suspicious(text)
-    assert recognisers.suspicious("2026-05-01 ann@acme.example")
+        assert not recognizers.suspicious(text)
+    assert recognizers.suspicious("2026-05-01 ann@acme.example")
 
 
 def test_nothing_is_looked_at_before_the_recognisers_are_loaded() -> None:

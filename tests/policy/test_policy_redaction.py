@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 
 from workbench.config import Settings
 from workbench.events import Misuse
-from workbench.policy import Redactor, recognisers, redaction
-from workbench.policy.columns import columns
-from workbench.policy.traversal import MAX_DEPTH
+from workbench.policy import Redactor
+from workbench.policy.redaction import recognizers
+from workbench.policy.redaction import redactor as redaction
+from workbench.policy.redaction.field_names import columns
+from workbench.policy.redaction.walker import MAX_DEPTH
 
 NAMES = ("email", "phone", "ssn")
 PEOPLE = [
@@ -37,9 +39,9 @@ def redactor(settings: Settings, presidio: None) -> Redactor:
 @pytest.fixture
 def unloaded(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Redactor:
     """A redactor whose recognisers never come."""
-    silent = recognisers.Recognisers()
+    silent = recognizers.Recognisers()
     monkeypatch.setattr(silent, "warm", lambda: None)
-    monkeypatch.setattr(recognisers, "shared", lambda: silent)
+    monkeypatch.setattr(recognizers, "shared", lambda: silent)
     return Redactor(settings.home)
 
 
@@ -429,9 +431,9 @@ def test_recognisers_that_cannot_be_loaded_say_so_and_let_nothing_pass(
     def missing(*, lenient: bool) -> Any:
         raise ImportError("No module named 'presidio_analyzer'")
 
-    own = recognisers.Recognisers()
-    monkeypatch.setattr(recognisers, "_engines", missing)
-    monkeypatch.setattr(recognisers, "shared", lambda: own)
+    own = recognizers.Recognisers()
+    monkeypatch.setattr(recognizers, "_engines", missing)
+    monkeypatch.setattr(recognizers, "shared", lambda: own)
     redactor = Redactor(settings.home)
     redactor.warm()
     own.warm().join()
@@ -474,7 +476,7 @@ def test_what_is_nested_too_deep_is_withheld(redactor: Redactor) -> None:
 
 
 def test_what_has_too_many_values_is_withheld(redactor: Redactor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workbench.policy.traversal.MAX_NODES", 100)
+    monkeypatch.setattr("workbench.policy.redaction.walker.MAX_NODES", 100)
     value = {"a": list(range(50)), "b": ["ann@acme.example"] * 60, "email": ["x"] * 60, "c": "kept"}
     kept = redactor.record(value, "acme")
     assert kept["a"] == list(range(50))
@@ -485,7 +487,7 @@ def test_what_has_too_many_values_is_withheld(redactor: Redactor, monkeypatch: p
 def test_only_so_much_suspicious_text_is_read_in_one_pass_and_the_rest_is_withheld(
     redactor: Redactor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workbench.policy.traversal.MAX_SUSPICIOUS", 100)
+    monkeypatch.setattr("workbench.policy.redaction.walker.MAX_SUSPICIOUS", 100)
     value = ["mail ann@acme.example " + "x" * 50, "plain " * 100, "mail bob@acme.example " + "x" * 50, "plain " * 100]
     for seen in (redactor.record(value, "acme"), redactor.result(value, NAMES, "acme")[0]):
         assert seen[0].startswith("mail <EMAIL:")

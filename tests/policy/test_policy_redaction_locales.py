@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from workbench.policy import recognisers
-from workbench.policy.recognisers import Recognisers
+from workbench.policy.redaction import recognizers
+from workbench.policy.redaction.recognizers import Recognisers
 
 faker = pytest.importorskip("faker")
 
@@ -41,7 +41,7 @@ CEILINGS = (0.0, 0.05)
 
 @pytest.fixture(scope="module")
 def found() -> Recognisers:
-    shared = recognisers.shared()
+    shared = recognizers.shared()
     shared.warm().join()
     return shared
 
@@ -89,7 +89,7 @@ def filled(template: str, local: Any, american: Any) -> tuple[str, list[tuple[in
 
 
 def spans(found: Recognisers, text: str, *, lenient: bool) -> list[Any]:
-    return found.find(text, lenient=lenient) if recognisers.suspicious(text) else []
+    return found.find(text, lenient=lenient) if recognizers.suspicious(text) else []
 
 
 @pytest.mark.slow

@@ -16,8 +16,8 @@ from tests.redis_server import RedisServer
 from workbench.config import Settings
 from workbench.events import Caller, Misuse, Tool, Unreachable
 from workbench.policy import Policy
-from workbench.policy.breaker import Breaker
-from workbench.policy.shared_limits import SCRIPT, SharedLimits
+from workbench.policy.engine_breaker import Breaker
+from workbench.policy.limits.redis_limits import SCRIPT, SharedLimits
 
 change = msgspec.structs.replace
 
@@ -124,7 +124,7 @@ async def test_a_quota_that_cannot_be_found_out_counts_as_used_up(
 RACER = """
 import asyncio, sys
 from workbench.events import Caller, Tool
-from workbench.policy.shared_limits import SharedLimits
+from workbench.policy.limits.redis_limits import SharedLimits
 
 async def main(url, prefix):
     counting = SharedLimits(100, lambda tenant, tool: 0, url=url, prefix=prefix, timeout=20.0)

@@ -18,8 +18,8 @@ from tests.redis_server import RedisServer
 from workbench.config import Settings
 from workbench.events import Caller, Misuse, Usage
 from workbench.policy import Policy
-from workbench.policy.engine import Broken
-from workbench.policy.spending import Limits, Spending
+from workbench.policy.limits.budgets import Limits, Spending
+from workbench.policy.rego.rego_engine import Broken
 
 pytestmark = pytest.mark.stores("sqlite", "postgres")
 
@@ -127,7 +127,7 @@ import asyncio, json, sys
 from pathlib import Path
 from workbench.config import Settings
 from workbench.events import Caller, Usage
-from workbench.policy.spending import Limits, Spending
+from workbench.policy.limits.budgets import Limits, Spending
 store = json.loads(sys.argv[3])
 settings = Settings.load(env={}, home=Path(sys.argv[1]), redis_url=sys.argv[2], user_tokens_per_day=1000, **store)
 async def race():

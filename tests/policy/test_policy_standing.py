@@ -13,8 +13,8 @@ from tests.policy.test_policy_approvals import Clock
 from workbench.config import Settings
 from workbench.events import Call, Caller, Misuse, Tool
 from workbench.policy import Approvals, Redactor, Refused
-from workbench.policy.approval import Needed
-from workbench.policy.standing_approvals import (
+from workbench.policy.approvals.approval import Needed
+from workbench.policy.approvals.standing_approvals import (
     MAX_ACTIVE,
     MAX_UNSEEN_SECONDS,
     StandingApproval,
@@ -267,7 +267,7 @@ def test_of_many_who_use_it_at_once_no_more_come_through_than_were_agreed(
 def test_a_tenant_has_so_many_at_a_time(
     desk: Desk, call: Call, delete: Tool, owner: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workbench.policy.standing_approvals.MAX_ACTIVE", 1)
+    monkeypatch.setattr("workbench.policy.approvals.standing_approvals.MAX_ACTIVE", 1)
     assert MAX_ACTIVE > 1
     desk.give(call, delete, owner)
     with pytest.raises(Misuse, match="are active"):

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from workbench import scanning
 from workbench.config import Settings
-from workbench.policy import Redactor, credentials, recognisers
-from workbench.policy.traversal import WITHHELD
+from workbench.policy import Redactor
+from workbench.policy.redaction import recognizers, secret_patterns
+from workbench.policy.redaction.walker import WITHHELD
 from workbench.registry import signals
 from workbench.scanning import Budget, PostponedError
 
@@ -75,10 +76,10 @@ def redactor(settings: Settings, presidio: None) -> Redactor:
 @pytest.fixture
 def given_to_patterns(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
-    shapes = tuple(shape._replace(pattern=Counting(shape.pattern, counts)) for shape in credentials._SHAPES)
-    monkeypatch.setattr(credentials, "_SHAPES", shapes)
-    monkeypatch.setattr(recognisers, "CANDIDATE", Counting(recognisers.CANDIDATE, counts))
-    monkeypatch.setattr("workbench.policy.traversal.CANDIDATE", recognisers.CANDIDATE)
+    shapes = tuple(shape._replace(pattern=Counting(shape.pattern, counts)) for shape in secret_patterns._SHAPES)
+    monkeypatch.setattr(secret_patterns, "_SHAPES", shapes)
+    monkeypatch.setattr(recognizers, "CANDIDATE", Counting(recognizers.CANDIDATE, counts))
+    monkeypatch.setattr("workbench.policy.redaction.walker.CANDIDATE", recognizers.CANDIDATE)
     return counts
 
 
@@ -107,11 +108,11 @@ def test_signs_are_looked_for_in_pieces(monkeypatch: pytest.MonkeyPatch, part: s
 
 def test_windows_of_recognisers_are_short_whatever_the_text(redactor: Redactor) -> None:
     for text in ("1 " * 50_000, "a" * 100_000, "lorem ipsum, " * 9000, "\n" * 10_000):
-        found = list(recognisers.windows(text))
+        found = list(recognizers.windows(text))
         assert found[0][0] == 0
         assert found[-1][1] == len(text)
         assert all(before[1] == after[0] for before, after in itertools.pairwise(found))
-        assert max(end - start for start, end, _ in found) <= recognisers.WINDOW
+        assert max(end - start for start, end, _ in found) <= recognizers.WINDOW
 
 
 def test_what_the_bound_of_processor_time_leaves_unread_is_withheld(
@@ -170,9 +171,9 @@ def test_credentials_are_found_in_pieces_as_in_the_whole(
     for profile in ("record", "message", "result"):
         with monkeypatch.context() as patch:
             patch.setattr(scanning, "PIECE", 1 << 30)
-            whole = credentials.without_credentials(text, profile)  # type: ignore[arg-type]
+            whole = secret_patterns.without_credentials(text, profile)  # type: ignore[arg-type]
             patch.setattr(scanning, "PIECE", piece)
-            assert credentials.without_credentials(text, profile) == whole  # type: ignore[arg-type]
+            assert secret_patterns.without_credentials(text, profile) == whole  # type: ignore[arg-type]
 
 
 @examples(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -182,9 +183,9 @@ def test_nothing_that_is_found_in_the_whole_is_missed_in_windows(
 ) -> None:
     find = redactor._recognisers.find
     with monkeypatch.context() as patch:
-        patch.setattr(recognisers, "WINDOW", 1 << 30)
+        patch.setattr(recognizers, "WINDOW", 1 << 30)
         whole = find(text, lenient=lenient)
-        patch.setattr(recognisers, "WINDOW", window)
+        patch.setattr(recognizers, "WINDOW", window)
         found = find(text, lenient=lenient)
     hidden = {at for span in found for at in range(span.start, span.end)}
     for span in whole:
@@ -194,7 +195,7 @@ def test_nothing_that_is_found_in_the_whole_is_missed_in_windows(
 def test_a_match_longer_than_the_overlap_is_hidden_to_its_end() -> None:
     for begin, rest in (("password=", "x"), ("eyJhbGciOiJIUzI1NiJ9.eyJz.", "a"), ("Bearer 1", "b"), ("ghp_", "c")):
         text = f"{begin}{rest * 40_000} end"
-        seen, count = credentials.without_credentials(text)
+        seen, count = secret_patterns.without_credentials(text)
         assert count == 1
         assert rest * 100 not in seen
         assert seen.endswith("<SECRET> end")

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from workbench.bench.platform import Platform
-from workbench.policy.slack import MOST_BYTES, NotFromSlack
+from workbench.policy.approvals.slack import MOST_BYTES, NotFromSlack
 
 BODY_SECONDS: Final = 10.0
 """Seconds in which a click has to arrive."""

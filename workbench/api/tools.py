@@ -16,7 +16,7 @@ from workbench.bench.profiles import listed
 from workbench.endpoint.auth_challenge import challenge
 from workbench.events import Call, Caller, Outcome, OutcomeKind, Source, new_trace_id
 from workbench.gateway.refusals import rate_headers
-from workbench.policy.standing_approvals import Terms
+from workbench.policy.approvals.standing_approvals import Terms
 
 _STATUS: dict[OutcomeKind, int] = {
     "ok": 200, "tool_error": 200, "invalid": 422, "not_found": 404, "denied": 403, "approval_required": 202,

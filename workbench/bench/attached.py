@@ -32,7 +32,7 @@ from workbench.events import (
     run_event,
 )
 from workbench.policy import Approval
-from workbench.policy.standing_approvals import StandingApproval, Terms
+from workbench.policy.approvals.standing_approvals import StandingApproval, Terms
 from workbench.registry import ConfigurationRemarks, Reloaded, ServerState, VaryingAcceptance
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from workbench.bench.definitions import ChangedDefinition
 from workbench.bench.platform import Platform
 from workbench.events import JSON, AnyRunEvent, Call, Outcome, Source, Tool
 from workbench.policy import Approval
-from workbench.policy.standing_approvals import StandingApproval, Terms
+from workbench.policy.approvals.standing_approvals import StandingApproval, Terms
 from workbench.registry import ConfigurationRemarks, Reloaded, ServerState, VaryingAcceptance
 
 

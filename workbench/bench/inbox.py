@@ -14,8 +14,8 @@ from workbench.events import JSON, Caller, Misuse, NotRecorded, Unreachable
 from workbench.gateway.argument_validation import Validators
 from workbench.gateway.refusals import say
 from workbench.policy import Approval
-from workbench.policy.slack import VIA as SLACK
-from workbench.policy.standing_approvals import Terms
+from workbench.policy.approvals.slack import VIA as SLACK
+from workbench.policy.approvals.standing_approvals import Terms
 
 if TYPE_CHECKING:
     from workbench.bench.platform import Platform

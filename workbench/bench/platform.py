@@ -46,7 +46,7 @@ from workbench.events import (
 from workbench.gateway import Gateway
 from workbench.gateway.profiles import Within
 from workbench.policy import Approval, Policy
-from workbench.policy.slack import SlackChannel
+from workbench.policy.approvals.slack import SlackChannel
 from workbench.registry import ConfigurationRemarks, Registry, Reloaded, ServerState, registration
 from workbench.secrets import Secrets
 from workbench.upstream import upstreams

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from workbench.audit.format import records
 from workbench.events import JSON, Caller, Misuse
-from workbench.policy.approval import Refused
-from workbench.policy.standing_approvals import Prepared, StandingApproval, Terms
+from workbench.policy.approvals.approval import Refused
+from workbench.policy.approvals.standing_approvals import Prepared, StandingApproval, Terms
 
 if TYPE_CHECKING:
     from workbench.bench.platform import Platform

@@ -35,7 +35,7 @@ from workbench.bench.running import Running, at_url, find_running
 from workbench.config import Settings, prepare_home
 from workbench.events import JSON, AnyRunEvent, Misuse, Source, Unreachable
 from workbench.policy import Approval
-from workbench.policy.standing_approvals import StandingApproval, Terms
+from workbench.policy.approvals.standing_approvals import StandingApproval, Terms
 from workbench.registry import ConfigurationRemarks, Reloaded, ServerState, VaryingAcceptance
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from workbench.events import Misuse
 
 if TYPE_CHECKING:
     from workbench.config import Settings
-    from workbench.policy.explaining import Explained
+    from workbench.policy.rego.explain import Explained
 
 
 def _settings() -> Settings:
@@ -37,14 +37,14 @@ def test(ctx: click.Context, executable: str | None, as_json: bool) -> None:
 
     Exit code 1 when one fails, or when there is none.
     """
-    from workbench.policy import engine
-    from workbench.policy.cases import run_cases, run_rego_tests
+    from workbench.policy.rego import rego_engine
+    from workbench.policy.rego.policy_tests import run_cases, run_rego_tests
 
-    files = engine.Files(_settings().policy)
-    rego = engine.RegoPolicy(files.read(), files.where)
+    files = rego_engine.Files(_settings().policy)
+    rego = rego_engine.RegoPolicy(files.read(), files.where)
     executable = executable or shutil.which("opa")
     results = run_cases(files, rego.ask)
-    not_run = [] if executable else sorted(files.read_tests(engine.REGO_TESTS))
+    not_run = [] if executable else sorted(files.read_tests(rego_engine.REGO_TESTS))
     if executable:
         results += run_rego_tests(files, executable)
     failed = [r for r in results if not r.passed]
@@ -65,9 +65,9 @@ def test(ctx: click.Context, executable: str | None, as_json: bool) -> None:
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 def export(folder: Path) -> None:
     """Write the rules in force into FOLDER, e.g. for an OPA: opa run --server FOLDER."""
-    from workbench.policy import engine
+    from workbench.policy.rego import rego_engine
 
-    found = engine.Files(_settings().policy).read()
+    found = rego_engine.Files(_settings().policy).read()
     folder.mkdir(parents=True, exist_ok=True)
     there = sorted(name for name in found if (folder / name).exists())
     if there:
@@ -84,7 +84,7 @@ def explain(call: str, as_json: bool) -> None:
     """Why the recorded CALL was decided as it was, rule by rule. CALL is the id that every outcome carries."""
     from workbench.access import Access
     from workbench.policy import Policy
-    from workbench.policy.explaining import explain as explained
+    from workbench.policy.rego.explain import explain as explained
 
     with opened() as wb:
         rows = wb.sql("select * from tool_calls where request_id = $id or event_id = $id", {"id": call}).arrow()

@@ -240,7 +240,7 @@ def _approvals(settings: Settings) -> Iterator[Check]:
     where = "the app, the command line" + (" and Slack" if settings.slack_channel else "")
     finding = f"destructive tools wait for a human at {where}; nobody but the owner approves their own call"
     if settings.slack_channel:
-        from workbench.policy.slack import SECRET, TOKEN
+        from workbench.policy.approvals.slack import SECRET, TOKEN
 
         missing = [name for name in (TOKEN, SECRET) if not os.environ.get(name)]
         if missing or settings.slack_approvers is None:
@@ -252,16 +252,16 @@ def _approvals(settings: Settings) -> Iterator[Check]:
 
 
 def _redaction(settings: Settings) -> Iterator[Check]:
-    from workbench.policy import recognisers
+    from workbench.policy.redaction import recognizers
 
-    found = recognisers.shared()
+    found = recognizers.shared()
     found.warm().join(60)
     if not found.ready:
         why = found.problem or "the recognisers do not load within a minute"
         hint = "Until they load, suspicious text is withheld whole."
         yield Check(name="redaction", verdict="problem", finding=why, hint=hint)
         return
-    kinds = ", ".join(recognisers.TYPES.values())
+    kinds = ", ".join(recognizers.TYPES.values())
     finding = f"recognises {kinds}; the record is always redacted, results for callers without pii:read"
     yield Check(name="redaction", verdict="ok", finding=finding)
 

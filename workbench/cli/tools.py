@@ -123,7 +123,7 @@ def call(
 
 def _may_decide(wb: Workbench, approval: str) -> bool:
     """Whether whoever runs this command may decide the call that waits, here."""
-    from workbench.policy.approval import check_decider
+    from workbench.policy.approvals.approval import check_decider
 
     try:
         me = msgspec.convert(wb.status()["caller"], Caller)

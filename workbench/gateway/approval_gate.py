@@ -12,8 +12,8 @@ from workbench.audit.format import records
 from workbench.events import JSON, Call, Decision, Misuse, Tool, Unreachable
 from workbench.gateway.refusals import Refusal, denied
 from workbench.gateway.standing_approval import StandingUse
-from workbench.policy.bound_params import passed_on
-from workbench.policy.standing_approvals import StandingApproval
+from workbench.policy.approvals.bound_params import passed_on
+from workbench.policy.approvals.standing_approvals import StandingApproval
 from workbench.upstream.client_responder import askable
 
 if TYPE_CHECKING:

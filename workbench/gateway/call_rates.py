@@ -7,7 +7,7 @@ from typing import Final
 from workbench.audit.write.byte_quota import ByteQuota
 from workbench.events import Caller, Decision, Tool, Unreachable
 from workbench.gateway.refusals import Refusal
-from workbench.policy.limits import RateLimits, Used
+from workbench.policy.limits.rate_limits import RateLimits, Used
 
 RATE: Final = "rate_limit"
 BYTES: Final = "record_bytes_per_hour"

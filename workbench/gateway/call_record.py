@@ -10,8 +10,8 @@ import msgspec
 from workbench.audit.format import records
 from workbench.events import JSON, Call, Outcome, Tool
 from workbench.json_values import left_out
-from workbench.policy.bound_params import bound_params, kept_params
-from workbench.policy.traversal import WITHHELD
+from workbench.policy.approvals.bound_params import bound_params, kept_params
+from workbench.policy.redaction.walker import WITHHELD
 from workbench.scanning import PostponedError
 from workbench.upstream.jsonrpc_messages import encode
 

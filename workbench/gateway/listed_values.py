@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from workbench.events import JSON
-from workbench.policy.redaction import Redactor
-from workbench.policy.traversal import WITHHELD
+from workbench.policy.redaction.redactor import Redactor
+from workbench.policy.redaction.walker import WITHHELD
 
 KEYWORDS: Final = frozenset({"enum", "const", "default", "examples"})
 

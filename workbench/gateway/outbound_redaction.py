@@ -310,7 +310,7 @@ def enter(policy: Policy, tenant: str) -> None:
 
 def in_error(value: T) -> T:
     """What an error says, without personal data and credentials: it may quote anything that was sent."""
-    from workbench.policy import redaction
+    from workbench.policy.redaction import redactor as redaction
 
     current = _current.get()
     if current is None:

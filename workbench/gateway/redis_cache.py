@@ -19,7 +19,7 @@ import msgspec
 from workbench.cluster.sealed_tokens import Seal
 from workbench.control.redis_client import redis_client
 from workbench.events import JSON, canonical
-from workbench.policy.breaker import Breaker
+from workbench.policy.engine_breaker import Breaker
 
 if TYPE_CHECKING:
     from workbench.gateway.result_cache import Key

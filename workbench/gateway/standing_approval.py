@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from workbench.audit.format import records
 from workbench.events import Call, Tool, now_us
-from workbench.policy.standing_approvals import SCOPE, Found, Giver, StandingApproval
+from workbench.policy.approvals.standing_approvals import SCOPE, Found, Giver, StandingApproval
 
 if TYPE_CHECKING:
     from workbench.access import Access

@@ -21,18 +21,18 @@ import orjson
 from workbench.config import Settings
 from workbench.control import open_store
 from workbench.events import JSON, Call, Caller, Decision, Misuse, Tool
-from workbench.policy import engine
-from workbench.policy.approval import Needed
-from workbench.policy.approvals import Approvals
-from workbench.policy.columns import PERSONAL
-from workbench.policy.foreseen import Foreseen
-from workbench.policy.limits import RateLimits
-from workbench.policy.opa import NAME as OPA
-from workbench.policy.opa import Opa, OpaFailed
-from workbench.policy.redaction import Redactor
-from workbench.policy.spending import Limits, Spending
-from workbench.policy.standing_approvals import StandingApprovals
-from workbench.policy.verdict import Verdict, denied, document, plain, verdict
+from workbench.policy.approvals.approval import Needed
+from workbench.policy.approvals.approvals import Approvals
+from workbench.policy.approvals.standing_approvals import StandingApprovals
+from workbench.policy.limits.budgets import Limits, Spending
+from workbench.policy.limits.rate_limits import RateLimits
+from workbench.policy.redaction.field_names import PERSONAL
+from workbench.policy.redaction.redactor import Redactor
+from workbench.policy.rego import rego_engine
+from workbench.policy.rego.engine_answer import Verdict, denied, document, plain, verdict
+from workbench.policy.rego.opa_client import NAME as OPA
+from workbench.policy.rego.opa_client import Opa, OpaFailed
+from workbench.policy.rego.opa_visibility_cache import Foreseen
 from workbench.secrets import Secrets
 
 _CACHE_ENTRIES = 8192
@@ -45,7 +45,7 @@ _QUOTA_SECONDS = 1.0
 class _Rules:
     """One revision of the rules with the answers it has given; replaced as a whole, so that no answer outlives it."""
 
-    def __init__(self, rego: engine.RegoPolicy, fingerprint: object) -> None:
+    def __init__(self, rego: rego_engine.RegoPolicy, fingerprint: object) -> None:
         self.rego = rego
         self.fingerprint = fingerprint
         self.static: dict[Any, Verdict] = {}
@@ -63,7 +63,7 @@ class Policy:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._files = engine.Files(settings.policy)
+        self._files = rego_engine.Files(settings.policy)
         self._rules = self._load()
         self.opa = (
             Opa(settings.opa_url, Secrets.of(settings).environment().get("WORKBENCH_OPA_TOKEN", ""))
@@ -166,10 +166,10 @@ class Policy:
         started = time.perf_counter_ns()
         try:
             quota = {"tenant": call.caller.tenant, "tool": tool.qualified, "used": 0}
-            asked = [self.opa.ask(engine.TOOL_SCOPES, document(call.caller, tool))]
+            asked = [self.opa.ask(rego_engine.TOOL_SCOPES, document(call.caller, tool))]
             key = (call.caller.tenant, tool.qualified)
             if time.monotonic() >= self._quotas.get(key, (0.0, 0))[0]:
-                asked.append(self.opa.ask(engine.TENANT_QUOTA, quota))
+                asked.append(self.opa.ask(rego_engine.TENANT_QUOTA, quota))
             (answer, revision), *rest = await asyncio.gather(*asked)
             if rest:
                 if len(self._quotas) >= _CACHE_ENTRIES:
@@ -213,12 +213,12 @@ class Policy:
         asked["tool"] = tool.qualified
         try:
             if self.opa is None:
-                answer = self._rules.rego.ask(engine.APPROVERS, asked)
+                answer = self._rules.rego.ask(rego_engine.APPROVERS, asked)
             else:
-                answer, _ = await self.opa.ask(engine.APPROVERS, asked)
+                answer, _ = await self.opa.ask(rego_engine.APPROVERS, asked)
             if answer["approvers"] < 1 or any(type(role) is not str for role in answer["roles"]):
-                raise engine.Broken("approvers or roles are not as agreed")
-        except engine.Broken as e:
+                raise rego_engine.Broken("approvers or roles are not as agreed")
+        except rego_engine.Broken as e:
             raise Misuse(f"Whose approval {tool.qualified} needs cannot be found out: {e}.") from e
         return Needed(approvers=answer["approvers"], roles=tuple(answer["roles"]))
 
@@ -230,12 +230,12 @@ class Policy:
         """
         if self.opa is not None:
             if (tenant, tool) not in self._quotas:
-                raise engine.Broken("OPA has given no quota")
+                raise rego_engine.Broken("OPA has given no quota")
             return self._quotas[tenant, tool][1]
         rules = self._rules
         found = rules.quotas.get((tenant, tool))
         if found is None:
-            answer = rules.rego.ask(engine.TENANT_QUOTA, {"tenant": tenant, "tool": tool, "used": 0})
+            answer = rules.rego.ask(rego_engine.TENANT_QUOTA, {"tenant": tenant, "tool": tool, "used": 0})
             if len(rules.quotas) >= _CACHE_ENTRIES:
                 rules.quotas.clear()
             found = rules.quotas[tenant, tool] = answer["per_minute"]
@@ -244,7 +244,7 @@ class Policy:
     def _budget(self, caller: Caller) -> Limits:
         """What the rules here let somebody use, whoever decides calls."""
         asked = {"tenant": caller.tenant, "subject": caller.subject, "roles": list(caller.roles)}
-        return Limits(**self._rules.rego.ask(engine.BUDGETS, asked))
+        return Limits(**self._rules.rego.ask(rego_engine.BUDGETS, asked))
 
     def _decide(self, rules: _Rules, call: Call, tool: Tool, approved: bool, usage: JSON | None) -> Decision:
         static = self._static(rules, call.caller, tool)
@@ -254,7 +254,7 @@ class Policy:
         asked = {"tenant": call.caller.tenant, "tool": call.tool, "used": usage["calls_last_minute"]}
         if type(asked["used"]) is not int or asked["used"] < 0:
             return denied(decision.revision, "default_deny", "The usage to hold against the quota is no number.")
-        answer = rules.rego.ask(engine.TENANT_QUOTA, asked)
+        answer = rules.rego.ask(rego_engine.TENANT_QUOTA, asked)
         if answer["allow"] is not True:
             return denied(
                 decision.revision,
@@ -295,8 +295,8 @@ class Policy:
         )
         found = rules.static.get(key)
         if found is None or found.tool is not tool:
-            answer = rules.rego.ask(engine.TOOL_SCOPES, document(caller, tool))
-            found = verdict(answer, caller, tool, revision=rules.rego.revision, by=engine.NAME)
+            answer = rules.rego.ask(rego_engine.TOOL_SCOPES, document(caller, tool))
+            found = verdict(answer, caller, tool, revision=rules.rego.revision, by=rego_engine.NAME)
             if len(rules.static) >= _CACHE_ENTRIES:
                 rules.static.clear()
             rules.static[key] = found
@@ -320,7 +320,7 @@ class Policy:
 
     def _load(self) -> _Rules:
         fingerprint = self._files.fingerprint()
-        return _Rules(engine.RegoPolicy(self._files.read(), self._files.where), fingerprint)
+        return _Rules(rego_engine.RegoPolicy(self._files.read(), self._files.where), fingerprint)
 
 
 def _watch(policy: weakref.ref[Policy], closed: threading.Event) -> None:
@@ -346,7 +346,7 @@ def _limits(settings: Settings, quota: Callable[[str, str], int]) -> RateLimits:
     """The counters: of this process, or shared through Redis."""
     if not settings.redis_url:
         return RateLimits(settings.rate_per_minute, quota)
-    from workbench.policy.shared_limits import SharedLimits
+    from workbench.policy.limits.redis_limits import SharedLimits
 
     return SharedLimits(
         settings.rate_per_minute,

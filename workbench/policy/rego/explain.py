@@ -9,7 +9,7 @@ import orjson
 
 from workbench.events import JSON, Call, Caller, Decision, Record, Tool
 from workbench.policy.decisions import Policy
-from workbench.policy.verdict import forms
+from workbench.policy.rego.engine_answer import forms
 
 
 class Step(Record, frozen=True, kw_only=True):

@@ -19,10 +19,10 @@ import orjson
 from workbench.config import Settings
 from workbench.control import ControlDown, Told, open_store
 from workbench.events import JSON, Call, Caller, Misuse, Tool, now_us
-from workbench.policy.agreement import Agreed, agreed
-from workbench.policy.approval import Approval, Needed, Refused, Vote, bind, binding, check_decider
-from workbench.policy.bound_params import bound_params, kept_params
-from workbench.policy.redaction import Redactor
+from workbench.policy.approvals.approval import Approval, Needed, Refused, Vote, bind, binding, check_decider
+from workbench.policy.approvals.bound_params import bound_params, kept_params
+from workbench.policy.approvals.quorum import Agreed, agreed
+from workbench.policy.redaction.redactor import Redactor
 
 TTL_US = 15 * 60 * 1_000_000
 """A request waits 15 minutes for a human; an approval waits 15 minutes for its call."""

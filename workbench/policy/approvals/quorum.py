@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from workbench.events import JSON, Caller, Misuse, digest
-from workbench.policy import guard
-from workbench.policy.approval import Approval, Refused, Vote, binding
+from workbench.policy.approvals.approval import Approval, Refused, Vote, binding
+from workbench.policy.rego import rego_guard
 
 
 class Agreed(NamedTuple):
@@ -52,8 +52,8 @@ def agreed(approval: Approval, by: Caller | str, vote: Vote, arguments: JSON | N
                 hint="The scope pii:read is needed.",
             )
         try:
-            args_hash = digest(guard.checked(arguments))
-        except (guard.Unsuitable, TypeError, ValueError) as e:
+            args_hash = digest(rego_guard.checked(arguments))
+        except (rego_guard.Unsuitable, TypeError, ValueError) as e:
             raise Misuse(f"The changed arguments are no plain JSON: {e}.", hint="Send one JSON object.") from e
     if args_hash != approval.args_hash:
         votes = ()

@@ -17,9 +17,9 @@ from typing import Any
 import orjson
 
 from workbench.events import JSON, Misuse, Record
-from workbench.policy import engine
+from workbench.policy.rego import rego_engine
 
-ENTRYPOINTS = {"tool_scopes": engine.TOOL_SCOPES, "tenant_quota": engine.TENANT_QUOTA}
+ENTRYPOINTS = {"tool_scopes": rego_engine.TOOL_SCOPES, "tenant_quota": rego_engine.TENANT_QUOTA}
 Ask = Callable[[str, JSON], JSON]
 """Entry point and input → the answer; raises `Broken`."""
 
@@ -34,17 +34,17 @@ class CaseResult(Record, frozen=True, kw_only=True):
     """What came out instead; empty when it passed."""
 
 
-def run_cases(files: engine.Files, ask: Ask) -> list[CaseResult]:
+def run_cases(files: rego_engine.Files, ask: Ask) -> list[CaseResult]:
     """Put every case of every case file to `ask`.
 
     Raises:
         Misuse: a case file is not of the agreed form.
     """
-    tests = files.read_tests(engine.CASES)
+    tests = files.read_tests(rego_engine.CASES)
     return [_run(file, case, ask) for file, content in tests.items() for case in _cases(file, content, files.where)]
 
 
-def run_rego_tests(files: engine.Files, executable: str) -> list[CaseResult]:
+def run_rego_tests(files: rego_engine.Files, executable: str) -> list[CaseResult]:
     """Run every Rego unit test with `opa test`, over the same rules and data as are in force.
 
     The embedded engine ends its process over some uses of `with`, which unit tests need, so it does not run them.
@@ -55,7 +55,7 @@ def run_rego_tests(files: engine.Files, executable: str) -> list[CaseResult]:
     Raises:
         Misuse: `opa` cannot run them.
     """
-    tests = files.read_tests(engine.REGO_TESTS)
+    tests = files.read_tests(rego_engine.REGO_TESTS)
     if not tests:
         return []
     with tempfile.TemporaryDirectory(prefix="workbench-policy-") as folder:
@@ -101,7 +101,7 @@ def _run(file: str, case: JSON, ask: Ask) -> CaseResult:
     name = str(case["name"])
     try:
         answer = ask(ENTRYPOINTS[case["rule"]], case["input"])
-    except engine.Broken as e:
+    except rego_engine.Broken as e:
         return CaseResult(file=file, name=name, passed=False, message=f"no answer: {e}")
     wrong = [
         f"{field} is {_short(answer.get(field))}, expected {_short(expected)}"

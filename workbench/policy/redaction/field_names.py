@@ -7,8 +7,8 @@ import re
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
-from workbench.policy import credentials
-from workbench.policy.recognisers import suspicious
+from workbench.policy.redaction import secret_patterns
+from workbench.policy.redaction.recognizers import suspicious
 
 TYPES = {
     "email": "EMAIL",
@@ -102,7 +102,7 @@ class Columns:
             kind=self._match(words),
             secret=_secrecy(words) if self._lenient else "",
             address=not self._lenient and name in _ADDRESSES,
-            suspicious=len(name) > 5 and (suspicious(name) or credentials.present(name)),
+            suspicious=len(name) > 5 and (suspicious(name) or secret_patterns.present(name)),
         )
         found = key if any(key) else None
         # names that hold data of somebody are as many as there are people, and none of them is kept

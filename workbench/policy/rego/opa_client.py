@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import orjson
 
 from workbench.events import JSON, Misuse
-from workbench.policy import engine, guard
-from workbench.policy.breaker import Breaker
+from workbench.policy.engine_breaker import Breaker
+from workbench.policy.rego import rego_engine, rego_guard
 
 if TYPE_CHECKING:
     import aiohttp
@@ -34,7 +34,7 @@ MANY = (
 _CONNECTIONS = 64
 
 
-class OpaFailed(engine.Broken):
+class OpaFailed(rego_engine.Broken):
     """OPA gave no answer that may be trusted. The message reaches callers, so it does not say where OPA is.
 
     Args:
@@ -83,16 +83,16 @@ class Opa:
             OpaFailed: no answer, or one that is not exactly of the agreed form.
         """
         try:
-            body = orjson.dumps({"input": guard.checked(document)})
-        except (guard.Unsuitable, TypeError) as e:
+            body = orjson.dumps({"input": rego_guard.checked(document)})
+        except (rego_guard.Unsuitable, TypeError) as e:
             raise OpaFailed("malformed", f"the input cannot be sent: {e}") from e
         answer = await self._answer(f"/v1/data/{entrypoint}?provenance=true", body, self._timeout)
         try:
             if "result" not in answer:
                 raise OpaFailed("undefined", f"OPA has no rule {entrypoint.replace('/', '.')}")
             try:
-                agreed = engine.as_agreed(entrypoint, answer["result"])
-            except engine.Broken as e:
+                agreed = rego_engine.as_agreed(entrypoint, answer["result"])
+            except rego_engine.Broken as e:
                 raise OpaFailed("malformed", f"OPA: {e}") from e
         except OpaFailed as e:
             self.problem = f"{e} ({self.url})."
@@ -111,9 +111,9 @@ class Opa:
         if not documents:
             return []
         try:
-            tools = [guard.checked(document)["tool"] for document in documents]
+            tools = [rego_guard.checked(document)["tool"] for document in documents]
             body = orjson.dumps({"query": MANY, "input": {"caller": documents[0]["caller"], "tools": tools}})
-        except (guard.Unsuitable, TypeError) as e:
+        except (rego_guard.Unsuitable, TypeError) as e:
             raise OpaFailed("malformed", f"the input cannot be sent: {e}") from e
         answer = await self._answer("/v1/query", body, LIST_TIMEOUT)
         try:
@@ -143,7 +143,7 @@ class Opa:
 
     async def probe(self) -> str:
         """What keeps this OPA from deciding; empty when every entry point answers as agreed."""
-        for entrypoint, document in engine.PROBES.items():
+        for entrypoint, document in rego_engine.PROBES.items():
             try:
                 await self.ask(entrypoint, document)
             except OpaFailed as e:
@@ -199,8 +199,8 @@ class Opa:
 
 def _agreed_or_none(answer: Any) -> JSON | None:
     try:
-        return engine.as_agreed(engine.TOOL_SCOPES, answer)
-    except engine.Broken:
+        return rego_engine.as_agreed(rego_engine.TOOL_SCOPES, answer)
+    except rego_engine.Broken:
         return None
 
 

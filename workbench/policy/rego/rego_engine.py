@@ -18,8 +18,8 @@ import orjson
 import regopy
 
 from workbench.events import JSON, Misuse
-from workbench.policy import guard
-from workbench.policy.rego_input import rego_input
+from workbench.policy.rego import rego_guard
+from workbench.policy.rego.rego_input import rego_input
 
 TOOL_SCOPES = "workbench/tool_scopes/decision"
 TENANT_QUOTA = "workbench/tenant_quota/decision"
@@ -105,7 +105,7 @@ class Files:
         return {n: c for n, c in self._read().items() if n.endswith(ending)}
 
     def _read(self) -> dict[str, bytes]:
-        shipped = resources.files(__package__) / "rego"
+        shipped = resources.files(__package__)
         found = {p.name: p.read_bytes() for p in shipped.iterdir() if p.name.endswith((".rego", ".json"))}
         try:
             found.update((p.name, p.read_bytes()) for p in self._own())
@@ -142,8 +142,8 @@ class RegoPolicy:
                 interpreter.add_module(name, source)
             except (UnicodeDecodeError, regopy.RegoError) as e:
                 raise Misuse(f"{name} in {where} is no valid Rego: {_first_error(e)}.", hint="Mend the file.") from e
-            modules.append(guard.read_module(name, source))
-        guard.refuse(guard.lint(modules, interpreter.is_builtin), where)
+            modules.append(rego_guard.read_module(name, source))
+        rego_guard.refuse(rego_guard.lint(modules, interpreter.is_builtin), where)
         try:
             interpreter.add_data(self.data)
             self._bundle = interpreter.build(None, list(ENTRYPOINTS))
@@ -170,7 +170,7 @@ class RegoPolicy:
             Broken: no answer, or one that is not exactly of the agreed form.
         """
         try:
-            guard.checked(document)
+            rego_guard.checked(document)
             interpreter = _of_this_thread()
             interpreter.set_input(rego_input(document))
             output = interpreter.query_bundle_entrypoint(self._bundle, entrypoint)
@@ -179,7 +179,7 @@ class RegoPolicy:
             expressions = output.results[0].expressions if output.results else []
         except json.JSONDecodeError as e:
             raise Broken("it ends in an error: recursion, two values at once, or a text that it cannot write") from e
-        except (guard.Unsuitable, regopy.RegoError, ValueError) as e:
+        except (rego_guard.Unsuitable, regopy.RegoError, ValueError) as e:
             raise Broken(_first_error(e)) from e
         if len(expressions) != 1:
             raise Broken("the decision is undefined")
@@ -201,7 +201,7 @@ def _merged_data(files: Mapping[str, bytes], where: str) -> JSON:
             continue
         try:
             document = orjson.loads(content)
-            guard.checked(document)
+            rego_guard.checked(document)
         except ValueError as e:
             raise Misuse(f"{name} in {where} is no usable JSON: {e}.", hint="Mend the file.") from e
         if not isinstance(document, dict):

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from workbench.events import JSON, Misuse, digest
-from workbench.policy import guard
+from workbench.policy.rego import rego_guard
 
 MAX_PATTERNS: Final = 20
 MAX_CHOICES: Final = 100
@@ -60,8 +60,8 @@ def template(arguments: JSON, pointers: list[str]) -> str | None:
                 holder = _step(holder, key)
             _step(holder, last)
             holder[int(last) if isinstance(holder, list) else last] = None
-        return digest([sorted(pointers), guard.checked(rest)])
-    except (LookupError, guard.Unsuitable, TypeError, ValueError):
+        return digest([sorted(pointers), rego_guard.checked(rest)])
+    except (LookupError, rego_guard.Unsuitable, TypeError, ValueError):
         return None
 
 

@@ -19,10 +19,10 @@ from typing import Any
 
 from workbench.config import prepare_home
 from workbench.events import Misuse
-from workbench.policy import credentials, recognisers
-from workbench.policy.columns import PERSONAL, columns
-from workbench.policy.handles import Handles
-from workbench.policy.traversal import SMALL, WITHHELD, Traversal, may_hold_credentials
+from workbench.policy.redaction import recognizers, secret_patterns
+from workbench.policy.redaction.field_names import PERSONAL, columns
+from workbench.policy.redaction.uri_handles import Handles
+from workbench.policy.redaction.walker import SMALL, WITHHELD, Traversal, may_hold_credentials
 from workbench.scanning import Budget
 from workbench.secrets import redactors
 from workbench.secrets.keyring import KeyRing
@@ -43,7 +43,7 @@ class Redactor:
         self._other_keys = [other.key for other in KeyRing.beside(home / "redaction.key").accepted()]
         """Of before and after a rotation: what was sealed with them is turned back, and nothing new is made."""
         redactors.register(home, self)
-        self._recognisers = recognisers.shared()
+        self._recognisers = recognizers.shared()
         self._tenant_keys: dict[str, bytes] = {}
         self._tenant_handles: dict[str, Handles] = {}
         self._looked_at: tuple[Any, bool, int] = (object(), True, 0)
@@ -89,7 +89,9 @@ class Redactor:
         """Like `result`, of what is said around one: errors, notifications, questions, definitions."""
         return self._withheld(value, names, tenant, "message", None, inline)
 
-    def prose(self, value: Any, tenant: str, profile: credentials.Profile, *, inline: bool = False) -> tuple[Any, int]:
+    def prose(
+        self, value: Any, tenant: str, profile: secret_patterns.Profile, *, inline: bool = False
+    ) -> tuple[Any, int]:
         """Like `result`, of definitions and questions: what stands in their texts counts, not what their keys are
         called, for those are names of arguments and of fields."""
         hinted, size = may_hold_credentials(value, inline=inline)
@@ -106,7 +108,7 @@ class Redactor:
 
     def doubtful(self, encoded: bytes) -> bool:
         """Whether a JSON document may hold personal data, so that it cannot be shown before `ready`."""
-        return recognisers.suspicious(encoded.decode("utf-8", "replace"))
+        return recognizers.suspicious(encoded.decode("utf-8", "replace"))
 
     def wait(self, seconds: float) -> None:
         """Wait until the recognisers are there; not on an event loop."""
@@ -122,11 +124,11 @@ class Redactor:
         """
         if not self._recognisers.ready:
             return self.text(uri, tenant, lenient=False, profile="result", budget=budget)
-        spans = credentials.find(uri, "result", budget) if credentials.hinted(uri) else []
+        spans = secret_patterns.find(uri, "result", budget) if secret_patterns.hinted(uri) else []
         spans += [span[:2] for span in self._recognisers.find(uri, lenient=False, budget=budget)]
         parts: list[str] = []
         at = 0
-        for start, end in credentials.merged(sorted(spans)):
+        for start, end in secret_patterns.merged(sorted(spans)):
             parts += uri[at:start], self._handles(tenant).close(uri[start:end])
             at = end
         return "".join([*parts, uri[at:]]), len(parts) // 2
@@ -148,7 +150,7 @@ class Redactor:
         value: Any,
         names: Iterable[str],
         tenant: str,
-        profile: credentials.Profile,
+        profile: secret_patterns.Profile,
         encoded: bytes | None,
         inline: bool,
     ) -> tuple[Any, int]:
@@ -158,7 +160,7 @@ class Redactor:
         if encoded is None:
             hinted, size = may_hold_credentials(value, inline=inline)
         else:
-            hinted, size = credentials.hinted(encoded), len(encoded)
+            hinted, size = secret_patterns.hinted(encoded), len(encoded)
         walk = Traversal(self, columns(wanted, False), tenant, profile=profile, hinted=hinted, size=size, inline=inline)
         shown = walk.value(value)
         if encoded is not None and size <= SMALL:
@@ -203,7 +205,7 @@ class Redactor:
         tenant: str,
         *,
         lenient: bool,
-        profile: credentials.Profile | None = None,
+        profile: secret_patterns.Profile | None = None,
         budget: Budget | None = None,
     ) -> tuple[str, int]:
         """One free text, and how many pieces of it were replaced.
@@ -221,11 +223,11 @@ class Redactor:
         """
         count = 0
         wanted = profile or ("record" if lenient else None)
-        if wanted is not None and credentials.hinted(text):
+        if wanted is not None and secret_patterns.hinted(text):
             if budget is not None:
                 budget.take(len(text) >> 4)  # which costs so much less than personal data does
-            text, count = credentials.without_credentials(text, wanted, budget)
-        if not recognisers.suspicious(text, budget):
+            text, count = secret_patterns.without_credentials(text, wanted, budget)
+        if not recognizers.suspicious(text, budget):
             return text, count
         if not self._recognisers.ready:
             self._recognisers.warm()
@@ -258,7 +260,7 @@ class _Keyless(Redactor):
     """Takes out the same where nobody is known whose tokens they would be: they only say what was there."""
 
     def __init__(self) -> None:
-        self._recognisers = recognisers.shared()
+        self._recognisers = recognizers.shared()
         self._looked_at = (object(), True, 0)
         self._leaves = OrderedDict()
 

@@ -22,8 +22,8 @@ import orjson
 from workbench.config import Settings
 from workbench.control import open_store
 from workbench.events import JSON, Caller, Misuse, Record
-from workbench.policy.approval import Approval, Refused
-from workbench.policy.slack_card import APPROVE, DENY, card, fallback
+from workbench.policy.approvals.approval import Approval, Refused
+from workbench.policy.approvals.slack_card import APPROVE, DENY, card, fallback
 from workbench.secrets import Secrets
 
 if TYPE_CHECKING:

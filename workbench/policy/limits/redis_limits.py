@@ -15,8 +15,8 @@ from typing import Any
 from workbench.config import RedisDown
 from workbench.control.redis_client import redis_client
 from workbench.events import Caller, Tool, Unreachable, new_id
-from workbench.policy.breaker import Breaker
-from workbench.policy.limits import WINDOW, RateLimits, Used
+from workbench.policy.engine_breaker import Breaker
+from workbench.policy.limits.rate_limits import WINDOW, RateLimits, Used
 
 TIMEOUT = 0.25
 """Seconds for one count, connecting included."""

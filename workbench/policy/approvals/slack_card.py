@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from workbench.events import JSON
-from workbench.policy.approval import Approval
+from workbench.policy.approvals.approval import Approval
 
 APPROVE = "workbench_approve"
 DENY = "workbench_deny"

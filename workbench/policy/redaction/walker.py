@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from workbench.policy import credentials
-from workbench.policy.columns import Columns, Key
-from workbench.policy.credentials import SECRET, Profile
-from workbench.policy.recognisers import CANDIDATE, candidate, suspicious
+from workbench.policy.redaction import secret_patterns
+from workbench.policy.redaction.field_names import Columns, Key
+from workbench.policy.redaction.recognizers import CANDIDATE, candidate, suspicious
+from workbench.policy.redaction.secret_patterns import SECRET, Profile
 from workbench.scanning import Budget, OverBudgetError, PostponedError
 
 if TYPE_CHECKING:
-    from workbench.policy.redaction import Redactor
+    from workbench.policy.redaction.redactor import Redactor
 
 WITHHELD = "<REDACTED>"
 """Stands for a value that could not be looked at."""
@@ -142,7 +142,7 @@ class Traversal:
 
     def _address(self, uri: str) -> str:
         try:
-            if not suspicious(uri, self._budget()) and not credentials.hinted(uri):
+            if not suspicious(uri, self._budget()) and not secret_patterns.hinted(uri):
                 return uri
             self._budget().take(len(uri))
             seen, n = self._redactor.address(uri, self._tenant, self._budget())
@@ -313,4 +313,4 @@ def may_hold_credentials(value: Any, *, inline: bool = False) -> tuple[bool, int
         return True, 0
     if inline and len(encoded) > SMALL:
         raise PostponedError
-    return credentials.hinted(encoded), len(encoded)
+    return secret_patterns.hinted(encoded), len(encoded)

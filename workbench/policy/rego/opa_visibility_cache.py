@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from workbench.events import Caller, Tool
-from workbench.policy import engine
-from workbench.policy.opa import NAME, Opa
-from workbench.policy.verdict import document, verdict
+from workbench.policy.rego import rego_engine
+from workbench.policy.rego.engine_answer import document, verdict
+from workbench.policy.rego.opa_client import NAME, Opa
 
 FRESH_SECONDS = 5.0
 """How long a list is good; a change of the rules shows in lists after that."""
@@ -78,7 +78,7 @@ class Foreseen:
             readable = [(tool, asked) for tool in portion if (asked := _document(caller, tool)) is not None]
             try:
                 answers = await self._opa.ask_many([asked for _, asked in readable])
-            except engine.Broken:
+            except rego_engine.Broken:
                 break  # it says so as the problem of the policy; the rest stays unseen
             for (tool, _), answer in zip(readable, answers, strict=True):
                 if answer is not None and _allows(answer, caller, tool):
@@ -91,7 +91,7 @@ class Foreseen:
 def _document(caller: Caller, tool: Tool) -> dict[str, Any] | None:
     try:
         return document(caller, tool)
-    except engine.Broken:
+    except rego_engine.Broken:
         return None
 
 

@@ -18,9 +18,9 @@ import orjson
 from workbench.config import Settings
 from workbench.control import open_store
 from workbench.events import JSON, Call, Caller, Misuse, Record, Tool, digest, now_us
-from workbench.policy.approval import Approval, Refused, bind
-from workbench.policy.argument_patterns import check_patterns, matches, template
-from workbench.policy.redaction import Redactor
+from workbench.policy.approvals.approval import Approval, Refused, bind
+from workbench.policy.approvals.argument_patterns import check_patterns, matches, template
+from workbench.policy.redaction.redactor import Redactor
 
 SCOPE: Final = "approvals:standing"
 """Who may give one; beside `approvals:decide`."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from workbench.config import Settings
 from workbench.control import open_store
 from workbench.events import Caller, Record, Unreachable, Usage
-from workbench.policy import engine
+from workbench.policy.rego import rego_engine
 from workbench.secrets import Secrets
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Spending:
         self._when_down = settings.redis_down
         if settings.redis_url:
             from workbench.control.redis_client import redis_client
-            from workbench.policy.shared_limits import TIMEOUT
+            from workbench.policy.limits.redis_limits import TIMEOUT
 
             self._redis = redis_client(Secrets.of(settings).read(settings.redis_url), TIMEOUT)
             self._script = self._redis.register_script(SCRIPT)
@@ -117,7 +117,7 @@ class Spending:
         """
         try:
             limits = self.limits(caller)
-        except engine.Broken:
+        except rego_engine.Broken:
             return Granted(0, "What may be used cannot be found out: the policy gives no answer.", "")
         if limits.cents_per_run and run.cost_usd * 100 >= limits.cents_per_run:
             return Granted(0, f"The budget of ${limits.cents_per_run / 100:.2f} of one run is used up.", "")

@@ -1,0 +1,1 @@
+"""Human approvals: what each is bound to, who decides, standing approvals, Slack."""

@@ -1,0 +1,1 @@
+"""Taking personal data and secrets out of results and out of the record."""

@@ -1,0 +1,1 @@
+"""Rego decisions: the embedded engine, a remote OPA, their input and their answers."""
