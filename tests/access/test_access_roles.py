@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.access import Access, Unauthenticated, private
+from workbench.access import Access, Unauthenticated, local_user
 from workbench.access.roles import covers, narrowed, read_roles, write_roles
 from workbench.config import Settings
 from workbench.events import Caller, Misuse, Tool
@@ -168,7 +168,7 @@ def test_a_user_id_without_an_account_still_has_a_name(settings: Settings, monke
     def nobody() -> str:
         raise KeyError("getpwuid(): uid not found")
 
-    monkeypatch.setattr(private.getpass, "getuser", nobody)
+    monkeypatch.setattr(local_user.getpass, "getuser", nobody)
     assert Access(settings).local_caller().subject == "local"
 
 

@@ -401,7 +401,8 @@ async def test_introspection_that_does_not_answer_lets_nobody_in(open_access: An
 async def test_what_is_remembered_of_tokens_is_bounded(
     issuer: Any, open_access: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from workbench.access import callers, tokens
+    from workbench.access import access_tokens as tokens
+    from workbench.access import callers
 
     monkeypatch.setattr(callers, "CACHE_ENTRIES", 3)
     monkeypatch.setattr(tokens, "CACHE_ENTRIES", 3)

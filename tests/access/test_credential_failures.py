@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from workbench.access import failures
+from workbench.access import failed_credentials
 from workbench.access.client_address import MAX_HOPS, ClientAddresses, counted
-from workbench.access.failures import CredentialFailure, CredentialFailures, name_of
+from workbench.access.failed_credentials import CredentialFailure, CredentialFailures, name_of
 
 PROXY = "10.0.0.1"
 
@@ -86,7 +86,7 @@ def test_one_credential_waits_sooner_than_its_address() -> None:
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failures, "MAX_REMEMBERED", 16)
+    monkeypatch.setattr(failed_credentials, "MAX_REMEMBERED", 16)
     counting = CredentialFailures(5)
     for n in range(1000):
         counting.add(str(n), f"Bearer {n:030d}", "mcp", "no")
@@ -117,13 +117,13 @@ async def test_a_good_key_never_waits_and_a_token_does(open_access: Any) -> None
     door = access.admission
     assert (await door.authenticate(scope, f"Bearer {token}", door="mcp")).subject == "ann"
     for n in range(3):
-        with pytest.raises(failures.Unauthenticated) as caught:
+        with pytest.raises(failed_credentials.Unauthenticated) as caught:
             await door.authenticate(scope, f"Bearer wrong-credential-number-{n}", door="mcp")
-        assert not isinstance(caught.value, failures.TooManyFailuresError)
-    with pytest.raises(failures.TooManyFailuresError) as many:
+        assert not isinstance(caught.value, failed_credentials.TooManyFailuresError)
+    with pytest.raises(failed_credentials.TooManyFailuresError) as many:
         await door.authenticate(scope, "Bearer wrong-credential-number-9", door="mcp")
     assert 1 <= many.value.retry_after <= 60
     assert (await door.authenticate(scope, f"Bearer {token}", door="mcp")).subject == "ann"
     assert (await door.authenticate(scope, f"Bearer {other}", door="mcp")).subject == "bob"
-    with pytest.raises(failures.Unauthenticated):
+    with pytest.raises(failed_credentials.Unauthenticated):
         await door.authenticate({**scope, "client": ("198.51.100.7", 1)}, "Bearer wrong", door="mcp")

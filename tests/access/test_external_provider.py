@@ -24,7 +24,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 
 from workbench.access import Unauthenticated
-from workbench.access.signing_keys import gateway_key
+from workbench.access.outbound.signing_keys import gateway_key
 from workbench.api import build_app
 from workbench.bench.platform import Platform
 from workbench.events import Call, Caller

@@ -19,11 +19,11 @@ from starlette.routing import Route
 
 from tests.authority import Authority, WorkloadApi
 from tests.provider import EXCHANGE, Provider
-from workbench.access.client import NoToken, OAuthClient, Registration
-from workbench.access.discovery import token_endpoint
-from workbench.access.fetch import Fetcher
-from workbench.access.identity import jwt_svid
-from workbench.access.signing_keys import gateway_key, imported
+from workbench.access.certificates.tls_identity import jwt_svid
+from workbench.access.outbound.discovery import token_endpoint
+from workbench.access.outbound.fetch import Fetcher
+from workbench.access.outbound.oauth_client import NoToken, OAuthClient, Registration
+from workbench.access.outbound.signing_keys import gateway_key, imported
 from workbench.config import Settings
 from workbench.events import Caller, Misuse, Unreachable
 from workbench.secrets import Secrets

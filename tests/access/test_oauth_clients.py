@@ -9,7 +9,7 @@ import pytest
 
 from workbench.access.oauth import clients as clients_module
 from workbench.access.oauth.clients import document_client, is_document_url
-from workbench.access.oauth.redirects import objection, registered
+from workbench.access.oauth.redirect_uris import objection, registered
 from workbench.events import Misuse
 
 HOST = "http://127.0.0.1:8800"

@@ -19,8 +19,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from workbench.access import fetch
-from workbench.access.fetch import Fetcher
+from workbench.access.outbound import fetch
+from workbench.access.outbound.fetch import Fetcher
 from workbench.events import Unreachable
 
 BACK = "http://127.0.0.1:5000/callback"

@@ -13,9 +13,9 @@ import pytest
 import uvloop
 
 from tests.authority import Authority, Svid, WorkloadApi
-from workbench.access.identity import IdentityFiles, Material, WorkloadIdentity, jwt_svid
-from workbench.access.svid import NoSvid, leaf_of, trust_domain_of
-from workbench.access.tls import Tls, client_tls, server_tls
+from workbench.access.certificates.svid import NoSvid, leaf_of, trust_domain_of
+from workbench.access.certificates.tls_context import Tls, client_tls, server_tls
+from workbench.access.certificates.tls_identity import IdentityFiles, Material, WorkloadIdentity, jwt_svid
 from workbench.events import Unreachable
 
 pytest.importorskip("spiffe")
@@ -263,7 +263,7 @@ async def test_certificates_come_from_the_workload_api_and_are_replaced_on_its_s
 async def test_a_workload_without_identity_has_none_until_it_is_given_one(
     workload_api: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workbench.access.identity.FIRST_SECONDS", 0.1)
+    monkeypatch.setattr("workbench.access.certificates.tls_identity.FIRST_SECONDS", 0.1)
     identity = WorkloadIdentity(workload_api.address)
     await identity.ready()
     with pytest.raises(Unreachable, match="gives no identity"):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from workbench.access.oauth.server import AuthorizationServer
+from workbench.access.oauth.authorization_server import AuthorizationServer
 from workbench.api import build_app
 from workbench.api.app import build_api
 from workbench.bench import front

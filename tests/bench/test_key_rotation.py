@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from workbench.access import Access, key_files
-from workbench.access.keys import Keys
+from workbench.access.api_keys import Keys
 from workbench.access.oauth.signing import LocalIssuer
-from workbench.access.signing_keys import gateway_key
+from workbench.access.outbound.signing_keys import gateway_key
 from workbench.audit import AuditLog, Reader, verify
 from workbench.audit.format.folder import AuditFolder
 from workbench.audit.write.subject_keys import SubjectKeys

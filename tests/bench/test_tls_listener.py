@@ -14,7 +14,7 @@ import pytest
 
 from tests.authority import Authority, Svid, WorkloadApi, built_peer
 from workbench.access.oauth import Clients
-from workbench.access.peers import Peers
+from workbench.access.peer_certificates import Peers
 from workbench.api import build_app
 from workbench.audit import Reader
 from workbench.bench.platform import Platform
@@ -118,7 +118,7 @@ async def test_a_workload_is_known_by_its_certificate(open_door: Any, files: Any
 
 
 def leaf(id: str) -> Any:
-    from workbench.access.svid import leaf_of
+    from workbench.access.certificates.svid import leaf_of
 
     return leaf_of(CORP.svid(id).der)
 

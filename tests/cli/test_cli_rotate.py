@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from workbench.access import Access
-from workbench.access.keys import Keys
+from workbench.access.api_keys import Keys
 from workbench.access.oauth.signing import LocalIssuer
-from workbench.access.signing_keys import gateway_key
+from workbench.access.outbound.signing_keys import gateway_key
 from workbench.audit import AuditLog, verify
 from workbench.audit.format import records
 from workbench.bench.key_rotation import KEYS

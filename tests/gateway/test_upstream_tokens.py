@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.provider import Guarded, Provider
-from workbench.access.signing_keys import gateway_key
+from workbench.access.outbound.signing_keys import gateway_key
 from workbench.audit import AuditLog
 from workbench.events import Call, Caller
 from workbench.gateway import Gateway

@@ -28,8 +28,8 @@ from servers.files.tree import Tree
 from tests.gateway.conftest import Browser, House, served
 from tests.interop.scripted_server import MODERN, ScriptedServer
 from workbench.access import Access
-from workbench.access.resources import Resources
-from workbench.access.tokens import Tokens
+from workbench.access.access_tokens import Tokens
+from workbench.access.audiences import Resources
 from workbench.audit import AuditLog
 from workbench.config import Settings, prepare_home
 from workbench.endpoint import McpEndpoint

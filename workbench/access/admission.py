@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from workbench.access.client_address import ClientAddresses
-from workbench.access.failures import CredentialFailures, TooManyFailuresError, is_own_key
+from workbench.access.failed_credentials import CredentialFailures, TooManyFailuresError, is_own_key
 from workbench.events import Caller, Unauthenticated
 
 if TYPE_CHECKING:

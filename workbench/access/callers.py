@@ -8,15 +8,15 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workbench.access.access_tokens import Tokens
 from workbench.access.admission import Admission
+from workbench.access.api_keys import KeyInfo, Keys, fingerprint, local_key, new_key_id
+from workbench.access.audiences import EVERYWHERE, Resources
 from workbench.access.explanation import Explanation, explain
-from workbench.access.keys import KeyInfo, Keys, fingerprint, local_key, new_key_id
-from workbench.access.peers import SCHEME, WORKLOAD_US, Peers
-from workbench.access.private import user_name
-from workbench.access.resources import EVERYWHERE, Resources
+from workbench.access.local_user import user_name
+from workbench.access.peer_certificates import SCHEME, WORKLOAD_US, Peers
 from workbench.access.roles import OWNER, Roles, check_scopes, narrowed, read_roles, roles_file
 from workbench.access.subjects import check_subject
-from workbench.access.tokens import Tokens
 from workbench.config import Settings, prepare_home
 from workbench.control import ControlDown, ControlStore
 from workbench.events import Caller, Misuse, Tool, Unauthenticated, now_us

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from workbench.access.resources import Resources
+from workbench.access.audiences import Resources
 from workbench.access.roles import SCOPE
 from workbench.config import Settings
 from workbench.events import JSON, Record, Unauthenticated

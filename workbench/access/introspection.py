@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from urllib.parse import quote_plus
 
-from workbench.access.fetch import Fetcher
+from workbench.access.outbound.fetch import Fetcher
 from workbench.config import Settings
 from workbench.events import JSON, Misuse, Unauthenticated, Unreachable
 from workbench.secrets import Secrets

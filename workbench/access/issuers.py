@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from workbench.access.fetch import Fetcher
+from workbench.access.outbound.fetch import Fetcher
 from workbench.events import JSON, Misuse, Unauthenticated, Unreachable
 
 FRESH = 300.0

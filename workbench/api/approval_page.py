@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
-from workbench.access.keys import fingerprint
+from workbench.access.api_keys import fingerprint
 from workbench.access.oauth.consent import page
 from workbench.access.oauth.throttle import Throttle
 from workbench.bench.platform import Platform

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from workbench.access.failures import TooManyFailuresError
+from workbench.access.failed_credentials import TooManyFailuresError
 from workbench.bench.platform import Platform
 from workbench.endpoint.auth_challenge import challenge
 from workbench.events import JSON, Misuse, NotRecorded, Unauthenticated, Unreachable, WorkbenchError, new_id

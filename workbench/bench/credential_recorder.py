@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from workbench.access.failures import CredentialFailure
+from workbench.access.failed_credentials import CredentialFailure
 from workbench.audit import AuditLog
 from workbench.audit.format import records
 from workbench.events import JSON, NotRecorded

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from workbench.access.api_keys import Keys, local_key
 from workbench.access.key_files import KeyFile
-from workbench.access.keys import Keys, local_key
-from workbench.access.private import read_private
+from workbench.access.local_user import read_private
 from workbench.audit import AuditLog
 from workbench.audit.format import records
 from workbench.audit.format.folder import AuditFolder
@@ -53,7 +53,7 @@ class PlatformKey(NamedTuple):
 
 
 def _pem() -> bytes:
-    from workbench.access.signing_keys import made
+    from workbench.access.outbound.signing_keys import made
 
     return made()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from workbench.access.keys import KeyInfo
+from workbench.access.api_keys import KeyInfo
 from workbench.events import Caller, Misuse
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from workbench.gateway.call_metrics import BUCKETS_US
 
 if TYPE_CHECKING:
-    from workbench.access.failures import CredentialFailures
+    from workbench.access.failed_credentials import CredentialFailures
     from workbench.audit.write.byte_quota import ByteQuota
     from workbench.bench.connections import ConnectionCounts
     from workbench.bench.platform import Platform

@@ -16,7 +16,7 @@ from typing import Any
 import uvicorn
 
 import workbench
-from workbench.access.tls import Tls
+from workbench.access.certificates.tls_context import Tls
 from workbench.bench.app import AppProcess
 from workbench.bench.app_sessions import AppSessions
 from workbench.bench.front import Front

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from workbench.access.identity import Identity, IdentityFiles, WorkloadIdentity
-from workbench.access.peers import Peers
-from workbench.access.svid import NoSvid, leaf_of, trust_domain_of
-from workbench.access.tls import Tls, server_tls
+from workbench.access.certificates.svid import NoSvid, leaf_of, trust_domain_of
+from workbench.access.certificates.tls_context import Tls, server_tls
+from workbench.access.certificates.tls_identity import Identity, IdentityFiles, WorkloadIdentity
+from workbench.access.peer_certificates import Peers
 from workbench.bench.connections import ConnectionCounts
 from workbench.bench.front import Front
 from workbench.config import Settings

@@ -15,7 +15,7 @@ from workbench.events import Misuse, now_us
 
 if TYPE_CHECKING:
     from workbench.access import Access
-    from workbench.access.keys import KeyInfo
+    from workbench.access.api_keys import KeyInfo
     from workbench.events import Caller
 
 
@@ -68,7 +68,7 @@ def _terms(key: KeyInfo) -> Iterator[str]:
 @access.command()
 def identity() -> None:
     """Print the gateway's own public key, to be registered with an identity provider (JWKS)."""
-    from workbench.access.signing_keys import gateway_key
+    from workbench.access.outbound.signing_keys import gateway_key
     from workbench.config import prepare_home
 
     settings = local_settings("`workbench access`")

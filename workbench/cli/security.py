@@ -87,7 +87,7 @@ def _tls(settings: Settings) -> Iterator[Check]:
         return
     import asyncio
 
-    from workbench.access.peers import mutual
+    from workbench.access.peer_certificates import mutual
     from workbench.bench.tls_front import open_tls
 
     tls = asyncio.run(open_tls(settings))

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from workbench import error_codes
-from workbench.access.failures import TooManyFailuresError
+from workbench.access.failed_credentials import TooManyFailuresError
 from workbench.endpoint import jsonrpc
 from workbench.endpoint.auth_challenge import WELL_KNOWN, challenge, metadata
 from workbench.endpoint.cors import CrossOrigin

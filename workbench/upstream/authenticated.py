@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workbench.access.identity import Identity, IdentityFiles, WorkloadIdentity
-from workbench.access.svid import trust_domain_of
-from workbench.access.tls import Tls, client_tls
+from workbench.access.certificates.svid import trust_domain_of
+from workbench.access.certificates.tls_context import Tls, client_tls
+from workbench.access.certificates.tls_identity import Identity, IdentityFiles, WorkloadIdentity
 from workbench.config import Settings
 from workbench.events import Caller
 from workbench.registry.connection import Connection, Launched

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Final
 
-from workbench.access.client import NoToken
+from workbench.access.outbound.oauth_client import NoToken
 from workbench.events import JSON, Caller
 from workbench.registry.connection import Connection, RpcError
 from workbench.upstream.negotiation import Refused

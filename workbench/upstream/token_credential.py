@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
-from workbench.access.client import OAuthClient, Registration
-from workbench.access.fetch import Fetcher
-from workbench.access.identity import jwt_svid
-from workbench.access.signing_keys import gateway_key
+from workbench.access.certificates.tls_identity import jwt_svid
+from workbench.access.outbound.fetch import Fetcher
+from workbench.access.outbound.oauth_client import OAuthClient, Registration
+from workbench.access.outbound.signing_keys import gateway_key
 from workbench.config import Settings
 from workbench.events import Caller
 from workbench.registry.auth import ServerAuth

@@ -12,14 +12,14 @@ from workbench.access.oauth.clients import Client, Clients
 from workbench.access.oauth.grants import Grant, Grants
 
 if TYPE_CHECKING:
-    from workbench.access.oauth.server import AuthorizationServer
+    from workbench.access.oauth.authorization_server import AuthorizationServer
 
 __all__ = ["AuthorizationServer", "Client", "Clients", "Grant", "Grants"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "AuthorizationServer":  # needs Starlette; keys and clients are also listed by the command line
-        from workbench.access.oauth.server import AuthorizationServer
+        from workbench.access.oauth.authorization_server import AuthorizationServer
 
         return AuthorizationServer
     raise AttributeError(f"module 'workbench.access.oauth' has no attribute {name!r}")

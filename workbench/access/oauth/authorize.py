@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from workbench.access.oauth import redirects
+from workbench.access.oauth import redirect_uris
 from workbench.access.oauth.consent import COOKIE, PENDING_SECONDS, Asked, Pending, consent_page, error_page
-from workbench.access.oauth.exchange import Parameters, Refused, form, parameters
+from workbench.access.oauth.requests import Parameters, Refused, form, parameters
 from workbench.access.roles import narrowed
 from workbench.events import Caller, Unauthenticated
 
 if TYPE_CHECKING:
+    from workbench.access.oauth.authorization_server import AuthorizationServer
     from workbench.access.oauth.clients import Client
-    from workbench.access.oauth.server import AuthorizationServer
 
 ASKED_PER_MINUTE = 60
 WRONG_KEYS_PER_MINUTE = 10
@@ -142,7 +142,7 @@ class Authorize:
 
     def _send(self, uri: str, state: str, *, status: int = 303, **found: str) -> Response:
         """Send the browser back, saying who answers (RFC 9207)."""
-        target = redirects.answer(uri, {**found, "state": state, "iss": self._server.url})
+        target = redirect_uris.answer(uri, {**found, "state": state, "iss": self._server.url})
         headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
         return RedirectResponse(target, status, headers)
 
@@ -154,6 +154,6 @@ def _redirect_uri(client: Client | None, asked: Parameters) -> str:
     uri = asked.get("redirect_uri")
     if not uri and len(client.redirect_uris) == 1:
         return client.redirect_uris[0]
-    if not redirects.registered(uri, client.redirect_uris):
+    if not redirect_uris.registered(uri, client.redirect_uris):
         raise Refused("invalid_request", "The redirect URI is not one that the client registered.")
     return uri

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from workbench.access.fetch import Fetcher
-from workbench.access.keys import fingerprint, new_key_id
-from workbench.access.oauth.redirects import objection
+from workbench.access.api_keys import fingerprint, new_key_id
+from workbench.access.oauth.redirect_uris import objection
+from workbench.access.outbound.fetch import Fetcher
 from workbench.config import Settings
 from workbench.control import Told, open_store
 from workbench.events import JSON, Misuse, Record, Unreachable

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import msgspec
 from starlette.responses import HTMLResponse, Response
 
-from workbench.access.keys import fingerprint
+from workbench.access.api_keys import fingerprint
 from workbench.access.oauth.clients import Client
-from workbench.access.oauth.redirects import LOOPBACK, source
+from workbench.access.oauth.redirect_uris import LOOPBACK, source
 from workbench.control import ControlStore
 
 PENDING_SECONDS = 600.0

@@ -10,7 +10,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from workbench.access.keys import fingerprint
+from workbench.access.api_keys import fingerprint
 from workbench.config import Settings
 from workbench.control import Told, open_store
 from workbench.events import JSON, Record, new_id

@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Callable, Collection
 from typing import Any
 
-from workbench.access.keys import Keys
+from workbench.access.access_tokens import signed_claims
+from workbench.access.api_keys import Keys
 from workbench.access.oauth.clients import Clients
 from workbench.access.oauth.grants import Grants
-from workbench.access.signing_keys import made, other_keys, private_key, published
-from workbench.access.tokens import signed_claims
+from workbench.access.outbound.signing_keys import made, other_keys, private_key, published
 from workbench.config import Settings
 from workbench.control import ControlDown
 from workbench.control.factory import share_key

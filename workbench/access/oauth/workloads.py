@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from workbench.access.oauth.exchange import Refused
-from workbench.access.tokens import unverified_claims
+from workbench.access.access_tokens import unverified_claims
+from workbench.access.oauth.requests import Refused
 from workbench.events import MissingPackageError, Unauthenticated
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
-from workbench.access.tls import Tls
+from workbench.access.certificates.tls_context import Tls
 from workbench.address import check_url
 from workbench.events import Misuse
 from workbench.resolver import GuardedResolver

@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 from urllib.parse import quote_plus
 
-from workbench.access.discovery import TokenEndpoint, token_endpoint
-from workbench.access.fetch import ErrorAnswer, Fetcher
-from workbench.access.signing_keys import SigningKey, imported
+from workbench.access.outbound.discovery import TokenEndpoint, token_endpoint
+from workbench.access.outbound.fetch import ErrorAnswer, Fetcher
+from workbench.access.outbound.signing_keys import SigningKey, imported
 from workbench.events import JSON, Caller, Record, Unreachable
 from workbench.secrets import Secrets, remember
 

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from workbench.access.private import read_private, user_name, write_private
+from workbench.access.local_user import read_private, user_name, write_private
 from workbench.access.roles import OWNER
 from workbench.config import Settings
 from workbench.control import Told, open_store

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from workbench.access.fetch import Fetcher, origin
 from workbench.access.issuers import issuer_metadata
+from workbench.access.outbound.fetch import Fetcher, origin
 from workbench.events import Record, Unreachable
 
 PROTECTED = "/.well-known/oauth-protected-resource"

@@ -13,23 +13,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from workbench.access.callers import Access
-from workbench.access.failures import TooManyFailuresError
-from workbench.access.fetch import Fetcher
+from workbench.access.failed_credentials import TooManyFailuresError
 from workbench.access.oauth.authorize import Authorize
 from workbench.access.oauth.clients import Client, Documents, is_document_url
-from workbench.access.oauth.exchange import (
-    Parameters,
-    Refused,
-    answer,
-    body,
-    client_of,
-    form,
-    object_of,
-)
 from workbench.access.oauth.grants import Grant
+from workbench.access.oauth.requests import Parameters, Refused, answer, body, client_of, form, object_of
 from workbench.access.oauth.throttle import Throttle
 from workbench.access.oauth.workloads import Workloads
-from workbench.access.peers import mutual
+from workbench.access.outbound.fetch import Fetcher
+from workbench.access.peer_certificates import mutual
 from workbench.access.roles import SCOPE, narrowed
 from workbench.control import ControlDown
 from workbench.control.control_store import P, T

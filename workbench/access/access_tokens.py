@@ -14,12 +14,12 @@ from typing import Any
 
 import orjson
 
+from workbench.access.api_keys import fingerprint
+from workbench.access.audiences import Resources
 from workbench.access.claims import Mapping, Verified, mapping, verified
-from workbench.access.fetch import Fetcher
 from workbench.access.introspection import REMEMBERED_US, Introspection
 from workbench.access.issuers import Issuer, RemoteIssuer, check_algorithms
-from workbench.access.keys import fingerprint
-from workbench.access.resources import Resources
+from workbench.access.outbound.fetch import Fetcher
 from workbench.config import Settings
 from workbench.events import JSON, Unauthenticated, now_us
 

@@ -13,12 +13,12 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from workbench.access.peers import SCHEME
+from workbench.access.peer_certificates import SCHEME
 from workbench.events import JSON
 
 if TYPE_CHECKING:
+    from workbench.access.oauth.authorization_server import AuthorizationServer
     from workbench.access.oauth.clients import Client
-    from workbench.access.oauth.server import AuthorizationServer
 
 LARGEST_BODY = 64 << 10
 BODY_SECONDS = 10.0

@@ -10,7 +10,7 @@ import hmac
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
-from workbench.access.svid import Leaf, NoSvid, trust_domain_of
+from workbench.access.certificates.svid import Leaf, NoSvid, trust_domain_of
 from workbench.config import Settings
 from workbench.events import Unauthenticated
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from workbench.access.identity import Identity, Material
-from workbench.access.svid import NoSvid, leaf_of, trust_domain_of
+from workbench.access.certificates.svid import NoSvid, leaf_of, trust_domain_of
+from workbench.access.certificates.tls_identity import Identity, Material
 from workbench.events import Unreachable
 
 Judge = Callable[[bytes | None], None]

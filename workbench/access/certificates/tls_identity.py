@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol
 
-from workbench.access.svid import NoSvid, leaf_of
+from workbench.access.certificates.svid import NoSvid, leaf_of
 from workbench.events import MissingPackageError, Record, Unreachable, now_us
 
 LOOK_SECONDS: Final = 1.0

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from workbench.access.private import read_private
+from workbench.access.local_user import read_private
 from workbench.config import Settings
 from workbench.control import open_store
 from workbench.control.factory import share_key
