@@ -16,7 +16,7 @@ from workbench.cli import cli
 from workbench.cli.security import Check, examine_security
 from workbench.config import Settings, prepare_home
 from workbench.events import now_us
-from workbench.registry.pins import Pins
+from workbench.registry.definitions.definition_pins import Pins
 from workbench.registry.server import ServerSpec
 
 

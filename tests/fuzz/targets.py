@@ -27,7 +27,7 @@ from workbench.policy import Redactor
 from workbench.policy.redaction import recognizers
 from workbench.policy.rego.rego_guard import Unsuitable, checked, lint, read_module
 from workbench.policy.rego.rego_input import rego_input
-from workbench.registry.mcpjson import read_mcp_json
+from workbench.registry.configuration.mcp_json import read_mcp_json
 from workbench.upstream.http.sse_parser import Event, events
 
 Target = Callable[[bytes], None]

@@ -9,9 +9,9 @@ import pytest
 
 from workbench.config import Settings
 from workbench.events import Misuse
-from workbench.registry.auth import ServerAuth
 from workbench.registry.connection import Launched
 from workbench.registry.server import ServerSpec
+from workbench.registry.server_auth import ServerAuth
 from workbench.secrets import NoSecret, Secrets
 from workbench.upstream import upstream_connection
 from workbench.upstream.negotiation import Refused

@@ -248,7 +248,7 @@ def test_a_wire_name_means_exactly_one_tool_and_stays_when_others_come_and_go(
 
 
 def test_two_names_with_one_short_hash_both_get_a_longer_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    from workbench.registry import tool_names
+    from workbench.registry.definitions import tool_names
 
     true = tool_names._hash
     monkeypatch.setattr(tool_names, "_hash", lambda text, digits: "0" * digits if digits == 8 else true(text, digits))

@@ -38,7 +38,7 @@ from workbench.gateway import Gateway
 from workbench.policy import Policy
 from workbench.policy.redaction.secret_patterns import SECRET
 from workbench.registry import Registry, ServerSpec
-from workbench.registry.mcpjson import read_configuration
+from workbench.registry.configuration.mcp_json import read_configuration
 from workbench.registry.registration import registration
 from workbench.upstream import upstream_connection
 from workbench.upstream.in_memory import MemoryConnection

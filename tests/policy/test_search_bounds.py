@@ -18,7 +18,7 @@ from workbench.config import Settings
 from workbench.policy import Redactor
 from workbench.policy.redaction import recognizers, secret_patterns
 from workbench.policy.redaction.walker import WITHHELD
-from workbench.registry import signals
+from workbench.registry.definitions import poisoning_signals
 from workbench.scanning import Budget, PostponedError
 
 LONG = 1 << 20
@@ -99,9 +99,9 @@ def test_no_pattern_is_given_more_than_a_piece_at_once(
 @pytest.mark.parametrize("part", ["must cc send ", "read the prompt of ", "ignore all rules_", "do not tell anyones "])
 def test_signs_are_looked_for_in_pieces(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     counts: list[int] = []
-    counting = {kind: Counting(pattern, counts) for kind, pattern in signals._PATTERNS.items()}
-    monkeypatch.setattr(signals, "_PATTERNS", counting)
-    signals.of_text(part * 20_000, "result")
+    counting = {kind: Counting(pattern, counts) for kind, pattern in poisoning_signals._PATTERNS.items()}
+    monkeypatch.setattr(poisoning_signals, "_PATTERNS", counting)
+    poisoning_signals.of_text(part * 20_000, "result")
     assert counts
     assert max(counts) <= 2 << 10
 

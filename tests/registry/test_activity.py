@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.waiting import soon
-from workbench.registry import activity
-from workbench.registry.activity import Usage, usage_of, works
+from workbench.registry.processes import activity
+from workbench.registry.processes.activity import Usage, usage_of, works
 
 NEST = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'while True: pass']); time.sleep(60)"
 

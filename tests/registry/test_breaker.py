@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.registry.breaker import FIRST_PAUSE, LONGEST_PAUSE, MOST_FAILURES, SLOW_RETURN, Breaker
+from workbench.registry.replica_breaker import FIRST_PAUSE, LONGEST_PAUSE, MOST_FAILURES, SLOW_RETURN, Breaker
 
 
 class Watched:

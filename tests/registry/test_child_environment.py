@@ -8,7 +8,7 @@ import pytest
 
 from workbench.events import Unreachable
 from workbench.registry import ServerSpec
-from workbench.registry.child_environment import environment, find_program, inherits
+from workbench.registry.processes.child_environment import environment, find_program, inherits
 from workbench.secrets import hide
 
 SEEN = [

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from workbench.registry.closed_addition import MAX_ADDED, closed_addition
-from workbench.registry.signals import objection
+from workbench.registry.definitions.closed_addition import MAX_ADDED, closed_addition
+from workbench.registry.definitions.poisoning_signals import objection
 
 BEFORE: dict[str, Any] = {
     "name": "rates",

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from workbench.config import Settings
 from workbench.events import Misuse
 from workbench.registry import foreign_servers, read_configuration
-from workbench.registry.configuration.added import AddedServers, portable
+from workbench.registry.configuration.added_servers import AddedServers, portable
 from workbench.registry.configuration.formats import parse_document
 from workbench.registry.configuration.identifiers import readable_id
 from workbench.registry.configuration.locations import CLIENTS, installed, places_of
+from workbench.registry.configuration.mcp_json import entry_of
 from workbench.registry.configuration.styles import find_servers
 from workbench.registry.configuration.variables import MAX_FILE_BYTES, Place, read_env_file
-from workbench.registry.mcpjson import entry_of
-from workbench.registry.names import SERVER_ID, confusable
+from workbench.registry.definitions.name_checks import SERVER_ID, confusable
 from workbench.secrets import Secrets, hide
 
 NPX = {"command": "npx", "args": ["-y", "pkg"]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.registry.failures import SLOWEST_PERMANENT_RETRY, SLOWEST_RETRY, Failures
+from workbench.registry.processes.failed_starts import SLOWEST_PERMANENT_RETRY, SLOWEST_RETRY, Failures
 
 
 def test_pauses_double_up_to_a_bound() -> None:

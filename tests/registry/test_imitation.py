@@ -12,7 +12,7 @@ from workbench.audit import AuditLog
 from workbench.config import Settings
 from workbench.events import Tool
 from workbench.registry import Registry, ServerSpec
-from workbench.registry.imitation import Comparison
+from workbench.registry.definitions.imitation import Comparison
 
 
 def spec(id: str, **more: Any) -> ServerSpec:

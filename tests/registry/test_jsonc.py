@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.registry.jsonc import MAX_DEPTH, Malformed, parse
+from workbench.registry.configuration.jsonc import MAX_DEPTH, Malformed, parse
 
 
 def test_comments_and_trailing_commas_are_blank() -> None:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tests.registry.conftest import tool
 from workbench.events import JSON, Misuse, Unreachable
 from workbench.registry import RpcError, ServerSpec
-from workbench.registry.listing import definition_hash, list_tools, read_definitions
-from workbench.registry.names import close_names, confusable, server_id, skeleton
-from workbench.registry.readable import presented
+from workbench.registry.definitions.lenient_definition import presented
+from workbench.registry.definitions.listing import definition_hash, list_tools, read_definitions
+from workbench.registry.definitions.name_checks import close_names, confusable, server_id, skeleton
 
 FOREIGN = ServerSpec(id="far", kind="url", url="https://far.example/mcp")
 OWN = ServerSpec(id="crm", kind="bundled", trust="bundled")

@@ -17,8 +17,9 @@ from tests.registry.conftest import flushed, recorded, until
 from workbench.audit import AuditLog
 from workbench.config import Settings
 from workbench.events import JSON, Unreachable
-from workbench.registry import Registry, ServerSpec, ServerState, entry, failures, health, startup, stderr_lines
+from workbench.registry import Registry, ServerSpec, ServerState, health, managed_server
 from workbench.registry.connection import RpcError
+from workbench.registry.processes import failed_starts, startup, stderr_lines
 from workbench.upstream import duplex, stdio, upstream_connection
 
 SERVER = str(Path(__file__).with_name("odd_stdio_server.py"))
@@ -190,7 +191,7 @@ async def test_a_server_that_dies_of_the_first_question_is_not_asked_it_again(
 
 
 async def test_a_start_is_not_cut_while_the_process_works(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(entry.START_TIMEOUT, "command", 0.5)
+    monkeypatch.setitem(managed_server.START_TIMEOUT, "command", 0.5)
     registry = await launch("works 2.0")
     assert state(registry).status == "ready", state(registry).last_error
     assert state(registry).restarts == 0
@@ -206,7 +207,7 @@ async def test_a_start_that_works_for_ever_ends_at_the_setting(launch: Launch) -
 async def test_a_process_that_does_nothing_is_given_up_sooner_with_what_to_do(
     launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(entry.START_TIMEOUT, "command", 0.5)
+    monkeypatch.setitem(managed_server.START_TIMEOUT, "command", 0.5)
     registry = await launch("silent")
     assert state(registry).status == "failed"
     assert "did nothing for 0.5 s" in state(registry).last_error
@@ -216,7 +217,7 @@ async def test_a_process_that_does_nothing_is_given_up_sooner_with_what_to_do(
 async def test_a_program_that_waits_for_an_answer_is_shown_with_its_question(
     launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(entry.START_TIMEOUT, "command", 0.5)
+    monkeypatch.setitem(managed_server.START_TIMEOUT, "command", 0.5)
     registry = await launch("asks")
     assert "wrote 'Enter your API key:' to its standard output" in state(registry).last_error
 
@@ -257,7 +258,7 @@ async def test_while_it_starts_it_is_said_how_that_goes(
 async def test_a_failure_that_lasts_is_counted_and_said_with_its_remedy(
     launch: Launch, settings: Settings, log: AuditLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failures, "SLOWEST_PERMANENT_RETRY", 0.05)
+    monkeypatch.setattr(failed_starts, "SLOWEST_PERMANENT_RETRY", 0.05)
     registry = await launch("needs_key")
     await until(lambda: "for the same reason" in state(registry).last_error)
     found = state(registry)

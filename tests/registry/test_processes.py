@@ -19,7 +19,8 @@ from tests.registry.conftest import flushed, recorded, until
 from workbench.audit import AuditLog
 from workbench.config import Settings
 from workbench.events import Misuse
-from workbench.registry import Registry, ServerDown, ServerSpec, ServerState, UnknownTool, entry, reaper
+from workbench.registry import Registry, ServerDown, ServerSpec, ServerState, UnknownTool, managed_server
+from workbench.registry.processes import reaper
 from workbench.upstream import upstream_connection
 
 CHILD = str(Path(__file__).with_name("child_server.py"))
@@ -145,7 +146,7 @@ async def test_a_program_that_ends_at_once_without_an_error_gets_a_hint(launch: 
 async def test_a_program_that_talks_but_not_in_mcp_fails_soon_with_what_it_said(
     launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(entry.START_TIMEOUT, "command", 0.4)
+    monkeypatch.setitem(managed_server.START_TIMEOUT, "command", 0.4)
     registry = await launch(program("chatty", command=("sh", "-c", "echo hello; exec sleep 100")))
     assert state(registry, "chatty").status == "failed"
     assert "wrote 'hello'" in state(registry, "chatty").last_error

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 from tests.registry.conftest import until
-from workbench.registry import reaper
-from workbench.registry import supervisor as supervisor_module
-from workbench.registry.marks import Marks
-from workbench.registry.supervisor import Supervisor
+from workbench.registry.processes import reaper
+from workbench.registry.processes import supervisor as supervisor_module
+from workbench.registry.processes.process_marks import Marks
+from workbench.registry.processes.supervisor import Supervisor
 
 PLATFORM = """
 import asyncio, sys
 from workbench.registry import ServerSpec
-from workbench.registry.supervisor import Supervisor
+from workbench.registry.processes.supervisor import Supervisor
 
 async def main():
     supervisor = Supervisor()
@@ -138,7 +138,7 @@ LEFT = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from workbench.registry import ServerSpec
-from workbench.registry.supervisor import Supervisor
+from workbench.registry.processes.supervisor import Supervisor
 
 async def main():
     supervisor = Supervisor(Path(sys.argv[1]))
@@ -198,7 +198,7 @@ async def test_a_killed_reaper_is_replaced_and_said_so(monkeypatch: pytest.Monke
 STARTING = """
 import asyncio, os, sys
 from workbench.registry import ServerSpec
-from workbench.registry.supervisor import Supervisor
+from workbench.registry.processes.supervisor import Supervisor
 
 async def main():
     supervisor = Supervisor()

@@ -11,7 +11,7 @@ from tests.registry.conftest import Neighbour, Open, flushed, recorded, tool, un
 from workbench.audit import AuditLog
 from workbench.config import Settings
 from workbench.events import Misuse
-from workbench.registry import Connection, Launched, Registry, ServerDown, ServerSpec, UnknownTool, entry
+from workbench.registry import Connection, Launched, Registry, ServerDown, ServerSpec, UnknownTool, managed_server
 
 
 def events_of(settings: Settings, server: str) -> list[str]:
@@ -102,7 +102,7 @@ async def test_stop_does_not_wait_for_a_server_that_is_still_starting(settings: 
 
 
 async def test_a_change_that_nobody_announces_is_found(open_registry: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entry, "RELIST", 0.0)
+    monkeypatch.setattr(managed_server, "RELIST", 0.0)
     crm = Neighbour("crm", tool("pay", "Pays."))
     registry = await open_registry(crm)
     crm.tools = [tool("pay", "Pays somebody else.")]
@@ -163,7 +163,7 @@ async def test_a_change_of_tools_is_noticed_and_counted(open_registry: Open, set
 async def test_endless_announcements_do_not_keep_us_busy(open_registry: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     crm = Neighbour("crm", tool("a"))
     await open_registry(crm)
-    monkeypatch.setattr(entry, "SOONEST_RELIST", 60.0)
+    monkeypatch.setattr(managed_server, "SOONEST_RELIST", 60.0)
     crm.announce()
     await until(lambda: crm.faults.methods.count("tools/list") == 2)
     checked = crm.faults.methods.count("server/discover")

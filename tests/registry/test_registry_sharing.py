@@ -12,7 +12,7 @@ from tests.registry.conftest import Neighbour, Open, recorded, tool, until
 from workbench.audit import AuditLog
 from workbench.config import Settings
 from workbench.registry import ServerSpec
-from workbench.registry import sharing as sharing_module
+from workbench.registry import cluster_sync as sharing_module
 
 URL = "https://mcp.example.com/mcp"
 

@@ -14,7 +14,7 @@ from workbench.audit import AuditLog
 from workbench.config import Settings
 from workbench.events import Misuse, NotRecorded
 from workbench.registry import Registry, ServerSpec, UnknownTool, registration
-from workbench.registry.readable import presented
+from workbench.registry.definitions.lenient_definition import presented
 
 pytestmark = pytest.mark.stores("sqlite", "postgres")
 
@@ -334,8 +334,8 @@ async def test_nothing_is_added_removed_or_accepted_that_cannot_be_recorded(open
 
 async def test_a_server_of_two_processes_is_registered_once(settings: Settings, log: AuditLog) -> None:
     """Several processes share the control database; a busy one makes the other wait, not fail."""
-    from workbench.registry.listing import read_definitions
-    from workbench.registry.pins import Pins
+    from workbench.registry.definitions.definition_pins import Pins
+    from workbench.registry.definitions.listing import read_definitions
 
     spec = ServerSpec(id="crm", kind="url", url=URL)
     tools = read_definitions(spec, [tool(f"t{n}") for n in range(50)]).tools

@@ -8,9 +8,9 @@ import jsonschema_rs
 import pytest
 
 from workbench.events import JSON
-from workbench.registry.schema_essence import MAX_PARTS, essence
-from workbench.registry.schema_pattern_cost import MAX_SCHEMA_COST, pattern_cost
-from workbench.registry.schema_repair import repair_input_schema
+from workbench.registry.schemas.pattern_cost import MAX_SCHEMA_COST, pattern_cost
+from workbench.registry.schemas.repair import repair_input_schema
+from workbench.registry.schemas.satisfiability import MAX_PARTS, essence
 
 INTEGER = {"type": "integer"}
 

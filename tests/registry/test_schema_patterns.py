@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.registry.schema_compile import compile_schema
-from workbench.registry.schema_patterns import MAX_PATTERN, portable_pattern
+from workbench.registry.schemas.patterns import MAX_PATTERN, portable_pattern
+from workbench.registry.schemas.validator import compile_schema
 
 READ = [
     (r"^[a-z]+$", r"^[a-z]+$"),

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from workbench.events import JSON, Tool
 from workbench.gateway.argument_validation import Validators
 from workbench.registry import ServerSpec
-from workbench.registry.listing import read_definitions
-from workbench.registry.schema_repair import repair_input_schema, repair_output_schema
+from workbench.registry.definitions.listing import read_definitions
+from workbench.registry.schemas.repair import repair_input_schema, repair_output_schema
 
 FAR = ServerSpec(id="far", kind="url", url="https://far.example/mcp")
 GOOD: JSON = {"name": "good", "description": "d", "inputSchema": {"type": "object", "required": ["a"]}}

@@ -12,7 +12,7 @@ from workbench.agent.schema import for_gemini, normalise, rename_parameters
 from workbench.events import JSON
 from workbench.gateway.argument_validation import Validators
 from workbench.registry import ServerSpec
-from workbench.registry.listing import read_definitions
+from workbench.registry.definitions.listing import read_definitions
 
 FAR = ServerSpec(id="far", kind="url", url="https://far.example/mcp")
 X = "/properties/x"

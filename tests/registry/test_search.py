@@ -23,8 +23,8 @@ from tests.registry.conftest import tool
 from workbench import embeddings
 from workbench.events import Tool, Unreachable
 from workbench.registry import ServerSpec
-from workbench.registry.listing import read_definitions
-from workbench.registry.search import Index, Meaning, words
+from workbench.registry.definitions.listing import read_definitions
+from workbench.registry.tool_search import Index, Meaning, words
 
 CATALOGUE = Path(os.environ.get("LIVEMCP_TOOLS", "livemcp_tools.json"))
 """Where `tools.json` of the public LiveMCPBench catalogue is: 70 servers, 527 tools (Apache-2.0), data of others."""

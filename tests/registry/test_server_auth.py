@@ -10,9 +10,9 @@ import pytest
 
 from workbench.events import Misuse
 from workbench.registry import Configuration, ServerSpec, read_configuration
-from workbench.registry.auth import ServerAuth
 from workbench.registry.registration import check_registration
-from workbench.registry.tls import ServerTls
+from workbench.registry.server_auth import ServerAuth
+from workbench.registry.server_tls import ServerTls
 
 URL = "https://desk.example/mcp"
 

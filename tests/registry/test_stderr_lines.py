@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.registry.stderr_lines import MAX_LINES, clean_line, recent_and_earlier, tells_of_error, useful_lines
+from workbench.registry.processes.stderr_lines import (
+    MAX_LINES,
+    clean_line,
+    recent_and_earlier,
+    tells_of_error,
+    useful_lines,
+)
 
 CASES: dict[str, tuple[str, list[str]]] = {
     "npm cannot find a package": (

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.registry.conftest import tool
 from workbench.registry import ServerSpec
-from workbench.registry.listing import read_definitions
-from workbench.registry.tool_names import (
+from workbench.registry.definitions.listing import read_definitions
+from workbench.registry.definitions.tool_names import (
     LONG_HASH_DIGITS,
     TOOL_NAME,
     is_hashed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workbench.events import Tool
-from workbench.registry.tool_notices import tool_notices
+from workbench.registry.definitions.tool_notices import tool_notices
 
 
 def tool(name: str, why: str = "", repaired: bool = False) -> Tool:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from tests.registry.conftest import tool
 from workbench.events import JSON, Tool
 from workbench.registry import ServerSpec
-from workbench.registry.listing import pinned_parts, read_definitions
-from workbench.registry.pins import Pins
-from workbench.registry.varying_definition import MAX_FILLED, DefinitionTemplate, definition_template
-from workbench.registry.varying_text import MAX_HOLES, TextTemplate, text_template, tokens
+from workbench.registry.definitions.definition_pins import Pins
+from workbench.registry.definitions.listing import pinned_parts, read_definitions
+from workbench.registry.definitions.varying_definition import MAX_FILLED, DefinitionTemplate, definition_template
+from workbench.registry.definitions.varying_text import MAX_HOLES, TextTemplate, text_template, tokens
 
 FAR = ServerSpec(id="far", kind="url", url="https://far.example/mcp")
 

@@ -8,8 +8,14 @@ from hypothesis import strategies as st
 
 from tests.registry.conftest import tool
 from workbench.registry import ServerSpec
-from workbench.registry.listing import read_definitions
-from workbench.registry.visible import concealed, concealment, hidden_character, hidden_or_no_break, visible
+from workbench.registry.definitions.hidden_characters import (
+    concealed,
+    concealment,
+    hidden_character,
+    hidden_or_no_break,
+    visible,
+)
+from workbench.registry.definitions.listing import read_definitions
 
 FAR = ServerSpec(id="far", kind="url", url="https://far.example/mcp")
 

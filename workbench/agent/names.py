@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from workbench.agent.provider import ToolSpec
 from workbench.agent.schema import normalise, rename_parameters
 from workbench.events import Misuse, Tool
-from workbench.registry.tool_names import LONG_HASH_DIGITS, MAX_WIRE_NAME, wire_name, without_hash
+from workbench.registry.definitions.tool_names import LONG_HASH_DIGITS, MAX_WIRE_NAME, wire_name, without_hash
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 """OpenAI takes `[A-Za-z0-9_-]{1,64}`, Anthropic the same up to 128, Gemini wants a letter or `_` first."""

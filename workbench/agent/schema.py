@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workbench.events import JSON, canonical
-from workbench.registry.schema_compile import compile_schema
+from workbench.registry.schemas.validator import compile_schema
 
 MAX_DEPTH = 60
 """Deeper nesting is offered as "anything": no model fills it, and no stack should."""

@@ -21,7 +21,7 @@ from workbench.show import clean
 
 if TYPE_CHECKING:
     from workbench.registry import Reloaded, ServerSpec, ServerState
-    from workbench.registry.configuration.added import AddedServers
+    from workbench.registry.configuration.added_servers import AddedServers
     from workbench.registry.configuration.styles import Found
 
 FROM_ARGUMENTS = "arguments"
@@ -76,7 +76,7 @@ def add(
     workbench add https://mcp.example.com/mcp --header 'Authorization: Bearer ${EXAMPLE_TOKEN}'
     workbench add npm:@modelcontextprotocol/server-filesystem -- ~/Documents
     """
-    from workbench.registry.configuration.added import AddedServers
+    from workbench.registry.configuration.added_servers import AddedServers
 
     settings = local_settings("`workbench add`")
     if (source is None) == (client is None):
@@ -114,7 +114,7 @@ def add(
 @click.argument("servers", nargs=-1, required=True)
 def remove(servers: tuple[str, ...]) -> None:
     """Forget servers that were added: a platform that runs ends them, and no later `workbench up` starts them."""
-    from workbench.registry.configuration.added import AddedServers
+    from workbench.registry.configuration.added_servers import AddedServers
 
     added = AddedServers(local_settings("`workbench remove`").home)
     added.remove(servers)
@@ -294,9 +294,9 @@ def _install_link(link: str) -> tuple[str, dict[str, Any]]:
 
 
 def _plan(plan: Plan, path: Path, found: Found, added: AddedServers, only: tuple[str, ...]) -> None:
-    from workbench.registry.configuration.added import portable
+    from workbench.registry.configuration.added_servers import portable
+    from workbench.registry.configuration.mcp_json import entry_of
     from workbench.registry.configuration.variables import EntryError, Place, inputs_in
-    from workbench.registry.mcpjson import entry_of
 
     plan.left_out += [f"{path}: {what}." for _, what in found.problems]
     place = Place(path, inputs=found.inputs, closed=(added.home,))

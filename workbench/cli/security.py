@@ -299,7 +299,7 @@ def _witness(settings: Settings) -> Iterator[Check]:
 
 def _servers(settings: Settings) -> Iterator[Check]:
     from workbench.registry import foreign_servers
-    from workbench.registry.pins import Pins
+    from workbench.registry.definitions.definition_pins import Pins
 
     foreign: list[ServerSpec] = list(foreign_servers(settings).servers)
     if settings.database_url or (settings.home / "control.db").exists():
@@ -341,7 +341,7 @@ def _credential(spec: ServerSpec) -> str:
 
 def _quarantine(settings: Settings) -> Iterator[Check]:
     from workbench.bench.running import find_running
-    from workbench.registry.signals import of_definition
+    from workbench.registry.definitions.poisoning_signals import of_definition
 
     if find_running(settings.home) is None:
         yield Check(name="tools", verdict="ok", finding="no platform runs, so no definitions are in force")

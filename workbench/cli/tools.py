@@ -36,7 +36,7 @@ def tools(words: tuple[str, ...], limit: int, profile: str, as_json: bool) -> No
         found = wb.tools(" ".join(words), limit=limit, profile=profile)
         if not (words or profile or as_json):
             missing = _not_listed(wb)
-    from workbench.registry.signals import of_definition
+    from workbench.registry.definitions.poisoning_signals import of_definition
 
     signals = {t.qualified: signs for t in found if (signs := of_definition(t.definition))}
     if as_json:

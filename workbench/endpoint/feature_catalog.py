@@ -22,9 +22,9 @@ from workbench.gateway.extensions import OFFERED, is_extension, owners_of, scope
 from workbench.gateway.method_tools import method_tool
 from workbench.gateway.wire_names import SEPARATOR
 from workbench.registry.connection import Connection, RpcError
+from workbench.registry.definitions.hidden_characters import visible, visible_definition
+from workbench.registry.definitions.tool_names import is_hashed, safe_name, wire_name
 from workbench.registry.server import ServerDown
-from workbench.registry.tool_names import is_hashed, safe_name, wire_name
-from workbench.registry.visible import visible, visible_definition
 
 FRESH_S: Final = 60.0
 """Seconds after which a list is asked for again although nothing was announced."""

@@ -9,9 +9,9 @@ from workbench.endpoint.feature_catalog import ORIGINAL, Offers
 from workbench.endpoint.resource_uris import with_page
 from workbench.events import JSON, Caller, Tool
 from workbench.gateway.call import Gateway, identity
-from workbench.registry.readable import presented
+from workbench.registry.definitions.hidden_characters import visible, visible_definition
+from workbench.registry.definitions.lenient_definition import presented
 from workbench.registry.server import ServerState
-from workbench.registry.visible import visible, visible_definition
 from workbench.upstream.jsonrpc_messages import encode
 from workbench.upstream.negotiation import META, MODERN
 from workbench.version import __version__

@@ -9,7 +9,7 @@ import jsonschema_rs
 import orjson
 
 from workbench.events import JSON, Tool
-from workbench.registry.schema_compile import compile_schema
+from workbench.registry.schemas.validator import compile_schema
 
 _MOST_SCHEMAS: Final = 10_000
 _MOST_ERRORS: Final = 5

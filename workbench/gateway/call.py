@@ -42,7 +42,7 @@ from workbench.gateway.result_validation import ResultSchemas
 from workbench.gateway.sensitive_forms import refusal_of, sensitive_questions
 from workbench.gateway.wire_names import WireNames
 from workbench.policy.argument_guard import MAX_INLINE_BYTES, guarded
-from workbench.registry.signals import of_result, plain
+from workbench.registry.definitions.poisoning_signals import of_result, plain
 from workbench.scanning import PostponedError, work_aside
 from workbench.secrets import Secrets
 from workbench.upstream.client_responder import Respondent

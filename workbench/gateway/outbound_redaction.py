@@ -25,8 +25,8 @@ from workbench.gateway.listed_values import ListedValues
 from workbench.gateway.sensitive_forms import refusal_of, sensitive_field
 from workbench.policy import Policy
 from workbench.registry.connection import RpcError
+from workbench.registry.definitions.tool_names import concealed
 from workbench.registry.server import ServerState
-from workbench.registry.tool_names import concealed
 from workbench.scanning import PostponedError
 from workbench.upstream.client_responder import Respondent
 from workbench.upstream.jsonrpc_messages import Notify, encode

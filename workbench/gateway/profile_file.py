@@ -13,8 +13,8 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from workbench.events import Misuse, Record, Tool
-from workbench.registry.names import close_names, confusable
-from workbench.registry.visible import hidden_character
+from workbench.registry.definitions.hidden_characters import hidden_character
+from workbench.registry.definitions.name_checks import close_names, confusable
 
 MAX_BYTES: Final = 1 << 20
 MOST_PATTERNS: Final = 1000

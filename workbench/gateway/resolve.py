@@ -10,7 +10,7 @@ from workbench.gateway.method_tools import SCHEMAS, is_method, method_tool
 from workbench.gateway.refusals import Refusal, unknown
 from workbench.gateway.task_ids import METHODS
 from workbench.registry.connection import Connection
-from workbench.registry.names import close_names
+from workbench.registry.definitions.name_checks import close_names
 from workbench.registry.server import ServerDown, UnknownTool
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from workbench.events import JSON, Tool
-from workbench.registry.schema_compile import compile_schema
+from workbench.registry.schemas.validator import compile_schema
 
 if TYPE_CHECKING:
     import jsonschema_rs

@@ -14,7 +14,7 @@ import msgspec
 
 from workbench.events import Call, Outcome, Tool
 from workbench.gateway.method_tools import is_method
-from workbench.registry.tool_names import LONG_HASH_DIGITS, is_hashed, wire_name
+from workbench.registry.definitions.tool_names import LONG_HASH_DIGITS, is_hashed, wire_name
 
 if TYPE_CHECKING:
     from workbench.config import Settings

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from workbench.registry.bundled import bundled_specs, foreign_servers
-from workbench.registry.connection import Connection, ConnectionFactory, Launched, RpcError
-from workbench.registry.mcpjson import (
+from workbench.registry.configuration.mcp_json import (
     Configuration,
     ConfigurationRemarks,
     ExcludedServer,
     read_configuration,
     read_mcp_json,
 )
-from workbench.registry.pins import VaryingAcceptance
+from workbench.registry.connection import Connection, ConnectionFactory, Launched, RpcError
+from workbench.registry.definitions.definition_pins import VaryingAcceptance
 from workbench.registry.registration import registration
 from workbench.registry.registry import Registry, Reloaded
 from workbench.registry.server import Overloaded, ReplicaState, ServerDown, ServerSpec, ServerState, UnknownTool

@@ -9,8 +9,8 @@ from pathlib import Path
 import workbench
 from workbench.config import BUNDLED_SERVERS, Settings
 from workbench.events import Misuse
-from workbench.registry.configuration.added import FILE
-from workbench.registry.mcpjson import Configuration, read_configuration
+from workbench.registry.configuration.added_servers import FILE
+from workbench.registry.configuration.mcp_json import Configuration, read_configuration
 from workbench.registry.server import ServerSpec
 from workbench.secrets import NoSecret, Secrets
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from workbench.events import WorkbenchError
 from workbench.registry.connection import Connection, RpcError
-from workbench.registry.journal import Journal
+from workbench.registry.registry_events import Journal
 
 MISSES = 2
 """Failed checks in a row after which a server counts as down."""

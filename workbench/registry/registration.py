@@ -10,7 +10,7 @@ import msgspec
 
 from workbench.address import check_url
 from workbench.events import Misuse, digest
-from workbench.registry.names import close_names, header_objection, shown
+from workbench.registry.definitions.name_checks import close_names, header_objection, shown
 from workbench.registry.server import ServerSpec
 from workbench.secrets import is_reference
 from workbench.setting_values import port_ranges

@@ -11,18 +11,18 @@ import msgspec
 from workbench.config import Settings
 from workbench.events import JSON, Misuse, Record, Tool
 from workbench.registry.bundled import configured_servers
-from workbench.registry.catalog import Catalog
+from workbench.registry.cluster_sync import Sharing
+from workbench.registry.configuration.mcp_json import Configuration
 from workbench.registry.connection import Connection, ConnectionFactory
-from workbench.registry.group import Group
-from workbench.registry.journal import Journal
-from workbench.registry.mcpjson import Configuration
-from workbench.registry.names import close_names, confusable, server_id
-from workbench.registry.pins import Pins, VaryingAcceptance, acceptance_detail
+from workbench.registry.definitions.definition_pins import Pins, VaryingAcceptance, acceptance_detail
+from workbench.registry.definitions.name_checks import close_names, confusable, server_id
+from workbench.registry.definitions.varying_definition import DefinitionTemplate
+from workbench.registry.processes.supervisor import Supervisor
 from workbench.registry.registration import check_registration
+from workbench.registry.registry_events import Journal
+from workbench.registry.replica_set import Group
 from workbench.registry.server import ServerDown, ServerSpec, ServerState, UnknownTool
-from workbench.registry.sharing import Sharing
-from workbench.registry.supervisor import Supervisor
-from workbench.registry.varying_definition import DefinitionTemplate
+from workbench.registry.tool_catalog import Catalog
 from workbench.secrets import Secrets
 
 if TYPE_CHECKING:

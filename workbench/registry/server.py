@@ -9,8 +9,8 @@ from typing import Literal
 import msgspec
 
 from workbench.events import JSON, Record, WorkbenchError, now_us
-from workbench.registry.auth import ServerAuth
-from workbench.registry.tls import ServerTls
+from workbench.registry.server_auth import ServerAuth
+from workbench.registry.server_tls import ServerTls
 
 _USER_INFO = re.compile(r"(?<=://)[^/?#@\s]*@")
 _SECRET_PARAMETER = re.compile(

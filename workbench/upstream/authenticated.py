@@ -11,7 +11,7 @@ from workbench.config import Settings
 from workbench.events import Caller
 from workbench.registry.connection import Connection, Launched
 from workbench.registry.server import ServerSpec
-from workbench.registry.tls import ServerTls
+from workbench.registry.server_tls import ServerTls
 from workbench.secrets import Secrets, is_reference
 from workbench.upstream.autodetect import behind_url
 from workbench.upstream.credential import Credential, SecretHeaders, Several

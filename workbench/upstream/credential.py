@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from workbench.registry.names import header_objection
+from workbench.registry.definitions.name_checks import header_objection
 from workbench.secrets import NoSecret, Secrets
 
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from workbench.events import JSON, Unreachable
-from workbench.registry.stderr_lines import clean_line, recent_and_earlier
+from workbench.registry.processes.stderr_lines import clean_line, recent_and_earlier
 from workbench.secrets import hide
 from workbench.upstream.duplex import DuplexConnection
 from workbench.upstream.jsonrpc_messages import MAX_MESSAGE, encode

@@ -12,7 +12,7 @@ from workbench.access.outbound.oauth_client import OAuthClient, Registration
 from workbench.access.outbound.signing_keys import gateway_key
 from workbench.config import Settings
 from workbench.events import Caller
-from workbench.registry.auth import ServerAuth
+from workbench.registry.server_auth import ServerAuth
 from workbench.secrets import Secrets
 
 _NAME: Final = "Authorization"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from workbench.events import Misuse
-from workbench.registry import jsonc
+from workbench.registry.configuration import jsonc
 
 MAX_BYTES: Final = 4 << 20
 """Largest file that is read. The user's own file of Claude Code also holds histories, so that it grows."""

@@ -8,8 +8,8 @@ from collections.abc import Collection
 from typing import Final
 
 from workbench.events import digest
-from workbench.registry.names import RESERVED, SERVER_ID, confusable
-from workbench.registry.visible import hidden_character
+from workbench.registry.definitions.hidden_characters import hidden_character
+from workbench.registry.definitions.name_checks import RESERVED, SERVER_ID, confusable
 
 MAX_LENGTH: Final = 40
 """Characters of an id before its suffix; the rest of a longer name goes into a hash."""

@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from workbench.registry.schema_compile import compile_schema
+from workbench.registry.schemas.validator import compile_schema
 
 MAX_PATTERN: Final = 16_384
 """Characters of a pattern; longer ones are not checked."""

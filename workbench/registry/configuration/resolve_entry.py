@@ -10,9 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from workbench.events import Misuse
-from workbench.registry.auth import ServerAuth, server_auth
 from workbench.registry.configuration.commands import normal_command, windows_path
-from workbench.registry.configuration.shape import ServerEntry
+from workbench.registry.configuration.entries import ServerEntry
 from workbench.registry.configuration.styles import described
 from workbench.registry.configuration.variables import (
     EntryError,
@@ -21,10 +20,11 @@ from workbench.registry.configuration.variables import (
     read_env_file,
     read_small_file,
 )
-from workbench.registry.names import SET_BY_GATEWAY, header_objection
+from workbench.registry.definitions.hidden_characters import hidden_character
+from workbench.registry.definitions.name_checks import SET_BY_GATEWAY, header_objection
 from workbench.registry.server import ServerSpec
-from workbench.registry.tls import PATHS, ServerTls, server_tls
-from workbench.registry.visible import hidden_character
+from workbench.registry.server_auth import ServerAuth, server_auth
+from workbench.registry.server_tls import PATHS, ServerTls, server_tls
 from workbench.secrets import is_reference
 
 _LOOPBACK_ADDRESS = re.compile(r"(?:localhost|127\.\d+\.\d+\.\d+|\[::1\]|0\.0\.0\.0)(?::\d+)?(?:/.*)?")

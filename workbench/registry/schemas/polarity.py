@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from workbench.events import JSON
-from workbench.registry.schema_references import Path
-from workbench.registry.schema_walk import LISTS, MAPS, REFERENCES, SINGLES
+from workbench.registry.schemas.references import Path
+from workbench.registry.schemas.walk import LISTS, MAPS, REFERENCES, SINGLES
 
 _SAME_VALUE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies", "contains")
 

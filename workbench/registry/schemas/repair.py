@@ -16,13 +16,13 @@ from typing import Any, Final
 import orjson
 
 from workbench.events import JSON, Record
-from workbench.registry.schema_compile import compile_schema, unsatisfiable_parts
-from workbench.registry.schema_essence import essence
-from workbench.registry.schema_guard import keep_open
-from workbench.registry.schema_keywords import UNREADABLE, read_type
-from workbench.registry.schema_references import Path, References
-from workbench.registry.schema_values import Repair, shown
-from workbench.registry.schema_walk import Walk, dialect_of
+from workbench.registry.schemas.keywords import UNREADABLE, read_type
+from workbench.registry.schemas.polarity import keep_open
+from workbench.registry.schemas.references import Path, References
+from workbench.registry.schemas.satisfiability import essence
+from workbench.registry.schemas.validator import compile_schema, unsatisfiable_parts
+from workbench.registry.schemas.value_keywords import Repair, shown
+from workbench.registry.schemas.walk import Walk, dialect_of
 
 MAX_ATTEMPTS: Final = 30
 """Parts that are taken out one after the other of a schema that the validator does not take."""

@@ -9,7 +9,7 @@ import orjson
 from jsonschema_rs.canonical.schema import clone
 
 from workbench.events import JSON, Record
-from workbench.registry.schema_keywords import (
+from workbench.registry.schemas.keywords import (
     UNREADABLE,
     distinct_values,
     read_count,
@@ -17,9 +17,9 @@ from workbench.registry.schema_keywords import (
     read_number,
     read_text,
 )
-from workbench.registry.schema_pattern_cost import MAX_SCHEMA_COST, pattern_cost
-from workbench.registry.schema_patterns import portable_pattern
-from workbench.registry.schema_references import Path, pointer
+from workbench.registry.schemas.pattern_cost import MAX_SCHEMA_COST, pattern_cost
+from workbench.registry.schemas.patterns import portable_pattern
+from workbench.registry.schemas.references import Path, pointer
 
 MAX_REPAIRS: Final = 200
 """Repairs of one schema that are listed; the rest is counted."""

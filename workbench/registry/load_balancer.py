@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from workbench.events import JSON, Unreachable
 from workbench.registry.connection import FOLLOW, UNFOLLOW, Connection, RequestRefusedError, RpcError
-from workbench.registry.entry import Entry
+from workbench.registry.managed_server import Entry
 from workbench.registry.server import Overloaded
 
 EVERYWHERE: Final = ("resources/subscribe", "resources/unsubscribe", FOLLOW, UNFOLLOW)

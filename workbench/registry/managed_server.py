@@ -13,20 +13,20 @@ import msgspec
 
 from workbench.config import Settings
 from workbench.events import JSON, Tool, Unreachable, WorkbenchError, now_us
-from workbench.registry.breaker import Breaker, BreakerState
-from workbench.registry.changes import tool_changes
 from workbench.registry.connection import Connection, ConnectionFactory, Launched, RpcError
-from workbench.registry.failures import Failures
+from workbench.registry.definitions.definition_pins import Pins
+from workbench.registry.definitions.listing import Listing, list_tools
+from workbench.registry.definitions.listing_changes import tool_changes
+from workbench.registry.definitions.name_checks import shown
 from workbench.registry.health import PATIENCE, Pulse
-from workbench.registry.journal import Journal
-from workbench.registry.listing import Listing, list_tools
-from workbench.registry.names import shown
-from workbench.registry.pins import Pins
-from workbench.registry.process import ServerProcess
+from workbench.registry.processes.failed_starts import Failures
+from workbench.registry.processes.server_process import ServerProcess
+from workbench.registry.processes.startup import within_start_timeout
+from workbench.registry.processes.supervisor import Supervisor
+from workbench.registry.registry_events import Journal
 from workbench.registry.remedies import remedy
+from workbench.registry.replica_breaker import Breaker, BreakerState
 from workbench.registry.server import ServerSpec, ServerState, ServerStatus, shown_url
-from workbench.registry.startup import within_start_timeout
-from workbench.registry.supervisor import Supervisor
 from workbench.setting_values import port_ranges
 
 START_TIMEOUT = {"bundled": 45.0, "tables": 45.0, "command": 180.0, "url": 120.0}

@@ -17,12 +17,12 @@ import msgspec
 
 from workbench.config import BUNDLED_SERVERS
 from workbench.events import Record
-from workbench.registry import jsonc
+from workbench.registry.configuration import jsonc
+from workbench.registry.configuration.entries import ServerEntry, shape
 from workbench.registry.configuration.formats import read_document
 from workbench.registry.configuration.identifiers import readable_id
 from workbench.registry.configuration.manifests import manifest_entry
-from workbench.registry.configuration.resolve import printable, resolve
-from workbench.registry.configuration.shape import ServerEntry, shape
+from workbench.registry.configuration.resolve_entry import printable, resolve
 from workbench.registry.configuration.styles import (
     Found,
     FoundServer,

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from workbench.events import Misuse
 from workbench.lookalikes import skeleton
-from workbench.registry.visible import hidden_character, visible
+from workbench.registry.definitions.hidden_characters import hidden_character, visible
 
 SERVER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}")
 """No dots: the first one separates the server from the tool."""

@@ -15,10 +15,10 @@ from pathlib import Path
 from secrets import token_hex, token_urlsafe
 
 from workbench.events import JSON
-from workbench.registry import reaper
-from workbench.registry.child import Child, spawn
-from workbench.registry.child_environment import environment
-from workbench.registry.marks import Marks
+from workbench.registry.processes import reaper
+from workbench.registry.processes.child_environment import environment
+from workbench.registry.processes.child_process import Child, spawn
+from workbench.registry.processes.process_marks import Marks
 from workbench.registry.server import ServerSpec
 from workbench.secrets import Secrets, is_reference, remember_named
 

@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from workbench.config import BUNDLED_SERVERS, prepare_home
 from workbench.events import Misuse
+from workbench.registry.configuration.entries import ServerEntry
 from workbench.registry.configuration.formats import read_document
 from workbench.registry.configuration.identifiers import readable_id
-from workbench.registry.configuration.resolve import resolve
-from workbench.registry.configuration.shape import ServerEntry
+from workbench.registry.configuration.resolve_entry import resolve
 from workbench.registry.configuration.styles import FoundServer, client_of_entry
 from workbench.registry.configuration.variables import Place, Variables
-from workbench.registry.names import close_names
+from workbench.registry.definitions.name_checks import close_names
 from workbench.registry.server import ServerSpec
 
 FILE: Final = "mcp.json"

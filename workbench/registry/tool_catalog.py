@@ -9,12 +9,12 @@ from typing import Final
 import msgspec
 
 from workbench.events import Tool
-from workbench.registry.group import Group
-from workbench.registry.imitation import Comparison, Resemblance
-from workbench.registry.names import close_names
-from workbench.registry.schema_values import shown
-from workbench.registry.search import Index
-from workbench.registry.tool_notices import tool_notices
+from workbench.registry.definitions.imitation import Comparison, Resemblance
+from workbench.registry.definitions.name_checks import close_names
+from workbench.registry.definitions.tool_notices import tool_notices
+from workbench.registry.replica_set import Group
+from workbench.registry.schemas.value_keywords import shown
+from workbench.registry.tool_search import Index
 
 MAX_WITHHELD: Final = 10_000
 """Definitions whose output schema is not listed; beyond, further ones stay listed."""

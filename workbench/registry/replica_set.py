@@ -10,13 +10,13 @@ import msgspec
 
 from workbench.config import Settings
 from workbench.events import Tool
-from workbench.registry.balance import Balanced, drained
 from workbench.registry.connection import ConnectionFactory
-from workbench.registry.entry import Entry
-from workbench.registry.journal import Journal
-from workbench.registry.pins import Pins
+from workbench.registry.definitions.definition_pins import Pins
+from workbench.registry.load_balancer import Balanced, drained
+from workbench.registry.managed_server import Entry
+from workbench.registry.processes.supervisor import Supervisor
+from workbench.registry.registry_events import Journal
 from workbench.registry.server import ReplicaState, ServerSpec, ServerState
-from workbench.registry.supervisor import Supervisor
 
 DRAIN: Final = 10.0
 """Seconds that calls under way get to finish before their replica is stopped."""

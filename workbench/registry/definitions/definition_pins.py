@@ -17,12 +17,12 @@ import orjson
 from workbench.config import Settings
 from workbench.control import Told, open_store
 from workbench.events import JSON, Misuse, Record, Tool, now_us
-from workbench.registry.closed_addition import closed_addition
-from workbench.registry.listing import PINNED, pinned_parts
+from workbench.registry.definitions.closed_addition import closed_addition
+from workbench.registry.definitions.hidden_characters import concealment
+from workbench.registry.definitions.listing import PINNED, pinned_parts
+from workbench.registry.definitions.poisoning_signals import objection
+from workbench.registry.definitions.varying_definition import MAX_VERSIONS, DefinitionTemplate, definition_template
 from workbench.registry.server import ServerSpec
-from workbench.registry.signals import objection
-from workbench.registry.varying_definition import MAX_VERSIONS, DefinitionTemplate, definition_template
-from workbench.registry.visible import concealment
 
 _TABLES = """
 create table if not exists registry_pins (

@@ -10,13 +10,13 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from workbench.events import Unreachable
-from workbench.registry.activity import works
-from workbench.registry.child import TAIL_LINES, Child, unless_ended
 from workbench.registry.connection import Connection, Launched
-from workbench.registry.journal import Journal
+from workbench.registry.processes.activity import works
+from workbench.registry.processes.child_process import TAIL_LINES, Child, unless_ended
+from workbench.registry.processes.stderr_lines import useful_lines
+from workbench.registry.processes.supervisor import Supervisor
+from workbench.registry.registry_events import Journal
 from workbench.registry.server import ServerSpec
-from workbench.registry.stderr_lines import useful_lines
-from workbench.registry.supervisor import Supervisor
 
 MAX_BUSY_S = 600.0
 """Seconds of silence after which a server is given up although its processes work."""

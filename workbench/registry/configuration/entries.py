@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from workbench.registry.auth import KEYS as AUTH_TYPES
 from workbench.registry.configuration.commands import split
 from workbench.registry.configuration.styles import ADDRESS_KEYS, LAUNCH_KEYS, described, folded
 from workbench.registry.configuration.variables import EntryError
+from workbench.registry.server_auth import KEYS as AUTH_TYPES
 
 MIN_TIMEOUT_S: Final = 1.0
 MAX_TIMEOUT_S: Final = 3600.0

@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from workbench.registry import reaper
+from workbench.registry.processes import reaper
 
 
 class Marks:

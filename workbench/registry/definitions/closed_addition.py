@@ -11,7 +11,7 @@ import re
 from typing import Any, Final
 
 from workbench.events import JSON
-from workbench.registry.signals import of_text
+from workbench.registry.definitions.poisoning_signals import of_text
 
 MAX_ADDED: Final = 8
 """Arguments that a definition may have beyond the pinned one."""

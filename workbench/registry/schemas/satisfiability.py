@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from workbench.events import JSON
-from workbench.registry.schema_references import References, at_path
-from workbench.registry.schema_walk import dialect_of
+from workbench.registry.schemas.references import References, at_path
+from workbench.registry.schemas.walk import dialect_of
 
 MAX_PARTS: Final = 400
 """Subschemas of an essence; what is beyond allows everything."""

@@ -19,7 +19,7 @@ import msgspec
 
 from workbench.events import Tool
 from workbench.lookalikes import skeleton
-from workbench.registry.names import spelling
+from workbench.registry.definitions.name_checks import spelling
 from workbench.registry.server import ServerSpec
 
 

@@ -10,16 +10,9 @@ import re
 from typing import Any, Final
 
 from workbench.events import JSON
-from workbench.registry.schema_keywords import (
-    UNREADABLE,
-    is_type,
-    read_flag,
-    read_names,
-    read_properties,
-    read_type,
-)
-from workbench.registry.schema_references import Path, References, at_path, fragment_of, pointer
-from workbench.registry.schema_values import ANYTHING, UNCHECKED, KeywordValues, shown
+from workbench.registry.schemas.keywords import UNREADABLE, is_type, read_flag, read_names, read_properties, read_type
+from workbench.registry.schemas.references import Path, References, at_path, fragment_of, pointer
+from workbench.registry.schemas.value_keywords import ANYTHING, UNCHECKED, KeywordValues, shown
 
 MAX_LEVELS: Final = 150
 """Subschemas inside of one another; what is deeper is not checked."""

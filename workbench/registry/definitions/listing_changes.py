@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from workbench.events import JSON, Tool
-from workbench.registry.signals import of_tools
+from workbench.registry.definitions.poisoning_signals import of_tools
 
 
 def tool_changes(listed: Iterable[Tool], now: Iterable[Tool]) -> JSON:

@@ -12,11 +12,11 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from workbench.events import Unreachable
-from workbench.registry.child_environment import find_program
 from workbench.registry.connection import Launched
-from workbench.registry.reaper import GRACE, send
+from workbench.registry.processes.child_environment import find_program
+from workbench.registry.processes.reaper import GRACE, send
+from workbench.registry.processes.stderr_lines import clean_line, recent_and_earlier, tells_of_error
 from workbench.registry.server import ServerSpec
-from workbench.registry.stderr_lines import clean_line, recent_and_earlier, tells_of_error
 from workbench.secrets import hide
 
 T = TypeVar("T")

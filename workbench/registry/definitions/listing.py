@@ -11,11 +11,16 @@ from typing import Any
 from workbench.events import JSON, Tool, Unreachable, canonical, digest
 from workbench.lookalikes import skeleton
 from workbench.registry.connection import Connection
-from workbench.registry.names import spelling
-from workbench.registry.readable import ReadableDefinition, read_definition
+from workbench.registry.definitions.hidden_characters import (
+    hidden_or_no_break,
+    shown_texts,
+    visible,
+    without_surrogates,
+)
+from workbench.registry.definitions.lenient_definition import ReadableDefinition, read_definition
+from workbench.registry.definitions.name_checks import spelling
+from workbench.registry.definitions.tool_names import safe_names
 from workbench.registry.server import ServerSpec
-from workbench.registry.tool_names import safe_names
-from workbench.registry.visible import hidden_or_no_break, shown_texts, visible, without_surrogates
 
 MAX_PAGES = 500
 MAX_TOOLS = 10_000

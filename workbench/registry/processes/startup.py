@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from workbench.events import Unreachable
-from workbench.registry.activity import usage_of
+from workbench.registry.processes.activity import usage_of
 
 T = TypeVar("T")
 

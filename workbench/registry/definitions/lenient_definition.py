@@ -9,9 +9,9 @@ import msgspec
 import orjson
 
 from workbench.events import JSON, Record, Tool
-from workbench.registry.schema_keywords import UNREADABLE, read_text
-from workbench.registry.schema_repair import RepairedSchema, repair_input_schema, repair_output_schema
-from workbench.registry.schema_values import Repair, shown
+from workbench.registry.schemas.keywords import UNREADABLE, read_text
+from workbench.registry.schemas.repair import RepairedSchema, repair_input_schema, repair_output_schema
+from workbench.registry.schemas.value_keywords import Repair, shown
 
 MAX_CACHED: Final = 2_048
 """Schemas whose repair is remembered; servers list the same ones again and again."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from workbench.events import JSON, Record, Tool
-from workbench.registry.visible import hidden_character
+from workbench.registry.definitions.hidden_characters import hidden_character
 from workbench.scanning import Budget, first
 
 MOST_BYTES = 256 << 10

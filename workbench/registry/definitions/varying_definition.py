@@ -13,9 +13,9 @@ from itertools import pairwise
 from typing import Any, Final
 
 from workbench.events import JSON, Record
-from workbench.registry.schema_references import Path, pointer
-from workbench.registry.signals import of_text
-from workbench.registry.varying_text import TextTemplate, text_template
+from workbench.registry.definitions.poisoning_signals import of_text
+from workbench.registry.definitions.varying_text import TextTemplate, text_template
+from workbench.registry.schemas.references import Path, pointer
 
 MAX_VERSIONS: Final = 8
 """Accepted versions of one definition that are kept; a template has to take all of them."""

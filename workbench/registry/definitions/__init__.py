@@ -1,0 +1,1 @@
+"""Definitions of tools: listing, names, pins, changes, and signs of poisoning."""

@@ -1,0 +1,1 @@
+"""Launched servers as processes: their start, environment, output, and end."""
