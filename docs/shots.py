@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import workbench  # noqa: E402
-from workbench.bench.app_sessions import AppSessions  # noqa: E402
+from workbench.access.app_sessions import AppSessions  # noqa: E402
 
 WIDTH, HEIGHT, SCALE = 1280, 900, 1.5
 LARGEST = 200_000

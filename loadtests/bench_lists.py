@@ -21,10 +21,10 @@ import msgspec
 
 from loadtests.bare import TOOLS_EACH
 from loadtests.bench_gateway import META, platform, process, report, row
-from workbench.bench.platform import Platform
 from workbench.config import Settings
 from workbench.events import Caller
 from workbench.gateway import Gateway
+from workbench.platform.platform import Platform
 
 LISTED = 50
 """Servers whose tools are listed together."""

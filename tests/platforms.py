@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from workbench.bench.running import Running, find_running
+from workbench.platform.run_file import Running, find_running
 
 START_SECONDS = 90.0
 STOP_SECONDS = 15.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.version import __version__
 
 if TYPE_CHECKING:
-    from workbench.bench import Workbench, open
+    from workbench.client import Workbench, open
     from workbench.events import Misuse, NotRecorded, Unauthenticated, Unreachable, WorkbenchError
 
 __all__ = [
@@ -25,9 +25,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # The façade pulls in the event loop and the rooms; importing the package must stay instant.
     if name in ("Workbench", "open"):
-        from workbench import bench
+        from workbench import client
 
-        return getattr(bench, name)
+        return getattr(client, name)
     if name in __all__:
         from workbench import events
 

@@ -26,8 +26,8 @@ from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 from workbench.access import Unauthenticated
 from workbench.access.outbound.signing_keys import gateway_key
 from workbench.api import build_app
-from workbench.bench.platform import Platform
 from workbench.events import Call, Caller
+from workbench.platform.platform import Platform
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 

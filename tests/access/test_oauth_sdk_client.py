@@ -20,7 +20,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 
 from workbench.api import build_app
-from workbench.bench.platform import Platform
+from workbench.platform.platform import Platform
 
 pytestmark = pytest.mark.slow
 

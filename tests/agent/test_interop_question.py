@@ -9,9 +9,9 @@ import pytest
 
 from tests.agent.desk import QUESTION
 from tests.agent.stand_ins import aimock
-from workbench.bench.record import RecordDesk
 from workbench.config import BUNDLED_SERVERS, Settings
 from workbench.events import AnyRunEvent, Call, Caller, RunDone, RunStarted, ToolAsked, ToolDone
+from workbench.platform.record_access import RecordDesk
 
 pytestmark = [
     pytest.mark.interop,
@@ -63,7 +63,7 @@ def fixtures(customer: str, answer: str) -> list[dict[str, Any]]:
 async def test_the_question_is_answered_from_the_data_and_every_call_is_on_the_record(
     provider: str, servers: tuple[str, ...], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = pytest.importorskip("workbench.bench.platform")
+    bench = pytest.importorskip("workbench.platform.platform")
     platform = await bench.Platform.open(settings.replace(servers=servers))
     try:
         caller = platform.access.local_caller()

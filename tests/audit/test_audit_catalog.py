@@ -321,8 +321,8 @@ async def test_the_compactors_process_publishes_and_the_doors_read_the_fleet(fle
 
     import workbench
     from workbench.audit.compact import main
-    from workbench.bench.sql_process import SqlProcess
     from workbench.cli import cli
+    from workbench.platform.sql_process import SqlProcess
 
     for name, value in fleet.items():
         monkeypatch.setenv(f"WORKBENCH_{name.upper()}", value)

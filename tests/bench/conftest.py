@@ -9,9 +9,9 @@ import httpx2
 import pytest
 
 import workbench
-from workbench.bench import Workbench
-from workbench.bench.embedded import Embedded
-from workbench.bench.platform import Platform
+from workbench.client import Workbench
+from workbench.client.embedded import Embedded
+from workbench.platform.platform import Platform
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from workbench.bench.app_guard import PROOF_HEADER, AppGuard, script_hashes
-from workbench.bench.app_sessions import MAX_LINKS, AppSessions
+from workbench.access.app_sessions import MAX_LINKS, AppSessions
 from workbench.config import Settings
 from workbench.events import Misuse
+from workbench.serve.app_guard import PROOF_HEADER, AppGuard, script_hashes
 
 COOKIE = "workbench_app_8501"
 ORIGIN = "http://127.0.0.1:8501"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.bench.conftest import Api
-from workbench.bench import Workbench
-from workbench.bench.platform import Platform
+from workbench.client import Workbench
+from workbench.platform.platform import Platform
 
 MODERN = "2026-07-28"
 SHOWS = {"elicitation": {"url": {}}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workbench.bench.attached import _document, _error
+from workbench.client.attached import _document, _error
 from workbench.events import Bug, Misuse
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from tests.bench.conftest import Api
-from workbench.bench.platform import Platform
+from workbench.platform.platform import Platform
 
 
 def test_health_is_open_and_says_nothing_else(api: Api) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from workbench.bench.platform import Platform
 from workbench.cli import cli
 from workbench.events import Misuse
+from workbench.platform.platform import Platform
 
 ASKED = {"payment_id": "Y-000001", "reason": "ann.lee@example.com asked"}
 

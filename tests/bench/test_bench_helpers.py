@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from workbench.bench import compactor_process, sql_process
-from workbench.bench.compactor_process import CompactorProcess
-from workbench.bench.platform import Platform
-from workbench.bench.sql_process import SqlProcess
 from workbench.config import Settings
 from workbench.events import JSON
+from workbench.platform import compactor_process, sql_process
+from workbench.platform.compactor_process import CompactorProcess
+from workbench.platform.platform import Platform
+from workbench.platform.sql_process import SqlProcess
 
 
 async def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.bench.conftest import Api
-from workbench.bench import Workbench
-from workbench.bench.platform import Platform
+from workbench.client import Workbench
+from workbench.platform.platform import Platform
 
 KEYS = "/api/platform/keys"
 

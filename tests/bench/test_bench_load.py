@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from workbench.bench.load import batches, check_load, profiles, run_load, summarise
-from workbench.bench.running import Running
 from workbench.events import Misuse
+from workbench.platform.load_run import batches, check_load, profiles, run_load, summarise
+from workbench.platform.run_file import Running
 
 
 def request(latency: int, ok: bool = True, at: int = 0) -> dict[str, object]:

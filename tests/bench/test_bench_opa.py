@@ -14,8 +14,8 @@ import workbench
 from tests.policy.conftest import opa_binary
 from tests.policy.test_policy_opa import free_port, running
 from workbench.api import build_app
-from workbench.bench import Workbench
-from workbench.bench.embedded import Embedded
+from workbench.client import Workbench
+from workbench.client.embedded import Embedded
 from workbench.policy.rego import rego_engine
 
 __all__ = ["opa_binary"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from workbench.bench import Workbench
-from workbench.bench.platform import Platform
+from workbench.client import Workbench
 from workbench.events import Call, now_us
+from workbench.platform.platform import Platform
 
 
 def test_approvals_that_ended_are_put_on_the_record_once(wb: Workbench, platform: Platform) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from workbench.bench.ports import free, listen
-from workbench.bench.running import Running, announce, find_running, process_started, withdraw
 from workbench.events import Misuse
+from workbench.platform.ports import free, listen
+from workbench.platform.run_file import Running, announce, find_running, process_started, withdraw
 
 
 def running(pid: int | None = None, started: float | None = None) -> Running:

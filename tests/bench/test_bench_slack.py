@@ -18,9 +18,9 @@ import pytest
 import uvicorn
 
 from workbench.api import build_app
-from workbench.bench.platform import Platform
 from workbench.config import Settings
 from workbench.events import JSON, Call, Caller, Misuse
+from workbench.platform.platform import Platform
 from workbench.policy.approvals.slack import SECRET, TOKEN, SlackChannel, read_approvers
 
 slack_sdk = pytest.importorskip("slack_sdk")

@@ -16,11 +16,11 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from workbench.bench import Workbench
-from workbench.bench import telemetry as module
-from workbench.bench.platform import Platform
-from workbench.bench.telemetry import Telemetry, default_resource, derived_span_id, open_telemetry, wanted
-from workbench.bench.upkeep import Upkeep
+from workbench.client import Workbench
+from workbench.platform import telemetry as module
+from workbench.platform.housekeeping import Upkeep
+from workbench.platform.platform import Platform
+from workbench.platform.telemetry import Telemetry, default_resource, derived_span_id, open_telemetry, wanted
 
 TRACE, SPAN = "a" * 31 + "1", "b" * 15 + "1"
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from workbench.audit import questions
-from workbench.bench import Workbench
-from workbench.bench import upkeep as module
-from workbench.bench.platform import Platform
-from workbench.bench.upkeep import Sampler, Upkeep
+from workbench.client import Workbench
 from workbench.events import NotRecorded
+from workbench.platform import housekeeping as module
+from workbench.platform.housekeeping import Sampler, Upkeep
+from workbench.platform.platform import Platform
 
 
 def on_loop(wb: Workbench, function: Any, *arguments: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import workbench
-from workbench.bench import Workbench
+from workbench.client import Workbench
 from workbench.events import Misuse
 
 USES: dict[str, Callable[[Workbench], Any]] = {

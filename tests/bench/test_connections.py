@@ -15,8 +15,8 @@ import uvicorn
 from tests.bench.test_front import Started, ends
 from tests.waiting import until
 from workbench.access.client_address import ClientAddresses
-from workbench.bench.connections import ConnectionCounts
-from workbench.bench.front import Front
+from workbench.platform.connection_limits import ConnectionCounts
+from workbench.serve.http_front import Front
 
 Serve = Callable[..., Any]
 GET = b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 import workbench
-from workbench.bench.embedded import Embedded
 from workbench.cli import cli
 from workbench.cli.security import _quarantine
+from workbench.client.embedded import Embedded
 from workbench.events import Misuse
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -270,7 +270,7 @@ def test_a_review_of_the_running_platform_names_what_is_quarantined(
     bench.restart("mail")
     settings, opened = bench._backend.platform.settings, bench
     kept: Callable[..., Any] = lambda **_: _Kept(opened)  # noqa: E731 - a context that does not close it
-    monkeypatch.setattr("workbench.bench.running.find_running", lambda home: object())
+    monkeypatch.setattr("workbench.platform.run_file.find_running", lambda home: object())
     monkeypatch.setattr(workbench, "open", kept)
     (check,) = _quarantine(settings)
     assert (check.verdict, check.finding) == ("warning", "quarantined: mail.send")

@@ -16,9 +16,9 @@ import uvicorn
 from workbench.access.oauth.authorization_server import AuthorizationServer
 from workbench.api import build_app
 from workbench.api.app import build_api
-from workbench.bench import front
-from workbench.bench.platform import Platform
 from workbench.config import Settings
+from workbench.platform.platform import Platform
+from workbench.serve import http_front
 
 HUGE = 100 << 20
 PORTION = 64 << 10
@@ -232,13 +232,13 @@ async def test_a_handshake_with_a_header_twice_is_refused(platform: Platform, na
 async def test_who_was_answered_early_cannot_keep_the_connection_by_dripping_its_body(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(front, "HEADER_SECONDS", 0.1)
-    monkeypatch.setattr(front, "LINGER_SECONDS", 0.3)
+    monkeypatch.setattr(http_front, "HEADER_SECONDS", 0.1)
+    monkeypatch.setattr(http_front, "LINGER_SECONDS", 0.3)
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))
     bound.listen()
     config = uvicorn.Config(
-        build_app(platform), http=front.Front, log_level="critical", lifespan="off", timeout_graceful_shutdown=1
+        build_app(platform), http=http_front.Front, log_level="critical", lifespan="off", timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server._serve([bound]))

@@ -16,10 +16,10 @@ import pytest
 import workbench
 from tests.platforms import up
 from workbench.audit import QueryStopped
-from workbench.bench.attached import Denied
-from workbench.bench.running import Running, at_url
+from workbench.client.attached import Denied
 from workbench.config import Settings
 from workbench.events import Misuse, Unauthenticated, Unreachable
+from workbench.platform.run_file import Running, at_url
 
 pytestmark = pytest.mark.timeout(120)
 LONG = "select count(*) from range(1000000) a, range(1000000) b where (a.range * b.range) % 7 = 3"

@@ -14,8 +14,8 @@ from tests.bench.test_doors_before_body import Sent
 from workbench.api import build_app
 from workbench.audit import Reader, questions
 from workbench.audit.format import records
-from workbench.bench.platform import Platform
 from workbench.config import Settings
+from workbench.platform.platform import Platform
 
 SHOWN = "mk_abcdefghijkl_SECRETSECRETSECRETSECRETSECRET"
 

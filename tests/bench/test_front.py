@@ -13,11 +13,11 @@ import psutil
 import pytest
 import uvicorn
 
-from workbench.bench import front
-from workbench.bench.serve import OPEN_FILES, raise_open_files, spare_collector
 from workbench.endpoint.http_request import PORTION, Request
 from workbench.endpoint.responses import Answer
 from workbench.gateway.backpressure import UNREAD
+from workbench.serve import http_front
+from workbench.serve.serve import OPEN_FILES, raise_open_files, spare_collector
 
 HUGE = 8 << 20
 
@@ -42,7 +42,9 @@ class Started(uvicorn.Server):
 async def port() -> AsyncIterator[int]:
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http=front.Front, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app, http=http_front.Front, log_level="critical", lifespan="off", timeout_graceful_shutdown=1
+    )
     server = Started(config)
     task = asyncio.create_task(server._serve([listening]))
     await server.listening.wait()
@@ -65,7 +67,7 @@ async def ends(reader: asyncio.StreamReader) -> bytes:
 async def test_hundreds_of_slow_senders_are_let_go_and_hinder_nobody(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(front, "HEADER_SECONDS", 1.0)
+    monkeypatch.setattr(http_front, "HEADER_SECONDS", 1.0)
     slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(400)]
     for _, writer in slow:
         writer.write(b"GET / HTTP/1.1\r\nhost: here\r\nx-part")
@@ -88,7 +90,7 @@ async def test_hundreds_of_slow_senders_are_let_go_and_hinder_nobody(
 
 
 async def test_the_headers_of_a_later_request_are_bounded_too(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front, "HEADER_SECONDS", 0.2)
+    monkeypatch.setattr(http_front, "HEADER_SECONDS", 0.2)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n")
     assert await reader.readuntil(b"small")
@@ -98,7 +100,7 @@ async def test_the_headers_of_a_later_request_are_bounded_too(port: int, monkeyp
 
 
 async def test_a_connection_that_says_nothing_is_closed(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front, "HEADER_SECONDS", 0.1)
+    monkeypatch.setattr(http_front, "HEADER_SECONDS", 0.1)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     assert await ends(reader) == b""
     writer.close()
@@ -115,8 +117,8 @@ async def test_headers_without_end_are_refused(port: int, line: bytes) -> None:
 
 
 async def test_who_does_not_read_costs_little_and_is_let_go(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front, "HEADER_SECONDS", 0.2)
-    monkeypatch.setattr(front, "UNREAD_SECONDS", 0.5)
+    monkeypatch.setattr(http_front, "HEADER_SECONDS", 0.2)
+    monkeypatch.setattr(http_front, "UNREAD_SECONDS", 0.5)
     before = psutil.Process().memory_info().rss
     slow = []
     for _ in range(20):
@@ -170,10 +172,10 @@ class Wire(asyncio.Transport):
     def resume_reading(self) -> None: ...
 
 
-@pytest.mark.parametrize("size", [0, 10, front.SMALL + 1])
+@pytest.mark.parametrize("size", [0, 10, http_front.SMALL + 1])
 async def test_head_and_body_leave_together(size: int) -> None:
     wire = Wire()
-    joined = front.Joined(wire, asyncio.get_running_loop())
+    joined = http_front.Joined(wire, asyncio.get_running_loop())
     joined.write(b"HTTP/1.1 200 OK\r\n\r\n")
     joined.write(b"x" * size)
     joined.write(b"more")
@@ -183,7 +185,7 @@ async def test_head_and_body_leave_together(size: int) -> None:
 
 async def test_a_head_that_nothing_follows_leaves_by_itself() -> None:
     wire = Wire()
-    joined = front.Joined(wire, asyncio.get_running_loop())
+    joined = http_front.Joined(wire, asyncio.get_running_loop())
     joined.write(b"HTTP/1.1 200 OK\r\n\r\n")
     assert wire.sent == []
     await asyncio.sleep(0)
@@ -192,7 +194,7 @@ async def test_a_head_that_nothing_follows_leaves_by_itself() -> None:
 
 async def test_closing_sends_what_was_kept_and_then_nothing_more() -> None:
     wire = Wire()
-    joined = front.Joined(wire, asyncio.get_running_loop())
+    joined = http_front.Joined(wire, asyncio.get_running_loop())
     joined.write(b"HTTP/1.1 204 No Content\r\n\r\n")
     joined.close()
     await asyncio.sleep(0)

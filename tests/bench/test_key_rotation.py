@@ -12,19 +12,19 @@ import pytest
 
 from workbench.access import Access, key_files
 from workbench.access.api_keys import Keys
+from workbench.access.app_sessions import AppSessions
 from workbench.access.oauth.signing import LocalIssuer
 from workbench.access.outbound.signing_keys import gateway_key
 from workbench.audit import AuditLog, Reader, verify
 from workbench.audit.format.folder import AuditFolder
 from workbench.audit.write.subject_keys import SubjectKeys
-from workbench.bench import key_rotation
-from workbench.bench.app_sessions import AppSessions
-from workbench.bench.key_rotation import KEYS, key_states, rotate
-from workbench.bench.running import Running, announce, process_started
 from workbench.cluster.sealed_tokens import Seal
 from workbench.config import Settings
 from workbench.control import open_store
 from workbench.events import Misuse, now_us
+from workbench.platform import key_rotation
+from workbench.platform.key_rotation import KEYS, key_states, rotate
+from workbench.platform.run_file import Running, announce, process_started
 from workbench.policy.redaction.redactor import Redactor
 
 SEALED = ["session"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workbench.bench import Workbench
+from workbench.client import Workbench
 from workbench.events import Misuse
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.bench.conftest import Api
-from workbench.bench.platform import Platform
+from workbench.platform.platform import Platform
 
 EMAIL = "ada.canary@leak.example"
 CARD = "5105105105105100"

@@ -10,10 +10,10 @@ import psutil
 import pytest
 
 from workbench.audit import QueryStopped
-from workbench.bench import sql_process
-from workbench.bench.sql_process import SqlProcess
 from workbench.config import Settings
 from workbench.events import Misuse, Unreachable
+from workbench.platform import sql_process
+from workbench.platform.sql_process import SqlProcess
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 TWICE = "".join(

@@ -25,14 +25,14 @@ from mcp_types import ToolAnnotations
 
 import workbench
 from workbench.api import build_api, build_app
-from workbench.bench import Workbench
-from workbench.bench.embedded import Embedded
-from workbench.bench.platform import Platform
+from workbench.client import Workbench
+from workbench.client.embedded import Embedded
 from workbench.endpoint.feature_catalog import KINDS
 from workbench.endpoint.features import READ
 from workbench.endpoint.session_preferences import WISHES
 from workbench.events import Call, RunStarted
 from workbench.gateway.task_ids import METHODS, TASKS
+from workbench.platform.platform import Platform
 from workbench.policy.approvals.standing_approvals import Terms
 
 ORIGIN = "http://127.0.0.1:8800"

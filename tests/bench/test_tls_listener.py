@@ -17,11 +17,11 @@ from workbench.access.oauth import Clients
 from workbench.access.peer_certificates import Peers
 from workbench.api import build_app
 from workbench.audit import Reader
-from workbench.bench.platform import Platform
-from workbench.bench.ports import listen
-from workbench.bench.serve import _listening
-from workbench.bench.tls_front import open_tls
 from workbench.events import Misuse, Unauthenticated
+from workbench.platform.platform import Platform
+from workbench.platform.ports import listen
+from workbench.serve.serve import _listening
+from workbench.serve.tls_front import open_tls
 
 pytest.importorskip("spiffe")
 

@@ -11,10 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from click.testing import CliRunner, Result
 
-from workbench.bench.app_sessions import AppSessions
-from workbench.bench.running import Running, announce, process_started
+from workbench.access.app_sessions import AppSessions
 from workbench.cli import cli
 from workbench.events import Misuse
+from workbench.platform.run_file import Running, announce, process_started
 
 Command = Callable[..., Result]
 

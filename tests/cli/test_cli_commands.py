@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.platforms import up
-from workbench.bench.running import Running
 from workbench.cli import cli
 from workbench.config import open_control
 from workbench.events import Misuse, WorkbenchError
+from workbench.platform.run_file import Running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

@@ -16,7 +16,7 @@ import httpx2
 import pytest
 
 from tests.platforms import up
-from workbench.bench.running import Running
+from workbench.platform.run_file import Running
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 from tests.platforms import stop, up
-from workbench.bench.running import Running
+from workbench.platform.run_file import Running
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests.platforms import up
 from tests.waiting import soon
-from workbench.bench.running import Running
+from workbench.platform.run_file import Running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

@@ -17,8 +17,8 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 from tests.platforms import up
-from workbench.bench.running import Running
 from workbench.config import prepare_home
+from workbench.platform.run_file import Running
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 
 import workbench
 from tests.platforms import up
-from workbench.bench.embedded import Embedded
 from workbench.cli import cli
+from workbench.client.embedded import Embedded
 from workbench.events import Misuse
 from workbench.registry import Reloaded
 

@@ -18,11 +18,11 @@ from workbench.access.oauth.signing import LocalIssuer
 from workbench.access.outbound.signing_keys import gateway_key
 from workbench.audit import AuditLog, verify
 from workbench.audit.format import records
-from workbench.bench.key_rotation import KEYS
 from workbench.cli import cli
 from workbench.cluster.sealed_tokens import Seal
 from workbench.config import Settings
 from workbench.events import Misuse, now_us
+from workbench.platform.key_rotation import KEYS
 from workbench.policy.redaction.redactor import Redactor
 
 PAGE = Path(__file__).parents[2] / "docs" / "key-rotation.md"

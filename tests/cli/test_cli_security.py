@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from workbench.access import Access
-from workbench.bench.running import Running, announce, as_started, process_started, told, withdraw
 from workbench.cli import cli
 from workbench.cli.security import Check, examine_security
 from workbench.config import Settings, prepare_home
 from workbench.events import now_us
+from workbench.platform.run_file import Running, announce, as_started, process_started, told, withdraw
 from workbench.registry.definitions.definition_pins import Pins
 from workbench.registry.server import ServerSpec
 

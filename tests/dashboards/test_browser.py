@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import workbench
-from workbench.bench.app_sessions import AppSessions
+from workbench.access.app_sessions import AppSessions
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -205,7 +205,7 @@ def test_the_app_waits_for_a_platform_and_notices_when_it_goes(chromium: Any, tm
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     app = subprocess.Popen(
-        [sys.executable, "-m", "workbench.bench.app_server", "--port", str(port)],
+        [sys.executable, "-m", "workbench.serve.app_server", "--port", str(port)],
         env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     up: subprocess.Popen[bytes] | None = None

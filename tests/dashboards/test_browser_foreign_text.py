@@ -18,7 +18,7 @@ import pytest
 
 import workbench
 from tests.waiting import soon
-from workbench.bench.app_sessions import AppSessions
+from workbench.access.app_sessions import AppSessions
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 

@@ -59,7 +59,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
         pytest.skip("no Chromium is installed")
     folder, port = tmp_path_factory.mktemp("sign-in"), free_port()
     log = folder / "app.log"
-    command = ["workbench.bench.app_server", "--port", str(port)]
+    command = ["workbench.serve.app_server", "--port", str(port)]
     with running(command, port, folder / "home", log) as origin:
         soon(lambda: "sign-in?token=" in log.read_text())
         yield origin, folder
@@ -75,7 +75,7 @@ def chromium() -> Iterator[Any]:
 
 
 def new_link(app: tuple[str, Path]) -> str:
-    from workbench.bench.app_sessions import AppSessions
+    from workbench.access.app_sessions import AppSessions
 
     return f"{app[0]}/sign-in?token={AppSessions(app[1] / 'home').new_link()}"
 

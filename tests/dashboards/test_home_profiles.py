@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import workbench
-from workbench.bench.running import Running
+from workbench.platform.run_file import Running
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.platforms import start, stop, up
 from tests.waiting import soon
-from workbench.bench.app_sessions import AppSessions
+from workbench.access.app_sessions import AppSessions
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

@@ -20,8 +20,8 @@ from tests import postgres
 from tests.platforms import up
 from tests.redis_server import RedisServer
 from tests.waiting import soon
-from workbench.bench.running import Running
 from workbench.config import Settings, prepare_home
+from workbench.platform.run_file import Running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from tests.platforms import start, stop, up, wait
+from workbench.access.app_sessions import AppSessions
 from workbench.audit import Reader, verify
-from workbench.bench.app_sessions import AppSessions
-from workbench.bench.running import Running, find_running
+from workbench.platform.run_file import Running, find_running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -152,7 +152,7 @@ def test_an_app_that_is_killed_is_started_again(tmp_path: Path) -> None:
         def app() -> psutil.Process | None:
             for process in children(running.pid):
                 with contextlib.suppress(psutil.Error):  # it may end while we look
-                    if "workbench.bench.app_server" in process.cmdline():
+                    if "workbench.serve.app_server" in process.cmdline():
                         return process
             return None
 

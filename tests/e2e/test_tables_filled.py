@@ -10,9 +10,9 @@ import pytest
 
 import workbench
 from workbench.audit.query.views import TABLES
-from workbench.bench.load import summarise
-from workbench.bench.metrics import PlatformCollector
 from workbench.events import new_id, now_us
+from workbench.platform.load_run import summarise
+from workbench.platform.prometheus import PlatformCollector
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 EXPECTED = {
@@ -31,7 +31,7 @@ def until(found: Callable[[], bool]) -> None:
 def test_each_kind_of_thing_that_is_done_has_a_row_in_its_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workbench.bench.upkeep.SAMPLE_SECONDS", 0.5)
+    monkeypatch.setattr("workbench.platform.housekeeping.SAMPLE_SECONDS", 0.5)
     chosen = {"servers": ("crm", "tickets"), "health_interval": 0.3}
     with workbench.open(home=tmp_path / "home", attach=False, source="cli", **chosen) as wb:
 

@@ -17,7 +17,7 @@ import httpx2
 import pytest
 
 from tests.platforms import start, stop, up, wait
-from workbench.bench.running import Running
+from workbench.platform.run_file import Running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

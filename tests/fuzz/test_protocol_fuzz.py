@@ -20,8 +20,8 @@ from tests.fuzz.protocol_client import Fuzzer
 from tests.gateway.conftest import House, StartedServer, make_calc
 from tests.interop.defense_adapter import opened
 from workbench.audit.verification.verifier import verify
-from workbench.bench.front import Front
 from workbench.endpoint.websocket import WebSocketDoor
+from workbench.serve.http_front import Front
 
 MAX_GROWTH = 48 << 20
 """Bytes that the process may have grown by, once the first messages were answered: caches have bounds, and fill up."""

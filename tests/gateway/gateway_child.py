@@ -16,8 +16,8 @@ from pathlib import Path
 import uvicorn
 
 from workbench.api import build_app
-from workbench.bench.platform import Platform
 from workbench.config import Settings
+from workbench.platform.platform import Platform
 
 
 class Quiet(uvicorn.Server):

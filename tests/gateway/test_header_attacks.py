@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from workbench.bench import front
+from workbench.serve import http_front
 
 BODY = json.dumps(
     {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "calc.fail", "arguments": {}}}
@@ -44,7 +44,7 @@ async def port(house: Any) -> AsyncIterator[int]:
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
-        house.endpoint, http=front.Front, log_level="critical", lifespan="off", timeout_graceful_shutdown=1
+        house.endpoint, http=http_front.Front, log_level="critical", lifespan="off", timeout_graceful_shutdown=1
     )
     server = Started(config)
     task = asyncio.create_task(server._serve([listening]))

@@ -15,9 +15,9 @@ import pytest
 import uvicorn
 
 from tests.gateway.conftest import MODERN, House, StartedServer, until
-from workbench.bench.front import Front
 from workbench.endpoint.outbox import MOST_UNREAD, PORTION, Outbox
 from workbench.gateway.backpressure import UNREAD
+from workbench.serve.http_front import Front
 
 LARGE = 7 << 20
 READERS = 3

@@ -15,8 +15,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.gateway.conftest import MODERN, House, StartedServer
-from workbench.bench.front import Front
 from workbench.endpoint.websocket import Exchange, WebSocketDoor
+from workbench.serve.http_front import Front
 
 META = {"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {}}
 

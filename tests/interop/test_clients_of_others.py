@@ -14,7 +14,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from tests.platforms import up
-from workbench.bench.running import Running
+from workbench.platform.run_file import Running
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 

@@ -17,7 +17,7 @@ import pytest
 from tests.interop.node_tools import CHROMIUM, Node, installed_node
 from tests.platforms import up
 from tests.waiting import soon
-from workbench.bench.running import Running
+from workbench.platform.run_file import Running
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 

@@ -22,7 +22,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CreateMessageResult, ElicitResult, ListRootsResult, Root, TextContent
 
 from tests.platforms import up
-from workbench.bench.running import Running
+from workbench.platform.run_file import Running
 
 pytestmark = [
     pytest.mark.interop,

@@ -29,7 +29,7 @@ from tests.interop.node_tools import installed_node
 from tests.interop.real_servers import SERVERS, RealServer
 from tests.interop.real_surroundings import node_on_path, surroundings
 from tests.platforms import up
-from workbench.bench.running import Running
+from workbench.platform.run_file import Running
 
 pytestmark = [pytest.mark.interop, pytest.mark.full, pytest.mark.timeout(1800)]
 

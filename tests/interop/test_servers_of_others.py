@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import workbench
-from workbench.bench import Workbench
+from workbench.client import Workbench
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 

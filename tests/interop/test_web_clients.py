@@ -15,7 +15,7 @@ import pytest
 
 from tests.interop.node_tools import CHROMIUM, installed_node
 from tests.platforms import up
-from workbench.bench.running import Running
+from workbench.platform.run_file import Running
 
 pytestmark = [
     pytest.mark.interop,

@@ -11,9 +11,9 @@ from fastapi import Depends, Header, Request
 from fastapi.responses import Response
 
 from workbench.api.errors import CALLER, Denied
-from workbench.bench.platform import Platform
 from workbench.events import Caller, Source
 from workbench.gateway.outbound_redaction import enter
+from workbench.platform.platform import Platform
 
 _SOURCES: tuple[Source, ...] = ("rest", "cli", "notebook", "app", "load")
 

@@ -20,12 +20,12 @@ from workbench.api.record import record_routes
 from workbench.api.servers import server_routes
 from workbench.api.slack import slack_routes
 from workbench.api.tools import tool_routes
-from workbench.bench.platform import Platform
 from workbench.endpoint import McpEndpoint
 from workbench.endpoint.cors import CrossOrigin
 from workbench.endpoint.origin_check import Senders
 from workbench.endpoint.single_headers import doubled
 from workbench.endpoint.websocket import WebSocketDoor
+from workbench.platform.platform import Platform
 
 if TYPE_CHECKING:
     from workbench.access.oauth import AuthorizationServer

@@ -18,9 +18,9 @@ from fastapi.responses import Response
 from workbench.access.api_keys import fingerprint
 from workbench.access.oauth.consent import page
 from workbench.access.oauth.throttle import Throttle
-from workbench.bench.platform import Platform
 from workbench.endpoint.elicitation import PAGE
 from workbench.events import Caller, Unauthenticated, WorkbenchError
+from workbench.platform.platform import Platform
 from workbench.policy import Approval
 
 VIA: Final = "page"

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, StrictBool
 
-from workbench.bench.conversation import MAX_QUESTION
+from workbench.platform.conversation_turns import MAX_QUESTION
 
 
 class ToolCall(BaseModel):

@@ -11,10 +11,10 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from workbench.access.failed_credentials import TooManyFailuresError
-from workbench.bench.platform import Platform
 from workbench.endpoint.auth_challenge import challenge
 from workbench.events import JSON, Misuse, NotRecorded, Unauthenticated, Unreachable, WorkbenchError, new_id
 from workbench.gateway.outbound_redaction import in_error
+from workbench.platform.platform import Platform
 
 ASGI = Callable[[Any, Any, Any], Awaitable[None]]
 

@@ -8,9 +8,9 @@ from fastapi.responses import Response
 from workbench.api.answers import answer, needs
 from workbench.api.bodies import NewKey
 from workbench.api.errors import Unknown
-from workbench.bench import keys
-from workbench.bench.platform import Platform
 from workbench.events import Caller
+from workbench.platform import key_management
+from workbench.platform.platform import Platform
 
 
 def key_routes(platform: Platform) -> APIRouter:
@@ -21,12 +21,12 @@ def key_routes(platform: Platform) -> APIRouter:
     @router.get("")
     async def listed(caller: Caller = manages) -> Response:
         """The keys of your tenant, ended ones too; never their secrets."""
-        return answer({"keys": await keys.keys(platform, caller)})
+        return answer({"keys": await key_management.keys(platform, caller)})
 
     @router.post("", status_code=201)
     async def create(body: NewKey, caller: Caller = manages) -> Response:
         """Make a key in your tenant that can do nothing you cannot. Its secret is in this answer and nowhere else."""
-        info, secret = await keys.create(
+        info, secret = await key_management.create(
             platform, caller, body.subject, roles=tuple(body.roles), scopes=tuple(body.scopes),
             expires_us=body.expires_us, rate_per_minute=body.rate_per_minute, note=body.note,
         )  # fmt: skip
@@ -35,11 +35,11 @@ def key_routes(platform: Platform) -> APIRouter:
     @router.delete("/{key}")
     async def revoke(key: str, caller: Caller = manages) -> Response:
         """End a key. It stops working at once."""
-        if all(each.id != key for each in await keys.keys(platform, caller)):
+        if all(each.id != key for each in await key_management.keys(platform, caller)):
             raise Unknown(
                 f"There is no key {key[:100]!r}.",
                 hint="`workbench access keys`, or GET /api/platform/keys, lists them.",
             )
-        return answer({"revoked": key, "before": not await keys.revoke(platform, key, caller)})
+        return answer({"revoked": key, "before": not await key_management.revoke(platform, key, caller)})
 
     return router

@@ -7,8 +7,8 @@ from fastapi.responses import PlainTextResponse, Response
 
 import workbench
 from workbench.api.answers import answer, needs
-from workbench.bench.platform import Platform
 from workbench.events import Caller
+from workbench.platform.platform import Platform
 
 
 def probes(platform: Platform) -> APIRouter:

@@ -14,8 +14,8 @@ from fastapi.responses import Response, StreamingResponse
 from workbench.api.answers import SOURCE, answer, needs, unless_gone
 from workbench.api.bodies import Question
 from workbench.api.errors import body_of, fault
-from workbench.bench.platform import Platform
 from workbench.events import Caller, Source, WorkbenchError
+from workbench.platform.platform import Platform
 
 
 def question_routes(platform: Platform) -> APIRouter:

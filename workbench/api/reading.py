@@ -12,11 +12,11 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from workbench.api.errors import ASGI, CALLER, FAULT, error, known
-from workbench.bench.platform import Platform
 from workbench.endpoint import jsonrpc
 from workbench.endpoint.elicitation import PAGE
 from workbench.events import Call, Caller, WorkbenchError
 from workbench.gateway.portability import plain_arguments
+from workbench.platform.platform import Platform
 
 CALL: Final = "/api/platform/call"
 SLACK: Final = "/slack/interactivity"

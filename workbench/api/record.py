@@ -10,9 +10,9 @@ from fastapi.responses import Response, StreamingResponse
 from workbench.api.answers import answer, needs, unless_gone
 from workbench.api.bodies import LoadRequests, Statement
 from workbench.audit.query.export import MEDIA_TYPES, ExportFormat
-from workbench.bench.platform import Platform
-from workbench.bench.record import RecordDesk
 from workbench.events import Caller
+from workbench.platform.platform import Platform
+from workbench.platform.record_access import RecordDesk
 
 ARROW = "application/vnd.apache.arrow.stream"
 

@@ -8,9 +8,9 @@ from fastapi.responses import Response
 from workbench.api.answers import answer, needs
 from workbench.api.bodies import Acceptance, Registration
 from workbench.api.errors import Unknown
-from workbench.bench import definitions
-from workbench.bench.platform import Platform
 from workbench.events import Caller
+from workbench.platform import changed_definitions
+from workbench.platform.platform import Platform
 
 
 def server_routes(platform: Platform) -> APIRouter:
@@ -61,23 +61,23 @@ def server_routes(platform: Platform) -> APIRouter:
     @router.get("/api/platform/definitions")
     async def changed(caller: Caller = sees) -> Response:
         """Tools that may not be called because their definition is not the one first seen: what differs."""
-        return answer({"changed": await definitions.changed(platform, caller)})
+        return answer({"changed": await changed_definitions.changed(platform, caller)})
 
     @router.post("/api/platform/definitions/{tool}")
     async def accept(tool: str, body: Acceptance, caller: Caller = manages) -> Response:
         """Accept a definition that changed, as it was looked at."""
-        await definitions.accept(platform, tool, body.hash, caller, varying=body.varying)
+        await changed_definitions.accept(platform, tool, body.hash, caller, varying=body.varying)
         return answer({"accepted": tool})
 
     @router.get("/api/platform/varying-definitions")
     async def varying(caller: Caller = sees) -> Response:
         """Definitions that were accepted together with what varies in them."""
-        return answer({"varying_definitions": await definitions.varying(platform, caller)})
+        return answer({"varying_definitions": await changed_definitions.varying(platform, caller)})
 
     @router.delete("/api/platform/varying-definitions/{tool}")
     async def revoke_varying(tool: str, caller: Caller = manages) -> Response:
         """End such an acceptance at once: the tool is quarantined while its definition is not the pinned one."""
-        await definitions.revoke_varying(platform, tool, caller)
+        await changed_definitions.revoke_varying(platform, tool, caller)
         return answer({"revoked": tool})
 
     return router

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from workbench.bench.platform import Platform
+from workbench.platform.platform import Platform
 from workbench.policy.approvals.slack import MOST_BYTES, NotFromSlack
 
 BODY_SECONDS: Final = 10.0

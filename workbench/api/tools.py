@@ -10,12 +10,12 @@ from fastapi.responses import Response
 from workbench.api.answers import SOURCE, answer, needs, unless_gone
 from workbench.api.bodies import ToolCall, Verdict
 from workbench.api.errors import resource
-from workbench.bench import repeats
-from workbench.bench.platform import Platform
-from workbench.bench.profiles import listed
 from workbench.endpoint.auth_challenge import challenge
 from workbench.events import Call, Caller, Outcome, OutcomeKind, Source, new_trace_id
 from workbench.gateway.refusals import rate_headers
+from workbench.platform import standing_approval_admin
+from workbench.platform.platform import Platform
+from workbench.platform.profile_listing import listed
 from workbench.policy.approvals.standing_approvals import Terms
 
 _STATUS: dict[OutcomeKind, int] = {
@@ -71,12 +71,12 @@ def tool_routes(platform: Platform) -> APIRouter:
     @router.get("/api/platform/standing-approvals")
     async def standing_approvals(caller: Caller = decides) -> Response:
         """Calls of the caller's tenant that may be repeated without asking, with the uses and the time left."""
-        return answer({"standing_approvals": await repeats.active(platform, caller)})
+        return answer({"standing_approvals": await standing_approval_admin.active(platform, caller)})
 
     @router.delete("/api/platform/standing-approvals/{standing}")
     async def revoke(standing: str, caller: Caller = decides) -> Response:
         """End a standing approval at once."""
-        return answer(await repeats.revoke(platform, standing, caller))
+        return answer(await standing_approval_admin.revoke(platform, standing, caller))
 
     return router
 

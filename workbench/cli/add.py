@@ -133,8 +133,8 @@ def take_over(home: Path, named: Collection[str] = ()) -> bool:
         Whether one runs.
     """
     import workbench
-    from workbench.bench.running import find_running
     from workbench.events import WorkbenchError
+    from workbench.platform.run_file import find_running
 
     if (running := find_running(home)) is None:
         return False

@@ -10,12 +10,12 @@ import click
 from workbench.cli.opening import as_json, print_json
 
 if TYPE_CHECKING:
-    from workbench.bench.running import Running
+    from workbench.platform.run_file import Running
 
 
 def new_link(running: Running, home: Path) -> str:
     """The address with which one browser signs in, once."""
-    from workbench.bench.app_sessions import AppSessions
+    from workbench.access.app_sessions import AppSessions
 
     return f"{running.app_url}/sign-in?token={AppSessions(home).new_link()}"
 
@@ -26,10 +26,10 @@ def new_link(running: Running, home: Path) -> str:
 @as_json
 def app(opened: bool, sign_out: bool, as_json: bool = False) -> None:
     """A link that signs one browser in to the app: it works once, within ten minutes."""
-    from workbench.bench.app_sessions import LINK_SECONDS, AppSessions
-    from workbench.bench.running import find_running
+    from workbench.access.app_sessions import LINK_SECONDS, AppSessions
     from workbench.config import Settings
     from workbench.events import Misuse
+    from workbench.platform.run_file import find_running
 
     settings = Settings.load(home=click.get_current_context().obj.get("home"))
     if settings.url:

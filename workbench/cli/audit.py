@@ -13,9 +13,9 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from workbench.bench.clock import microseconds
 from workbench.cli.opening import as_json, local_settings, print_json, typed
 from workbench.events import Misuse
+from workbench.platform.timestamps import microseconds
 
 if TYPE_CHECKING:
     from workbench.config import Settings

@@ -17,7 +17,7 @@ from workbench.events import JSON, Misuse, Unauthenticated, Unreachable
 if TYPE_CHECKING:
     import aiohttp
 
-    from workbench.bench.running import Running
+    from workbench.platform.run_file import Running
 
 LARGEST: Final = 64 << 20
 LAST_ANSWERS: Final = 10.0
@@ -35,8 +35,8 @@ def connect(server: str | None, profile: str | None) -> None:
     To be named as the command of an MCP server in the client's configuration. Messages pass through as they are, in
     whichever revision the client speaks.
     """
-    from workbench.bench.running import at_url, find_running
     from workbench.config import Settings
+    from workbench.platform.run_file import at_url, find_running
 
     if server and profile:
         raise Misuse("Both --server and --profile are given.", hint="Give one of them.")

@@ -27,7 +27,7 @@ SLOW_CONTROL = 20.0
 @click.pass_context
 def doctor(ctx: click.Context, security: bool, as_json: bool) -> None:
     """Every setting, its value and source, and what is wrong with a hint. Exit code 1 when there is a problem."""
-    from workbench.bench.running import as_started
+    from workbench.platform.run_file import as_started
 
     settings = as_started(Settings.load(home=ctx.obj.get("home")))
     if security:
@@ -181,7 +181,7 @@ def _fleet(settings: Settings) -> Check:
 
 def _platform(settings: Settings) -> Check:
     import workbench
-    from workbench.bench.running import find_running
+    from workbench.platform.run_file import find_running
 
     if settings.url:
         with workbench.open(url=settings.url, source="cli") as wb:
@@ -207,8 +207,8 @@ def _platform(settings: Settings) -> Check:
 
 
 def _ports(settings: Settings) -> Check:
-    from workbench.bench.ports import free
-    from workbench.bench.running import find_running
+    from workbench.platform.ports import free
+    from workbench.platform.run_file import find_running
 
     if find_running(settings.home) is not None:
         return _ok("held by the running platform")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
-from workbench.bench.clock import microseconds
 from workbench.cli.audit import Meter
 from workbench.cli.opening import opened
 from workbench.events import Misuse
+from workbench.platform.timestamps import microseconds
 
 
 @click.command()

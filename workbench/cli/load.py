@@ -16,8 +16,8 @@ from workbench.cli.opening import SECONDS, as_json, local_settings, opened, prin
 from workbench.events import Unreachable
 
 if TYPE_CHECKING:
-    from workbench.bench.running import Running
     from workbench.config import Settings
+    from workbench.platform.run_file import Running
 
 START_SECONDS = 60.0
 
@@ -34,7 +34,7 @@ def load(ctx: click.Context, users: int, spawn_rate: float, seconds: float, prof
 
     Uses the platform that runs, or starts one for the time of the run. Exit code 1 when a request failed.
     """
-    from workbench.bench.load import load_token, run_load
+    from workbench.platform.load_run import load_token, run_load
 
     settings = local_settings("A load run")
     with _platform(settings) as running:
@@ -68,7 +68,7 @@ def _print(summary: dict[str, object]) -> None:
 @contextlib.contextmanager
 def _platform(settings: Settings) -> Iterator[Running]:
     """The platform that runs on this state folder, or one that runs as long as the block."""
-    from workbench.bench.running import find_running
+    from workbench.platform.run_file import find_running
 
     running = find_running(settings.home)
     if running is not None:

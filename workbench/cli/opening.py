@@ -21,7 +21,7 @@ from workbench.events import Misuse
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from workbench.bench import Workbench
+    from workbench.client import Workbench
     from workbench.config import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -87,8 +87,8 @@ def opened(*, alone: Mapping[str, Any] | None = None, **given: Any) -> Iterator[
         given: settings that a running platform has to have, or an embedded one is started beside it.
     """
     import workbench
-    from workbench.bench.running import find_running
     from workbench.config import Settings
+    from workbench.platform.run_file import find_running
 
     home = click.get_current_context().obj.get("home")
     settings = Settings.load(home=home)

@@ -25,8 +25,8 @@ def rotate(names: tuple[str, ...], everything: bool, prepare: bool, now: bool, a
     No platform may run on the state folder. Each replacement is on the record.
     """
     from workbench.access.local_user import user_name
-    from workbench.bench.key_rotation import KEYS, key_states
-    from workbench.bench.key_rotation import rotate as replace
+    from workbench.platform.key_rotation import KEYS, key_states
+    from workbench.platform.key_rotation import rotate as replace
 
     settings = local_settings("`workbench rotate`")
     if names and everything:

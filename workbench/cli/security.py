@@ -88,7 +88,7 @@ def _tls(settings: Settings) -> Iterator[Check]:
     import asyncio
 
     from workbench.access.peer_certificates import mutual
-    from workbench.bench.tls_front import open_tls
+    from workbench.serve.tls_front import open_tls
 
     tls = asyncio.run(open_tls(settings))
     try:
@@ -340,7 +340,7 @@ def _credential(spec: ServerSpec) -> str:
 
 
 def _quarantine(settings: Settings) -> Iterator[Check]:
-    from workbench.bench.running import find_running
+    from workbench.platform.run_file import find_running
     from workbench.registry.definitions.poisoning_signals import of_definition
 
     if find_running(settings.home) is None:

@@ -12,8 +12,8 @@ from workbench.cli.opening import as_json, console, print_json, program
 def status(as_json: bool = False) -> None:
     """What runs, and the next three useful commands."""
     import workbench
-    from workbench.bench.running import find_running
     from workbench.config import Settings
+    from workbench.platform.run_file import find_running
 
     home = click.get_current_context().obj.get("home")
     settings = Settings.load(home=home)

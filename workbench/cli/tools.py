@@ -15,8 +15,8 @@ from workbench.events import JSON, Caller, Misuse, OutcomeKind, Unreachable, Wor
 from workbench.show import clean
 
 if TYPE_CHECKING:
-    from workbench.bench import Workbench
-    from workbench.bench.definitions import ChangedDefinition
+    from workbench.client import Workbench
+    from workbench.platform.changed_definitions import ChangedDefinition
 
 EXIT_CODES: dict[OutcomeKind, int] = {
     "ok": 0, "tool_error": 5, "invalid": 2, "not_found": 2, "denied": 7, "approval_required": 7, "throttled": 7,
@@ -64,7 +64,7 @@ def tools(words: tuple[str, ...], limit: int, profile: str, as_json: bool) -> No
 
 def _not_listed(wb: Workbench) -> list[str]:
     """Why tools are not in the list that somebody may look for: of servers that are not ready, or quarantined."""
-    from workbench.bench.attached import Denied
+    from workbench.client.attached import Denied
 
     try:
         states, held = wb.servers(), wb.changed_definitions()

@@ -15,9 +15,9 @@ from workbench.cli.opening import program, progress, typed
 from workbench.config import LOOPBACK
 
 if TYPE_CHECKING:
-    from workbench.bench.platform import Platform
-    from workbench.bench.running import Running
     from workbench.config import Settings
+    from workbench.platform.platform import Platform
+    from workbench.platform.run_file import Running
     from workbench.registry import ServerState
 
 
@@ -88,7 +88,7 @@ def _names(text: str | None) -> tuple[str, ...] | None:
 
 def _run(settings: Settings) -> None:
     from workbench.api import build_app
-    from workbench.bench.serve import serve
+    from workbench.serve.serve import serve
 
     began = time.monotonic()
 
@@ -144,7 +144,7 @@ def _report(states: Sequence[ServerState], problems: Sequence[str], notices: Seq
 
 
 def _banner(running: Running, platform: Platform, seconds: float) -> None:
-    from workbench.bench.examples import examples
+    from workbench.client.example_questions import examples
 
     states = platform.servers()
     ready = [s for s in states if s.status == "ready"]

@@ -89,7 +89,7 @@ class AppProcess:
         number = self._bound.fileno()
         try:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "workbench.bench.app_server", "--fd", str(number), pass_fds=(number,),
+                sys.executable, "-m", "workbench.serve.app_server", "--fd", str(number), pass_fds=(number,),
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env={**os.environ, **self._environment}, cwd=shipped("dashboards"),
             )  # fmt: skip

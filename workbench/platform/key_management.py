@@ -9,7 +9,7 @@ from workbench.access.api_keys import KeyInfo
 from workbench.events import Caller, Misuse
 
 if TYPE_CHECKING:
-    from workbench.bench.platform import Platform
+    from workbench.platform.platform import Platform
 
 
 async def keys(platform: Platform, caller: Caller) -> list[KeyInfo]:

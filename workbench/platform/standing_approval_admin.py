@@ -10,7 +10,7 @@ from workbench.policy.approvals.approval import Refused
 from workbench.policy.approvals.standing_approvals import Prepared, StandingApproval, Terms
 
 if TYPE_CHECKING:
-    from workbench.bench.platform import Platform
+    from workbench.platform.platform import Platform
 
 
 async def prepare(platform: Platform, approval: str, arguments: JSON | None, terms: Terms, caller: Caller) -> Prepared:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from workbench.bench.connections import ConnectionCounts
+from workbench.platform.connection_limits import ConnectionCounts
 
 HEADER_SECONDS: Final = 10.0
 """Seconds in which the headers of a request have to arrive, counted from the connection or the first byte."""

@@ -14,9 +14,9 @@ from workbench.gateway.call_metrics import BUCKETS_US
 if TYPE_CHECKING:
     from workbench.access.failed_credentials import CredentialFailures
     from workbench.audit.write.byte_quota import ByteQuota
-    from workbench.bench.connections import ConnectionCounts
-    from workbench.bench.platform import Platform
     from workbench.gateway.result_cache import Cache
+    from workbench.platform.connection_limits import ConnectionCounts
+    from workbench.platform.platform import Platform
 
 
 class PlatformCollector:

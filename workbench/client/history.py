@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from workbench.bench.results import Result, Run
+from workbench.client.results import Result, Run
 from workbench.events import JSON, AnyRunEvent, Decision, Outcome, RunDone, RunStarted, ToolAsked, ToolDone, Usage
 
 if TYPE_CHECKING:

@@ -6,17 +6,17 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from workbench.bench.attached import Attached
-from workbench.bench.embedded import Embedded
-from workbench.bench.past import recorded_call, recorded_run
-from workbench.bench.results import Questions, Result, Run
+from workbench.client.attached import Attached
+from workbench.client.embedded import Embedded
+from workbench.client.history import recorded_call, recorded_run
+from workbench.client.results import Questions, Result, Run
 from workbench.config import Settings
 from workbench.events import Misuse
 
 if TYPE_CHECKING:
     from workbench.audit import Question, Reader, Verification
     from workbench.audit.query.engine import Engine
-    from workbench.bench.frame import Frame
+    from workbench.client.data_frame import Frame
 
 ExportFormat = Literal["csv", "parquet", "jsonl"]
 Progress = Callable[[int, int], object]
@@ -105,7 +105,7 @@ class Recorded:
         Raises:
             Misuse: not one read-only statement, or DuckDB refuses it; the message says where.
         """
-        from workbench.bench.frame import frame
+        from workbench.client.data_frame import frame
 
         if not isinstance(query, str):
             raise Misuse(f"The statement is {query!r}.", hint='Expected SQL as text, e.g. "select * from tool_calls".')
@@ -159,7 +159,7 @@ class Recorded:
             OSError: the file cannot be written.
         """
         from workbench.audit.query.export import export_file
-        from workbench.bench.clock import microseconds
+        from workbench.platform.timestamps import microseconds
 
         self._check_open()
         path = Path(path)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from workbench.access.api_keys import Keys, local_key
+from workbench.access.app_sessions import AppSessions
 from workbench.access.key_files import KeyFile
 from workbench.access.local_user import read_private
 from workbench.audit import AuditLog
@@ -25,10 +26,9 @@ from workbench.audit.format.record_keys import RotationsInvalid, read_rotations,
 from workbench.audit.write.seals import SealLog
 from workbench.audit.write.subject_keys import FILE, SubjectKeys
 from workbench.audit.write.witness import open_witness
-from workbench.bench.app_sessions import AppSessions
-from workbench.bench.running import find_running
 from workbench.config import Settings, prepare_home
 from workbench.events import Misuse, Record, WorkbenchError, now_us
+from workbench.platform.run_file import find_running
 from workbench.secrets.keyring import KeyRing
 
 DAY_US: Final = 86_400_000_000

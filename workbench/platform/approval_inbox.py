@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from workbench.audit.format import records
-from workbench.bench import repeats
 from workbench.events import JSON, Caller, Misuse, NotRecorded, Unreachable
 from workbench.gateway.argument_validation import Validators
 from workbench.gateway.refusals import say
+from workbench.platform import standing_approval_admin
 from workbench.policy import Approval
 from workbench.policy.approvals.slack import VIA as SLACK
 from workbench.policy.approvals.standing_approvals import Terms
 
 if TYPE_CHECKING:
-    from workbench.bench.platform import Platform
+    from workbench.platform.platform import Platform
 
 EXPIRY_SECONDS = 60.0
 """How often approvals that nobody decided or used in time are ended."""
@@ -85,7 +85,9 @@ class Inbox:
         if standing is not None and not approve:
             raise Misuse("A no lets nothing be repeated.", hint="Leave out the terms, or approve.")
         prepared = (
-            None if standing is None else await repeats.prepare(self._platform, approval, arguments, standing, caller)
+            None
+            if standing is None
+            else await standing_approval_admin.prepare(self._platform, approval, arguments, standing, caller)
         )
         decided = await desk.store.aside(
             desk.decide, approval, approve, caller, via=via, note=note, arguments=arguments, seen=seen
@@ -96,7 +98,7 @@ class Inbox:
         event = "denied" if not approve else "agreed" if decided.status == "pending" else "approved"
         await write(caller.tenant, records.approval(record, event, tenant=caller.tenant))
         if prepared is not None:
-            await repeats.give(self._platform, prepared, caller, via=via, note=note)
+            await standing_approval_admin.give(self._platform, prepared, caller, via=via, note=note)
         if self._platform.slack is not None:
             self._platform.slack.settle(decided)
         return decided

@@ -15,15 +15,6 @@ from workbench.access import Access
 from workbench.agent import Agent, ProviderStatus
 from workbench.audit import AuditLog
 from workbench.audit.format import records
-from workbench.bench import profiles
-from workbench.bench.compactor_process import CompactorProcess
-from workbench.bench.connections import ConnectionCounts
-from workbench.bench.conversation import messages
-from workbench.bench.credential_recorder import CredentialRecorder
-from workbench.bench.inbox import Inbox
-from workbench.bench.load import check_load
-from workbench.bench.sql_process import SqlProcess
-from workbench.bench.upkeep import Upkeep
 from workbench.config import Settings, prepare_home
 from workbench.events import (
     JSON,
@@ -45,6 +36,15 @@ from workbench.events import (
 )
 from workbench.gateway import Gateway
 from workbench.gateway.profiles import Within
+from workbench.platform import profile_listing
+from workbench.platform.approval_inbox import Inbox
+from workbench.platform.compactor_process import CompactorProcess
+from workbench.platform.connection_limits import ConnectionCounts
+from workbench.platform.conversation_turns import messages
+from workbench.platform.credential_recorder import CredentialRecorder
+from workbench.platform.housekeeping import Upkeep
+from workbench.platform.load_run import check_load
+from workbench.platform.sql_process import SqlProcess
 from workbench.policy import Approval, Policy
 from workbench.policy.approvals.slack import SlackChannel
 from workbench.registry import ConfigurationRemarks, Registry, Reloaded, ServerState, registration
@@ -81,7 +81,7 @@ class Platform:
         self._expiring: asyncio.Task[None] | None = None
         self.connections = ConnectionCounts.of(settings)
         """What the listeners of this platform hold."""
-        profiles.follow(gateway, self._happened)
+        profile_listing.follow(gateway, self._happened)
         access.admission.failures.on_failure = CredentialRecorder(audit, settings.tenant).take
         self.upkeep = Upkeep(self)
         self.inbox = Inbox(self)
@@ -272,7 +272,7 @@ class Platform:
 
     def metrics(self, caller: Caller | None = None) -> bytes:
         """Counters and histograms in Prometheus' text format: of the caller's tenant, or of all for who runs them."""
-        from workbench.bench.metrics import exposition
+        from workbench.platform.prometheus import exposition
 
         return exposition(self, None if caller is None or self.operates(caller) else caller.tenant)
 

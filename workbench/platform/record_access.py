@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from workbench.audit.format import records
-from workbench.bench.clock import microseconds
 from workbench.events import JSON, Caller, Misuse, Unreachable
+from workbench.platform.timestamps import microseconds
 
 if TYPE_CHECKING:
     from workbench.audit.query.export import ExportFormat
-    from workbench.bench.platform import Platform
-    from workbench.bench.sql_process import AnswerForm
+    from workbench.platform.platform import Platform
+    from workbench.platform.sql_process import AnswerForm
 
 MOST_EXPORTS = 2
 _CHUNK = 1 << 16

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from workbench.bench.app import shipped
-from workbench.bench.running import Running
 from workbench.events import JSON, MissingPackageError, Misuse, WorkbenchError, new_id, now_us
+from workbench.platform.app_process import shipped
+from workbench.platform.run_file import Running
 
 if TYPE_CHECKING:
     from workbench.config import Settings

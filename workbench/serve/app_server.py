@@ -1,6 +1,6 @@
 """The process of the app: Streamlit behind its guard, on a socket that whoever started it listens on.
 
-`python -m workbench.bench.app_server --port 8501` serves it alone, on loopback; `workbench up` starts it beside the
+`python -m workbench.serve.app_server --port 8501` serves it alone, on loopback; `workbench up` starts it beside the
 platform. Either way a browser signs in with a link of `workbench app`.
 """
 
@@ -17,13 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from workbench.bench.app import shipped
-from workbench.bench.app_guard import SIGN_IN_PATH, AppGuard, script_hashes
-from workbench.bench.app_sessions import AppSessions
-from workbench.bench.connections import ConnectionCounts
-from workbench.bench.front import Front
-from workbench.bench.ports import listen
+from workbench.access.app_sessions import AppSessions
 from workbench.config import Settings, prepare_home
+from workbench.platform.app_process import shipped
+from workbench.platform.connection_limits import ConnectionCounts
+from workbench.platform.ports import listen
+from workbench.serve.app_guard import SIGN_IN_PATH, AppGuard, script_hashes
+from workbench.serve.http_front import Front
 
 HOST = "127.0.0.1"
 GRACE_S = 1
@@ -46,7 +46,7 @@ OPTIONS: dict[str, Any] = {
 
 def main(given: Sequence[str] | None = None) -> None:
     """Serve until the process is told to stop."""
-    parser = argparse.ArgumentParser(prog="python -m workbench.bench.app_server", description="Serve the app alone.")
+    parser = argparse.ArgumentParser(prog="python -m workbench.serve.app_server", description="Serve the app alone.")
     parser.add_argument("--fd", type=int, help="An inherited socket that listens.")
     parser.add_argument("--port", default="8501", help="Port on 127.0.0.1, or auto.")
     options = parser.parse_args(given)

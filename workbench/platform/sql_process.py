@@ -184,7 +184,7 @@ class _Child:
     async def _start(self) -> None:
         self._answered = False
         self._process = process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "workbench.bench.sql_process", str(self._home),
+            sys.executable, "-m", "workbench.platform.sql_process", str(self._home),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         self._keeper = asyncio.create_task(self._keep(process), name="keeper of the SQL process")

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 
 from workbench.agent import ProviderStatus
-from workbench.bench import definitions, profiles, repeats
-from workbench.bench.definitions import ChangedDefinition
-from workbench.bench.platform import Platform
 from workbench.events import JSON, AnyRunEvent, Call, Outcome, Source, Tool
+from workbench.platform import changed_definitions as definitions
+from workbench.platform import profile_listing as profiles
+from workbench.platform import standing_approval_admin
+from workbench.platform.changed_definitions import ChangedDefinition
+from workbench.platform.platform import Platform
 from workbench.policy import Approval
 from workbench.policy.approvals.standing_approvals import StandingApproval, Terms
 from workbench.registry import ConfigurationRemarks, Reloaded, ServerState, VaryingAcceptance
@@ -82,10 +84,10 @@ class Embedded:
         )  # fmt: skip
 
     async def standing_approvals(self) -> list[StandingApproval]:
-        return await repeats.active(self.platform, self.caller)
+        return await standing_approval_admin.active(self.platform, self.caller)
 
     async def revoke_standing(self, id: str) -> StandingApproval:
-        return await repeats.revoke(self.platform, id, self.caller)
+        return await standing_approval_admin.revoke(self.platform, id, self.caller)
 
     async def restart(self, server: str) -> ServerState:
         return await self.platform.restart(server, self.caller)

@@ -9,10 +9,10 @@ from workbench.access.certificates.svid import NoSvid, leaf_of, trust_domain_of
 from workbench.access.certificates.tls_context import Tls, server_tls
 from workbench.access.certificates.tls_identity import Identity, IdentityFiles, WorkloadIdentity
 from workbench.access.peer_certificates import Peers
-from workbench.bench.connections import ConnectionCounts
-from workbench.bench.front import Front
 from workbench.config import Settings
 from workbench.events import Misuse, Unreachable, now_us
+from workbench.platform.connection_limits import ConnectionCounts
+from workbench.serve.http_front import Front
 
 
 class TlsFront(Front):

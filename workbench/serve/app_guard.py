@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from workbench.bench.app_sessions import AppSessions
+from workbench.access.app_sessions import AppSessions
 from workbench.endpoint.origin_check import LOCAL, without_port
 
 Message = MutableMapping[str, Any]

@@ -16,16 +16,16 @@ from typing import Any
 import uvicorn
 
 import workbench
+from workbench.access.app_sessions import AppSessions
 from workbench.access.certificates.tls_context import Tls
-from workbench.bench.app import AppProcess
-from workbench.bench.app_sessions import AppSessions
-from workbench.bench.front import Front
-from workbench.bench.platform import Platform, Progress
-from workbench.bench.ports import listen
-from workbench.bench.running import Running, announce, find_running, process_started, told, withdraw
-from workbench.bench.tls_front import open_tls, protocol
 from workbench.config import Settings, prepare_home
 from workbench.events import Misuse
+from workbench.platform.app_process import AppProcess
+from workbench.platform.platform import Platform, Progress
+from workbench.platform.ports import listen
+from workbench.platform.run_file import Running, announce, find_running, process_started, told, withdraw
+from workbench.serve.http_front import Front
+from workbench.serve.tls_front import open_tls, protocol
 
 ASGI = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 Ready = Callable[[Running, Platform], None]

@@ -22,18 +22,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from workbench.agent import ProviderStatus
-from workbench.bench.attached import Attached, Denied
-from workbench.bench.conversation import check_question
-from workbench.bench.definitions import ChangedDefinition
-from workbench.bench.embedded import Embedded
-from workbench.bench.examples import examples
-from workbench.bench.pending import PendingCall
-from workbench.bench.platform import Platform
-from workbench.bench.recorded import Recorded
-from workbench.bench.results import Result, Run, Servers, Tools
-from workbench.bench.running import Running, at_url, find_running
+from workbench.client.attached import Attached, Denied
+from workbench.client.embedded import Embedded
+from workbench.client.example_questions import examples
+from workbench.client.pending_call import PendingCall
+from workbench.client.record_queries import Recorded
+from workbench.client.results import Result, Run, Servers, Tools
 from workbench.config import Settings, prepare_home
 from workbench.events import JSON, AnyRunEvent, Misuse, Source, Unreachable
+from workbench.platform.changed_definitions import ChangedDefinition
+from workbench.platform.conversation_turns import check_question
+from workbench.platform.platform import Platform
+from workbench.platform.run_file import Running, at_url, find_running
 from workbench.policy import Approval
 from workbench.policy.approvals.standing_approvals import StandingApproval, Terms
 from workbench.registry import ConfigurationRemarks, Reloaded, ServerState, VaryingAcceptance

@@ -13,7 +13,7 @@ from workbench.events import JSON, Caller, Misuse, Record, Tool
 from workbench.registry import VaryingAcceptance
 
 if TYPE_CHECKING:
-    from workbench.bench.platform import Platform
+    from workbench.platform.platform import Platform
     from workbench.registry import Registry
 
 

@@ -7,13 +7,13 @@ import logging
 from typing import TYPE_CHECKING
 
 from workbench.audit.format import records
-from workbench.bench.telemetry import Telemetry, open_telemetry
 from workbench.events import NotRecorded
+from workbench.platform.telemetry import Telemetry, open_telemetry
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-    from workbench.bench.platform import Platform
+    from workbench.platform.platform import Platform
 
 SAMPLE_SECONDS = 15.0
 """How often counters are sampled into the table `metrics`."""
@@ -34,7 +34,7 @@ class Sampler:
         Raises:
             NotRecorded: the log cannot be written. What was not written is tried again the next time.
         """
-        from workbench.bench.metrics import PlatformCollector
+        from workbench.platform.prometheus import PlatformCollector
 
         platform = self._platform
         return sum(

@@ -14,9 +14,6 @@ import msgspec
 import orjson
 
 from workbench.agent import ProviderStatus
-from workbench.bench.definitions import ChangedDefinition
-from workbench.bench.load import batches
-from workbench.bench.running import Running
 from workbench.events import (
     JSON,
     AnyRunEvent,
@@ -31,6 +28,9 @@ from workbench.events import (
     WorkbenchError,
     run_event,
 )
+from workbench.platform.changed_definitions import ChangedDefinition
+from workbench.platform.load_run import batches
+from workbench.platform.run_file import Running
 from workbench.policy import Approval
 from workbench.policy.approvals.standing_approvals import StandingApproval, Terms
 from workbench.registry import ConfigurationRemarks, Reloaded, ServerState, VaryingAcceptance

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import workbench
-from workbench.bench import telemetry_names as names
 from workbench.events import JSON, install_hint, new_span_id
+from workbench.platform import telemetry_names as names
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics import MeterProvider

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workbench.bench.results import Result, Run, Servers, Tools
-    from workbench.bench.workbench import Workbench, open
+    from workbench.client.results import Result, Run, Servers, Tools
+    from workbench.client.workbench import Workbench, open
 
 __all__ = ["Result", "Run", "Servers", "Tools", "Workbench", "open"]
 
@@ -14,9 +14,9 @@ __all__ = ["Result", "Run", "Servers", "Tools", "Workbench", "open"]
 def __getattr__(name: str) -> Any:
     # Finding a running platform must not cost the import of all rooms.
     if name in ("Workbench", "open"):
-        from workbench.bench import workbench as module
+        from workbench.client import workbench as module
     elif name in __all__:
-        from workbench.bench import results as module  # type: ignore[no-redef]
+        from workbench.client import results as module  # type: ignore[no-redef]
     else:
-        raise AttributeError(f"module 'workbench.bench' has no attribute {name!r}")
+        raise AttributeError(f"module 'workbench.client' has no attribute {name!r}")
     return getattr(module, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import CancelledError, Future, wait
 
-from workbench.bench.results import Result
+from workbench.client.results import Result
 from workbench.events import JSON, Outcome
 
 
