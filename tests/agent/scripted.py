@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from workbench.agent import Message, Part, TextPart, ToolRequest, ToolSpec, TurnEnd
-from workbench.agent.choose import Choice
+from workbench.agent.provider_choice import Choice
 from workbench.events import Usage
 
 

@@ -14,11 +14,11 @@ from tests.agent.desk import Desk
 from tests.agent.scripted import Scripted, answer
 from tests.agent.wire_fake import Turn, WireFake
 from workbench.agent import Agent, ProviderStatus
-from workbench.agent.choose import Chooser
 from workbench.agent.deadline import Deadline
 from workbench.agent.models import model_of, provider_of
 from workbench.agent.prices import priced
 from workbench.agent.prompt import system_prompt
+from workbench.agent.provider_choice import Chooser
 from workbench.agent.providers.compatible import Found, configured_url, detect
 from workbench.config import Settings
 from workbench.events import Caller, Misuse, RunDone, RunStarted, Usage
@@ -141,7 +141,7 @@ def test_all_providers_are_listed_in_the_order_of_the_ladder(settings: Settings,
 
 
 def test_a_missing_package_is_said(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workbench.agent.choose.SDKS", {"gemini": "no_such_package.genai"})
+    monkeypatch.setattr("workbench.agent.provider_choice.SDKS", {"gemini": "no_such_package.genai"})
     status = Chooser(settings, env=KEYS).status("gemini")
     assert not status.ready
     assert "not installed" in status.why

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.agent.names import NAME, NameMap, safe_name
-from workbench.agent.steps import SEARCH
+from workbench.agent.tool_steps import SEARCH
+from workbench.agent.wire_tool_names import NAME, NameMap, safe_name
 from workbench.events import Misuse, Tool
 
 

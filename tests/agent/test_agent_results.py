@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.agent.results import text_for_model
+from workbench.agent.result_text import text_for_model
 from workbench.events import Outcome
 
 

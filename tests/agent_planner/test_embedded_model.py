@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from workbench.agent.embedded import find, worker
-from workbench.agent.embedded.engine import Engine, collect
+from workbench.agent.embedded.model_process import Engine, collect
 from workbench.config import Settings
 
 WEIGHTS = find(Settings.load(env={}))

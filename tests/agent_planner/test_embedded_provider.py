@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from workbench.agent.embedded import build, status
-from workbench.agent.embedded.engine import Engine
-from workbench.agent.embedded.offer import offers
-from workbench.agent.embedded.provider import Embedded
-from workbench.agent.planner.question import understand
-from workbench.agent.planner.records import step
-from workbench.agent.planner.shapes import shape
+from workbench.agent.embedded.choices import offers
+from workbench.agent.embedded.embedded_provider import Embedded
+from workbench.agent.embedded.model_process import Engine
+from workbench.agent.planner.language.question_parser import understand
+from workbench.agent.planner.plan.tool_records import step
+from workbench.agent.planner.tools.tool_profile import shape
 from workbench.agent.provider import (
     AssistantMessage,
     Message,

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from workbench.agent.planner.columns import Column
-from workbench.agent.planner.dates import periods
-from workbench.agent.planner.joins import joined
-from workbench.agent.planner.passages import quoted
-from workbench.agent.planner.pursuit import Pursuit
-from workbench.agent.planner.query import Filter, Metric
-from workbench.agent.planner.question import understand
-from workbench.agent.planner.reading import read
+from workbench.agent.planner.answer.passages import quoted
+from workbench.agent.planner.language.dates import periods
+from workbench.agent.planner.language.question_parser import understand
+from workbench.agent.planner.plan.plan import Pursuit
+from workbench.agent.planner.tables.joins import joined
+from workbench.agent.planner.tables.query_parser import read
+from workbench.agent.planner.tables.table_columns import Column
+from workbench.agent.planner.tables.table_query import Filter, Metric
 from workbench.events import Tool
 
 Play = Callable[..., Any]

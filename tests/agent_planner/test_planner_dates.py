@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.agent.planner.dates import periods
+from workbench.agent.planner.language.dates import periods
 
 TODAY = date(2026, 11, 20)  # a Friday
 

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.agent.planner.columns import Column, columns_of, declared_type, holding, match
-from workbench.agent.planner.figures import label, salient, shown
-from workbench.agent.planner.local import groups, keep, measure, ordered
-from workbench.agent.planner.query import Filter, Metric, Query
-from workbench.agent.planner.question import understand
-from workbench.agent.planner.reading import read
-from workbench.agent.planner.shapes import shape
-from workbench.agent.planner.tablekit import filters_for, kits, put
-from workbench.agent.planner.words import alike, overlap, terms
+from workbench.agent.planner.language.figures import label, salient, shown
+from workbench.agent.planner.language.lexicon import alike, overlap, terms
+from workbench.agent.planner.language.question_parser import understand
+from workbench.agent.planner.tables.local_query import groups, keep, measure, ordered
+from workbench.agent.planner.tables.query_parser import read
+from workbench.agent.planner.tables.table_columns import Column, columns_of, declared_type, holding, match
+from workbench.agent.planner.tables.table_query import Filter, Metric, Query
+from workbench.agent.planner.tables.table_tools import filters_for, kits, put
+from workbench.agent.planner.tools.tool_profile import shape
 from workbench.events import JSON, Tool
 
 MakeTool = Callable[..., Tool]

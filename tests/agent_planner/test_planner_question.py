@@ -6,9 +6,9 @@ from datetime import date
 
 import pytest
 
-from workbench.agent.planner.dates import periods
-from workbench.agent.planner.entities import entities
-from workbench.agent.planner.question import Need, understand
+from workbench.agent.planner.language.dates import periods
+from workbench.agent.planner.language.entities import entities
+from workbench.agent.planner.language.question_parser import Need, understand
 
 TODAY = date(2026, 11, 20)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.agent.planner.shapes import shape
+from workbench.agent.planner.tools.tool_profile import shape
 from workbench.events import JSON, Tool
 
 CATALOGUE = Path(__file__).resolve().parents[3] / "shared" / "data" / "livemcp_tools.json"

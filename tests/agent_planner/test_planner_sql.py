@@ -8,8 +8,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from workbench.agent.planner.query import Filter, Metric, Query
-from workbench.agent.planner.tablekit import select
+from workbench.agent.planner.tables.table_query import Filter, Metric, Query
+from workbench.agent.planner.tables.table_tools import select
 from workbench.events import Tool
 
 MakeTool = Callable[..., Tool]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from workbench.agent.schema import for_gemini, normalise, rename_parameters
+from workbench.agent.parameter_schema import for_gemini, normalise, rename_parameters
 from workbench.events import JSON
 from workbench.gateway.argument_validation import Validators
 from workbench.registry import ServerSpec

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.platforms import up
-from workbench.secrets import hide, hide_bytes, hide_in_logs, hiding, remember, remember_all, remember_named
+from workbench.secrets import hide, hide_bytes, hide_in_logs, masking, remember, remember_all, remember_named
 
 TELLTALE = Path(__file__).with_name("telltale_server.py")
 
@@ -28,14 +28,14 @@ TELLTALE = Path(__file__).with_name("telltale_server.py")
 @pytest.fixture(autouse=True)
 def unremembered() -> Iterator[None]:
     """What one test hides is not hidden for the others."""
-    lasting = set(hiding._lasting)
-    values, forms, factory, hook = dict(hiding._values), hiding._forms, logging.getLogRecordFactory(), sys.excepthook
+    lasting = set(masking._lasting)
+    values, forms, factory, hook = dict(masking._values), masking._forms, logging.getLogRecordFactory(), sys.excepthook
     yield
-    hiding._lasting.clear()
-    hiding._lasting.update(lasting)
-    hiding._values.clear()
-    hiding._values.update(values)
-    hiding._forms = forms
+    masking._lasting.clear()
+    masking._lasting.update(lasting)
+    masking._values.clear()
+    masking._values.update(values)
+    masking._forms = forms
     logging.setLogRecordFactory(factory)
     sys.excepthook = hook
 
@@ -59,21 +59,21 @@ def test_what_is_too_short_to_be_told_from_words_is_left() -> None:
 
 
 def test_only_so_many_values_are_remembered() -> None:
-    for number in range(hiding.MOST + 10):
+    for number in range(masking.MOST + 10):
         remember(f"canary-number-{number}-")
-    assert len(hiding._values) == hiding.MOST
-    assert hide(f"canary-number-{hiding.MOST}-") == "<secret>"
+    assert len(masking._values) == masking.MOST
+    assert hide(f"canary-number-{masking.MOST}-") == "<secret>"
 
 
 def test_what_lasts_is_hidden_however_many_tokens_come_and_go() -> None:
     remember_all({"DATABASE_PASSWORD": "canary-of-the-database"}, ["redis://:canary-of-redis@host:6379"])
     remember_named("Authorization", "Bearer canary-of-a-server")
     remember("canary-read-again")
-    for number in range(2 * hiding.MOST):
+    for number in range(2 * masking.MOST):
         remember(f"canary-number-{number}-")
         remember("canary-read-again")
-    assert len(hiding._values) == len(hiding._forms) == hiding.MOST
-    for value in ("of-the-database", "of-redis", "of-a-server", "read-again", f"number-{2 * hiding.MOST - 1}-"):
+    assert len(masking._values) == len(masking._forms) == masking.MOST
+    for value in ("of-the-database", "of-redis", "of-a-server", "read-again", f"number-{2 * masking.MOST - 1}-"):
         assert hide(f"a canary-{value} b") == "a <secret> b", value
 
 
@@ -230,27 +230,27 @@ def cli(home: Path, cwd: Path, env: dict[str, str], words: list[str]) -> str:
     st.randoms(use_true_random=False),
 )
 def test_many_secrets_are_hidden_in_long_texts_as_each_by_itself(values: list[str], random: Any) -> None:
-    hiding._values.clear()
+    masking._values.clear()
     for value in [*values, *(f"another-secret-{number:020}" for number in range(60))]:
-        hiding.remember(value)
+        masking.remember(value)
     words = [*values, *("x" * random.randrange(1, 20) for _ in range(4))]
-    text = "".join(random.choice(words) for _ in range(400)).ljust(hiding._SHORT + 1, ".").encode()
+    text = "".join(random.choice(words) for _ in range(400)).ljust(masking._SHORT + 1, ".").encode()
     one_by_one = text
-    for form in hiding._forms:
-        one_by_one = one_by_one.replace(form.data, hiding.HIDDEN.encode())
-    assert hiding.hide_bytes(text) == one_by_one
+    for form in masking._forms:
+        one_by_one = one_by_one.replace(form.data, masking.HIDDEN.encode())
+    assert masking.hide_bytes(text) == one_by_one
 
 
 @pytest.mark.parametrize("length", [6, 14, 15, 22, 23, 38, 39, 60])
 def test_a_secret_is_found_wherever_it_stands_in_a_long_text(length: int) -> None:
-    hiding._values.clear()
+    masking._values.clear()
     secret = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"[:length]
     for value in [secret, *(f"another-secret-{number:040}" for number in range(60))]:
-        hiding.remember(value)
-    size = 8 * hiding._WORDS_AT_ONCE + 5
+        masking.remember(value)
+    size = 8 * masking._WORDS_AT_ONCE + 5
     places = [*range(70), *range(size - 5 - 2 * length, size - length + 1)]
     for at in places:
         text = b"." * at + secret.encode() + b"." * (size - at - length)
-        assert hiding.hide_bytes(text) == b"." * at + b"<secret>" + b"." * (size - at - length)
-    hiding.remember("a-secret-of-tomorrow")
-    assert hiding.hide_bytes(b"." * size + b"a-secret-of-tomorrow").endswith(b".<secret>")
+        assert masking.hide_bytes(text) == b"." * at + b"<secret>" + b"." * (size - at - length)
+    masking.remember("a-secret-of-tomorrow")
+    assert masking.hide_bytes(b"." * size + b"a-secret-of-tomorrow").endswith(b".<secret>")

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from workbench.agent.choose import Chooser
 from workbench.agent.env_file import EnvFile
 from workbench.agent.loop import Run, unresolved
 from workbench.agent.provider import Message, ProviderStatus
+from workbench.agent.provider_choice import Chooser
 from workbench.agent.toolbox import Budget, RecordEvent, Toolbox, WaitForApproval
 from workbench.config import Settings
 from workbench.events import AnyRunEvent, Caller, Misuse, Source, new_id

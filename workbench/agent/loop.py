@@ -13,9 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from workbench.agent.choose import Choice
 from workbench.agent.deadline import Deadline
-from workbench.agent.names import NameMap
 from workbench.agent.prompt import system_prompt
 from workbench.agent.provider import (
     AssistantMessage,
@@ -29,8 +27,10 @@ from workbench.agent.provider import (
     TurnEnd,
     UserMessage,
 )
-from workbench.agent.steps import SEARCH, Steps
+from workbench.agent.provider_choice import Choice
+from workbench.agent.tool_steps import SEARCH, Steps
 from workbench.agent.toolbox import Budget, RecordEvent, Toolbox, WaitForApproval
+from workbench.agent.wire_tool_names import NameMap
 from workbench.config import Settings
 from workbench.events import (
     AnyRunEvent,

@@ -287,7 +287,7 @@ def _secrets(settings: Settings) -> Check:
 
 
 def _answers(settings: Settings) -> Check:
-    from workbench.agent.choose import Chooser
+    from workbench.agent.provider_choice import Chooser
 
     chooser = Chooser(settings)
     if chooser.env_file is not None and chooser.env_file.problem:

@@ -14,7 +14,7 @@ def model(ctx: click.Context, as_json: bool) -> None:
     """Who can answer questions here, and why or why not."""
     if ctx.invoked_subcommand is not None:
         return
-    from workbench.agent.choose import Chooser
+    from workbench.agent.provider_choice import Chooser
     from workbench.config import Settings
 
     found = Chooser(Settings.load(home=ctx.obj.get("home"))).statuses()

@@ -1,8 +1,16 @@
 """Secrets by reference: where they are read from, how long they are believed, and that they are never shown."""
 
-from workbench.secrets.hiding import hide, hide_bytes, hide_in_logs, is_telling, remember, remember_all, remember_named
-from workbench.secrets.provider import Origin, Secrets
+from workbench.secrets.masking import (
+    hide,
+    hide_bytes,
+    hide_in_logs,
+    is_telling,
+    remember,
+    remember_all,
+    remember_named,
+)
 from workbench.secrets.reference import Reference, is_reference, references
+from workbench.secrets.secret_resolver import Origin, Secrets
 from workbench.secrets.sources import NoSecret
 
 __all__ = [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 
-from workbench.agent.embedded.fetching import PullCancelled, pull
-from workbench.agent.embedded.provider import Embedded
+from workbench.agent.embedded.download import PullCancelled, pull
+from workbench.agent.embedded.embedded_provider import Embedded
 from workbench.agent.embedded.weights import MODEL, SHA256, SIZE, BrokenWeights, find, verify
 from workbench.agent.provider import ProviderError, ProviderStatus
 from workbench.config import Settings

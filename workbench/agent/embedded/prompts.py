@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workbench.agent.embedded.offer import Offer
-from workbench.agent.planner.columns import columns_of, match
-from workbench.agent.planner.figures import label, salient, shown
-from workbench.agent.planner.local import ordered
-from workbench.agent.planner.question import Need, Question
-from workbench.agent.planner.reading import read
-from workbench.agent.planner.records import Step
-from workbench.agent.planner.telling import is_trouble, of_trouble
+from workbench.agent.embedded.choices import Offer
+from workbench.agent.planner.answer.render_rows import is_trouble, of_trouble
+from workbench.agent.planner.language.figures import label, salient, shown
+from workbench.agent.planner.language.question_parser import Need, Question
+from workbench.agent.planner.plan.tool_records import Step
+from workbench.agent.planner.tables.local_query import ordered
+from workbench.agent.planner.tables.query_parser import read
+from workbench.agent.planner.tables.table_columns import columns_of, match
 from workbench.events import JSON, canonical
 
 NEXT = "no_more_calls"

@@ -24,8 +24,8 @@ from workbench.agent.provider import (
     TurnEnd,
     UserMessage,
 )
-from workbench.agent.providers.calls import count, piece, requested, safe_id, safe_tool_name
-from workbench.agent.providers.faults import Faults, fault, fault_of_status
+from workbench.agent.providers.provider_errors import Faults, fault, fault_of_status
+from workbench.agent.providers.tool_call_arguments import count, piece, requested, safe_id, safe_tool_name
 from workbench.events import JSON, Usage
 
 KEY = "ANTHROPIC_API_KEY"

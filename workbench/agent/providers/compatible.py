@@ -21,8 +21,8 @@ from workbench.agent.provider import (
     TurnEnd,
     UserMessage,
 )
-from workbench.agent.providers.calls import count, piece, requested, safe_tool_name
-from workbench.agent.providers.faults import Faults, fault
+from workbench.agent.providers.provider_errors import Faults, fault
+from workbench.agent.providers.tool_call_arguments import count, piece, requested, safe_tool_name
 from workbench.events import JSON, Record, Usage
 
 KEY = "COMPATIBLE_API_KEY"

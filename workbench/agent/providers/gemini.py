@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from workbench.agent.parameter_schema import for_gemini
 from workbench.agent.prices import priced
 from workbench.agent.provider import (
     AssistantMessage,
@@ -29,9 +30,8 @@ from workbench.agent.provider import (
     TurnEnd,
     UserMessage,
 )
-from workbench.agent.providers.calls import MADE, count, piece, requested, safe_tool_name
-from workbench.agent.providers.faults import Faults, fault
-from workbench.agent.schema import for_gemini
+from workbench.agent.providers.provider_errors import Faults, fault
+from workbench.agent.providers.tool_call_arguments import MADE, count, piece, requested, safe_tool_name
 from workbench.events import JSON, Usage
 
 KEY = "GEMINI_API_KEY"

@@ -1,0 +1,1 @@
+"""Words, dates, places and names as people write them in questions."""

@@ -1,0 +1,1 @@
+"""Which calls come next: one turn at a time, from what earlier calls returned."""

@@ -1,0 +1,1 @@
+"""Questions about tables: finding the table, its columns, and the query."""

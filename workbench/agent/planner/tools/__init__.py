@@ -1,0 +1,1 @@
+"""Which tools fit a part of a question, and the arguments for them."""
