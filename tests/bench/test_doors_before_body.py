@@ -15,7 +15,7 @@ import uvicorn
 
 from workbench.access.oauth.authorization_server import AuthorizationServer
 from workbench.api import build_app
-from workbench.api.app import build_api
+from workbench.api.application import build_api
 from workbench.config import Settings
 from workbench.platform.platform import Platform
 from workbench.serve import http_front

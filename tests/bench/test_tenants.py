@@ -543,7 +543,7 @@ def test_sessions_and_request_states_are_good_for_nobody_else(house: House) -> N
 
 
 def test_every_endpoint_of_the_authorization_server_holds(house: House) -> None:
-    from workbench.api.app import _authorization_server
+    from workbench.api.application import _authorization_server
 
     issuing, o = _authorization_server(house.platform), house.oauth
     assert issuing is not None

@@ -6,6 +6,6 @@ method of `Platform` and the answer into JSON. Every error body is `{"error": {"
 
 from __future__ import annotations
 
-from workbench.api.app import build_api, build_app
+from workbench.api.application import build_api, build_app
 
 __all__ = ["build_api", "build_app"]

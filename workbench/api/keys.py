@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from workbench.api.answers import answer, needs
-from workbench.api.bodies import NewKey
-from workbench.api.errors import Unknown
+from workbench.api.error_responses import Unknown
+from workbench.api.request_bodies import NewKey
+from workbench.api.route_helpers import answer, needs
 from workbench.events import Caller
 from workbench.platform import key_management
 from workbench.platform.platform import Platform

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse, Response
 
 import workbench
-from workbench.api.answers import answer, needs
+from workbench.api.route_helpers import answer, needs
 from workbench.events import Caller
 from workbench.platform.platform import Platform
 

@@ -11,9 +11,9 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
-from workbench.api.answers import SOURCE, answer, needs, unless_gone
-from workbench.api.bodies import Question
-from workbench.api.errors import body_of, fault
+from workbench.api.error_responses import body_of, fault
+from workbench.api.request_bodies import Question
+from workbench.api.route_helpers import SOURCE, answer, needs, unless_gone
 from workbench.events import Caller, Source, WorkbenchError
 from workbench.platform.platform import Platform
 

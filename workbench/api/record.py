@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from workbench.api.answers import answer, needs, unless_gone
-from workbench.api.bodies import LoadRequests, Statement
+from workbench.api.request_bodies import LoadRequests, Statement
+from workbench.api.route_helpers import answer, needs, unless_gone
 from workbench.audit.query.export import MEDIA_TYPES, ExportFormat
 from workbench.events import Caller
 from workbench.platform.platform import Platform

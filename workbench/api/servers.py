@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from workbench.api.answers import answer, needs
-from workbench.api.bodies import Acceptance, Registration
-from workbench.api.errors import Unknown
+from workbench.api.error_responses import Unknown
+from workbench.api.request_bodies import Acceptance, Registration
+from workbench.api.route_helpers import answer, needs
 from workbench.events import Caller
 from workbench.platform import changed_definitions
 from workbench.platform.platform import Platform

@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from workbench.api.answers import SOURCE, answer, needs, unless_gone
-from workbench.api.bodies import ToolCall, Verdict
-from workbench.api.errors import resource
+from workbench.api.error_responses import resource
+from workbench.api.request_bodies import ToolCall, Verdict
+from workbench.api.route_helpers import SOURCE, answer, needs, unless_gone
 from workbench.endpoint.auth_challenge import challenge
 from workbench.events import Call, Caller, Outcome, OutcomeKind, Source, new_trace_id
 from workbench.gateway.refusals import rate_headers

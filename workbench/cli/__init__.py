@@ -69,7 +69,7 @@ class Workbench(click.Group):
         try:
             return super().invoke(ctx)
         except WorkbenchError as e:
-            from workbench.cli.opening import typed
+            from workbench.cli.context import typed
 
             e.args = (typed(str(e.args[0])), *e.args[1:])
             e.hint = typed(e.hint)

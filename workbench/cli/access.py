@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from workbench.cli.clients import clients
-from workbench.cli.opening import as_json, local_settings, opened, print_json, typed
+from workbench.cli.context import as_json, local_settings, opened, print_json, typed
 from workbench.events import Misuse, now_us
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import click
 
-from workbench.cli.opening import local_settings, program
+from workbench.cli.context import local_settings, program
 from workbench.events import Misuse
 from workbench.show import clean
 

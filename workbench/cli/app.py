@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workbench.cli.opening import as_json, print_json
+from workbench.cli.context import as_json, print_json
 
 if TYPE_CHECKING:
     from workbench.platform.run_file import Running

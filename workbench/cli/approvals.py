@@ -9,7 +9,7 @@ from typing import Any
 import click
 import orjson
 
-from workbench.cli.opening import as_json, opened, print_json
+from workbench.cli.context import as_json, opened, print_json
 from workbench.events import Misuse
 
 

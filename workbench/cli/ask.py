@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from workbench.cli.opening import as_json, console, opened, print_json, program
+from workbench.cli.context import as_json, console, opened, print_json, program
 from workbench.events import ApprovalWaiting, RunDone, RunStarted, ToolAsked, ToolDone
 
 _EXIT = {"answered": 0, "cancelled": 130, "limit": 1, "failed": 4}

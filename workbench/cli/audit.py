@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from workbench.cli.opening import as_json, local_settings, print_json, typed
+from workbench.cli.context import as_json, local_settings, print_json, typed
 from workbench.events import Misuse
 from workbench.platform.timestamps import microseconds
 

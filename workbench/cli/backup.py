@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from workbench.cli.opening import as_json, local_settings, print_json
+from workbench.cli.context import as_json, local_settings, print_json
 
 
 @click.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workbench.cli.opening import as_json, local_settings, print_json
+from workbench.cli.context import as_json, local_settings, print_json
 from workbench.config import Settings
 from workbench.events import Misuse, now_us
 

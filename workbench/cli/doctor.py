@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from workbench.cli.opening import as_json, console, print_json, typed
+from workbench.cli.context import as_json, console, print_json, typed
 from workbench.cli.security import Check, examine_security, secret_origins
 from workbench.config import Settings, meaning, names
 from workbench.events import WorkbenchError

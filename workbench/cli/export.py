@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from workbench.cli.audit import Meter
-from workbench.cli.opening import opened
+from workbench.cli.context import opened
 from workbench.events import Misuse
 from workbench.platform.timestamps import microseconds
 

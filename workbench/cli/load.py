@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workbench.cli.opening import SECONDS, as_json, local_settings, opened, print_json, program, progress
+from workbench.cli.context import SECONDS, as_json, local_settings, opened, print_json, program, progress
 from workbench.events import Unreachable
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from workbench.cli.opening import as_json, print_json, progress
+from workbench.cli.context import as_json, print_json, progress
 
 
 @click.group(invoke_without_command=True)

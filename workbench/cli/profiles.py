@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from workbench.cli.opening import as_json, console, opened, print_json, typed
+from workbench.cli.context import as_json, console, opened, print_json, typed
 
 
 @click.command()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from workbench.cli.opening import SECONDS, as_json, opened, print_json
+from workbench.cli.context import SECONDS, as_json, opened, print_json
 from workbench.cli.tables import print_rows, print_rows_csv, print_rows_json
 from workbench.events import Misuse
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import click
 
-from workbench.cli.opening import as_json, local_settings, print_json
+from workbench.cli.context import as_json, local_settings, print_json
 from workbench.events import Misuse, now_us
 
 _DAY_US = 86_400_000_000

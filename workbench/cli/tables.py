@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from workbench.cli.opening import console, print_json
+from workbench.cli.context import console, print_json
 from workbench.show import clean
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from workbench.cli.opening import SECONDS, as_json, console, opened, print_json, program, typed
+from workbench.cli.context import SECONDS, as_json, console, opened, print_json, program, typed
 from workbench.events import JSON, Caller, Misuse, OutcomeKind, Unreachable, WorkbenchError, counted
 from workbench.show import clean
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from workbench.cli.opening import program, progress, typed
+from workbench.cli.context import program, progress, typed
 from workbench.config import LOOPBACK
 
 if TYPE_CHECKING:

@@ -96,7 +96,7 @@ def handle_errors(api: FastAPI, platform: Platform) -> None:
         return known(platform, request, e)
 
     async def invalid(request: Request, e: Exception) -> Response:
-        from workbench.api.reading import record_refused
+        from workbench.api.body_reader import record_refused
 
         first = e.errors()[0]  # type: ignore[attr-defined]
         path = ".".join(str(p) for p in first["loc"])

@@ -11,11 +11,11 @@ from starlette.datastructures import Headers
 
 import workbench
 from workbench.api.approval_page import approval_page
-from workbench.api.errors import ASGI, error, handle_errors
+from workbench.api.body_reader import Reading
+from workbench.api.error_responses import ASGI, error, handle_errors
 from workbench.api.keys import key_routes
 from workbench.api.probes import probes
 from workbench.api.questions import question_routes
-from workbench.api.reading import Reading
 from workbench.api.record import record_routes
 from workbench.api.servers import server_routes
 from workbench.api.slack import slack_routes

@@ -10,7 +10,7 @@ import orjson
 from fastapi import Depends, Header, Request
 from fastapi.responses import Response
 
-from workbench.api.errors import CALLER, Denied
+from workbench.api.error_responses import CALLER, Denied
 from workbench.events import Caller, Source
 from workbench.gateway.outbound_redaction import enter
 from workbench.platform.platform import Platform

@@ -11,7 +11,7 @@ from typing import Any, Final
 from fastapi import Request
 from fastapi.responses import Response
 
-from workbench.api.errors import ASGI, CALLER, FAULT, error, known
+from workbench.api.error_responses import ASGI, CALLER, FAULT, error, known
 from workbench.endpoint import jsonrpc
 from workbench.endpoint.elicitation import PAGE
 from workbench.events import Call, Caller, WorkbenchError
