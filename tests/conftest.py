@@ -31,7 +31,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         assert found.ready, found.problem
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def presidio() -> None:
     """For tests that need it to be there."""
     assert recognizers.shared().ready

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import regopy
 
 from workbench.events import JSON, Misuse
 from workbench.policy.rego import rego_guard
+from workbench.policy.rego.native_library import regopy
 from workbench.policy.rego.rego_input import rego_input
 
 TOOL_SCOPES = "workbench/tool_scopes/decision"

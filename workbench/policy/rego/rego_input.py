@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import regopy
-from regopy import rego_shared
+from workbench.policy.rego.native_library import rego_shared, regopy
 
 _C = rego_shared.rego
 _OK = rego_shared.Code.OK
