@@ -142,7 +142,7 @@ def test_an_approval_is_used_once_and_by_the_call_that_was_approved(api: Any, pe
 
 
 def test_the_command_line_changes_arguments_of_a_file_or_a_text(tmp_path: Path) -> None:
-    home, runner = tmp_path / "home", CliRunner()
+    home, runner = tmp_path / "home", CliRunner(env={"WORKBENCH_SERVERS": "payments"})
 
     def run(*words: str) -> Any:
         return runner.invoke(cli, ["--home", str(home), *words])

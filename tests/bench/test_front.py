@@ -116,9 +116,26 @@ async def test_headers_without_end_are_refused(port: int, line: bytes) -> None:
     writer.close()
 
 
+async def go_on(writer: asyncio.StreamWriter) -> None:
+    """Send for ever."""
+    while True:
+        writer.write(b"y" * 1000)
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+async def test_who_goes_on_after_the_refusal_hears_it_and_is_let_go(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_front, "LINGER_SECONDS", 0.5)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\nhost: here\r\nx-long: " + b"y" * http_front.HEADER_BYTES * 2)
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 431")
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(go_on(writer), 10)
+    writer.close()
+
+
 async def test_who_does_not_read_costs_little_and_is_let_go(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_front, "HEADER_SECONDS", 0.2)
-    monkeypatch.setattr(http_front, "UNREAD_SECONDS", 0.5)
+    monkeypatch.setattr(http_front, "HEADER_SECONDS", 1.0)  # so often it is looked
     before = psutil.Process().memory_info().rss
     slow = []
     for _ in range(20):
@@ -130,6 +147,7 @@ async def test_who_does_not_read_costs_little_and_is_let_go(port: int, monkeypat
             await asyncio.sleep(0.01)
         # the body itself is one object for all here, so what grows is what is buffered for each
         assert psutil.Process().memory_info().rss - before < 20 * HUGE // 4 + 20 * HUGE
+        monkeypatch.setattr(http_front, "UNREAD_SECONDS", 0.0)
         while UNREAD.bytes:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     for _, writer in slow:

@@ -35,6 +35,7 @@ from workbench.gateway.task_ids import METHODS, TASKS
 from workbench.platform.platform import Platform
 from workbench.policy.approvals.standing_approvals import Terms
 
+pytestmark = pytest.mark.timeout(180)  # hundreds of requests, many of which start a query
 ORIGIN = "http://127.0.0.1:8800"
 MODERN = "2026-07-28"
 OURS = ("zebrano", "quillan", "diary", "Diary")
@@ -467,10 +468,10 @@ def plain(answer: Answer, id: str) -> str:
 def hold(house: House, ask: Ask, kinds: Sequence[tuple[str, str]], *, what: str, said: str = "") -> None:
     """Both answers are the same, and no word of the first tenant stands in them but what was `said` by us."""
     for real, unreal in kinds:
-        found, none = ask(house.theirs, real), ask(house.theirs, unreal)
+        found = ask(house.theirs, real)
         assert found.status < 500, (what, found.body)
         if real:
-            assert plain(found, real) == plain(none, unreal), what
+            assert plain(found, real) == plain(ask(house.theirs, unreal), unreal), what
         heard = unnamed(unnamed(found.body, real), said)
         for word in OURS:
             assert word not in heard, (what, word, heard[:2000])

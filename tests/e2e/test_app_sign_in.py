@@ -34,7 +34,7 @@ def test_where_the_gateway_listens_for_all_the_app_does_not(tmp_path: Path) -> N
                 socket.create_connection((address, port), timeout=5)
         soon(lambda: "Ctrl-C stops" in (tmp_path / "up.log").read_text())
         printed = (tmp_path / "up.log").read_text()
-        assert "on this machine only: the app has no login for people" in printed
+        assert "on this machine only: whoever is signed in to the app acts as the owner" in printed
         link = re.search(r"http://127\.0\.0\.1:\d+/sign-in\?token=\S+", printed)
         assert link is not None
         with httpx2.Client(base_url=running.app_url) as browser:
@@ -53,4 +53,4 @@ def test_the_app_is_bound_nowhere_else_and_says_why(tmp_path: Path) -> None:
         assert process.wait(60) == 2
     finally:
         stop(process)
-    assert "no login for people" in (tmp_path / "up.log").read_text()
+    assert "whoever uses the app acts as the owner" in (tmp_path / "up.log").read_text()

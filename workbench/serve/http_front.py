@@ -75,6 +75,11 @@ class Joined:
         self._flush()
         self._transport.close()
 
+    def write_eof(self) -> None:
+        """Send no more, and go on reading."""
+        self._flush()
+        self._transport.write_eof()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
@@ -107,6 +112,7 @@ class Front(HttpToolsProtocol):
     _unfinished = False
     """Whether the body of the newest request is still arriving."""
     _answered_since: float | None = None
+    _refused = False
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
@@ -148,14 +154,25 @@ class Front(HttpToolsProtocol):
         socket.connection_lost = connection_lost  # type: ignore[method-assign]
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
-            return  # refused, and told so
+        if self._refused or self.transport.is_closing():
+            return  # and told so
         super().data_received(data)
         if self._headers_since is not None:
             self._header_bytes += len(data)
             if self._header_bytes > HEADER_BYTES and not self.transport.is_closing():
-                self.transport.write(_TOO_LARGE)
-                self.transport.close()
+                self._refuse_headers()
+
+    def _refuse_headers(self) -> None:
+        """Say so. What still arrives is dropped for a while: to close a socket with bytes unread loses the answer."""
+        self._refused = True
+        self.transport.write(_TOO_LARGE)
+        if not self.transport.can_write_eof():  # TLS, which tells of its end itself
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
