@@ -74,7 +74,7 @@ LOWER = {
         "config",
         "events",
     },
-    "agent": {"gateway", "registry", "secrets", "config", "events"},
+    "agent": {"embeddings", "gateway", "registry", "secrets", "config", "events"},
     "state": {"audit", "access", "control", "secrets", "config", "events"},
     "upstream": {
         "version",

@@ -6,11 +6,15 @@ import functools
 import math
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from workbench.agent.planner.language.lexicon import MEASURING, alike, split, terms
 from workbench.agent.planner.tools.tool_profile import Shape
+from workbench.embeddings import Meaning
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _WEIGHTS = (
     ("name", 1.0),
@@ -87,22 +91,18 @@ def _sentence(shape: Shape) -> str:
     return f"{tool.server} {name}. {tool.title}. {tool.description[:300]}"
 
 
-@functools.lru_cache(maxsize=1)
-def _model() -> Any:
-    import wordllama
-
-    # Offline the loader looks in `tokenizer/`, the wheel ships `tokenizers/`: with the package as cache it finds it.
-    return wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
-
-
 @functools.lru_cache(maxsize=8)
-def _embedded(texts: tuple[str, ...]) -> Any:
-    return _model().embed(list(texts), norm=True)
+def _embedded(texts: tuple[str, ...]) -> NDArray[np.float32]:
+    return Meaning().embed(list(texts))
 
 
 def meaning(text: str, others: tuple[str, ...]) -> list[float]:
-    """Cosine of `text` to each of `others` by static embeddings; deterministic, no download."""
+    """Cosine of `text` to each of `others` by static embeddings; deterministic, no download.
+
+    Raises:
+        Unreachable: the embeddings are not installed.
+    """
     if not others:
         return []
-    wanted = _model().embed([text], norm=True)[0]
+    wanted = Meaning().embed([text])[0]
     return [float(x) for x in _embedded(others) @ wanted]
