@@ -254,3 +254,95 @@ def test_the_help_text_loads_nothing_heavy() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Commands:" in found.stdout
     assert found.stderr.strip() == "[]"
+
+
+# --- files: circles, names, and how many stand on one floor --------------------------------------------------------
+
+DOORS = ("cli", "api")
+"""Where a module may have the name of what it is the door to: `cli/policy` beside the room `policy`."""
+
+MAX_FILES = 27
+"""Files of one package, `__init__` among them; what outgrows this gets packages of its own."""
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports() -> dict[str, set[str]]:
+    """Which modules each module imports, anywhere in its text; not what only type checkers read."""
+    known = modules()
+    found: dict[str, set[str]] = {name: set() for name in known}
+    for name, path in known.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        typing = {
+            id(inner)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+            for inner in ast.walk(node)
+        }
+        for node in ast.walk(tree):
+            if id(node) in typing:
+                continue
+            if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                for alias in node.names:
+                    whole = f"{node.module}.{alias.name}"
+                    found[name].add(whole if whole in known else node.module)
+            elif isinstance(node, ast.Import):
+                found[name] |= {alias.name for alias in node.names}
+        found[name] = {other for other in found[name] if other in known and other != name}
+    return found
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """What stands in a circle: whatever is left when all that imports nothing, or is imported by nothing, is gone."""
+    left = {name: set(others) & set(graph) for name, others in graph.items()}
+    while True:
+        imported_ones = set().union(*left.values()) if left else set()
+        gone = {name for name, others in left.items() if not others or name not in imported_ones}
+        if not gone:
+            return [sorted(left)] if left else []
+        left = {name: others - gone for name, others in left.items() if name not in gone}
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    graph = imports()
+    graph.pop("workbench")  # hands out names of the façade when they are asked for; only doors import it
+    below = {name for name, others in imports().items() if "workbench" in others}
+    assert {name.split(".")[1] for name in below} <= {"api", "cli", "serve"}
+    assert circles(graph) == []
+
+
+def test_packages_inside_of_a_room_form_no_circle() -> None:
+    graph: dict[str, set[str]] = {}
+    for name, others in imports().items():
+        for other in others:
+            ours, theirs = name.split(".")[:-1], other.split(".")[:-1]
+            inner = len(ours) > 2 and len(theirs) > 2 and ours[:2] == theirs[:2] and ours != theirs
+            # The files right in a package stand above and below its sub-packages at once; files have their own test.
+            if inner and ours[:-1] == theirs[:-1]:
+                graph.setdefault(".".join(ours), set()).add(".".join(theirs))
+                graph.setdefault(".".join(theirs), set())
+    assert circles(graph) == []
+
+
+def test_no_two_modules_have_one_name() -> None:
+    named: dict[str, list[str]] = {}
+    for name, path in modules().items():
+        if path.name not in ("__init__.py", "__main__.py") and name.split(".")[1] not in DOORS:
+            named.setdefault(name.rpartition(".")[2], []).append(name)
+    assert {name: found for name, found in named.items() if len(found) > 1} == {}
+
+
+def test_no_package_has_too_many_files() -> None:
+    crowded = {
+        str(folder.relative_to(PACKAGE)): number
+        for folder in {path.parent for path in modules().values()}
+        if (number := len(list(folder.glob("*.py")))) > MAX_FILES
+    }
+    assert crowded == {}

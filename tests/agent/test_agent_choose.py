@@ -14,12 +14,12 @@ from tests.agent.desk import Desk
 from tests.agent.scripted import Scripted, answer
 from tests.agent.wire_fake import Turn, WireFake
 from workbench.agent import Agent, ProviderStatus
-from workbench.agent.deadline import Deadline
 from workbench.agent.models import model_of, provider_of
 from workbench.agent.prices import priced
 from workbench.agent.prompt import system_prompt
 from workbench.agent.provider_choice import Chooser
 from workbench.agent.providers.compatible import Found, configured_url, detect
+from workbench.agent.run_deadline import Deadline
 from workbench.config import Settings
 from workbench.events import Caller, Misuse, RunDone, RunStarted, Usage
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from workbench.agent.planner.plan.tool_records import Step, step
-from workbench.agent.planner.plan.turn import next_turn
 from workbench.agent.planner.tools.tool_profile import Shape, shape
+from workbench.agent.planner.tools.tool_records import Step, step
+from workbench.agent.planner.turn import next_turn
 from workbench.events import JSON, Outcome, Tool
 
 TODAY = date(2026, 11, 20)

@@ -15,8 +15,8 @@ from workbench.agent.embedded.choices import offers
 from workbench.agent.embedded.embedded_provider import Embedded
 from workbench.agent.embedded.model_process import Engine
 from workbench.agent.planner.language.question_parser import understand
-from workbench.agent.planner.plan.tool_records import step
 from workbench.agent.planner.tools.tool_profile import shape
+from workbench.agent.planner.tools.tool_records import step
 from workbench.agent.provider import (
     AssistantMessage,
     Message,

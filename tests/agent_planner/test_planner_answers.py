@@ -11,7 +11,7 @@ import pytest
 from workbench.agent.planner.answer.passages import quoted
 from workbench.agent.planner.language.dates import periods
 from workbench.agent.planner.language.question_parser import understand
-from workbench.agent.planner.plan.plan import Pursuit
+from workbench.agent.planner.question_plan import Pursuit
 from workbench.agent.planner.tables.joins import joined
 from workbench.agent.planner.tables.query_parser import read
 from workbench.agent.planner.tables.table_columns import Column

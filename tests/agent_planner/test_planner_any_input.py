@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.agent.planner import Planner
-from workbench.agent.planner.plan.plan import MOST_CALLS
-from workbench.agent.planner.plan.tool_records import Step, step
-from workbench.agent.planner.plan.turn import next_turn
+from workbench.agent.planner.question_plan import MOST_CALLS
 from workbench.agent.planner.tools.tool_profile import shape
+from workbench.agent.planner.tools.tool_records import Step, step
+from workbench.agent.planner.turn import next_turn
 from workbench.agent.provider import SystemMessage, TextPart, ToolSpec, TurnEnd, UserMessage
 from workbench.events import JSON, Tool
 

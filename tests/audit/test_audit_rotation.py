@@ -20,8 +20,8 @@ from workbench.audit.lake.replication import fetch, ship
 from workbench.audit.lake.segment_store import FolderStore
 from workbench.audit.verification.proof import check_proof, prove
 from workbench.audit.verification.witness_server import CheckpointStore, Refused, WitnessServer
+from workbench.audit.write.checkpoint_signing import open_signer
 from workbench.audit.write.seals import SealLog
-from workbench.audit.write.signing import open_signer
 from workbench.audit.write.witness import HttpWitness, Statement
 from workbench.events import Misuse
 from workbench.state.backup import back_up, restore

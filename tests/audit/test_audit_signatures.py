@@ -18,7 +18,7 @@ from workbench.audit.format.merkle_tree import (
     leaf_hash,
     root_of,
 )
-from workbench.audit.write.signing import open_signer
+from workbench.audit.write.checkpoint_signing import open_signer
 from workbench.events import Misuse
 
 ENTRIES = [b"entry %d" % number for number in range(40)]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from workbench.access import Access, key_files
+from workbench.access import Access, key_replacement
 from workbench.access.api_keys import Keys
 from workbench.access.app_sessions import AppSessions
 from workbench.access.oauth.signing import LocalIssuer
@@ -92,11 +92,11 @@ async def test_a_rotation_that_dies_half_way_leaves_both_keys_accepted(settings,
             raise KeyboardInterrupt
         _write(path, content)
 
-    _write = key_files.write
-    monkeypatch.setattr(key_files, "write", dies)
+    _write = key_replacement.write
+    monkeypatch.setattr(key_replacement, "write", dies)
     with pytest.raises(KeyboardInterrupt):
         await one(settings, "session")
-    monkeypatch.setattr(key_files, "write", _write)
+    monkeypatch.setattr(key_replacement, "write", _write)
     assert seal(settings).open(old) == b"hello"
     between = seal(settings).close(b"x")
     await one(settings, "session")

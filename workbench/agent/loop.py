@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from workbench.agent.deadline import Deadline
 from workbench.agent.prompt import system_prompt
 from workbench.agent.provider import (
     AssistantMessage,
@@ -28,6 +27,7 @@ from workbench.agent.provider import (
     UserMessage,
 )
 from workbench.agent.provider_choice import Choice
+from workbench.agent.run_deadline import Deadline
 from workbench.agent.tool_steps import SEARCH, Steps
 from workbench.agent.toolbox import Budget, RecordEvent, Toolbox, WaitForApproval
 from workbench.agent.wire_tool_names import NameMap

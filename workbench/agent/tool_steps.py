@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from workbench.agent.deadline import Deadline
 from workbench.agent.parameter_schema import Arguments
 from workbench.agent.provider import ToolRequest, ToolResult, ToolResults, ToolSpec
 from workbench.agent.result_text import text_for_model
+from workbench.agent.run_deadline import Deadline
 from workbench.agent.toolbox import Toolbox, WaitForApproval
 from workbench.agent.wire_tool_names import NameMap
 from workbench.events import (

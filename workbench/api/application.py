@@ -12,7 +12,8 @@ from starlette.datastructures import Headers
 import workbench
 from workbench.api.approval_page import approval_page
 from workbench.api.body_reader import Reading
-from workbench.api.error_responses import ASGI, error, handle_errors
+from workbench.api.error_responses import ASGI, error
+from workbench.api.exception_handlers import handle_errors
 from workbench.api.keys import key_routes
 from workbench.api.probes import probes
 from workbench.api.questions import question_routes

@@ -6,9 +6,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from fastapi import FastAPI, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse, Response
-from starlette.exceptions import HTTPException
 
 from workbench.access.failed_credentials import TooManyFailuresError
 from workbench.endpoint.auth_challenge import challenge
@@ -85,43 +84,6 @@ def fault(e: BaseException, where: str) -> JSON:
         "The traceback is in what `workbench up` writes to standard error, under this id; please report it.",
         id=id,
     )
-
-
-def handle_errors(api: FastAPI, platform: Platform) -> None:
-    """Have every error answered in the one form."""
-    from fastapi.exceptions import RequestValidationError
-
-    async def foreseen(request: Request, e: Exception) -> Response:
-        assert isinstance(e, WorkbenchError)
-        return known(platform, request, e)
-
-    async def invalid(request: Request, e: Exception) -> Response:
-        from workbench.api.body_reader import record_refused
-
-        first = e.errors()[0]  # type: ignore[attr-defined]
-        path = ".".join(str(p) for p in first["loc"])
-        message = f"{path}: {first['msg']}, given {str(first.get('input'))[:200]!r}."
-        caller = getattr(request.state, "caller", None)
-        if caller is not None:
-            try:
-                await record_refused(platform, request, e.body, caller, message)  # type: ignore[attr-defined]
-            except NotRecorded as unwritten:
-                return known(platform, request, unwritten)
-        return error("Misuse", message, "See /docs.", 422)
-
-    async def http(request: Request, e: Exception) -> Response:
-        assert isinstance(e, HTTPException)
-        return error("Misuse", f"{request.method} {request.url.path}: {e.detail}.", "See /docs.", e.status_code)
-
-    async def unforeseen(request: Request, e: Exception) -> Response:
-        body = fault(e, f"{request.method} {request.url.path}")
-        request.scope[FAULT] = body["error"]["id"]
-        return JSONResponse(body, 500)
-
-    api.add_exception_handler(WorkbenchError, foreseen)
-    api.add_exception_handler(RequestValidationError, invalid)
-    api.add_exception_handler(HTTPException, http)
-    api.add_exception_handler(Exception, unforeseen)
 
 
 def resource(platform: Platform) -> str:

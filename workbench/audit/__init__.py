@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from workbench.audit.query.reader import QueryStopped, Reader
     from workbench.audit.query.saved_questions import Question, questions
-    from workbench.audit.verification.verifier import Finding, Verification, verify
+    from workbench.audit.verification.findings import Finding, Verification
+    from workbench.audit.verification.verifier import verify
     from workbench.audit.write.log import AuditLog
 
 _HOMES = {
     "AuditLog": "write.log",
-    "Finding": "verification.verifier",
+    "Finding": "verification.findings",
     "Question": "query.saved_questions",
     "QueryStopped": "query.reader",
     "Reader": "query.reader",
-    "Verification": "verification.verifier",
+    "Verification": "verification.findings",
     "questions": "query.saved_questions",
     "verify": "verification.verifier",
 }

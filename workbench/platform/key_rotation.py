@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from workbench.access.api_keys import Keys, local_key
 from workbench.access.app_sessions import AppSessions
-from workbench.access.key_files import KeyFile
+from workbench.access.key_replacement import KeyFile
 from workbench.access.local_user import read_private
 from workbench.audit import AuditLog
 from workbench.audit.format import records

@@ -10,7 +10,6 @@ from typing import Any
 
 from anyio import CancelScope
 
-import workbench
 from workbench.access import Access
 from workbench.agent import Agent, ProviderStatus
 from workbench.audit import AuditLog
@@ -50,6 +49,7 @@ from workbench.policy.approvals.slack import SlackChannel
 from workbench.registry import ConfigurationRemarks, Registry, Reloaded, ServerState, registration
 from workbench.secrets import Secrets
 from workbench.upstream import upstreams
+from workbench.version import __version__
 
 Progress = Callable[[str], None]
 
@@ -234,7 +234,7 @@ class Platform:
         """
         servers = self.servers(caller)
         status = {
-            "version": workbench.__version__,
+            "version": __version__,
             "started_us": self.started_us,
             "servers": {s.id: s.status for s in servers},
             "tools": sum(s.tools for s in servers if s.status == "ready"),

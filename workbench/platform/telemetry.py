@@ -15,9 +15,9 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import workbench
 from workbench.events import JSON, install_hint, new_span_id
 from workbench.platform import telemetry_names as names
+from workbench.version import __version__
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics import MeterProvider
@@ -61,7 +61,7 @@ def default_resource() -> Resource:
     """This program, unless the environment names it otherwise (`OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`)."""
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
-    ours = Resource({"service.name": "mcp-workbench", "service.version": workbench.__version__})
+    ours = Resource({"service.name": "mcp-workbench", "service.version": __version__})
     return ours.merge(OTELResourceDetector().detect())
 
 
@@ -85,9 +85,9 @@ class Telemetry:
         self._processor = processor
         self._metrics = metrics
         self._resource = resource
-        self._scope = InstrumentationScope("mcp-workbench", workbench.__version__)
+        self._scope = InstrumentationScope("mcp-workbench", __version__)
         self._turns: OrderedDict[str, list[JSON]] = OrderedDict()
-        meter = metrics.get_meter("mcp-workbench", workbench.__version__)
+        meter = metrics.get_meter("mcp-workbench", __version__)
         durations = (
             names.SERVER_DURATION, names.CLIENT_DURATION, names.TOOL_DURATION, names.AGENT_DURATION,
             names.CHAT_DURATION,

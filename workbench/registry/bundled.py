@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import workbench
 from workbench.config import BUNDLED_SERVERS, Settings
 from workbench.events import Misuse
 from workbench.registry.configuration.added_servers import FILE
@@ -21,7 +20,7 @@ def servers_folder() -> Path:
     Raises:
         Misuse: neither is there; the installation is incomplete.
     """
-    package = Path(workbench.__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     for folder in (package.parent / "servers", package / "_shipped" / "servers"):
         if folder.is_dir():
             return folder

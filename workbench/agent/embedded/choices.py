@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.agent.planner.language.question_parser import Need, Question
-from workbench.agent.planner.plan.plan import Pursuit
-from workbench.agent.planner.plan.tool_records import Step
+from workbench.agent.planner.question_plan import Pursuit
 from workbench.agent.planner.tables.table_questions import described_columns, table_names
 from workbench.agent.planner.tables.table_tools import Kit, kits
 from workbench.agent.planner.tools.argument_values import Filled
 from workbench.agent.planner.tools.fill_arguments import fill
 from workbench.agent.planner.tools.tool_profile import Parameter, Shape
+from workbench.agent.planner.tools.tool_records import Step
 from workbench.events import JSON, canonical
 
 PER_PART = 4

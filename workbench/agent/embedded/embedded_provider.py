@@ -22,9 +22,9 @@ from workbench.agent.embedded.choices import Offer, learning, offers, served, se
 from workbench.agent.embedded.model_process import Engine, collect, delta
 from workbench.agent.embedded.weights import MODEL
 from workbench.agent.planner.language.question_parser import Need, Question, understand
-from workbench.agent.planner.plan.planner_conversation import finished_steps, last_question
-from workbench.agent.planner.plan.tool_records import Step
+from workbench.agent.planner.planner_conversation import finished_steps, last_question
 from workbench.agent.planner.tools.tool_profile import Shape, shape
+from workbench.agent.planner.tools.tool_records import Step
 from workbench.agent.provider import (
     AssistantMessage,
     Message,

@@ -8,10 +8,10 @@ from workbench.agent.embedded.choices import Offer
 from workbench.agent.planner.answer.render_rows import is_trouble, of_trouble
 from workbench.agent.planner.language.figures import label, salient, shown
 from workbench.agent.planner.language.question_parser import Need, Question
-from workbench.agent.planner.plan.tool_records import Step
 from workbench.agent.planner.tables.local_query import ordered
 from workbench.agent.planner.tables.query_parser import read
 from workbench.agent.planner.tables.table_columns import columns_of, match
+from workbench.agent.planner.tools.tool_records import Step
 from workbench.events import JSON, canonical
 
 NEXT = "no_more_calls"

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import date
 
-from workbench.agent.planner.plan.planner_conversation import finished_steps, last_question
-from workbench.agent.planner.plan.turn import next_turn
+from workbench.agent.planner.planner_conversation import finished_steps, last_question
 from workbench.agent.planner.tools.tool_profile import shape
+from workbench.agent.planner.turn import next_turn
 from workbench.agent.provider import Message, Part, ProviderStatus, TextPart, ToolRequest, ToolSpec, TurnEnd
 from workbench.config import Settings
 

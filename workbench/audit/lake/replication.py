@@ -22,8 +22,8 @@ from workbench.audit.lake.compactor import Compactor
 from workbench.audit.lake.manifest import Manifest
 from workbench.audit.lake.segment_checks import LakeRefused, read_range
 from workbench.audit.lake.segment_store import SegmentStore, digest
+from workbench.audit.write.checkpoint_signing import open_signer
 from workbench.audit.write.seals import read_seals
-from workbench.audit.write.signing import open_signer
 from workbench.config import prepare_home
 from workbench.events import JSON, Misuse
 

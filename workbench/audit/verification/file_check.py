@@ -17,8 +17,8 @@ from workbench.audit.format.folder import AuditFolder, tenant_name
 from workbench.audit.format.hash_chain import Broken, ChainState, follow
 from workbench.audit.lake.manifest import Manifest
 from workbench.audit.lake.retention import is_erased
+from workbench.audit.verification.findings import Finding, Progress, Verification
 from workbench.audit.verification.sealed_claims import Range, Stated
-from workbench.audit.verification.verifier import Finding, Progress, Verification
 from workbench.audit.write.recovery import lines_of
 
 if TYPE_CHECKING:

@@ -19,7 +19,13 @@ from workbench.audit.format.existence_witness import remember_seals, remembered
 from workbench.audit.format.folder import AuditFolder, replace_durably, write_all
 from workbench.audit.format.merkle_tree import Frontier
 from workbench.audit.format.record_keys import RecordKeys
-from workbench.audit.write.signing import finish_rotation, load_signer, open_signer, replace_key, seals_locked
+from workbench.audit.write.checkpoint_signing import (
+    finish_rotation,
+    load_signer,
+    open_signer,
+    replace_key,
+    seals_locked,
+)
 from workbench.audit.write.tree_checkpoint import Standing
 from workbench.events import JSON, Misuse
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from workbench.agent.planner.answer.passages import quoted
 from workbench.agent.planner.answer.render_rows import Telling, arguments_of
+from workbench.agent.planner.further_calls import Finding
 from workbench.agent.planner.language.question_parser import Need, Question
-from workbench.agent.planner.plan.further_calls import Finding
 
 SIGN = "— Put together by the lexical planner, which is not a language model, from {n} tool call{s}."
 

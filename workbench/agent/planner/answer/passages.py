@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from workbench.agent.planner.language.lexicon import MEASURING, STOP, alike, listed, split, terms
 from workbench.agent.planner.language.question_parser import Need
-from workbench.agent.planner.plan.tool_records import Row
+from workbench.agent.planner.tools.tool_records import Row
 
 QUOTED = 3
 """Sentences quoted of one document."""

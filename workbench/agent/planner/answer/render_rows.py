@@ -7,17 +7,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from workbench.agent.planner.further_calls import Finding
 from workbench.agent.planner.language.adjectives import UNSETTLED
 from workbench.agent.planner.language.entities import STRONG
 from workbench.agent.planner.language.figures import label, salient, shown
 from workbench.agent.planner.language.lexicon import alike, family, listed, split, terms
 from workbench.agent.planner.language.question_parser import Need, Question, field_beside
-from workbench.agent.planner.plan.further_calls import Finding
-from workbench.agent.planner.plan.tool_records import Row, Step, contains
 from workbench.agent.planner.tables.local_query import groups, keep, measure, ordered
 from workbench.agent.planner.tables.query_parser import read
 from workbench.agent.planner.tables.table_columns import Column, columns_of, match
 from workbench.agent.planner.tables.table_query import Query
+from workbench.agent.planner.tools.tool_records import Row, Step, contains
 from workbench.events import JSON
 
 MOST_LINES = 8

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
+from workbench.agent.planner.further_calls import Finding
 from workbench.agent.planner.language.figures import salient, shown
 from workbench.agent.planner.language.lexicon import alike, split
 from workbench.agent.planner.language.question_parser import Need, Question, understand
-from workbench.agent.planner.plan.further_calls import Finding
-from workbench.agent.planner.plan.plan import Pursuit
-from workbench.agent.planner.plan.tool_records import Step
+from workbench.agent.planner.question_plan import Pursuit
 from workbench.agent.planner.tools.fill_arguments import fill
 from workbench.agent.planner.tools.tool_profile import Shape
+from workbench.agent.planner.tools.tool_records import Step
 from workbench.events import JSON
 
 MOST_SHOWN = 20

@@ -10,9 +10,9 @@ from typing import Any
 from workbench.agent.planner.language.adjectives import FROM, PERSONS, ROLES, TO, widened
 from workbench.agent.planner.language.dates import Period
 from workbench.agent.planner.language.entities import Entity
+from workbench.agent.planner.language.event_fields import names_event
 from workbench.agent.planner.language.lexicon import MEASURING, alike, family, split
 from workbench.agent.planner.language.question_parser import Need
-from workbench.agent.planner.plan.event_fields import names_event
 from workbench.agent.planner.tables.table_columns import Column, holding, match, within
 from workbench.agent.planner.tables.table_query import Filter, Metric, Query
 

@@ -13,12 +13,12 @@ from typing import Any
 from workbench.agent.planner.language.entities import Entity
 from workbench.agent.planner.language.lexicon import alike, terms
 from workbench.agent.planner.language.question_parser import Need
-from workbench.agent.planner.plan.tool_records import Step
 from workbench.agent.planner.tables.query_parser import read
 from workbench.agent.planner.tables.table_columns import Column, columns_of, declared_type
 from workbench.agent.planner.tables.table_query import Filter, Metric, Query
 from workbench.agent.planner.tables.table_tools import Kit, put
 from workbench.agent.planner.tools.tool_profile import Shape
+from workbench.agent.planner.tools.tool_records import Step
 from workbench.events import JSON
 
 DESCRIBED = 2

@@ -9,12 +9,12 @@ from datetime import date
 from typing import Any
 
 from workbench.agent.planner.language.entities import Entity
+from workbench.agent.planner.language.event_fields import BEGINNINGS, ENDINGS, names_event
 from workbench.agent.planner.language.lexicon import STOP, alike, family, split
 from workbench.agent.planner.language.places import country_code, timezone_of
 from workbench.agent.planner.language.question_parser import Need, Question
-from workbench.agent.planner.plan.event_fields import BEGINNINGS, ENDINGS, names_event
-from workbench.agent.planner.plan.tool_records import Step
 from workbench.agent.planner.tools.tool_profile import Parameter, Shape
+from workbench.agent.planner.tools.tool_records import Step
 from workbench.events import JSON
 
 

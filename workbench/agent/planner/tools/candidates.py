@@ -9,11 +9,11 @@ from dataclasses import replace
 from workbench.agent.planner.language.entities import STRONG, Entity
 from workbench.agent.planner.language.lexicon import alike, family, split, terms
 from workbench.agent.planner.language.question_parser import Need, Question
-from workbench.agent.planner.plan.tool_records import Step
 from workbench.agent.planner.tools.argument_values import Filled
 from workbench.agent.planner.tools.fill_arguments import PROSE, fill
 from workbench.agent.planner.tools.relevance import Relevance, parts
 from workbench.agent.planner.tools.tool_profile import Parameter, Shape
+from workbench.agent.planner.tools.tool_records import Step
 
 CANDIDATES = 5
 """Tools tried for one part before it is given up."""

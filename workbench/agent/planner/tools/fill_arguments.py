@@ -13,9 +13,9 @@ from workbench.agent.planner.language.adjectives import UNSETTLED
 from workbench.agent.planner.language.entities import Entity
 from workbench.agent.planner.language.lexicon import STOP, alike, family, listed, split, terms
 from workbench.agent.planner.language.question_parser import Need, Question
-from workbench.agent.planner.plan.tool_records import Step, linked
 from workbench.agent.planner.tools.argument_values import Filled, Values, fits_pattern
 from workbench.agent.planner.tools.tool_profile import Parameter, Shape
+from workbench.agent.planner.tools.tool_records import Step, linked
 
 _NOT_SEARCHED = frozenset(
     listed("""

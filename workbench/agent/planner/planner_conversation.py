@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workbench.agent.planner.plan.tool_records import Step, step
 from workbench.agent.planner.tools.tool_profile import Shape
+from workbench.agent.planner.tools.tool_records import Step, step
 from workbench.agent.provider import AssistantMessage, Message, ToolResults, UserMessage
 from workbench.events import canonical
 

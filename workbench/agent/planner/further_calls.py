@@ -7,11 +7,11 @@ from typing import Any
 
 from workbench.agent.planner.answer.passages import named, text_of
 from workbench.agent.planner.language.question_parser import Need
-from workbench.agent.planner.plan.tool_records import Step, contains
 from workbench.agent.planner.tables.table_query import Query
 from workbench.agent.planner.tools.argument_values import Filled
 from workbench.agent.planner.tools.candidates import Candidates
 from workbench.agent.planner.tools.tool_profile import Shape
+from workbench.agent.planner.tools.tool_records import Step, contains
 from workbench.events import JSON, canonical
 
 MOST_PAGES = 16

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from datetime import date
 
 from workbench.agent.planner.answer.compose import answer
+from workbench.agent.planner.followups import about_person, same_row, told_already, waits
+from workbench.agent.planner.further_calls import Finding, Planned
 from workbench.agent.planner.language.question_parser import understand
-from workbench.agent.planner.plan.followups import about_person, same_row, told_already, waits
-from workbench.agent.planner.plan.further_calls import Finding, Planned
-from workbench.agent.planner.plan.plan import MOST_CALLS, Pursuit
-from workbench.agent.planner.plan.tool_records import Step
+from workbench.agent.planner.question_plan import MOST_CALLS, Pursuit
 from workbench.agent.planner.tables.joins import joined
 from workbench.agent.planner.tools.tool_profile import Shape
+from workbench.agent.planner.tools.tool_records import Step
 from workbench.events import canonical
 
 AT_ONCE = 4

@@ -6,10 +6,10 @@ import re
 from dataclasses import replace
 
 from workbench.agent.planner.answer.render_rows import asked_keys
+from workbench.agent.planner.further_calls import Finding
 from workbench.agent.planner.language.entities import STRONG, Entity
 from workbench.agent.planner.language.lexicon import MEASURING, alike, listed
 from workbench.agent.planner.language.question_parser import Need
-from workbench.agent.planner.plan.further_calls import Finding
 from workbench.agent.planner.tables.table_columns import columns_of, match
 
 _THING = re.compile(r"\b(?:it|its|that|they|their|them|he|she|his|her|him)\b", re.I)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from workbench.agent.planner.further_calls import Finding, Gathering, next_page
 from workbench.agent.planner.language.entities import STRONG
 from workbench.agent.planner.language.lexicon import MEASURING, alike, split, terms
 from workbench.agent.planner.language.question_parser import Need, Question, field_beside
-from workbench.agent.planner.plan.further_calls import Finding, Gathering, next_page
-from workbench.agent.planner.plan.tool_records import Step, contains
 from workbench.agent.planner.tables.table_questions import Ask, Lack, Tables
 from workbench.agent.planner.tables.table_tools import kits
 from workbench.agent.planner.tools.argument_values import Filled
@@ -21,6 +20,7 @@ from workbench.agent.planner.tools.candidates import is_ordered, reads_prose
 from workbench.agent.planner.tools.fill_arguments import fill
 from workbench.agent.planner.tools.relevance import Relevance
 from workbench.agent.planner.tools.tool_profile import Shape
+from workbench.agent.planner.tools.tool_records import Step, contains
 from workbench.events import JSON, canonical
 
 CALLS_PER_NEED = 6
