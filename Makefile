@@ -9,7 +9,7 @@ up: .venv/runtime          ## servers, gateway and app; Ctrl-C stops all of it
 	@$(V)/workbench up $(ARGS)
 
 test: .venv/dev lint       ## what a contributor runs before every commit
-	$(V)/python -m pytest -n logical --maxprocesses 8 --dist worksteal -m "not slow and not browser and not interop" $(ARGS)
+	$(V)/python -m pytest -n logical --maxprocesses 8 --dist worksteal -m "not slow and not browser and not interop" --durations 5 $(ARGS)
 
 lint: .venv/dev            ## style and types
 	$(V)/ruff check .

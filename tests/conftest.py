@@ -10,6 +10,7 @@ import pytest
 
 from tests.postgres import server
 from tests.second_tries import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401 - hooks of pytest
+from tests.termination import pytest_runtest_setup  # noqa: F401 - likewise
 from workbench.config import Settings, prepare_home
 from workbench.policy.redaction import recognizers
 

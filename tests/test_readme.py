@@ -54,6 +54,12 @@ def test_every_command_that_is_shown_exists(document: Path) -> None:
             assert second in command.commands, f"{document.name} shows `workbench {name} {second}`"
 
 
+def test_the_readme_says_how_its_commands_are_found_before_it_shows_any() -> None:
+    first = re.search(r"^(?:\$ )?workbench ", README, re.M)
+    assert first is not None
+    assert README.index("source .venv/bin/activate") < first.start()
+
+
 def test_every_recipe_that_is_shown_exists() -> None:
     recipes = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
     for document in DOCS:

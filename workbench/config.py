@@ -358,7 +358,9 @@ class Settings:
     )
     health_interval: float = setting(5.0, "Seconds between two health checks of one server.", SECONDS)
     restart_backoff: float = setting(
-        0.5, "First pause before a dead server is restarted, in seconds; doubles up to 30.", SECONDS
+        0.5,
+        "First pause before a dead server is restarted, in seconds; doubles up to 30, or 300 if it always fails alike.",
+        SECONDS,
     )
     provider: str = setting(
         "auto",

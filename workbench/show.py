@@ -103,7 +103,7 @@ def brief(text: str, width: int) -> str:
     line = text.split("\n", 1)[0]
     if len(line) <= width:
         return line
-    kept = line[: width - 1]
+    kept = line[: width - 2]
     return (kept.rsplit(" ", 1)[0] if " " in kept else kept).rstrip(" ,;:") + " …"
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -160,3 +161,48 @@ def test_the_list_of_servers_cuts_no_word_and_names_every_reason(run: Run) -> No
     assert "typo has failed: The program 'no-such-program-of-anybody' is not on the PATH" in done.stderr
     for line in done.stdout.splitlines():
         assert not re.search(r"\bfor the same rea$|\bin$", line)
+
+
+def test_the_doctor_names_each_failed_server_before_any_setting(run: Run) -> None:
+    done = run("doctor")
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    [first] = [n for n, line in enumerate(lines) if line.startswith("problem servers: 1 of 3 servers ready")]
+    assert "away has failed: Server 'away' cannot be reached" in "\n".join(lines[first:])
+    assert "typo has failed: The program 'no-such-program-of-anybody' is not on the PATH" in done.stdout
+    assert re.search("Mend what is named, then `.* servers restart NAME`", done.stdout)
+    assert next(n for n, line in enumerate(lines) if line.startswith("setting ")) > first
+
+
+def test_the_doctor_shows_settings_that_are_no_defaults_and_all_when_asked(run: Run) -> None:
+    few, all_of_them = run("doctor").stdout, run("doctor", "--settings").stdout
+    assert "mcp_config" in few
+    assert "health_interval" not in few
+    assert "health_interval" in all_of_them
+    assert re.search(r"\d+ settings at their defaults; `.*doctor --settings`\sshows\sthem", few)
+
+
+def test_the_terminal_tells_of_a_server_that_was_killed_and_of_rules_that_were_refused(
+    run: Run, platform: tuple[Running, Path]
+) -> None:
+    log = platform[1].parent / "up.log"
+    before = len(log.read_text(encoding="utf-8"))
+
+    def told() -> str:
+        return log.read_text(encoding="utf-8")[before:]
+
+    tiny = next(each for each in json.loads(run("servers", "--json").stdout) if each["id"] == "tiny")
+    os.kill(tiny["pid"], signal.SIGKILL)
+    soon(lambda: re.search("^tiny: down. The process ended by SIGKILL", told(), re.M), 30)
+    soon(lambda: re.search(r"^tiny: ready, 2 tools, process \d+$", told(), re.M), 30)
+
+    roles = platform[1] / "policy" / "roles.toml"
+    roles.parent.mkdir(exist_ok=True)
+    good = roles.read_text(encoding="utf-8") if roles.exists() else None
+    roles.write_text("[owner\n", encoding="utf-8")
+    soon(lambda: re.search("^access: The changed roles are not in force", told(), re.M), 30)
+    if good is None:
+        roles.unlink()
+    else:
+        roles.write_text(good, encoding="utf-8")
+    soon(lambda: re.search("^access: in order again$", told(), re.M), 30)

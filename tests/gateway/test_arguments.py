@@ -104,3 +104,17 @@ def test_a_changed_definition_is_compiled_anew_and_old_ones_are_let_go(monkeypat
 def test_no_arguments_break_the_explanation(arguments: JSON) -> None:
     for problem in Validators().problems(tool(SCHEMA), arguments):
         assert set(problem) == {"path", "given", "expected", "hint"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ({"nam": "Ida"}, "It is required. It has no argument 'nam': was that meant?"),
+        ({"colour": "red"}, "It is required. It has no argument 'colour'."),
+        ({}, "It is required."),
+    ],
+)
+def test_a_missing_argument_is_told_with_an_unknown_one_that_was_given(arguments: JSON, hint: str) -> None:
+    schema: JSON = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+    (problem,) = Validators().problems(tool(schema), arguments)
+    assert (problem["path"], problem["hint"]) == ("name", hint)

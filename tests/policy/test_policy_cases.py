@@ -116,6 +116,26 @@ def test_a_denial_is_explained_scope_by_scope(policy: Policy, employee: Caller, 
     assert len(found.caveats) == 1
 
 
+def test_a_rule_of_ones_own_that_denies_is_among_the_steps(
+    folder: Path, settings: Settings, employee: Caller, find: Tool
+) -> None:
+    shipped = (Path(rego_engine.__file__).parent / "tool_scopes.rego").read_text("utf-8")
+    own = shipped.replace(
+        "default allow := false", 'bob_may_not_find if input.tool.qualified != ""\n\ndefault allow := false'
+    )
+    own = own.replace("\tnot quarantined\n}", "\tnot quarantined\n\tnot bob_may_not_find\n}", 1)
+    (folder / "tool_scopes.rego").write_text(own.replace('} else := "missing_scopes"', '} else := "bob_may_not_find"'))
+    policy = Policy(settings.replace(policy=folder))
+    told = {"policy_decision": "deny", "policy_rule": "tool_scopes.bob_may_not_find", "policy_reason": "Not Bob."}
+    found = explain(policy, row(employee, find, **told), employee, find, used=0)
+    assert found.now.allow is False
+    denying = [step for step in found.steps if step.holds is False]
+    assert [step.rule for step in denying] == ["tool_scopes.bob_may_not_find"] * 2
+    assert denying[0].finding == "denied the call when it was made: Not Bob."
+    assert "a condition that was added" in denying[1].finding
+    policy.close()
+
+
 def test_what_is_not_on_the_record_is_said(policy: Policy, employee: Caller, find: Tool) -> None:
     found = explain(policy, row(employee, find, policy_revision="old", policy_engine="opa"), None, None, used=0)
     told = " ".join(found.caveats)

@@ -381,11 +381,7 @@ class Access:
             return
         try:
             version = self._keys.version()
-            path = roles_file(self._settings)
-            stamp = _stamp(path)
-            if stamp != self._roles_stamp:
-                self._roles_stamp = stamp
-                self._reread(path)
+            self._look_at_roles()
             if version != self._version:
                 self._version = version
                 self._forget()
@@ -394,6 +390,21 @@ class Access:
         finally:
             self._check_at = self._ticks() + CHECK_SECONDS
             self._checking.release()
+
+    def look_at_roles(self) -> None:
+        """Put a changed file of roles in force now, not when the next caller comes; `problem` says if it is not."""
+        if self._checking.acquire(blocking=False):
+            try:
+                self._look_at_roles()
+            finally:
+                self._checking.release()
+
+    def _look_at_roles(self) -> None:
+        path = roles_file(self._settings)
+        stamp = _stamp(path)
+        if stamp != self._roles_stamp:
+            self._roles_stamp = stamp
+            self._reread(path)
 
     def _told(self, table: str, key: str) -> None:
         """Another gateway changed something."""

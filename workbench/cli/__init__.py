@@ -43,7 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rotate": ("rotate", "Every key that the platform owns, its age and purpose; replace one, some or all."),
     "backup": ("backup", "The state folder in one archive, tried and verified; also while a platform runs."),
     "restore": ("backup", "Make a state folder from a backup, verified before it is put into place."),
-    "doctor": ("doctor", "Every setting, its value and source, and what is wrong with a hint."),
+    "doctor": ("doctor", "What is wrong, with a hint, and the settings with their sources."),
 }
 
 

@@ -1,4 +1,4 @@
-"""`workbench doctor`: every setting with its source, then every check with what to do about it."""
+"""`workbench doctor`: every check with what to do about it, and every setting with its source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import click
 from workbench.cli.context import as_json, console, print_json, typed
 from workbench.cli.security import Check, examine_security, secret_origins
 from workbench.config import Settings, meaning, names
-from workbench.events import WorkbenchError
+from workbench.events import WorkbenchError, counted
+from workbench.show import clean
 
 SLOW_CONTROL = 20.0
 """Milliseconds above which the control store is said to be slow."""
@@ -23,10 +24,11 @@ SLOW_CONTROL = 20.0
 
 @click.command()
 @click.option("--security", is_flag=True, help="What a security reviewer would ask, instead of settings and health.")
+@click.option("--settings", "all_settings", is_flag=True, help="Every setting with its value, source and meaning, too.")
 @as_json
 @click.pass_context
-def doctor(ctx: click.Context, security: bool, as_json: bool) -> None:
-    """Every setting, its value and source, and what is wrong with a hint. Exit code 1 when there is a problem."""
+def doctor(ctx: click.Context, security: bool, all_settings: bool, as_json: bool) -> None:
+    """What is wrong, with a hint, and which settings are no defaults. Exit code 1 when there is a problem."""
     from workbench.platform.run_file import as_started
 
     settings = as_started(Settings.load(home=ctx.obj.get("home")))
@@ -45,7 +47,8 @@ def doctor(ctx: click.Context, security: bool, as_json: bool) -> None:
         ]
         print_json({"settings": values, "checks": checks})
     else:
-        _print(settings, checks)
+        _print_checks(checks)
+        _print_settings(settings, everything=all_settings)
     ctx.exit(1 if any(c.verdict == "problem" for c in checks) else 0)
 
 
@@ -57,22 +60,26 @@ def _text(value: object) -> object:
     return str(value) if isinstance(value, Path) else value
 
 
-def _print(settings: Settings, checks: list[Check]) -> None:
+def _print_settings(settings: Settings, *, everything: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    shown = [name for name in names() if everything or settings.source_of(name) != "default"]
     out = console()
-    table = Table(box=None, pad_edge=False)
-    for column in ("setting", "value", "from", "meaning"):
-        table.add_column(column, style="bold" if column == "setting" else None, overflow="fold")
-    for name in names():
-        source = settings.source_of(name)
-        style = "dim" if source == "default" else ""
-        value = Text(str(_text(getattr(settings, name))), style)
-        table.add_row(name, value, Text(source, style), Text(meaning(name), "dim"))
-    out.print(table)
     out.print()
-    _print_checks(checks)
+    if shown:
+        table = Table(box=None, pad_edge=False)
+        for column in ("setting", "value", "from", "meaning"):
+            table.add_column(column, style="bold" if column == "setting" else None, overflow="fold")
+        for name in shown:
+            source = settings.source_of(name)
+            style = "dim" if source == "default" else ""
+            value = Text(str(_text(getattr(settings, name))), style)
+            table.add_row(name, value, Text(source, style), Text(meaning(name), "dim"))
+        out.print(table)
+    if others := len(names()) - len(shown):
+        all_of_them = typed("`workbench doctor --settings`")
+        out.print(Text(f"{counted(others, 'setting')} at their defaults; {all_of_them} shows them.", "dim"))
 
 
 def _print_checks(checks: list[Check]) -> None:
@@ -95,6 +102,7 @@ def examine(settings: Settings) -> Iterator[Check]:
     for name, look in (
         ("python", _python), ("state folder", _state), ("disk", _disk), ("control", _control), ("record", _record),
         ("fleet", _fleet), ("platform", _platform), ("ports", _ports), ("policy", _policy), ("roles", _roles),
+        ("servers", _servers),
         ("mcp.json", _mcp_json),
         ("profiles", _profiles),
         ("data", _data), ("secrets", _secrets), ("answers", _answers),
@@ -176,7 +184,7 @@ def _fleet(settings: Settings) -> Check:
     if not settings.audit_catalog and not settings.audit_engine:
         return _ok("the record is of this gateway alone")
     found = members(settings)
-    return _ok(f"{len(found)} gateways share their records, {sum(m.rows for m in found):,} rows")
+    return _ok(f"{counted(len(found), 'gateway')} share their records, {counted(sum(m.rows for m in found), 'row')}")
 
 
 def _platform(settings: Settings) -> Check:
@@ -243,6 +251,31 @@ def _roles(settings: Settings) -> Check:
         access.close()
 
 
+def _servers(settings: Settings) -> Check:
+    import workbench
+    from workbench.platform.run_file import find_running
+
+    if not settings.url and find_running(settings.home) is None:
+        return _ok("none runs", "`workbench up` starts them.")
+    elsewhere = {"url": settings.url} if settings.url else {"home": settings.home, "attach": True}
+    with workbench.open(source="cli", **elsewhere) as wb:
+        states = wb.servers()
+    wanted = [state for state in states if state.status != "disabled"]
+    bad = [state for state in wanted if state.status != "ready"]
+    ready = f"{len(wanted) - len(bad)} of {counted(len(wanted), 'server')} ready"
+    said = [f"{state.id} {state.condition}: {clean(state.last_error)}".rstrip(": ") for state in bad]
+    finding = "\n".join([ready, *said])
+    if not bad:
+        return _ok(finding)
+    hint = (
+        "Mend what is named, then `workbench servers restart NAME`, or `workbench servers reload` after a change of "
+        "the configuration."
+    )
+    if all(state.status == "starting" for state in bad):
+        return _warning(finding, "Look again when they have started.")
+    return _problem(finding, hint)
+
+
 def _mcp_json(settings: Settings) -> Check:
     from workbench.registry import foreign_servers
 
@@ -253,7 +286,9 @@ def _mcp_json(settings: Settings) -> Check:
     if not (found.servers or said):
         return _ok("none configured", "`workbench add` takes the servers of a client that is installed here.")
     sources = sorted({spec.source for spec in found.servers} | {one.source for one in found.excluded})
-    finding = "\n".join([f"{len(found.servers)} servers in {', '.join(sources) or settings.mcp_config}", *said])
+    finding = "\n".join(
+        [f"{counted(len(found.servers), 'server')} in {', '.join(sources) or settings.mcp_config}", *said]
+    )
     if any(one.status == "invalid" for one in found.excluded) or found.problems:
         return _problem(finding, "Correct what is named; docs/configurations.md says what is read.")
     return _ok(finding)
@@ -274,7 +309,7 @@ def _data(settings: Settings) -> Check:
         return _ok("no folder of tables", "`workbench up --data FOLDER` serves CSV, Parquet and JSON files.")
     if not settings.data.is_dir():
         return _problem(f"{settings.data} is no folder.", "Point the setting data to a folder.")
-    return _ok(f"{sum(1 for p in settings.data.rglob('*') if p.is_file())} files in {settings.data}")
+    return _ok(f"{counted(sum(1 for p in settings.data.rglob('*') if p.is_file()), 'file')} in {settings.data}")
 
 
 def _secrets(settings: Settings) -> Check:

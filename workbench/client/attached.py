@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -58,6 +58,12 @@ _QUEUE_S = 60.0
 _LINE = 64 << 20  # one event may hold a whole tool result
 
 
+IN_FLIGHT: Final = (
+    'A call in flight may or may not have run. The record tells only where the setting audit_mode is "strict": it has '
+    "each call before its server does then (`workbench questions unfinished_calls`)."
+)
+
+
 class Attached:
     """The same asynchronous methods as `Embedded`; every one is a request to the platform."""
 
@@ -106,7 +112,7 @@ class Attached:
         begin = "Is this its address, and does it run?" if self.running.elsewhere else "Start it with `workbench up`;"
         return Unreachable(
             f"The platform at {self.running.url} does not answer ({type(e).__name__}).",
-            hint=f"{begin} A call in flight may or may not have run: see the record.",
+            hint=f"{begin} {IN_FLIGHT}",
         )
 
     async def status(self) -> JSON:
@@ -310,7 +316,7 @@ def _document(status: int, body: bytes) -> Any:
         began = body[:200].decode("utf-8", "replace")
         raise Bug(
             f"A fault of the platform: it answered with status {status} and no JSON: {began!r}.",
-            hint="Its log has more; a call may or may not have run: see the record.",
+            hint=f"Its log has more. {IN_FLIGHT}",
         ) from e
     if status >= 400 and not (
         isinstance(found, dict) and isinstance(found.get("error", found.get("kind")), (dict, str))

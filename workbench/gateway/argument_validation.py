@@ -67,8 +67,10 @@ def _explain(error: jsonschema_rs.ValidationError, schema: JSON) -> JSON:
     rule = _at(schema, error.schema_path)
     if keyword == "required":
         name = str(getattr(error.kind, "property", ""))
-        described = _at(schema, [*list(error.schema_path)[:-1], "properties", name])
-        return _problem(".".join([*path, name]), _MISSING, _type_of(described), "It is required.")
+        known = _at(schema, [*list(error.schema_path)[:-1], "properties"])
+        described = _at(known, [name])
+        hint = "It is required." + _unknown_beside(name, error.instance, known)
+        return _problem(".".join([*path, name]), _MISSING, _type_of(described), hint)
     if keyword in ("additionalProperties", "unevaluatedProperties"):
         unexpected = [str(name) for name in getattr(error.kind, "unexpected", ())]
         known = list(_at(schema, [*list(error.schema_path)[:-1], "properties"]) or {})
@@ -78,6 +80,16 @@ def _explain(error: jsonschema_rs.ValidationError, schema: JSON) -> JSON:
         return _problem(".".join([*path, *unexpected[:1]]), ", ".join(unexpected) or "more", expected, hint)
     expected = _type_of({keyword: rule}) if keyword in ("type", "enum", "const") else f"{keyword} {_show(rule)}"
     return _problem(".".join(path), _show(error.instance), expected, _short(error.message))
+
+
+def _unknown_beside(missing: str, given: Any, known: Any) -> str:
+    """Which arguments were given that the schema does not know: one may be the missing one, misspelt."""
+    if not isinstance(given, dict) or not isinstance(known, dict):
+        return ""
+    unknown = [str(name)[:_SHOWN] for name in given if name not in known]
+    if close := difflib.get_close_matches(missing, unknown, 1):
+        return f" It has no argument {close[0]!r}: was that meant?"
+    return f" It has no argument {unknown[0]!r}." if unknown else ""
 
 
 def _problem(path: str, given: str, expected: str, hint: str) -> JSON:

@@ -66,6 +66,8 @@ class Registry:
         """Functions to call with a server's id and each new connection to it, or to one of its replicas."""
         self._settings = settings
         self._journal = Journal(audit, settings.tenant)
+        self.on_event = self._journal.on_event
+        """Told of what happens to servers: the id, the event, and details, as they are put on the record."""
         self.supervisor = Supervisor(
             settings.home,
             lambda event, detail: self._journal.event("platform", event, detail),

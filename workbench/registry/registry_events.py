@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from workbench.events import JSON, NotRecorded
 
 if TYPE_CHECKING:
     from workbench.audit import AuditLog
+
+OnEvent = Callable[[str, str, JSON], None]
 
 _log = logging.getLogger(__name__)
 
@@ -22,18 +25,22 @@ class Journal:
         replica: of which one of several replicas it tells.
     """
 
-    def __init__(self, audit: AuditLog, tenant: str, *, replica: int | None = None) -> None:
+    def __init__(
+        self, audit: AuditLog, tenant: str, *, replica: int | None = None, on_event: list[OnEvent] | None = None
+    ) -> None:
         self._audit = audit
         self._tenant = tenant
         self._replica = replica
+        self.on_event: list[OnEvent] = [] if on_event is None else on_event
+        """Told of each event: the server, what happened, and details. Shared with the journals made from this one."""
 
     def of_tenant(self, tenant: str) -> Journal:
         """The journal of servers that exist for one tenant alone; without one, this."""
-        return Journal(self._audit, tenant) if tenant else self
+        return Journal(self._audit, tenant, on_event=self.on_event) if tenant else self
 
     def of_replica(self, number: int) -> Journal:
         """The same journal for one of several replicas: its events say which."""
-        return Journal(self._audit, self._tenant, replica=number)
+        return Journal(self._audit, self._tenant, replica=number, on_event=self.on_event)
 
     def event(self, server: str, event: str, detail: JSON | None = None) -> None:
         """Something has happened to a server by itself. The record follows when it can."""
@@ -43,6 +50,8 @@ class Journal:
         if self._replica is not None:
             told = {**told, "replica": self._replica}
         self._put(records.registry_event(server, event, told, tenant=self._tenant))
+        for tell in self.on_event:
+            tell(server, event, told)
 
     def health(self, server: str, ok: bool, latency_us: int, message: str) -> None:
         """One health check."""

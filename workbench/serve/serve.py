@@ -24,6 +24,7 @@ from workbench.platform.app_process import AppProcess
 from workbench.platform.platform import Platform, Progress
 from workbench.platform.ports import listen
 from workbench.platform.run_file import Running, announce, find_running, process_started, told, withdraw
+from workbench.serve.event_lines import EventLines
 from workbench.serve.http_front import Front
 from workbench.serve.tls_front import open_tls, protocol
 
@@ -89,9 +90,13 @@ async def serve(settings: Settings, build_app: Callable[[Platform], ASGI], *, pr
             asgi = build_app(platform)
             server = _Server(asgi, settings.max_request_bytes, http=partial(Front, counts=platform.connections))
             server.when_started = lambda: _announce(settings, platform, bound.getsockname()[1], app, ready)
+            lines = EventLines(platform, progress)
             stop.ask = server.ask_to_stop
+            following = asyncio.create_task(lines.follow(), name="lines about what happens")
             async with _listening(asgi, settings, platform, tls, secured):
                 await server.serve(sockets=[bound])
+            following.cancel()
+            platform.registry.on_event.clear()  # servers that we end are no news
         finally:
             if tls is not None:
                 tls.identity.close()

@@ -55,8 +55,25 @@ def explain(policy: Policy, row: JSON, caller: Caller | None, tool: Tool | None,
     approved = row["policy_decision"] == "approval"
     now = policy.decide(call, what, approved=approved, usage={"calls_last_minute": used})
     recorded = {name: row.get(f"policy_{name}") for name in ("decision", "rule", "reason", "revision", "engine")}
-    steps = tuple(_steps(policy, who, what, now, len(orjson.dumps(call.arguments)), used, approved))
-    return Explained(call=str(row["request_id"]), recorded=recorded, now=now, steps=steps, caveats=tuple(caveats))
+    steps = _steps(policy, who, what, now, len(orjson.dumps(call.arguments)), used, approved)
+    steps += _denials(recorded, now, steps)
+    return Explained(
+        call=str(row["request_id"]), recorded=recorded, now=now, steps=tuple(steps), caveats=tuple(caveats)
+    )
+
+
+def _denials(recorded: JSON, now: Decision, steps: list[Step]) -> list[Step]:
+    """What denied the call, then or now, where none of `steps` does: rules of one's own, limits, guards."""
+    failing = {step.rule for step in steps if step.holds is False}
+    found: list[Step] = []
+    if recorded["decision"] == "deny" and str(recorded["rule"]) not in failing:
+        why = str(recorded["reason"] or "it gave no reason")
+        found.append(Step(rule=str(recorded["rule"]), holds=False, finding=f"denied the call when it was made: {why}"))
+    if not now.allow and not now.approval and not failing:
+        why = f"denies it now: {now.reason}" if now.reason else "denies it now and gives no reason"
+        own = "the conditions of the shipped rules hold, so a condition that was added to them does not"
+        found.append(Step(rule=now.rule, holds=False, finding=f"{why} ({own})"))
+    return found
 
 
 def _steps(
