@@ -15,6 +15,7 @@ import json
 import re
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ _HOP = {b"host", b"content-length", b"connection", b"transfer-encoding", b"accep
 
 
 async def read(receive: Any) -> bytes:
-    body = b""
+    body: bytes = b""
     while True:
         message = await receive()
         body += message.get("body", b"")
@@ -201,8 +202,10 @@ def main(kind: str, *rest: str) -> None:
     listening.bind(("127.0.0.1", 0))
     listening.listen(1024)
     print(listening.getsockname()[1], flush=True)
-    app: Any = {"server": lambda: server, "passthrough": Passthrough, "file": File}[kind](*rest)
-    config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off", http="httptools", loop="uvloop")
+    apps: dict[str, Callable[..., Any]] = {"server": lambda: server, "passthrough": Passthrough, "file": File}
+    config = uvicorn.Config(
+        apps[kind](*rest), log_level="error", access_log=False, lifespan="off", http="httptools", loop="uvloop"
+    )
     uvicorn.Server(config).run(sockets=[listening])
 
 

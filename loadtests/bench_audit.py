@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,7 @@ def asking(home: Path, count: int) -> list[Row]:
         )  # fmt: skip
         by_hour, month = timed(lambda: reader.sql(BY_HOUR, day)), timed(lambda: reader.sql(MONTH))
         traced = {
-            name: timed(lambda c=call: reader.trace(c["trace_id"])) for name, call in (("new", newest), ("old", old))
+            name: timed(partial(reader.trace, call["trace_id"])) for name, call in (("new", newest), ("old", old))
         }
         called = timed(lambda: reader.events_of("request_id", old["request_id"]))
         assert reader.trace(old["trace_id"]).num_rows >= 3

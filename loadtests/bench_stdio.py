@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,10 @@ EACH = 100
 IN_FLIGHT = 32
 PRODUCTS = (sys.executable, str(ROOT / "servers/products/server.py"))
 QUICK = (sys.executable, "-m", "loadtests.bare", "stdio")
-CASES = {"shop": (PRODUCTS, "check_stock", {"product_id": "P-0001"}), "quick": (QUICK, "add", {"a": 1, "b": 2})}
+CASES: dict[str, tuple[tuple[str, ...], str, dict[str, Any]]] = {
+    "shop": (PRODUCTS, "check_stock", {"product_id": "P-0001"}),
+    "quick": (QUICK, "add", {"a": 1, "b": 2}),
+}
 
 
 class Direct:
@@ -62,7 +65,8 @@ class Direct:
     async def request(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin is not None
         id = next(self._ids)
-        answered = self._waiting[id] = asyncio.get_running_loop().create_future()
+        answered: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting[id] = answered
         message = {"jsonrpc": "2.0", "id": id, "method": method, "params": params}
         self._process.stdin.write(json.dumps(message).encode() + b"\n")
         return await answered
@@ -85,7 +89,7 @@ async def one_after_another(call: Callable[[], Awaitable[None]]) -> list[float]:
     return times
 
 
-async def together(calls: list[Callable[[], Awaitable[None]]]) -> float:
+async def together(calls: Sequence[Callable[[], Awaitable[None]]]) -> float:
     """Milliseconds for each call while many are under way."""
 
     async def work(call: Callable[[], Awaitable[None]]) -> None:

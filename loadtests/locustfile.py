@@ -43,7 +43,7 @@ class Writer:
 write = Writer(os.environ["WORKBENCH_LOAD_OUT"]) if "WORKBENCH_LOAD_OUT" in os.environ else None
 
 
-@events.quitting.add_listener
+@events.quitting.add_listener  # type: ignore[untyped-decorator]  # Locust annotates no event hook
 def _close(**_: Any) -> None:
     if write is not None:
         write.close()
