@@ -3,13 +3,27 @@ PYTHON ?= python3
 V := .venv/bin
 export PYTHONUNBUFFERED = 1
 
-.PHONY: up test lint load bench conformance interop check-full shots notebooks fuzz advisories release lock clean
+.PHONY: up help test test-unit test-integration test-performance coverage lint load bench conformance interop check-full shots notebooks fuzz advisories release lock clean
 
 up: .venv/runtime          ## servers, gateway and app; Ctrl-C stops all of it
 	@$(V)/workbench up $(ARGS)
 
-test: .venv/dev lint       ## what a contributor runs before every commit
-	$(V)/python -m pytest -n logical --maxprocesses 8 --dist worksteal -m "not slow and not browser and not interop" --durations 5 $(ARGS)
+help:                      ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
+
+test: lint test-unit       ## what a contributor runs before every commit
+
+QUICK := -n logical --maxprocesses 8 --dist worksteal -m "not slow and not browser and not interop" --durations 5
+test-unit: .venv/dev       ## the quick tests, on all cores
+	$(V)/python -m pytest $(QUICK) $(ARGS)
+
+test-integration: .venv/dev ## real processes, large data, and clients and servers of other projects
+	$(V)/python -m pytest -m "(slow or interop) and not browser and not full" $(ARGS)
+
+test-performance: bench    ## the benchmarks, as `make bench`
+
+coverage: .venv/dev        ## the quick tests with a coverage report: a table, and htmlcov/
+	$(V)/python -m pytest $(QUICK) --cov --cov-report=term --cov-report=html $(ARGS)
 
 lint: .venv/dev            ## style and types
 	$(V)/ruff check .
