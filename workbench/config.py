@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_type_hints
 
 from workbench.events import Misuse
+from workbench.provider_table import PROVIDERS, provider_names
 from workbench.setting_values import (
     BROWSER_ORIGIN,
     BYTES,
@@ -33,6 +34,7 @@ from workbench.setting_values import (
     SECONDS,
     Check,
     Each,
+    Matching,
     NumbersByName,
     Range,
     converted,
@@ -364,8 +366,8 @@ class Settings:
     )
     provider: str = setting(
         "auto",
-        "Who answers questions: auto, openai, anthropic, gemini, compatible, embedded, planner.",
-        one_of("auto", "openai", "anthropic", "gemini", "compatible", "embedded", "planner"),
+        f"Who answers questions: auto, {', '.join(provider_names())}.",
+        Matching(f"one of auto, {', '.join(provider_names())}", lambda value: value == "auto" or value in PROVIDERS),
     )
     model: str = setting("", "Model of the provider; empty takes the default in models.toml.", line_of(optional=True))
     max_turns: int = setting(12, "Most turns of one run.", COUNT)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from msgspec.structs import replace
 
 from tests.agent.desk import Desk
 from tests.agent.scripted import Scripted, answer
@@ -22,6 +23,7 @@ from workbench.agent.providers.compatible import Found, configured_url, detect
 from workbench.agent.run_deadline import Deadline
 from workbench.config import Settings
 from workbench.events import Caller, Misuse, RunDone, RunStarted, Usage
+from workbench.provider_table import PROVIDERS
 
 KEYS = {"OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k", "GEMINI_API_KEY": "k"}
 
@@ -141,7 +143,7 @@ def test_all_providers_are_listed_in_the_order_of_the_ladder(settings: Settings,
 
 
 def test_a_missing_package_is_said(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workbench.agent.provider_choice.SDKS", {"gemini": "no_such_package.genai"})
+    monkeypatch.setitem(PROVIDERS, "gemini", replace(PROVIDERS["gemini"], sdk="no_such_package.genai"))
     status = Chooser(settings, env=KEYS).status("gemini")
     assert not status.ready
     assert "not installed" in status.why

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from workbench.agent import Agent
 from workbench.agent.env_file import MAX_ENV_FILE_BYTES, read_env_file
-from workbench.agent.provider_choice import KEY_VARIABLES, Chooser
+from workbench.agent.provider_choice import Chooser
 from workbench.config import Settings
+from workbench.provider_table import key_variables
 from workbench.secrets.masking import hide
 
 KEY = "sk-only-in-the-file-8d2f"
@@ -21,7 +22,7 @@ KEY = "sk-only-in-the-file-8d2f"
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder, in an environment without keys."""
-    for name in KEY_VARIABLES:
+    for name in key_variables():
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -91,7 +92,7 @@ def test_a_key_in_the_file_may_be_a_reference_to_a_secret(
 
 def test_references_to_variables_are_not_expanded(folder: Path) -> None:
     write(folder, "OPENAI_API_KEY=${HOME}\n")
-    found = read_env_file(folder, KEY_VARIABLES)
+    found = read_env_file(folder, key_variables())
     assert found is not None
     assert found.keys == {"OPENAI_API_KEY": "${HOME}"}
 
@@ -102,16 +103,16 @@ def test_references_to_variables_are_not_expanded(folder: Path) -> None:
 )
 def test_a_file_that_cannot_be_read_is_named_and_gives_no_key(folder: Path, content: bytes, problem: str) -> None:
     write(folder, content)
-    found = read_env_file(folder, KEY_VARIABLES)
+    found = read_env_file(folder, key_variables())
     assert found is not None
     assert not found.keys
     assert problem in found.summary()
 
 
 def test_without_a_file_there_is_nothing(folder: Path, settings: Settings) -> None:
-    assert read_env_file(folder, KEY_VARIABLES) is None
+    assert read_env_file(folder, key_variables()) is None
     (folder / ".env").mkdir()  # a virtual environment of that name
-    assert read_env_file(folder, KEY_VARIABLES) is None
+    assert read_env_file(folder, key_variables()) is None
     assert Chooser(settings).env_file is None
 
 
@@ -130,6 +131,6 @@ async def test_an_agent_with_an_environment_of_its_own_reads_no_file(
 def test_any_text_is_read_without_an_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     folder = tmp_path_factory.mktemp("env")
     (folder / ".env").write_text(text, encoding="utf-8", errors="surrogatepass")
-    found = read_env_file(folder, KEY_VARIABLES)
+    found = read_env_file(folder, key_variables())
     assert found is not None
-    assert set(found.keys) <= KEY_VARIABLES
+    assert set(found.keys) <= key_variables()

@@ -9,6 +9,7 @@ from typing import Any
 
 from workbench.config import Settings
 from workbench.events import Misuse
+from workbench.provider_table import ladder
 
 SHIPPED = Path(__file__).with_name("models.toml")
 
@@ -19,7 +20,8 @@ def _tables(settings: Settings) -> dict[str, dict[str, Any]]:
     Raises:
         Misuse: the user's file is no TOML.
     """
-    tables: dict[str, dict[str, Any]] = tomllib.loads(SHIPPED.read_text(encoding="utf-8"))
+    tables: dict[str, dict[str, Any]] = {row.name: {} for row in ladder() if not row.in_process}
+    tables |= tomllib.loads(SHIPPED.read_text(encoding="utf-8"))
     own = settings.home / "models.toml"
     if own.is_file():
         try:
@@ -44,7 +46,7 @@ def model_of(provider: str, settings: Settings, env: Mapping[str, str], *, asked
     if settings.model and (settings.provider == provider or provider_of(settings.model, settings) == provider):
         return settings.model
     table = _tables(settings).get(provider, {})
-    return env.get(str(table.get("variable", "")), "") or str(table.get("default", ""))
+    return env.get(str(table.get("variable", f"{provider.upper()}_MODEL")), "") or str(table.get("default", ""))
 
 
 def provider_of(model: str, settings: Settings) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from workbench.events import Usage
-
-_LISTED = {"openai": "openai", "anthropic": "anthropic", "gemini": "google"}
+from workbench.provider_table import PROVIDERS
 
 
 def priced(provider: str, model: str, usage: Usage, *, cache_write_tokens: int = 0) -> Usage:
@@ -13,8 +12,8 @@ def priced(provider: str, model: str, usage: Usage, *, cache_write_tokens: int =
     Args:
         cache_write_tokens: of the input, those that were written to the provider's cache at its own price.
     """
-    listed = _LISTED.get(provider)
-    if listed is None or not model:
+    row = PROVIDERS.get(provider)
+    if row is None or not row.price_id or not model:
         return usage
     from genai_prices import Usage as Counted
     from genai_prices import calc_price
@@ -26,7 +25,7 @@ def priced(provider: str, model: str, usage: Usage, *, cache_write_tokens: int =
         cache_write_tokens=cache_write_tokens,
     )
     try:
-        price = calc_price(counted, model_ref=model, provider_id=listed)
+        price = calc_price(counted, model_ref=model, provider_id=row.price_id)
     except (LookupError, ValueError):  # not on the list, or counts that contradict each other
         return usage
     return Usage(

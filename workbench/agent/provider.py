@@ -123,7 +123,7 @@ class Provider(Protocol):
 
     @property
     def name(self) -> str:
-        """`openai`, `anthropic`, `gemini`, `compatible`, `embedded` or `planner`."""
+        """A name in `workbench.provider_table.PROVIDERS`."""
         ...
 
     @property

@@ -8,15 +8,14 @@ import click
 
 from workbench.cli.context import as_json, console, opened, print_json, program
 from workbench.events import ApprovalWaiting, RunDone, RunStarted, ToolAsked, ToolDone
+from workbench.provider_table import provider_names
 
 _EXIT = {"answered": 0, "cancelled": 130, "limit": 1, "failed": 4}
 
 
 @click.command()
 @click.argument("question", nargs=-1, required=True)
-@click.option(
-    "--provider", help="openai, anthropic, gemini, compatible, embedded or planner. Default: the best that is ready."
-)
+@click.option("--provider", help=f"One of {', '.join(provider_names())}. Default: the best that is ready.")
 @click.option("--model", help="Model of that provider.")
 @click.option(
     "--data", type=click.Path(exists=True, file_okay=False), help="Serve this folder of tables for the question."

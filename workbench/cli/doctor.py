@@ -323,6 +323,7 @@ def _secrets(settings: Settings) -> Check:
 
 def _answers(settings: Settings) -> Check:
     from workbench.agent.provider_choice import Chooser
+    from workbench.provider_table import ladder
 
     chooser = Chooser(settings)
     if chooser.env_file is not None and chooser.env_file.problem:
@@ -330,6 +331,7 @@ def _answers(settings: Settings) -> Check:
     statuses = chooser.statuses()
     first = next((s for s in statuses if s.ready), None)
     if first is None:
-        return _problem("nobody can answer questions.", "Set OPENAI_API_KEY, ANTHROPIC_API_KEY or GEMINI_API_KEY.")
+        keys = [row.keys[0] for row in ladder() if row.chosen_by == "key"]
+        return _problem("nobody can answer questions.", f"Set one of {', '.join(keys)}.")
     hint = "" if first.is_llm else "`workbench model pull` brings a small language model; a provider's key a large one."
     return _ok(f"{first.name}: {first.why}", hint)

@@ -273,7 +273,7 @@ class Workbench(Recorded):
         """Answer a question with tools; returns the finished run, which renders as a readable trace.
 
         Args:
-            provider: openai, anthropic, gemini, compatible, embedded or planner; default the best that is ready.
+            provider: a name that `providers()` lists; default the best that is ready.
             model: model of that provider.
             history: earlier turns, as `{"role": "user" | "assistant", "text": …}`.
             on_event: called with every step as it happens. Interrupting (Ctrl-C) cancels the run.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.events import JSON, install_hint, new_span_id
 from workbench.platform import telemetry_names as names
+from workbench.provider_table import telemetry_name
 from workbench.version import __version__
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ class Telemetry:
 
 def _model(data: JSON) -> JSON:
     provider = data.get("provider")
-    return {names.PROVIDER: names.PROVIDERS.get(str(provider), provider), names.MODEL: data.get("model")}
+    return {names.PROVIDER: telemetry_name(provider) if provider else provider, names.MODEL: data.get("model")}
 
 
 def _usage(data: JSON) -> JSON:

@@ -1,7 +1,8 @@
 """Names of spans, metrics and attributes: OpenTelemetry semantic conventions for GenAI and MCP, in one place.
 
 The conventions are in development (`open-telemetry/semantic-conventions-genai`): when a name changes there, it changes
-here and nowhere else. What they have no name for begins with `workbench.`.
+here and nowhere else; the names of providers are in `workbench.provider_table`. What they have no name for begins with
+`workbench.`.
 """
 
 from __future__ import annotations
@@ -48,9 +49,6 @@ EXECUTE: Final = "execute_tool"
 INVOKE: Final = "invoke_agent"
 CHAT: Final = "chat"
 POLICY: Final = "policy"
-
-PROVIDERS: Final = {"gemini": "gcp.gemini"}
-"""Our name of a provider, where the conventions have another one."""
 
 SECONDS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 """Bucket borders of durations that the GenAI conventions advise."""

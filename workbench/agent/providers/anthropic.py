@@ -27,8 +27,10 @@ from workbench.agent.provider import (
 from workbench.agent.providers.provider_errors import Faults, fault, fault_of_status
 from workbench.agent.providers.tool_call_arguments import count, piece, requested, safe_id, safe_tool_name
 from workbench.events import JSON, Usage
+from workbench.provider_table import PROVIDERS
 
-KEY = "ANTHROPIC_API_KEY"
+ROW = PROVIDERS["anthropic"]
+KEY = ROW.keys[0]
 RETRIES = 2
 STATUS = {"overloaded_error": 529, "rate_limit_error": 429, "invalid_request_error": 400, "timeout_error": 504}
 """What an error that comes inside a stream would have been as an answer; 500 for all others."""
@@ -37,13 +39,13 @@ SILENCE_SECONDS = 120.0
 
 def build(model: str, env: Mapping[str, str]) -> Anthropic:
     """The adapter for one run. `ANTHROPIC_BASE_URL` moves it to another address."""
-    return Anthropic(model, key=env.get(KEY, ""), base_url=env.get("ANTHROPIC_BASE_URL") or None)
+    return Anthropic(model, key=ROW.key(env), base_url=ROW.base_url(env) or None)
 
 
 class Anthropic:
     """One connection pool to the Messages API."""
 
-    name = "anthropic"
+    name = ROW.name
     is_llm = True
     wants_all_tools = False
 

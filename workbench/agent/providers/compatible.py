@@ -24,8 +24,10 @@ from workbench.agent.provider import (
 from workbench.agent.providers.provider_errors import Faults, fault
 from workbench.agent.providers.tool_call_arguments import count, piece, requested, safe_tool_name
 from workbench.events import JSON, Record, Usage
+from workbench.provider_table import PROVIDERS
 
-KEY = "COMPATIBLE_API_KEY"
+ROW = PROVIDERS["compatible"]
+KEY = ROW.keys[0]
 RETRIES = 2
 SILENCE_SECONDS = 120.0
 PROBE_SECONDS = 0.4
@@ -80,7 +82,7 @@ _SIGNS = (
 
 def configured_url(env: Mapping[str, str]) -> str:
     """The address that the environment names: `COMPATIBLE_BASE_URL` (with its /v1), else `OLLAMA_HOST`; or empty."""
-    if url := env.get("COMPATIBLE_BASE_URL"):
+    if url := ROW.base_url(env):
         return url
     host = env.get("OLLAMA_HOST", "")
     if not host:
@@ -123,13 +125,13 @@ async def _probe(client: Any, sign: _Sign, port: int) -> Found | None:
 
 def build(model: str, env: Mapping[str, str], *, base_url: str = "") -> Compatible:
     """The adapter for one run, at `base_url` or where the environment says."""
-    return Compatible(model, key=env.get(KEY) or "none", base_url=base_url or configured_url(env))
+    return Compatible(model, key=ROW.key(env) or "none", base_url=base_url or configured_url(env))
 
 
 class Compatible:
     """One connection pool to a server that speaks Chat Completions."""
 
-    name = "compatible"
+    name = ROW.name
     is_llm = True
     wants_all_tools = False
 

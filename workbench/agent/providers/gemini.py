@@ -33,8 +33,10 @@ from workbench.agent.provider import (
 from workbench.agent.providers.provider_errors import Faults, fault
 from workbench.agent.providers.tool_call_arguments import MADE, count, piece, requested, safe_tool_name
 from workbench.events import JSON, Usage
+from workbench.provider_table import PROVIDERS
 
-KEY = "GEMINI_API_KEY"
+ROW = PROVIDERS["gemini"]
+KEY = ROW.keys[0]
 ATTEMPTS = 3
 RETRIED = (408, 429, 500, 502, 503, 504)
 LONGEST_PAUSE = 60.0
@@ -61,8 +63,8 @@ def build(model: str, env: Mapping[str, str]) -> Gemini:
     """The adapter for one run. `GOOGLE_BASE_URL` moves it; `GEMINI_API_VERSION` is v1 (the SDK's default) or v1beta."""
     return Gemini(
         model,
-        key=env.get(KEY) or env.get("GOOGLE_API_KEY", ""),
-        base_url=env.get("GOOGLE_BASE_URL") or env.get("GOOGLE_GEMINI_BASE_URL") or None,
+        key=ROW.key(env),
+        base_url=ROW.base_url(env) or None,
         version=env.get("GEMINI_API_VERSION") or None,
     )
 
@@ -70,7 +72,7 @@ def build(model: str, env: Mapping[str, str]) -> Gemini:
 class Gemini:
     """One connection pool to the Gemini API."""
 
-    name = "gemini"
+    name = ROW.name
     is_llm = True
     wants_all_tools = False
 

@@ -25,8 +25,10 @@ from workbench.agent.provider import (
 from workbench.agent.providers.provider_errors import Faults, fault, fault_of_status
 from workbench.agent.providers.tool_call_arguments import count, piece, requested, safe_id, safe_tool_name
 from workbench.events import JSON, Usage
+from workbench.provider_table import PROVIDERS
 
-KEY = "OPENAI_API_KEY"
+ROW = PROVIDERS["openai"]
+KEY = ROW.keys[0]
 RETRIES = 2
 """The SDK's own: on 408, 409, 429, 5xx and lost connections, with the provider's Retry-After."""
 SILENCE_SECONDS = 120.0
@@ -35,13 +37,13 @@ SILENCE_SECONDS = 120.0
 
 def build(model: str, env: Mapping[str, str]) -> OpenAI:
     """The adapter for one run. `OPENAI_BASE_URL` moves it to another address."""
-    return OpenAI(model, key=env.get(KEY, ""), base_url=env.get("OPENAI_BASE_URL") or None)
+    return OpenAI(model, key=ROW.key(env), base_url=ROW.base_url(env) or None)
 
 
 class OpenAI:
     """One connection pool to the Responses API."""
 
-    name = "openai"
+    name = ROW.name
     is_llm = True
     wants_all_tools = False
 
