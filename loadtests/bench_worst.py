@@ -64,6 +64,8 @@ PIECE: Final = 2000
 MAX_VALUES: Final = 90_000
 """Values of one request; a body of more than 100,000 is refused."""
 SECRETS: Final = 200
+PLACE: Final = "<text>"
+"""Stands where the encoded text goes in a message."""
 
 
 def text_of(name: str, size: int) -> str:
@@ -73,11 +75,17 @@ def text_of(name: str, size: int) -> str:
     return part * (size // encoded)
 
 
+def encoded_text(name: str, size: int) -> bytes:
+    """The same as a JSON string. Encoding the whole would keep a processor from the gateway while it is measured."""
+    encoded = json.dumps(WORST[name])[1:-1].encode()
+    return b'"' + encoded * (size // len(encoded)) + b'"'
+
+
 def answer(message: Any) -> tuple[bytes, bytes]:
     """What is said before the response to a request, and the response; `say` says a text in a message of some kind."""
     method, params = message["method"], message.get("params") or {}
     found: dict[str, Any] = {"result": {"resultType": "complete"}}
-    before = b""
+    before = text = b""
     if method == "server/discover":
         found["result"] |= {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}
     elif method == "tools/list":
@@ -86,22 +94,28 @@ def answer(message: Any) -> tuple[bytes, bytes]:
     elif params.get("name") == "add":
         found["result"] |= add(1, 2)
     elif "kind" in params.get("arguments", {}):
-        kind, text = params["arguments"]["kind"], text_of(params["arguments"]["text"], SIZE)
+        kind, text = params["arguments"]["kind"], encoded_text(params["arguments"]["text"], SIZE)
         if kind == "error":
-            found = {"error": {"code": -32000, "message": "no", "data": text}}
+            found = {"error": {"code": -32000, "message": "no", "data": PLACE}}
         elif kind == "progress":
-            about = {"progressToken": params["_meta"]["progressToken"], "progress": 1, "message": text}
+            about = {"progressToken": params["_meta"]["progressToken"], "progress": 1, "message": PLACE}
             told = {"jsonrpc": "2.0", "method": "notifications/progress", "params": about}
             before = json.dumps(told).encode()
             found["result"] |= {"content": []}
         elif kind == "noise over stdio":
-            before = text.encode()
+            before = text_of(params["arguments"]["text"], SIZE).encode()
             found["result"] |= {"content": []}
         else:
-            found["result"] |= {"content": [{"type": "text", "text": text}]}
+            found["result"] |= {"content": [{"type": "text", "text": PLACE}]}
     else:
         found["result"] |= {"content": []}
-    return before, json.dumps({"jsonrpc": "2.0", "id": message["id"], **found}).encode()
+    body = json.dumps({"jsonrpc": "2.0", "id": message["id"], **found}).encode()
+    return with_text(before, text), with_text(body, text)
+
+
+def with_text(message: bytes, text: bytes) -> bytes:
+    """`message` with `text` in its place."""
+    return message.replace(json.dumps(PLACE).encode(), text)
 
 
 def stdio() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.events import Unreachable
-from workbench.upstream.http.sse_parser import Event, events
+from workbench.upstream.http.sse_parser import LARGE, Event, events
 
 
 class Pieces:
@@ -60,3 +61,16 @@ async def test_an_event_that_ends_in_bare_carriage_returns_does_not_wait_for_wha
         Event(b"1", "", None),
         Event(b"2", "", None),
     ]
+
+
+@pytest.mark.parametrize(("size", "waited"), [(LARGE + 1, True), (LARGE, False)])
+async def test_others_get_their_turn_before_a_large_event_is_dealt_with(size: int, waited: bool) -> None:
+    turns: list[bool] = []
+    asyncio.get_running_loop().call_soon(turns.append, True)
+    async for event in events(Pieces(b"data: " + b"x" * size + b"\n\n"), max_bytes=1 << 20):
+        assert len(event.data) == size
+        assert turns == ([True] if waited else [])
+
+
+async def test_a_field_without_a_colon_is_an_empty_line_of_data() -> None:
+    assert await read(b"data: 1\ndata\ndata:2\ndata:  3\n\n") == [Event(b"1\n\n2\n 3", "", None)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
 
@@ -190,6 +191,27 @@ def test_nothing_that_is_found_in_the_whole_is_missed_in_windows(
     hidden = {at for span in found for at in range(span.start, span.end)}
     for span in whole:
         assert hidden.issuperset(range(span.start, span.end)), (span, text[span.start : span.end])
+
+
+@pytest.mark.parametrize(
+    "part", ["token=x ", "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY----- ", "Bearer 12345678 "]
+)
+def test_no_more_places_are_sorted_or_put_together_at_once_than_a_piece_has(
+    monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    sizes: list[int] = []
+
+    def counting(found: list[tuple[int, int]], end: tuple[int]) -> int:
+        sizes.append(len(found))
+        return bisect_left(found, end)
+
+    monkeypatch.setattr(secret_patterns, "bisect_left", counting)
+    monkeypatch.setattr(secret_patterns, "_PARTS_AT_ONCE", 10)
+    times = 8 * scanning.PIECE // len(part)
+    seen, count = secret_patterns.without_credentials(part * times)
+    assert count == times
+    assert seen == secret_patterns.without_credentials(part)[0] * times
+    assert max(sizes, default=0) <= scanning.PIECE // len(part) + 1
 
 
 def test_a_match_longer_than_the_overlap_is_hidden_to_its_end() -> None:

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -254,3 +255,52 @@ def test_a_secret_is_found_wherever_it_stands_in_a_long_text(length: int) -> Non
         assert masking.hide_bytes(text) == b"." * at + b"<secret>" + b"." * (size - at - length)
     masking.remember("a-secret-of-tomorrow")
     assert masking.hide_bytes(b"." * size + b"a-secret-of-tomorrow").endswith(b".<secret>")
+
+
+class Searched(bytes):
+    """A text that counts how often all of it is searched for one value."""
+
+    searches = 0
+
+    def __contains__(self, value: Any) -> bool:
+        Searched.searches += 1
+        return super().__contains__(value)
+
+    def replace(self, *args: Any) -> bytes:
+        Searched.searches += 1
+        return super().replace(*args)
+
+
+@pytest.mark.parametrize("longest", [24, 40, 80])
+@pytest.mark.parametrize("seed", range(8))
+def test_hundreds_of_secrets_in_one_text_are_hidden_in_one_pass(longest: int, seed: int) -> None:
+    random = Random(seed)
+    masking._values.clear()
+    letters = "ab" * 8 + "0123456789"
+    values = [f"issuer-{''.join(random.choices(letters, k=random.randrange(8, longest)))}" for _ in range(100)]
+    for value in values:
+        masking.remember(value)
+    between = ["", "", "issuer-", " ", "abababab", "x" * 9]
+    chosen = [random.choice(values) for _ in range(300)] + values
+    text = "".join(random.choice(between) + each for each in chosen).encode()
+    covered = bytearray(len(text))
+    for form in masking._forms:
+        at = text.find(form.data)
+        while at >= 0:
+            covered[at : at + len(form.data)] = b"1" * len(form.data)
+            at = text.find(form.data, at + 1)
+    Searched.searches = 0
+    hidden = masking.hide_bytes(Searched(text))
+    assert Searched.searches == 0
+    left = bytes(byte for byte, secret in zip(text, covered, strict=True) if not secret)
+    assert hidden.replace(b"<secret>", b"") == left
+
+
+def test_secrets_side_by_side_are_hidden_each_and_what_is_around_them_stays() -> None:
+    masking._values.clear()
+    values = [f"another-secret-{number:040}" for number in range(50)]
+    for value in values:
+        masking.remember(value)
+    text = "".join(f"{'.' * number}{value}{value}" for number, value in enumerate(values)) + "end"
+    expected = "".join(f"{'.' * number}<secret><secret>" for number in range(50)) + "end"
+    assert masking.hide_bytes(text.encode() * 3) == expected.encode() * 3

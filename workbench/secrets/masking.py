@@ -47,18 +47,26 @@ class _Index(NamedTuple):
     short: tuple[_Form, ...]
     """Too short to be found by words."""
     words: frozenset[int]
-    """Every eight bytes in a row of the others."""
+    """Eight bytes in a row of the others, where they begin in the first `step` times eight."""
     by_word: dict[int, list[_Form]]
+    places: dict[int, tuple[tuple[int, int], ...]]
+    """How many bytes after their beginning a word stands in forms, and the lengths of those forms. Keys of one issuer
+    begin alike, and are as long as each other: one look tells whether any of them is there."""
+    values: frozenset[bytes]
     step: int
     """Of how many words one has to be looked at."""
 
 
-_FEW: Final = 32
+_FEW: Final = 8
 _SHORT: Final = 4 << 10
 """Up to so many forms, or bytes of a text, one search for each form is quicker."""
 _WORD: Final = 8
 _WORDS_AT_ONCE: Final = 8 << 10
 """Other threads run between two such pieces."""
+_FEW_FOUND: Final = 8
+"""Up to so many forms that stand in a text, one replacement for each is quicker."""
+_PARTS_AT_ONCE: Final = 8 << 10
+"""Parts of a text that are put together at once."""
 
 _values: dict[str, tuple[_Form, ...]] = {}
 _lasting: set[str] = set()
@@ -135,45 +143,102 @@ def hide_bytes(data: bytes) -> bytes:
     """JSON, or any other bytes, without the secrets that are known."""
     forms = _forms
     if len(forms) > _FEW and len(data) > _SHORT:
-        forms = _in_words(data, forms)
+        index = _indexed(forms)
+        hits, found = _in_words(data, index)
+        if len(found) > _FEW_FOUND:
+            data = _without(data, index, hits)
+            forms = index.short
+        else:
+            forms = tuple(form for form in forms if form in found or len(form.data) < _covered(1))
     for _, _, mark, value in forms:
         if mark in data and value in data:
             data = data.replace(value, HIDDEN.encode())
     return data
 
 
-def _in_words(data: bytes, forms: tuple[_Form, ...]) -> tuple[_Form, ...]:
-    """Those of `forms` that may stand in a long text, in their order.
+def _indexed(forms: tuple[_Form, ...]) -> _Index:
+    global _index
+    index = _index
+    if index is None or index.forms is not forms:
+        index = _index = _index_of(forms)
+    return index
+
+
+def _in_words(data: bytes, index: _Index) -> tuple[list[int], set[_Form]]:
+    """In which pieces of a long text a form may stand, as their first words, and which forms: all of few, some of many.
 
     Wherever a value of 15 bytes or more stands, it covers eight bytes at a multiple of eight, and one of 39 bytes such
     a word at a multiple of 32. So one pass over some words is enough for all values together, where a search for each
     would take 0.4 ms in 4 MiB.
     """
-    global _index
-    index = _index
-    if index is None or index.forms is not forms:
-        index = _index = _index_of(forms)
-    found = set(index.short)
+    hits: list[int] = []
+    found: set[_Form] = set()
     words = memoryview(data)[: len(data) // _WORD * _WORD].cast("Q")
     for start in range(0, len(words), _WORDS_AT_ONCE):
         piece = words[start : start + _WORDS_AT_ONCE : index.step]
         if not index.words.isdisjoint(piece):
-            for word in index.words.intersection(piece):
-                found.update(index.by_word[word])
-    return tuple(form for form in forms if form in found) if found else ()
+            hits.append(start)
+            if len(found) <= _FEW_FOUND:
+                for word in index.words.intersection(piece):
+                    found.update(index.by_word[word])
+    return hits, found
+
+
+def _without(data: bytes, index: _Index, hits: list[int]) -> bytes:
+    """A long text without the forms of the index that stand in it, in one pass over those pieces that may hold some.
+
+    One replacement for each of hundreds of forms would take a millisecond or two per form. What two forms that overlap
+    cover together is hidden whole.
+    """
+    words = memoryview(data)[: len(data) // _WORD * _WORD].cast("Q")
+    places_of, values, step, stride = index.places.get, index.values, index.step, index.step * _WORD
+    done: list[bytes] = []
+    parts: list[bytes] = []
+    hidden = HIDDEN.encode()
+    at = until = 0  # of what is hidden next
+    written = 0
+    for first in hits:
+        piece = words[first : first + _WORDS_AT_ONCE : step]
+        for number, places in enumerate(map(places_of, piece)):
+            if places is None:
+                continue
+            for offset, length in places:
+                start = first * _WORD + number * stride - offset
+                end = start + length
+                if start < 0 or data[start:end] not in values:
+                    continue
+                if start >= until:
+                    if until:  # it is complete
+                        parts.append(data[written:at])
+                        written = until
+                    at, until = start, end
+                else:
+                    at, until = min(start, at), max(end, until)
+        if len(parts) > _PARTS_AT_ONCE:
+            done.append(hidden.join(parts))
+            parts.clear()
+    if until:
+        parts.append(data[written:at])
+        written = until
+    return hidden.join([*done, *parts, data[written:]])
 
 
 def _index_of(forms: tuple[_Form, ...]) -> _Index:
     by_word: dict[int, list[_Form]] = {}
+    places: dict[int, set[tuple[int, int]]] = {}
     long = [form for form in forms if len(form.data) >= _covered(1)]
-    for form in long:
-        for at in range(len(form.data) - _WORD + 1):
-            word = int.from_bytes(form.data[at : at + _WORD], sys.byteorder)
-            by_word.setdefault(word, []).append(form)
     shortest = min((len(form.data) for form in long), default=0)
     step = next((step for step in (4, 2) if shortest >= _covered(step)), 1)
+    for form in long:
+        for at in range(step * _WORD):  # the first word that is looked at begins in these bytes
+            word = int.from_bytes(form.data[at : at + _WORD], sys.byteorder)
+            by_word.setdefault(word, []).append(form)
+            places.setdefault(word, set()).add((at, len(form.data)))
     short = tuple(form for form in forms if len(form.data) < _covered(1))
-    return _Index(forms, short, frozenset(by_word), by_word, step)
+    return _Index(
+        forms, short, frozenset(by_word), by_word, {word: tuple(found) for word, found in places.items()},
+        frozenset(form.data for form in long), step,
+    )  # fmt: skip
 
 
 def _covered(step: int) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import re
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from workbench import scanning
@@ -49,6 +51,8 @@ PIECE = 128 << 10
 """Characters that are looked through for hints at once."""
 
 _LONGEST_NAME = 4096
+_PARTS_AT_ONCE = 8192
+"""Parts of a text that are put together at once."""
 
 
 class _Shape(NamedTuple):
@@ -139,16 +143,19 @@ def without_credentials(text: str, profile: Profile = "record", budget: Budget |
     Raises:
         OverBudgetError: the text could not be searched to its end.
     """
-    spans = find(text, profile, budget)
-    if not spans:
-        return text, 0
+    done: list[str] = []
     parts: list[str] = []
-    at = 0
-    for start, end in spans:
+    at = count = 0
+    for start, end in _merged(_spans(text, profile, budget)):
         parts += text[at:start], SECRET
         at = end
-    parts.append(text[at:])
-    return "".join(parts), len(spans)
+        count += 1
+        if len(parts) > _PARTS_AT_ONCE:
+            done.append("".join(parts))
+            parts.clear()
+    if not count:
+        return text, 0
+    return "".join([*done, *parts, text[at:]]), count
 
 
 def find(text: str, profile: Profile = "record", budget: Budget | None = None) -> list[tuple[int, int]]:
@@ -157,7 +164,7 @@ def find(text: str, profile: Profile = "record", budget: Budget | None = None) -
     Raises:
         OverBudgetError: the text could not be searched to its end.
     """
-    return merged(sorted(_spans(text, profile, budget)))
+    return list(_merged(_spans(text, profile, budget)))
 
 
 def present(name: str) -> bool:
@@ -166,9 +173,18 @@ def present(name: str) -> bool:
 
 
 def _spans(text: str, profile: Profile, budget: Budget | None) -> Iterator[tuple[int, int]]:
-    """Where credentials stand, piece by piece; those of several shapes may overlap."""
-    yield from _private_keys(text, budget or Budget())
+    """Where credentials stand, by where they begin; those of several shapes may overlap.
+
+    A long text can hold half a million. No more of them are sorted at once than begin in one piece, because sorting
+    keeps the interpreter from all other threads.
+    """
+    return heapq.merge(_private_keys(text, budget or Budget()), _others(text, profile, budget))
+
+
+def _others(text: str, profile: Profile, budget: Budget | None) -> Iterator[tuple[int, int]]:
+    """Where all but private keys stand, by where they begin."""
     after: dict[re.Pattern[str], int] = {}
+    found: list[tuple[int, int]] = []
     for start in range(0, len(text), scanning.PIECE):
         end = min(start + scanning.PIECE, len(text))
         low = text[start : end + _LONGEST_HINT].lower()
@@ -177,9 +193,15 @@ def _spans(text: str, profile: Profile, budget: Budget | None) -> Iterator[tuple
                 after[pattern] = scanning.end_of_run(_rest(match), text, match.end()) if cut else match.end()
                 for begin, stop in _found(match, text, after[pattern]):
                     if pattern is not _DOTTED or profile == "record" or not _in_link(text, begin):
-                        yield begin, stop
+                        found.append((begin, stop))
+        if found:
+            found.sort()
+            beyond = bisect_left(found, (end,))  # what a piece is searched for may begin after its end
+            yield from found[:beyond]
+            del found[:beyond]
         if budget is not None:
             budget.step()
+    yield from found
 
 
 def _wanted(low: str, profile: Profile) -> Iterator[re.Pattern[str]]:
@@ -255,10 +277,17 @@ def _private_keys(text: str, budget: Budget) -> Iterator[tuple[int, int]]:
 
 def merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Sorted spans with those that overlap as one."""
-    found: list[tuple[int, int]] = []
+    return list(_merged(spans))
+
+
+def _merged(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    at, until = 0, -1
     for start, end in spans:
-        if found and start < found[-1][1]:
-            found[-1] = found[-1][0], max(end, found[-1][1])
-        else:
-            found.append((start, end))
-    return found
+        if start < until:
+            until = max(end, until)
+            continue
+        if until >= 0:
+            yield at, until
+        at, until = start, end
+    if until >= 0:
+        yield at, until

@@ -19,7 +19,7 @@ from workbench.upstream.http.body import (
 from workbench.upstream.http.content_coding import decoded
 from workbench.upstream.http.response import HttpResponse
 from workbench.upstream.http.server_url import HttpEndpoint
-from workbench.upstream.http.sse_parser import Event, events
+from workbench.upstream.http.sse_parser import LARGE, Event, events
 from workbench.upstream.jsonrpc_messages import Notify, result_of
 from workbench.upstream.negotiation import Answered
 
@@ -111,6 +111,8 @@ class AnswerReader:
     async def _event(self, event: Event, id: int, notify: Notify | None) -> Any:
         """Deal with the messages of an event; the response to `id` if it is among them."""
         messages = messages_of(event, self._server)
+        if len(event.data) > LARGE:
+            await asyncio.sleep(0)  # what follows encodes it again
         await self._hear(messages, notify)
         return answer_among(messages, id)
 

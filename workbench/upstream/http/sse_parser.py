@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from workbench.events import Unreachable
 
@@ -27,6 +28,10 @@ class ByteStream(Protocol):
     async def readany(self) -> bytes: ...
 
 
+LARGE: Final = 64 << 10
+"""Bytes of data from which on others get their turn before an event is dealt with."""
+
+
 class _Fields:
     """The event that is being read, line by line."""
 
@@ -42,11 +47,15 @@ class _Fields:
         """Take a line that is not blank."""
         if line.startswith(b"{"):  # a message without its field, which would be lost otherwise
             line = b"data:" + line
-        name, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
-        if name == b"data":
+        if line.startswith(b"data:"):
+            value = line[6 if line.startswith(b"data: ") else 5 :]  # one copy of what may be large
             self.data.append(value)
             self.size += len(value)
+            return
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":  # a field without a colon is empty
+            self.data.append(b"")
         elif name == b"id" and b"\0" not in value:
             self._last_id, self._primed = value.decode("utf-8", "replace"), True
         elif name == b"event":
@@ -58,7 +67,8 @@ class _Fields:
         """The event, if there is anything in it; the next one begins."""
         found = None
         if self.data or self._primed:
-            found = Event(b"\n".join(self.data), self._last_id, self._retry, self._name, complete)
+            data = self.data[0] if len(self.data) == 1 else b"\n".join(self.data)
+            found = Event(data, self._last_id, self._retry, self._name, complete)
         self.data, self.size, self._retry, self._primed, self._name = [], 0, None, False, "message"
         return found
 
@@ -91,7 +101,10 @@ async def events(stream: ByteStream, *, max_bytes: int) -> AsyncIterator[Event]:
             raise Unreachable(f"The server sent an event of more than {max_bytes:,} bytes.")
         if b"\n" not in chunk and b"\r" not in chunk:
             continue
-        lines = b"".join(parts).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        # only the chunk is searched: the parts before it hold no end of a line
+        lines = (chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in chunk else chunk).split(b"\n")
+        if len(parts) > 1:
+            lines[0] = b"".join([*parts[:-1], lines[0]])
         parts = [lines.pop()]
         pending = len(parts[0])
         if first:
@@ -100,6 +113,8 @@ async def events(stream: ByteStream, *, max_bytes: int) -> AsyncIterator[Event]:
             if line:
                 fields.add(line)
             elif (event := fields.end()) is not None:
+                if len(event.data) > LARGE:
+                    await asyncio.sleep(0)
                 yield event
     if rest := b"".join(parts):
         fields.add(rest.removeprefix(b"\xef\xbb\xbf") if first else rest)
