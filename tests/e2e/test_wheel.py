@@ -68,7 +68,8 @@ def test_the_wheel_carries_its_license_and_a_name_of_its_own(unpacked: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "part", ["dashboards/app.py", "loadtests/locustfile.py", "docs/architecture.md", "data/company"]
+    "part",
+    ["dashboards/app.py", "loadtests/locustfile.py", "docs/architecture.md", "examples/call_a_tool.py", "data/company"],
 )
 def test_everything_that_ships_is_there(unpacked: Path, part: str) -> None:
     assert (unpacked / "workbench" / "_shipped" / part).exists()
