@@ -11,14 +11,16 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from workbench.platform.run_file import Running, find_running
+from workbench.platform.run_file import RunningPlatform, find_running
 
 START_SECONDS = 90.0
 STOP_SECONDS = 15.0
 
 
 @contextlib.contextmanager
-def up(home: Path, *options: str, env: dict[str, str] | None = None) -> Iterator[tuple[Running, subprocess.Popen[str]]]:
+def up(
+    home: Path, *options: str, env: dict[str, str] | None = None
+) -> Iterator[tuple[RunningPlatform, subprocess.Popen[str]]]:
     """A platform on `home` with free ports, without the app unless `--app` is among the options; stopped at the end."""
     process = start(home, options, env or {})
     try:
@@ -43,7 +45,7 @@ def start(home: Path, options: Sequence[str] = (), env: dict[str, str] | None = 
         )
 
 
-def wait(home: Path, process: subprocess.Popen[str]) -> Running:
+def wait(home: Path, process: subprocess.Popen[str]) -> RunningPlatform:
     """Until it announces itself."""
     deadline = time.monotonic() + START_SECONDS
     while (running := find_running(home)) is None or running.pid != process.pid:

@@ -32,11 +32,11 @@ from workbench.setting_values import (
     POSTGRES,
     REDIS,
     SECONDS,
-    Check,
     Each,
     Matching,
     NumbersByName,
     Range,
+    ValueCheck,
     converted,
     folder_or_url,
     line_of,
@@ -57,7 +57,7 @@ ToolNameStyle = Literal["model", "dotted"]
 RedisDown = Literal["deny", "memory"]
 
 
-def setting(default: Any, meaning: str, check: Check | None = None) -> Any:
+def setting(default: Any, meaning: str, check: ValueCheck | None = None) -> Any:
     """A field of `Settings`: its default, the sentence that `workbench doctor` prints, and what it may be.
 
     Only switches and choices of a `Literal` need no check.
@@ -65,12 +65,12 @@ def setting(default: Any, meaning: str, check: Check | None = None) -> Any:
     return field(default=default, metadata={"meaning": meaning, "check": check})
 
 
-def secret(default: Any, meaning: str, check: Check) -> Any:
+def secret(default: Any, meaning: str, check: ValueCheck) -> Any:
     """A field of `Settings` that may hold a password: it is in no text of the settings."""
     return field(default=default, repr=False, metadata={"meaning": meaning, "secret": True, "check": check})
 
 
-def table(meaning: str, check: Check) -> Any:
+def table(meaning: str, check: ValueCheck) -> Any:
     """A field of `Settings` that holds numbers by name; empty unless set. As text it is written `name=1,other=2`."""
     return field(default_factory=dict, hash=False, metadata={"meaning": meaning, "check": check})
 
@@ -491,7 +491,7 @@ def _from(source: str) -> str:
 
 
 def _check_value(name: str, value: Any, source: str) -> None:
-    check: Check | None = _metadata(name).get("check")
+    check: ValueCheck | None = _metadata(name).get("check")
     if check is not None and not check.accepts(value):
         raise _refusal(name, value, source, check.expected)
 

@@ -44,7 +44,7 @@ def work_aside() -> None:
     _aside.marked = True
 
 
-class Budget:
+class ScanBudget:
     """The processor time that one pass may use.
 
     Args:
@@ -86,7 +86,7 @@ class Budget:
 
 
 def first(
-    pattern: re.Pattern[str], text: str, budget: Budget | None = None, *, piece: int = PIECE
+    pattern: re.Pattern[str], text: str, budget: ScanBudget | None = None, *, piece: int = PIECE
 ) -> re.Match[str] | None:
     """The first match of `pattern` in `text`, for a pattern that matches no more than `piece` characters.
 

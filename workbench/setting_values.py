@@ -30,7 +30,7 @@ _AUTHORITY_PORT: Final = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<port>\d{
 _SECRET: Final = re.compile(r"secret:|.*\$\{secret:", re.DOTALL)
 
 
-class Check(Protocol):
+class ValueCheck(Protocol):
     """Whether a value can be meant."""
 
     @property
@@ -109,7 +109,7 @@ class Each:
         least: fewest members.
     """
 
-    member: Check
+    member: ValueCheck
     least: int = 0
 
     @property

@@ -13,7 +13,7 @@ import pytest
 import uvloop
 
 from tests.authority import Authority, Svid, WorkloadApi
-from workbench.access.certificates.svid import NoSvid, leaf_of, trust_domain_of
+from workbench.access.certificates.svid import MissingSvidError, leaf_of, trust_domain_of
 from workbench.access.certificates.tls_context import Tls, client_tls, server_tls
 from workbench.access.certificates.tls_identity import IdentityFiles, Material, WorkloadIdentity, jwt_svid
 from workbench.events import Unreachable
@@ -172,7 +172,7 @@ async def test_without_workloads_tls_is_what_it_is_elsewhere(tmp_path: Path) -> 
 
 def test_who_is_expected_has_to_be_a_workload() -> None:
     for wrong in ("https://corp.example/crm", "spiffe://corp.example", "spiffe://Corp/x", "spiffe://corp/a//b", "crm"):
-        with pytest.raises(NoSvid):
+        with pytest.raises(MissingSvidError):
             client_tls(Fixed(None, CORP), wrong)
     assert trust_domain_of(CRM) == "corp.example"
 

@@ -19,7 +19,7 @@ from workbench.agent.models import model_of, provider_of
 from workbench.agent.prices import priced
 from workbench.agent.prompt import system_prompt
 from workbench.agent.provider_choice import Chooser
-from workbench.agent.providers.compatible import Found, configured_url, detect
+from workbench.agent.providers.compatible import DetectedServer, configured_url, detect
 from workbench.agent.run_deadline import Deadline
 from workbench.config import Settings
 from workbench.events import Caller, Misuse, RunDone, RunStarted, Usage
@@ -92,7 +92,7 @@ async def test_an_explicit_choice_is_never_replaced(settings: Settings, rooms: A
 
 async def test_a_local_server_that_merely_runs_is_offered_and_not_chosen(settings: Settings, rooms: Any) -> None:
     chooser = Chooser(settings, env={})
-    chooser._found = Found(kind="Ollama", base_url="http://127.0.0.1:11434/v1")
+    chooser._found = DetectedServer(kind="Ollama", base_url="http://127.0.0.1:11434/v1")
     assert (await chooser.choose()).provider.name == "planner"
     offered = {status.name: status for status in chooser.statuses()}["compatible"]
     assert offered.ready
@@ -252,14 +252,14 @@ async def test_a_local_server_is_known_by_what_it_says_of_itself(
         found = await detect({}, ports=ports)
     finally:
         await runner.cleanup()
-    assert found == (Found(kind=kind, base_url=f"http://127.0.0.1:{port}/v1") if known else None)
+    assert found == (DetectedServer(kind=kind, base_url=f"http://127.0.0.1:{port}/v1") if known else None)
 
 
 async def test_a_detected_server_answers_when_it_is_asked_for(
     wire: WireFake, settings: Settings, caller: Caller, rooms: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def found(_: Any) -> Found:
-        return Found(kind="llama.cpp", base_url=f"{wire.url}/v1")
+    async def found(_: Any) -> DetectedServer:
+        return DetectedServer(kind="llama.cpp", base_url=f"{wire.url}/v1")
 
     monkeypatch.setattr("workbench.agent.providers.compatible.detect", found)
     wire.script(Turn(text="Hello from here."))

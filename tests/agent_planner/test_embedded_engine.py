@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.agent.embedded.model_process import Engine, collect, threads
+from workbench.agent.embedded.model_process import ModelProcess, collect, threads
 from workbench.agent.provider import ProviderError
 
 WORKER = """
@@ -52,15 +52,15 @@ def ask(text: str) -> dict[str, list[dict[str, str]]]:
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
+async def engine(tmp_path: Path) -> AsyncIterator[ModelProcess]:
     script = tmp_path / "worker.py"
     script.write_text(WORKER)
-    found = Engine(Path("good"), worker=script)
+    found = ModelProcess(Path("good"), worker=script)
     yield found
     await found.close()
 
 
-async def test_text_usage_and_the_end_come_through(engine: Engine) -> None:
+async def test_text_usage_and_the_end_come_through(engine: ModelProcess) -> None:
     tokens: list[int] = []
     text, end = await collect(engine, ask("hello"), lambda: tokens.append(1))
     assert text == "0 1 2 "
@@ -70,7 +70,7 @@ async def test_text_usage_and_the_end_come_through(engine: Engine) -> None:
     assert engine.load_seconds == 0.5
 
 
-async def test_leaving_a_stream_stops_the_model_and_keeps_the_process(engine: Engine) -> None:
+async def test_leaving_a_stream_stops_the_model_and_keeps_the_process(engine: ModelProcess) -> None:
     async with aclosing(engine.chat(ask("for ever"))) as chunks:
         async for _ in chunks:
             break
@@ -79,7 +79,7 @@ async def test_leaving_a_stream_stops_the_model_and_keeps_the_process(engine: En
 
 
 async def test_a_process_that_does_not_notice_is_killed_and_started_anew(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    engine: ModelProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workbench.agent.embedded.model_process.STOP_GRACE", 0.1)
     with pytest.raises(TimeoutError):
@@ -89,31 +89,31 @@ async def test_a_process_that_does_not_notice_is_killed_and_started_anew(
     assert (await collect(engine, ask("hello"), lambda: None))[0] == "0 1 2 "
 
 
-async def test_a_process_that_dies_is_an_error_and_the_next_question_starts_another(engine: Engine) -> None:
+async def test_a_process_that_dies_is_an_error_and_the_next_question_starts_another(engine: ModelProcess) -> None:
     with pytest.raises(ProviderError, match="ended with code 9") as caught:
         await collect(engine, ask("die"), lambda: None)
     assert caught.value.kind == "unreachable"
     assert (await collect(engine, ask("hello"), lambda: None))[0] == "0 1 2 "
 
 
-async def test_a_refusal_keeps_its_reason(engine: Engine) -> None:
+async def test_a_refusal_keeps_its_reason(engine: ModelProcess) -> None:
     with pytest.raises(ProviderError, match="context is full") as caught:
         await collect(engine, ask("refuse"), lambda: None)
     assert caught.value.kind == "context"
 
 
-async def test_a_file_that_cannot_be_loaded_says_what_the_runtime_said(engine: Engine) -> None:
+async def test_a_file_that_cannot_be_loaded_says_what_the_runtime_said(engine: ModelProcess) -> None:
     engine.model = Path("broken")
     with pytest.raises(ProviderError, match="ended with code 3"):
         await collect(engine, ask("hello"), lambda: None)
 
 
-async def test_questions_wait_for_each_other(engine: Engine) -> None:
+async def test_questions_wait_for_each_other(engine: ModelProcess) -> None:
     both = await asyncio.gather(*(collect(engine, ask("hello"), lambda: None) for _ in range(2)))
     assert [text for text, _ in both] == ["0 1 2 "] * 2
 
 
-async def test_closing_ends_the_process(engine: Engine) -> None:
+async def test_closing_ends_the_process(engine: ModelProcess) -> None:
     await collect(engine, ask("hello"), lambda: None)
     await engine.close()
     assert not engine.alive

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from workbench.agent.embedded import find, worker
-from workbench.agent.embedded.model_process import Engine, collect
+from workbench.agent.embedded.model_process import ModelProcess, collect
 from workbench.config import Settings
 
 WEIGHTS = find(Settings.load(env={}))
@@ -26,7 +26,7 @@ pulled = pytest.mark.skipif(
 @pytest.mark.timeout(300)
 async def test_the_model_keeps_to_the_schema_and_can_be_stopped() -> None:
     assert WEIGHTS is not None
-    engine = Engine(WEIGHTS, context=1024)
+    engine = ModelProcess(WEIGHTS, context=1024)
     schema = {"type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"]}
     try:
         asked = {"messages": [{"role": "user", "content": "Capital of Italy?"}], "temperature": 0, "max_tokens": 30}

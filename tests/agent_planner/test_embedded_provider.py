@@ -12,8 +12,8 @@ import pytest
 
 from workbench.agent.embedded import build, status
 from workbench.agent.embedded.choices import offers
-from workbench.agent.embedded.embedded_provider import Embedded
-from workbench.agent.embedded.model_process import Engine
+from workbench.agent.embedded.embedded_provider import EmbeddedProvider
+from workbench.agent.embedded.model_process import ModelProcess
 from workbench.agent.planner.language.question_parser import understand
 from workbench.agent.planner.tools.tool_profile import shape
 from workbench.agent.planner.tools.tool_records import step
@@ -37,7 +37,7 @@ ID = {"type": "string", "pattern": r"^MBR-\d{4}$"}
 MakeTool = Callable[..., Tool]
 
 
-class Script(Engine):
+class Script(ModelProcess):
     """Replies in order; keeps what it was asked."""
 
     def __init__(self, *replies: str) -> None:
@@ -138,7 +138,7 @@ def specs(tools: list[Tool]) -> list[ToolSpec]:
     return [ToolSpec(name=t.qualified.replace(".", "__"), tool=t, schema=t.input_schema) for t in tools]
 
 
-async def turn(provider: Embedded, conversation: list[Message], tools: list[Tool]) -> list[Any]:
+async def turn(provider: EmbeddedProvider, conversation: list[Message], tools: list[Tool]) -> list[Any]:
     return [p async for p in provider.turn(conversation, specs(tools), max_output_tokens=500, timeout=20)]
 
 
@@ -164,7 +164,7 @@ async def test_the_model_decides_and_then_answers_from_the_results(tool: MakeToo
         call("desk.list_loans", member_id="MBR-0042"),
         "Two loans.",
     )
-    provider = Embedded(Path("none"), engine=script, today=TODAY)
+    provider = EmbeddedProvider(Path("none"), engine=script, today=TODAY)
     conversation: list[Message] = [UserMessage(text="Which loans has ann@lee.example?")]
     first = await turn(provider, conversation, tools)
     assert (first[0].name, first[0].arguments) == ("people__lookup_member", {"email": "ann@lee.example"})
@@ -188,14 +188,14 @@ async def test_the_model_decides_and_then_answers_from_the_results(tool: MakeToo
 
 async def test_a_reply_that_is_no_json_is_asked_for_again_once(tool: MakeTool) -> None:
     script = Script('{"tool": "people.loo', call("people.lookup_member", email="ann@lee.example"))
-    provider = Embedded(Path("none"), engine=script, today=TODAY)
+    provider = EmbeddedProvider(Path("none"), engine=script, today=TODAY)
     parts = await turn(provider, [UserMessage(text="Which loans has ann@lee.example?")], library(tool))
     assert isinstance(parts[0], ToolRequest)
     assert "valid JSON" in script.requests[1]["messages"][-1]["content"]
 
 
 async def test_without_a_fitting_tool_it_answers_at_once(tool: MakeTool) -> None:
-    provider = Embedded(Path("none"), engine=Script("I cannot say."), today=TODAY)
+    provider = EmbeddedProvider(Path("none"), engine=Script("I cannot say."), today=TODAY)
     parts = await turn(provider, [UserMessage(text="Why is the sky blue?")], library(tool))
     assert [type(p).__name__ for p in parts] == ["TextPart", "TurnEnd"]
 
@@ -208,7 +208,7 @@ async def test_a_turn_that_takes_too_long_is_an_error(tool: MakeTool) -> None:
             await asyncio.Event().wait()
             yield {}
 
-    provider = Embedded(Path("none"), engine=Slow(), today=TODAY)
+    provider = EmbeddedProvider(Path("none"), engine=Slow(), today=TODAY)
     with pytest.raises(ProviderError, match="did not finish") as caught:
         [
             p

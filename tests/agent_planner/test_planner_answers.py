@@ -14,7 +14,7 @@ from workbench.agent.planner.language.question_parser import understand
 from workbench.agent.planner.question_plan import Pursuit
 from workbench.agent.planner.tables.joins import joined
 from workbench.agent.planner.tables.query_parser import read
-from workbench.agent.planner.tables.table_columns import Column
+from workbench.agent.planner.tables.table_columns import TableColumn
 from workbench.agent.planner.tables.table_query import Filter, Metric
 from workbench.events import Tool
 
@@ -23,13 +23,14 @@ MakeTool = Callable[..., Tool]
 TODAY = date(2026, 11, 20)
 PAGED = {"limit": {"type": "integer", "maximum": 100}, "offset": {"type": "integer"}}
 RENTALS = [
-    Column("rental_id", "text"), Column("city", "text", ("Oslo", "Bergen"), distinct=2),
-    Column("item", "text", ("bike", "kayak"), distinct=2), Column("price_nok", "number"), Column("days", "number"),
-    Column("returned_on", "date", (), "2026-01-01", "2026-11-01"),
+    TableColumn("rental_id", "text"), TableColumn("city", "text", ("Oslo", "Bergen"), distinct=2),
+    TableColumn("item", "text", ("bike", "kayak"), distinct=2), TableColumn("price_nok", "number"),
+    TableColumn("days", "number"),
+    TableColumn("returned_on", "date", (), "2026-01-01", "2026-11-01"),
 ]  # fmt: skip
 
 
-def query(text: str, columns: list[Column] = RENTALS, noun: str = "rental") -> Any:
+def query(text: str, columns: list[TableColumn] = RENTALS, noun: str = "rental") -> Any:
     return read(understand(text, TODAY).needs[0], columns, [noun])
 
 
@@ -62,7 +63,12 @@ def test_a_missing_value_is_a_condition() -> None:
 
 
 def test_year_and_month_columns_come_before_a_column_of_time() -> None:
-    columns = [Column("year", "number"), Column("month", "number"), Column("day", "number"), Column("seen_at", "date")]
+    columns = [
+        TableColumn("year", "number"),
+        TableColumn("month", "number"),
+        TableColumn("day", "number"),
+        TableColumn("seen_at", "date"),
+    ]
     assert {(f.column, f.value) for f in query("How many trips in May 2013?", columns, "trip").filters} == {
         ("year", 2013),
         ("month", 5),
@@ -70,7 +76,7 @@ def test_year_and_month_columns_come_before_a_column_of_time() -> None:
 
 
 def test_a_week_is_not_the_month_that_holds_it() -> None:
-    columns = [Column("year", "number"), Column("month", "number"), Column("day", "number")]
+    columns = [TableColumn("year", "number"), TableColumn("month", "number"), TableColumn("day", "number")]
     found = {(f.column, f.op, f.value) for f in query("How many trips last week?", columns, "trip").filters}
     assert ("day", ">=", 9) in found
     assert ("day", "<=", 15) in found

@@ -15,7 +15,7 @@ from workbench.agent.planner.language.lexicon import alike, overlap, terms
 from workbench.agent.planner.language.question_parser import understand
 from workbench.agent.planner.tables.local_query import groups, keep, measure, ordered
 from workbench.agent.planner.tables.query_parser import read
-from workbench.agent.planner.tables.table_columns import Column, columns_of, declared_type, holding, match
+from workbench.agent.planner.tables.table_columns import TableColumn, columns_of, declared_type, holding, match
 from workbench.agent.planner.tables.table_query import Filter, Metric, Query
 from workbench.agent.planner.tables.table_tools import filters_for, kits, put
 from workbench.agent.planner.tools.tool_profile import shape
@@ -23,21 +23,21 @@ from workbench.events import JSON, Tool
 
 MakeTool = Callable[..., Tool]
 FLIGHTS = [
-    Column("year", "number"),
-    Column("month", "number"),
-    Column("dep_delay", "number"),
-    Column("arr_delay", "number"),
-    Column("carrier", "text", ("UA", "DL")),
-    Column("origin", "text", ("JFK", "LGA")),
-    Column("dest", "text", ("JFK", "BOS")),
-    Column("tailnum", "text", ("N14228",)),
-    Column("distance", "number"),
-    Column("cancelled", "bool"),
-    Column("booked_on", "date", (), "2013-01-01", "2013-12-31"),
+    TableColumn("year", "number"),
+    TableColumn("month", "number"),
+    TableColumn("dep_delay", "number"),
+    TableColumn("arr_delay", "number"),
+    TableColumn("carrier", "text", ("UA", "DL")),
+    TableColumn("origin", "text", ("JFK", "LGA")),
+    TableColumn("dest", "text", ("JFK", "BOS")),
+    TableColumn("tailnum", "text", ("N14228",)),
+    TableColumn("distance", "number"),
+    TableColumn("cancelled", "bool"),
+    TableColumn("booked_on", "date", (), "2013-01-01", "2013-12-31"),
 ]
 
 
-def query(text: str, columns: list[Column] | None = None, noun: tuple[str, ...] = ("flight",)) -> Query:
+def query(text: str, columns: list[TableColumn] | None = None, noun: tuple[str, ...] = ("flight",)) -> Query:
     return read(understand(text, date(2026, 11, 20)).needs[0], columns or FLIGHTS, noun)
 
 
@@ -81,7 +81,7 @@ def test_an_adjective_of_size_names_its_column() -> None:
 
 
 def test_a_number_of_one_thing_is_its_field() -> None:
-    columns = [Column("tailnum", "text", ("N14228",)), Column("seats", "number")]
+    columns = [TableColumn("tailnum", "text", ("N14228",)), TableColumn("seats", "number")]
     found = query("How many seats has N14228?", columns, ("plane",))
     assert found.metric is None
     assert found.fields == () or "seats" in found.fields
@@ -89,7 +89,7 @@ def test_a_number_of_one_thing_is_its_field() -> None:
 
 
 def test_a_date_without_a_year_falls_where_the_data_is() -> None:
-    columns = [Column("sold_on", "date", (), "2019-03-01", "2021-05-30"), Column("amount", "number")]
+    columns = [TableColumn("sold_on", "date", (), "2019-03-01", "2021-05-30"), TableColumn("amount", "number")]
     found = query("total amount in April", columns, ("sale",))
     assert [f.value for f in found.filters] == ["2021-04-01", "2021-05-01"]
 

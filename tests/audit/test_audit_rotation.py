@@ -19,7 +19,7 @@ from workbench.audit.lake.compactor import Compactor
 from workbench.audit.lake.replication import fetch, ship
 from workbench.audit.lake.segment_store import FolderStore
 from workbench.audit.verification.proof import check_proof, prove
-from workbench.audit.verification.witness_server import CheckpointStore, Refused, WitnessServer
+from workbench.audit.verification.witness_server import CheckpointRefusedError, CheckpointStore, WitnessServer
 from workbench.audit.write.checkpoint_signing import open_signer
 from workbench.audit.write.seals import SealLog
 from workbench.audit.write.witness import HttpWitness, Statement
@@ -282,7 +282,7 @@ async def test_a_witness_refuses_what_the_old_key_signs_after_its_end(serve, fol
     assert verify(stolen.home).ok  # nothing on that machine contradicts it
     note = stolen.checkpoint.read_text()
     assert old.has_signed(note)
-    with pytest.raises(Refused, match="was replaced at 3 seals"):
+    with pytest.raises(CheckpointRefusedError, match="was replaced at 3 seals"):
         server.store.add(b"old 3\n\n" + note.encode())
     assert "refuses the checkpoint" in str(verify(stolen.home, witness=server.url))
 

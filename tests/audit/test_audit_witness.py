@@ -12,7 +12,7 @@ import pytest
 
 from workbench.audit import AuditLog, verify
 from workbench.audit.format.folder import AuditFolder
-from workbench.audit.verification.witness_server import CheckpointStore, Refused, WitnessServer
+from workbench.audit.verification.witness_server import CheckpointRefusedError, CheckpointStore, WitnessServer
 from workbench.audit.write.seals import SealLog
 from workbench.audit.write.witness import HttpWitness, Statement, WitnessRefused, read_witness_key
 from workbench.events import Misuse, Unreachable
@@ -161,7 +161,7 @@ async def test_the_store_answers_as_the_specification_says(served, open_log, mak
     store = served.store
 
     def refused(body: bytes) -> int:
-        with pytest.raises(Refused) as said:
+        with pytest.raises(CheckpointRefusedError) as said:
             store.add(body)
         return said.value.status
 

@@ -10,7 +10,7 @@ import pytest
 
 import workbench
 from workbench.client import Workbench
-from workbench.client.embedded import Embedded
+from workbench.client.embedded import EmbeddedBackend
 from workbench.platform.platform import Platform
 
 
@@ -25,7 +25,7 @@ def wb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
 
 @pytest.fixture(scope="session")
 def platform(wb: Workbench) -> Platform:
-    assert isinstance(wb._backend, Embedded)
+    assert isinstance(wb._backend, EmbeddedBackend)
     return wb._backend.platform
 
 

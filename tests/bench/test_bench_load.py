@@ -8,7 +8,7 @@ import pytest
 
 from workbench.events import Misuse
 from workbench.platform.load_run import batches, check_load, profiles, run_load, summarise
-from workbench.platform.run_file import Running
+from workbench.platform.run_file import RunningPlatform
 
 
 def request(latency: int, ok: bool = True, at: int = 0) -> dict[str, object]:
@@ -43,7 +43,7 @@ def test_what_is_no_load_run_is_refused(run: dict[str, object], rows: list[dict[
         check_load(run, rows)
 
 
-RUNNING = Running(url="http://127.0.0.1:1", app_url="", pid=1, started=0, token="", version="0")
+RUNNING = RunningPlatform(url="http://127.0.0.1:1", app_url="", pid=1, started=0, token="", version="0")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tests.policy.conftest import opa_binary
 from tests.policy.test_policy_opa import free_port, running
 from workbench.api import build_app
 from workbench.client import Workbench
-from workbench.client.embedded import Embedded
+from workbench.client.embedded import EmbeddedBackend
 from workbench.policy.rego import rego_engine
 
 __all__ = ["opa_binary"]
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def listed(wb: Workbench, method: str, token: str) -> Any:
-    assert isinstance(wb._backend, Embedded)
+    assert isinstance(wb._backend, EmbeddedBackend)
     app = build_app(wb._backend.platform)
     meta = {
         "io.modelcontextprotocol/protocolVersion": MODERN,
@@ -77,7 +77,7 @@ def test_a_real_opa_decides_calls_lists_and_whose_yes_is_needed(
             home=tmp_path / "home", servers=("crm", "payments"), attach=False, opa_url=f"http://127.0.0.1:{port}"
         ) as wb,
     ):
-        assert isinstance(wb._backend, Embedded)
+        assert isinstance(wb._backend, EmbeddedBackend)
         platform = wb._backend.platform
         assert platform.policy.opa is not None
         platform.policy.opa._timeout = 5.0  # on a machine that may be busy

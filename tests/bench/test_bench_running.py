@@ -10,13 +10,13 @@ import pytest
 
 from workbench.events import Misuse
 from workbench.platform.ports import free, listen
-from workbench.platform.run_file import Running, announce, find_running, process_started, withdraw
+from workbench.platform.run_file import RunningPlatform, announce, find_running, process_started, withdraw
 
 
-def running(pid: int | None = None, started: float | None = None) -> Running:
+def running(pid: int | None = None, started: float | None = None) -> RunningPlatform:
     own = process_started(os.getpid())
     assert own is not None
-    return Running(url="http://127.0.0.1:1", pid=pid or os.getpid(), started=started or own, token="mk_secret")
+    return RunningPlatform(url="http://127.0.0.1:1", pid=pid or os.getpid(), started=started or own, token="mk_secret")
 
 
 def test_an_announced_platform_is_found(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 import workbench
 from workbench.cli import cli
 from workbench.cli.security import _quarantine
-from workbench.client.embedded import Embedded
+from workbench.client.embedded import EmbeddedBackend
 from workbench.events import Misuse
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -131,7 +131,7 @@ def test_at_the_interface_it_takes_the_scope_and_the_hash(bench: workbench.Workb
 
     from workbench.api import build_app
 
-    assert isinstance(bench._backend, Embedded)
+    assert isinstance(bench._backend, EmbeddedBackend)
     platform = bench._backend.platform
     app = build_app(platform)
     keys = {
@@ -250,7 +250,7 @@ def test_over_rest_and_the_facade_what_varies_is_accepted_likewise(bench: workbe
     bench.restart("mail")
     (change,) = bench.changed_definitions()
     assert change.varying == ({"where": "/description", "template": "Process ‹number›."},)
-    assert isinstance(bench._backend, Embedded)
+    assert isinstance(bench._backend, EmbeddedBackend)
     bench.accept_definition("mail.send", change.hash, varying=True)
     about.write_text("Process 3.")
     bench.restart("mail")
@@ -265,7 +265,7 @@ def test_over_rest_and_the_facade_what_varies_is_accepted_likewise(bench: workbe
 def test_a_review_of_the_running_platform_names_what_is_quarantined(
     bench: workbench.Workbench, about: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert isinstance(bench._backend, Embedded)
+    assert isinstance(bench._backend, EmbeddedBackend)
     about.write_text(LATER)
     bench.restart("mail")
     settings, opened = bench._backend.platform.settings, bench

@@ -19,14 +19,14 @@ from workbench.audit import QueryStopped
 from workbench.client.attached import Denied
 from workbench.config import Settings
 from workbench.events import Misuse, Unauthenticated, Unreachable
-from workbench.platform.run_file import Running, at_url
+from workbench.platform.run_file import RunningPlatform, at_url
 
 pytestmark = pytest.mark.timeout(120)
 LONG = "select count(*) from range(1000000) a, range(1000000) b where (a.range * b.range) % 7 = 3"
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Path]]:
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningPlatform, Path]]:
     home = tmp_path_factory.mktemp("far") / "home"
     with up(home, "--servers", "crm") as (running, _):
         yield running, home
@@ -34,7 +34,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running
 
 @pytest.fixture
 def away(
-    platform: tuple[Running, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    platform: tuple[RunningPlatform, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[workbench.Workbench]:
     """Attached by URL and token from a folder that knows nothing of the platform."""
     monkeypatch.chdir(tmp_path)
@@ -48,7 +48,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def run(platform: tuple[Running, Path], tmp_path: Path) -> Command:
+def run(platform: tuple[RunningPlatform, Path], tmp_path: Path) -> Command:
     """`workbench ARGS` as a process of its own, with URL and token in the environment."""
 
     def command(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -60,7 +60,7 @@ def run(platform: tuple[Running, Path], tmp_path: Path) -> Command:
     return command
 
 
-def environment(running: Running, **more: str) -> dict[str, str]:
+def environment(running: RunningPlatform, **more: str) -> dict[str, str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith("WORKBENCH_")}
     root = str(Path(workbench.__file__).parents[1])
     return {**clean, "PYTHONPATH": root, "WORKBENCH_URL": running.url, "WORKBENCH_TOKEN": running.token, **more}

@@ -18,13 +18,13 @@ from workbench.access.outbound.signing_keys import gateway_key
 from workbench.audit import AuditLog, Reader, verify
 from workbench.audit.format.folder import AuditFolder
 from workbench.audit.write.subject_keys import SubjectKeys
-from workbench.cluster.sealed_tokens import Seal
+from workbench.cluster.sealed_tokens import SealedTokens
 from workbench.config import Settings
 from workbench.control import open_store
 from workbench.events import Misuse, now_us
 from workbench.platform import key_rotation
 from workbench.platform.key_rotation import KEYS, key_states, rotate
-from workbench.platform.run_file import Running, announce, process_started
+from workbench.platform.run_file import RunningPlatform, announce, process_started
 from workbench.policy.redaction.redactor import Redactor
 
 SEALED = ["session"]
@@ -46,9 +46,9 @@ def later(monkeypatch: pytest.MonkeyPatch, days: float) -> None:
         monkeypatch.setattr(f"{module}.now_us", lambda: at)
 
 
-def seal(settings: Settings) -> Seal:
+def seal(settings: Settings) -> SealedTokens:
     open_store(settings).close()  # agrees on the key with other gateways
-    return Seal(settings.home / "session.key", b"x")
+    return SealedTokens(settings.home / "session.key", b"x")
 
 
 async def test_what_the_old_session_key_sealed_is_accepted_for_seven_days(settings, monkeypatch):
@@ -57,7 +57,7 @@ async def test_what_the_old_session_key_sealed_is_accepted_for_seven_days(settin
     new = seal(settings)
     assert new.open(old) == b"hello"
     assert new.close(b"x") != old
-    assert Seal(settings.home / "session.key", b"y").open(old) is None
+    assert SealedTokens(settings.home / "session.key", b"y").open(old) is None
     later(monkeypatch, 6.9)
     assert seal(settings).open(old) == new.open(old) == b"hello"
     later(monkeypatch, 7.1)
@@ -246,7 +246,7 @@ async def test_no_key_is_replaced_while_a_platform_runs(settings):
     key = seal(settings) and (settings.home / "session.key").read_bytes()
     started = process_started(os.getpid())
     assert started is not None
-    announce(settings.home, Running(url="http://127.0.0.1:1", pid=os.getpid(), started=started))
+    announce(settings.home, RunningPlatform(url="http://127.0.0.1:1", pid=os.getpid(), started=started))
     for name in KEYS:
         with pytest.raises(Misuse, match="A platform runs on") as refused:
             await rotate(settings, [name], now=name == "gateway", by="ann")

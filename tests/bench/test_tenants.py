@@ -26,7 +26,7 @@ from mcp_types import ToolAnnotations
 import workbench
 from workbench.api import build_api, build_app
 from workbench.client import Workbench
-from workbench.client.embedded import Embedded
+from workbench.client.embedded import EmbeddedBackend
 from workbench.endpoint.feature_catalog import KINDS
 from workbench.endpoint.features import READ
 from workbench.endpoint.session_preferences import WISHES
@@ -203,7 +203,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, url: str) -> Iterator[House]
     home = tmp_path_factory.mktemp("tenants") / "home"
     more: Any = {"standing_approvals": True, "local_urls": True, "oauth_server": True, "public_url": ORIGIN}
     with workbench.open(home=home, servers=("calendar", "crm"), attach=False, **more) as wb:
-        assert isinstance(wb._backend, Embedded)
+        assert isinstance(wb._backend, EmbeddedBackend)
         platform = wb._backend.platform
         app, access = build_app(platform), platform.access
         made = {who: access.create_key(who, roles=["owner"], tenant=t)[1] for who, t in WHO.items()}

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from workbench.access.app_sessions import AppSessions
 from workbench.cli import cli
 from workbench.events import Misuse
-from workbench.platform.run_file import Running, announce, process_started
+from workbench.platform.run_file import RunningPlatform, announce, process_started
 
 Command = Callable[..., Result]
 
@@ -38,7 +38,7 @@ def command(home: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
 def announced(home: Path, app_url: str) -> None:
     started = process_started(os.getpid())
     assert started is not None
-    announce(home, Running(url="http://127.0.0.1:8800", app_url=app_url, pid=os.getpid(), started=started))
+    announce(home, RunningPlatform(url="http://127.0.0.1:8800", app_url=app_url, pid=os.getpid(), started=started))
 
 
 def test_every_call_prints_a_link_of_its_own(home: Path, command: Command) -> None:

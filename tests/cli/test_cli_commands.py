@@ -14,7 +14,7 @@ from tests.platforms import up
 from workbench.cli import cli
 from workbench.config import open_control
 from workbench.events import Misuse, WorkbenchError
-from workbench.platform.run_file import Running
+from workbench.platform.run_file import RunningPlatform
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -24,14 +24,14 @@ RATE = 150
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Path]]:
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningPlatform, Path]]:
     home = tmp_path_factory.mktemp("cli") / "home"
     with up(home, "--servers", "crm,tickets,payments", env={"WORKBENCH_RATE_PER_MINUTE": str(RATE)}) as (running, _):
         yield running, home
 
 
 @pytest.fixture
-def run(platform: tuple[Running, Path]) -> Command:
+def run(platform: tuple[RunningPlatform, Path]) -> Command:
     """Run `workbench ARGS` in this process; errors that `main` would print are raised."""
 
     def command(*arguments: str, stdin: str | None = None) -> Result:
@@ -49,7 +49,9 @@ def code(result: Result) -> int:
     return result.return_value if isinstance(result.return_value, int) else result.exit_code
 
 
-def test_bare_workbench_shows_what_runs_and_three_commands(run: Command, platform: tuple[Running, Path]) -> None:
+def test_bare_workbench_shows_what_runs_and_three_commands(
+    run: Command, platform: tuple[RunningPlatform, Path]
+) -> None:
     out = run().stdout
     assert platform[0].url in out
     assert "crm" in out
@@ -162,7 +164,7 @@ def test_keys_are_made_listed_and_revoked(run: Command) -> None:
     assert listed[made["key"]["id"]]["revoked_us"]
 
 
-def test_a_list_of_keys_says_how_narrow_and_until_when(run: Command, platform: tuple[Running, Path]) -> None:
+def test_a_list_of_keys_says_how_narrow_and_until_when(run: Command, platform: tuple[RunningPlatform, Path]) -> None:
     made = ("access", "create", "eve", "--role", "manager", "--scope", "crm:read", "--rate", "7", "--note", "desk")
     id = json.loads(run(*made, "--days", "0.5", "--json").stdout)["key"]["id"]
     line = next(line for line in run("access", "keys").stdout.splitlines() if line.startswith(id))

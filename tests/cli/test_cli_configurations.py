@@ -16,7 +16,7 @@ import httpx2
 import pytest
 
 from tests.platforms import up
-from workbench.platform.run_file import Running
+from workbench.platform.run_file import RunningPlatform
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def platform(folder: Path) -> Iterator[Running]:
+def platform(folder: Path) -> Iterator[RunningPlatform]:
     far = ThreadingHTTPServer(("127.0.0.1", 0), Far)
     Thread(target=far.serve_forever, daemon=True).start()
     (folder / "server.py").write_text(SERVER)
@@ -131,7 +131,7 @@ def test_all_that_can_run_does(folder: Path) -> None:
     }  # fmt: skip
 
 
-def test_what_does_not_run_is_named_where_people_look(folder: Path, platform: Running) -> None:
+def test_what_does_not_run_is_named_where_people_look(folder: Path, platform: RunningPlatform) -> None:
     log = (folder / "up.log").read_text(encoding="utf-8")
     headers = {"Authorization": f"Bearer {platform.token}"}
     listed = httpx2.get(f"{platform.url}/servers", headers=headers).text

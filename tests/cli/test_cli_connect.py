@@ -15,7 +15,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 from tests.platforms import stop, up
-from workbench.platform.run_file import Running
+from workbench.platform.run_file import RunningPlatform
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def platform(home: Path) -> Iterator[tuple[Running, subprocess.Popen[str]]]:
+def platform(home: Path) -> Iterator[tuple[RunningPlatform, subprocess.Popen[str]]]:
     with up(home, "--servers", "products") as started:
         yield started
 

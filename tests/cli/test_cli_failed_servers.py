@@ -17,7 +17,7 @@ import pytest
 
 from tests.platforms import up
 from tests.waiting import soon
-from workbench.platform.run_file import Running
+from workbench.platform.run_file import RunningPlatform
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -45,7 +45,7 @@ server.run()
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Path]]:
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningPlatform, Path]]:
     folder = tmp_path_factory.mktemp("failed")
     (folder / "tiny.py").write_text(TINY, encoding="utf-8")
     with socket.socket() as closed:
@@ -62,7 +62,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running
 
 
 @pytest.fixture
-def run(platform: tuple[Running, Path], tmp_path: Path) -> Run:
+def run(platform: tuple[RunningPlatform, Path], tmp_path: Path) -> Run:
     """Run `workbench ARGS` as a program of its own."""
 
     def command(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -88,7 +88,7 @@ def test_restarting_a_server_that_comes_up_says_that_it_is_ready(run: Run) -> No
     assert (done.returncode, done.stdout) == (0, "tiny was restarted and is ready: 2 tools.\n")
 
 
-def test_a_hint_is_a_command_that_can_be_typed_as_it_is(run: Run, platform: tuple[Running, Path]) -> None:
+def test_a_hint_is_a_command_that_can_be_typed_as_it_is(run: Run, platform: tuple[RunningPlatform, Path]) -> None:
     done = run("approvals", "approve", "apr_nonsense")
     assert done.returncode == 2
     hint = re.search("`(.+)` lists those that wait", done.stderr)
@@ -122,7 +122,7 @@ def test_a_value_that_does_not_fit_is_refused_with_the_option_that_gave_it(run: 
 
 
 def test_a_port_in_use_is_answered_with_the_option_that_chooses_another(
-    run: Run, platform: tuple[Running, Path], tmp_path: Path
+    run: Run, platform: tuple[RunningPlatform, Path], tmp_path: Path
 ) -> None:
     port = platform[0].url.rpartition(":")[2]
     done = run("--home", str(tmp_path / "other"), "up", "--no-app", "--port", port)
@@ -131,7 +131,7 @@ def test_a_port_in_use_is_answered_with_the_option_that_chooses_another(
 
 
 def test_the_owner_is_told_how_to_approve_and_another_that_somebody_else_has_to(
-    run: Run, platform: tuple[Running, Path]
+    run: Run, platform: tuple[RunningPlatform, Path]
 ) -> None:
     owners = run("call", "tiny.forget", "name=Ida")
     assert owners.returncode == 7
@@ -183,7 +183,7 @@ def test_the_doctor_shows_settings_that_are_no_defaults_and_all_when_asked(run: 
 
 
 def test_the_terminal_tells_of_a_server_that_was_killed_and_of_rules_that_were_refused(
-    run: Run, platform: tuple[Running, Path]
+    run: Run, platform: tuple[RunningPlatform, Path]
 ) -> None:
     log = platform[1].parent / "up.log"
     before = len(log.read_text(encoding="utf-8"))

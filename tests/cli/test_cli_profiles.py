@@ -18,7 +18,7 @@ from mcp.client.stdio import stdio_client
 
 from tests.platforms import up
 from workbench.config import prepare_home
-from workbench.platform.run_file import Running
+from workbench.platform.run_file import RunningPlatform
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def platform(home: Path) -> Iterator[Running]:
+def platform(home: Path) -> Iterator[RunningPlatform]:
     with up(home, "--servers", "products") as (running, _):
         yield running
 
@@ -57,7 +57,7 @@ def run(home: Path, *command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_profiles_are_listed_with_what_is_wrong_in_their_file(home: Path, platform: Running) -> None:
+def test_profiles_are_listed_with_what_is_wrong_in_their_file(home: Path, platform: RunningPlatform) -> None:
     listed = run(home, "profiles", "--json")
     assert listed.returncode == 1
     found = json.loads(listed.stdout)
@@ -147,7 +147,7 @@ def test_the_doctor_reads_the_file(home: Path) -> None:
     assert "unknown key 'server'" in check["finding"]
 
 
-def test_remembered_answers_are_counted(platform: Running) -> None:
+def test_remembered_answers_are_counted(platform: RunningPlatform) -> None:
     headers = {"authorization": f"Bearer {platform.token}"}
     with httpx2.Client(headers=headers) as http:
         metrics = http.get(f"{platform.url}/metrics").text

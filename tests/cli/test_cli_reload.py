@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 import workbench
 from tests.platforms import up
 from workbench.cli import cli
-from workbench.client.embedded import Embedded
+from workbench.client.embedded import EmbeddedBackend
 from workbench.events import Misuse
 from workbench.registry import Reloaded
 
@@ -128,7 +128,7 @@ def test_a_configuration_that_cannot_be_read_changes_nothing(bench: workbench.Wo
 
 
 def test_a_limit_of_an_entry_goes_with_it(bench: workbench.Workbench, config: Path, server: Path) -> None:
-    assert isinstance(bench._backend, Embedded)
+    assert isinstance(bench._backend, EmbeddedBackend)
     registry = bench._backend.platform.registry
     config.write_text(json.dumps({"mcpServers": {"greeter": entry(server, "one", timeout=7)}}))
     assert bench.reload_servers() == Reloaded(replaced=("greeter",))

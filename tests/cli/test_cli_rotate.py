@@ -19,7 +19,7 @@ from workbench.access.outbound.signing_keys import gateway_key
 from workbench.audit import AuditLog, verify
 from workbench.audit.format import records
 from workbench.cli import cli
-from workbench.cluster.sealed_tokens import Seal
+from workbench.cluster.sealed_tokens import SealedTokens
 from workbench.config import Settings
 from workbench.events import Misuse, now_us
 from workbench.platform.key_rotation import KEYS
@@ -51,7 +51,7 @@ def used(settings: Settings) -> Settings:
         await log.close()
 
     asyncio.run(write())
-    Seal(settings.home / "session.key", b"x")
+    SealedTokens(settings.home / "session.key", b"x")
     Redactor(settings.home)
     gateway_key(settings)
     keys, access = Keys(settings), Access(settings)

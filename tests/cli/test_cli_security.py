@@ -12,15 +12,15 @@ from click.testing import CliRunner
 
 from workbench.access import Access
 from workbench.cli import cli
-from workbench.cli.security import Check, examine_security
+from workbench.cli.security import SecurityCheck, examine_security
 from workbench.config import Settings, prepare_home
 from workbench.events import now_us
-from workbench.platform.run_file import Running, announce, as_started, process_started, told, withdraw
+from workbench.platform.run_file import RunningPlatform, announce, as_started, process_started, told, withdraw
 from workbench.registry.definitions.definition_pins import Pins
 from workbench.registry.server import ServerSpec
 
 
-def found(settings: Settings, **changes: Any) -> dict[str, Check]:
+def found(settings: Settings, **changes: Any) -> dict[str, SecurityCheck]:
     checks = list(examine_security(settings.replace(**changes)))
     worst = {"ok": 0, "warning": 1, "problem": 2}
     return {c.name: c for c in sorted(checks, key=lambda c: worst[c.verdict])}
@@ -115,7 +115,7 @@ def test_what_is_looked_at_is_what_the_running_platform_was_told(
     assert started is not None
     announce(
         prepare_home(settings.home),
-        Running(url="http://127.0.0.1:1", pid=os.getpid(), started=started, settings=told(began)),
+        RunningPlatform(url="http://127.0.0.1:1", pid=os.getpid(), started=started, settings=told(began)),
     )
     assert "hunter2" not in (settings.home / "run.json").read_text()
     monkeypatch.chdir("/")

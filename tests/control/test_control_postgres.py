@@ -13,10 +13,10 @@ from tests.control.conftest import TABLES, Gateways, Open, Wire
 from tests.waiting import soon
 from workbench.access import Access, Unauthenticated
 from workbench.config import Settings
-from workbench.control import ControlDown, Told, open_store
+from workbench.control import ChangeNotice, ControlDown, open_store
 from workbench.control import change_listener as following_module
 from workbench.control import postgres as postgres_module
-from workbench.control.change_listener import Following
+from workbench.control.change_listener import ChangeListener
 from workbench.control.postgres_schema import channel
 from workbench.events import Misuse, Unreachable
 
@@ -41,7 +41,7 @@ def test_gateways_are_told_which_row_of_which_table_changed(gateways: Gateways, 
     heard: list[tuple[str, str]] = []
     b.on_change.append(lambda table, key: heard.append((table, key)))
     for store in (a, b):
-        store.prepare("things", TABLES, told={"things": Told("id", "update or delete")})
+        store.prepare("things", TABLES, told={"things": ChangeNotice("id", "update or delete")})
     a.change("insert into things values ('x y', 1, null, null)")
     a.change("update things set n = 2")
     a.change("delete from things")
@@ -71,7 +71,7 @@ def test_what_strangers_say_on_the_channel_does_not_end_the_hearing(
     heard: list[str] = []
     b.on_change.append(lambda table, key: heard.append(key))
     for store in (a, b):
-        store.prepare("things", TABLES, told={"things": Told("id", "insert")})
+        store.prepare("things", TABLES, told={"things": ChangeNotice("id", "insert")})
     admin(postgres, f"notify {channel(gateways('a').database_schema)}, '{said}'")
     a.change("insert into things values ('one', 1, null, null)")
     soon(lambda: "one" in heard or "" in heard)  # told of it, or asked a beat later
@@ -89,7 +89,7 @@ def test_a_room_that_cannot_follow_does_not_keep_others_from_hearing(
 
     b.on_change.append(breaks)
     for store in (a, b):
-        store.prepare("things", TABLES, told={"things": Told("id", "insert")})
+        store.prepare("things", TABLES, told={"things": ChangeNotice("id", "insert")})
     for name in ("one", "two"):
         a.change("insert into things values (?, 1, null, null)", name)
     soon(lambda: heard == ["one", "two"])
@@ -264,13 +264,13 @@ def test_a_key_ended_with_sql_ends_at_once(gateways: Gateways, postgres: str) ->
 def test_a_key_ended_before_the_gateway_listens_ends_as_soon_as_it_does(
     gateways: Gateways, postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin, follow = threading.Event(), Following._follow
+    begin, follow = threading.Event(), ChangeListener._follow
 
-    def late(self: Following) -> None:
+    def late(self: ChangeListener) -> None:
         begin.wait()
         follow(self)
 
-    monkeypatch.setattr(Following, "_follow", late)
+    monkeypatch.setattr(ChangeListener, "_follow", late)
     settings = gateways("a")
     access = Access(settings)
     _, token = access.create_key("ann", roles=("viewer",))

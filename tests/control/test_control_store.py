@@ -10,7 +10,7 @@ import pytest
 from tests.control.conftest import TABLES, Open
 from tests.waiting import soon
 from workbench.config import Settings
-from workbench.control import ControlDown, ControlStore, Told, open_store
+from workbench.control import ChangeNotice, ControlDown, ControlStore, open_store
 from workbench.events import Misuse
 
 pytestmark = pytest.mark.stores("sqlite", "postgres")
@@ -21,7 +21,7 @@ PUT = "insert into things values (?, ?, ?, ?) on conflict (id) do update set n =
 @pytest.fixture
 def things(settings: Settings, opened: Open) -> ControlStore:
     store = opened(settings)
-    store.prepare("things", TABLES, told={"things": Told("id")})
+    store.prepare("things", TABLES, told={"things": ChangeNotice("id")})
     return store
 
 
@@ -123,7 +123,7 @@ def test_tables_are_made_once_and_gain_columns_however_many_start_together(setti
 def test_the_version_changes_when_somebody_else_changes_what_is_told(settings: Settings, opened: Open) -> None:
     here, there = opened(settings), opened(settings)
     for store in (here, there):
-        store.prepare("things", TABLES, told={"things": Told("id", "insert or update")})
+        store.prepare("things", TABLES, told={"things": ChangeNotice("id", "insert or update")})
     before = here.version()
     assert here.version() == before
     there.change(PUT, "t", 1, None, None)

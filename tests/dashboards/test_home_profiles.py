@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import workbench
-from workbench.platform.run_file import Running
+from workbench.platform.run_file import RunningPlatform
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 def test_home_shows_the_endpoint_of_each_profile(
     screen: Callable[..., AppTest], platform: workbench.Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running = Running(url="http://127.0.0.1:8800", app_url="", pid=os.getpid(), started=time.time(), token="t")
+    running = RunningPlatform(url="http://127.0.0.1:8800", app_url="", pid=os.getpid(), started=time.time(), token="t")
     monkeypatch.setattr(workbench.Workbench, "running", property(lambda _: running))
     assert not [frame for frame in screen().dataframe if "endpoint" in frame.value.columns]
     found = {

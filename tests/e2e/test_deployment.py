@@ -21,7 +21,7 @@ from tests.platforms import up
 from tests.redis_server import RedisServer
 from tests.waiting import soon
 from workbench.config import Settings, prepare_home
-from workbench.platform.run_file import Running
+from workbench.platform.run_file import RunningPlatform
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -96,7 +96,7 @@ class Gateway:
             "WORKBENCH_AUDIT_WAREHOUSE": str(folder / "catalog"), "WORKBENCH_AUDIT_CATALOG": catalog,
             "WORKBENCH_AUDIT_SEGMENT_SECONDS": "1",
         }  # fmt: skip
-        self.running: Running
+        self.running: RunningPlatform
 
     def run(self, *arguments: str, code: int = 0) -> str:
         done = subprocess.run(

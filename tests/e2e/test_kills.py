@@ -18,7 +18,7 @@ import pytest
 from tests.platforms import start, stop, up, wait
 from workbench.access.app_sessions import AppSessions
 from workbench.audit import Reader, verify
-from workbench.platform.run_file import Running, find_running
+from workbench.platform.run_file import RunningPlatform, find_running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -28,13 +28,13 @@ CALL = {"tool": "crm.search_customers", "arguments": {"query": "smith", "limit":
 class Callers:
     """Threads that call without a pause; remembers every answer that was acknowledged."""
 
-    def __init__(self, running: Running, threads: int = 4) -> None:
+    def __init__(self, running: RunningPlatform, threads: int = 4) -> None:
         self.acknowledged: list[tuple[str, str]] = []
         self.refused = 0
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._go, args=(running,)) for _ in range(threads)]
 
-    def _go(self, running: Running) -> None:
+    def _go(self, running: RunningPlatform) -> None:
         headers = {"Authorization": f"Bearer {running.token}"}
         with httpx2.Client(base_url=running.url, headers=headers, timeout=30) as client:
             while not self._stop.is_set():

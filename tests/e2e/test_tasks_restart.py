@@ -17,7 +17,7 @@ import httpx2
 import pytest
 
 from tests.platforms import start, stop, up, wait
-from workbench.platform.run_file import Running
+from workbench.platform.run_file import RunningPlatform
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -52,7 +52,7 @@ def server(tmp_path: Path) -> Iterator[Path]:
         process.wait()
 
 
-def ask(running: Running, method: str, called: str, **params: Any) -> Any:
+def ask(running: RunningPlatform, method: str, called: str, **params: Any) -> Any:
     headers = {
         "Authorization": f"Bearer {running.token}", "Accept": "application/json, text/event-stream",
         "MCP-Protocol-Version": MODERN, "Mcp-Method": method, "Mcp-Name": called,

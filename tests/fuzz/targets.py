@@ -21,11 +21,11 @@ import orjson
 
 from servers.tables.delimited import Unreadable, read_text
 from workbench.agent.env_file import read_env_file
-from workbench.endpoint.jsonrpc import BadMessage, check_envelope, parse, request_id
+from workbench.endpoint.jsonrpc import BadMessageError, check_envelope, parse, request_id
 from workbench.events import Misuse, Unreachable
 from workbench.policy import Redactor
 from workbench.policy.redaction import recognizers
-from workbench.policy.rego.rego_guard import Unsuitable, checked, lint, read_module
+from workbench.policy.rego.rego_guard import UnsuitableValueError, checked, lint, read_module
 from workbench.policy.rego.rego_input import rego_input
 from workbench.registry.configuration.mcp_json import read_mcp_json
 from workbench.upstream.http.sse_parser import Event, events
@@ -39,7 +39,7 @@ def jsonrpc(data: bytes) -> None:
     """What is accepted has one meaning: the standard library reads the same value, and no key comes twice."""
     try:
         message = parse(data)
-    except BadMessage:
+    except BadMessageError:
         return
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def jsonrpc(data: bytes) -> None:
 
     assert same(json.loads(data, object_pairs_hook=unique), message)
     assert same(orjson.loads(orjson.dumps(message)), message), "the value cannot be passed on as it is"
-    with contextlib.suppress(BadMessage):
+    with contextlib.suppress(BadMessageError):
         checked_message = check_envelope(message)
         if "id" in checked_message:
             request_id(checked_message)
@@ -98,7 +98,7 @@ def rego_document(data: bytes) -> None:
         document = json.loads(text)
     except (ValueError, RecursionError):
         return
-    with contextlib.suppress(Unsuitable):
+    with contextlib.suppress(UnsuitableValueError):
         rego_input(checked(document))
 
 

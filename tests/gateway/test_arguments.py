@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.events import JSON, Tool
-from workbench.gateway.argument_validation import BrokenSchema, Validators
+from workbench.gateway.argument_validation import BrokenSchemaError, Validators
 
 SCHEMA: JSON = {
     "type": "object",
@@ -73,7 +73,7 @@ def test_no_more_than_five_mistakes_are_listed() -> None:
 def test_a_schema_that_cannot_be_used_lets_nothing_through(schema: JSON) -> None:
     validators = Validators()
     for _ in range(2):
-        with pytest.raises(BrokenSchema, match=r"s\.t"):
+        with pytest.raises(BrokenSchemaError, match=r"s\.t"):
             validators.problems(tool(schema), {})
 
 

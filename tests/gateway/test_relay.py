@@ -17,8 +17,8 @@ from tests.gateway.test_channels import visits
 from tests.gateway.test_crossings import ACCEPTED, CAN_ASK, HELLO, Older, begin, modern_server, older_server
 from tests.redis_server import RedisServer
 from workbench.cluster import message_relay as relay_module
-from workbench.cluster.message_relay import Gone, Relay, Tell
-from workbench.cluster.sealed_tokens import Seal
+from workbench.cluster.message_relay import Gone, MessageRelay, Tell
+from workbench.cluster.sealed_tokens import SealedTokens
 from workbench.events import JSON, Unreachable
 
 PATH = "/servers/older/mcp"
@@ -273,8 +273,10 @@ async def test_a_resource_watched_at_one_is_announced_on_a_stream_of_the_other(p
 
 
 @pytest.fixture
-async def relays(redis: RedisServer, tmp_path: Path) -> AsyncIterator[list[Relay]]:
-    found = [Relay(redis.url, Seal(tmp_path / "session.key", b"x"), prefix=str(tmp_path)) for _ in range(3)]
+async def relays(redis: RedisServer, tmp_path: Path) -> AsyncIterator[list[MessageRelay]]:
+    found = [
+        MessageRelay(redis.url, SealedTokens(tmp_path / "session.key", b"x"), prefix=str(tmp_path)) for _ in range(3)
+    ]
     for one in found:
         one.open()
         await asyncio.wait_for(one.ready.wait(), 10)
@@ -283,7 +285,7 @@ async def relays(redis: RedisServer, tmp_path: Path) -> AsyncIterator[list[Relay
         await one.close()
 
 
-async def test_what_is_told_on_the_way_comes_in_order_before_the_answer(relays: list[Relay]) -> None:
+async def test_what_is_told_on_the_way_comes_in_order_before_the_answer(relays: list[MessageRelay]) -> None:
     async def count(body: JSON, tell: Tell) -> JSON:
         for n in range(body["n"]):
             await tell({"n": n})
@@ -300,7 +302,7 @@ async def test_what_is_told_on_the_way_comes_in_order_before_the_answer(relays: 
     assert told == list(range(50))
 
 
-async def test_who_asks_a_process_that_fails_is_not_left_waiting(relays: list[Relay], caplog: Any) -> None:
+async def test_who_asks_a_process_that_fails_is_not_left_waiting(relays: list[MessageRelay], caplog: Any) -> None:
     async def broken(body: JSON, _: Tell) -> JSON:
         raise KeyError("x")
 
@@ -310,7 +312,7 @@ async def test_who_asks_a_process_that_fails_is_not_left_waiting(relays: list[Re
     assert "KeyError" in caplog.text
 
 
-async def test_everybody_else_is_told(relays: list[Relay]) -> None:
+async def test_everybody_else_is_told(relays: list[MessageRelay]) -> None:
     heard: list[str] = []
     for number, one in enumerate(relays):
 
@@ -324,7 +326,7 @@ async def test_everybody_else_is_told(relays: list[Relay]) -> None:
     assert sorted(heard) == ["1 1", "2 1"]
 
 
-async def test_who_asks_a_process_that_ends_meanwhile_is_told(relays: list[Relay], monkeypatch: Any) -> None:
+async def test_who_asks_a_process_that_ends_meanwhile_is_told(relays: list[MessageRelay], monkeypatch: Any) -> None:
     monkeypatch.setattr(relay_module, "LOOK_S", 0.05)
     begun = asyncio.Event()
 
@@ -344,7 +346,7 @@ async def test_who_asks_a_process_that_ends_meanwhile_is_told(relays: list[Relay
 
 
 async def test_messages_of_strangers_and_old_ones_are_not_believed(
-    relays: list[Relay], redis: RedisServer, tmp_path: Path
+    relays: list[MessageRelay], redis: RedisServer, tmp_path: Path
 ) -> None:
     heard: list[JSON] = []
 
@@ -353,7 +355,7 @@ async def test_messages_of_strangers_and_old_ones_are_not_believed(
         return {}
 
     relays[1].handlers["news"] = hear
-    stranger = Relay(redis.url, Seal(tmp_path / "other.key", b"x"), prefix=str(tmp_path))
+    stranger = MessageRelay(redis.url, SealedTokens(tmp_path / "other.key", b"x"), prefix=str(tmp_path))
     mine, to_two = relays[0], relays[0]._channel(relays[1].id)
     caught: list[bytes] = []
     async with Redis.from_url(redis.url) as raw, raw.pubsub() as listening:
@@ -378,7 +380,7 @@ async def test_messages_of_strangers_and_old_ones_are_not_believed(
 
 
 async def test_a_message_that_cannot_be_read_does_not_end_the_listening(
-    relays: list[Relay], redis: RedisServer, tmp_path: Path
+    relays: list[MessageRelay], redis: RedisServer, tmp_path: Path
 ) -> None:
     heard = asyncio.Event()
 
@@ -387,7 +389,7 @@ async def test_a_message_that_cannot_be_read_does_not_end_the_listening(
         return {}
 
     relays[1].handlers["news"] = hear
-    newer = Seal(tmp_path / "session.key", b"x").close(b'{"what": "another version says"}')
+    newer = SealedTokens(tmp_path / "session.key", b"x").close(b'{"what": "another version says"}')
     async with Redis.from_url(redis.url) as raw:
         await raw.publish(relays[0]._channel(""), newer)
         await raw.set(f"{tmp_path}:name", newer)
@@ -396,7 +398,7 @@ async def test_a_message_that_cannot_be_read_does_not_end_the_listening(
     await asyncio.wait_for(heard.wait(), 10)
 
 
-async def test_who_gives_up_for_whatever_reason_is_not_worked_for_any_more(relays: list[Relay]) -> None:
+async def test_who_gives_up_for_whatever_reason_is_not_worked_for_any_more(relays: list[MessageRelay]) -> None:
     over = asyncio.Event()
 
     async def work(body: JSON, tell: Tell) -> JSON:
@@ -418,7 +420,7 @@ async def test_who_gives_up_for_whatever_reason_is_not_worked_for_any_more(relay
 
 async def test_a_redis_that_was_away_is_found_again(tmp_path: Path) -> None:
     redis = RedisServer(tmp_path)
-    one = Relay(redis.url, Seal(tmp_path / "key", b"x"))
+    one = MessageRelay(redis.url, SealedTokens(tmp_path / "key", b"x"))
     one.open()
     await asyncio.wait_for(one.ready.wait(), 10)
     redis.kill()

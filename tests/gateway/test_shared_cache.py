@@ -13,11 +13,11 @@ from mcp_types import ToolAnnotations
 
 from tests.gateway.conftest import Furnish, House
 from tests.redis_server import RedisServer
-from workbench.cluster.sealed_tokens import Seal
+from workbench.cluster.sealed_tokens import SealedTokens
 from workbench.events import JSON, Call, Caller, Tool
 from workbench.gateway.redis_cache import SharedCache
-from workbench.gateway.result_cache import Cache, Key
-from workbench.policy.engine_breaker import Breaker
+from workbench.gateway.result_cache import Cache, CacheKey
+from workbench.policy.engine_breaker import EngineBreaker
 
 ANN = Caller(tenant="local", subject="ann", roles=("viewer",), scopes=frozenset({"b", "a"}))
 BOB = Caller(tenant="local", subject="bob")
@@ -49,7 +49,7 @@ def said(value: Any = 1) -> JSON:
 async def processes(redis: RedisServer, tmp_path: Path) -> AsyncIterator[list[Cache]]:
     """The caches of two processes of one deployment, and of one of another."""
     (tmp_path / "other").mkdir()
-    seals = [Seal(home / "session.key", b"x") for home in (tmp_path, tmp_path, tmp_path / "other")]
+    seals = [SealedTokens(home / "session.key", b"x") for home in (tmp_path, tmp_path, tmp_path / "other")]
     # nothing of another test is found, for its key is another
     shared = [SharedCache(redis.url, seal, timeout=5.0) for seal in seals]
     yield [Cache(10_000, shared=one) for one in shared]
@@ -62,7 +62,7 @@ async def written(cache: Cache) -> None:
     await asyncio.gather(*cache.shared._writing)
 
 
-def key(cache: Cache, asked: Call, of: Tool) -> Key:
+def key(cache: Cache, asked: Call, of: Tool) -> CacheKey:
     found = cache.key(asked, of)
     assert found is not None
     return found
@@ -128,8 +128,8 @@ async def test_nobody_can_read_or_make_up_an_answer_in_redis(processes: list[Cac
 async def test_while_redis_is_down_servers_are_asked_and_redis_is_left_alone(tmp_path: Path) -> None:
     redis = RedisServer(tmp_path)
     clock = [0.0]
-    breaker = Breaker(failures=2, clock=lambda: clock[0])
-    shared = SharedCache(redis.url, Seal(tmp_path / "key", b"x"), timeout=5.0, breaker=breaker)
+    breaker = EngineBreaker(failures=2, clock=lambda: clock[0])
+    shared = SharedCache(redis.url, SealedTokens(tmp_path / "key", b"x"), timeout=5.0, breaker=breaker)
     cache = Cache(shared=shared)
     redis.kill()
     for _ in range(4):

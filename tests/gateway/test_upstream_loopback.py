@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.gateway.conftest import until
 from workbench.upstream.http import loopback_client
-from workbench.upstream.http.loopback_client import Address, Broken, Loopback, Response
+from workbench.upstream.http.loopback_client import Address, BrokenConnectionError, Loopback, Response
 from workbench.upstream.request_headers import Headers, Prepared
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
@@ -139,7 +139,7 @@ async def test_content_comes_whole_however_it_is_framed(raw: Raw, post: Post, pa
 )
 async def test_content_that_is_cut_off_is_an_error_and_not_an_answer(raw: Raw, post: Post, parts: list[bytes]) -> None:
     raw.answers, raw.hang_up = [parts], True
-    with pytest.raises(Broken):
+    with pytest.raises(BrokenConnectionError):
         await whole(await post())
 
 
@@ -270,7 +270,7 @@ def test_a_header_value_cannot_bring_further_headers(value: str) -> None:
         client = Loopback()
         with pytest.raises(OSError) as refused:
             await client.post(Address("127.0.0.1", 1, "/"), b"", {"X": value})
-        assert isinstance(refused.value, Broken) is bool({"\r", "\n"} & set(value))
+        assert isinstance(refused.value, BrokenConnectionError) is bool({"\r", "\n"} & set(value))
 
     asyncio.run(attempt())
 
@@ -291,6 +291,6 @@ async def test_headers_that_do_not_change_are_written_out_once(raw: Raw) -> None
 async def test_headers_with_a_line_break_are_refused_however_often_they_are_sent(raw: Raw) -> None:
     headers = Prepared({"X-Static": "a\r\nX-Other: b"})
     for _ in range(2):
-        with pytest.raises(Broken, match="line break"):
+        with pytest.raises(BrokenConnectionError, match="line break"):
             await Loopback.shared().post(raw.address, b"{}", headers)
     assert raw.requests == []

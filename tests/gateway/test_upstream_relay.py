@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from workbench.upstream.in_memory import MemoryConnection
-from workbench.upstream.notification_relay import MOST_WAITING, Relay
+from workbench.upstream.notification_relay import MOST_WAITING, NotificationRelay
 
 
 class Client:
@@ -25,7 +25,7 @@ class Client:
 
 async def test_of_too_much_the_oldest_is_dropped_and_the_order_stands() -> None:
     client = Client()
-    relay = Relay(client.notify)
+    relay = NotificationRelay(client.notify)
     text = "x" * (MOST_WAITING // 4)
     for n in range(8):
         relay.add({"n": n, "text": text})
@@ -42,7 +42,7 @@ async def test_of_too_much_the_oldest_is_dropped_and_the_order_stands() -> None:
 
 async def test_what_waits_for_a_request_that_is_over_is_dropped() -> None:
     client = Client()
-    relay = Relay(client.notify)
+    relay = NotificationRelay(client.notify)
     relay.add({"n": 0})
     await asyncio.sleep(0)
     relay.close()
@@ -55,7 +55,7 @@ async def test_a_fault_in_passing_on_is_told_to_the_request() -> None:
     async def broken(message: Any) -> None:
         raise ZeroDivisionError
 
-    relay = Relay(broken)
+    relay = NotificationRelay(broken)
     relay.add({"n": 0})
     with pytest.raises(ZeroDivisionError):
         await relay.drained()

@@ -16,7 +16,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from tests.platforms import up
-from workbench.platform.run_file import Running
+from workbench.platform.run_file import RunningPlatform
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
@@ -25,7 +25,7 @@ PACKAGE = "@modelcontextprotocol/server-basic-vanillajs@2.0.3"
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
     if shutil.which("npm") is None:
         pytest.skip("npm is not installed")
     folder = CACHE / "app-2.0.3"
@@ -46,7 +46,9 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @pytest.mark.parametrize(
     ("path", "named", "page"), [("/mcp", "clock__", "ui://gateway/clock/"), ("/servers/clock/mcp", "", "ui://")]
 )
-async def test_the_page_is_where_the_tool_says(platform: Running, mode: Any, path: str, named: str, page: str) -> None:
+async def test_the_page_is_where_the_tool_says(
+    platform: RunningPlatform, mode: Any, path: str, named: str, page: str
+) -> None:
     async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {platform.token}"}) as http:
         transport = streamable_http_client(platform.url + path, http_client=http)
         async with Client(transport, mode=mode) as client:

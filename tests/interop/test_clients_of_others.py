@@ -14,19 +14,19 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from tests.platforms import up
-from workbench.platform.run_file import Running
+from workbench.platform.run_file import RunningPlatform
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
     with up(tmp_path_factory.mktemp("interop") / "home", "--servers", "crm,payments") as (running, _):
         yield running
 
 
 @pytest.mark.parametrize(("mode", "revision"), [("auto", "2026-07-28"), ("legacy", "2025-11-25")])
-async def test_the_python_sdk_lists_and_calls_in_both_eras(platform: Running, mode: str, revision: str) -> None:
+async def test_the_python_sdk_lists_and_calls_in_both_eras(platform: RunningPlatform, mode: str, revision: str) -> None:
     async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {platform.token}"}) as http:
         transport = streamable_http_client(platform.mcp_url, http_client=http)
         async with Client(transport, mode=mode) as client:
@@ -69,7 +69,7 @@ TYPESCRIPT = {
 
 
 @pytest.mark.parametrize("generation", TYPESCRIPT)
-def test_the_typescript_sdk_lists_and_calls(platform: Running, generation: str, tmp_path: Path) -> None:
+def test_the_typescript_sdk_lists_and_calls(platform: RunningPlatform, generation: str, tmp_path: Path) -> None:
     if shutil.which("npm") is None:
         pytest.skip("npm is not installed")
     package, script = TYPESCRIPT[generation]

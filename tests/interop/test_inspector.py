@@ -17,7 +17,7 @@ import pytest
 from tests.interop.node_tools import CHROMIUM, Node, installed_node
 from tests.platforms import up
 from tests.waiting import soon
-from workbench.platform.run_file import Running
+from workbench.platform.run_file import RunningPlatform
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
@@ -39,7 +39,7 @@ def page_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory, page_port: int) -> Iterator[Running]:
+def platform(tmp_path_factory: pytest.TempPathFactory, page_port: int) -> Iterator[RunningPlatform]:
     origins = {"WORKBENCH_ALLOWED_ORIGINS": f"http://localhost:{page_port}"}
     with up(tmp_path_factory.mktemp("inspector") / "home", "--servers", "crm", env=origins) as (running, _):
         yield running
@@ -86,7 +86,7 @@ def inspector(node: Node, page_port: int, log: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("mode", ["direct", "proxy"])
 def test_the_page_lists_and_calls_in_each_of_its_modes(
-    platform: Running, node: Node, page_port: int, mode: str, tmp_path: Path
+    platform: RunningPlatform, node: Node, page_port: int, mode: str, tmp_path: Path
 ) -> None:
     if CHROMIUM is None:
         pytest.skip("1 mode of the Inspector needs a browser: Chromium is not installed")
@@ -133,7 +133,9 @@ def run(node: Node, script: Path, url: str, token: str, *arguments: str) -> Any:
         ("inspector-2.12.0", PROGRAM, "clients/launcher/build/index.js"),
     ],
 )
-def test_the_program_lists_and_calls(platform: Running, node: Node, name: str, package: str, script: str) -> None:
+def test_the_program_lists_and_calls(
+    platform: RunningPlatform, node: Node, name: str, package: str, script: str
+) -> None:
     path = node.install(name, package) / "node_modules/@modelcontextprotocol/inspector" / script
     listed = run(node, path, platform.mcp_url, platform.token, "--method", "tools/list")
     tool = next(tool["name"] for tool in listed["tools"] if tool["name"].endswith("search_customers"))

@@ -22,7 +22,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CreateMessageResult, ElicitResult, ListRootsResult, Root, TextContent
 
 from tests.platforms import up
-from workbench.platform.run_file import Running
+from workbench.platform.run_file import RunningPlatform
 
 pytestmark = [
     pytest.mark.interop,
@@ -49,7 +49,7 @@ def python() -> Path:
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory, python: Path) -> Iterator[Running]:
+def platform(tmp_path_factory: pytest.TempPathFactory, python: Path) -> Iterator[RunningPlatform]:
     folder = tmp_path_factory.mktemp("older")
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
@@ -79,7 +79,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory, python: Path) -> Iterator
 
 
 @asynccontextmanager
-async def client(platform: Running, front: str, heard: list[Any]) -> AsyncIterator[Client]:
+async def client(platform: RunningPlatform, front: str, heard: list[Any]) -> AsyncIterator[Client]:
     """A client of the SDK that can be asked everything; `heard` gets what it is told."""
     headers = {"Authorization": f"Bearer {platform.token}"}
 
@@ -111,7 +111,7 @@ async def client(platform: Running, front: str, heard: list[Any]) -> AsyncIterat
 
 @pytest.mark.parametrize("front", FRONTS)
 @pytest.mark.parametrize("server", SERVERS)
-async def test_questions_logs_and_progress_cross(platform: Running, front: str, server: str) -> None:
+async def test_questions_logs_and_progress_cross(platform: RunningPlatform, front: str, server: str) -> None:
     heard: list[Any] = []
 
     async def progress(done: float, total: float | None, message: str | None) -> None:
@@ -126,7 +126,7 @@ async def test_questions_logs_and_progress_cross(platform: Running, front: str, 
     assert sorted(heard) == ["careful", "half"]
 
 
-async def test_what_each_server_speaks_is_told(platform: Running) -> None:
+async def test_what_each_server_speaks_is_told(platform: RunningPlatform) -> None:
     async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {platform.token}"}) as http:
         found = (await http.get(f"{platform.url}/servers")).json()
     servers = {server["id"]: server for server in (found if isinstance(found, list) else found["servers"])}
@@ -148,7 +148,7 @@ await client.close();
 """
 
 
-def test_the_typescript_sdks_client_of_the_old_transport(platform: Running) -> None:
+def test_the_typescript_sdks_client_of_the_old_transport(platform: RunningPlatform) -> None:
     if shutil.which("npm") is None:
         pytest.skip("npm is not installed")
     folder = CACHE / "typescript-1.32.2"

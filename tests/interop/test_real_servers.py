@@ -29,7 +29,7 @@ from tests.interop.node_tools import installed_node
 from tests.interop.real_servers import SERVERS, RealServer
 from tests.interop.real_surroundings import node_on_path, surroundings
 from tests.platforms import up
-from workbench.platform.run_file import Running
+from workbench.platform.run_file import RunningPlatform
 
 pytestmark = [pytest.mark.interop, pytest.mark.full, pytest.mark.timeout(1800)]
 
@@ -71,7 +71,7 @@ class Trial:
     """The platform that runs them all, and what has been found of each."""
 
     home: Path
-    running: Running
+    running: RunningPlatform
     names: dict[str, str]
     tried: dict[str, Tried]
 
@@ -89,7 +89,7 @@ def filled(value: Any, names: dict[str, str]) -> Any:
     return [filled(each, names) for each in value] if isinstance(value, list) else value
 
 
-def settled(running: Running, wanted: set[str]) -> dict[str, dict[str, Any]]:
+def settled(running: RunningPlatform, wanted: set[str]) -> dict[str, dict[str, Any]]:
     """The state of each server once all of `wanted` are ready or have failed for good."""
     deadline = time.monotonic() + START_S
     while True:
@@ -133,7 +133,7 @@ def trial(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
         Path(target).write_text(report(list(tried.values())), encoding="utf-8")
 
 
-def repaired(running: Running) -> Counter[str]:
+def repaired(running: RunningPlatform) -> Counter[str]:
     """How many tools of each server are read otherwise than they are written."""
     with httpx2.Client(headers={"Authorization": f"Bearer {running.token}"}, timeout=60) as http:
         tools = http.get(f"{running.url}/api/platform/tools", params={"limit": 1000}).json()["tools"]

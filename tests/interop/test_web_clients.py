@@ -15,7 +15,7 @@ import pytest
 
 from tests.interop.node_tools import CHROMIUM, installed_node
 from tests.platforms import up
-from workbench.platform.run_file import Running
+from workbench.platform.run_file import RunningPlatform
 
 pytestmark = [
     pytest.mark.interop,
@@ -133,7 +133,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def platform(pages: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def platform(pages: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
     home: Path = tmp_path_factory.mktemp("web") / "home"
     with up(home, "--servers", "crm", env={"WORKBENCH_ALLOWED_ORIGINS": pages}) as (running, _):
         yield running
@@ -149,7 +149,7 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
-def result_on(browser: Any, page_url: str, platform: Running, said: list[str]) -> Any:
+def result_on(browser: Any, page_url: str, platform: RunningPlatform, said: list[str]) -> Any:
     """What the client on this page found, or how it failed."""
     page = browser.new_page()
     config = {
@@ -168,7 +168,9 @@ def result_on(browser: Any, page_url: str, platform: Running, said: list[str]) -
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_a_client_on_an_allowed_page_lists_and_calls(platform: Running, pages: str, browser: Any, client: str) -> None:
+def test_a_client_on_an_allowed_page_lists_and_calls(
+    platform: RunningPlatform, pages: str, browser: Any, client: str
+) -> None:
     said: list[str] = []
     found = result_on(browser, f"{pages}/{list(CLIENTS).index(client)}.html", platform, said)
     assert "failed" not in found, (found, said)
@@ -177,7 +179,7 @@ def test_a_client_on_an_allowed_page_lists_and_calls(platform: Running, pages: s
     assert not [line for line in said if "CORS" in line], said
 
 
-def test_a_client_on_any_other_page_gets_nothing(platform: Running, pages: str, browser: Any) -> None:
+def test_a_client_on_any_other_page_gets_nothing(platform: RunningPlatform, pages: str, browser: Any) -> None:
     other = pages.replace("127.0.0.1", "localhost")
     found = result_on(browser, f"{other}/0.html", platform, [])
     assert "failed" in found

@@ -96,7 +96,7 @@ def test_an_undefined_answer_is_refused_at_load_and_broken_later() -> None:
         tool_scopes__rego=f"package workbench.tool_scopes\ndecision := {good} if not input_is_odd\n"
         'input_is_odd if input.tool.qualified == "odd.tool"\n'
     )
-    with pytest.raises(rego_engine.Broken, match="undefined"):
+    with pytest.raises(rego_engine.BrokenPolicyError, match="undefined"):
         sometimes.ask(rego_engine.TOOL_SCOPES, tool_input(qualified="odd.tool"))
 
 
@@ -106,7 +106,7 @@ def test_two_answers_at_once_are_no_answer() -> None:
         tool_scopes__rego=f"package workbench.tool_scopes\ndecision := {good}\n"
         f'decision := {other} if input.tool.qualified == "odd.tool"\n'
     )
-    with pytest.raises(rego_engine.Broken):
+    with pytest.raises(rego_engine.BrokenPolicyError):
         split.ask(rego_engine.TOOL_SCOPES, tool_input(qualified="odd.tool"))
 
 
@@ -120,7 +120,7 @@ def test_an_answer_that_repeats_awkward_text_is_broken_or_exact_but_never_anothe
     )
     try:
         answer = echo.ask(rego_engine.TOOL_SCOPES, tool_input(qualified=echoed))
-    except rego_engine.Broken:
+    except rego_engine.BrokenPolicyError:
         return
     assert answer["allow"] is False
 
@@ -154,9 +154,9 @@ def test_a_file_that_is_no_text_is_refused() -> None:
 def test_an_input_that_the_engine_would_misread_is_broken() -> None:
     policy = rego_engine.RegoPolicy(SHIPPED, "the package")
     for wrong in ("crm\0evil", "\ud83d"):
-        with pytest.raises(rego_engine.Broken):
+        with pytest.raises(rego_engine.BrokenPolicyError):
             policy.ask(rego_engine.TOOL_SCOPES, tool_input(qualified=wrong))
-    with pytest.raises(rego_engine.Broken, match="64 bits"):
+    with pytest.raises(rego_engine.BrokenPolicyError, match="64 bits"):
         policy.ask(rego_engine.TENANT_QUOTA, {"tenant": "a", "tool": "b", "used": 2**64})
 
 

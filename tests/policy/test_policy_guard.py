@@ -38,7 +38,7 @@ def bare(source: str, value: Any) -> Any:
 )
 def test_the_engine_misreads_what_the_guard_refuses(source: str, value: Any) -> None:
     assert bare(source, value) is True
-    with pytest.raises(rego_guard.Unsuitable):
+    with pytest.raises(rego_guard.UnsuitableValueError):
         rego_guard.checked(value)
 
 
@@ -82,7 +82,7 @@ class Text(str):
     ids=lambda v: repr(v)[:30],
 )
 def test_what_the_engine_could_misread_is_refused(value: Any) -> None:
-    with pytest.raises(rego_guard.Unsuitable):
+    with pytest.raises(rego_guard.UnsuitableValueError):
         rego_guard.checked(value)
 
 

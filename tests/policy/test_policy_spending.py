@@ -19,7 +19,7 @@ from workbench.config import Settings
 from workbench.events import Caller, Misuse, Usage
 from workbench.policy import Policy
 from workbench.policy.limits.budgets import Limits, Spending
-from workbench.policy.rego.rego_engine import Broken
+from workbench.policy.rego.rego_engine import BrokenPolicyError
 
 pytestmark = pytest.mark.stores("sqlite", "postgres")
 
@@ -199,7 +199,7 @@ async def test_data_that_cannot_be_meant_grant_nothing(
     data = {"workbench": {"budgets": {"people": {"acme": {"ann": entry}}}}}
     (tmp_path / "budgets.json").write_bytes(msgspec.json.encode(data))
     policy = Policy(settings.replace(policy=tmp_path))
-    with pytest.raises(Broken):
+    with pytest.raises(BrokenPolicyError):
         policy.spending.limits(owner)
     assert (await policy.spending.reserve(owner, NOTHING, 1, 1)).why.startswith("What may be used cannot be found out")
     policy.close()

@@ -20,7 +20,7 @@ from workbench.policy import Redactor
 from workbench.policy.redaction import recognizers, secret_patterns
 from workbench.policy.redaction.walker import WITHHELD
 from workbench.registry.definitions import poisoning_signals
-from workbench.scanning import Budget, PostponedError
+from workbench.scanning import PostponedError, ScanBudget
 
 LONG = 1 << 20
 
@@ -224,7 +224,7 @@ def test_a_match_longer_than_the_overlap_is_hidden_to_its_end() -> None:
 
 
 def test_a_budget_that_was_not_used_up_lets_everything_pass() -> None:
-    budget = Budget()
+    budget = ScanBudget()
     for _ in range(100):
         budget.take(1 << 20)
         budget.step()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.waiting import soon
 from workbench.registry.processes import activity
-from workbench.registry.processes.activity import Usage, usage_of, works
+from workbench.registry.processes.activity import ProcessUsage, usage_of, works
 
 NEST = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'while True: pass']); time.sleep(60)"
 
@@ -27,7 +27,7 @@ def nested() -> Iterator[int]:
         process.wait()
 
 
-def used(pid: int) -> Usage:
+def used(pid: int) -> ProcessUsage:
     found = usage_of(pid)
     if found is None:
         pytest.skip("this system does not tell what processes use")
@@ -44,13 +44,13 @@ async def test_what_a_process_started_counts_as_its_own_work(nested: int) -> Non
 
 async def test_a_process_that_is_gone_does_nothing() -> None:
     gone = used(2**22 + 1)
-    assert gone == Usage(0.0, 0, frozenset())
+    assert gone == ProcessUsage(0.0, 0, frozenset())
     assert not gone.worked_since(gone, 1.0)
     assert not await works(2**22 + 1)
 
 
 def test_an_idle_process_may_wake_up_now_and_then() -> None:
-    before = Usage(1.0, 100, frozenset({1}))
+    before = ProcessUsage(1.0, 100, frozenset({1}))
     assert not before._replace(cpu_s=1.005).worked_since(before, 1.0)
     assert before._replace(cpu_s=1.02).worked_since(before, 1.0)
     assert before._replace(io_bytes=101).worked_since(before, 1.0)

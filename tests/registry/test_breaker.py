@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.registry.replica_breaker import FIRST_PAUSE, LONGEST_PAUSE, MOST_FAILURES, SLOW_RETURN, Breaker
+from workbench.registry.replica_breaker import FIRST_PAUSE, LONGEST_PAUSE, MOST_FAILURES, SLOW_RETURN, ReplicaBreaker
 
 
 class Watched:
@@ -16,7 +16,7 @@ class Watched:
     def __init__(self) -> None:
         self.now = 100.0
         self.said: list[str] = []
-        self.breaker = Breaker(lambda state, why: self.said.append(state), clock=lambda: self.now)
+        self.breaker = ReplicaBreaker(lambda state, why: self.said.append(state), clock=lambda: self.now)
 
     def open(self) -> None:
         for _ in range(MOST_FAILURES):

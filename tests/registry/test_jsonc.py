@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.registry.configuration.jsonc import MAX_DEPTH, Malformed, parse
+from workbench.registry.configuration.jsonc import MAX_DEPTH, MalformedJsonError, parse
 
 
 def test_comments_and_trailing_commas_are_blank() -> None:
@@ -68,12 +68,12 @@ def test_nesting_without_end_costs_that_value_alone() -> None:
     ],
 )
 def test_what_is_no_json_stays_none(text: str) -> None:
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedJsonError):
         parse(text)
 
 
 def test_the_place_of_a_slip_is_told_by_line_and_column() -> None:
-    with pytest.raises(Malformed) as slip:
+    with pytest.raises(MalformedJsonError) as slip:
         parse('{\n  "a": 1\n  "b": 2}')
     assert (slip.value.line, slip.value.column) == (3, 3)
 

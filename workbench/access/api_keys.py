@@ -18,7 +18,7 @@ from typing import Any
 from workbench.access.local_user import read_private, user_name, write_private
 from workbench.access.roles import OWNER
 from workbench.config import Settings
-from workbench.control import Told, open_store
+from workbench.control import ChangeNotice, open_store
 from workbench.events import Record
 
 TOKEN = re.compile(r"mk_([a-z0-9]{12})_[A-Za-z0-9_-]{43}")
@@ -64,7 +64,7 @@ class Keys:
     def __init__(self, where: Settings | Path) -> None:
         self.store = open_store(where)
         self.store.prepare(
-            "keys", _TABLE, added=[("api_keys", "rate_per_minute integer")], told={"api_keys": Told("id")}
+            "keys", _TABLE, added=[("api_keys", "rate_per_minute integer")], told={"api_keys": ChangeNotice("id")}
         )
 
     def add(self, info: KeyInfo) -> str:

@@ -10,7 +10,7 @@ import hmac
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
-from workbench.access.certificates.svid import Leaf, NoSvid, trust_domain_of
+from workbench.access.certificates.svid import Leaf, MissingSvidError, trust_domain_of
 from workbench.config import Settings
 from workbench.events import Unauthenticated
 
@@ -55,7 +55,7 @@ class Peers:
             raise Unauthenticated("The Authorization header is not of the Bearer scheme.")
         try:
             return Leaf(spiffe_id=spiffe_id, trust_domain=trust_domain_of(spiffe_id), until_us=int(until))
-        except NoSvid as e:
+        except MissingSvidError as e:
             raise Unauthenticated(str(e)) from e
 
     async def client(self, authorization: str) -> tuple[Client, int]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from workbench.agent.env_file import EnvFile
-from workbench.agent.loop import Run, unresolved
+from workbench.agent.loop import AgentRun, unresolved
 from workbench.agent.provider import Message, ProviderStatus
 from workbench.agent.provider_choice import Chooser
 from workbench.agent.toolbox import Budget, RecordEvent, Toolbox, WaitForApproval
@@ -42,7 +42,7 @@ class Agent:
         self._record = record
         self._budget = budget
         self._chooser = Chooser(settings, env=env)
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, AgentRun] = {}
 
     def __repr__(self) -> str:
         return f"<Agent provider={self._settings.provider!r} running={len(self._runs)}>"
@@ -95,7 +95,7 @@ class Agent:
         if run in self._runs:
             raise Misuse(f"Run {run!r} is under way.", hint="Leave `run` out, or give it an id of its own.")
         chosen = await self._chooser.choose(provider, model)
-        state = Run(
+        state = AgentRun(
             self._settings,
             toolbox or self._toolbox,
             chosen,

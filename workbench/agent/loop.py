@@ -62,11 +62,11 @@ _PERHAPS_BEGUN = ("cut", "timeout")
 RunStatus = Literal["answered", "cancelled", "limit", "failed"]
 
 
-class UsedUp(Exception):
+class BudgetExceededError(Exception):
     """There is nothing left that a further turn could use."""
 
 
-class Run:
+class AgentRun:
     """The state of one run."""
 
     def __init__(
@@ -228,7 +228,7 @@ class Run:
                 return "limit", f"The budget of {self._settings.token_budget} tokens is used up (setting token_budget)."
             try:
                 said, end = await self._whole_turn(min(MAX_OUTPUT_TOKENS, left) if self._provider.is_llm else left)
-            except UsedUp as used:
+            except BudgetExceededError as used:
                 return "limit", str(used)
             self._conversation.append(said)
             if said.requests:
@@ -273,7 +273,7 @@ class Run:
         least = input + MIN_OUTPUT_TOKENS
         granted = await self._budget.reserve(self._caller, self._usage, min(least, input + output), input + output)
         if not granted.tokens:
-            raise UsedUp(granted.why)
+            raise BudgetExceededError(granted.why)
         return granted, min(output, granted.tokens - input)
 
     def _dearest(self, tokens: int, output: int) -> Usage:

@@ -25,7 +25,7 @@ from workbench.secrets import NoSecret, Secrets
 from workbench.secrets.masking import remember_all
 
 if TYPE_CHECKING:
-    from workbench.agent.providers.compatible import Found
+    from workbench.agent.providers.compatible import DetectedServer
 
 
 class Choice(Record, frozen=True, kw_only=True):
@@ -51,7 +51,7 @@ class Chooser:
         if self.env_file is not None:
             remember_all(self.env_file.keys, ())
         self._kept: dict[str, Provider] = {}
-        self._found: Found | None = None
+        self._found: DetectedServer | None = None
 
     async def detect(self) -> None:
         """Look for a local server; what is found is offered from then on."""

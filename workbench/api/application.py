@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 
 import workbench
 from workbench.api.approval_page import approval_page
-from workbench.api.body_reader import Reading
+from workbench.api.body_reader import BodyReader
 from workbench.api.error_responses import ASGI, error
 from workbench.api.exception_handlers import handle_errors
 from workbench.api.keys import key_routes
@@ -41,7 +41,7 @@ def build_app(platform: Platform) -> ASGI:
     the same checks of Host and Origin.
     """
     senders = Senders(platform.settings)
-    endpoint, api = McpEndpoint(platform.gateway, senders), Reading(platform, build_api(platform))
+    endpoint, api = McpEndpoint(platform.gateway, senders), BodyReader(platform, build_api(platform))
     issuing = _authorization_server(platform)
 
     sockets = WebSocketDoor(endpoint, platform.registry)

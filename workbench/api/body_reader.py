@@ -36,7 +36,7 @@ DISCARD_SECONDS: Final = 2.0
 """Seconds in which the rest of a body that is too large is read and thrown away."""
 
 
-class Reading:
+class BodyReader:
     """An ASGI application before the management API, which gets only requests whose body can be meant.
 
     Args:
@@ -140,7 +140,7 @@ class Reading:
         """What is wrong with the JSON of a body; a call in it that names its tool is recorded as refused."""
         try:
             jsonrpc.parse(body)
-        except jsonrpc.BadMessage as e:
+        except jsonrpc.BadMessageError as e:
             message = str(e)
         else:
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.audit.lake.lake_catalog import Catalog
+from workbench.audit.lake.lake_catalog import LakeCatalog
 from workbench.audit.write.sink import Sink
 from workbench.config import Settings
 from workbench.events import Misuse
@@ -27,7 +27,7 @@ def open_sink(settings: Settings) -> Sink | None:
     return PostgresSink(settings.audit_sink, settings.home)
 
 
-def open_catalog(settings: Settings) -> Catalog:
+def open_catalog(settings: Settings) -> LakeCatalog:
     """The catalog of the fleet, which the setting `audit_catalog` names.
 
     Raises:

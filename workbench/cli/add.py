@@ -22,7 +22,7 @@ from workbench.show import clean
 if TYPE_CHECKING:
     from workbench.registry import Reloaded, ServerSpec, ServerState
     from workbench.registry.configuration.added_servers import AddedServers
-    from workbench.registry.configuration.styles import Found
+    from workbench.registry.configuration.styles import FileContent
 
 FROM_ARGUMENTS = "arguments"
 """Name in place of a file for a server that the command line describes."""
@@ -187,7 +187,7 @@ def _sources(
     name: str | None,
     env: tuple[str, ...],
     headers: tuple[str, ...],
-) -> Iterator[tuple[Path, Found]]:
+) -> Iterator[tuple[Path, FileContent]]:
     """Files, or what stands for one, with the servers that are found in them.
 
     Raises:
@@ -195,7 +195,7 @@ def _sources(
     """
     from workbench.registry.configuration.formats import read_document
     from workbench.registry.configuration.locations import CLIENTS, places_of
-    from workbench.registry.configuration.styles import Found, FoundServer, find_servers
+    from workbench.registry.configuration.styles import FileContent, FoundServer, find_servers
 
     if client is not None:
         places = places_of(client)
@@ -209,7 +209,7 @@ def _sources(
     made = _entry(source, arguments, _pairs(env, "=", "--env"), _pairs(headers, ":", "--header"))
     if made is not None:
         called, entry = made
-        yield Path.home() / FROM_ARGUMENTS, Found(servers=[FoundServer(name or called, entry, ())])
+        yield Path.home() / FROM_ARGUMENTS, FileContent(servers=[FoundServer(name or called, entry, ())])
         return
     if arguments or env or headers or name:
         raise Misuse(f"{source!r} is a file, and says itself what its servers are called and get.",
@@ -293,7 +293,7 @@ def _install_link(link: str) -> tuple[str, dict[str, Any]]:
 # --- what would be added
 
 
-def _plan(plan: Plan, path: Path, found: Found, added: AddedServers, only: tuple[str, ...]) -> None:
+def _plan(plan: Plan, path: Path, found: FileContent, added: AddedServers, only: tuple[str, ...]) -> None:
     from workbench.registry.configuration.added_servers import portable
     from workbench.registry.configuration.mcp_json import entry_of
     from workbench.registry.configuration.variables import EntryError, Place, inputs_in

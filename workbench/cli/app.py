@@ -10,10 +10,10 @@ import click
 from workbench.cli.context import as_json, print_json
 
 if TYPE_CHECKING:
-    from workbench.platform.run_file import Running
+    from workbench.platform.run_file import RunningPlatform
 
 
-def new_link(running: Running, home: Path) -> str:
+def new_link(running: RunningPlatform, home: Path) -> str:
     """The address with which one browser signs in, once."""
     from workbench.access.app_sessions import AppSessions
 

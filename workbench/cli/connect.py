@@ -17,7 +17,7 @@ from workbench.events import JSON, Misuse, Unauthenticated, Unreachable
 if TYPE_CHECKING:
     import aiohttp
 
-    from workbench.platform.run_file import Running
+    from workbench.platform.run_file import RunningPlatform
 
 LARGEST: Final = 64 << 20
 LAST_ANSWERS: Final = 10.0
@@ -49,7 +49,7 @@ def connect(server: str | None, profile: str | None) -> None:
     asyncio.run(_bridge(running, f"{part}/ws"))
 
 
-async def _bridge(running: Running, path: str) -> None:
+async def _bridge(running: RunningPlatform, path: str) -> None:
     import aiohttp
 
     headers = {"Authorization": f"Bearer {running.token}"}

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from workbench.cli.context import as_json, console, print_json, typed
-from workbench.cli.security import Check, examine_security, secret_origins
+from workbench.cli.security import SecurityCheck, examine_security, secret_origins
 from workbench.config import Settings, meaning, names
 from workbench.events import WorkbenchError, counted
 from workbench.show import clean
@@ -82,7 +82,7 @@ def _print_settings(settings: Settings, *, everything: bool) -> None:
         out.print(Text(f"{counted(others, 'setting')} at their defaults; {all_of_them} shows them.", "dim"))
 
 
-def _print_checks(checks: list[Check]) -> None:
+def _print_checks(checks: list[SecurityCheck]) -> None:
     from rich.text import Text
 
     out = console()
@@ -97,7 +97,7 @@ def _print_checks(checks: list[Check]) -> None:
             out.print(Text(f"        {typed(check.hint)}", "dim"))
 
 
-def examine(settings: Settings) -> Iterator[Check]:
+def examine(settings: Settings) -> Iterator[SecurityCheck]:
     """All checks, in the order in which one would mend things."""
     for name, look in (
         ("python", _python), ("state folder", _state), ("disk", _disk), ("control", _control), ("record", _record),
@@ -110,27 +110,27 @@ def examine(settings: Settings) -> Iterator[Check]:
         try:
             found = look(settings)
         except WorkbenchError as e:
-            found = Check(name=name, verdict="problem", finding=str(e.args[0]), hint=e.hint)
-        yield Check(name=name, verdict=found.verdict, finding=found.finding, hint=found.hint)
+            found = SecurityCheck(name=name, verdict="problem", finding=str(e.args[0]), hint=e.hint)
+        yield SecurityCheck(name=name, verdict=found.verdict, finding=found.finding, hint=found.hint)
 
 
-def _ok(finding: str, hint: str = "") -> Check:
-    return Check(name="", verdict="ok", finding=finding, hint=hint)
+def _ok(finding: str, hint: str = "") -> SecurityCheck:
+    return SecurityCheck(name="", verdict="ok", finding=finding, hint=hint)
 
 
-def _warning(finding: str, hint: str) -> Check:
-    return Check(name="", verdict="warning", finding=finding, hint=hint)
+def _warning(finding: str, hint: str) -> SecurityCheck:
+    return SecurityCheck(name="", verdict="warning", finding=finding, hint=hint)
 
 
-def _problem(finding: str, hint: str) -> Check:
-    return Check(name="", verdict="problem", finding=finding, hint=hint)
+def _problem(finding: str, hint: str) -> SecurityCheck:
+    return SecurityCheck(name="", verdict="problem", finding=finding, hint=hint)
 
 
-def _python(settings: Settings) -> Check:
+def _python(settings: Settings) -> SecurityCheck:
     return _ok(f"{sys.version.split()[0]} at {sys.executable}")
 
 
-def _state(settings: Settings) -> Check:
+def _state(settings: Settings) -> SecurityCheck:
     from workbench.config import prepare_home
 
     home = prepare_home(settings.home)
@@ -142,7 +142,7 @@ def _state(settings: Settings) -> Check:
     return _ok(str(home))
 
 
-def _disk(settings: Settings) -> Check:
+def _disk(settings: Settings) -> SecurityCheck:
     free = shutil.disk_usage(settings.home).free
     text = f"{free / (1 << 30):.1f} GiB free for the record"
     if free < settings.audit_min_free_bytes:
@@ -152,7 +152,7 @@ def _disk(settings: Settings) -> Check:
     return _ok(text)
 
 
-def _control(settings: Settings) -> Check:
+def _control(settings: Settings) -> SecurityCheck:
     from workbench.control import open_store
 
     store = open_store(settings)
@@ -169,7 +169,7 @@ def _control(settings: Settings) -> Check:
     return _ok(finding, "" if settings.database_url else "`database_url` shares it, see docs/deployment.md.")
 
 
-def _record(settings: Settings) -> Check:
+def _record(settings: Settings) -> SecurityCheck:
     from workbench.audit import verify
 
     found = verify(settings.home)
@@ -178,7 +178,7 @@ def _record(settings: Settings) -> Check:
     return _ok(str(found).splitlines()[0])
 
 
-def _fleet(settings: Settings) -> Check:
+def _fleet(settings: Settings) -> SecurityCheck:
     from workbench.audit.fleet.fleet import members
 
     if not settings.audit_catalog and not settings.audit_engine:
@@ -187,7 +187,7 @@ def _fleet(settings: Settings) -> Check:
     return _ok(f"{counted(len(found), 'gateway')} share their records, {counted(sum(m.rows for m in found), 'row')}")
 
 
-def _platform(settings: Settings) -> Check:
+def _platform(settings: Settings) -> SecurityCheck:
     import workbench
     from workbench.platform.run_file import find_running
 
@@ -214,7 +214,7 @@ def _platform(settings: Settings) -> Check:
     return _ok(f"runs at {running.url} (process {running.pid})")
 
 
-def _ports(settings: Settings) -> Check:
+def _ports(settings: Settings) -> SecurityCheck:
     from workbench.platform.ports import free
     from workbench.platform.run_file import find_running
 
@@ -225,7 +225,7 @@ def _ports(settings: Settings) -> Check:
     return _ok(f"{settings.port} and {settings.app_port} are free")
 
 
-def _policy(settings: Settings) -> Check:
+def _policy(settings: Settings) -> SecurityCheck:
     from workbench.policy import Policy
 
     policy = Policy(settings)
@@ -239,7 +239,7 @@ def _policy(settings: Settings) -> Check:
     return _ok(f"revision {policy.revision[:12]}{deciding}")
 
 
-def _roles(settings: Settings) -> Check:
+def _roles(settings: Settings) -> SecurityCheck:
     from workbench.access import Access
 
     access = Access(settings)
@@ -251,7 +251,7 @@ def _roles(settings: Settings) -> Check:
         access.close()
 
 
-def _servers(settings: Settings) -> Check:
+def _servers(settings: Settings) -> SecurityCheck:
     import workbench
     from workbench.platform.run_file import find_running
 
@@ -276,7 +276,7 @@ def _servers(settings: Settings) -> Check:
     return _problem(finding, hint)
 
 
-def _mcp_json(settings: Settings) -> Check:
+def _mcp_json(settings: Settings) -> SecurityCheck:
     from workbench.registry import foreign_servers
 
     found = foreign_servers(settings)
@@ -294,7 +294,7 @@ def _mcp_json(settings: Settings) -> Check:
     return _ok(finding)
 
 
-def _profiles(settings: Settings) -> Check:
+def _profiles(settings: Settings) -> SecurityCheck:
     from workbench.gateway.profile_file import read_profiles
     from workbench.gateway.profiles import place_of
 
@@ -304,7 +304,7 @@ def _profiles(settings: Settings) -> Check:
     return _ok(f"{', '.join(read_profiles(path).profiles) or 'none'} in {path}")
 
 
-def _data(settings: Settings) -> Check:
+def _data(settings: Settings) -> SecurityCheck:
     if settings.data is None:
         return _ok("no folder of tables", "`workbench up --data FOLDER` serves CSV, Parquet and JSON files.")
     if not settings.data.is_dir():
@@ -312,7 +312,7 @@ def _data(settings: Settings) -> Check:
     return _ok(f"{counted(sum(1 for p in settings.data.rglob('*') if p.is_file()), 'file')} in {settings.data}")
 
 
-def _secrets(settings: Settings) -> Check:
+def _secrets(settings: Settings) -> SecurityCheck:
     found = secret_origins(settings)
     broken = [f"{each.reference}: {each.problem}" for each in found if not each.source]
     if broken:
@@ -321,7 +321,7 @@ def _secrets(settings: Settings) -> Check:
     return _ok(named or "none is named by reference", "`secret:NAME` stands for one; see docs/access.md.")
 
 
-def _answers(settings: Settings) -> Check:
+def _answers(settings: Settings) -> SecurityCheck:
     from workbench.agent.provider_choice import Chooser
     from workbench.provider_table import ladder
 

@@ -17,7 +17,7 @@ from workbench.events import Unreachable
 
 if TYPE_CHECKING:
     from workbench.config import Settings
-    from workbench.platform.run_file import Running
+    from workbench.platform.run_file import RunningPlatform
 
 START_SECONDS = 60.0
 
@@ -66,7 +66,7 @@ def _print(summary: dict[str, object]) -> None:
 
 
 @contextlib.contextmanager
-def _platform(settings: Settings) -> Iterator[Running]:
+def _platform(settings: Settings) -> Iterator[RunningPlatform]:
     """The platform that runs on this state folder, or one that runs as long as the block."""
     from workbench.platform.run_file import find_running
 

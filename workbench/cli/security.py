@@ -27,7 +27,7 @@ _SECRET_FILES = ("token", "run.json", "control.db", "*.key", "*.ring", "*.pem", 
 _SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$")
 
 
-class Check(Record, frozen=True, kw_only=True):
+class SecurityCheck(Record, frozen=True, kw_only=True):
     """One thing that was looked at."""
 
     name: str
@@ -36,7 +36,7 @@ class Check(Record, frozen=True, kw_only=True):
     hint: str = ""
 
 
-def examine_security(settings: Settings) -> Iterator[Check]:
+def examine_security(settings: Settings) -> Iterator[SecurityCheck]:
     """All checks, from the door inwards. A check that breaks is a problem: what cannot be seen is not safe."""
     for look in (
         _authentication, _address, _tls, _origins, _files, _database, _keys, _issuers, _policy, _limits, _approvals,
@@ -46,7 +46,7 @@ def examine_security(settings: Settings) -> Iterator[Check]:
             yield from look(settings)
         except WorkbenchError as e:
             name = look.__name__.strip("_").replace("_", " ")
-            yield Check(name=name, verdict="problem", finding=str(e.args[0]), hint=e.hint)
+            yield SecurityCheck(name=name, verdict="problem", finding=str(e.args[0]), hint=e.hint)
 
 
 def _loopback(host: str) -> bool:
@@ -56,11 +56,11 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _authentication(settings: Settings) -> Iterator[Check]:
+def _authentication(settings: Settings) -> Iterator[SecurityCheck]:
     if settings.authentication:
-        yield Check(name="authentication", verdict="ok", finding="every caller needs a credential")
+        yield SecurityCheck(name="authentication", verdict="ok", finding="every caller needs a credential")
     else:
-        yield Check(
+        yield SecurityCheck(
             name="authentication",
             verdict="warning",
             finding="off: whoever reaches the port is the owner",
@@ -68,13 +68,15 @@ def _authentication(settings: Settings) -> Iterator[Check]:
         )
 
 
-def _address(settings: Settings) -> Iterator[Check]:
+def _address(settings: Settings) -> Iterator[SecurityCheck]:
     if _loopback(settings.host):
-        yield Check(name="address", verdict="ok", finding=f"bound to {settings.host}, this machine alone")
+        yield SecurityCheck(name="address", verdict="ok", finding=f"bound to {settings.host}, this machine alone")
     elif settings.public_url.startswith("https://"):
-        yield Check(name="address", verdict="ok", finding=f"bound to {settings.host}, known as {settings.public_url}")
+        yield SecurityCheck(
+            name="address", verdict="ok", finding=f"bound to {settings.host}, known as {settings.public_url}"
+        )
     else:
-        yield Check(
+        yield SecurityCheck(
             name="address",
             verdict="problem",
             finding=f"bound to {settings.host} without TLS: tokens travel in clear",
@@ -82,7 +84,7 @@ def _address(settings: Settings) -> Iterator[Check]:
         )
 
 
-def _tls(settings: Settings) -> Iterator[Check]:
+def _tls(settings: Settings) -> Iterator[SecurityCheck]:
     if not settings.tls_port:
         return
     import asyncio
@@ -100,23 +102,25 @@ def _tls(settings: Settings) -> Iterator[Check]:
         finding = f"listens on {where}; clients need an X.509-SVID, and a client that is made for it"
     else:
         finding = f"listens on {where}; clients need a key or a token"
-    yield Check(name="TLS", verdict="ok", finding=finding)
+    yield SecurityCheck(name="TLS", verdict="ok", finding=finding)
 
 
-def _origins(settings: Settings) -> Iterator[Check]:
+def _origins(settings: Settings) -> Iterator[SecurityCheck]:
     wide = [v for v in (*settings.allowed_hosts, *settings.allowed_origins) if "*" in v or v == "null"]
     if wide:
         hint = "Name each host and origin; a wildcard undoes the protection against DNS rebinding."
-        yield Check(name="origins", verdict="problem", finding=f"{', '.join(wide)} lets any page in", hint=hint)
+        yield SecurityCheck(name="origins", verdict="problem", finding=f"{', '.join(wide)} lets any page in", hint=hint)
         return
     named = ", ".join((*settings.allowed_hosts, *settings.allowed_origins)) or "none besides our own"
-    yield Check(name="origins", verdict="ok", finding=f"hosts and origins accepted: {named}")
+    yield SecurityCheck(name="origins", verdict="ok", finding=f"hosts and origins accepted: {named}")
 
 
-def _files(settings: Settings) -> Iterator[Check]:
+def _files(settings: Settings) -> Iterator[SecurityCheck]:
     home = settings.home
     if not home.is_dir():
-        yield Check(name="files", verdict="ok", finding=f"{home} does not exist yet; it is made for its owner alone")
+        yield SecurityCheck(
+            name="files", verdict="ok", finding=f"{home} does not exist yet; it is made for its owner alone"
+        )
         return
     looked = {home, *(p for pattern in _SECRET_FILES for p in home.glob(pattern) if p.is_file())}
     open_ = sorted(p for p in looked if p.stat().st_mode & 0o077)
@@ -124,19 +128,23 @@ def _files(settings: Settings) -> Iterator[Check]:
     if open_:
         names = ", ".join(f"{_inside(p, home)} ({p.stat().st_mode & 0o777:o})" for p in open_)
         fix = f"chmod go-rwx {' '.join(map(str, open_))}"
-        yield Check(name="files", verdict="problem", finding=f"others may read {names}", hint=fix)
+        yield SecurityCheck(name="files", verdict="problem", finding=f"others may read {names}", hint=fix)
     elif foreign:
         names = ", ".join(_inside(p, home) for p in foreign)
-        yield Check(name="files", verdict="warning", finding=f"{names} belong to another user", hint="chown them.")
+        yield SecurityCheck(
+            name="files", verdict="warning", finding=f"{names} belong to another user", hint="chown them."
+        )
     else:
-        yield Check(name="files", verdict="ok", finding=f"state folder and {len(looked) - 1} secret files: owner alone")
+        yield SecurityCheck(
+            name="files", verdict="ok", finding=f"state folder and {len(looked) - 1} secret files: owner alone"
+        )
 
 
 def _inside(path: Path, home: Path) -> str:
     return "the state folder" if path == home else str(path.relative_to(home))
 
 
-def _database(settings: Settings) -> Iterator[Check]:
+def _database(settings: Settings) -> Iterator[SecurityCheck]:
     from workbench.control import open_store
 
     if not settings.database_url:
@@ -148,14 +156,14 @@ def _database(settings: Settings) -> Iterator[Check]:
         store.close()
     finding = f"{where}: holds keys as hashes, and the keys that sessions and tokens are sealed with"
     if safe:
-        yield Check(name="control database", verdict="ok", finding=finding)
+        yield SecurityCheck(name="control database", verdict="ok", finding=finding)
     else:
         hint = "Add sslmode=verify-full&sslrootcert=… to database_url."
         finding += "; the connection does not prove who answers, or is not encrypted"
-        yield Check(name="control database", verdict="warning", finding=finding, hint=hint)
+        yield SecurityCheck(name="control database", verdict="warning", finding=finding, hint=hint)
 
 
-def _keys(settings: Settings) -> Iterator[Check]:
+def _keys(settings: Settings) -> Iterator[SecurityCheck]:
     from workbench.access import Access
 
     access = Access(settings)
@@ -165,7 +173,9 @@ def _keys(settings: Settings) -> Iterator[Check]:
     finally:
         access.close()
     if problem:
-        yield Check(name="roles", verdict="problem", finding=problem, hint="Mend the file; the roles before it hold.")
+        yield SecurityCheck(
+            name="roles", verdict="problem", finding=problem, hint="Mend the file; the roles before it hold."
+        )
     usable = [k for k in keys if k.usable(now)]
     endless = [k for k in usable if k.expires_us is None]
     wide = [k for k in usable if "owner" in k.roles]
@@ -176,32 +186,32 @@ def _keys(settings: Settings) -> Iterator[Check]:
     local = [k for k in endless if "owner" in k.roles]
     if len(endless) > len(local) or len(wide) > 1:
         hint = "`workbench access keys` lists them; make keys with --days and the smallest role, and revoke the others."
-        yield Check(name="keys", verdict="warning", finding=finding, hint=hint)
+        yield SecurityCheck(name="keys", verdict="warning", finding=finding, hint=hint)
     else:
-        yield Check(name="keys", verdict="ok", finding=finding)
+        yield SecurityCheck(name="keys", verdict="ok", finding=finding)
 
 
-def _issuers(settings: Settings) -> Iterator[Check]:
+def _issuers(settings: Settings) -> Iterator[SecurityCheck]:
     insecure = [i for i in settings.oauth_issuers if not i.startswith("https://") and not _loopback(_host(i))]
     weak = [a for a in settings.oauth_algorithms if a.lower() == "none" or a.startswith("HS")]
     if insecure or weak:
         finding = f"accepted without TLS or with a weak signature: {', '.join((*insecure, *weak))}"
         hint = "Issuers need https; signatures need a public key."
-        yield Check(name="token issuers", verdict="problem", finding=finding, hint=hint)
+        yield SecurityCheck(name="token issuers", verdict="problem", finding=finding, hint=hint)
         return
     named = ", ".join(settings.oauth_issuers) or "none; keys of this workbench only"
-    yield Check(name="token issuers", verdict="ok", finding=named)
+    yield SecurityCheck(name="token issuers", verdict="ok", finding=named)
     if settings.oauth_server and not _loopback(settings.host):
         finding = "the authorization server for local use is on, beyond this machine"
         hint = "Use an identity provider and switch oauth_server off."
-        yield Check(name="authorization server", verdict="warning", finding=finding, hint=hint)
+        yield SecurityCheck(name="authorization server", verdict="warning", finding=finding, hint=hint)
 
 
 def _host(url: str) -> str:
     return urlsplit(url).hostname or ""
 
 
-def _policy(settings: Settings) -> Iterator[Check]:
+def _policy(settings: Settings) -> Iterator[SecurityCheck]:
     import asyncio
 
     from workbench.policy import Policy
@@ -212,31 +222,35 @@ def _policy(settings: Settings) -> Iterator[Check]:
     finally:
         policy.close()
     if problem:
-        yield Check(name="policy", verdict="problem", finding=problem, hint="Calls that cannot be decided are denied.")
+        yield SecurityCheck(
+            name="policy", verdict="problem", finding=problem, hint="Calls that cannot be decided are denied."
+        )
         return
     where = "shipped rules" if shipped else f"rules in {settings.policy}"
     by = f"OPA at {settings.opa_url}" if settings.opa_url else "the embedded engine"
-    yield Check(name="policy", verdict="ok", finding=f"{where}, revision {revision}, decided by {by}, deny by default")
+    yield SecurityCheck(
+        name="policy", verdict="ok", finding=f"{where}, revision {revision}, decided by {by}, deny by default"
+    )
     if settings.opa_url.startswith("http://") and not _loopback(_host(settings.opa_url)):
         finding = "decisions of OPA travel without TLS"
-        yield Check(name="policy", verdict="problem", finding=finding, hint="Set opa_url to an https address.")
+        yield SecurityCheck(name="policy", verdict="problem", finding=finding, hint="Set opa_url to an https address.")
 
 
-def _limits(settings: Settings) -> Iterator[Check]:
+def _limits(settings: Settings) -> Iterator[SecurityCheck]:
     where = "in Redis for all processes" if settings.redis_url else "in the memory of each process"
     finding = f"{settings.rate_per_minute} calls a minute and caller, counted {where}"
     if settings.redis_url and settings.redis_down == "memory":
         hint = 'Set redis_down = "deny" where the limit must hold even then.'
         finding += "; without Redis each process counts alone"
-        yield Check(name="rate limits", verdict="warning", finding=finding, hint=hint)
+        yield SecurityCheck(name="rate limits", verdict="warning", finding=finding, hint=hint)
     elif settings.redis_url.startswith("redis://") and not _loopback(_host(settings.redis_url)):
         hint = "Use rediss://, or keep Redis on a network of its own."
-        yield Check(name="rate limits", verdict="warning", finding=f"{finding}, without TLS", hint=hint)
+        yield SecurityCheck(name="rate limits", verdict="warning", finding=f"{finding}, without TLS", hint=hint)
     else:
-        yield Check(name="rate limits", verdict="ok", finding=finding)
+        yield SecurityCheck(name="rate limits", verdict="ok", finding=finding)
 
 
-def _approvals(settings: Settings) -> Iterator[Check]:
+def _approvals(settings: Settings) -> Iterator[SecurityCheck]:
     where = "the app, the command line" + (" and Slack" if settings.slack_channel else "")
     finding = f"destructive tools wait for a human at {where}; nobody but the owner approves their own call"
     if settings.slack_channel:
@@ -246,12 +260,12 @@ def _approvals(settings: Settings) -> Iterator[Check]:
         if missing or settings.slack_approvers is None:
             lacking = ", ".join([*missing, *(["slack_approvers"] if settings.slack_approvers is None else [])])
             finding = f"Slack is configured without {lacking}, so the platform does not start"
-            yield Check(name="approvals", verdict="problem", finding=finding, hint="See docs/policy.md, Slack.")
+            yield SecurityCheck(name="approvals", verdict="problem", finding=finding, hint="See docs/policy.md, Slack.")
             return
-    yield Check(name="approvals", verdict="ok", finding=finding)
+    yield SecurityCheck(name="approvals", verdict="ok", finding=finding)
 
 
-def _redaction(settings: Settings) -> Iterator[Check]:
+def _redaction(settings: Settings) -> Iterator[SecurityCheck]:
     from workbench.policy.redaction import recognizers
 
     found = recognizers.shared()
@@ -259,37 +273,39 @@ def _redaction(settings: Settings) -> Iterator[Check]:
     if not found.ready:
         why = found.problem or "the recognisers do not load within a minute"
         hint = "Until they load, suspicious text is withheld whole."
-        yield Check(name="redaction", verdict="problem", finding=why, hint=hint)
+        yield SecurityCheck(name="redaction", verdict="problem", finding=why, hint=hint)
         return
     kinds = ", ".join(recognizers.TYPES.values())
     finding = f"recognises {kinds}; the record is always redacted, results for callers without pii:read"
-    yield Check(name="redaction", verdict="ok", finding=finding)
+    yield SecurityCheck(name="redaction", verdict="ok", finding=finding)
 
 
-def _record(settings: Settings) -> Iterator[Check]:
+def _record(settings: Settings) -> Iterator[SecurityCheck]:
     from workbench.audit import verify
 
     if settings.audit_mode == "async":
         hint = "Set audit_mode to os, fsync or strict."
         finding = "mode async: an answer may leave before its record is written"
-        yield Check(name="record", verdict="warning", finding=finding, hint=hint)
+        yield SecurityCheck(name="record", verdict="warning", finding=finding, hint=hint)
     else:
-        yield Check(name="record", verdict="ok", finding=f"mode {settings.audit_mode}: no answer without its record")
+        yield SecurityCheck(
+            name="record", verdict="ok", finding=f"mode {settings.audit_mode}: no answer without its record"
+        )
     found = verify(settings.home)
     if not found.ok:
         hint = "Keep a copy of the folder, then `workbench audit verify --deep`."
-        yield Check(name="proof", verdict="problem", finding=str(found), hint=hint)
+        yield SecurityCheck(name="proof", verdict="problem", finding=str(found), hint=hint)
     else:
         signed = f"{found.signed} of {found.seals} seals signed" if found.seals else "nothing sealed yet"
-        yield Check(name="proof", verdict="ok", finding=f"the chains verify; {signed}")
+        yield SecurityCheck(name="proof", verdict="ok", finding=f"the chains verify; {signed}")
 
 
-def _witness(settings: Settings) -> Iterator[Check]:
+def _witness(settings: Settings) -> Iterator[SecurityCheck]:
     if settings.audit_witness:
         shown = re.sub(r"(?<=://)[^/@\s]*@", "***@", settings.audit_witness)
-        yield Check(name="witness", verdict="ok", finding=f"signed checkpoints go to {shown}")
+        yield SecurityCheck(name="witness", verdict="ok", finding=f"signed checkpoints go to {shown}")
         return
-    yield Check(
+    yield SecurityCheck(
         name="witness",
         verdict="warning",
         finding="none: whoever owns this account could rewrite the whole record, signatures included",
@@ -297,7 +313,7 @@ def _witness(settings: Settings) -> Iterator[Check]:
     )
 
 
-def _servers(settings: Settings) -> Iterator[Check]:
+def _servers(settings: Settings) -> Iterator[SecurityCheck]:
     from workbench.registry import foreign_servers
     from workbench.registry.definitions.definition_pins import Pins
 
@@ -309,14 +325,14 @@ def _servers(settings: Settings) -> Iterator[Check]:
         finally:
             pins.close()
     if not foreign:
-        yield Check(name="foreign servers", verdict="ok", finding="none; only bundled servers run")
+        yield SecurityCheck(name="foreign servers", verdict="ok", finding="none; only bundled servers run")
     for spec in foreign:
         reached = "runs a command of this user" if spec.command else f"is reached at {_host(spec.url)}"
         finding = f"{spec.id} ({spec.trust}, from {spec.source}) {reached}; its own scope labels do not count"
         clear = spec.url.startswith("http://") and not _loopback(_host(spec.url))
         finding += f"; {_shown(spec)}"
         hint = "Use https: whoever is on the way reads and changes what it says." if clear else ""
-        yield Check(name="foreign server", verdict="warning" if clear else "ok", finding=finding, hint=hint)
+        yield SecurityCheck(name="foreign server", verdict="warning" if clear else "ok", finding=finding, hint=hint)
 
 
 def _shown(spec: ServerSpec) -> str:
@@ -339,12 +355,12 @@ def _credential(spec: ServerSpec) -> str:
     )
 
 
-def _quarantine(settings: Settings) -> Iterator[Check]:
+def _quarantine(settings: Settings) -> Iterator[SecurityCheck]:
     from workbench.platform.run_file import find_running
     from workbench.registry.definitions.poisoning_signals import of_definition
 
     if find_running(settings.home) is None:
-        yield Check(name="tools", verdict="ok", finding="no platform runs, so no definitions are in force")
+        yield SecurityCheck(name="tools", verdict="ok", finding="no platform runs, so no definitions are in force")
         return
     import workbench
 
@@ -356,9 +372,11 @@ def _quarantine(settings: Settings) -> Iterator[Check]:
         named = {"quarantined": held, "with signs of poisoning": signs, "with notes": noted}
         parts = [f"{what}: {', '.join(which)}" for what, which in named.items() if which]
         hint = "`workbench servers changes` shows what differs; a sign is no proof, and its absence neither."
-        yield Check(name="tools", verdict="warning", finding="; ".join(parts), hint=hint)
+        yield SecurityCheck(name="tools", verdict="warning", finding="; ".join(parts), hint=hint)
     else:
-        yield Check(name="tools", verdict="ok", finding=f"{len(tools)} definitions as first seen, none quarantined")
+        yield SecurityCheck(
+            name="tools", verdict="ok", finding=f"{len(tools)} definitions as first seen, none quarantined"
+        )
 
 
 def secret_origins(settings: Settings) -> list[Origin]:
@@ -374,20 +392,22 @@ def secret_origins(settings: Settings) -> list[Origin]:
     return Secrets.of(settings).where(texts)
 
 
-def _secrets(settings: Settings) -> Iterator[Check]:
+def _secrets(settings: Settings) -> Iterator[SecurityCheck]:
     for origin in secret_origins(settings):
         if origin.source:
-            yield Check(name="secret", verdict="ok", finding=f"{origin.reference} from {origin.source}")
+            yield SecurityCheck(name="secret", verdict="ok", finding=f"{origin.reference} from {origin.source}")
         else:
             hint = "What needs it does not work until it can be had."
-            yield Check(name="secret", verdict="problem", finding=f"{origin.reference}: {origin.problem}", hint=hint)
+            yield SecurityCheck(
+                name="secret", verdict="problem", finding=f"{origin.reference}: {origin.problem}", hint=hint
+            )
     named = sorted(name for name in os.environ if _SECRET_NAME.search(name) and os.environ[name])
     urls = ("database_url", "redis_url", "cache_url", "opa_url", "public_url", "audit_witness")
     stored = [n for n in urls if "@" in getattr(settings, n) and settings.source_of(n).endswith(".toml")]
     if stored:
         hint = f"Give {', '.join(f'WORKBENCH_{n.upper()}' for n in stored)} in the environment instead."
         finding = f"{', '.join(stored)} holds a password in a file"
-        yield Check(name="secrets", verdict="warning", finding=finding, hint=hint)
+        yield SecurityCheck(name="secrets", verdict="warning", finding=finding, hint=hint)
         return
     finding = f"in the environment, by name: {', '.join(named) or 'none'}; none in settings files"
-    yield Check(name="secrets", verdict="ok", finding=finding)
+    yield SecurityCheck(name="secrets", verdict="ok", finding=finding)

@@ -17,7 +17,7 @@ from workbench.config import LOOPBACK
 if TYPE_CHECKING:
     from workbench.config import Settings
     from workbench.platform.platform import Platform
-    from workbench.platform.run_file import Running
+    from workbench.platform.run_file import RunningPlatform
     from workbench.registry import ServerState
 
 
@@ -92,7 +92,7 @@ def _run(settings: Settings) -> None:
 
     began = time.monotonic()
 
-    def ready(running: Running, platform: Platform) -> None:
+    def ready(running: RunningPlatform, platform: Platform) -> None:
         _banner(running, platform, time.monotonic() - began)
 
     runner = asyncio.Runner(loop_factory=_new_loop())
@@ -143,7 +143,7 @@ def _report(states: Sequence[ServerState], problems: Sequence[str], notices: Seq
             click.secho(f"  {state.id}: {typed(clean(text))}", fg="yellow" if held else None, dim=not held, err=True)
 
 
-def _banner(running: Running, platform: Platform, seconds: float) -> None:
+def _banner(running: RunningPlatform, platform: Platform, seconds: float) -> None:
     from workbench.client.example_questions import examples
 
     states = platform.servers()

@@ -30,7 +30,7 @@ from workbench.events import (
 )
 from workbench.platform.changed_definitions import ChangedDefinition
 from workbench.platform.load_run import batches
-from workbench.platform.run_file import Running
+from workbench.platform.run_file import RunningPlatform
 from workbench.policy import Approval
 from workbench.policy.approvals.standing_approvals import StandingApproval, Terms
 from workbench.registry import ConfigurationRemarks, Reloaded, ServerState, VaryingAcceptance
@@ -64,10 +64,10 @@ IN_FLIGHT: Final = (
 )
 
 
-class Attached:
+class AttachedBackend:
     """The same asynchronous methods as `Embedded`; every one is a request to the platform."""
 
-    def __init__(self, running: Running, source: Source) -> None:
+    def __init__(self, running: RunningPlatform, source: Source) -> None:
         self.running = running
         self.source = source
         self.where = f"attached to {running.url}" + ("" if running.elsewhere else f" (process {running.pid})")

@@ -17,7 +17,7 @@ from workbench.policy.approvals.standing_approvals import StandingApproval, Term
 from workbench.registry import ConfigurationRemarks, Reloaded, ServerState, VaryingAcceptance
 
 
-class Embedded:
+class EmbeddedBackend:
     """The same asynchronous methods as `Attached`, without a wire between."""
 
     def __init__(self, platform: Platform, source: Source) -> None:

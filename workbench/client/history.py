@@ -9,20 +9,20 @@ from workbench.client.results import Result, Run
 from workbench.events import JSON, AnyRunEvent, Decision, Outcome, RunDone, RunStarted, ToolAsked, ToolDone, Usage
 
 if TYPE_CHECKING:
-    from workbench.audit.query.engine import Engine
+    from workbench.audit.query.engine import SqlEngine
 
 _CALL = "select * from tool_calls where request_id = $id order by ts desc limit 1"
 _RUN = "select epoch_us(ts) as ended_us, * from runs where run_id = $id order by ts desc limit 1"
 _CALLS = "select epoch_us(ts) as ended_us, * from tool_calls where run_id = $id order by ts, seq"
 
 
-def recorded_call(engine: Engine, call: str) -> Result | None:
+def recorded_call(engine: SqlEngine, call: str) -> Result | None:
     """The call of that id as it was recorded: arguments and answer after redaction. None when there is none."""
     rows = engine.sql(_CALL, {"id": call}).to_pylist()
     return _result(rows[0]) if rows else None
 
 
-def recorded_run(engine: Engine, run: str) -> Run | None:
+def recorded_run(engine: SqlEngine, run: str) -> Run | None:
     """The run of that id as it was recorded: steps and answer, not the streamed text. None when there is none."""
     rows = engine.sql(_RUN, {"id": run}).to_pylist()
     if not rows:

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from workbench.client.attached import Attached
-from workbench.client.embedded import Embedded
+from workbench.client.attached import AttachedBackend
+from workbench.client.embedded import EmbeddedBackend
 from workbench.client.history import recorded_call, recorded_run
 from workbench.client.results import Questions, Result, Run
 from workbench.config import Settings
@@ -15,7 +15,7 @@ from workbench.events import Misuse
 
 if TYPE_CHECKING:
     from workbench.audit import Question, Reader, Verification
-    from workbench.audit.query.engine import Engine
+    from workbench.audit.query.engine import SqlEngine
     from workbench.client.data_frame import Frame
 
 ExportFormat = Literal["csv", "parquet", "jsonl"]
@@ -33,16 +33,16 @@ class Recorded:
     """
 
     settings: Settings
-    _backend: Attached | Embedded
+    _backend: AttachedBackend | EmbeddedBackend
     _run: Callable[..., Any]
     _check_open: Callable[[], None]
     _reader: Reader | None = None
-    _fleet: Engine | None = None
+    _fleet: SqlEngine | None = None
 
     @property
     def elsewhere(self) -> bool:
         """Whether the platform is on another machine, so that the files of its record cannot be read from here."""
-        return isinstance(self._backend, Attached) and self._backend.running.elsewhere
+        return isinstance(self._backend, AttachedBackend) and self._backend.running.elsewhere
 
     @property
     def reader(self) -> Reader:
@@ -60,15 +60,15 @@ class Recorded:
         return self._reader
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> SqlEngine:
         """What answers SQL here: the reader of the files, or the platform elsewhere."""
         self._check_open()
-        if isinstance(self._backend, Attached) and self._backend.running.elsewhere:
+        if isinstance(self._backend, AttachedBackend) and self._backend.running.elsewhere:
             return _Elsewhere(self._backend, self._run)
         return self.reader
 
     @property
-    def fleet(self) -> Engine:
+    def fleet(self) -> SqlEngine:
         """What answers SQL over the records of all gateways that share `audit_catalog` or `audit_engine`.
 
         Raises:
@@ -76,7 +76,7 @@ class Recorded:
             Unreachable: it does not answer.
         """
         self._check_open()
-        if isinstance(self._backend, Attached) and self._backend.running.elsewhere:
+        if isinstance(self._backend, AttachedBackend) and self._backend.running.elsewhere:
             return _Elsewhere(self._backend, self._run, fleet=True)
         if self._fleet is None:
             from workbench.audit.fleet.fleet import open_fleet
@@ -166,7 +166,7 @@ class Recorded:
         form = format or path.suffix.removeprefix(".")
         if form not in get_args(ExportFormat):
             raise Misuse(f"The format {form!r} is none.", hint=f"Expected {', '.join(get_args(ExportFormat))}.")
-        if isinstance(self._backend, Attached) and self._backend.running.elsewhere:
+        if isinstance(self._backend, AttachedBackend) and self._backend.running.elsewhere:
             self._run(self._backend.export, path, table, form, since, until, progress)
         else:
             span = {"since_us": microseconds(since), "until_us": microseconds(until)}
@@ -212,7 +212,7 @@ class Recorded:
 class _Elsewhere:
     """The platform elsewhere as an engine: its management API answers."""
 
-    def __init__(self, backend: Attached, run: Callable[..., Any], *, fleet: bool = False) -> None:
+    def __init__(self, backend: AttachedBackend, run: Callable[..., Any], *, fleet: bool = False) -> None:
         self._backend = backend
         self._run = run
         self._fleet = fleet

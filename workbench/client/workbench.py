@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from workbench.agent import ProviderStatus
-from workbench.client.attached import Attached, Denied
-from workbench.client.embedded import Embedded
+from workbench.client.attached import AttachedBackend, Denied
+from workbench.client.embedded import EmbeddedBackend
 from workbench.client.example_questions import examples
 from workbench.client.pending_call import PendingCall
 from workbench.client.record_queries import Recorded
@@ -33,7 +33,7 @@ from workbench.events import JSON, AnyRunEvent, Misuse, Source, Unreachable
 from workbench.platform.changed_definitions import ChangedDefinition
 from workbench.platform.conversation_turns import check_question
 from workbench.platform.platform import Platform
-from workbench.platform.run_file import Running, at_url, find_running
+from workbench.platform.run_file import RunningPlatform, at_url, find_running
 from workbench.policy import Approval
 from workbench.policy.approvals.standing_approvals import StandingApproval, Terms
 from workbench.registry import ConfigurationRemarks, Reloaded, ServerState, VaryingAcceptance
@@ -103,8 +103,8 @@ def _open_elsewhere(loaded: Settings, token: str | None, source: Source, changes
     return Workbench(loaded, lambda: _attached(running, source))
 
 
-async def _attached(running: Any, source: Source) -> Attached:
-    backend = Attached(running, source)
+async def _attached(running: Any, source: Source) -> AttachedBackend:
+    backend = AttachedBackend(running, source)
     try:
         await backend.status()
     except Denied:  # it is there and knows the token, which may be for the record alone
@@ -127,8 +127,8 @@ def _close_at_exit(bench: Workbench) -> None:
     getattr(threading, "_register_atexit", atexit.register)(close)
 
 
-async def _embedded(settings: Settings, source: Source) -> Embedded:
-    return Embedded(await Platform.open(settings), source)
+async def _embedded(settings: Settings, source: Source) -> EmbeddedBackend:
+    return EmbeddedBackend(await Platform.open(settings), source)
 
 
 class Workbench(Recorded):
@@ -142,7 +142,7 @@ class Workbench(Recorded):
         self._stack = contextlib.ExitStack()
         self._portal: BlockingPortal = self._stack.enter_context(start_blocking_portal())
         try:
-            self._backend: Attached | Embedded = self._run(connect)
+            self._backend: AttachedBackend | EmbeddedBackend = self._run(connect)
         except BaseException:
             # With the exception, so that the loop's thread cancels what was begun: an interrupt may have come before
             # the task was in our hands, and the thread would wait for it for ever.
@@ -156,12 +156,12 @@ class Workbench(Recorded):
     @property
     def embedded(self) -> bool:
         """Whether the platform lives in this process."""
-        return isinstance(self._backend, Embedded)
+        return isinstance(self._backend, EmbeddedBackend)
 
     @property
-    def running(self) -> Running | None:
+    def running(self) -> RunningPlatform | None:
         """Addresses and token of the platform that this is attached to; None when it lives in this process."""
-        return self._backend.running if isinstance(self._backend, Attached) else None
+        return self._backend.running if isinstance(self._backend, AttachedBackend) else None
 
     def status(self) -> JSON:
         """Version, servers, log and runs, as one document."""

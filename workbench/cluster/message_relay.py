@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from workbench.cluster.sealed_tokens import Seal
+from workbench.cluster.sealed_tokens import SealedTokens
 from workbench.control.redis_client import redis_client
 from workbench.events import JSON, Record, Unreachable
 
@@ -60,7 +60,7 @@ class Message(Record, frozen=True, kw_only=True):
     body: JSON
 
 
-class Relay:
+class MessageRelay:
     """This process among the others.
 
     Args:
@@ -72,7 +72,7 @@ class Relay:
         Misuse: redis-py is not installed, or it cannot read the URL.
     """
 
-    def __init__(self, url: str, seal: Seal, *, prefix: str = "workbench:relay") -> None:
+    def __init__(self, url: str, seal: SealedTokens, *, prefix: str = "workbench:relay") -> None:
         self.id = secrets.token_hex(6)
         """Of this process, for as long as it lives."""
         self.handlers: dict[str, Handler] = {}

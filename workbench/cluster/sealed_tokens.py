@@ -15,7 +15,7 @@ from workbench.events import Misuse, now_us
 from workbench.secrets.keyring import KeyRing
 
 
-class Seal:
+class SealedTokens:
     """Seals and opens tokens of one kind (AES-256-GCM, NIST SP 800-38D).
 
     Args:

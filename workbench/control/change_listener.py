@@ -21,7 +21,7 @@ LONGEST_PAUSE: Final = 2.0
 _log = logging.getLogger(__name__)
 
 
-class Following:
+class ChangeListener:
     """Listens on a connection of its own (LISTEN/NOTIFY), and asks once a second, for what was not heard.
 
     Args:

@@ -29,7 +29,7 @@ def contradiction() -> Misuse:
     return Misuse("That contradicts what somebody else has stored meanwhile.", hint="Look again, then try again.")
 
 
-class Told(NamedTuple):
+class ChangeNotice(NamedTuple):
     """Which changes of a table the other gateways are told of."""
 
     key: str
@@ -64,7 +64,7 @@ class ControlStore(ABC):
         tables: str,
         *,
         added: Sequence[tuple[str, str]] = (),
-        told: Mapping[str, Told] | None = None,
+        told: Mapping[str, ChangeNotice] | None = None,
     ) -> None:
         """Make the tables of a room where they are missing; several processes may do so at once.
 

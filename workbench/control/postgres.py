@@ -20,8 +20,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from workbench.control.change_listener import Following
-from workbench.control.control_store import ControlDown, ControlStore, P, Row, T, Told, contradiction
+from workbench.control.change_listener import ChangeListener
+from workbench.control.control_store import ChangeNotice, ControlDown, ControlStore, P, Row, T, contradiction
 from workbench.control.key_files import agree_on
 from workbench.control.postgres_schema import check_name, lock_number, make_schema, make_tables, translated
 from workbench.control.statement_timeout import Patience
@@ -67,7 +67,7 @@ class PostgresStore(ControlStore):
         tables: str,
         *,
         added: Sequence[tuple[str, str]] = (),
-        told: Mapping[str, Told] | None = None,
+        told: Mapping[str, ChangeNotice] | None = None,
     ) -> None:
         with self._database.connection() as db:
             make_tables(db, self._database.schema, room, tables, added, told or {})
@@ -149,7 +149,7 @@ class _Database:
             name="control", open=True,
         )  # fmt: skip
         counted = int(row[0]) if row else 0
-        self.following = Following(self._connect, self._patience, schema, counted, self._changed, self._pool.check)
+        self.following = ChangeListener(self._connect, self._patience, schema, counted, self._changed, self._pool.check)
         self.following.start()
         self._end = weakref.finalize(self, _end, self._pool, self.following, self._patience, self.threads)
 
@@ -251,7 +251,7 @@ def _shared(url: str, schema: str, home: Path, grace: float) -> _Database:
         return _open[key]
 
 
-def _end(pool: Any, following: Following, patience: Patience, threads: ThreadPoolExecutor) -> None:
+def _end(pool: Any, following: ChangeListener, patience: Patience, threads: ThreadPoolExecutor) -> None:
     threads.shutdown(wait=False, cancel_futures=True)
     following.stop()
     patience.stop()

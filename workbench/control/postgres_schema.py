@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from workbench.control.control_store import Told
+from workbench.control.control_store import ChangeNotice
 from workbench.events import Misuse
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def make_tables(
     room: str,
     tables: str,
     added: Sequence[tuple[str, str]],
-    told: Mapping[str, Told],
+    told: Mapping[str, ChangeNotice],
 ) -> None:
     """Make the tables of a room, unless they were made by the very same words."""
     words = [tables, *(f"{table} {column}" for table, column in added), *(f"{t} {told[t]}" for t in sorted(told))]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config import open_control
-from workbench.control.control_store import ControlDown, ControlStore, P, Row, T, Told, contradiction
+from workbench.control.control_store import ChangeNotice, ControlDown, ControlStore, P, Row, T, contradiction
 
 
 class SqliteStore(ControlStore):
@@ -39,7 +39,7 @@ class SqliteStore(ControlStore):
         tables: str,
         *,
         added: Sequence[tuple[str, str]] = (),
-        told: Mapping[str, Told] | None = None,
+        told: Mapping[str, ChangeNotice] | None = None,
     ) -> None:
         with self._lock, _failing():
             self._db.executescript(tables)

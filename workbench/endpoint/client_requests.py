@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from typing import Any, Final
 
-from workbench.cluster.message_relay import Relay, Tell
+from workbench.cluster.message_relay import MessageRelay, Tell
 from workbench.endpoint.http_request import Stream
 from workbench.endpoint.sessions import Session
 from workbench.events import JSON, Caller, Unreachable
@@ -26,7 +26,7 @@ class Questions:
         relay: reaches other processes; None where there is no way to them.
     """
 
-    def __init__(self, relay: Relay | None = None) -> None:
+    def __init__(self, relay: MessageRelay | None = None) -> None:
         self._open: dict[Key, asyncio.Future[JSON]] = {}
         self._here = relay.id if relay is not None else secrets.token_hex(6)
         self._relay = relay

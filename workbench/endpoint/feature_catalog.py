@@ -54,11 +54,11 @@ TEMPLATES: Final = Kind("resources", "resources/templates/list", "resourceTempla
 KINDS: Final = {kind.method: kind for kind in (PROMPTS, RESOURCES, TEMPLATES)}
 
 
-class Ambiguous(Exception):
+class AmbiguousNameError(Exception):
     """Several servers have a resource of that address."""
 
 
-class Ownerless(Exception):
+class UnknownOwnerError(Exception):
     """No server has a method of that name, or several have; `code` is for the error."""
 
     data = None
@@ -200,7 +200,7 @@ class Offers:
                     found.append(server)
             if len(found) > 1:
                 told = " or ".join(qualified(server, uri) for server in found)
-                raise Ambiguous(f"Several servers have {uri[:500]!r}; say {told}.")
+                raise AmbiguousNameError(f"Several servers have {uri[:500]!r}; say {told}.")
             if found:
                 return found[0], uri
         return "", uri
@@ -231,9 +231,11 @@ class Offers:
             return f"{owners[0]}.{method}"
         if owners:
             told = " or ".join(f"{id}.{method}" for id in owners)
-            raise Ownerless(f"Several servers have the method {method!r}; say {told}.", error_codes.INVALID_REQUEST)
+            raise UnknownOwnerError(
+                f"Several servers have the method {method!r}; say {told}.", error_codes.INVALID_REQUEST
+            )
         told = f"There is no method {method[:100]!r} here; `server.` before it says which server is meant."
-        raise Ownerless(told, error_codes.METHOD_NOT_FOUND)
+        raise UnknownOwnerError(told, error_codes.METHOD_NOT_FOUND)
 
     def knows(self, server: str, tenant: str) -> bool:
         """Whether there is a server of that id, as far as callers of `tenant` may know."""

@@ -8,8 +8,8 @@ from typing import Any, Final
 from workbench import error_codes
 from workbench.endpoint import jsonrpc
 from workbench.endpoint.endpoint_scope import server_of
-from workbench.endpoint.feature_catalog import KINDS, Ambiguous, Offers, Ownerless
-from workbench.endpoint.http_request import Request, Running, Stream
+from workbench.endpoint.feature_catalog import KINDS, AmbiguousNameError, Offers, UnknownOwnerError
+from workbench.endpoint.http_request import Request, RunningRequest, Stream
 from workbench.endpoint.lists import TTL_MS
 from workbench.endpoint.responses import JSON_TYPE, Answer, say_error
 from workbench.endpoint.tools_call import ToolCalls, request_is_modern
@@ -27,7 +27,7 @@ PAGE: Final = 500
 _HOW: Final = "Prompts are called `server__name`; list them."
 
 
-class Unroutable(Exception):
+class UnroutableRequestError(Exception):
     """Nobody is meant by the name or address, or several are; `data` is for the error."""
 
     def __init__(self, message: str, data: JSON | None = None, *, code: int = error_codes.INVALID_PARAMS) -> None:
@@ -36,7 +36,7 @@ class Unroutable(Exception):
         self.code = code
 
 
-class Reading:
+class Features:
     """Answers for prompts, resources, templates and completions.
 
     Args:
@@ -60,7 +60,7 @@ class Reading:
         method: str,
         params: JSON,
         protocol: str,
-        running: Running,
+        running: RunningRequest,
         stream: Stream | None,
         *,
         session: str = "",
@@ -76,7 +76,7 @@ class Reading:
             else:
                 server, own = await self._routed(request, method, params)
                 tool = f"{server}.{method}"
-        except (Unroutable, Ownerless) as e:
+        except (UnroutableRequestError, UnknownOwnerError) as e:
             return say_error(id, e.code, str(e), e.data, modern=request_is_modern(protocol))
         call, problem = self._calls.of_method(request, tool, own, protocol, session=session)
         return await self._calls.answer(request, id, call, problem, running, stream, respondent)
@@ -85,7 +85,7 @@ class Reading:
         """Answer a notification of an extension: whether it was passed on."""
         try:
             tool = self._offers.method(request.caller, request.view, method)
-        except Ownerless as e:
+        except UnknownOwnerError as e:
             return say_error(None, e.code, str(e), e.data)
         call, problem = self._calls.of_method(request, tool, params, protocol, session=session)
         return await self._calls.tell(request, call, problem)
@@ -128,17 +128,17 @@ class Reading:
         if isinstance(ref, dict) and ref.get("type") == "ref/resource":
             server, uri = await self._owner(request, ref.get("uri"))
             return server, {**params, "ref": {**ref, "uri": uri}}
-        raise Unroutable("params.ref has to be a ref/prompt with a name or a ref/resource with a uri.")
+        raise UnroutableRequestError("params.ref has to be a ref/prompt with a name or a ref/resource with a uri.")
 
     async def _prompt(self, request: Request, name: Any) -> tuple[str, Any]:
         alone = server_of(request.view)
         if not isinstance(name, str):
             if alone:
                 return alone, name  # refused by the schema of the method, on the record
-            raise Unroutable(f"There is no prompt {name!r}. {_HOW}")
+            raise UnroutableRequestError(f"There is no prompt {name!r}. {_HOW}")
         server, own = await self._offers.prompt(name, request.caller.tenant, request.view)
         if not server:
-            raise Unroutable(f"There is no prompt {name[:200]!r}. {_HOW}")
+            raise UnroutableRequestError(f"There is no prompt {name[:200]!r}. {_HOW}")
         return server, own
 
     async def owner(self, request: Request, uri: Any) -> tuple[str, str]:
@@ -152,11 +152,11 @@ class Reading:
 
     async def _owner(self, request: Request, uri: Any) -> tuple[str, str]:
         if not isinstance(uri, str):
-            raise Unroutable("params.uri is no text.")
+            raise UnroutableRequestError("params.uri is no text.")
         try:
             server, own = await self._offers.owner(uri, request.caller.tenant, request.view)
-        except Ambiguous as e:
-            raise Unroutable(str(e), {"uri": uri}) from e
+        except AmbiguousNameError as e:
+            raise UnroutableRequestError(str(e), {"uri": uri}) from e
         if not self._offers.knows(server, request.caller.tenant):
-            raise Unroutable(f"There is no resource {uri[:500]!r} here.", {"uri": uri})
+            raise UnroutableRequestError(f"There is no resource {uri[:500]!r} here.", {"uri": uri})
         return server, own

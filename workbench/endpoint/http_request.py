@@ -30,11 +30,11 @@ _EVENTS: Final = [
 ]
 
 
-class Gone(Exception):
+class ClientGoneError(Exception):
     """The client went away before its request was complete."""
 
 
-class TooLarge(Exception):
+class BodyTooLargeError(Exception):
     """The body has more bytes than allowed."""
 
 
@@ -92,12 +92,12 @@ class Request:
         """
         declared = self.headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > most:
-            raise TooLarge
+            raise BodyTooLargeError
         message = await self.receive()
         body: bytes = message.get("body", b"")
         if message["type"] == "http.request" and not message.get("more_body"):
             if len(body) > most:
-                raise TooLarge
+                raise BodyTooLargeError
             return body
         parts, size = [body], len(body)
         async with asyncio.timeout(BODY_TIMEOUT):
@@ -106,9 +106,9 @@ class Request:
                 parts.append(message.get("body", b""))
                 size += len(parts[-1])
                 if size > most:
-                    raise TooLarge
+                    raise BodyTooLargeError
         if message["type"] == "http.disconnect":
-            raise Gone
+            raise ClientGoneError
         return b"".join(parts)
 
     async def reply(self, answer: Answer) -> None:
@@ -183,12 +183,12 @@ class Departures:
     it comes, and a timer for each would cost more than checking its arguments."""
 
     def __init__(self) -> None:
-        self._due: dict[Running, float] = {}
+        self._due: dict[RunningRequest, float] = {}
         """When each is to be watched, soonest first."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, running: Running, loop: asyncio.AbstractEventLoop) -> None:
+    def add(self, running: RunningRequest, loop: asyncio.AbstractEventLoop) -> None:
         """Watch from `WATCH_AFTER` on, unless it is over before."""
         if loop is not self._loop:
             self._loop, self._timer = loop, None
@@ -197,7 +197,7 @@ class Departures:
         if self._timer is None:
             self._timer = loop.call_later(WATCH_AFTER, self._look, loop)
 
-    def remove(self, running: Running) -> None:
+    def remove(self, running: RunningRequest) -> None:
         """It is over."""
         self._due.pop(running, None)
 
@@ -210,7 +210,7 @@ class Departures:
         self._timer = None if soonest is None else loop.call_at(soonest, self._look, loop)
 
 
-class Running:
+class RunningRequest:
     """A call under way, with the ways in which it can be stopped from outside.
 
     Use as a context manager around the call, in the task that runs it. `stopped` tells afterwards whether a
@@ -230,7 +230,7 @@ class Running:
         self._watch: asyncio.Task[None] | None = None
         self.stopped = False
 
-    def __enter__(self) -> Running:
+    def __enter__(self) -> RunningRequest:
         if self._departures is not None:
             self._departures.add(self, self._task.get_loop())
         return self

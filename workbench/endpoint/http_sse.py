@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, quote
 import msgspec
 
 from workbench import error_codes
-from workbench.cluster.message_relay import Gone, Relay, Tell
+from workbench.cluster.message_relay import Gone, MessageRelay, Tell
 from workbench.endpoint import jsonrpc
 from workbench.endpoint.http_request import Request, Stream
 from workbench.endpoint.legacy import SESSION, Legacy, announcement
@@ -104,7 +104,7 @@ class Channels:
         relay: reaches the streams of other processes; None where there is no way to them.
     """
 
-    def __init__(self, legacy: Legacy, announcements: Announcements, relay: Relay | None = None) -> None:
+    def __init__(self, legacy: Legacy, announcements: Announcements, relay: MessageRelay | None = None) -> None:
         self._legacy = legacy
         self._announcements = announcements
         self._relay = relay
@@ -144,7 +144,7 @@ class Channels:
         else:
             await request.reply(await self._taken(named, request, message))
 
-    async def _handed_on(self, relay: Relay, holder: str, named: str, request: Request, message: Any) -> Answer:
+    async def _handed_on(self, relay: MessageRelay, holder: str, named: str, request: Request, message: Any) -> Answer:
         """Hand a message to the process that has its stream; what that one replies."""
         body = {
             "channel": named,

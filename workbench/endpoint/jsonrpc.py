@@ -22,7 +22,7 @@ _LARGE: Final = 64 << 10
 _decode = msgspec.json.Decoder(Any).decode
 
 
-class BadMessage(Exception):
+class BadMessageError(Exception):
     """What a client sent cannot be understood; becomes a JSON-RPC error."""
 
     def __init__(self, code: int, message: str, data: Any = None) -> None:
@@ -42,16 +42,16 @@ def parse(body: bytes) -> Any:
     """
     commas, openings = body.count(b","), body.count(b"[") + body.count(b"{")
     if commas > MOST_COMMAS or openings > MOST_COMMAS:
-        raise BadMessage(INVALID_REQUEST, f"The body has more than {MOST_COMMAS:,} values.")
+        raise BadMessageError(INVALID_REQUEST, f"The body has more than {MOST_COMMAS:,} values.")
     try:
         value = _decode(body)
         if openings > DEEPEST and deeper_than(value, DEEPEST):
-            raise BadMessage(INVALID_REQUEST, f"The body is nested deeper than {DEEPEST} levels.")
+            raise BadMessageError(INVALID_REQUEST, f"The body is nested deeper than {DEEPEST} levels.")
         plain = orjson.dumps(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:  # msgspec says bad UTF-8 by the second
-        raise BadMessage(PARSE_ERROR, f"The body is not JSON: {e}.") from e
+        raise BadMessageError(PARSE_ERROR, f"The body is not JSON: {e}.") from e
     except TypeError as e:
-        raise BadMessage(INVALID_REQUEST, f"The body has a value that is not portable: {e}.") from e
+        raise BadMessageError(INVALID_REQUEST, f"The body has a value that is not portable: {e}.") from e
     # Every key has a colon, and a key that came twice is gone from `plain`. Colons in texts count on both sides, except
     # where they were written as \u003a. So equal counts prove that no key came twice; only otherwise look closely.
     if body.count(b":") != plain.count(b":") or body.find(b"\\u") >= 0:
@@ -64,7 +64,7 @@ def _refuse_duplicates(body: bytes) -> None:
         if len({key for key, _ in pairs}) != len(pairs):
             keys = [key for key, _ in pairs]
             twice = next(key for key in keys if keys.count(key) > 1)
-            raise BadMessage(INVALID_REQUEST, f"The key {twice[:100]!r} stands twice in one object.")
+            raise BadMessageError(INVALID_REQUEST, f"The key {twice[:100]!r} stands twice in one object.")
 
     json.loads(body, object_pairs_hook=unique)
 
@@ -78,7 +78,7 @@ def request_id(message: JSON) -> Any:
     id = message["id"]
     if isinstance(id, str) or (isinstance(id, int) and not isinstance(id, bool)):
         return id
-    raise BadMessage(INVALID_REQUEST, f"The id of a request is {json.dumps(id)[:50]}; expected text or a number.")
+    raise BadMessageError(INVALID_REQUEST, f"The id of a request is {json.dumps(id)[:50]}; expected text or a number.")
 
 
 def check_envelope(message: Any) -> JSON:
@@ -88,18 +88,18 @@ def check_envelope(message: Any) -> JSON:
         BadMessage: it is not.
     """
     if not isinstance(message, dict):
-        raise BadMessage(INVALID_REQUEST, "Expected one JSON-RPC object.")
+        raise BadMessageError(INVALID_REQUEST, "Expected one JSON-RPC object.")
     if message.get("jsonrpc") != "2.0":
-        raise BadMessage(INVALID_REQUEST, 'The message has no "jsonrpc": "2.0".')
+        raise BadMessageError(INVALID_REQUEST, 'The message has no "jsonrpc": "2.0".')
     if "method" in message:
         if not isinstance(message["method"], str):
-            raise BadMessage(INVALID_REQUEST, "The method is no text.")
+            raise BadMessageError(INVALID_REQUEST, "The method is no text.")
         if message.get("params", {}) in (None, []):  # what some programs write where there are none
             return {key: value for key, value in message.items() if key != "params"}
         if not isinstance(message.get("params", {}), dict):
-            raise BadMessage(INVALID_PARAMS, "The params are no object.")
+            raise BadMessageError(INVALID_PARAMS, "The params are no object.")
     elif "result" not in message and "error" not in message:
-        raise BadMessage(INVALID_REQUEST, "The message is neither a request nor a notification nor a response.")
+        raise BadMessageError(INVALID_REQUEST, "The message is neither a request nor a notification nor a response.")
     return message
 
 

@@ -11,12 +11,12 @@ from workbench import error_codes
 from workbench.cluster.message_relay import Tell
 from workbench.endpoint import jsonrpc
 from workbench.endpoint.client_requests import Questions
-from workbench.endpoint.features import Reading
-from workbench.endpoint.http_request import Request, Running, Stream
+from workbench.endpoint.features import Features
+from workbench.endpoint.http_request import Request, RunningRequest, Stream
 from workbench.endpoint.lists import Lists
 from workbench.endpoint.resource_subscriptions import Watches
 from workbench.endpoint.responses import JSON_TYPE, Answer, say_error
-from workbench.endpoint.session_preferences import DEFAULT_LEVEL, WISHES, Wishes, with_level
+from workbench.endpoint.session_preferences import DEFAULT_LEVEL, WISHES, SessionPreferences, with_level
 from workbench.endpoint.sessions import Session, Sessions
 from workbench.endpoint.subscriptions import Announcements, Wanted
 from workbench.endpoint.tools_call import ToolCalls
@@ -60,7 +60,7 @@ class Legacy:
         gateway: Gateway,
         lists: Lists,
         calls: ToolCalls,
-        reading: Reading,
+        reading: Features,
         announcements: Announcements,
         watches: Watches,
     ) -> None:
@@ -68,10 +68,10 @@ class Legacy:
         self._calls = calls
         self._reading = reading
         self._announcements = announcements
-        self._wishes = Wishes(reading, watches, gateway.relay)
+        self._wishes = SessionPreferences(reading, watches, gateway.relay)
         self._sessions = Sessions(gateway.settings.home)
         self._questions = Questions(gateway.relay)
-        self._under_way: dict[tuple[Any, ...], Running] = {}
+        self._under_way: dict[tuple[Any, ...], RunningRequest] = {}
         self._relay = gateway.relay
         if gateway.relay is not None:
             gateway.relay.handlers |= {CANCELLED: self._cancelled_elsewhere, ENDED: self._ended_elsewhere}
@@ -184,7 +184,7 @@ class Legacy:
                 self._notified(request.caller, session, method, params)
                 return _ACCEPTED
             id = jsonrpc.request_id(message)
-        except jsonrpc.BadMessage as e:
+        except jsonrpc.BadMessageError as e:
             return say_error(None, e.code, str(e), e.data, modern=not batched)
         if method == "tools/call" or self._reading.serves(method):
             return await self._call(request, session, id, method, params, stream)
@@ -232,7 +232,7 @@ class Legacy:
     ) -> Answer:
         revision = session.revision if session else request.header(b"mcp-protocol-version") or BATCHES
         session_id = session.id if session else ""
-        running = Running(None)
+        running = RunningRequest(None)
         key = _key(request.caller, session, id)
         self._under_way[key] = running
         respondent = self._questions.respondent(request.caller, session, stream)

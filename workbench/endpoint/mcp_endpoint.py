@@ -18,8 +18,8 @@ from workbench.endpoint import jsonrpc
 from workbench.endpoint.auth_challenge import WELL_KNOWN, challenge, metadata
 from workbench.endpoint.cors import CrossOrigin
 from workbench.endpoint.endpoint_scope import profile_of, view_of, without_slash
-from workbench.endpoint.features import Reading
-from workbench.endpoint.http_request import Gone, Receive, Request, Scope, Send, TooLarge
+from workbench.endpoint.features import Features
+from workbench.endpoint.http_request import BodyTooLargeError, ClientGoneError, Receive, Request, Scope, Send
 from workbench.endpoint.http_sse import PATH, Channels
 from workbench.endpoint.legacy import Legacy
 from workbench.endpoint.lists import Lists
@@ -45,7 +45,7 @@ _CHARSET: Final = re.compile(rb"charset\s*=\s*[\"']?([^\s;\"']*)")
 _ACCEPTABLE: Final = (b"application/json", b"*/*", b"application/*")
 
 
-class BadHeaders(Exception):
+class BadHeadersError(Exception):
     """The headers cannot be accepted; `answer` says why."""
 
     def __init__(self, answer: Answer) -> None:
@@ -66,7 +66,7 @@ class McpEndpoint:
         self._lists = Lists(gateway)
         calls, watches = ToolCalls(gateway), Watches(gateway)
         announcements = Announcements(gateway, watches)
-        reading = Reading(self._lists.offers, calls)
+        reading = Features(self._lists.offers, calls)
         self._modern = Modern(gateway, self._lists, calls, reading, announcements, watches)
         self._legacy = Legacy(gateway, self._lists, calls, reading, announcements, watches)
         self._channels = Channels(self._legacy, announcements, gateway.relay)
@@ -88,7 +88,7 @@ class McpEndpoint:
         try:
             request.headers = _headers(scope["headers"])
             host = self._check_sender(request)
-        except BadHeaders as e:
+        except BadHeadersError as e:
             await request.reply(e.answer)
             return
         base = self._gateway.access.resources.base(scope.get("scheme", "http"), host)
@@ -116,13 +116,13 @@ class McpEndpoint:
             if method == "POST":
                 _check_content(request)
             body = await request.body(most)
-        except BadHeaders as e:
+        except BadHeadersError as e:
             await request.reply(e.answer)
-        except TooLarge:
+        except BodyTooLargeError:
             await request.reply(_plain(413, f"The body has more than {most:,} bytes.", close=True))
         except TimeoutError:
             await request.reply(_plain(408, "The body did not arrive in time.", close=True))
-        except Gone:
+        except ClientGoneError:
             return
         else:
             await self._dispatch(request, method, body, older=older)
@@ -144,7 +144,7 @@ class McpEndpoint:
             return
         try:
             message = jsonrpc.parse(body)
-        except jsonrpc.BadMessage as e:
+        except jsonrpc.BadMessageError as e:
             await request.reply(say_error(None, e.code, str(e), e.data))
         else:
             if not self._gateway.policy.embedded and not _is_call(message):
@@ -173,7 +173,7 @@ class McpEndpoint:
         host, origin = request.header(b"host"), request.header(b"origin")
         refused = self._senders.refusal(host, origin)
         if refused is not None:
-            raise BadHeaders(_plain(*refused))
+            raise BadHeadersError(_plain(*refused))
         return str(host).lower()
 
     def _recognised(self, request: Request) -> bool:
@@ -238,7 +238,7 @@ def _headers(raw: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
         if name in headers:
             if is_single(name):
                 shown = name.decode("latin-1")
-                raise BadHeaders(say_error(None, error_codes.HEADER_MISMATCH, f"The header {shown} stands twice."))
+                raise BadHeadersError(say_error(None, error_codes.HEADER_MISMATCH, f"The header {shown} stands twice."))
             if name == b"accept":  # a list, which may be sent in parts (RFC 9110 §5.3)
                 value = headers[name] + b", " + value
         headers[name] = value
@@ -255,12 +255,12 @@ def _check_content(request: Request) -> None:
     kind, _, parameters = headers.get(b"content-type", b"").lower().partition(b";")
     charset = _CHARSET.search(parameters) if parameters else None
     if kind.strip() not in _JSON_TYPES or (charset and charset[1] not in (b"utf-8", b"utf8", b"us-ascii")):
-        raise BadHeaders(_plain(415, "Content-Type has to be application/json, in UTF-8."))
+        raise BadHeadersError(_plain(415, "Content-Type has to be application/json, in UTF-8."))
     if headers.get(b"content-encoding", b"identity").lower() not in (b"identity", b""):
-        raise BadHeaders(_plain(415, "Compressed bodies are not read."))
+        raise BadHeadersError(_plain(415, "Compressed bodies are not read."))
     if b"application/json" not in accept and not any(kind in accept.lower() for kind in _ACCEPTABLE):
         if not request.takes_events:
-            raise BadHeaders(_plain(406, "Accept has to list application/json and text/event-stream."))
+            raise BadHeadersError(_plain(406, "Accept has to list application/json and text/event-stream."))
         request.events_only = True
 
 

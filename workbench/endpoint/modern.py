@@ -18,8 +18,8 @@ from mcp.shared.inbound import (
 from workbench import error_codes
 from workbench.endpoint import jsonrpc
 from workbench.endpoint.endpoint_scope import profile_of, server_of
-from workbench.endpoint.features import Reading, Unroutable
-from workbench.endpoint.http_request import Departures, Request, Running, Stream
+from workbench.endpoint.features import Features, UnroutableRequestError
+from workbench.endpoint.http_request import Departures, Request, RunningRequest, Stream
 from workbench.endpoint.lists import Lists
 from workbench.endpoint.resource_subscriptions import Watches
 from workbench.endpoint.responses import ACCEPTED, JSON_TYPE, Answer, say_error, say_not_recorded
@@ -49,7 +49,7 @@ class Modern:
         gateway: Gateway,
         lists: Lists,
         calls: ToolCalls,
-        reading: Reading,
+        reading: Features,
         announcements: Announcements,
         watches: Watches,
     ) -> None:
@@ -68,14 +68,14 @@ class Modern:
         try:
             message = jsonrpc.check_envelope(message)
             if "method" not in message:
-                raise jsonrpc.BadMessage(
+                raise jsonrpc.BadMessageError(
                     error_codes.INVALID_REQUEST, "A client of this revision does not send responses."
                 )
             if "id" not in message:
                 await request.reply(await self._notified(request, message["method"], message.get("params") or {}))
                 return
             id = jsonrpc.request_id(message)
-        except jsonrpc.BadMessage as e:
+        except jsonrpc.BadMessageError as e:
             await request.reply(say_error(None, e.code, str(e), e.data))
             return
         method, params = message["method"], message.get("params") or {}
@@ -121,13 +121,13 @@ class Modern:
             )
             return
         stream = Stream(request) if request.takes_events and wants_notifications(call) else None
-        running = Running(request.receive, self._departures)
+        running = RunningRequest(request.receive, self._departures)
         await self._send(
             request, await self._calls.answer(request, id, call, problem, running, stream), running, stream
         )
 
     async def _read(self, request: Request, id: Any, method: str, params: JSON) -> None:
-        running = Running(request.receive, self._departures)
+        running = RunningRequest(request.receive, self._departures)
         stream = Stream(request) if request.takes_events and is_extension(method) else None
         answer = await self._reading.answer(request, id, method, params, MODERN, running, stream)
         await self._send(request, answer, running, stream)
@@ -152,10 +152,10 @@ class Modern:
             refused = self._calls.refuse(request, id, call, error_codes.INVALID_PARAMS, NO_TASK, kind="not_found")
             await request.reply(await refused)
             return
-        running = Running(request.receive, self._departures)
+        running = RunningRequest(request.receive, self._departures)
         await self._send(request, await self._calls.answer(request, id, call, problem, running, None), running, None)
 
-    async def _send(self, request: Request, answer: Answer, running: Running, stream: Stream | None) -> None:
+    async def _send(self, request: Request, answer: Answer, running: RunningRequest, stream: Stream | None) -> None:
         """Send the answer where somebody still waits for it."""
         if stream is None or not stream.started:
             if not running.stopped:
@@ -250,7 +250,7 @@ class Modern:
         for uri in uris[:MOST_IN_LISTEN] if isinstance(uris, list) else ():
             try:
                 found = await self._reading.owner(request, uri)
-            except Unroutable:
+            except UnroutableRequestError:
                 continue
             if found not in watched and not self._watches.full:
                 profile = profile_of(request.view)

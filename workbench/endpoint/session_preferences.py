@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from workbench import error_codes
-from workbench.cluster.message_relay import Relay, Tell
+from workbench.cluster.message_relay import MessageRelay, Tell
 from workbench.endpoint import jsonrpc
 from workbench.endpoint.endpoint_scope import profile_of
-from workbench.endpoint.features import Reading, Unroutable
+from workbench.endpoint.features import Features, UnroutableRequestError
 from workbench.endpoint.http_request import Request
 from workbench.endpoint.resource_subscriptions import SUBSCRIBE, UNSUBSCRIBE, Watches
 from workbench.endpoint.responses import JSON_TYPE, Answer, say_error, say_not_recorded, say_of_method
@@ -28,7 +28,7 @@ MOST_SESSIONS: Final = 8192
 MOST_PER_SESSION: Final = 100
 
 
-class Wish:
+class SessionPreference:
     """The wishes of one session."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Wish:
         return {"level": self.level, "watched": [[*of, known] for of, known in self.wanted.watched.items()]}
 
 
-class Wishes:
+class SessionPreferences:
     """The wishes of all sessions; of too many the oldest are forgotten.
 
     A session may say what it wants at one gateway process and be told at another. So with a relay they are remembered
@@ -54,17 +54,17 @@ class Wishes:
         relay: reaches other processes; None where there is no way to them.
     """
 
-    def __init__(self, reading: Reading, watches: Watches, relay: Relay | None = None) -> None:
+    def __init__(self, reading: Features, watches: Watches, relay: MessageRelay | None = None) -> None:
         self._reading = reading
         self._watches = watches
         self._relay = relay
-        self._wishes: dict[str, Wish] = {}
+        self._wishes: dict[str, SessionPreference] = {}
         if relay is not None:
             relay.handlers[WISHED] = self._wished_elsewhere
 
-    def of(self, session: Session) -> Wish:
+    def of(self, session: Session) -> SessionPreference:
         """What that session wants."""
-        return self._wishes.get(session.id) or Wish()
+        return self._wishes.get(session.id) or SessionPreference()
 
     def forget(self, session: Session) -> None:
         """The session is over."""
@@ -72,31 +72,31 @@ class Wishes:
         if wish is not None:
             self._watches.remove(wish.wanted.watched)
 
-    def keep(self, session: Session) -> Wish:
+    def keep(self, session: Session) -> SessionPreference:
         """The wish of that session, to be changed or waited on."""
-        wish = self._wishes.setdefault(session.id, Wish())
+        wish = self._wishes.setdefault(session.id, SessionPreference())
         if len(self._wishes) > MOST_SESSIONS:
             oldest = next(iter(self._wishes))
             self._watches.remove(self._wishes.pop(oldest).wanted.watched)
         return wish
 
-    async def known(self, session: Session) -> Wish:
+    async def known(self, session: Session) -> SessionPreference:
         """What that session wants, whichever process it has told."""
         wish = self._wishes.get(session.id)
         if wish is not None or self._relay is None:
-            return wish or Wish()
+            return wish or SessionPreference()
         wish = self.keep(session)
         _adopt(wish, await self._relay.kept(_name(session.id)))
         return wish
 
-    async def told_here(self, request: Request, session: Session) -> Wish:
+    async def told_here(self, request: Request, session: Session) -> SessionPreference:
         """The wish of a session whose stream `request` opens."""
         wish = await self.known(session) if self._relay is not None else self.keep(session)
         wish.stream = request
         await self._watch(session.id, wish)
         return wish
 
-    async def _watch(self, session: str, wish: Wish) -> None:
+    async def _watch(self, session: str, wish: SessionPreference) -> None:
         """Watch what the session wanted watched elsewhere, as far as it still may."""
         if wish.stream is None or self._relay is None:
             return
@@ -120,7 +120,7 @@ class Wishes:
             await self._watch(body["session"], wish)
         return {}
 
-    async def _share(self, session: Session, wish: Wish) -> None:
+    async def _share(self, session: Session, wish: SessionPreference) -> None:
         if self._relay is not None:
             await self._relay.keep(_name(session.id), wish.to_dict(), LIFETIME_S)
             self._relay.tell(WISHED, {"session": session.id})
@@ -144,7 +144,7 @@ class Wishes:
         watched = wish.wanted.watched
         try:
             found = await self._reading.owner(request, params.get("uri"))
-        except Unroutable as e:
+        except UnroutableRequestError as e:
             return say_error(id, error_codes.INVALID_PARAMS, str(e), e.data, modern=False)
         if method == UNSUBSCRIBE:
             if watched.pop(found, None) is not None:
@@ -181,7 +181,7 @@ def _name(session: str) -> str:
     return f"wish:{session}"
 
 
-def _adopt(wish: Wish, value: JSON | None) -> None:
+def _adopt(wish: SessionPreference, value: JSON | None) -> None:
     if value is not None and value.get("level") in LEVELS:
         wish.level = value["level"]
 

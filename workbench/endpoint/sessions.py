@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from workbench.cluster.sealed_tokens import Seal
+from workbench.cluster.sealed_tokens import SealedTokens
 from workbench.events import JSON, Caller, Record
 
 LIFETIME_S: Final = 7 * 24 * 3600
@@ -47,7 +47,7 @@ class Sessions:
     """
 
     def __init__(self, home: Path) -> None:
-        self._seal = Seal(home / "session.key", _CONTEXT)
+        self._seal = SealedTokens(home / "session.key", _CONTEXT)
         self._known: dict[str, Session] = {}
         self._ended: dict[str, int] = {}
 

@@ -10,7 +10,7 @@ from workbench.endpoint.endpoint_scope import profile_of
 from workbench.endpoint.http_request import Request
 from workbench.endpoint.outbox import Outbox
 from workbench.endpoint.resource_subscriptions import Watches
-from workbench.endpoint.task_subscriptions import ACKNOWLEDGED, CHANGED, Followed, Following, agreed
+from workbench.endpoint.task_subscriptions import ACKNOWLEDGED, CHANGED, Followed, TaskSubscriptions, agreed
 from workbench.events import JSON, Tool, Unauthenticated, Unreachable
 from workbench.gateway.call import Gateway
 from workbench.registry.connection import Connection
@@ -90,7 +90,7 @@ class Announcements:
         self._streams: set[_Open] = set()
         self._ready = self._ready_servers()
         self._tools = self._tools_of_tenants()
-        self.following = Following(gateway)
+        self.following = TaskSubscriptions(gateway)
         gateway.registry.on_change.append(self._changed)
         self._gathered: set[tuple[Any, ...]] = set()
         gateway.registry.on_message.append(self._heard)

@@ -30,7 +30,7 @@ Key = tuple[str, str]
 """A server, and its own id of a task there."""
 
 
-class Following:
+class TaskSubscriptions:
     """Counts who follows which task, and tells servers when the first comes and the last goes.
 
     Args:

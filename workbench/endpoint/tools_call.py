@@ -11,7 +11,7 @@ import msgspec
 from workbench import error_codes
 from workbench.endpoint.elicitation import say_approval
 from workbench.endpoint.endpoint_scope import profile_of, server_of
-from workbench.endpoint.http_request import Request, Running, Stream
+from workbench.endpoint.http_request import Request, RunningRequest, Stream
 from workbench.endpoint.responses import ACCEPTED, Answer, say_error, say_not_recorded, say_of_method, say_outcome
 from workbench.events import JSON, Call, NotRecorded, Outcome, OutcomeKind, new_trace_id
 from workbench.gateway.call import Gateway
@@ -31,7 +31,7 @@ _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[
 _NOT_CARRIED: Final = frozenset({"name", "arguments", "_meta"})
 
 
-class Malformed(Exception):
+class MalformedCallError(Exception):
     """The params of a call cannot be read; it is recorded as refused."""
 
 
@@ -110,7 +110,7 @@ class ToolCalls:
         request: Request,
         id: Any,
         call: Call,
-        running: Running,
+        running: RunningRequest,
         stream: Stream | None,
         respondent: Respondent | None = None,
     ) -> Answer:
@@ -178,7 +178,7 @@ class ToolCalls:
         id: Any,
         call: Call,
         problem: str,
-        running: Running,
+        running: RunningRequest,
         stream: Stream | None,
         respondent: Respondent | None = None,
     ) -> Awaitable[Answer]:

@@ -217,7 +217,7 @@ class Conversation:
     async def _read(self, body: bytes) -> None:
         try:
             message = jsonrpc.parse(body)
-        except jsonrpc.BadMessage as e:
+        except jsonrpc.BadMessageError as e:
             await self._tell(jsonrpc.error(None, e.code, str(e), e.data))
             return
         known = message if isinstance(message, dict) else {}

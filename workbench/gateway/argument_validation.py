@@ -18,7 +18,7 @@ _SHOWN: Final = 120
 _MISSING: Final = "nothing"
 
 
-class BrokenSchema(Exception):
+class BrokenSchemaError(Exception):
     """The tool's own schema cannot be used, so no arguments can be called valid."""
 
 
@@ -29,7 +29,7 @@ class Validators:
     """
 
     def __init__(self) -> None:
-        self._compiled: dict[str, jsonschema_rs.Validator | BrokenSchema] = {}
+        self._compiled: dict[str, jsonschema_rs.Validator | BrokenSchemaError] = {}
 
     def problems(self, tool: Tool, arguments: JSON) -> list[JSON]:
         """What is wrong with `arguments`, at most five things, each with `path`, `given`, `expected`, `hint`.
@@ -38,7 +38,7 @@ class Validators:
             BrokenSchema: the schema itself does not compile.
         """
         validator = self._compiled.get(tool.definition_hash) or self._compile(tool)
-        if isinstance(validator, BrokenSchema):
+        if isinstance(validator, BrokenSchemaError):
             raise validator
         try:
             if validator.is_valid(arguments):
@@ -48,14 +48,14 @@ class Validators:
         except ValueError as e:  # a value that JSON has no form for; other doors than the wire can pass one
             return [_problem("", "a value that is not JSON", "JSON values only", str(e))]
 
-    def _compile(self, tool: Tool) -> jsonschema_rs.Validator | BrokenSchema:
+    def _compile(self, tool: Tool) -> jsonschema_rs.Validator | BrokenSchemaError:
         if len(self._compiled) >= _MOST_SCHEMAS:
             self._compiled.clear()
-        made: jsonschema_rs.Validator | BrokenSchema
+        made: jsonschema_rs.Validator | BrokenSchemaError
         try:
             made = compile_schema(tool.input_schema)
         except ValueError as e:
-            made = BrokenSchema(f"The schema of {tool.qualified} cannot be used: {_short(str(e))}")
+            made = BrokenSchemaError(f"The schema of {tool.qualified} cannot be used: {_short(str(e))}")
         if tool.definition_hash:
             self._compiled[tool.definition_hash] = made
         return made

@@ -15,7 +15,7 @@ import msgspec
 
 from workbench.audit.format import records
 from workbench.audit.write.repeated_refusals import SINGLY
-from workbench.cluster.sealed_tokens import Seal
+from workbench.cluster.sealed_tokens import SealedTokens
 from workbench.config import Settings
 from workbench.events import (
     JSON,
@@ -28,8 +28,8 @@ from workbench.events import (
     Tool,
 )
 from workbench.gateway.approval_gate import Approving, Granted
-from workbench.gateway.argument_validation import BrokenSchema, Validators
-from workbench.gateway.call_metrics import Tally
+from workbench.gateway.argument_validation import BrokenSchemaError, Validators
+from workbench.gateway.call_metrics import CallMetrics
 from workbench.gateway.call_rates import Rates
 from workbench.gateway.call_record import Keeper
 from workbench.gateway.dispatch import Dispatch
@@ -51,7 +51,7 @@ from workbench.upstream.jsonrpc_messages import Notify, encode
 if TYPE_CHECKING:
     from workbench.access import Access
     from workbench.audit import AuditLog
-    from workbench.cluster.message_relay import Relay
+    from workbench.cluster.message_relay import MessageRelay
     from workbench.policy import Policy
     from workbench.registry import Registry
 
@@ -79,7 +79,7 @@ class Gateway:
         self.access = access
         self.policy = policy
         self.audit = audit
-        self.tally = Tally()
+        self.tally = CallMetrics()
         self._validators = Validators()
         self._result_schemas = ResultSchemas(lambda tool, why: registry.withhold_output_schema(tool, why))
         self.profiles = Profiles(settings, registry)
@@ -269,7 +269,7 @@ class Gateway:
             raise denied(decision)
         try:
             problems = self._validators.problems(tool, call.arguments)
-        except BrokenSchema as e:
+        except BrokenSchemaError as e:
             raise Refusal("unavailable", str(e), decision=decision, rule="schema") from e
         if problems:
             raise Refusal("invalid", say(tool, problems[0]), decision=decision, **problems[0], errors=problems)
@@ -417,14 +417,14 @@ class Gateway:
         return self.audit.put(call.caller.tenant, kept)
 
 
-def _relay(settings: Settings) -> Relay | None:
+def _relay(settings: Settings) -> MessageRelay | None:
     """The way to the other gateway processes, where the setting `redis_url` names one."""
     if not settings.redis_url:
         return None
-    from workbench.cluster.message_relay import Relay
+    from workbench.cluster.message_relay import MessageRelay
 
-    seal = Seal(settings.home / "session.key", b"gateway relay v1")
-    return Relay(Secrets.of(settings).read(settings.redis_url), seal)
+    seal = SealedTokens(settings.home / "session.key", b"gateway relay v1")
+    return MessageRelay(Secrets.of(settings).read(settings.redis_url), seal)
 
 
 def identity(caller: Caller) -> tuple[Any, ...]:

@@ -28,7 +28,7 @@ class Latencies:
         self.total_us += other.total_us
 
 
-class Tally:
+class CallMetrics:
     """Counters since the start of this process. Only tools that exist get a row, so that no client can make rows up."""
 
     def __init__(self) -> None:

@@ -6,13 +6,13 @@ import asyncio
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
-from workbench.cluster.sealed_tokens import Seal
+from workbench.cluster.sealed_tokens import SealedTokens
 from workbench.config import Settings
 from workbench.events import JSON, Call, Tool, Unreachable
 from workbench.gateway.backpressure import UNREAD
 from workbench.gateway.method_tools import is_method
 from workbench.gateway.refusals import Refusal
-from workbench.gateway.result_cache import Answered, Cache, Key
+from workbench.gateway.result_cache import Answered, Cache, CacheKey
 from workbench.gateway.server_requests import Dialogues
 from workbench.gateway.task_ids import METHODS, TaskIds
 from workbench.registry.connection import Connection, RequestRefusedError, RpcError
@@ -25,7 +25,7 @@ from workbench.upstream.negotiation import Refused
 from workbench.upstream.per_caller import acting_for
 
 if TYPE_CHECKING:
-    from workbench.cluster.message_relay import Relay
+    from workbench.cluster.message_relay import MessageRelay
     from workbench.gateway.redis_cache import SharedCache
     from workbench.registry import Registry
 
@@ -39,7 +39,7 @@ class Dispatch:
         relay: reaches the other processes of this deployment.
     """
 
-    def __init__(self, settings: Settings, registry: Registry, relay: Relay | None = None) -> None:
+    def __init__(self, settings: Settings, registry: Registry, relay: MessageRelay | None = None) -> None:
         self.cache = Cache(shared=_shared_cache(settings))
         self.dialogues = Dialogues(settings.home, relay)
         self.tasks = TaskIds(settings.home)
@@ -81,7 +81,7 @@ class Dispatch:
         return await self._once(key, call, tool, connection, notify, started)
 
     async def _once(
-        self, key: Key, call: Call, tool: Tool, connection: Connection, notify: Notify | None, started: int
+        self, key: CacheKey, call: Call, tool: Tool, connection: Connection, notify: Notify | None, started: int
     ) -> tuple[JSON, JSON]:
         """Ask the server once for all who want the same answer at the same time."""
         first = key not in self.cache.flights
@@ -99,7 +99,7 @@ class Dispatch:
         return result, details if first else {"cached": True, "age_ms": details.get("age_ms", 0)}
 
     async def _found_or_sent(
-        self, key: Key, call: Call, tool: Tool, connection: Connection, notify: Notify | None, started: int
+        self, key: CacheKey, call: Call, tool: Tool, connection: Connection, notify: Notify | None, started: int
     ) -> Answered:
         """What another process remembers, or else what the server says."""
         if self.cache.shared is not None and (found := await self.cache.elsewhere(key)) is not None:
@@ -186,7 +186,7 @@ def _shared_cache(settings: Settings) -> SharedCache | None:
     from workbench.gateway.redis_cache import SharedCache
 
     url = Secrets.of(settings).read(settings.cache_url)
-    return SharedCache(url, Seal(settings.home / "session.key", b"remembered answer v1"))
+    return SharedCache(url, SealedTokens(settings.home / "session.key", b"remembered answer v1"))
 
 
 def _late(tool: Tool, limit: float, longest: float, spent: float = 0.0) -> Refusal:

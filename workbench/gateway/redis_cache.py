@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from workbench.cluster.sealed_tokens import Seal
+from workbench.cluster.sealed_tokens import SealedTokens
 from workbench.control.redis_client import redis_client
 from workbench.events import JSON, canonical
-from workbench.policy.engine_breaker import Breaker
+from workbench.policy.engine_breaker import EngineBreaker
 
 if TYPE_CHECKING:
-    from workbench.gateway.result_cache import Key
+    from workbench.gateway.result_cache import CacheKey
 
 TIMEOUT: Final = 0.1
 """Seconds for one look: longer than that, and asking the server would have been the better idea."""
@@ -33,7 +33,7 @@ MOST_WRITING: Final = 256
 _log = logging.getLogger(__name__)
 
 
-class Found(NamedTuple):
+class CachedResult(NamedTuple):
     """A remembered answer."""
 
     result: JSON
@@ -60,21 +60,21 @@ class SharedCache:
     def __init__(
         self,
         url: str,
-        seal: Seal,
+        seal: SealedTokens,
         *,
         prefix: str = "workbench:answer",
         timeout: float = TIMEOUT,
-        breaker: Breaker | None = None,
+        breaker: EngineBreaker | None = None,
     ) -> None:
         self.hits = self.misses = self.failures = 0
-        self.breaker = breaker or Breaker(failures=3)
+        self.breaker = breaker or EngineBreaker(failures=3)
         self._seal = seal
         self._prefix = prefix
         self._timeout = timeout
         self._redis = redis_client(url, timeout, "cache_url")
         self._writing: set[asyncio.Task[None]] = set()
 
-    async def get(self, key: Key) -> Found | None:
+    async def get(self, key: CacheKey) -> CachedResult | None:
         """What is remembered; None when nothing is, or Redis does not say in time."""
         name, mark = self._name(key)
         found = await self._ask(lambda: self._redis.get(name))
@@ -85,7 +85,7 @@ class SharedCache:
         self.hits += 1
         return value
 
-    def put(self, key: Key, result: JSON, ttl: float) -> None:
+    def put(self, key: CacheKey, result: JSON, ttl: float) -> None:
         """Remember an answer for `ttl` seconds; nobody waits for that."""
         if len(self._writing) >= MOST_WRITING:
             return
@@ -124,7 +124,7 @@ class SharedCache:
         self.breaker.succeeded()
         return answer
 
-    def _opened(self, value: bytes, mark: str) -> Found | None:
+    def _opened(self, value: bytes, mark: str) -> CachedResult | None:
         """What a value holds, if it is whole, ours, of this very key, and not over."""
         data = self._seal.open(value.decode("ascii", "replace"))
         try:
@@ -134,9 +134,9 @@ class SharedCache:
         now = time.time()
         if of != mark or now >= until:
             return None
-        return Found(result, max(0.0, now - at), min(until - now, until - at))
+        return CachedResult(result, max(0.0, now - at), min(until - now, until - at))
 
-    def _name(self, key: Key) -> tuple[str, str]:
+    def _name(self, key: CacheKey) -> tuple[str, str]:
         """Under what an answer is kept, and the mark of its key, which it carries inside."""
         whose = [sorted(part) if isinstance(part, frozenset) else part for part in key.whose]
         mark = hashlib.sha256(canonical([key.tool, key.definition, key.arguments.decode(), whose])).hexdigest()

@@ -37,7 +37,7 @@ _IGNORED: Final = frozenset(
 """Keys of `_meta` that do not change an answer."""
 
 
-class Key(NamedTuple):
+class CacheKey(NamedTuple):
     """What makes two calls the same: tool, definition, arguments, and on whose behalf."""
 
     tool: str
@@ -68,7 +68,7 @@ class Flight:
 
 
 class Cache:
-    """Answers by `Key`, the least recently used dropped first.
+    """Answers by `CacheKey`, the least recently used dropped first.
 
     A tool is cacheable when it is read-only and says so: in its definition (`_meta`, `workbench/cache`), or with
     `ttlMs` in a result, as 2026-07-28 does for lists and resources (server/utilities/caching). Answers belong to one
@@ -87,16 +87,16 @@ class Cache:
         clock: Callable[[], float] = time.monotonic,
         shared: SharedCache | None = None,
     ) -> None:
-        self.flights: dict[Key, Flight] = {}
+        self.flights: dict[CacheKey, Flight] = {}
         self.hits = self.misses = 0
         self.shared = shared
         self._most_bytes = most_bytes
         self._clock = clock
-        self._kept: OrderedDict[Key, _Kept] = OrderedDict()
+        self._kept: OrderedDict[CacheKey, _Kept] = OrderedDict()
         self._bytes = 0
         self._hinted: dict[str, bool] = {}
 
-    def key(self, call: Call, tool: Tool) -> Key | None:
+    def key(self, call: Call, tool: Tool) -> CacheKey | None:
         """Under what the answer to `call` is remembered; None when it must not be."""
         declared = _declared(tool)
         if declared is None and tool.definition_hash not in self._hinted:
@@ -108,7 +108,7 @@ class Cache:
         """Of the answers that this process remembers."""
         return self._bytes
 
-    async def elsewhere(self, key: Key) -> Answered | None:
+    async def elsewhere(self, key: CacheKey) -> Answered | None:
         """An answer that another process remembers; it is remembered here, too."""
         found = await self.shared.get(key) if self.shared is not None else None
         if found is None:
@@ -116,7 +116,7 @@ class Cache:
         self._keep(key, found.result, found.left, found.age)
         return found.result, {"cached": True, "age_ms": round(found.age * 1e3)}
 
-    def get(self, key: Key) -> Answered | None:
+    def get(self, key: CacheKey) -> Answered | None:
         """A remembered answer and what to say of it, or None."""
         kept = self._kept.get(key)
         now = self._clock()
@@ -127,13 +127,13 @@ class Cache:
         self.hits += 1
         return kept.result, {"cached": True, "age_ms": round((now - kept.since) * 1e3)}
 
-    def fly(self, key: Key, asking: asyncio.Future[Answered]) -> None:
+    def fly(self, key: CacheKey, asking: asyncio.Future[Answered]) -> None:
         """Let others wait for the answer that `asking` is about to get."""
         flight = self.flights[key] = Flight(asking)
         asking.add_done_callback(lambda _: self._landed(key, flight))
 
     @contextmanager
-    def waiting(self, key: Key) -> Iterator[asyncio.Future[Answered]]:
+    def waiting(self, key: CacheKey) -> Iterator[asyncio.Future[Answered]]:
         """Around the wait of one caller for a flight; it is given up when nobody waits for it any more."""
         flight = self.flights[key]
         flight.waiting += 1
@@ -162,18 +162,18 @@ class Cache:
         if key is not None and ttl > 0 and self._keep(key, result, ttl) and self.shared is not None:
             self.shared.put(key, result, ttl)
 
-    def _key(self, call: Call, tool: Tool, *, public: bool) -> Key | None:
+    def _key(self, call: Call, tool: Tool, *, public: bool) -> CacheKey | None:
         if call.meta and not call.meta.keys() <= {"_meta"}:
             return None  # a continuation of an earlier request, for instance, is no question by itself
         meta = {k: v for k, v in (call.meta.get("_meta") or {}).items() if k not in _IGNORED}
-        return Key(
+        return CacheKey(
             tool.qualified,
             tool.definition_hash,
             canonical([call.arguments, meta] if meta else [call.arguments]),
             (call.caller.tenant,) if public else _whose(call.caller),
         )
 
-    def _keep(self, key: Key, result: JSON, ttl: float, age: float = 0.0) -> bool:
+    def _keep(self, key: CacheKey, result: JSON, ttl: float, age: float = 0.0) -> bool:
         """Remember an answer, unless it is too large."""
         size = len(encode(result)) + len(key.arguments)
         if size > LARGEST:
@@ -186,12 +186,12 @@ class Cache:
             self._forget(next(iter(self._kept)))
         return True
 
-    def _forget(self, key: Key) -> None:
+    def _forget(self, key: CacheKey) -> None:
         kept = self._kept.pop(key, None)
         if kept is not None:
             self._bytes -= kept.size
 
-    def _landed(self, key: Key, flight: Flight) -> None:
+    def _landed(self, key: CacheKey, flight: Flight) -> None:
         if self.flights.get(key) is flight:
             del self.flights[key]
         if flight.task.done() and not flight.task.cancelled():

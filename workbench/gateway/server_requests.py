@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import msgspec
 
-from workbench.cluster.message_relay import Relay
-from workbench.cluster.sealed_tokens import Seal
+from workbench.cluster.message_relay import MessageRelay
+from workbench.cluster.sealed_tokens import SealedTokens
 from workbench.error_codes import INVALID_PARAMS
 from workbench.events import JSON, Call, Record, digest
 from workbench.gateway.refusals import Refusal
@@ -61,9 +61,9 @@ class Dialogues:
         relay: reaches the other processes of this deployment.
     """
 
-    def __init__(self, home: Path, relay: Relay | None = None) -> None:
+    def __init__(self, home: Path, relay: MessageRelay | None = None) -> None:
         self._home = home
-        self._sealed: Seal | None = None
+        self._sealed: SealedTokens | None = None
         self._parking = Parking(relay)
         self._parked = self._parking.waiting
 
@@ -176,9 +176,9 @@ class Dialogues:
     # --- the state that clients carry
 
     @property
-    def _key(self) -> Seal:
+    def _key(self) -> SealedTokens:
         if self._sealed is None:
-            self._sealed = Seal(self._home / "session.key", b"mcp request state v1")
+            self._sealed = SealedTokens(self._home / "session.key", b"mcp request state v1")
         return self._sealed
 
     def _seal(self, call: Call, *, state: str | None = None, parked: str = "", at: str = "") -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from workbench.audit.format import records
 from workbench.events import Call, Tool, now_us
-from workbench.policy.approvals.standing_approvals import SCOPE, Found, Giver, StandingApproval
+from workbench.policy.approvals.standing_approvals import SCOPE, Giver, StandingApproval, StandingMatch
 
 if TYPE_CHECKING:
     from workbench.access import Access
@@ -37,7 +37,7 @@ class StandingUse:
         standing = self._policy.standing
         if not standing.on:
             return None
-        found: Found = await standing.store.aside(standing.use, call, tool, self._may)
+        found: StandingMatch = await standing.store.aside(standing.use, call, tool, self._may)
         tenant = call.caller.tenant
         for each in found.voided:
             await self._audit.write(tenant, records.approval(each.to_dict(), "standing_void", tenant=tenant))

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from typing import Any, Final, NamedTuple
 
-from workbench.cluster.message_relay import Gone, Relay, Tell
+from workbench.cluster.message_relay import Gone, MessageRelay, Tell
 from workbench.error_codes import INVALID_PARAMS
 from workbench.events import JSON, Unreachable
 from workbench.gateway.refusals import Refusal
@@ -75,7 +75,7 @@ class Parking:
         relay: reaches other processes; None where there is no way to them.
     """
 
-    def __init__(self, relay: Relay | None = None) -> None:
+    def __init__(self, relay: MessageRelay | None = None) -> None:
         self.waiting: dict[str, Parked] = {}
         self.here = relay.id if relay is not None else secrets.token_hex(6)
         self._relay = relay

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from workbench.cluster.sealed_tokens import Seal
+from workbench.cluster.sealed_tokens import SealedTokens
 from workbench.error_codes import INVALID_PARAMS
 from workbench.events import JSON, Call, Caller, Record, Tool
 from workbench.gateway.refusals import Refusal
@@ -51,7 +51,7 @@ class TaskIds:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._sealed: Seal | None = None
+        self._sealed: SealedTokens | None = None
 
     def read(self, id: Any) -> Task | None:
         """What an id stands for; None when it was not given out here."""
@@ -89,7 +89,7 @@ class TaskIds:
         return {**result, "taskId": self._seal.close(msgspec.json.encode(task))}
 
     @property
-    def _seal(self) -> Seal:
+    def _seal(self) -> SealedTokens:
         if self._sealed is None:
-            self._sealed = Seal(self._home / "session.key", b"mcp task v1")
+            self._sealed = SealedTokens(self._home / "session.key", b"mcp task v1")
         return self._sealed

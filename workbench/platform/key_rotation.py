@@ -22,7 +22,7 @@ from workbench.access.local_user import read_private
 from workbench.audit import AuditLog
 from workbench.audit.format import records
 from workbench.audit.format.folder import AuditFolder
-from workbench.audit.format.record_keys import RotationsInvalid, read_rotations, rotations_text
+from workbench.audit.format.record_keys import InvalidRotationsError, read_rotations, rotations_text
 from workbench.audit.write.seals import SealLog
 from workbench.audit.write.subject_keys import FILE, SubjectKeys
 from workbench.audit.write.witness import open_witness
@@ -164,7 +164,7 @@ def _state(home: Path, key: PlatformKey) -> KeyState:
         prepared = ring.next is not None
         previous = len(ring.accepted()) - prepared
     elif key.name == "checkpoint":
-        with contextlib.suppress(RotationsInvalid, UnicodeDecodeError):  # `audit verify` names what is wrong
+        with contextlib.suppress(InvalidRotationsError, UnicodeDecodeError):  # `audit verify` names what is wrong
             previous = len(read_rotations(rotations_text(AuditFolder(home))))
     elif key.name == "subjects" and made is not None:
         with contextlib.closing(SubjectKeys(home)) as keys:

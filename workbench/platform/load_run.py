@@ -16,7 +16,7 @@ import orjson
 
 from workbench.events import JSON, MissingPackageError, Misuse, WorkbenchError, new_id, now_us
 from workbench.platform.app_process import shipped
-from workbench.platform.run_file import Running
+from workbench.platform.run_file import RunningPlatform
 
 if TYPE_CHECKING:
     from workbench.config import Settings
@@ -48,7 +48,7 @@ def load_token(settings: Settings, seconds: float) -> Iterator[str]:
 
 
 def run_load(
-    running: Running, token: str, *, users: int, spawn_rate: float, seconds: float, profile: str = "smoke"
+    running: RunningPlatform, token: str, *, users: int, spawn_rate: float, seconds: float, profile: str = "smoke"
 ) -> tuple[JSON, list[JSON]]:
     """Drive the platform with `users` concurrent clients and wait for the end.
 

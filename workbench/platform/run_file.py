@@ -22,7 +22,7 @@ from workbench.config import Settings, names
 from workbench.events import Misuse, Record
 
 
-class Running(Record, frozen=True, kw_only=True):
+class RunningPlatform(Record, frozen=True, kw_only=True):
     """A platform that runs now."""
 
     url: str
@@ -47,7 +47,7 @@ class Running(Record, frozen=True, kw_only=True):
 
 
 def told(settings: Settings) -> dict[str, Any]:
-    """What others on this machine may know of the settings of a platform: `Running.settings`."""
+    """What others on this machine may know of the settings of a platform: `RunningPlatform.settings`."""
     found: dict[str, Any] = {}
     for name in names():
         value = getattr(settings, name)
@@ -75,7 +75,7 @@ def as_started(settings: Settings) -> Settings:
     return dataclasses.replace(theirs, sources={**theirs.sources, **sources})
 
 
-def at_url(url: str, token: str) -> Running:
+def at_url(url: str, token: str) -> RunningPlatform:
     """A platform elsewhere.
 
     Args:
@@ -94,7 +94,7 @@ def at_url(url: str, token: str) -> Running:
     if not sound:
         raise Misuse(f"{url!r} is no URL of a platform.", hint="Expected e.g. https://tools.example:8800.")
     path = found.path.rstrip("/").removesuffix("/mcp").rstrip("/")
-    return Running(url=f"{found.scheme}://{found.netloc}{path}", pid=0, started=0.0, token=token)
+    return RunningPlatform(url=f"{found.scheme}://{found.netloc}{path}", pid=0, started=0.0, token=token)
 
 
 def process_started(pid: int) -> float | None:
@@ -106,7 +106,7 @@ def process_started(pid: int) -> float | None:
         return None
 
 
-def announce(home: Path, running: Running) -> None:
+def announce(home: Path, running: RunningPlatform) -> None:
     """Write `run.json` so that it is never seen half-written nor by others."""
     temporary = home / f"run.json.{os.getpid()}"
     descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
@@ -122,11 +122,11 @@ def withdraw(home: Path) -> None:
             (home / "run.json").unlink()
 
 
-def find_running(home: Path) -> Running | None:
+def find_running(home: Path) -> RunningPlatform | None:
     """The platform that runs on this state folder, or None. A stale or damaged `run.json` is removed."""
     path = home / "run.json"
     try:
-        running = msgspec.json.decode(path.read_bytes(), type=Running)
+        running = msgspec.json.decode(path.read_bytes(), type=RunningPlatform)
     except FileNotFoundError:
         return None
     except (msgspec.DecodeError, msgspec.ValidationError):

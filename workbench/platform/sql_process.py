@@ -26,7 +26,7 @@ from workbench.events import JSON, Misuse, Unreachable
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from workbench.audit.query.engine import Engine
+    from workbench.audit.query.engine import SqlEngine
 
 AnswerForm = Literal["arrow", "json"]
 
@@ -231,10 +231,10 @@ def _serve(home: Path) -> None:
         sys.stdout.buffer.flush()
 
 
-Readers = OrderedDict[tuple[str | None, bool], "Engine"]
+Readers = OrderedDict[tuple[str | None, bool], "SqlEngine"]
 
 
-def _reader(readers: Readers, home: Path, tenant: str | None, fleet: bool) -> Engine:
+def _reader(readers: Readers, home: Path, tenant: str | None, fleet: bool) -> SqlEngine:
     from workbench.audit import Reader
 
     asked = (tenant, fleet)
@@ -246,7 +246,7 @@ def _reader(readers: Readers, home: Path, tenant: str | None, fleet: bool) -> En
     return readers[asked]
 
 
-def _answer(reader: Engine, request: JSON) -> bytes:
+def _answer(reader: SqlEngine, request: JSON) -> bytes:
     from workbench.audit import QueryStopped
 
     table = reader.sql(

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from workbench.events import JSON, Call, Decision
-from workbench.scanning import Budget, OverBudgetError
+from workbench.scanning import OverBudgetError, ScanBudget
 
 MAX_VALUES: Final = 20_000
 """Values of one call that are looked at."""
@@ -107,7 +107,7 @@ def argument_objection(arguments: JSON) -> str:
     """
     if _NO_TEXTS.issuperset(map(type, arguments.values())):
         return ""
-    budget = Budget()
+    budget = ScanBudget()
     for number, (name, value) in enumerate(_texts(arguments)):
         if number >= MAX_VALUES:
             break

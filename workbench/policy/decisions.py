@@ -217,8 +217,8 @@ class Policy:
             else:
                 answer, _ = await self.opa.ask(rego_engine.APPROVERS, asked)
             if answer["approvers"] < 1 or any(type(role) is not str for role in answer["roles"]):
-                raise rego_engine.Broken("approvers or roles are not as agreed")
-        except rego_engine.Broken as e:
+                raise rego_engine.BrokenPolicyError("approvers or roles are not as agreed")
+        except rego_engine.BrokenPolicyError as e:
             raise Misuse(f"Whose approval {tool.qualified} needs cannot be found out: {e}.") from e
         return Needed(approvers=answer["approvers"], roles=tuple(answer["roles"]))
 
@@ -230,7 +230,7 @@ class Policy:
         """
         if self.opa is not None:
             if (tenant, tool) not in self._quotas:
-                raise rego_engine.Broken("OPA has given no quota")
+                raise rego_engine.BrokenPolicyError("OPA has given no quota")
             return self._quotas[tenant, tool][1]
         rules = self._rules
         found = rules.quotas.get((tenant, tool))

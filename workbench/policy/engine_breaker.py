@@ -10,7 +10,7 @@ from typing import Literal
 State = Literal["closed", "open", "half-open"]
 
 
-class Breaker:
+class EngineBreaker:
     """Stands before something in another process that may be down.
 
     Args:

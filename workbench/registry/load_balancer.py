@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from workbench.events import JSON, Unreachable
 from workbench.registry.connection import FOLLOW, UNFOLLOW, Connection, RequestRefusedError, RpcError
-from workbench.registry.managed_server import Entry
+from workbench.registry.managed_server import ManagedServer
 from workbench.registry.server import Overloaded
 
 EVERYWHERE: Final = ("resources/subscribe", "resources/unsubscribe", FOLLOW, UNFOLLOW)
@@ -31,7 +31,7 @@ class Balanced:
         most: requests under way on one replica before further ones are turned away.
     """
 
-    def __init__(self, id: str, replicas: Sequence[Entry], *, most: int) -> None:
+    def __init__(self, id: str, replicas: Sequence[ManagedServer], *, most: int) -> None:
         self._id = id
         self._replicas = replicas
         self._most = most
@@ -140,7 +140,7 @@ class Balanced:
         found = [entry.connection for entry in self._replicas if entry.connection is not None]
         return next((one for one in found if one.alive), found[0] if found else None)
 
-    def _choose(self) -> Entry:
+    def _choose(self) -> ManagedServer:
         replicas = self._replicas
         if len(replicas) == 1:
             only = replicas[0]
@@ -172,7 +172,7 @@ class Balanced:
         return Overloaded(why, rule="breaker", retry_s=wait)
 
 
-async def drained(entry: Entry, seconds: float) -> bool:
+async def drained(entry: ManagedServer, seconds: float) -> bool:
     """Send nothing more to a replica and wait for what is under way on it; False when that took too long."""
     entry.drain()
     try:

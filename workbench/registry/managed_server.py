@@ -25,7 +25,7 @@ from workbench.registry.processes.startup import within_start_timeout
 from workbench.registry.processes.supervisor import Supervisor
 from workbench.registry.registry_events import Journal
 from workbench.registry.remedies import remedy
-from workbench.registry.replica_breaker import Breaker, BreakerState
+from workbench.registry.replica_breaker import BreakerState, ReplicaBreaker
 from workbench.registry.server import ServerSpec, ServerState, ServerStatus, shown_url
 from workbench.setting_values import port_ranges
 
@@ -52,7 +52,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Entry(ServerProcess):
+class ManagedServer(ServerProcess):
     """A server, its state, its connection while there is one, and its tools."""
 
     def __init__(
@@ -81,7 +81,7 @@ class Entry(ServerProcess):
         super().__init__(spec, replica=replica, supervisor=supervisor, journal=journal)
         self.tools: list[Tool] = []
         self.refused: dict[str, str] = {}
-        self.breaker = Breaker(self._breaker_moved)
+        self.breaker = ReplicaBreaker(self._breaker_moved)
         self.outstanding = 0
         self.busy_since = 0.0
         """Since when calls are under way without a gap, by the clock of the event loop."""

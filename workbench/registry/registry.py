@@ -22,7 +22,7 @@ from workbench.registry.registration import check_registration
 from workbench.registry.registry_events import Journal
 from workbench.registry.replica_set import Group
 from workbench.registry.server import ServerDown, ServerSpec, ServerState, UnknownTool
-from workbench.registry.tool_catalog import Catalog
+from workbench.registry.tool_catalog import ToolCatalog
 from workbench.secrets import Secrets
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Registry:
         self._connect = connect
         self._given = specs
         self._entries: dict[str, Group] = {}
-        self._catalog = Catalog()
+        self._catalog = ToolCatalog()
         self._pins: Pins | None = None
         self._sharing: Sharing | None = None
         self._editing = asyncio.Lock()

@@ -19,7 +19,7 @@ SLOW_RETURN: Final = 10.0
 SMALLEST_SHARE: Final = 0.1
 
 
-class Breaker:
+class ReplicaBreaker:
     """Judges one replica by its calls and by its health checks.
 
     `closed` lets calls through. After several failures in a row it is `open`: nobody is sent there until a health

@@ -13,7 +13,7 @@ from workbench.events import Tool
 from workbench.registry.connection import ConnectionFactory
 from workbench.registry.definitions.definition_pins import Pins
 from workbench.registry.load_balancer import Balanced, drained
-from workbench.registry.managed_server import Entry
+from workbench.registry.managed_server import ManagedServer
 from workbench.registry.processes.supervisor import Supervisor
 from workbench.registry.registry_events import Journal
 from workbench.registry.server import ReplicaState, ServerSpec, ServerState
@@ -25,7 +25,7 @@ _BEST_FIRST = ("ready", "starting", "down", "failed", "stopped")
 
 
 class Group:
-    """One server. Each replica is launched, watched and restarted by an `Entry` of its own.
+    """One server. Each replica is launched, watched and restarted by an `ManagedServer` of its own.
 
     Replicas are copies of the same program, so that the tools of the first one that is ready are those of the server.
 
@@ -56,7 +56,7 @@ class Group:
         else:
             specs = [spec] * settings.replicas.get(spec.id, 1)
         self.replicas = [
-            Entry(
+            ManagedServer(
                 each, settings=settings, supervisor=supervisor, connect=connect, pins=pins, changed=changed,
                 journal=journal if len(specs) == 1 else journal.of_replica(number), replica=number,
             )
@@ -69,7 +69,7 @@ class Group:
         return any(entry.callable for entry in self.replicas)
 
     @property
-    def first(self) -> Entry:
+    def first(self) -> ManagedServer:
         """The replica that speaks for the server: the first that can be called, else the first."""
         return next((entry for entry in self.replicas if entry.callable), self.replicas[0])
 
@@ -139,7 +139,7 @@ class Group:
                 entry.apply(tools)
 
 
-def _brief(entry: Entry) -> ReplicaState:
+def _brief(entry: ManagedServer) -> ReplicaState:
     state = entry.state
     return ReplicaState(
         number=entry.replica,

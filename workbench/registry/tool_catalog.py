@@ -20,7 +20,7 @@ MAX_WITHHELD: Final = 10_000
 """Definitions whose output schema is not listed; beyond, further ones stay listed."""
 
 
-class Catalog:
+class ToolCatalog:
     """The tools of the ready servers. Rebuilt when a server comes, goes or lists other tools."""
 
     def __init__(self) -> None:

@@ -23,13 +23,13 @@ from workbench.events import Misuse
 from workbench.platform.app_process import AppProcess
 from workbench.platform.platform import Platform, Progress
 from workbench.platform.ports import listen
-from workbench.platform.run_file import Running, announce, find_running, process_started, told, withdraw
+from workbench.platform.run_file import RunningPlatform, announce, find_running, process_started, told, withdraw
 from workbench.serve.event_lines import EventLines
 from workbench.serve.http_front import Front
 from workbench.serve.tls_front import open_tls, protocol
 
 ASGI = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
-Ready = Callable[[Running, Platform], None]
+Ready = Callable[[RunningPlatform, Platform], None]
 
 YOUNG = 20_000
 """Objects made, less those gone again, until the youngest are searched for cycles. Few calls leave any behind."""
@@ -130,7 +130,7 @@ def _announce(settings: Settings, platform: Platform, port: int, app: AppProcess
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     started = process_started(os.getpid())
     assert started is not None
-    running = Running(
+    running = RunningPlatform(
         url=f"http://{host}:{port}",
         app_url=app.url if app else "",
         pid=os.getpid(),

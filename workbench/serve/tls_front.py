@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from workbench.access.certificates.svid import NoSvid, leaf_of, trust_domain_of
+from workbench.access.certificates.svid import MissingSvidError, leaf_of, trust_domain_of
 from workbench.access.certificates.tls_context import Tls, server_tls
 from workbench.access.certificates.tls_identity import Identity, IdentityFiles, WorkloadIdentity
 from workbench.access.peer_certificates import Peers
@@ -111,7 +111,7 @@ def _of(settings: Settings) -> str:
 def _own_domain(identity: Identity) -> str:
     try:
         return trust_domain_of(identity.now().spiffe_id)
-    except NoSvid as e:
+    except MissingSvidError as e:
         hint = "Set tls_trust_domain to the trust domain whose workloads may come."
         raise Misuse(
             "Our own certificate is no X.509-SVID, so whose workloads may come is not known.", hint=hint

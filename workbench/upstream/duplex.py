@@ -15,7 +15,7 @@ from workbench.upstream.client_responder import Respondent
 from workbench.upstream.deadline import Renew, renewal
 from workbench.upstream.jsonrpc_messages import Notify, of_request, request_id, result_of, with_own_token
 from workbench.upstream.negotiation import MODERN, Answered, Peer, Refused
-from workbench.upstream.notification_relay import Relay
+from workbench.upstream.notification_relay import NotificationRelay
 from workbench.upstream.notification_stream import CHANGES, KINDS, WATCHED, Watching, declared
 from workbench.upstream.request_attribution import CARRIED, Callers, UnderWay
 
@@ -39,7 +39,7 @@ class _Waiting:
         self,
         method: str,
         future: asyncio.Future[Any],
-        relay: Relay | None,
+        relay: NotificationRelay | None,
         call: UnderWay | None,
         renew: Renew | None,
     ) -> None:
@@ -237,7 +237,7 @@ class DuplexConnection:
             self._probe_id = id
         meta, notify = with_own_token(meta, notify, id)
         body = self._body(params, meta)
-        relay = Relay(notify) if notify is not None else None
+        relay = NotificationRelay(notify) if notify is not None else None
         waiting = _Waiting(method, asyncio.get_running_loop().create_future(), relay, call, renew)
         if call is not None:
             call.relay = relay

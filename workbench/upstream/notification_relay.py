@@ -13,7 +13,7 @@ MOST_WAITING: Final = 256 << 10
 """Bytes that wait for a client that reads slowly; then the oldest are dropped, as their sender may (progress, logs)."""
 
 
-class Relay:
+class NotificationRelay:
     """Passes notifications on from a channel that carries the messages of many requests.
 
     Where a request has a stream of its own, a slow client slows its server down. Here that would slow everybody down,

@@ -16,7 +16,7 @@ from workbench.upstream.client_responder import NEEDED, Respondent
 from workbench.upstream.deadline import Renew
 from workbench.upstream.jsonrpc_messages import answer_to_server
 from workbench.upstream.negotiation import METHOD_NOT_FOUND
-from workbench.upstream.notification_relay import Relay
+from workbench.upstream.notification_relay import NotificationRelay
 
 CARRIED: Final[JSON] = {"elicitation": {"form": {}, "url": {}}, "sampling": {}, "roots": {}}
 """What is declared to an older server in the one handshake of such a channel: all that some client may be able to do.
@@ -30,7 +30,7 @@ class UnderWay:
     """A call that was sent and not answered."""
 
     respondent: Respondent
-    relay: Relay | None = None
+    relay: NotificationRelay | None = None
     """Where logs go; None when the client wants none."""
     renew: Renew | None = None
     """Called with each sign that the server works on it."""

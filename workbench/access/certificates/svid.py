@@ -10,7 +10,7 @@ from workbench.events import Record
 SPIFFE_ID: Final = re.compile(r"spiffe://([a-z0-9._-]{1,255})((?:/[A-Za-z0-9._-]+)+)")
 
 
-class NoSvid(ValueError):
+class MissingSvidError(ValueError):
     """A certificate is none, or is not the one that was expected."""
 
 
@@ -31,7 +31,7 @@ def trust_domain_of(spiffe_id: str) -> str:
     """
     found = SPIFFE_ID.fullmatch(spiffe_id)
     if found is None or any(part in (".", "..") for part in found[2].split("/")) or len(spiffe_id) > 2048:
-        raise NoSvid("It is no SPIFFE ID of a workload.")
+        raise MissingSvidError("It is no SPIFFE ID of a workload.")
     return found[1]
 
 
@@ -48,21 +48,21 @@ def leaf_of(certificate: bytes | None) -> Leaf:
     from cryptography.x509.oid import ExtensionOID
 
     if certificate is None:
-        raise NoSvid("The peer showed no certificate.")
+        raise MissingSvidError("The peer showed no certificate.")
     try:
         found = x509.load_der_x509_certificate(certificate)
         names = _extension(found, ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
         constraints = _extension(found, ExtensionOID.BASIC_CONSTRAINTS)
         usage = _extension(found, ExtensionOID.KEY_USAGE)
     except ValueError as e:
-        raise NoSvid("The certificate of the peer cannot be read.") from e
+        raise MissingSvidError("The certificate of the peer cannot be read.") from e
     uris = names.get_values_for_type(x509.UniformResourceIdentifier) if names is not None else []
     if len(uris) != 1:
-        raise NoSvid("The certificate of the peer does not hold exactly one URI.")
+        raise MissingSvidError("The certificate of the peer does not hold exactly one URI.")
     if constraints is not None and constraints.ca:
-        raise NoSvid("The certificate of the peer is one of an authority.")
+        raise MissingSvidError("The certificate of the peer is one of an authority.")
     if usage is None or not usage.digital_signature or usage.key_cert_sign or usage.crl_sign:
-        raise NoSvid("The certificate of the peer is not for signatures of a workload.")
+        raise MissingSvidError("The certificate of the peer is not for signatures of a workload.")
     until = int(found.not_valid_after_utc.timestamp() * 1e6)
     return Leaf(spiffe_id=uris[0], trust_domain=trust_domain_of(uris[0]), until_us=until)
 

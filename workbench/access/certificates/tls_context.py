@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from workbench.access.certificates.svid import NoSvid, leaf_of, trust_domain_of
+from workbench.access.certificates.svid import MissingSvidError, leaf_of, trust_domain_of
 from workbench.access.certificates.tls_identity import Identity, Material
 from workbench.events import Unreachable
 
 Judge = Callable[[bytes | None], None]
-"""Called with the certificate of the peer, in DER, once its chain was verified; raises `NoSvid` to refuse it."""
+"""Called with the certificate of the peer, in DER, once its chain was verified; refuses it by `MissingSvidError`."""
 
 
 class Rotating(ssl.SSLContext):
@@ -84,7 +84,7 @@ def client_tls(identity: Identity, expected: str = "") -> Tls:
     def judge(certificate: bytes | None) -> None:
         found = leaf_of(certificate).spiffe_id
         if found != expected:
-            raise NoSvid(f"The server is {found}, and not {expected}.")
+            raise MissingSvidError(f"The server is {found}, and not {expected}.")
 
     def make(material: Material) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -110,7 +110,7 @@ def server_tls(identity: Identity, trust_domain: str | None = None) -> Tls:
     def judge(certificate: bytes | None) -> None:
         found = leaf_of(certificate)
         if found.trust_domain != trust_domain:
-            raise NoSvid(f"The client {found.spiffe_id} is of another trust domain.")
+            raise MissingSvidError(f"The client {found.spiffe_id} is of another trust domain.")
 
     def make(material: Material) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -150,7 +150,7 @@ def _judged(judge: Judge) -> type[ssl.SSLObject]:
             super().do_handshake()
             try:
                 judge(self.getpeercert(True))
-            except NoSvid as e:
+            except MissingSvidError as e:
                 raise ssl.SSLCertVerificationError(1, str(e)) from e
 
     return Judged

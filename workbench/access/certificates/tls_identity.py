@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol
 
-from workbench.access.certificates.svid import NoSvid, leaf_of
+from workbench.access.certificates.svid import MissingSvidError, leaf_of
 from workbench.events import MissingPackageError, Record, Unreachable, now_us
 
 LOOK_SECONDS: Final = 1.0
@@ -45,7 +45,7 @@ class Material(Record, frozen=True, kw_only=True):
         """Our own identity; empty when the certificate is no SVID, or there is none."""
         try:
             return leaf_of(_der(self.chain)).spiffe_id
-        except NoSvid:
+        except MissingSvidError:
             return ""
 
 

@@ -17,7 +17,7 @@ from workbench.access.failed_credentials import TooManyFailuresError
 from workbench.access.oauth.authorize import Authorize
 from workbench.access.oauth.clients import Client, Documents, is_document_url
 from workbench.access.oauth.grants import Grant
-from workbench.access.oauth.requests import Parameters, Refused, answer, body, client_of, form, object_of
+from workbench.access.oauth.requests import OAuthRequestError, Parameters, answer, body, client_of, form, object_of
 from workbench.access.oauth.throttle import Throttle
 from workbench.access.oauth.workloads import Workloads
 from workbench.access.outbound.fetch import Fetcher
@@ -137,7 +137,7 @@ class AuthorizationServer:
         found = tuple(dict.fromkeys(text.split()))
         wrong = next((s for s in found if s == "*" or not SCOPE.fullmatch(s)), None)
         if wrong is not None or len(found) > MOST_SCOPES:
-            raise Refused("invalid_scope", "The scopes are not written as scopes are, or are too many.")
+            raise OAuthRequestError("invalid_scope", "The scopes are not written as scopes are, or are too many.")
         return found
 
     def scopes_supported(self) -> tuple[str, ...]:
@@ -150,9 +150,9 @@ class AuthorizationServer:
             return tuple(among) if among is not None else (f"{self.url}/mcp",)
         for each in asked:
             if len(asked) > MOST_TARGETS or not self.resources.reach([each], own=True):
-                raise Refused("invalid_target", "A resource is not an endpoint of this gateway.")
+                raise OAuthRequestError("invalid_target", "A resource is not an endpoint of this gateway.")
             if among is not None and each not in among:
-                raise Refused("invalid_target", "A resource goes beyond what was granted.")
+                raise OAuthRequestError("invalid_target", "A resource goes beyond what was granted.")
         return tuple(asked)
 
     async def record(self, event: str, client: Client, detail: JSON, *, subject: str = "", tenant: str = "") -> None:
@@ -164,18 +164,18 @@ class AuthorizationServer:
         async def told(request: Request) -> Response:
             try:
                 return await handler(request)
-            except Refused as e:
+            except OAuthRequestError as e:
                 return self._refused(request, e).response()
             except NotRecorded:
                 words = "Nothing can be recorded, so nothing is issued."
-                return Refused("temporarily_unavailable", words, 503, {"Retry-After": "1"}).response()
+                return OAuthRequestError("temporarily_unavailable", words, 503, {"Retry-After": "1"}).response()
             except ControlDown:
                 words = "Clients and grants cannot be looked up, so nothing is issued."
-                return Refused("temporarily_unavailable", words, 503, {"Retry-After": "1"}).response()
+                return OAuthRequestError("temporarily_unavailable", words, 503, {"Retry-After": "1"}).response()
 
         return told
 
-    def _refused(self, request: Request, e: Refused) -> Refused:
+    def _refused(self, request: Request, e: OAuthRequestError) -> OAuthRequestError:
         """`e`, counted where it is a client that could not prove itself."""
         if e.error == "invalid_client":
             try:
@@ -183,7 +183,9 @@ class AuthorizationServer:
                     request.scope, request.headers.get("authorization", ""), "oauth", str(e.args[0])
                 )
             except TooManyFailuresError as many:
-                return Refused("temporarily_unavailable", str(many), 429, {"Retry-After": str(many.retry_after)})
+                return OAuthRequestError(
+                    "temporarily_unavailable", str(many), 429, {"Retry-After": str(many.retry_after)}
+                )
         return e
 
     def address(self, request: Request) -> str:
@@ -201,7 +203,7 @@ class AuthorizationServer:
         wait = self.throttle.wait(self.address(request), purpose, per_minute)
         if wait:
             headers = {"Retry-After": str(int(wait) + 1)}
-            raise Refused("temporarily_unavailable", "Too many requests.", 429, headers)
+            raise OAuthRequestError("temporarily_unavailable", "Too many requests.", 429, headers)
 
     # --- endpoints ------------------------------
 
@@ -254,23 +256,25 @@ class AuthorizationServer:
                 now_us=self.clock(),
             )  # fmt: skip
         else:
-            raise Refused("unsupported_grant_type", "That grant type is not supported.")
+            raise OAuthRequestError("unsupported_grant_type", "That grant type is not supported.")
         if grant is None:
             self._access.forget()  # a code or token that came twice has ended what was granted
             await self.record("token refused", client, {"grant_type": kind})
-            raise Refused("invalid_grant", "The code or token is not good, was used before, or was taken back.")
+            raise OAuthRequestError(
+                "invalid_grant", "The code or token is not good, was used before, or was taken back."
+            )
         return await self._granted_token(client, grant, asked, kind)
 
     async def _own_token(self, client: Client, asked: Parameters) -> Response:
         """Client credentials (RFC 6749 §4.4)."""
         if not client.acts_alone:
-            raise Refused("unauthorized_client", "The client may not have tokens of its own.")
+            raise OAuthRequestError("unauthorized_client", "The client may not have tokens of its own.")
         wanted = self.scopes(asked.get("scope"))
         scopes = self._access.granted(client.roles, client.scopes)
         if wanted:
             scopes = narrowed(scopes, wanted) - {"*"}
             if not scopes:
-                raise Refused("invalid_scope", "The client has none of these scopes.")
+                raise OAuthRequestError("invalid_scope", "The client has none of these scopes.")
         told = None if client.roles and not client.scopes and not wanted else scopes  # None: all of the roles
         token, claims = self.issuer.access_token(
             subject=client.id, client=client.id, tenant=client.tenant, roles=client.roles, scopes=told,
@@ -282,7 +286,7 @@ class AuthorizationServer:
         wanted = self.scopes(asked.get("scope")) if kind == "refresh_token" else ()
         scopes = narrowed(grant.scopes, wanted) if wanted else frozenset(grant.scopes)
         if not scopes:
-            raise Refused("invalid_scope", "The scopes go beyond what was granted.")
+            raise OAuthRequestError("invalid_scope", "The scopes go beyond what was granted.")
         token, claims = self.issuer.access_token(
             subject=grant.subject, client=client.id, tenant=grant.tenant, roles=grant.roles, scopes=scopes,
             resources=self.targets(asked.resources, grant.resources), seconds=self._settings.oauth_token_seconds,
@@ -307,7 +311,7 @@ class AuthorizationServer:
         asked = await form(request)
         client = await client_of(self, request, asked)
         if not client.confidential:
-            raise Refused("unauthorized_client", "Only a client with a secret may ask about tokens.", 403)
+            raise OAuthRequestError("unauthorized_client", "Only a client with a secret may ask about tokens.", 403)
         token = asked.need("token")
         grants, now = self.issuer.grants, self.clock()
         grant = await self.ask(grants.of_refresh_token, token, now)
@@ -346,13 +350,15 @@ class AuthorizationServer:
         asked = object_of(await body(request))
         way = asked.get("token_endpoint_auth_method", "client_secret_basic")
         if way not in ("none", "client_secret_basic", "client_secret_post"):
-            raise Refused("invalid_client_metadata", "That token_endpoint_auth_method is not supported.")
+            raise OAuthRequestError("invalid_client_metadata", "That token_endpoint_auth_method is not supported.")
         grants = asked.get("grant_types", ["authorization_code"])
         if not isinstance(grants, list) or not {"authorization_code"} <= set(map(str, grants)) <= _FOR_PEOPLE:
-            raise Refused("invalid_client_metadata", "A client that registers itself uses authorization_code.")
+            raise OAuthRequestError(
+                "invalid_client_metadata", "A client that registers itself uses authorization_code."
+            )
         uris = asked.get("redirect_uris")
         if not isinstance(uris, list) or not uris:
-            raise Refused("invalid_redirect_uri", "redirect_uris are missing.")
+            raise OAuthRequestError("invalid_redirect_uri", "redirect_uris are missing.")
         try:
             client, secret = await self.ask(
                 self.issuer.clients.add, str(asked.get("client_name") or "Unnamed client"),
@@ -360,7 +366,7 @@ class AuthorizationServer:
                 confidential=way != "none", redirect_uris=uris, refreshes="refresh_token" in grants,
             )  # fmt: skip
         except Misuse as e:
-            raise Refused("invalid_redirect_uri", str(e.args[0])) from e
+            raise OAuthRequestError("invalid_redirect_uri", str(e.args[0])) from e
         await self.record("client registered", client, {"redirect_uris": list(client.redirect_uris)})
         found = {
             "client_id": client.id, "client_id_issued_at": client.created_us // 1_000_000, "client_name": client.name,

@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from workbench.access.oauth import redirect_uris
 from workbench.access.oauth.consent import COOKIE, PENDING_SECONDS, Asked, Pending, consent_page, error_page
-from workbench.access.oauth.requests import Parameters, Refused, form, parameters
+from workbench.access.oauth.requests import OAuthRequestError, Parameters, form, parameters
 from workbench.access.roles import narrowed
 from workbench.events import Caller, Unauthenticated
 
@@ -45,12 +45,12 @@ class Authorize:
             asked = parameters(request.scope.get("query_string", b""))
             client = await self._server.client(asked.get("client_id"))
             uri = _redirect_uri(client, asked)
-        except Refused as e:
+        except OAuthRequestError as e:
             return error_page(str(e), e.status)
         assert client is not None
         try:
             wanted = self._read(client, uri, asked)
-        except Refused as e:
+        except OAuthRequestError as e:
             if client.kind != "made":
                 # Anybody can be such a client: nobody is sent on to it without having been asked (RFC 9700 §4.11.2).
                 return error_page(f"{client.name}: {e}")
@@ -72,7 +72,7 @@ class Authorize:
             return error_page("The form was sent by another page.", 403)
         try:
             given = await form(request)
-        except Refused as e:
+        except OAuthRequestError as e:
             return error_page(str(e), e.status)
         id = given.get("request")
         asked = await self._server.ask(self._pending.find, id, request.cookies.get(COOKIE, ""))
@@ -120,15 +120,15 @@ class Authorize:
     def _read(self, client: Client, uri: str, asked: Parameters) -> Asked:
         """The rest of the request; what is wrong with it may be told to the client."""
         if asked.need("response_type") != "code":
-            raise Refused("unsupported_response_type", "The response type has to be code.")
+            raise OAuthRequestError("unsupported_response_type", "The response type has to be code.")
         if asked.get("response_mode") not in ("", "query"):
-            raise Refused("invalid_request", "The response mode has to be query.")
+            raise OAuthRequestError("invalid_request", "The response mode has to be query.")
         if asked.get("request") or asked.get("request_uri"):
-            raise Refused("request_not_supported", "Request objects are not supported.")
+            raise OAuthRequestError("request_not_supported", "Request objects are not supported.")
         if asked.get("code_challenge_method") != "S256" or not _CHALLENGE.fullmatch(asked.get("code_challenge")):
-            raise Refused("invalid_request", "A code_challenge by the method S256 is needed.")
+            raise OAuthRequestError("invalid_request", "A code_challenge by the method S256 is needed.")
         if len(asked.get("state")) > 2048:
-            raise Refused("invalid_request", "The state is too long.")
+            raise OAuthRequestError("invalid_request", "The state is too long.")
         scopes = self._server.scopes(asked.get("scope"))
         return Asked(
             client=client,
@@ -150,10 +150,10 @@ class Authorize:
 def _redirect_uri(client: Client | None, asked: Parameters) -> str:
     """Where the answer goes, once it is certain that the client registered it."""
     if client is None:
-        raise Refused("invalid_client", "The client is not known here.")
+        raise OAuthRequestError("invalid_client", "The client is not known here.")
     uri = asked.get("redirect_uri")
     if not uri and len(client.redirect_uris) == 1:
         return client.redirect_uris[0]
     if not redirect_uris.registered(uri, client.redirect_uris):
-        raise Refused("invalid_request", "The redirect URI is not one that the client registered.")
+        raise OAuthRequestError("invalid_request", "The redirect URI is not one that the client registered.")
     return uri

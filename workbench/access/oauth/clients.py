@@ -15,7 +15,7 @@ from workbench.access.api_keys import fingerprint, new_key_id
 from workbench.access.oauth.redirect_uris import objection
 from workbench.access.outbound.fetch import Fetcher
 from workbench.config import Settings
-from workbench.control import Told, open_store
+from workbench.control import ChangeNotice, open_store
 from workbench.events import JSON, Misuse, Record, Unreachable
 
 MOST_REGISTERED = 1000
@@ -70,7 +70,7 @@ class Clients:
 
     def __init__(self, where: Settings | Path) -> None:
         self.store = open_store(where)
-        self.store.prepare("clients", _TABLE, told={"oauth_clients": Told("id")})
+        self.store.prepare("clients", _TABLE, told={"oauth_clients": ChangeNotice("id")})
 
     def add(
         self,

@@ -12,7 +12,7 @@ from typing import Any
 
 from workbench.access.api_keys import fingerprint
 from workbench.config import Settings
-from workbench.control import Told, open_store
+from workbench.control import ChangeNotice, open_store
 from workbench.events import JSON, Record, new_id
 
 CODE_US = 60_000_000
@@ -66,7 +66,7 @@ class Grants:
 
     def __init__(self, where: Settings | Path) -> None:
         self.store = open_store(where)
-        ended = {"oauth_grants": Told("id"), "oauth_revoked_tokens": Told("jti", "insert")}
+        ended = {"oauth_grants": ChangeNotice("id"), "oauth_revoked_tokens": ChangeNotice("jti", "insert")}
         self.store.prepare("grants", _TABLES, told=ended)
 
     # --- a person agrees, a client redeems ------------------------------

@@ -25,7 +25,7 @@ BODY_SECONDS = 10.0
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
-class Refused(Exception):
+class OAuthRequestError(Exception):
     """An error of OAuth (RFC 6749 §5.2 and those that extend it)."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Parameters:
             if name == "resource":
                 continue
             if name in self._values:
-                raise Refused("invalid_request", f"The parameter {name[:40]} stands twice.")
+                raise OAuthRequestError("invalid_request", f"The parameter {name[:40]} stands twice.")
             if value:
                 self._values[name] = value
 
@@ -63,7 +63,7 @@ class Parameters:
     def need(self, name: str) -> str:
         """The value. Raises Refused when it is not there."""
         if name not in self._values:
-            raise Refused("invalid_request", f"The parameter {name} is missing.")
+            raise OAuthRequestError("invalid_request", f"The parameter {name} is missing.")
         return self._values[name]
 
 
@@ -71,7 +71,7 @@ async def form(request: Request) -> Parameters:
     """The parameters in the body of a POST."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
-        raise Refused("invalid_request", "The content type has to be application/x-www-form-urlencoded.")
+        raise OAuthRequestError("invalid_request", "The content type has to be application/x-www-form-urlencoded.")
     return parameters(await body(request))
 
 
@@ -82,7 +82,7 @@ def parameters(encoded: bytes) -> Parameters:
             encoded.decode("utf-8"), keep_blank_values=True, max_num_fields=100, errors="strict", strict_parsing=False
         )
     except ValueError as e:
-        raise Refused("invalid_request", "The parameters cannot be read.") from e
+        raise OAuthRequestError("invalid_request", "The parameters cannot be read.") from e
     return Parameters(pairs)
 
 
@@ -90,18 +90,18 @@ async def body(request: Request) -> bytes:
     """The whole body, within bounds: whoever sends it proves who they are in it."""
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > LARGEST_BODY:
-        raise Refused("invalid_request", "The body is too large.", 413)
+        raise OAuthRequestError("invalid_request", "The body is too large.", 413)
     found = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
                 found += chunk
                 if len(found) > LARGEST_BODY:
-                    raise Refused("invalid_request", "The body is too large.", 413)
+                    raise OAuthRequestError("invalid_request", "The body is too large.", 413)
     except TimeoutError as e:
-        raise Refused("invalid_request", "The body did not arrive in time.", 408) from e
+        raise OAuthRequestError("invalid_request", "The body did not arrive in time.", 408) from e
     except ClientDisconnect as e:
-        raise Refused("invalid_request", "The body broke off.") from e
+        raise OAuthRequestError("invalid_request", "The body broke off.") from e
     return bytes(found)
 
 
@@ -127,29 +127,29 @@ async def client_of(server: AuthorizationServer, request: Request, asked: Parame
         return await _workload(server, asked, twice=bool(header or secret))
     if header is not None:
         if secret:
-            raise Refused("invalid_request", "The client authenticates in two ways.")
+            raise OAuthRequestError("invalid_request", "The client authenticates in two ways.")
         named, secret = _basic(header)
         if id not in ("", named):
-            raise Refused("invalid_request", "The client gives two ids.")
+            raise OAuthRequestError("invalid_request", "The client gives two ids.")
         id = named
     client = await server.client(id) if id else None
     proven = client is not None and (
         await server.ask(server.issuer.clients.has_secret, client.id, secret) if client.confidential else not secret
     )
     if client is None or not proven:
-        raise Refused("invalid_client", "The client is unknown or its secret is wrong.", 401, _ASK)
+        raise OAuthRequestError("invalid_client", "The client is unknown or its secret is wrong.", 401, _ASK)
     return client
 
 
 async def _workload(server: AuthorizationServer, asked: Parameters, *, twice: bool) -> Client:
     """The client that an assertion proves (RFC 7521 §4.2)."""
     if twice:
-        raise Refused("invalid_request", "The client authenticates in two ways.")
+        raise OAuthRequestError("invalid_request", "The client authenticates in two ways.")
     if server.workloads is None:
-        raise Refused("invalid_client", "Assertions are not accepted here.", 401)
+        raise OAuthRequestError("invalid_client", "Assertions are not accepted here.", 401)
     id = await server.workloads.identify(asked.need("client_assertion_type"), asked.get("client_assertion"))
     if asked.get("client_id") not in ("", id):
-        raise Refused("invalid_client", "No client is made for this workload.", 401)
+        raise OAuthRequestError("invalid_client", "No client is made for this workload.", 401)
     return await _known_workload(server, id)
 
 
@@ -157,7 +157,7 @@ async def _known_workload(server: AuthorizationServer, id: str) -> Client:
     """The client that is made for a SPIFFE ID."""
     client = await server.ask(server.issuer.clients.find, id)
     if client is None or client.kind != "workload":
-        raise Refused("invalid_client", "No client is made for this workload.", 401)
+        raise OAuthRequestError("invalid_client", "No client is made for this workload.", 401)
     return client
 
 
@@ -171,7 +171,9 @@ def _basic(header: str) -> tuple[str, str]:
             raise ValueError
         decoded = base64.b64decode(encoded, validate=True).decode("utf-8")
     except (ValueError, binascii.Error) as e:
-        raise Refused("invalid_client", "The Authorization header is not of the Basic scheme.", 401, _ASK) from e
+        raise OAuthRequestError(
+            "invalid_client", "The Authorization header is not of the Basic scheme.", 401, _ASK
+        ) from e
     id, _, secret = decoded.partition(":")
     return unquote_plus(id), unquote_plus(secret)
 
@@ -181,7 +183,7 @@ def object_of(data: bytes) -> dict[str, Any]:
     try:
         found = orjson.loads(data)
     except orjson.JSONDecodeError as e:
-        raise Refused("invalid_client_metadata", "The body is no JSON.") from e
+        raise OAuthRequestError("invalid_client_metadata", "The body is no JSON.") from e
     if not isinstance(found, dict):
-        raise Refused("invalid_client_metadata", "The body is no JSON object.")
+        raise OAuthRequestError("invalid_client_metadata", "The body is no JSON object.")
     return found

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from workbench.access.access_tokens import unverified_claims
-from workbench.access.oauth.requests import Refused
+from workbench.access.oauth.requests import OAuthRequestError
 from workbench.events import MissingPackageError, Unauthenticated
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Workloads:
             Refused: it proves none.
         """
         if kind not in ASSERTION_TYPES:
-            raise Refused("invalid_request", "That client_assertion_type is not supported.")
+            raise OAuthRequestError("invalid_request", "That client_assertion_type is not supported.")
         if len(assertion) > LONGEST:
             raise _unproven()
         if self._ticks() - self._fetched >= FRESH:
@@ -117,5 +117,5 @@ def _bundles(socket: str) -> JwtBundleSet:
         return client.fetch_jwt_bundles(timeout=TIMEOUT)
 
 
-def _unproven() -> Refused:
-    return Refused("invalid_client", "The assertion does not prove who the client is.", 401)
+def _unproven() -> OAuthRequestError:
+    return OAuthRequestError("invalid_client", "The assertion does not prove who the client is.", 401)

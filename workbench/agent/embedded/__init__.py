@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 from workbench.agent.embedded.download import PullCancelled, pull
-from workbench.agent.embedded.embedded_provider import Embedded
+from workbench.agent.embedded.embedded_provider import EmbeddedProvider
 from workbench.agent.embedded.weights import MODEL, SHA256, SIZE, BrokenWeights, find, verify
 from workbench.agent.provider import ProviderError, ProviderStatus
 from workbench.config import Settings
@@ -15,7 +15,7 @@ __all__ = [
     "SHA256",
     "SIZE",
     "BrokenWeights",
-    "Embedded",
+    "EmbeddedProvider",
     "PullCancelled",
     "build",
     "find",
@@ -41,7 +41,7 @@ def status(settings: Settings) -> ProviderStatus:
     return ProviderStatus(name="embedded", ready=path is not None and runtime, model=MODEL, why=why)
 
 
-def build(settings: Settings) -> Embedded:
+def build(settings: Settings) -> EmbeddedProvider:
     """The provider over the pulled weights. Nothing is loaded before the first turn.
 
     Raises:
@@ -51,4 +51,4 @@ def build(settings: Settings) -> Embedded:
     found = status(settings)
     if path is None or not found.ready:
         raise ProviderError("not_installed", found.why)
-    return Embedded(path)
+    return EmbeddedProvider(path)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from workbench.agent.embedded import prompts
 from workbench.agent.embedded.choices import Offer, learning, offers, served, settled, suggestion
-from workbench.agent.embedded.model_process import Engine, collect, delta
+from workbench.agent.embedded.model_process import ModelProcess, collect, delta
 from workbench.agent.embedded.weights import MODEL
 from workbench.agent.planner.language.question_parser import Need, Question, understand
 from workbench.agent.planner.planner_conversation import finished_steps, last_question
@@ -68,7 +68,7 @@ class _Spent:
         return f"{word}; first token after {self.first_token:.1f} s"
 
 
-class Embedded:
+class EmbeddedProvider:
     """A `Provider` on the weights in this machine."""
 
     name = "embedded"
@@ -76,13 +76,13 @@ class Embedded:
     wants_all_tools = True
     model = MODEL
 
-    def __init__(self, weights: Path, *, engine: Engine | None = None, today: date | None = None) -> None:
+    def __init__(self, weights: Path, *, engine: ModelProcess | None = None, today: date | None = None) -> None:
         """Args:
         weights: the model file.
         engine: for tests; default a process over `weights`.
         today: the day that relative dates count from; None means the day of the turn.
         """
-        self._engine = engine or Engine(weights)
+        self._engine = engine or ModelProcess(weights)
         self._today = today
 
     async def close(self) -> None:

@@ -27,7 +27,7 @@ def threads() -> int:
     return max(1, (os.cpu_count() or 2) - 1)
 
 
-class Engine:
+class ModelProcess:
     """One model process, one request at a time. Belongs to the event loop that first uses it."""
 
     def __init__(self, model: Path, *, context: int = 6144, worker: Path = WORKER) -> None:
@@ -156,7 +156,7 @@ class Engine:
             await self.close()
 
 
-async def collect(engine: Engine, request: JSON, on_token: Callable[[], None]) -> tuple[str, JSON]:
+async def collect(engine: ModelProcess, request: JSON, on_token: Callable[[], None]) -> tuple[str, JSON]:
     """The whole text of a completion, and its `usage` and finish reason; `on_token` is called as text arrives."""
     text: list[str] = []
     end: JSON = {}

@@ -33,7 +33,7 @@ SILENCE_SECONDS = 120.0
 PROBE_SECONDS = 0.4
 
 
-class Found(Record, frozen=True, kw_only=True):
+class DetectedServer(Record, frozen=True, kw_only=True):
     """A server that was recognised."""
 
     kind: str
@@ -94,7 +94,7 @@ def configured_url(env: Mapping[str, str]) -> str:
     return f"{scheme}//{name}:{port if colon else 11434}/v1"
 
 
-async def detect(env: Mapping[str, str], *, ports: Mapping[str, int] | None = None) -> Found | None:
+async def detect(env: Mapping[str, str], *, ports: Mapping[str, int] | None = None) -> DetectedServer | None:
     """The first server that is recognised on loopback within `PROBE_SECONDS`, or None.
 
     Args:
@@ -104,7 +104,7 @@ async def detect(env: Mapping[str, str], *, ports: Mapping[str, int] | None = No
     import httpx2
 
     if url := configured_url(env):
-        return Found(kind="configured", base_url=url)
+        return DetectedServer(kind="configured", base_url=url)
     ports = ports or {}
     # A proxy has no business between us and our own machine.
     async with httpx2.AsyncClient(timeout=PROBE_SECONDS, trust_env=False) as client:
@@ -112,7 +112,7 @@ async def detect(env: Mapping[str, str], *, ports: Mapping[str, int] | None = No
         return next((found for found in await asyncio.gather(*asked) if found), None)
 
 
-async def _probe(client: Any, sign: _Sign, port: int) -> Found | None:
+async def _probe(client: Any, sign: _Sign, port: int) -> DetectedServer | None:
     import httpx2
 
     try:
@@ -120,7 +120,7 @@ async def _probe(client: Any, sign: _Sign, port: int) -> Found | None:
         body = response.json() if response.status_code == 200 else None
     except (httpx2.HTTPError, ValueError):
         return None
-    return Found(kind=sign.kind, base_url=f"http://127.0.0.1:{port}/v1") if sign.recognises(body) else None
+    return DetectedServer(kind=sign.kind, base_url=f"http://127.0.0.1:{port}/v1") if sign.recognises(body) else None
 
 
 def build(model: str, env: Mapping[str, str], *, base_url: str = "") -> Compatible:

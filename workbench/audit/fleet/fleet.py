@@ -14,11 +14,11 @@ from workbench.audit.lake.segment_store import open_store
 if TYPE_CHECKING:
     from workbench.audit.lake.lake_catalog import Member
     from workbench.audit.lake.manifest import Manifest
-    from workbench.audit.query.engine import Engine
+    from workbench.audit.query.engine import SqlEngine
     from workbench.config import Settings
 
 
-def open_fleet(settings: Settings, tenant: str | None = None) -> Engine:
+def open_fleet(settings: Settings, tenant: str | None = None) -> SqlEngine:
     """What answers SQL over the records of a fleet: the server of `audit_engine`, else DuckDB over `audit_catalog`.
 
     Args:

@@ -31,7 +31,7 @@ class Checkpoint(NamedTuple):
     note: str
 
 
-class UnknownKey(ValueError):
+class UnknownKeyError(ValueError):
     """A checkpoint has no signature of the key that was asked for."""
 
 
@@ -97,7 +97,7 @@ def read_checkpoint(note: str, origin: str, key: Ed25519PublicKey) -> Checkpoint
     """The statement in `note`, if `key` signed it.
 
     Raises:
-        ValueError: it is malformed, of another origin, or not signed by this key (`UnknownKey`).
+        ValueError: it is malformed, of another origin, or not signed by this key (`UnknownKeyError`).
     """
     from cryptography.exceptions import InvalidSignature
 
@@ -120,4 +120,4 @@ def read_checkpoint(note: str, origin: str, key: Ed25519PublicKey) -> Checkpoint
         except InvalidSignature:
             raise ValueError("its signature does not fit its text") from None
         return Checkpoint(origin, int(lines[1]), base64.b64decode(lines[2], validate=True), note)
-    raise UnknownKey("it is not signed by the key of this record")
+    raise UnknownKeyError("it is not signed by the key of this record")

@@ -47,7 +47,7 @@ FIELDS = {
 """Fields of a JSON line that SQL reads. Their types are never guessed: a guess fails on some later line."""
 
 
-class Column(NamedTuple):
+class RecordColumn(NamedTuple):
     """One column of `events`."""
 
     name: str
@@ -62,25 +62,25 @@ _BARE = (
 )
 
 
-def _same(name: str, meaning: str) -> Column:
-    return Column(name, FIELDS[name], name, meaning)
+def _same(name: str, meaning: str) -> RecordColumn:
+    return RecordColumn(name, FIELDS[name], name, meaning)
 
 
 COLUMNS = (
-    Column("ts", "TIMESTAMP", 'make_timestamp("timestamp")', "When it was recorded, UTC."),
+    RecordColumn("ts", "TIMESTAMP", 'make_timestamp("timestamp")', "When it was recorded, UTC."),
     _same("kind", "What kind of record this is: call, intent, run, turn, approval, metric and so on."),
     _same("tenant", "Whose record it is."),
-    Column("user_id", "VARCHAR", '"user"', "The person or program that acted, unique within the tenant."),
+    RecordColumn("user_id", "VARCHAR", '"user"', "The person or program that acted, unique within the tenant."),
     _same("server", "Id of the server."),
-    Column("tool", "VARCHAR", _BARE, "Name of the tool as its server calls it."),
-    Column("qualified", "VARCHAR", "tool", "Name of the tool as callers see it: server.tool."),
+    RecordColumn("tool", "VARCHAR", _BARE, "Name of the tool as its server calls it."),
+    RecordColumn("qualified", "VARCHAR", "tool", "Name of the tool as callers see it: server.tool."),
     _same("outcome", "How it ended: ok, tool_error, invalid, not_found, denied, throttled, timeout and so on."),
     _same("latency_us", "Microseconds from receipt to answer, everything included."),
     _same("upstream_us", "Of that, microseconds spent waiting for the server."),
     _same("error_code", "Code of the failure; empty when it went well."),
     _same("error_message", "What went wrong, for a person."),
-    Column("args", "VARCHAR", "args_redacted", "Arguments after redaction, as JSON text."),
-    Column("result", "VARCHAR", "response_redacted", "The answer after redaction, as JSON text."),
+    RecordColumn("args", "VARCHAR", "args_redacted", "Arguments after redaction, as JSON text."),
+    RecordColumn("result", "VARCHAR", "response_redacted", "The answer after redaction, as JSON text."),
     _same("source", "The door it came through: mcp, rest, cli, notebook, app, agent, load."),
     _same("protocol", "MCP revision spoken by the client."),
     _same("credential", "Id of the key or token that was used; never the secret."),
@@ -103,10 +103,10 @@ COLUMNS = (
     _same("result_bytes", "Size of the answer in bytes."),
     _same("definition_hash", "Hash of the tool's definition when it was called."),
     _same("args_sha256", "SHA-256 of the canonical JSON of the arguments as sent."),
-    Column("data", "VARCHAR", "data", "What only this kind of record has, as JSON text."),
+    RecordColumn("data", "VARCHAR", "data", "What only this kind of record has, as JSON text."),
     _same("event_id", "Id of this record (UUIDv7)."),
-    Column("writer", "VARCHAR", "parse_filename(filename)[:24]", "The process that wrote it."),
-    Column("seq", "BIGINT", "seq", "Its place in the chain of its tenant and writer."),
+    RecordColumn("writer", "VARCHAR", "parse_filename(filename)[:24]", "The process that wrote it."),
+    RecordColumn("seq", "BIGINT", "seq", "Its place in the chain of its tenant and writer."),
 )
 """Columns of `events` and of the Parquet files, in order."""
 

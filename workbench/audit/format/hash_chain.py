@@ -31,14 +31,14 @@ class ChainState(NamedTuple):
         return cls(tenant, 0, genesis(tenant, writer))
 
 
-class Broken(NamedTuple):
+class ChainBreak(NamedTuple):
     """The first line that does not fit."""
 
     seq: int
     reason: str
 
 
-def follow(state: ChainState, lines: Iterable[bytes], end: str = "") -> tuple[ChainState, Broken | None]:
+def follow(state: ChainState, lines: Iterable[bytes], end: str = "") -> tuple[ChainState, ChainBreak | None]:
     """Walk along `lines` (with their newlines) and stop at the first that does not continue the chain.
 
     Args:
@@ -50,7 +50,7 @@ def follow(state: ChainState, lines: Iterable[bytes], end: str = "") -> tuple[Ch
     for line in lines:
         match = LINE.match(line)
         if line[-1:] != b"\n":
-            return ChainState(state.tenant, seq, head.decode()), Broken(seq, "the line is not complete")
+            return ChainState(state.tenant, seq, head.decode()), ChainBreak(seq, "the line is not complete")
         if match is None:
             reason = "the line is not one that the log wrote"
         elif int(match[1]) != seq:
@@ -60,7 +60,7 @@ def follow(state: ChainState, lines: Iterable[bytes], end: str = "") -> tuple[Ch
             expected = following[2] if following else end.encode()
             if seq > state.seq and expected == hashlib.sha256(line[:-1]).hexdigest().encode():
                 # What comes after agrees with this line, so it is the one before that is not what it was.
-                broken = Broken(seq - 1, "the line was altered: the one after it does not follow from it")
+                broken = ChainBreak(seq - 1, "the line was altered: the one after it does not follow from it")
                 return ChainState(state.tenant, seq - 1, head.decode()), broken
             reason = "the line does not follow from the one before it"
         elif tenant not in line:
@@ -69,5 +69,5 @@ def follow(state: ChainState, lines: Iterable[bytes], end: str = "") -> tuple[Ch
             head = hashlib.sha256(line[:-1]).hexdigest().encode()
             seq += 1
             continue
-        return ChainState(state.tenant, seq, head.decode()), Broken(seq, reason)
+        return ChainState(state.tenant, seq, head.decode()), ChainBreak(seq, reason)
     return ChainState(state.tenant, seq, head.decode()), None

@@ -25,7 +25,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from workbench.audit.format.checkpoint import Checkpoint, UnknownKey, read_checkpoint, read_verifier_key
+from workbench.audit.format.checkpoint import Checkpoint, UnknownKeyError, read_checkpoint, read_verifier_key
 from workbench.audit.format.folder import AuditFolder
 from workbench.events import Misuse
 
@@ -36,7 +36,7 @@ PREVIOUS = "previous-key "
 NEXT = "next-key "
 
 
-class RotationsInvalid(ValueError):
+class InvalidRotationsError(ValueError):
     """The statements of rotation do not lead to the key in `checkpoint.pub`."""
 
 
@@ -109,7 +109,7 @@ class KeyChain:
         for text, end in reversed(self._ends.items()):
             try:
                 checkpoint = read_checkpoint(note, *read_verifier_key(text))
-            except UnknownKey as e:
+            except UnknownKeyError as e:
                 failure = e
                 continue
             if end is not None and checkpoint.size > end:
@@ -143,19 +143,19 @@ class RecordKeys(NamedTuple):
         statements = read_rotations(rotations)
         if not statements:
             if origin != origin_of(key):
-                raise RotationsInvalid("the statement by which the first key was replaced is missing")
+                raise InvalidRotationsError("the statement by which the first key was replaced is missing")
             return cls(KeyChain([public]), public, ())
         first = statements[0].previous
         if statements[0].checkpoint.origin != origin_of(read_verifier_key(first)[1]):
-            raise RotationsInvalid("the statement by which the first key was replaced is missing")
+            raise InvalidRotationsError("the statement by which the first key was replaced is missing")
         chain = KeyChain([first])
         for number, statement in enumerate(statements, 1):
             try:
                 chain.follow(statement)
             except ValueError as e:
-                raise RotationsInvalid(f"statement {number} does not follow from those before: {e}") from e
+                raise InvalidRotationsError(f"statement {number} does not follow from those before: {e}") from e
         if public not in (statements[-1].next, statements[-1].previous):
-            raise RotationsInvalid("no statement leads to the key in checkpoint.pub")
+            raise InvalidRotationsError("no statement leads to the key in checkpoint.pub")
         return cls(chain, public, statements)
 
     @classmethod
@@ -211,7 +211,7 @@ def read_rotations(text: str) -> list[Rotation]:
         try:
             found.append(Rotation.of(f"{body}\n\n{signatures.rstrip()}\n"))
         except ValueError as e:
-            raise RotationsInvalid(f"statement {number} does not hold: {e}") from e
+            raise InvalidRotationsError(f"statement {number} does not hold: {e}") from e
     return found
 
 

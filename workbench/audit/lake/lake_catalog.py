@@ -21,7 +21,7 @@ class Member(NamedTuple):
     rows: int
 
 
-class Catalog(Protocol):
+class LakeCatalog(Protocol):
     """Says which files count. A reader sees the files of one publication or of the next, never a mixture."""
 
     @property

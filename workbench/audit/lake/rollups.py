@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from workbench.audit.format.columns import Column, quoted
+from workbench.audit.format.columns import RecordColumn, quoted
 
 BUCKET = 1.1
 """Latencies are counted in buckets whose borders grow by this factor, so that percentiles are exact to about 5 %."""
 
 ROLLUP_COLUMNS = (
-    Column("hour", "TIMESTAMP", "date_trunc('hour', ts)", "Start of the hour, UTC."),
-    Column("tenant", "VARCHAR", "tenant", "Whose calls."),
-    Column("server", "VARCHAR", "server", "Id of the server."),
-    Column("tool", "VARCHAR", "tool", "Name of the tool as its server calls it."),
-    Column("qualified", "VARCHAR", "qualified", "Name of the tool as callers see it."),
-    Column("outcome", "VARCHAR", "outcome", "How the calls ended."),
-    Column(
+    RecordColumn("hour", "TIMESTAMP", "date_trunc('hour', ts)", "Start of the hour, UTC."),
+    RecordColumn("tenant", "VARCHAR", "tenant", "Whose calls."),
+    RecordColumn("server", "VARCHAR", "server", "Id of the server."),
+    RecordColumn("tool", "VARCHAR", "tool", "Name of the tool as its server calls it."),
+    RecordColumn("qualified", "VARCHAR", "qualified", "Name of the tool as callers see it."),
+    RecordColumn("outcome", "VARCHAR", "outcome", "How the calls ended."),
+    RecordColumn(
         "bucket",
         "INTEGER",
         f"CAST(ceil(ln(greatest(latency_us, 1)) / ln({BUCKET})) AS INTEGER)",
@@ -24,21 +24,21 @@ ROLLUP_COLUMNS = (
 """What one line of the hourly summary is grouped by; counts and sums follow."""
 
 MEASURES = (
-    Column("calls", "BIGINT", "CAST(sum(calls) AS BIGINT)", "How many calls."),
-    Column("latency_us_sum", "BIGINT", "CAST(sum(latency_us_sum) AS BIGINT)", "Sum of their latencies, µs."),
-    Column("redactions", "BIGINT", "CAST(sum(redactions) AS BIGINT)", "Sum of their redactions."),
+    RecordColumn("calls", "BIGINT", "CAST(sum(calls) AS BIGINT)", "How many calls."),
+    RecordColumn("latency_us_sum", "BIGINT", "CAST(sum(latency_us_sum) AS BIGINT)", "Sum of their latencies, µs."),
+    RecordColumn("redactions", "BIGINT", "CAST(sum(redactions) AS BIGINT)", "Sum of their redactions."),
 )
 
 
 _CALLS = "CAST(coalesce(sum(coalesce(TRY_CAST(data ->> '$.repeated.count' AS BIGINT), 1)), 0) AS BIGINT)"
 """One record may stand for many refusals that are alike."""
 
-UPPER = Column(
+UPPER = RecordColumn(
     "latency_us", "BIGINT", f"CAST(round(pow({BUCKET}, bucket)) AS BIGINT)", "Upper border of the bucket, µs."
 )
 
 
-def hourly_columns() -> tuple[Column, ...]:
+def hourly_columns() -> tuple[RecordColumn, ...]:
     """Columns of the table `tool_calls_hourly`, in order."""
     return (*ROLLUP_COLUMNS, UPPER, *MEASURES)
 

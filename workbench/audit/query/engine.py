@@ -12,7 +12,7 @@ Parameters = Sequence[Any] | Mapping[str, Any] | None
 """Values for `?` (a sequence) or `$name` (a mapping)."""
 
 
-class Engine(Protocol):
+class SqlEngine(Protocol):
     """Read-only SQL over everything that was recorded. The tables and their columns are the same everywhere."""
 
     def sql(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.audit.format.columns import quoted
 from workbench.audit.format.folder import AuditFolder
-from workbench.audit.lake.lake_catalog import Catalog, FolderCatalog
+from workbench.audit.lake.lake_catalog import FolderCatalog, LakeCatalog
 from workbench.audit.lake.segment_store import open_bucket_files
 from workbench.audit.lake.trace_index import IdColumn, Lookup
 from workbench.audit.query.views import REVEAL, REVEALED, TABLES, create_views, show_files
@@ -60,7 +60,7 @@ class Reader:
         tenant: str | None = None,
         threads: int = 1,
         memory: str = "512MB",
-        catalog: Catalog | None = None,
+        catalog: LakeCatalog | None = None,
     ) -> None:
         self.folder = AuditFolder(home)
         self.tenant = tenant

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import orjson
 
 from workbench.audit.format.folder import AuditFolder, tenant_name
-from workbench.audit.format.hash_chain import Broken, ChainState, follow
+from workbench.audit.format.hash_chain import ChainBreak, ChainState, follow
 from workbench.audit.lake.manifest import Manifest
 from workbench.audit.lake.retention import is_erased
 from workbench.audit.verification.findings import Finding, Progress, Verification
@@ -158,13 +158,13 @@ class ContentsCheck:
             self._step(len(chunk))
         return digest.hexdigest() if left == 0 else "too short"
 
-    def _first_bad(self, file: BinaryIO, start: int, entry: Range, state: ChainState) -> Broken | None:
+    def _first_bad(self, file: BinaryIO, start: int, entry: Range, state: ChainState) -> ChainBreak | None:
         reached, broken = follow(state, self._lines(file, start, entry.bytes), entry.head)
         if broken is None and reached.seq < entry.seq:
-            return Broken(reached.seq, f"the file ends here; {entry.seq - reached.seq} lines are missing")
+            return ChainBreak(reached.seq, f"the file ends here; {entry.seq - reached.seq} lines are missing")
         if broken is None and reached.head != entry.head:
             # Only the last line has no successor that would give it away.
-            return Broken(entry.seq - 1, "the line was altered")
+            return ChainBreak(entry.seq - 1, "the line was altered")
         return broken
 
     def _lines(self, file: BinaryIO, start: int, end: int) -> Iterator[bytes]:

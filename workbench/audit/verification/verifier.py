@@ -19,7 +19,7 @@ from workbench.audit.format.cosignature import cosigned_at, read_cosigner_key
 from workbench.audit.format.existence_witness import Remembered, remembered
 from workbench.audit.format.folder import AuditFolder
 from workbench.audit.format.merkle_tree import Frontier
-from workbench.audit.format.record_keys import RecordKeys, RotationsInvalid, rotations_text
+from workbench.audit.format.record_keys import InvalidRotationsError, RecordKeys, rotations_text
 from workbench.audit.verification.findings import Finding, Progress, Verification
 from workbench.audit.write.seals import each_seal
 from workbench.audit.write.witness import HttpWitness, Statement, is_url
@@ -153,7 +153,7 @@ def _keys(folder: AuditFolder) -> RecordKeys | Finding:
         return RecordKeys.of(public, rotations_text(folder))
     except Misuse as e:
         return Finding("checkpoint.pub", str(e))
-    except (RotationsInvalid, UnicodeDecodeError) as e:
+    except (InvalidRotationsError, UnicodeDecodeError) as e:
         return Finding("checkpoint.rotations", str(e))
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _LARGEST_BODY = 1 << 16
 
 
-class Refused(Exception):
+class CheckpointRefusedError(Exception):
     """An answer other than 200."""
 
     def __init__(self, status: int, text: str, content_type: str = "text/plain") -> None:
@@ -81,22 +81,22 @@ class CheckpointStore:
         origin = note.split("\n", 1)[0]
         keys = self._logs.get(origin)
         if keys is None:
-            raise Refused(404, "this log is not known here\n")
+            raise CheckpointRefusedError(404, "this log is not known here\n")
         try:
             new = keys.read(note)
         except ValueError as e:
-            raise Refused(403, f"{e}\n") from e
+            raise CheckpointRefusedError(403, f"{e}\n") from e
         if old > new.size:
-            raise Refused(400, "the old size is larger than the new one\n")
+            raise CheckpointRefusedError(400, "the old size is larger than the new one\n")
         with self._busy:
             seen = self._newest(origin)
             if old != (seen.size if seen else 0):
-                raise Refused(409, f"{seen.size if seen else 0}\n", "text/x.tlog.size")
+                raise CheckpointRefusedError(409, f"{seen.size if seen else 0}\n", "text/x.tlog.size")
             if seen is not None and new.size == seen.size:
                 if new.root != seen.root:
-                    raise Refused(409, f"{seen.size}\n", "text/x.tlog.size")
+                    raise CheckpointRefusedError(409, f"{seen.size}\n", "text/x.tlog.size")
             elif seen is not None and not consistent(seen.size, new.size, seen.root, new.root, proof):
-                raise Refused(422, "the proof does not lead from what was seen to this\n")
+                raise CheckpointRefusedError(422, "the proof does not lead from what was seen to this\n")
             elif seen is None or new.size > seen.size:
                 replace_durably(self._of(origin) / f"{new.size:012d}.checkpoint", note.encode(), 0o600)
             self._follow(origin, keys, note)
@@ -151,9 +151,9 @@ def _parse(body: bytes) -> tuple[int, list[bytes], str]:
         word, _, size = first.partition(" ")
         proof = [base64.b64decode(step, validate=True) for step in steps]
     except (UnicodeDecodeError, binascii.Error) as e:
-        raise Refused(400, "the request does not read\n") from e
+        raise CheckpointRefusedError(400, "the request does not read\n") from e
     if not separator or word != "old" or not size.isdecimal() or len(proof) > 63:
-        raise Refused(400, "expected: old <size>, the proof, an empty line, the checkpoint\n")
+        raise CheckpointRefusedError(400, "expected: old <size>, the proof, an empty line, the checkpoint\n")
     return int(size), proof, note
 
 
@@ -180,11 +180,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         try:
             if self.path != "/add-checkpoint":
-                raise Refused(404, "there is only /add-checkpoint\n")
+                raise CheckpointRefusedError(404, "there is only /add-checkpoint\n")
             if not length.isdecimal() or int(length) > _LARGEST_BODY:
-                raise Refused(413, f"a body of at most {_LARGEST_BODY} bytes is expected\n")
+                raise CheckpointRefusedError(413, f"a body of at most {_LARGEST_BODY} bytes is expected\n")
             self._answer(200, self.server.store.add(self.rfile.read(int(length))))
-        except Refused as e:
+        except CheckpointRefusedError as e:
             self._answer(e.status, e.text, e.content_type)
 
     def _answer(self, status: int, text: str, content_type: str = "text/plain; charset=utf-8") -> None:

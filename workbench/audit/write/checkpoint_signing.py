@@ -25,9 +25,9 @@ from workbench.audit.format.checkpoint import Signer, verifier_key
 from workbench.audit.format.folder import AuditFolder, replace_durably, sync_folder, write_all
 from workbench.audit.format.record_keys import (
     NEXT,
+    InvalidRotationsError,
     RecordKeys,
     Rotation,
-    RotationsInvalid,
     join_rotations,
     origin_of,
     read_rotations,
@@ -66,7 +66,7 @@ def load_signer(folder: AuditFolder) -> Signer | None:
     key = _private_key(raw)
     try:
         statements = read_rotations(rotations_text(folder))
-    except (RotationsInvalid, UnicodeDecodeError):
+    except (InvalidRotationsError, UnicodeDecodeError):
         return None
     origin = statements[-1].checkpoint.origin if statements else origin_of(key.public_key())
     public = verifier_key(origin, key.public_key())
@@ -143,7 +143,7 @@ def finish_rotation(folder: AuditFolder) -> None:
         return
     try:
         keys = RecordKeys.in_folder(folder)
-    except (FileNotFoundError, Misuse, RotationsInvalid, UnicodeDecodeError):
+    except (FileNotFoundError, Misuse, InvalidRotationsError, UnicodeDecodeError):
         return
     last: Rotation | None = keys.rotations[-1] if keys.rotations else None
     with contextlib.suppress(FileNotFoundError):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from workbench.audit.format.folder import AuditFolder, replace_durably
 from workbench.audit.format.merkle_tree import consistency, leaf_hash
-from workbench.audit.format.record_keys import RotationsInvalid, read_rotations, rotations_text
+from workbench.audit.format.record_keys import InvalidRotationsError, read_rotations, rotations_text
 from workbench.events import Misuse, Unreachable, WorkbenchError
 
 _log = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ class HttpWitness:
         """Send the statements by which keys followed each other; whether there are any."""
         try:
             rotations = read_rotations(rotations_text(self._folder))
-        except (RotationsInvalid, UnicodeDecodeError):
+        except (InvalidRotationsError, UnicodeDecodeError):
             return False
         for rotation in rotations:
             if rotation.checkpoint.size >= self._known:  # of a smaller tree it knows already, or will not learn

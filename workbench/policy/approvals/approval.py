@@ -134,7 +134,7 @@ def bind(call: Call, tool: Tool) -> Bound:
         definition_hash = tool.definition_hash or digest(tool.to_dict())
     except UnbindableError as e:
         raise Misuse(f"{call.tool} cannot be approved: {e}.", hint="Send less beside the arguments.") from e
-    except (rego_guard.Unsuitable, TypeError, ValueError) as e:
+    except (rego_guard.UnsuitableValueError, TypeError, ValueError) as e:
         raise Misuse(
             f"The arguments of {call.tool} cannot be bound to an approval: {e}.", hint="Send plain JSON."
         ) from e

@@ -17,7 +17,7 @@ import msgspec
 import orjson
 
 from workbench.config import Settings
-from workbench.control import ControlDown, Told, open_store
+from workbench.control import ChangeNotice, ControlDown, open_store
 from workbench.events import JSON, Call, Caller, Misuse, Tool, now_us
 from workbench.policy.approvals.approval import Approval, Needed, Refused, Vote, bind, binding, check_decider
 from workbench.policy.approvals.bound_params import bound_params, kept_params
@@ -68,7 +68,7 @@ class Approvals:
 
     def __init__(self, where: Settings | Path, redactor: Redactor, *, clock: Callable[[], int] = now_us) -> None:
         self.store = open_store(where)
-        self.store.prepare("approvals", _TABLE, added=_ADDED, told={"approvals": Told("id")})
+        self.store.prepare("approvals", _TABLE, added=_ADDED, told={"approvals": ChangeNotice("id")})
         self.store.on_change.append(self._told)
         self._redactor = redactor
         self._clock = clock

@@ -61,7 +61,7 @@ def template(arguments: JSON, pointers: list[str]) -> str | None:
             _step(holder, last)
             holder[int(last) if isinstance(holder, list) else last] = None
         return digest([sorted(pointers), rego_guard.checked(rest)])
-    except (LookupError, rego_guard.Unsuitable, TypeError, ValueError):
+    except (LookupError, rego_guard.UnsuitableValueError, TypeError, ValueError):
         return None
 
 

@@ -61,7 +61,7 @@ def params_hash(params: JSON) -> str:
         return ""
     try:
         size = len(canonical(rego_guard.checked(params)))
-    except (rego_guard.Unsuitable, TypeError, ValueError) as e:
+    except (rego_guard.UnsuitableValueError, TypeError, ValueError) as e:
         raise UnbindableError(f"what it carries beside its arguments is no plain JSON: {e}") from e
     if size > MAX_BOUND_BYTES:
         raise UnbindableError(

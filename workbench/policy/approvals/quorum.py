@@ -53,7 +53,7 @@ def agreed(approval: Approval, by: Caller | str, vote: Vote, arguments: JSON | N
             )
         try:
             args_hash = digest(rego_guard.checked(arguments))
-        except (rego_guard.Unsuitable, TypeError, ValueError) as e:
+        except (rego_guard.UnsuitableValueError, TypeError, ValueError) as e:
             raise Misuse(f"The changed arguments are no plain JSON: {e}.", hint="Send one JSON object.") from e
     if args_hash != approval.args_hash:
         votes = ()

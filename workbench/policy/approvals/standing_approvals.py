@@ -128,7 +128,7 @@ class Prepared(NamedTuple):
     arguments: JSON
 
 
-class Found(NamedTuple):
+class StandingMatch(NamedTuple):
     """What was looked up for a call."""
 
     used: StandingApproval | None
@@ -278,7 +278,7 @@ class StandingApprovals:
         )
         return self._get(str(row["id"]))
 
-    def use(self, call: Call, tool: Tool, may: Callable[[StandingApproval], bool]) -> Found:
+    def use(self, call: Call, tool: Tool, may: Callable[[StandingApproval], bool]) -> StandingMatch:
         """Use one up for `call`, where there is one that lets exactly this through.
 
         Args:
@@ -287,11 +287,11 @@ class StandingApprovals:
             may: whether those who gave it still may.
         """
         if not self.on:
-            return Found(None)
+            return StandingMatch(None)
         try:
             bound = bind(call, tool)
         except Misuse:
-            return Found(None)
+            return StandingMatch(None)
         caller, now, voided = call.caller, self._clock(), []
         rows = self.store.rows(
             f"select {_COLUMNS}, template, patterns from standing_approvals where tenant = ? and subject = ? and "
@@ -307,8 +307,8 @@ class StandingApprovals:
             elif not may(standing):
                 voided += self._voided(standing, f"{standing.by} may no longer give it.")
             elif (used := self._count(standing.id, bound.definition, now)) is not None:
-                return Found(used, tuple(voided))
-        return Found(None, tuple(voided))
+                return StandingMatch(used, tuple(voided))
+        return StandingMatch(None, tuple(voided))
 
     def _count(self, id: str, definition: str, now: int) -> StandingApproval | None:
         row = self.store.row(

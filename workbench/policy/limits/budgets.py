@@ -117,7 +117,7 @@ class Spending:
         """
         try:
             limits = self.limits(caller)
-        except rego_engine.Broken:
+        except rego_engine.BrokenPolicyError:
             return Granted(0, "What may be used cannot be found out: the policy gives no answer.", "")
         if limits.cents_per_run and run.cost_usd * 100 >= limits.cents_per_run:
             return Granted(0, f"The budget of ${limits.cents_per_run / 100:.2f} of one run is used up.", "")

@@ -57,7 +57,7 @@ _SECRET_PAIRS = frozenset(
 )
 
 
-class Key(NamedTuple):
+class FieldName(NamedTuple):
     """What the name of a key says about its value."""
 
     kind: str = ""
@@ -90,15 +90,15 @@ class Columns:
             for alias, other in TYPES.items():
                 if other == kind:
                     self._wanted[_words(alias)] = kind
-        self.known: dict[Any, Key | None] = {}
+        self.known: dict[Any, FieldName | None] = {}
         """What was found out about keys so far; None when the name says nothing, which is the common case."""
 
-    def key(self, name: Any) -> Key | None:
+    def key(self, name: Any) -> FieldName | None:
         """What `name` says about its value; None when nothing."""
         if not isinstance(name, str):
             return None
         words = _words(name[:_LONGEST])
-        key = Key(
+        key = FieldName(
             kind=self._match(words),
             secret=_secrecy(words) if self._lenient else "",
             address=not self._lenient and name in _ADDRESSES,

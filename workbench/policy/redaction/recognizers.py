@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from workbench.scanning import PIECE, Budget, OverBudgetError, first
+from workbench.scanning import PIECE, OverBudgetError, ScanBudget, first
 
 MIN_SCORE = 0.3
 """Below it, Presidio takes nearly every number of nine digits for a social security number."""
@@ -69,12 +69,12 @@ class Span(NamedTuple):
     type: str
 
 
-def candidate(text: str, budget: Budget | None = None) -> bool:
+def candidate(text: str, budget: ScanBudget | None = None) -> bool:
     """Whether `CANDIDATE` is in a text."""
     return CANDIDATE.search(text) is not None if len(text) <= PIECE else first(CANDIDATE, text, budget) is not None
 
 
-def suspicious(text: str, budget: Budget | None = None) -> bool:
+def suspicious(text: str, budget: ScanBudget | None = None) -> bool:
     """Whether the text may hold personal data; a date or a time alone does not."""
     return candidate(text, budget) and _ISO_TIME.match(text) is None
 
@@ -103,7 +103,7 @@ class Recognisers:
                 self._loading.start()
             return self._loading
 
-    def find(self, text: str, *, lenient: bool, budget: Budget | None = None) -> list[Span]:
+    def find(self, text: str, *, lenient: bool, budget: ScanBudget | None = None) -> list[Span]:
         """Where personal data stands in `text`, in order and without overlap.
 
         Args:

@@ -23,7 +23,7 @@ from workbench.policy.redaction import recognizers, secret_patterns
 from workbench.policy.redaction.field_names import PERSONAL, columns
 from workbench.policy.redaction.uri_handles import Handles
 from workbench.policy.redaction.walker import SMALL, WITHHELD, Traversal, may_hold_credentials
-from workbench.scanning import Budget
+from workbench.scanning import ScanBudget
 from workbench.secrets import redactors
 from workbench.secrets.keyring import KeyRing
 
@@ -116,7 +116,7 @@ class Redactor:
 
     # --- addresses: what stands in their place can be turned back, and is of no use to anybody else
 
-    def address(self, uri: str, tenant: str, budget: Budget | None = None) -> tuple[str, int]:
+    def address(self, uri: str, tenant: str, budget: ScanBudget | None = None) -> tuple[str, int]:
         """An address of a resource, by which it can still be read: personal data and credentials in it are sealed.
 
         Returns:
@@ -206,7 +206,7 @@ class Redactor:
         *,
         lenient: bool,
         profile: secret_patterns.Profile | None = None,
-        budget: Budget | None = None,
+        budget: ScanBudget | None = None,
     ) -> tuple[str, int]:
         """One free text, and how many pieces of it were replaced.
 
@@ -243,7 +243,7 @@ class Redactor:
                 self._leaves.popitem(last=False)
         return known[0], known[1] + count
 
-    def _replaced(self, text: str, tenant: str, lenient: bool, budget: Budget | None) -> tuple[str, int]:
+    def _replaced(self, text: str, tenant: str, lenient: bool, budget: ScanBudget | None) -> tuple[str, int]:
         spans = self._recognisers.find(text, lenient=lenient, budget=budget)
         if not spans:
             return text, 0
@@ -267,7 +267,7 @@ class _Keyless(Redactor):
     def token(self, kind: str, value: str, tenant: str) -> str:
         return f"<{kind}>"
 
-    def address(self, uri: str, tenant: str, budget: Budget | None = None) -> tuple[str, int]:
+    def address(self, uri: str, tenant: str, budget: ScanBudget | None = None) -> tuple[str, int]:
         return self.text(uri, tenant, lenient=False, profile="result", budget=budget)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from workbench import scanning
-from workbench.scanning import Budget
+from workbench.scanning import ScanBudget
 
 SECRET = "<SECRET>"
 """Stands where a credential stood. Not a typed token: nobody should join on secrets."""
@@ -137,7 +137,7 @@ def _hinted(low: str) -> bool:
     return False
 
 
-def without_credentials(text: str, profile: Profile = "record", budget: Budget | None = None) -> tuple[str, int]:
+def without_credentials(text: str, profile: Profile = "record", budget: ScanBudget | None = None) -> tuple[str, int]:
     """The text with every credential replaced, and how many there were.
 
     Raises:
@@ -158,7 +158,7 @@ def without_credentials(text: str, profile: Profile = "record", budget: Budget |
     return "".join([*done, *parts, text[at:]]), count
 
 
-def find(text: str, profile: Profile = "record", budget: Budget | None = None) -> list[tuple[int, int]]:
+def find(text: str, profile: Profile = "record", budget: ScanBudget | None = None) -> list[tuple[int, int]]:
     """Where credentials stand in a text, in order and without overlap.
 
     Raises:
@@ -172,16 +172,16 @@ def present(name: str) -> bool:
     return len(name) > 15 and hinted(name) and without_credentials(name[:_LONGEST_NAME], "result")[1] > 0
 
 
-def _spans(text: str, profile: Profile, budget: Budget | None) -> Iterator[tuple[int, int]]:
+def _spans(text: str, profile: Profile, budget: ScanBudget | None) -> Iterator[tuple[int, int]]:
     """Where credentials stand, by where they begin; those of several shapes may overlap.
 
     A long text can hold half a million. No more of them are sorted at once than begin in one piece, because sorting
     keeps the interpreter from all other threads.
     """
-    return heapq.merge(_private_keys(text, budget or Budget()), _others(text, profile, budget))
+    return heapq.merge(_private_keys(text, budget or ScanBudget()), _others(text, profile, budget))
 
 
-def _others(text: str, profile: Profile, budget: Budget | None) -> Iterator[tuple[int, int]]:
+def _others(text: str, profile: Profile, budget: ScanBudget | None) -> Iterator[tuple[int, int]]:
     """Where all but private keys stand, by where they begin."""
     after: dict[re.Pattern[str], int] = {}
     found: list[tuple[int, int]] = []
@@ -255,7 +255,7 @@ def _web_tokens(run: str, at: int) -> list[tuple[int, int]]:
     return found
 
 
-def _private_keys(text: str, budget: Budget) -> Iterator[tuple[int, int]]:
+def _private_keys(text: str, budget: ScanBudget) -> Iterator[tuple[int, int]]:
     at = text.find("-----BEGIN ")
     while at >= 0:
         budget.step()

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from workbench.policy.redaction import secret_patterns
-from workbench.policy.redaction.field_names import Columns, Key
+from workbench.policy.redaction.field_names import Columns, FieldName
 from workbench.policy.redaction.recognizers import CANDIDATE, candidate, suspicious
 from workbench.policy.redaction.secret_patterns import SECRET, Profile
-from workbench.scanning import Budget, OverBudgetError, PostponedError
+from workbench.scanning import OverBudgetError, PostponedError, ScanBudget
 
 if TYPE_CHECKING:
     from workbench.policy.redaction.redactor import Redactor
@@ -37,7 +37,7 @@ _SHORTEST = 6
 _LONG = 10**12
 """Whole numbers from here on may be those of a card."""
 
-_UNKNOWN = Key()
+_UNKNOWN = FieldName()
 """Stands for a name that was not looked at so far."""
 _PLAIN = frozenset((float, bool, type(None)))
 _ROWS = frozenset(("rows", "data", "values", "records"))
@@ -76,7 +76,7 @@ class Traversal:
         self._profile: Profile = profile
         self._lenient = profile == "record"
         self._inline = inline
-        self._spent: Budget | None = None
+        self._spent: ScanBudget | None = None
         # the search of a whole text is quicker, but keeps the interpreter for as long as a huge one takes
         self._prefilter: Callable[[str], re.Match[str] | bool | None] = (
             _every if hinted else CANDIDATE.search if 0 < size <= SMALL else self._candidate
@@ -106,10 +106,10 @@ class Traversal:
         except OverBudgetError:
             return True  # it is withheld where it is looked at more closely
 
-    def _budget(self) -> Budget:
+    def _budget(self) -> ScanBudget:
         """Of this pass; made when it is needed, which for a value without anything suspicious it never is."""
         if self._spent is None:
-            self._spent = Budget(inline=self._inline)
+            self._spent = ScanBudget(inline=self._inline)
         return self._spent
 
     def _within(self, depth: int, size: int) -> bool:
@@ -210,7 +210,7 @@ class Traversal:
             return self._renamed(items if changed is None else changed)
         return items if changed is None else changed
 
-    def _named(self, value: Any, key: Key, depth: int) -> Any:
+    def _named(self, value: Any, key: FieldName, depth: int) -> Any:
         if key.secret:
             return self._hidden(value, key.secret == "text", depth)
         if key.kind:
@@ -233,7 +233,7 @@ class Traversal:
 
     # --- tables: {"columns": [...], "rows": [[...]]} ---------------------------------------------
 
-    def _positions(self, items: dict[Any, Any]) -> dict[int, Key]:
+    def _positions(self, items: dict[Any, Any]) -> dict[int, FieldName]:
         """Which positions of a row hold a named column."""
         names = items["columns"]
         if type(names) is not list:
@@ -246,12 +246,12 @@ class Traversal:
                 found[i] = key
         return found
 
-    def _rows(self, rows: Any, positions: dict[int, Key], depth: int) -> Any:
+    def _rows(self, rows: Any, positions: dict[int, FieldName], depth: int) -> Any:
         if type(rows) is not list or not self._within(depth, len(rows)):
             return self.value(rows, depth + 1)
         return [self._row(row, positions, depth + 1) for row in rows]
 
-    def _row(self, row: Any, positions: dict[int, Key], depth: int) -> Any:
+    def _row(self, row: Any, positions: dict[int, FieldName], depth: int) -> Any:
         if type(row) not in (list, tuple) or not self._within(depth, len(row)):
             return self.value(row, depth)
         return [

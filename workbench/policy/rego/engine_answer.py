@@ -42,10 +42,10 @@ def verdict(answer: JSON, caller: Caller, tool: Tool, *, revision: str, by: str)
     missing = tuple(needed[i] for i in answer["missing"] if type(i) is int and i >= 0)
     redact = (*answer["redact"], *_declared(tool)) if answer["redact_declared"] else ()
     if any(type(name) is not str for name in redact) or len(missing) != len(answer["missing"]):
-        raise rego_engine.Broken("a list in the decision holds something else than agreed")
+        raise rego_engine.BrokenPolicyError("a list in the decision holds something else than agreed")
     caps = [answer["caps"].get(name) for name in ("arguments_bytes", "result_bytes")]
     if any(type(cap) is not int or cap < 0 for cap in caps):
-        raise rego_engine.Broken("the caps of the decision are no numbers of bytes")
+        raise rego_engine.BrokenPolicyError("the caps of the decision are no numbers of bytes")
     qualified = tool.qualified
     base = Decision(
         allow=False,
@@ -76,11 +76,11 @@ def document(caller: Caller, tool: Tool) -> JSON:
     """The closed input of `tool_scopes`: every field present, every type exact."""
     scopes, roles, needed = caller.scopes, caller.roles, tool.scopes
     if type(scopes) is not frozenset or type(roles) is not tuple or type(needed) is not tuple:
-        raise rego_engine.Broken("scopes and roles of the caller or scopes of the tool are no sets of names")
+        raise rego_engine.BrokenPolicyError("scopes and roles of the caller or scopes of the tool are no sets of names")
     held = sorted(scopes)
     texts = (caller.tenant, caller.subject, caller.method, tool.server, tool.name, *held, *roles, *needed)
     if any(type(text) is not str for text in texts):
-        raise rego_engine.Broken("a name of the caller or the tool is no text")
+        raise rego_engine.BrokenPolicyError("a name of the caller or the tool is no text")
     return {
         "caller": {
             "tenant": caller.tenant,
@@ -137,4 +137,4 @@ def denied(revision: str, rule: str, reason: str, by: str = rego_engine.NAME) ->
 
 def plain(error: Exception) -> str:
     """The error without values of the call in it: our own sentences, else only its type."""
-    return str(error) if isinstance(error, rego_engine.Broken) else type(error).__name__
+    return str(error) if isinstance(error, rego_engine.BrokenPolicyError) else type(error).__name__

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from workbench.events import JSON, Misuse
-from workbench.policy.engine_breaker import Breaker
+from workbench.policy.engine_breaker import EngineBreaker
 from workbench.policy.rego import rego_engine, rego_guard
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ MANY = (
 _CONNECTIONS = 64
 
 
-class OpaFailed(rego_engine.Broken):
+class OpaFailed(rego_engine.BrokenPolicyError):
     """OPA gave no answer that may be trusted. The message reaches callers, so it does not say where OPA is.
 
     Args:
@@ -58,14 +58,16 @@ class Opa:
         Misuse: the URL is no http(s) URL, or holds a password.
     """
 
-    def __init__(self, url: str, token: str = "", *, timeout: float = TIMEOUT, breaker: Breaker | None = None) -> None:
+    def __init__(
+        self, url: str, token: str = "", *, timeout: float = TIMEOUT, breaker: EngineBreaker | None = None
+    ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise Misuse(f"Setting opa_url is {url!r}.", hint="Expected a URL such as http://127.0.0.1:8181.")
         if parts.username or parts.password:
             raise Misuse("Setting opa_url holds a user or a password.", hint="Put the token into WORKBENCH_OPA_TOKEN.")
         self.url = url.rstrip("/")
-        self.breaker = breaker or Breaker()
+        self.breaker = breaker or EngineBreaker()
         self.problem = ""
         """What went wrong last; empty when the last question was answered."""
         self._token = token
@@ -84,7 +86,7 @@ class Opa:
         """
         try:
             body = orjson.dumps({"input": rego_guard.checked(document)})
-        except (rego_guard.Unsuitable, TypeError) as e:
+        except (rego_guard.UnsuitableValueError, TypeError) as e:
             raise OpaFailed("malformed", f"the input cannot be sent: {e}") from e
         answer = await self._answer(f"/v1/data/{entrypoint}?provenance=true", body, self._timeout)
         try:
@@ -92,7 +94,7 @@ class Opa:
                 raise OpaFailed("undefined", f"OPA has no rule {entrypoint.replace('/', '.')}")
             try:
                 agreed = rego_engine.as_agreed(entrypoint, answer["result"])
-            except rego_engine.Broken as e:
+            except rego_engine.BrokenPolicyError as e:
                 raise OpaFailed("malformed", f"OPA: {e}") from e
         except OpaFailed as e:
             self.problem = f"{e} ({self.url})."
@@ -113,7 +115,7 @@ class Opa:
         try:
             tools = [rego_guard.checked(document)["tool"] for document in documents]
             body = orjson.dumps({"query": MANY, "input": {"caller": documents[0]["caller"], "tools": tools}})
-        except (rego_guard.Unsuitable, TypeError) as e:
+        except (rego_guard.UnsuitableValueError, TypeError) as e:
             raise OpaFailed("malformed", f"the input cannot be sent: {e}") from e
         answer = await self._answer("/v1/query", body, LIST_TIMEOUT)
         try:
@@ -200,7 +202,7 @@ class Opa:
 def _agreed_or_none(answer: Any) -> JSON | None:
     try:
         return rego_engine.as_agreed(rego_engine.TOOL_SCOPES, answer)
-    except rego_engine.Broken:
+    except rego_engine.BrokenPolicyError:
         return None
 
 

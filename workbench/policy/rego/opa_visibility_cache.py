@@ -78,7 +78,7 @@ class Foreseen:
             readable = [(tool, asked) for tool in portion if (asked := _document(caller, tool)) is not None]
             try:
                 answers = await self._opa.ask_many([asked for _, asked in readable])
-            except rego_engine.Broken:
+            except rego_engine.BrokenPolicyError:
                 break  # it says so as the problem of the policy; the rest stays unseen
             for (tool, _), answer in zip(readable, answers, strict=True):
                 if answer is not None and _allows(answer, caller, tool):
@@ -91,7 +91,7 @@ class Foreseen:
 def _document(caller: Caller, tool: Tool) -> dict[str, Any] | None:
     try:
         return document(caller, tool)
-    except rego_engine.Broken:
+    except rego_engine.BrokenPolicyError:
         return None
 
 

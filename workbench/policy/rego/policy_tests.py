@@ -101,7 +101,7 @@ def _run(file: str, case: JSON, ask: Ask) -> CaseResult:
     name = str(case["name"])
     try:
         answer = ask(ENTRYPOINTS[case["rule"]], case["input"])
-    except rego_engine.Broken as e:
+    except rego_engine.BrokenPolicyError as e:
         return CaseResult(file=file, name=name, passed=False, message=f"no answer: {e}")
     wrong = [
         f"{field} is {_short(answer.get(field))}, expected {_short(expected)}"

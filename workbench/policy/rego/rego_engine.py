@@ -63,7 +63,7 @@ _ANSWERS: dict[str, dict[str, type[Any]]] = {
 }
 
 
-class Broken(RuntimeError):
+class BrokenPolicyError(RuntimeError):
     """The engine gave no answer that may be trusted. Always a denial, never an excuse."""
 
 
@@ -155,7 +155,7 @@ class RegoPolicy:
         for entrypoint in ENTRYPOINTS:
             try:
                 self.ask(entrypoint, PROBES[entrypoint])
-            except Broken as e:
+            except BrokenPolicyError as e:
                 name = entrypoint.replace("/", ".")
                 raise Misuse(f"The policy in {where} has no usable rule {name}: {e}.", hint="Mend the file.") from e
 
@@ -175,14 +175,16 @@ class RegoPolicy:
             interpreter.set_input(rego_input(document))
             output = interpreter.query_bundle_entrypoint(self._bundle, entrypoint)
             if not output.ok():
-                raise Broken(_first_error(str(output)))
+                raise BrokenPolicyError(_first_error(str(output)))
             expressions = output.results[0].expressions if output.results else []
         except json.JSONDecodeError as e:
-            raise Broken("it ends in an error: recursion, two values at once, or a text that it cannot write") from e
-        except (rego_guard.Unsuitable, regopy.RegoError, ValueError) as e:
-            raise Broken(_first_error(e)) from e
+            raise BrokenPolicyError(
+                "it ends in an error: recursion, two values at once, or a text that it cannot write"
+            ) from e
+        except (rego_guard.UnsuitableValueError, regopy.RegoError, ValueError) as e:
+            raise BrokenPolicyError(_first_error(e)) from e
         if len(expressions) != 1:
-            raise Broken("the decision is undefined")
+            raise BrokenPolicyError("the decision is undefined")
         return as_agreed(entrypoint, expressions[0])
 
 
@@ -224,11 +226,11 @@ def as_agreed(entrypoint: str, answer: Any) -> JSON:
     """`answer` when it has exactly the agreed fields and types; a decision that is almost right is none."""
     agreed = _ANSWERS[entrypoint]
     if type(answer) is not dict or answer.keys() != agreed.keys():
-        raise Broken("the decision does not have exactly the agreed fields")
+        raise BrokenPolicyError("the decision does not have exactly the agreed fields")
     for name, kind in agreed.items():
         value = answer[name]
         if type(value) is not kind or (kind is int and value < 0):
-            raise Broken(f"field {name} of the decision is no {kind.__name__}")
+            raise BrokenPolicyError(f"field {name} of the decision is no {kind.__name__}")
     return answer
 
 

@@ -20,7 +20,7 @@ MAX_DEPTH = 32
 MAX_NODES = 10_000
 
 
-class Unsuitable(ValueError):
+class UnsuitableValueError(ValueError):
     """A value that the engine would misread."""
 
 
@@ -33,7 +33,7 @@ def checked(value: Any) -> Any:
     """
     left = _check(value, 0, MAX_NODES)
     if left < 0:
-        raise Unsuitable(f"more than {MAX_NODES} values")
+        raise UnsuitableValueError(f"more than {MAX_NODES} values")
     return value
 
 
@@ -42,7 +42,7 @@ def _check(value: Any, depth: int, left: int) -> int:
     kind = type(value)  # exact types: a subclass may compare or print as something else
     if kind is str:
         if "\0" in value:
-            raise Unsuitable("a NUL in a text")
+            raise UnsuitableValueError("a NUL in a text")
         if not value.isascii():
             _encodable(value)
         return left
@@ -50,20 +50,20 @@ def _check(value: Any, depth: int, left: int) -> int:
         return left
     if kind is int:
         if not -INT64 <= value <= INT64:
-            raise Unsuitable("an integer beyond 64 bits")
+            raise UnsuitableValueError("an integer beyond 64 bits")
         return left
     if kind is float:
         if not math.isfinite(value):
-            raise Unsuitable("a number that is not finite")
+            raise UnsuitableValueError("a number that is not finite")
         return left
     if kind is not dict and kind is not list and kind is not tuple:
-        raise Unsuitable(f"a value of type {kind.__name__}")
+        raise UnsuitableValueError(f"a value of type {kind.__name__}")
     if depth >= MAX_DEPTH:
-        raise Unsuitable(f"more than {MAX_DEPTH} levels")
+        raise UnsuitableValueError(f"more than {MAX_DEPTH} levels")
     for item in value:
         if kind is dict:
             if type(item) is not str:
-                raise Unsuitable("a key that is not text")
+                raise UnsuitableValueError("a key that is not text")
             left = _check(item, depth + 1, left)
             item = value[item]
         left = _check(item, depth + 1, left)
@@ -76,7 +76,7 @@ def _encodable(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise Unsuitable("an unpaired surrogate in a text") from None
+        raise UnsuitableValueError("an unpaired surrogate in a text") from None
 
 
 # --- reading rules before they are trusted -------------------------------------------------------

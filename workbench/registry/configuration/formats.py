@@ -50,7 +50,7 @@ def parse_document(data: bytes, path: Path) -> jsonc.Document:
         return _yaml(text, path)
     try:
         return jsonc.parse(text)
-    except jsonc.Malformed as e:
+    except jsonc.MalformedJsonError as e:
         if suffix not in (".json", ".jsonc", ".json5") and (other := _other_format(text, path)) is not None:
             return other
         raise Misuse(

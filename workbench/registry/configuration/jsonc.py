@@ -43,7 +43,7 @@ class Document(NamedTuple):
         return self.lines.get(path, 1)
 
 
-class Malformed(ValueError):
+class MalformedJsonError(ValueError):
     """The text is not JSON; `line` and `column`, from 1, say where that was noticed."""
 
     def __init__(self, line: int, message: str, column: int = 1) -> None:
@@ -211,7 +211,7 @@ class _Parser:
 
     def _fail(self, message: str) -> NoReturn:
         before = self.text[: self.at]
-        raise Malformed(before.count("\n") + 1, message, len(before) - before.rfind("\n"))
+        raise MalformedJsonError(before.count("\n") + 1, message, len(before) - before.rfind("\n"))
 
 
 def _pairs(text: str) -> bool:

@@ -24,7 +24,7 @@ from workbench.registry.configuration.identifiers import readable_id
 from workbench.registry.configuration.manifests import manifest_entry
 from workbench.registry.configuration.resolve_entry import printable, resolve
 from workbench.registry.configuration.styles import (
-    Found,
+    FileContent,
     FoundServer,
     Where,
     client_of_entry,
@@ -126,7 +126,7 @@ def entry_of(server: FoundServer) -> ServerEntry:
 class _Reading:
     """One reading of one file: knows where everything stands, so that every report can say so."""
 
-    def __init__(self, document: jsonc.Document, found: Found, place: Place, taken: list[str]) -> None:
+    def __init__(self, document: jsonc.Document, found: FileContent, place: Place, taken: list[str]) -> None:
         self.document = document
         self.found = found
         self.place = place

@@ -60,7 +60,7 @@ class FoundServer:
 
 
 @dataclass
-class Found:
+class FileContent:
     """What a file holds."""
 
     servers: list[FoundServer] = field(default_factory=list)
@@ -73,14 +73,14 @@ class Found:
     """Parts of the file that should hold servers and do not: where, and what is there."""
 
 
-def find_servers(value: Any, path: Path) -> Found:
+def find_servers(value: Any, path: Path) -> FileContent:
     """All servers in the values of a file, in its order.
 
     Args:
         value: the file's values.
         path: the file; its folder tells clients apart whose files look the same.
     """
-    found = Found()
+    found = FileContent()
     client = _client_of(path)
     if isinstance(value, list):
         found.servers += _listed(value, (), client)
@@ -135,7 +135,7 @@ def _client_of(path: Path) -> str:
     return ""
 
 
-def _search(value: dict[str, Any], where: Where, client: str, found: Found) -> None:
+def _search(value: dict[str, Any], where: Where, client: str, found: FileContent) -> None:
     """Collect the servers of all containers in `value` and, where it is only a wrapping, below."""
     if is_manifest(value):
         found.servers.append(FoundServer(str(value.get("name") or "server"), value, where, "server.json"))
@@ -160,7 +160,7 @@ def _search(value: dict[str, Any], where: Where, client: str, found: Found) -> N
             _search(inner, here, client, found)
 
 
-def _contained(value: Any, where: Where, client: str, found: Found) -> None:
+def _contained(value: Any, where: Where, client: str, found: FileContent) -> None:
     if isinstance(value, dict):
         if is_entry(value) and not any(isinstance(inner, dict) and is_entry(inner) for inner in value.values()):
             found.servers.append(FoundServer(_name_in(value) or "server", value, where, client))
@@ -201,7 +201,7 @@ def _name_in(entry: Any) -> str:
     return next((name for name in candidates if isinstance(name, str) and name.strip()), "")
 
 
-def _mcp(value: dict[str, Any], where: Where, client: str, found: Found) -> None:
+def _mcp(value: dict[str, Any], where: Where, client: str, found: FileContent) -> None:
     """The key `mcp`: holds `servers` in VS Code's settings, the servers themselves in opencode and Crush."""
     before = len(found.servers)
     _search(value, where, client, found)
@@ -216,7 +216,7 @@ def _typed(entry: Any) -> bool:
     return isinstance(entry, dict) and entry.get("type") in ("local", "remote", "stdio", "http", "sse")
 
 
-def _projects(value: dict[str, Any], where: Where, found: Found) -> None:
+def _projects(value: dict[str, Any], where: Where, found: FileContent) -> None:
     """Claude Code keeps the servers of each project under its folder."""
     for folder, project in value.items():
         servers = project.get("mcpServers") if isinstance(project, dict) else None
@@ -240,7 +240,7 @@ def _nested(value: dict[str, Any]) -> bool:
     return any(is_entry(inner) for inner in value.values())
 
 
-def _misspelt(value: dict[str, Any], client: str, found: Found) -> None:
+def _misspelt(value: dict[str, Any], client: str, found: FileContent) -> None:
     known = ("mcpServers", "servers", "mcp_servers", "context_servers")
     for key, inner in value.items():
         close = close_names(key, known, 1)
@@ -251,7 +251,7 @@ def _misspelt(value: dict[str, Any], client: str, found: Found) -> None:
             return
 
 
-def _switch_off(value: dict[str, Any], found: Found) -> None:
+def _switch_off(value: dict[str, Any], found: FileContent) -> None:
     """Apply lists of names by which some clients switch servers on and off outside of their entries."""
     mcp = value.get("mcp") if isinstance(value.get("mcp"), dict) else {}
     assert isinstance(mcp, dict)

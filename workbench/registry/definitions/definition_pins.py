@@ -15,7 +15,7 @@ import msgspec
 import orjson
 
 from workbench.config import Settings
-from workbench.control import Told, open_store
+from workbench.control import ChangeNotice, open_store
 from workbench.events import JSON, Misuse, Record, Tool, now_us
 from workbench.registry.definitions.closed_addition import closed_addition
 from workbench.registry.definitions.hidden_characters import concealment
@@ -69,9 +69,9 @@ class Pins:
     def __init__(self, where: Settings | Path) -> None:
         self.store = open_store(where)
         changes = {
-            "registry_pins": Told("server", "insert or update or delete"),
-            "registry_varying": Told("server", "insert or update or delete"),
-            "registry_servers": Told("id", "insert or update or delete"),
+            "registry_pins": ChangeNotice("server", "insert or update or delete"),
+            "registry_varying": ChangeNotice("server", "insert or update or delete"),
+            "registry_servers": ChangeNotice("id", "insert or update or delete"),
         }
         self.store.prepare("registry", _TABLES, told=changes)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from workbench.events import JSON, Record, Tool
 from workbench.registry.definitions.hidden_characters import hidden_character
-from workbench.scanning import Budget, first
+from workbench.scanning import ScanBudget, first
 
 MOST_BYTES = 256 << 10
 """How much of one text is looked at."""
@@ -103,7 +103,7 @@ def of_text(text: str, where: str) -> list[Signal]:
         found.append(Signal(kind="hidden_characters", where=where, excerpt=hidden))
     folded = text.lower()
     kinds = _kinds(folded)
-    budget = Budget() if kinds else None
+    budget = ScanBudget() if kinds else None
     for kind in kinds:
         if match := first(_PATTERNS[kind], folded, budget, piece=_PIECE):
             excerpt = text[match.start() : match.end()] if len(folded) == len(text) else match.group()

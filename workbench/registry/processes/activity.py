@@ -16,7 +16,7 @@ SAMPLE_S = 0.2
 """Seconds between two looks at a process."""
 
 
-class Usage(NamedTuple):
+class ProcessUsage(NamedTuple):
     """What a process and its descendants have used so far."""
 
     cpu_s: float
@@ -25,7 +25,7 @@ class Usage(NamedTuple):
     """Bytes that they read and wrote, files and pipes alike."""
     processes: frozenset[int]
 
-    def worked_since(self, before: Usage, seconds: float) -> bool:
+    def worked_since(self, before: ProcessUsage, seconds: float) -> bool:
         """Whether more was used than an idle process does, in the `seconds` since `before`."""
         return (
             self.processes != before.processes
@@ -34,7 +34,7 @@ class Usage(NamedTuple):
         )
 
 
-def usage_of(pid: int) -> Usage | None:
+def usage_of(pid: int) -> ProcessUsage | None:
     """The usage of the process group and session that `pid` leads, and of its descendants.
 
     Returns:
@@ -63,7 +63,7 @@ def usage_of(pid: int) -> Usage | None:
     for number in parents:
         if number not in found and _descends(number, pid, parents):
             found[number] = cpu[number]
-    return Usage(sum(found.values()), sum(map(_io_bytes, found)), frozenset(found))
+    return ProcessUsage(sum(found.values()), sum(map(_io_bytes, found)), frozenset(found))
 
 
 async def works(pid: int) -> bool:

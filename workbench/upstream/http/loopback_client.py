@@ -39,7 +39,7 @@ _KEYS: Final = {name: name.lower().encode() for name in ("Content-Type", "Conten
 """Of the fields that every answer is asked for."""
 
 
-class Broken(ConnectionError):
+class BrokenConnectionError(ConnectionError):
     """The connection ended, or what came over it is no HTTP."""
 
 
@@ -189,18 +189,18 @@ class _Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as e:
-            self._fail(Broken(f"the answer is no HTTP: {e or type(e).__name__}"))
+            self._fail(BrokenConnectionError(f"the answer is no HTTP: {e or type(e).__name__}"))
             self.abort()
             return
         if self._head_bytes > MOST_HEADERS and self._started is not None and not self._started.done():
-            self._fail(Broken(f"the headers of the answer have more than {MOST_HEADERS:,} bytes"))
+            self._fail(BrokenConnectionError(f"the headers of the answer have more than {MOST_HEADERS:,} bytes"))
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._until_closed and exc is None and self._response is not None:
             self._response.end()
             self._response = None
-        self._fail(Broken(str(exc) if exc else "the server closed the connection"))
+        self._fail(BrokenConnectionError(str(exc) if exc else "the server closed the connection"))
         self._transport = None
         with contextlib.suppress(ValueError):
             self._idle.remove(self)
@@ -278,7 +278,7 @@ class Loopback:
         if lines is None:
             lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
             if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
-                raise Broken("a header value has a line break")
+                raise BrokenConnectionError("a header value has a line break")
             if prepared is not None:
                 prepared.lines = lines
         head = f"{address.opening}{lines}{_FIXED}{len(data)}\r\n\r\n"
@@ -317,7 +317,7 @@ class Loopback:
             async with asyncio.timeout(CONNECT_SECONDS):
                 _, connection = await loop.create_connection(lambda: _Connection(idle), *address.origin)
         except TimeoutError as e:
-            raise Broken("the server does not accept connections") from e
+            raise BrokenConnectionError("the server does not accept connections") from e
         return connection
 
     def _drop_old(self) -> None:

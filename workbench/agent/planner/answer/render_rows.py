@@ -15,7 +15,7 @@ from workbench.agent.planner.language.lexicon import alike, family, listed, spli
 from workbench.agent.planner.language.question_parser import Need, Question, field_beside
 from workbench.agent.planner.tables.local_query import groups, keep, measure, ordered
 from workbench.agent.planner.tables.query_parser import read
-from workbench.agent.planner.tables.table_columns import Column, columns_of, match
+from workbench.agent.planner.tables.table_columns import TableColumn, columns_of, match
 from workbench.agent.planner.tables.table_query import Query
 from workbench.agent.planner.tools.tool_records import Row, Step, contains
 from workbench.events import JSON
@@ -270,7 +270,9 @@ class Telling:
             if isinstance(rows[0][k], (int, float)) and not isinstance(rows[0][k], bool) and k not in by
         ]
         names = [k for k in rows[0] if k not in numbers] or list(rows[0])[:1]
-        wanted = [k for k, _, _ in match(self.need.words, [Column(k, "number") for k in numbers])] if numbers else []
+        wanted = (
+            [k for k, _, _ in match(self.need.words, [TableColumn(k, "number") for k in numbers])] if numbers else []
+        )
         key = next((k.name for k in wanted), numbers[0] if numbers else "")
         if self.need.order in ("desc", "asc") and key:
             rows = ordered(rows, key, self.need.order == "desc")

@@ -13,14 +13,14 @@ from workbench.agent.planner.language.entities import Entity
 from workbench.agent.planner.language.event_fields import names_event
 from workbench.agent.planner.language.lexicon import MEASURING, alike, family, split
 from workbench.agent.planner.language.question_parser import Need
-from workbench.agent.planner.tables.table_columns import Column, holding, match, within
+from workbench.agent.planner.tables.table_columns import TableColumn, holding, match, within
 from workbench.agent.planner.tables.table_query import Filter, Metric, Query
 
 
-class Reader:
+class QueryParser:
     """Reads one need against one set of columns."""
 
-    def __init__(self, need: Need, columns: Sequence[Column], noun: Sequence[str]) -> None:
+    def __init__(self, need: Need, columns: Sequence[TableColumn], noun: Sequence[str]) -> None:
         self.need = need
         self.columns = list(columns)
         self.noun = [family(n) for n in noun]
@@ -117,7 +117,7 @@ class Reader:
             )
         )
 
-    def _spelled(self, phrase: str) -> list[tuple[Column, str]]:
+    def _spelled(self, phrase: str) -> list[tuple[TableColumn, str]]:
         """Values written with another joint: `past due` for `past_due`, `in progress` for `in-progress`."""
         squeezed = re.sub(r"[\W_]+", "", phrase.lower())
         return [
@@ -165,7 +165,7 @@ class Reader:
         column = self._best(entity, named, sure=False) or (named[0] if named else None)
         return Filter(column.name, "contains", entity.value, sure=False) if column else None
 
-    def _best(self, entity: Entity, columns: Sequence[Column], sure: bool = True) -> Column | None:
+    def _best(self, entity: Entity, columns: Sequence[TableColumn], sure: bool = True) -> TableColumn | None:
         """The column that the words before the entity point at; else the first, if it surely holds the value."""
         if not columns:
             return None
@@ -349,7 +349,7 @@ class Reader:
         chosen = {words[i] for i in positions if i < len(words)}
         self.used.update(i for i, w in enumerate(self.words) if w in chosen)
 
-    def _named(self, types: Sequence[Any], spare: bool = False) -> list[Column]:
+    def _named(self, types: Sequence[Any], spare: bool = False) -> list[TableColumn]:
         found = [f for f in match(self._free() if spare else self.words, self.columns, types) if f[1] >= 0.4]
         return [f[0] for f in found]
 
@@ -362,7 +362,7 @@ def _around(text: str, entity: Entity) -> tuple[str, ...]:
     return (*split(text[:at])[-4:], *split(text[at + len(entity.value) :])[:3])
 
 
-def _persons(words: Sequence[str], columns: Sequence[Column]) -> list[tuple[Column, float, frozenset[int]]]:
+def _persons(words: Sequence[str], columns: Sequence[TableColumn]) -> list[tuple[TableColumn, float, frozenset[int]]]:
     """The column that names the person of a record: an employee is its assignee, its organizer, its owner."""
     if not any(family(w) in PERSONS for w in words):
         return []
@@ -370,7 +370,7 @@ def _persons(words: Sequence[str], columns: Sequence[Column]) -> list[tuple[Colu
     return [(c, 0.6, frozenset()) for c in sorted(held, key=lambda c: c.identifies)]
 
 
-def _only(found: Sequence[tuple[Column, float, frozenset[int]]], words: Sequence[str]) -> bool:
+def _only(found: Sequence[tuple[TableColumn, float, frozenset[int]]], words: Sequence[str]) -> bool:
     """One column alone has the word, whatever else its name says (`price` and `price_before_tax`)."""
     same = [f for f in found if any(alike(words[i], p) >= 1 for i in f[2] if i < len(words) for p in f[0].words)]
     return len(same) == 1 and same[0] is found[0]
@@ -388,6 +388,6 @@ def _in_year(day: date, year: int) -> date:
         return day.replace(year=year, day=28)
 
 
-def read(need: Need, columns: Sequence[Column], noun: Sequence[str]) -> Query:
+def read(need: Need, columns: Sequence[TableColumn], noun: Sequence[str]) -> Query:
     """The query that `need` means over `columns` of rows that are `noun`s."""
-    return Reader(need, columns, noun).query()
+    return QueryParser(need, columns, noun).query()

@@ -14,7 +14,7 @@ Type = Literal["number", "text", "date", "bool"]
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A named column with what is known of its values."""
 
     name: str
@@ -58,7 +58,7 @@ _BESIDE = frozenset(
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}.*)?$")
 
 
-def columns_of(rows: Iterable[dict[str, Any]]) -> list[Column]:
+def columns_of(rows: Iterable[dict[str, Any]]) -> list[TableColumn]:
     """Columns of rows that came back, types and values taken from the rows."""
     seen: dict[str, list[Any]] = {}
     for row in rows:
@@ -70,7 +70,7 @@ def columns_of(rows: Iterable[dict[str, Any]]) -> list[Column]:
         kinds = {_kind(v) for v in values[:200]}
         kind = kinds.pop() if len(kinds) == 1 else ("text" if "text" in kinds else "number")
         texts = tuple(dict.fromkeys(str(v) for v in values if isinstance(v, str)))[:60] if kind == "text" else ()
-        found.append(Column(name, kind, texts))
+        found.append(TableColumn(name, kind, texts))
     return found
 
 
@@ -97,8 +97,8 @@ def declared_type(text: str) -> Type:
 
 
 def match(
-    words: Sequence[str], columns: Sequence[Column], types: Iterable[Type] | None = None
-) -> list[tuple[Column, float, frozenset[int]]]:
+    words: Sequence[str], columns: Sequence[TableColumn], types: Iterable[Type] | None = None
+) -> list[tuple[TableColumn, float, frozenset[int]]]:
     """Columns that `words` mean, best first, each with its score and the positions of the words that it used.
 
     A column is meant as a whole: for `departure delay`, `dep_delay` beats `arr_delay`, which only shares one word.
@@ -128,7 +128,7 @@ def match(
     return sorted(found, key=lambda f: (-f[1], len(f[0].words), columns.index(f[0])))
 
 
-def holding(text: str, columns: Sequence[Column]) -> list[tuple[Column, str]]:
+def holding(text: str, columns: Sequence[TableColumn]) -> list[tuple[TableColumn, str]]:
     """Columns among whose values `text` is known to be, with the value as it is spelt there."""
     lowered = text.lower()
     hits = []
@@ -140,7 +140,7 @@ def holding(text: str, columns: Sequence[Column]) -> list[tuple[Column, str]]:
     return hits
 
 
-def within(column: Column, start: date | None, end: date | None) -> bool:
+def within(column: TableColumn, start: date | None, end: date | None) -> bool:
     """Whether a span of days can touch what the column is known to hold."""
     if not column.low or not column.high:
         return True

@@ -14,7 +14,7 @@ from workbench.agent.planner.language.entities import Entity
 from workbench.agent.planner.language.lexicon import alike, terms
 from workbench.agent.planner.language.question_parser import Need
 from workbench.agent.planner.tables.query_parser import read
-from workbench.agent.planner.tables.table_columns import Column, columns_of, declared_type
+from workbench.agent.planner.tables.table_columns import TableColumn, columns_of, declared_type
 from workbench.agent.planner.tables.table_query import Filter, Metric, Query
 from workbench.agent.planner.tables.table_tools import Kit, put
 from workbench.agent.planner.tools.tool_profile import Shape
@@ -63,7 +63,7 @@ class Table:
 
     kit: Kit
     name: str
-    columns: tuple[Column, ...]
+    columns: tuple[TableColumn, ...]
     rows: int
     described: bool
 
@@ -163,7 +163,7 @@ class Tables:
         names = self._names(done, query, others)
         return names if isinstance(names, Ask) else Told(done, query, fit, table.name, names)
 
-    def _values(self, need: Need, table: Table, query: Query) -> list[Column] | Ask:
+    def _values(self, need: Need, table: Table, query: Query) -> list[TableColumn] | Ask:
         """The columns, with all values of the small text columns; one column is fetched per turn, three at most."""
         columns = list(table.columns)
         texts = [
@@ -252,7 +252,7 @@ def _listed(kit: Kit, step: Step) -> list[Table]:
         )
         if name:
             named = row.fields.get("columns")
-            columns = tuple(Column(str(c), "text") for c in named) if isinstance(named, list) else ()
+            columns = tuple(TableColumn(str(c), "text") for c in named) if isinstance(named, list) else ()
             count = row.fields.get("rows", row.fields.get("row_count", 0))
             found.append(Table(kit, name, columns, count if isinstance(count, int) else 0, False))
     if not found:
@@ -287,7 +287,7 @@ def described_columns(kit: Kit, steps: Sequence[Step]) -> list[str]:
     return list(names)
 
 
-def _columns(step: Step) -> tuple[Column, ...]:
+def _columns(step: Step) -> tuple[TableColumn, ...]:
     """Columns from a description: rows with a name and a type, or with `column_name` and `data_type`."""
     found = []
     for row in step.rows:
@@ -315,7 +315,7 @@ def _columns(step: Step) -> tuple[Column, ...]:
         low, high = (str(f.get(k) if f.get(k) is not None else "") for k in ("min", "max"))
         texts = tuple(str(v) for v in shown if isinstance(v, (str, int, float)))
         found.append(
-            Column(
+            TableColumn(
                 name,
                 declared_type(kind),
                 texts if declared_type(kind) == "text" else (),
@@ -357,7 +357,7 @@ def _loose(need: Need, query: Query) -> bool:
     return query.fit < 0.99
 
 
-def _complete(column: Column) -> bool:
+def _complete(column: TableColumn) -> bool:
     return column.distinct is not None and len(column.values) >= column.distinct
 
 
