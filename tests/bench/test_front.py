@@ -154,6 +154,41 @@ async def test_who_does_not_read_costs_little_and_is_let_go(port: int, monkeypat
         writer.close()
 
 
+@pytest.mark.parametrize("size", [2, 200_000])
+async def test_who_is_answered_before_the_body_is_whole_gets_the_answer_and_the_end(
+    port: int, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(http_front, "LINGER_SECONDS", 60.0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST / HTTP/1.1\r\nhost: here\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % size)
+    await writer.drain()
+    assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+    for _ in range(10):  # sent after the answer, so that a closed socket would reset the connection
+        writer.write(b"x" * (size // 10))
+        await writer.drain()
+    assert (await ends(reader)).endswith(b"small")
+    writer.close()
+
+
+async def test_who_goes_on_sending_after_the_end_of_the_answer_is_let_go(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_front, "LINGER_SECONDS", 0.1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST / HTTP/1.1\r\nhost: here\r\nconnection: close\r\ncontent-length: 99999999\r\n\r\n")
+    assert (await ends(reader)).endswith(b"small")
+
+    async def send_on() -> None:
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(send_on(), 30)
+    writer.close()
+
+
 async def test_a_huge_answer_arrives_whole_in_portions(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /huge HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n")

@@ -54,6 +54,13 @@ def run(home: Path, text: str, *more: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+def test_a_message_that_is_nested_too_deep_is_answered_and_the_bridge_goes_on(home: Path, platform: Any) -> None:
+    ping = json.dumps({"jsonrpc": "2.0", "id": 7, "method": "ping"})
+    done = run(home, "[" * 5000 + "]" * 5000 + f"\n{ping}\n")
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line).get("id") for line in done.stdout.splitlines()] == [None, 7]
+
+
 def test_requests_under_way_are_answered_when_the_client_closes_our_input(home: Path, platform: Any) -> None:
     meta = {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},

@@ -20,7 +20,9 @@ from typing import Any, Final
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 
+from tests.fuzz import rest_client
 from tests.fuzz.protocol_grammar import MODERN, Grammar, Message, http_request
+from tests.fuzz.rest_client import Route, objection, rest_request
 
 ANSWER_TIMEOUT_S: Final = 30.0
 """Seconds until a missing answer is a finding; the machine may be busy."""
@@ -62,6 +64,7 @@ class Fuzzer:
         secrets: texts that must stand in no answer.
         seed: of all that is sent.
         sessions: ids of sessions that belong to the well-behaved client.
+        routes: of the management API; with any, they are what is sent to.
     """
 
     port: int
@@ -69,6 +72,7 @@ class Fuzzer:
     secrets: Sequence[bytes]
     seed: int = 42
     sessions: list[str] = field(default_factory=list)
+    routes: list[Route] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -79,7 +83,7 @@ class Fuzzer:
         async def work() -> None:
             for case in waiting:
                 try:
-                    async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                    async with asyncio.timeout(rest_client.ANSWER_TIMEOUT_S if self.routes else ANSWER_TIMEOUT_S):
                         await self.case(case)
                 except (FindingError, ValueError, TimeoutError) as e:
                     self.findings.append(f"case {case} of seed {self.seed}: {type(e).__name__} {e}"[:600])
@@ -95,6 +99,9 @@ class Fuzzer:
         grammar = Grammar(random.Random(f"{self.seed}-{number}"), self.sessions)
         message = grammar.message()
         token = grammar.chance.choice(self.tokens[1:])
+        if self.routes:
+            await self.over_rest(grammar, token)
+            return
         way = grammar.chance.choices((self.over_http, self.over_websocket, self.over_sse), (14, 3, 1))[0]
         self.counts[way.__name__] += 1
         await way(grammar, message, token)
@@ -172,6 +179,32 @@ class Fuzzer:
         mine = [each for each in answers if each.get("id") in (message.id, None)]
         if len(mine) != 1 or len(answers) != 1:
             raise FindingError(f"{len(answers)} answers to {message.body[:200]!r}: {answer.body[:200]!r}")
+
+    # --- the management API
+
+    async def over_rest(self, grammar: Grammar, token: str) -> None:
+        data, proper = rest_request(grammar, self.routes, token)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 24)
+        try:
+            await self._write(grammar, writer, data)
+            if not proper and writer.can_write_eof():
+                with contextlib.suppress(OSError):
+                    writer.write_eof()
+            answer = await self._read(reader, head_only=data.startswith(b"HEAD"))
+            if answer is None:
+                if proper:
+                    raise FindingError(f"no answer to {data[:300]!r}")
+                return
+            self.counts[f"rest {answer.status}"] += 1
+            if wrong := objection(answer.status, answer.headers, answer.body):
+                raise FindingError(f"{wrong} to {data[:300]!r}")
+        except ConnectionError:
+            if proper:
+                raise FindingError(f"the connection ended before an answer to {data[:300]!r}") from None
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
     # --- WebSocket
 

@@ -9,20 +9,25 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Literal
 
 import psutil
 import pytest
 import uvicorn
 
 from tests.fuzz.protocol_client import Fuzzer
+from tests.fuzz.rest_client import LEFT_OUT, Route
+from tests.fuzz.stdio_client import LINES, over_stdio
 from tests.gateway.conftest import House, StartedServer, make_calc
 from tests.interop.defense_adapter import opened
+from workbench.api import build_api, build_app
 from workbench.audit.verification.verifier import verify
 from workbench.endpoint.websocket import WebSocketDoor
+from workbench.platform.platform import Platform
 from workbench.serve.http_front import Front
 
+Door = Literal["mcp", "rest", "stdio"]
 MAX_GROWTH = 48 << 20
 """Bytes that the process may have grown by, once the first messages were answered: caches have bounds, and fill up."""
 
@@ -48,8 +53,8 @@ async def listening(house: House, endpoint: Any = None) -> AsyncIterator[int]:
         await task
 
 
-async def fuzzed(number: int, caplog: pytest.LogCaptureFixture, seed: int = 42) -> Fuzzer:
-    """Send so many messages, and check everything that has to hold meanwhile and afterwards."""
+async def fuzzed(number: int, caplog: pytest.LogCaptureFixture, seed: int = 42, door: Door = "mcp") -> Fuzzer:
+    """Send so many messages to one door, and check everything that has to hold meanwhile and afterwards."""
     unhandled: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
     many = 10_000_000
@@ -59,11 +64,22 @@ async def fuzzed(number: int, caplog: pytest.LogCaptureFixture, seed: int = 42) 
         keys = [house.key("owner", subject=name) for name in ("ann", "bea", "cyd")]
         keys.append(house.key("caller", subject="dan"))
         secrets = [key.encode() for key in keys] + [house.access.local_key().encode()]
-        async with listening(house) as port:
-            fuzzer = Fuzzer(port, keys, secrets, seed)
+        async with AsyncExitStack() as stack:
+            endpoint, routes = None, []
+            if door == "rest":
+                platform = Platform(
+                    house.settings, house.audit, house.access, house.policy, house.registry, house.gateway
+                )
+                stack.push_async_callback(platform.sql.close)
+                endpoint, routes = build_app(platform), documented(platform)
+            port = await stack.enter_async_context(listening(house, endpoint))
+            fuzzer = Fuzzer(port, keys, secrets, seed, routes=routes)
             stop = asyncio.Event()
             beside = asyncio.create_task(fuzzer.behave(stop))
             first = min(number // 2, 1_000)
+            if door == "stdio":
+                await bridged(fuzzer, number, house)
+                number = first = 0
             await fuzzer.run(first)
             level = await _level()
             await fuzzer.run(number - first, first)
@@ -86,6 +102,28 @@ async def fuzzed(number: int, caplog: pytest.LogCaptureFixture, seed: int = 42) 
     return fuzzer
 
 
+def documented(platform: Platform) -> list[Route]:
+    """All routes of the management API but those that are left out."""
+    paths = build_api(platform).openapi()["paths"]
+    return [(method, path) for path, methods in paths.items() if path not in LEFT_OUT for method in methods]
+
+
+async def bridged(fuzzer: Fuzzer, number: int, house: House) -> None:
+    """Write so many messages to `workbench connect`, to each process a part of them, two at once."""
+    waiting = iter(range(-(-number // LINES)))
+
+    async def work() -> None:
+        for n in waiting:
+            token = fuzzer.tokens[1 + n % (len(fuzzer.tokens) - 1)]
+            home = house.settings.home
+            seed, lines = f"{fuzzer.seed}-stdio-{n}", min(LINES, number - n * LINES)
+            findings, counts = await over_stdio(fuzzer.port, token, home, fuzzer.secrets, seed, lines)
+            fuzzer.findings += findings
+            fuzzer.counts += counts
+
+    await asyncio.gather(work(), work())
+
+
 async def _level() -> tuple[int, int]:
     """Open files and bytes of this process, once what has ended is gone."""
     for _ in range(50):
@@ -101,9 +139,25 @@ async def test_three_hundred_odd_messages_harm_nobody(caplog: pytest.LogCaptureF
     assert min(fuzzer.counts[way] for way in ("over_http", "over_websocket", "over_sse")) > 5
 
 
+@pytest.mark.timeout(240)
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_three_hundred_odd_requests_of_the_management_api_harm_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    fuzzer = await fuzzed(300, caplog, door="rest")
+    assert fuzzer.counts["rest 200"] > 20, "some of it was understood"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_a_hundred_odd_lines_to_the_bridge_of_stdio_harm_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    fuzzer = await fuzzed(100, caplog, door="stdio")
+    assert fuzzer.counts["answers"] > 20
+
+
 @pytest.mark.interop
 @pytest.mark.full
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-async def test_ten_thousand_odd_messages_harm_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    await fuzzed(10_000, caplog)
+@pytest.mark.parametrize("door", ["mcp", "rest", "stdio"])
+async def test_ten_thousand_odd_messages_harm_nobody(caplog: pytest.LogCaptureFixture, door: Door) -> None:
+    await fuzzed(10_000, caplog, door=door)

@@ -61,9 +61,15 @@ def verdict(stopped: str = "", noticed: str = "") -> dict[str, Any]:
 
 
 class Defense:
-    """The adapter: `assess` plays one input."""
+    """The adapter: `assess` plays one input.
 
-    def __init__(self) -> None:
+    Args:
+        delegation: with what a case says of delegation in `oauth_actors` and `oauth_max_lifetime`, which are not set
+            as shipped.
+    """
+
+    def __init__(self, *, delegation: bool = False) -> None:
+        self._delegation = delegation
         self._play: dict[str, Callable[[Fixture], Awaitable[dict[str, Any]]]] = {
             "malicious-tool-definition": self.definition,
             "benign-tool-definition": self.definition,
@@ -292,11 +298,14 @@ class Defense:
                 claims = jws.extract_compact(given.encode()).payload
                 given = jws.serialize_compact({"alg": "ES256", "kid": "k1", "typ": "JWT"}, claims, ours)
             with tempfile.TemporaryDirectory() as home:
+                policy = fixture["policy"]
+                limits = {
+                    "oauth_actors": tuple(policy["allowedActors"]), "oauth_max_lifetime": policy["maxLifetimeSeconds"],
+                }  # fmt: skip
                 settings = Settings.load(
                     env={}, cwd=Path(home), home=Path(home) / "home", oauth_issuers=(issuer,),
                     oauth_audiences=(upstreams[name]["audience"],), oauth_token_types=("JWT", "at+jwt"),
-                    oauth_actors=tuple(fixture["policy"]["allowedActors"]),
-                    oauth_max_lifetime=fixture["policy"]["maxLifetimeSeconds"],
+                    **(limits if self._delegation else {}),
                 )  # fmt: skip
                 now = fixture["now"] * 1_000_000
                 tokens = Tokens(settings, Resources(settings), clock=lambda now=now: now, fetcher=_Published(keys))

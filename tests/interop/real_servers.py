@@ -239,8 +239,8 @@ SERVERS: Final = (
         npx("mongodb-mcp-server@3.0.4", "--readOnly", MDB_MCP_CONNECTION_STRING="@MONGODB@"),
         "list-databases",
         {"connectionId": "preconfigured"},
-        answers="@MONGODB_ANSWERS@",
-        refuses="@MONGODB_REFUSES@",
+        answers="database",
+        needs=("MONGODB",),
     ),
     RealServer(
         "mysql",

@@ -23,10 +23,13 @@ from tests.waiting import soon
 PAGE: Final = "<!doctype html><title>The cellar door</title><h1>The cellar door</h1><p>It is green.</p>"
 _FERRETDB: Final = "github.com/FerretDB/FerretDB@v1.24.2"
 
+_GO_FOLDERS: Final = os.pathsep.join(("/usr/local/go/bin", "/usr/lib/go/bin", "/opt/go/bin", "/opt/homebrew/bin"))
+"""Where Go is installed; a shell that reads no profile has none of it on its PATH."""
+
 
 @contextmanager
 def surroundings(folder: Path) -> Iterator[dict[str, str]]:
-    """Name → value of everything that this machine provides; a database that it lacks is an address without one."""
+    """Name → value of everything that this machine provides; a MariaDB that it lacks is an address without one."""
     folder.mkdir(parents=True)
     (folder / "note.txt").write_text("the cellar door is green\n")
     (folder / "page.html").write_text(PAGE)
@@ -44,9 +47,8 @@ def surroundings(folder: Path) -> Iterator[dict[str, str]]:
         running = stack.enter_context(_mariadb(folder))
         found["MYSQL_PORT"] = str(running or 1)
         found |= _expected("MYSQL", bool(running), r"\b42\b", "ECONNREFUSED|connect")
-        running = stack.enter_context(_ferretdb(folder))
-        found["MONGODB"] = f"mongodb://127.0.0.1:{running or 1}/"
-        found |= _expected("MONGODB", bool(running), "database", "connect|ECONNREFUSED")
+        if running := stack.enter_context(_ferretdb(folder)):
+            found["MONGODB"] = f"mongodb://127.0.0.1:{running}/"
         yield found
 
 
@@ -165,7 +167,7 @@ def _ferretdb_program() -> str:
     kept = CACHE / "go"
     if found := _found("ferretdb") or shutil.which("ferretdb", path=str(kept)):
         return found
-    if (go := shutil.which("go")) is None:
+    if not (go := shutil.which("go") or shutil.which("go", path=_GO_FOLDERS)):
         return ""
     kept.mkdir(parents=True, exist_ok=True)
     fetched = subprocess.run([go, "mod", "download", "-json", _FERRETDB], capture_output=True)

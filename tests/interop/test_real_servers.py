@@ -74,6 +74,8 @@ class Trial:
     running: RunningPlatform
     names: dict[str, str]
     tried: dict[str, Tried]
+    lacking: list[RealServer]
+    """Those that were left out, because this machine has not what they need."""
 
     def filled(self, value: Any) -> Any:
         """With what the machine provides in place of its names."""
@@ -128,9 +130,10 @@ def trial(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
             tried = {server.name: looked_at(server, states[server.name], began) for server in chosen}
             for name, number in repaired(running).items():
                 tried[name].repaired = number
-            yield Trial(folder / "home", running, names, tried)
+            lacking = [server for server in SERVERS if server.name in asked and server not in chosen]
+            yield Trial(folder / "home", running, names, tried, lacking)
     if target := request.config.getoption("--servers-tried"):
-        Path(target).write_text(report(list(tried.values())), encoding="utf-8")
+        Path(target).write_text(report(list(tried.values()), lacking), encoding="utf-8")
 
 
 def repaired(running: RunningPlatform) -> Counter[str]:
@@ -223,21 +226,22 @@ def test_at_least_25_of_them_have_been_called(trial: Trial, request: pytest.Fixt
     """The last of this file: it looks at what the others found."""
     states = trial.tried.values()
     with capsys.disabled():
-        print(f"\n{report(list(states))}")
+        print(f"\n{report(list(states), trial.lacking)}")
     asked = [item for item in request.session.items if item.fspath == request.node.fspath]
     if len(asked) <= len(SERVERS):
         pytest.skip("not all servers were tried")
     assert sum(tried.result in ("answered", "its own error") for tried in states) >= LEAST
 
 
-def report(found: list[Tried]) -> str:
-    """The table, as a page."""
+def report(found: list[Tried], lacking: list[RealServer]) -> str:
+    """The table, as a page; servers in `lacking` were left out and are counted."""
     ran = sum(tried.result in ("answered", "its own error") for tried in found)
     skipped = sum(tried.result.startswith("skipped") for tried in found)
     day = datetime.datetime.now(datetime.UTC).date()
     return PAGE.format(
-        day=day, ran=ran, all=len(found), skipped=skipped, rows="\n".join(map(row, found)), remarks=remarks(found)
-    )
+        day=day, ran=ran, all=len(found) + len(lacking), skipped=skipped, lacking=len(lacking),
+        rows="\n".join(map(row, found)), remarks=remarks(found, lacking),
+    )  # fmt: skip
 
 
 PAGE = """# Servers tried
@@ -245,7 +249,8 @@ PAGE = """# Servers tried
 Real servers from npm and PyPI, all in one `mcp.json` as their pages say to write it, started together by `npx` and
 `uvx` from empty caches on two cores that had other work, without a way to the internet beyond the package indexes, then
 listed and called through `/mcp` with the Python SDK. On {day}, {ran} of {all} did as expected; {skipped} were skipped,
-because the package index did not have them. `make check-full` runs them again; with
+because the package index did not have them, and {lacking}, because the machine had not what they need, such as a
+database. `make check-full` runs them again; with
 `ARGS="--servers-tried docs/servers-tried.md"` it writes this page.
 
 *Start* is the time from `workbench up` until the server was listed, downloads and the wait for all the others included.
@@ -277,11 +282,14 @@ def one_line(text: str) -> str:
     return re.sub(r"\s+", " ", text)
 
 
-def remarks(found: list[Tried]) -> str:
+def remarks(found: list[Tried], lacking: list[RealServer]) -> str:
     """What else is to be known, a line each."""
     lines = [f"- {tried.server.name}: {tried.server.remark}." for tried in found if tried.server.remark]
     for tried in found:
         lines += [f"- {tried.server.name}: {notice}" for notice in tried.notices]
         if tried.status != "ready":
             lines.append(f"- {tried.server.name}: {one_line(tried.error)[:400]}")
+    lines += [
+        f"- {server.name}: left out, because there was no {', '.join(server.needs).lower()}." for server in lacking
+    ]
     return "\n".join(lines) + "\n"

@@ -129,7 +129,7 @@ class Bridge:
         """Remember which requests of the client wait for an answer."""
         try:
             found = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter for what is nested too deep
             return  # the gateway says what is wrong with it
         for message in found if isinstance(found, list) else (found,):
             if isinstance(message, dict) and message.get("id") is not None and ("method" in message) is asked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -46,13 +47,17 @@ class Joined:
     Args:
         transport: writes the bytes.
         loop: whose turns count.
+        unfinished: whether more is to be read before it is closed.
     """
 
-    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, transport: Any, loop: asyncio.AbstractEventLoop, unfinished: Callable[[], bool] = lambda: False
+    ) -> None:
         self._transport = transport
         self._loop = loop
+        self._unfinished = unfinished
         self._head = b""
-        self.is_closing = transport.is_closing
+        self._ended = False
         self.pause_reading = transport.pause_reading
         self.resume_reading = transport.resume_reading
 
@@ -71,9 +76,28 @@ class Joined:
             self._transport.write(data)
 
     def close(self) -> None:
-        """Close when everything was sent."""
+        """Close when everything was sent; while the body of a request arrives, end the answer alone.
+
+        A connection that is closed with something unread is reset, and the reset overtakes the answer: the client
+        would lose what was said (RFC 9112, 9.6).
+        """
         self._flush()
-        self._transport.close()
+        if (
+            not (self._ended or self._unfinished())
+            or self._transport.is_closing()
+            or not self._transport.can_write_eof()
+        ):
+            self._transport.close()
+            return
+        if not self._ended:
+            self._ended = True
+            self._transport.write_eof()
+            self._transport.resume_reading()  # and thrown away
+            self._loop.call_later(LINGER_SECONDS, self._transport.close)
+
+    def is_closing(self) -> bool:
+        """Whether nothing more is to be sent."""
+        return self._ended or self._transport.is_closing()
 
     def write_eof(self) -> None:
         """Send no more, and go on reading."""
@@ -115,7 +139,7 @@ class Front(HttpToolsProtocol):
     _refused = False
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(Joined(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(Joined(transport, self.loop, lambda: self._unfinished))  # type: ignore[arg-type]
         if self._counts is not None:
             self._held = self._counts.connect(self._peer())
             if self._held is None:
