@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.events import Unreachable
+from workbench.upstream.http.body import read_messages
+from workbench.upstream.http.post_answer import AnswerReader
 from workbench.upstream.http.sse_parser import LARGE, Event, events
 
 
@@ -70,6 +73,65 @@ async def test_others_get_their_turn_before_a_large_event_is_dealt_with(size: in
     async for event in events(Pieces(b"data: " + b"x" * size + b"\n\n"), max_bytes=1 << 20):
         assert len(event.data) == size
         assert turns == ([True] if waited else [])
+
+
+class Body(Pieces):
+    """A body as the content of a response."""
+
+    def at_eof(self) -> bool:
+        return not self.pieces
+
+
+class Response:
+    """The answer of a server to a POST."""
+
+    status = 200
+
+    def __init__(self, body: bytes, content_type: str) -> None:
+        self.headers = {"Content-Type": content_type}
+        self.content = Body(body)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("size", "turns"), [(LARGE, 2), (1, 0)])
+async def test_others_get_their_turn_before_and_after_a_large_body_is_decoded(size: int, turns: int) -> None:
+    taken: list[int] = []
+    loop = asyncio.get_running_loop()
+
+    def turn() -> None:
+        taken.append(1)
+        loop.call_soon(turn)
+
+    loop.call_soon(turn)
+    response = Response(b'{"id": 1, "result": {"a": "' + b"x" * size + b'"}}', "application/json")
+    found = await read_messages(response, "application/json", "s", 1 << 20)
+    assert found == [{"id": 1, "result": {"a": "x" * size}}]
+    assert len(taken) == turns
+
+
+@pytest.mark.parametrize(("size", "turns"), [(LARGE, 2), (1, 0)])
+async def test_others_get_their_turn_before_and_after_the_message_of_a_large_event_is_decoded(
+    size: int, turns: int
+) -> None:
+    taken: list[int] = []
+    loop = asyncio.get_running_loop()
+
+    def turn() -> None:
+        taken.append(1)
+        loop.call_soon(turn)
+
+    async def said(message: Any, notify: Any) -> None:
+        said_after.append(len(taken))
+
+    said_after: list[int] = []
+    loop.call_soon(turn)
+    told = b'{"method": "notifications/progress", "params": {"message": "' + b"x" * size + b'"}}'
+    response = Response(b"data: " + told + b'\n\ndata: {"id": 1, "result": {}}\n\n', "text/event-stream")
+    endpoint: Any = None
+    assert await AnswerReader(endpoint, "s", 1 << 20, said).result(response, 1, "tools/call", None, None) is not None
+    assert said_after == [turns]
 
 
 async def test_a_field_without_a_colon_is_an_empty_line_of_data() -> None:

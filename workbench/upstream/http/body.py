@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import re
 from typing import Any, Final
@@ -9,7 +10,7 @@ from typing import Any, Final
 from workbench.upstream.error_text import excerpt, page_title, words_of
 from workbench.upstream.http.content_coding import ByteSource, decoded
 from workbench.upstream.http.response import HttpResponse
-from workbench.upstream.http.sse_parser import Event, events
+from workbench.upstream.http.sse_parser import LARGE, Event, events
 from workbench.upstream.jsonrpc_messages import decode, decode_strict, encode, request_id
 from workbench.upstream.negotiation import Refused
 
@@ -93,6 +94,15 @@ async def read_messages(response: HttpResponse, content_type: str, server: str, 
     # content that is unpacked may go on at the end of what was sent
     if len(body) > max_bytes or content is not response.content or not content.at_eof():
         body = await _read_rest(response, content, body, server, max_bytes)
+    if len(body) <= LARGE:
+        return await _messages(body, content_type, server, status, max_bytes)
+    await asyncio.sleep(0)  # decoding one of megabytes takes milliseconds, and so does what comes before and after it
+    found = await _messages(body, content_type, server, status, max_bytes)
+    await asyncio.sleep(0)
+    return found
+
+
+async def _messages(body: bytes, content_type: str, server: str, status: int, max_bytes: int) -> list[Any]:
     if content_type in USUAL_TYPES and body.startswith(b'{"'):  # nearly every answer is like this
         try:
             return [decode_strict(body)]
