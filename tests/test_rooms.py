@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import workbench
+
 PACKAGE = Path(__file__).parents[1] / "workbench"
 
 DOCUMENT = PACKAGE.parent / "docs" / "architecture.md"
@@ -81,10 +83,10 @@ def test_servers_know_nothing_of_the_workbench() -> None:
         assert not {n for n in names if n.split(".")[0] == "workbench"}, file
 
 
-def test_dashboards_notebooks_and_load_tests_use_only_the_public_names() -> None:
+def test_dashboards_and_notebooks_use_only_the_public_names() -> None:
     for folder in ("dashboards", "notebooks"):
         for file in (PACKAGE.parent / folder).rglob("*.py"):
-            rooms = imported(file) - {"events", "show", "__version__", "open", "Workbench"}
+            rooms = imported(file) - set(workbench.__all__)
             assert not rooms, f"{file} reaches {', '.join(sorted(rooms))}"
 
 

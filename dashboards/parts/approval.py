@@ -54,7 +54,7 @@ def changed(text: str) -> dict[str, Any] | None:
     try:
         found = json.loads(text)
     except ValueError as e:
-        st.error(f"That is no JSON: {plain(e)}")
+        st.error(f"That is no JSON: {plain(str(e))}")
         return None
     if not isinstance(found, dict):
         st.error("Arguments are one JSON object.")
@@ -76,7 +76,7 @@ def ask_in_dialog(approval: str, tool: str, arguments: dict[str, Any], then: The
         st.rerun()
 
 
-def draw_inline(event: Any, asked: Any, *, key: str) -> None:
+def draw_inline(event: workbench.ApprovalWaiting, asked: workbench.ToolAsked | None, *, key: str) -> None:
     """A waiting step of a run; the run goes on by itself when it is decided."""
     with st.container(border=True):
         left = f" · denied by itself in {_left(event.expires_us)}" if event.expires_us else ""
@@ -85,12 +85,12 @@ def draw_inline(event: Any, asked: Any, *, key: str) -> None:
         with st.container(horizontal=True):
             for word, yes in (("Approve", True), ("Deny", False)):
                 st.button(
-                    word, key=f"{key}.{word}", on_click=decide, args=(event.approval, yes),
+                    word, key=f"{key}.{word}", on_click=_decide_at_once, args=(event.approval, yes),
                     type="primary" if yes else "secondary",
                 )  # fmt: skip
 
 
-def draw_card(waiting: Any, rule: str) -> None:
+def draw_card(waiting: workbench.Approval, rule: str) -> None:
     """One waiting approval on its own screen.
 
     Args:
@@ -133,7 +133,7 @@ def draw_card(waiting: Any, rule: str) -> None:
                     st.rerun()
 
 
-def draw_repeats(waiting: Any, note: str) -> None:
+def draw_repeats(waiting: workbench.Approval, note: str) -> None:
     """Let the caller repeat a call without asking again; folded, because it is the exception."""
     with st.expander("Let it be repeated without asking", icon=":material/repeat:"):
         st.caption(
@@ -173,6 +173,11 @@ def draw_standing() -> None:
                 with notice.shown():
                     bench().revoke_standing_approval(each.id)
                     st.rerun()
+
+
+def _decide_at_once(approval: str, approve: bool) -> None:
+    """The callback of a button, which returns nothing."""
+    decide(approval, approve)
 
 
 def _left(expires_us: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 import streamlit as st
@@ -198,7 +198,7 @@ def _height(rows: int) -> int | Literal["content"]:
 
 def _choose() -> None:
     rows = st.session_state["calls"]["selection"]["rows"]
-    ids: list[Any] = st.session_state.get("call_ids", [])
+    ids: list[str] = st.session_state.get("call_ids", [])
     if rows and rows[0] < len(ids):
         st.query_params["call"] = ids[rows[0]]
     else:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import Literal
 
 import streamlit as st
 
+import workbench
 from parts import notice
 from parts.words import plain
 
 
-def draw_list(tools: Sequence[Any], chosen: Any, *, grouped: bool) -> None:
+def draw_list(tools: Sequence[workbench.Tool], chosen: workbench.Tool | None, *, grouped: bool) -> None:
     """One button per tool; pressing it puts the tool into the address of the page.
 
     Args:
@@ -38,7 +39,7 @@ def draw_list(tools: Sequence[Any], chosen: Any, *, grouped: bool) -> None:
                     _draw(tool, tool.name, chosen)
 
 
-def draw_badges(tool: Any) -> None:
+def draw_badges(tool: workbench.Tool) -> None:
     """What the server says a call does, and what it takes to call."""
     with st.container(horizontal=True, gap="small"):
         icon, word, colour, about = effect(tool)
@@ -49,7 +50,7 @@ def draw_badges(tool: Any) -> None:
             st.badge(plain(scope), icon=":material/key:", color="gray", help="A scope that is needed to call it.")
 
 
-def effect(tool: Any) -> tuple[str, str, Any, str]:
+def effect(tool: workbench.Tool) -> tuple[str, str, Literal["green", "orange", "red"], str]:
     """Icon, word, colour and explanation of what a call does to the world."""
     if tool.read_only:
         return ":material/visibility:", "read-only", "green", "The server says that a call changes nothing."
@@ -58,7 +59,7 @@ def effect(tool: Any) -> tuple[str, str, Any, str]:
     return ":material/edit:", "writes", "orange", "A call may change something."
 
 
-def _draw(tool: Any, label: str, chosen: Any) -> None:
+def _draw(tool: workbench.Tool, label: str, chosen: workbench.Tool | None) -> None:
     here = chosen is not None and chosen.qualified == tool.qualified
     icon, word, _, _ = effect(tool)
     st.button(

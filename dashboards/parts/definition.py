@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
 
 import workbench
@@ -57,7 +55,7 @@ def draw_held(tool: str) -> bool:
     return True
 
 
-def _draw(change: Any) -> None:
+def _draw(change: workbench.ChangedDefinition) -> None:
     with st.container(border=True):
         st.markdown(f"**{plain(change.tool)}**")
         st.caption(plain(change.reason))

@@ -11,7 +11,7 @@ import json
 import math
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 JSON = dict[str, Any]
 Kind = Literal["text", "prose", "lines", "choice", "many", "integer", "number", "boolean", "date", "group", "json"]
@@ -277,8 +277,7 @@ def _fits(field: Field, value: Any) -> bool:
         case "boolean":
             return isinstance(value, bool)
         case "integer":
-            low, high = field.bounds
-            return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+            return isinstance(value, int) and not isinstance(value, bool) and _within(value, *field.bounds)
         case "number":
             return _is_number(value) and _within(value, *field.bounds)
         case "date":
@@ -295,7 +294,7 @@ def _fits(field: Field, value: Any) -> bool:
     return True
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -17,6 +17,7 @@ from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
+from streamlit.delta_generator import DeltaGenerator
 
 from parts.words import visible
 
@@ -31,14 +32,14 @@ _HOST = re.compile(r"[a-z0-9._-]+|[0-9a-f:.]+")
 """A name as it is dialled, with `xn--` for other scripts, or an address."""
 
 
-def draw(text: str, place: Any = st) -> None:
+def draw(text: str, place: DeltaGenerator | None = None) -> None:
     """Draw an answer.
 
     Args:
         text: Markdown, as somebody else wrote it.
-        place: where; a Streamlit container, default the current one.
+        place: where; a Streamlit container, None for the current one.
     """
-    place.html(as_html(text))
+    (st if place is None else place).html(as_html(text))
 
 
 def as_html(text: str) -> str:
@@ -96,7 +97,7 @@ def _with_targets(tokens: Sequence[Token]) -> Iterator[Token]:
             words += token.content
 
 
-def _short(address: Any) -> str:
+def _short(address: str | float | None) -> str:
     text = str(address or "")
     return text if len(text) <= MAX_TARGET else f"{text[:MAX_TARGET]}…"
 

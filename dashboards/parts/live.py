@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any
 
 import workbench
 
@@ -16,7 +15,7 @@ class LiveRun:
         self, bench: workbench.Workbench, question: str, *, provider: str | None, history: Sequence[dict[str, str]]
     ) -> None:
         self.question = question
-        self.events: list[Any] = []
+        self.events: list[workbench.AnyRunEvent] = []
         self.error: workbench.WorkbenchError | None = None
         self.fault: BaseException | None = None
         self.stopping = False

@@ -38,7 +38,7 @@ def offline(error: workbench.WorkbenchError) -> None:
     st.title("The platform is not running")
     st.markdown("The app shows a running platform; it holds nothing of its own. Start it in a terminal:")
     st.code("workbench up", language="bash")
-    st.caption(f"{prose(error)} This page looks again every two seconds and goes on by itself.")
+    st.caption(f"{prose(str(error))} This page looks again every two seconds and goes on by itself.")
     _look_again()
 
 

@@ -71,7 +71,7 @@ def totals(bench: workbench.Workbench, filters: Filters) -> JSON:
         "count(*) filter (outcome = 'denied') as denied, quantile_cont(latency_us, 0.5) as p50, "
         f"quantile_cont(latency_us, 0.95) as p95 from tool_calls where {filters.where()}"
     )
-    return dict(found.iloc[0].to_dict())
+    return {str(name): value for name, value in found.iloc[0].to_dict().items()}
 
 
 def names(bench: workbench.Workbench) -> dict[str, list[str]]:
@@ -113,7 +113,7 @@ def calls_of_run(bench: workbench.Workbench, run: str) -> pd.DataFrame:
 def rows(found: pd.DataFrame) -> list[JSON]:
     """A result as dictionaries; what is NULL in SQL is None."""
     return [
-        {k: None if pd.api.types.is_scalar(v) and pd.isna(v) else v for k, v in row.items()}
+        {str(k): None if pd.api.types.is_scalar(v) and pd.isna(v) else v for k, v in row.items()}
         for row in found.to_dict("records")
     ]
 

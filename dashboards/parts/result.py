@@ -7,7 +7,9 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
+import workbench
 from parts import snippets
 from parts.words import duration, outcome, plain, prose, size
 
@@ -15,7 +17,7 @@ LONGEST = 200_000
 """Characters of one answer that are drawn; the rest can be downloaded."""
 
 
-def draw_result(result: Any, url: str, *, key: str) -> None:
+def draw_result(result: workbench.Result, url: str, *, key: str) -> None:
     """The tabs of a `Result`; `draw_headline` comes before them.
 
     Args:
@@ -31,21 +33,23 @@ def draw_result(result: Any, url: str, *, key: str) -> None:
     draw_elsewhere(result, url, *elsewhere)
 
 
-def draw_headline(ended: Any) -> None:
+def draw_headline(ended: workbench.Outcome) -> None:
     """How it ended, and what to do when it did not end well."""
     st.markdown(headline(ended))
     if ended.message:
         _draw_message(ended)
 
 
-def draw_elsewhere(result: Any, url: str, python: Any, terminal: Any, curl: Any) -> None:
+def draw_elsewhere(
+    result: workbench.Result, url: str, python: DeltaGenerator, terminal: DeltaGenerator, curl: DeltaGenerator
+) -> None:
     """The same call in three other places, each into its container."""
     python.code(snippets.python_call(result.tool, result.arguments), language="python", wrap_lines=True)
     terminal.code(snippets.terminal_call(result.tool, result.arguments), language="bash", wrap_lines=True)
     curl.code(snippets.curl_call(url, result.tool, result.arguments), language="bash", wrap_lines=True)
 
 
-def headline(ended: Any) -> str:
+def headline(ended: workbench.Outcome) -> str:
     """Outcome, time and size on one line, as Markdown."""
     parts = [f"**{outcome(ended.kind)}**", duration(ended.latency_us)]
     if ended.upstream_us:
@@ -57,7 +61,7 @@ def headline(ended: Any) -> str:
     return " · ".join(parts)
 
 
-def draw_data(data: Any, ended: Any, *, key: str) -> None:
+def draw_data(data: Any, ended: workbench.Outcome, *, key: str) -> None:
     """The answer itself: a table where it is one, else the document or the text."""
     if data is None or data in ({}, []):
         st.caption("The tool ran and returned nothing." if ended.ok else "There is no result.")
@@ -83,7 +87,7 @@ def draw_json(data: Any, *, key: str) -> None:
     st.download_button("Download all of it", text, "result.json", "application/json", key=key, on_click="ignore")
 
 
-def _draw_message(ended: Any) -> None:
+def _draw_message(ended: workbench.Outcome) -> None:
     path = ended.details.get("path")
     title = {
         "invalid": f"The arguments do not fit: {path or 'see below'}",

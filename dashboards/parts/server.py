@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
 
+import workbench
 from parts import notice
 from parts.connection import bench
 from parts.words import count, duration, moment, plain, since
@@ -16,7 +15,7 @@ COLOURS = {
 }  # fmt: skip
 
 
-def draw_card(state: Any) -> None:
+def draw_card(state: workbench.ServerState) -> None:
     """Name, health and the last error of a server, and a button that restarts it."""
     with st.container(border=True, key=f"server-{state.id}"):
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):

@@ -61,7 +61,7 @@ def _draw_answer() -> None:
         _draw_rows(*answer)
 
 
-def _draw_rows(found: Any, took_us: int) -> None:
+def _draw_rows(found: workbench.Frame, took_us: int) -> None:
     cut = len(found) >= MOST_ROWS
     with st.container(horizontal=True, vertical_alignment="center"):
         rows = count(len(found), "row")
@@ -80,7 +80,7 @@ def _draw_rows(found: Any, took_us: int) -> None:
         st.dataframe(found, hide_index=True, key="sql.rows", alt=f"{len(found)} rows")
 
 
-def _parquet(found: Any) -> bytes:
+def _parquet(found: workbench.Frame) -> bytes:
     import pyarrow.parquet
 
     buffer = io.BytesIO()
@@ -107,7 +107,7 @@ def _draw_tables() -> None:
             st.dataframe(found, hide_index=True, key="sql.columns", alt="Tables of the record and their columns")
 
 
-def _take(saved: dict[str, Any]) -> None:
+def _take(saved: dict[str, workbench.Question]) -> None:
     chosen = st.session_state.get("question_name")
     if chosen in saved:
         st.session_state["sql_text"] = saved[chosen].sql.strip()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Literal, assert_never
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+from streamlit.elements.lib.mutable_status_container import StatusContainer
 
 from parts import approval, foreign
 from parts.result import draw_json
 from parts.words import age, code, duration, outcome, plain
+from workbench import AnyRunEvent, ApprovalWaiting, RunDone, RunStarted, TextDelta, ToolAsked, ToolDone, TurnDone
 
 
 class Timeline:
@@ -28,30 +31,34 @@ class Timeline:
         self._answer = st.empty()
         self._footer = st.container()
         self._began = time.monotonic()
-        self._steps: dict[str, Any] = {}
-        self._asked: dict[str, Any] = {}
-        self._waiting: dict[str, Any] = {}
+        self._steps: dict[str, StatusContainer] = {}
+        self._asked: dict[str, ToolAsked] = {}
+        self._waiting: dict[str, DeltaGenerator] = {}
         self._text, self._turn, self._calls = "", 0, 0
         self._over = False
 
-    def draw(self, event: Any) -> None:
+    def draw(self, event: AnyRunEvent) -> None:
         """Draw one event."""
-        match type(event).__name__:
-            case "RunStarted":
+        match event:
+            case RunStarted():
                 self._draw_who(event)
-            case "TextDelta":
+            case TextDelta():
                 self._draw_text(event)
-            case "ToolAsked":
+            case ToolAsked():
                 self._draw_asked(event)
-            case "ApprovalWaiting":
+            case ApprovalWaiting():
                 self._waiting[event.step] = slot = self._approvals.empty()
                 if self._live:
                     with slot.container():
                         approval.draw_inline(event, self._asked.get(event.step), key=f"{self._key}.{event.step}")
-            case "ToolDone":
+            case ToolDone():
                 self._draw_done(event)
-            case "RunDone":
+            case RunDone():
                 self._draw_end(event)
+            case TurnDone():
+                pass  # what it took is told once, at the end
+            case _:
+                assert_never(event)
 
     def tick(self) -> None:
         """Show that the run still goes on."""
@@ -69,17 +76,17 @@ class Timeline:
     def _so_far(self) -> str:
         return f"{self._calls} step{'' if self._calls == 1 else 's'}"
 
-    def _draw_who(self, event: Any) -> None:
+    def _draw_who(self, event: RunStarted) -> None:
         model = f" · {plain(event.model)}" if event.model else ""
         self._who.caption(f"**{plain(event.provider)}**{model} · {plain(event.why)}")
 
-    def _draw_text(self, event: Any) -> None:
+    def _draw_text(self, event: TextDelta) -> None:
         if event.turn != self._turn:
             self._text, self._turn = "", event.turn
         self._text += event.text
         foreign.draw(self._text + (" ▌" if self._live else ""), self._answer)
 
-    def _draw_asked(self, event: Any) -> None:
+    def _draw_asked(self, event: ToolAsked) -> None:
         self._asked[event.step] = event
         self._calls += 1
         # not `with`: leaving a status marks it as complete and folds it
@@ -95,7 +102,7 @@ class Timeline:
             self._text = ""
             self._answer.empty()
 
-    def _draw_done(self, event: Any) -> None:
+    def _draw_done(self, event: ToolDone) -> None:
         step = self._steps.get(event.step)
         if step is None:  # a call that was never asked for in this stream
             step = self._steps[event.step] = self._status.status(plain(event.tool), type="step")
@@ -113,12 +120,12 @@ class Timeline:
             elif ended.ok:
                 st.caption("Ran, returned nothing.")
 
-    def _draw_end(self, event: Any) -> None:
+    def _draw_end(self, event: RunDone) -> None:
         self._over = True
         self._calls = event.calls
         label = f"{self._so_far()} in {duration(event.elapsed_us)}"
         well = event.status == "answered"
-        state = "error" if event.status == "failed" else "complete"
+        state: Literal["complete", "error"] = "error" if event.status == "failed" else "complete"
         self._status.update(label=label if well else f"{label} · {plain(event.status)}", state=state, expanded=False)
         text = event.answer or self._text
         foreign.draw(text, self._answer) if text else self._answer.empty()
@@ -130,7 +137,7 @@ class Timeline:
             st.caption(footer(event))
 
 
-def footer(done: Any) -> str:
+def footer(done: RunDone) -> str:
     """Tokens, cost, time and id of a run."""
     usage = done.usage
     if usage.input_tokens or usage.output_tokens:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from datetime import UTC, datetime, tzinfo
-from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
@@ -49,7 +48,7 @@ def prose(text: str) -> str:
     return "".join(part if number % 2 else plain(part) for number, part in enumerate(parts))
 
 
-def code(text: Any) -> str:
+def code(text: object) -> str:
     """`text` as code in a sentence that is read as Markdown."""
     inner = " ".join(visible(str(text)).replace("`", "'").split())
     return f"`{inner or ' '}`"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 import streamlit as st
 from parts import notice
@@ -10,16 +10,29 @@ from parts.connection import bench
 from parts.live import LiveRun
 from parts.steps import Timeline
 from parts.words import plain
+from streamlit.delta_generator import DeltaGenerator
+
+import workbench
+
+
+class Turn(TypedDict):
+    """A finished question. A plain dictionary, because a class of this script is another one after each run of it."""
+
+    question: str
+    events: list[workbench.AnyRunEvent]
+    run: str
+    error: workbench.WorkbenchError | None
+
 
 state = st.session_state
-state.setdefault("turns", [])  # finished ones: question, events, and the run's id
+state.setdefault("turns", [])  # a `Turn` for each finished question
 state.setdefault("live", None)
 
 
 YOU, AGENT = ("user", ":material/person:"), ("assistant", ":material/hub:")
 
 
-def speaker(who: tuple[str, str]) -> Any:
+def speaker(who: tuple[str, str]) -> DeltaGenerator:
     """The place for what somebody says."""
     return st.chat_message(who[0], avatar=who[1])
 
@@ -27,8 +40,9 @@ def speaker(who: tuple[str, str]) -> Any:
 def history() -> list[dict[str, str]]:
     """What was said before, for the agent."""
     said = []
-    for turn in state["turns"]:
-        done = next((e for e in reversed(turn["events"]) if type(e).__name__ == "RunDone"), None)
+    turns: list[Turn] = state["turns"]
+    for turn in turns:
+        done = next((e for e in reversed(turn["events"]) if isinstance(e, workbench.RunDone)), None)
         if done is not None and done.answer:
             said += [{"role": "user", "text": turn["question"]}, {"role": "assistant", "text": done.answer}]
     return said
@@ -43,7 +57,8 @@ def begin(question: str, provider: str) -> None:
 
 def finish(live: LiveRun) -> None:
     """Keep a run that is over, and put it into the address of the page."""
-    state["turns"].append({"question": live.question, "events": live.events, "run": live.id, "error": live.error})
+    turns: list[Turn] = state["turns"]
+    turns.append({"question": live.question, "events": live.events, "run": live.id, "error": live.error})
     state["live"] = None
     if live.id:
         st.query_params["run"] = live.id
@@ -68,10 +83,12 @@ def reopen() -> None:
     if found is None:
         st.warning("It may still be under way, or belong to another record.", title=f"No finished run {plain(wanted)}")
         return
-    state["turns"] = [{"question": found.started.question, "events": found.events, "run": wanted, "error": None}]
+    asked = found.started.question if found.started else ""
+    turn: Turn = {"question": asked, "events": found.events, "run": wanted, "error": None}
+    state["turns"] = [turn]
 
 
-def draw_turn(turn: dict[str, Any], number: int) -> None:
+def draw_turn(turn: Turn, number: int) -> None:
     """A finished question with its answer."""
     speaker(YOU).markdown(plain(turn["question"]))
     with speaker(AGENT):
@@ -108,7 +125,7 @@ def follow(live: LiveRun) -> None:
     st.rerun()
 
 
-def choose_provider(known: dict[str, Any]) -> str:
+def choose_provider(known: dict[str, workbench.ProviderStatus]) -> str:
     """The provider that is chosen; `auto` lets the platform take the best that is ready."""
     names = ["auto", *known]
     linked = st.query_params.get("provider", "auto")
@@ -136,7 +153,7 @@ def _link_provider() -> None:
     st.query_params["provider"] = state["provider_name"]
 
 
-def say_provider(name: str, known: dict[str, Any]) -> None:
+def say_provider(name: str, known: dict[str, workbench.ProviderStatus]) -> None:
     """Who answers, and why, or what is missing."""
     if name == "auto":
         ready = ", ".join(plain(p.name) for p in known.values() if p.ready)

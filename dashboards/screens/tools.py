@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import streamlit as st
 from parts import approval, catalogue, definition, form, notice, record
@@ -11,6 +10,8 @@ from parts.connection import bench, platform_url
 from parts.fields import JSON
 from parts.result import draw_headline, draw_result
 from parts.words import count, duration, outcome, plain, since
+
+import workbench
 
 state = st.session_state
 state.setdefault("drafts", {})  # per tool: the arguments that the form was filled with last
@@ -40,7 +41,7 @@ def run(tool: str, arguments: JSON) -> None:
         state["under_way"][tool] = call
 
 
-def follow(call: Any) -> None:
+def follow(call: workbench.PendingCall) -> None:
     """Say how long a call has been running, with a button that stops it, until it is over."""
     said = st.empty()
     st.button(
@@ -70,7 +71,7 @@ def take_link(tool: str) -> None:
         st.warning("The arguments in the address of this page are no JSON object; the form is empty.")
 
 
-def draw_form(tool: Any) -> None:
+def draw_form(tool: workbench.Tool) -> None:
     """The form, or the JSON of all arguments; one button runs, one changes between the two."""
     name, arguments = tool.qualified, state["drafts"].get(tool.qualified, {})
     as_json = state.get("as_json", False)
@@ -100,7 +101,7 @@ def draw_form(tool: Any) -> None:
             run(name, entry.arguments)
 
 
-def draw_outcome(tool: Any) -> None:
+def draw_outcome(tool: workbench.Tool) -> None:
     """How the last call of this tool ended; a call that needs a person's yes can be decided here."""
     name = tool.qualified
     if name in state["under_way"]:
@@ -124,7 +125,7 @@ def draw_outcome(tool: Any) -> None:
         draw_result(result, platform_url(), key=f"result.{result.tool}")
 
 
-def draw_history(tool: Any) -> None:
+def draw_history(tool: workbench.Tool) -> None:
     """The latest calls of this tool, whoever made them; each can be put back into the form."""
     st.subheader("History")
     past = record.history(bench(), tool.qualified)
@@ -152,7 +153,7 @@ def draw_history(tool: Any) -> None:
             st.rerun()
 
 
-def draw_reading(tool: Any) -> None:
+def draw_reading(tool: workbench.Tool) -> None:
     """What a person should know of the definition: odd names, what is read otherwise than written, what varies."""
     for note in tool.notes:
         st.caption(f":material/info: {plain(note)}")
@@ -164,7 +165,7 @@ def draw_reading(tool: Any) -> None:
         st.caption(f"Differs from the accepted definition, as was agreed to, at {plain(', '.join(tool.varies))}.")
 
 
-def draw_tool(tool: Any) -> None:
+def draw_tool(tool: workbench.Tool) -> None:
     """One tool: what it is, its form, its result, its history."""
     st.subheader(plain(tool.qualified))
     catalogue.draw_badges(tool)

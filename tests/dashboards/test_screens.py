@@ -207,6 +207,17 @@ def test_a_question_is_answered_with_steps_and_a_link(screen: Open) -> None:
     assert any("crm." in label and "ms" in label for label in steps)
 
 
+def test_a_conversation_keeps_its_steps_when_the_page_is_drawn_again(screen: Open) -> None:
+    app = screen("ask")
+    app.chat_input[0].set_value(QUESTION).run()
+    steps = [s.label for s in app.status]
+    assert len(steps) > 1
+    app.run()
+    assert not app.exception
+    assert [s.label for s in app.status] == steps
+    assert isinstance(app.session_state["turns"][0]["events"][-1], workbench.RunDone)
+
+
 def test_a_finished_run_is_reopened_from_the_record(screen: Open, platform: workbench.Workbench) -> None:
     run = platform.ask("How many support tickets are open, by priority?")
     app = screen("ask", run=run.id)

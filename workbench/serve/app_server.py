@@ -31,6 +31,7 @@ GRACE_S = 1
 OPTIONS: dict[str, Any] = {
     "runner.magicEnabled": False,  # a text that stands alone in a script is a docstring, not something to draw
     "server.headless": True,
+    # a reloaded module defines its classes anew, and `match` does not know the objects of the old ones
     "server.fileWatcherType": "none",
     "server.enableStaticServing": False,
     "server.enableAgentApi": False,
