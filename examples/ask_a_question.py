@@ -14,5 +14,6 @@ with (
     run = wb.ask("What is the account status of john.smith@acme.com?", provider="planner")
     for call in run.calls:
         print("called", call.tool, "ok" if call.ok else "failed")
-    print("answered by", run.started.provider)
+    if run.started is not None:
+        print("answered by", run.started.provider)
     print(run.answer)

@@ -22,6 +22,6 @@ async def use(url: str, token: str) -> None:
         print("found:", result.structured_content)
 
 
-with tempfile.TemporaryDirectory() as home, gateway(home, servers="crm") as wb:
-    asyncio.run(use(wb.running.mcp_url, wb.running.token))
+with tempfile.TemporaryDirectory() as home, gateway(home, servers="crm") as (wb, running):
+    asyncio.run(use(running.mcp_url, running.token))
     print("recorded:", wb.sql("select tool, outcome, source from tool_calls").to_dict("records"))

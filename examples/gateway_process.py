@@ -10,8 +10,8 @@ import workbench
 
 
 @contextlib.contextmanager
-def gateway(home: str, servers: str) -> Iterator[workbench.Workbench]:
-    """A workbench that is attached to a new platform; the platform stops when the block ends."""
+def gateway(home: str, servers: str) -> Iterator[tuple[workbench.Workbench, workbench.Running]]:
+    """A workbench attached to a new platform, and its URLs and token; the platform stops when the block ends."""
     command = [
         sys.executable,
         "-m",
@@ -28,7 +28,8 @@ def gateway(home: str, servers: str) -> Iterator[workbench.Workbench]:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             with _attach(home, process) as wb:
-                yield wb
+                assert wb.running is not None, "an attached workbench knows its platform"
+                yield wb, wb.running
         finally:
             process.terminate()
 

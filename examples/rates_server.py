@@ -9,7 +9,7 @@ server = MCPServer("rates")
 
 
 # A tool that says it only reads needs no approval of a human.
-@server.tool(annotations=ToolAnnotations(readOnlyHint=True, openWorldHint=False))
+@server.tool(annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False))
 def convert(amount: float, currency: str) -> float:
     """Convert an amount of a currency (USD, GBP or JPY) to euros."""
     return round(amount * EUROS[currency], 2)

@@ -13,10 +13,10 @@ import workbench
 with (
     tempfile.TemporaryDirectory() as first_home,
     tempfile.TemporaryDirectory() as second_home,
-    gateway(first_home, servers="crm") as first,
-    gateway(second_home, servers="payments") as second,
-    workbench.open(url=first.running.url, token=first.running.token) as customers,
-    workbench.open(url=second.running.url, token=second.running.token) as payments,
+    gateway(first_home, servers="crm") as (_, first),
+    gateway(second_home, servers="payments") as (_, second),
+    workbench.open(url=first.url, token=first.token) as customers,
+    workbench.open(url=second.url, token=second.token) as payments,
 ):
     found = customers.call("crm.search_customers", query="john.smith@acme.com")
     print("customer:", found.data)
