@@ -10,7 +10,7 @@ import workbench
 
 
 @contextlib.contextmanager
-def gateway(home: str, servers: str) -> Iterator[tuple[workbench.Workbench, workbench.Running]]:
+def gateway(home: str, servers: str) -> Iterator[tuple[workbench.Workbench, workbench.RunningPlatform]]:
     """A workbench attached to a new platform, and its URLs and token; the platform stops when the block ends."""
     command = [
         sys.executable,

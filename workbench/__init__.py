@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         WorkbenchError,
     )
     from workbench.platform.changed_definitions import ChangedDefinition
-    from workbench.platform.run_file import Running
+    from workbench.platform.run_file import RunningPlatform
     from workbench.policy.approvals.approval import Approval
     from workbench.policy.approvals.standing_approvals import StandingApproval
     from workbench.registry import ConfigurationRemarks, Reloaded, ServerState, VaryingAcceptance
@@ -66,7 +66,7 @@ _MODULES = {
     "Run": "client.results",
     "RunDone": "events",
     "RunStarted": "events",
-    "Running": "platform.run_file",
+    "RunningPlatform": "platform.run_file",
     "ServerState": "registry",
     "Servers": "client.results",
     "StandingApproval": "policy.approvals.standing_approvals",
@@ -109,7 +109,7 @@ __all__ = [
     "Run",
     "RunDone",
     "RunStarted",
-    "Running",
+    "RunningPlatform",
     "ServerState",
     "Servers",
     "StandingApproval",
