@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +18,10 @@ from workbench.cli.security import SecurityCheck, examine_security, secret_origi
 from workbench.config import Settings, meaning, names
 from workbench.events import WorkbenchError, counted
 from workbench.show import clean
+
+if TYPE_CHECKING:
+    from workbench.events import Unreachable
+    from workbench.registry import ServerSpec
 
 SLOW_CONTROL = 20.0
 """Milliseconds above which the control store is said to be slow."""
@@ -289,9 +294,23 @@ def _mcp_json(settings: Settings) -> SecurityCheck:
     finding = "\n".join(
         [f"{counted(len(found.servers), 'server')} in {', '.join(sources) or settings.mcp_config}", *said]
     )
-    if any(one.status == "invalid" for one in found.excluded) or found.problems:
+    absent = [(spec.id, why) for spec in found.servers if spec.command and (why := _absent(spec))]
+    finding = "\n".join([finding, *(f"{id}: {why.args[0]} {why.hint}".rstrip() for id, why in absent)])
+    if absent or any(one.status == "invalid" for one in found.excluded) or found.problems:
         return _problem(finding, "Correct what is named; docs/configurations.md says what is read.")
     return _ok(finding)
+
+
+def _absent(spec: ServerSpec) -> Unreachable | None:
+    """Why the program of a server cannot be started, where that shows without starting it."""
+    from workbench.events import Unreachable
+    from workbench.registry.processes.child_environment import find_program
+
+    try:
+        find_program(spec.command[0], {"PATH": spec.env.get("PATH", os.environ.get("PATH", os.defpath))})
+    except Unreachable as e:
+        return e
+    return None
 
 
 def _profiles(settings: Settings) -> SecurityCheck:
