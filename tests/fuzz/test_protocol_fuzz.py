@@ -109,7 +109,7 @@ def documented(platform: Platform) -> list[Route]:
 
 
 async def bridged(fuzzer: Fuzzer, number: int, house: House) -> None:
-    """Write so many messages to `workbench connect`, to each process a part of them, two at once."""
+    """Write so many messages to `workbench connect`, a part to each process; six at once, since they mostly wait."""
     waiting = iter(range(-(-number // LINES)))
 
     async def work() -> None:
@@ -121,7 +121,7 @@ async def bridged(fuzzer: Fuzzer, number: int, house: House) -> None:
             fuzzer.findings += findings
             fuzzer.counts += counts
 
-    await asyncio.gather(work(), work())
+    await asyncio.gather(*(work() for _ in range(6)))
 
 
 async def _level() -> tuple[int, int]:
