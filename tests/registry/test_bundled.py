@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-import workbench
 from workbench.config import BUNDLED_SERVERS, Settings
 from workbench.events import Misuse
-from workbench.registry import ServerDown, ServerSpec, ServerState, UnknownTool, bundled_specs
+from workbench.registry import ServerDown, ServerSpec, ServerState, UnknownTool, bundled, bundled_specs
 from workbench.registry.bundled import servers_folder
 
 
@@ -46,7 +45,7 @@ def test_a_folder_that_is_not_there_is_refused(settings: Settings, tmp_path: Pat
 def test_an_installed_package_brings_its_servers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     package = tmp_path / "site-packages" / "workbench"
     package.mkdir(parents=True)
-    monkeypatch.setattr(workbench, "__file__", str(package / "__init__.py"))
+    monkeypatch.setattr(bundled, "__file__", str(package / "registry" / "bundled.py"))
     with pytest.raises(Misuse, match="bundled servers are missing"):
         servers_folder()
     (package / "_shipped" / "servers").mkdir(parents=True)

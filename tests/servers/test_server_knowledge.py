@@ -42,7 +42,8 @@ def library(tmp_path: Path) -> Iterator[tuple[Library, Path]]:
     ],
 )
 async def test_a_question_finds_its_article(ask: Ask, library: tuple[Library, Path], question: str, title: str) -> None:
-    found = await ask(build(library[0]), "search_documents", query=question, limit=3)
+    # What the project's own pages hold changes with every page; the help centre is what these questions are to.
+    found = await ask(build(library[0]), "search_documents", query=question, limit=3, source="articles")
     assert title in [hit["title"] for hit in found["hits"]]
     scores = [hit["score"] for hit in found["hits"]]
     assert scores == sorted(scores, reverse=True)

@@ -58,11 +58,14 @@ class Joined:
         self._unfinished = unfinished
         self._head = b""
         self._ended = False
+        self._eof_written = False
         self.pause_reading = transport.pause_reading
         self.resume_reading = transport.resume_reading
 
     def write(self, data: bytes) -> None:
-        """Send `data`, or keep it for the next `write` when it is a head."""
+        """Send `data`, or keep it for the next `write` when it is a head; nothing once no more is to be sent."""
+        if self._eof_written:  # an application that was answering when the connection was refused writes on
+            return
         if self._head:
             head, self._head = self._head, b""
             if len(data) <= SMALL:
@@ -90,7 +93,7 @@ class Joined:
             self._transport.close()
             return
         if not self._ended:
-            self._ended = True
+            self._ended = self._eof_written = True
             self._transport.write_eof()
             self._transport.resume_reading()  # and thrown away
             self._loop.call_later(LINGER_SECONDS, self._transport.close)
@@ -102,6 +105,7 @@ class Joined:
     def write_eof(self) -> None:
         """Send no more, and go on reading."""
         self._flush()
+        self._eof_written = True
         self._transport.write_eof()
 
     def __getattr__(self, name: str) -> Any:
