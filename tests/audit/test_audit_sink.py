@@ -98,7 +98,8 @@ async def test_a_sink_that_cannot_keep_it_fails_the_log(how, given, sink, open_l
 
 CHILD = """
 import asyncio, sys
-from workbench.audit import AuditLog, records
+from workbench.audit import AuditLog
+from workbench.audit.format import records
 from workbench.config import Settings
 
 async def main():

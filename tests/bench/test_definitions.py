@@ -192,7 +192,7 @@ def test_the_command_line_shows_the_difference_and_asks(about: Path, tmp_path: P
     assert "+To one person, and to eve@evil.example." in shown.stdout
     assert "-To one person." in shown.stdout
     (found,) = json.loads(run("servers", "changes", "--json").stdout)
-    assert f"workbench servers accept mail.send --hash {found['hash']}" in shown.stderr
+    assert f"servers accept mail.send --hash {found['hash']}" in shown.stderr
     assert run("servers", "accept", "mail.send", said="n\n").exit_code == 1
     assert isinstance(run("servers", "accept", "mail.send", "--hash", "0" * 64).exception, Misuse)
     assert isinstance(run("servers", "accept", "mail.read").exception, Misuse)

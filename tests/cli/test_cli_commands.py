@@ -118,7 +118,7 @@ def test_an_unknown_provider_is_refused(run: Command) -> None:
 
 def test_servers_are_listed_and_restarted(run: Command) -> None:
     assert {s["id"] for s in json.loads(run("servers", "--json").stdout)} == {"crm", "tickets", "payments"}
-    assert "tickets restarted" in run("servers", "restart", "tickets").stdout
+    assert "tickets was restarted and is ready" in run("servers", "restart", "tickets").stdout
 
 
 def test_sql_prints_rows_csv_and_json(run: Command) -> None:

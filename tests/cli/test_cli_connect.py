@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -81,7 +82,7 @@ def test_a_server_that_does_not_exist_is_said_so(home: Path, platform: Any) -> N
 def test_without_a_platform_it_says_how_to_start_one(tmp_path: Path) -> None:
     done = run(tmp_path / "nowhere", "")
     assert done.returncode == 4
-    assert "workbench up" in done.stderr
+    assert re.search(r"workbench --home \S+ up`", done.stderr)
 
 
 def test_when_the_platform_stops_the_bridge_ends(home: Path, platform: Any) -> None:

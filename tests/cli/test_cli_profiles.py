@@ -116,7 +116,7 @@ async def test_a_client_that_only_speaks_stdio_gets_a_profile(home: Path) -> Non
             assert answer.structured_content["product_id"] == "P-0001"
     refused = run(home, "connect", "--profile", "nothing")
     assert refused.returncode == 4
-    assert "workbench profiles" in refused.stderr
+    assert " profiles`" in refused.stderr
     both = run(home, "connect", "--profile", "catalogue", "--server", "products")
     assert both.returncode == 2
 

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -71,23 +72,26 @@ def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
-def recorded(home: Path) -> dict[str, str]:
-    """Outcome by id of every recorded call."""
+def recorded(home: Path) -> tuple[dict[str, str], Counter[str]]:
+    """Outcome by id of every recorded call, and how many more calls of each outcome stand in rows for many alike."""
     reader = Reader(home)
     try:
-        rows = reader.sql("select request_id, outcome from tool_calls").to_pylist()
+        rows = reader.sql("select request_id, outcome, repeated from tool_calls").to_pylist()
     finally:
         reader.close()
+    alike: Counter[str] = Counter()
+    for row in rows:
+        alike[row["outcome"]] += row["repeated"] - 1
     found = {row["request_id"]: row["outcome"] for row in rows}
     assert len(found) == len(rows), "a call is recorded twice"
-    return found
+    return found, alike
 
 
 def assert_nothing_lost(home: Path, callers: Callers) -> None:
-    known = recorded(home)
-    lost = [c for c in callers.acknowledged if known.get(c[0]) != c[1]]
+    known, alike = recorded(home)
+    lost = Counter(kind for id, kind in callers.acknowledged if known.get(id) != kind)
     assert callers.acknowledged
-    assert not lost, f"{len(lost)} of {len(callers.acknowledged)} acknowledged calls are not on the record"
+    assert lost <= alike, f"of {len(callers.acknowledged)} acknowledged calls are not on the record: {lost - alike}"
     verification = verify(home)
     assert verification.ok, str(verification)
 
@@ -114,7 +118,7 @@ def test_a_server_that_is_killed_comes_back_and_nothing_is_lost(tmp_path: Path) 
             callers.until(lambda: len([c for c in callers.acknowledged[known:] if c[1] == "ok"]) > 50)
         assert crm()["restarts"] == 1
         assert callers.kinds() <= {"ok", "unavailable", "failed", "timeout"}
-        assert_nothing_lost(home, callers)
+    assert_nothing_lost(home, callers)  # now that those which were counted together are written, too
     events = Reader(home).sql("select event from registry_events where server = 'crm' order by ts").to_pylist()
     assert "down" in {e["event"] for e in events}
 
@@ -179,7 +183,7 @@ def test_ctrl_c_ends_everything_and_the_state_is_found_again(tmp_path: Path) -> 
     assert find_running(home) is None
     with up(home, "--servers", "crm") as (again, _):
         assert again.token == running.token
-        assert recorded(home)[call] == "ok"
+        assert recorded(home)[0][call] == "ok"
 
 
 def test_a_second_platform_on_the_same_state_is_refused(tmp_path: Path) -> None:
@@ -195,6 +199,11 @@ def test_a_log_that_cannot_be_written_refuses_calls_and_answers_nothing(tmp_path
     with up(home, "--servers", "crm", env={"WORKBENCH_AUDIT_MIN_FREE_BYTES": str(1 << 50)}) as (running, _):
         headers = {"Authorization": f"Bearer {running.token}"}
         answer = httpx2.post(running.url + "/api/platform/call", json=CALL, headers=headers)
+        for _ in range(600):  # while what finds personal data is still loading, all texts are withheld
+            if "<REDACTED>" not in answer.text:
+                break
+            time.sleep(0.1)
+            answer = httpx2.post(running.url + "/api/platform/call", json=CALL, headers=headers)
         assert answer.status_code == 503
         assert answer.json()["error"]["kind"] == "NotRecorded"
         assert "disk" in answer.json()["error"]["message"].lower() + answer.json()["error"]["hint"].lower()

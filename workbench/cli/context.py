@@ -70,7 +70,10 @@ def _path() -> str:
     found = shutil.which("workbench")
     if found is not None and Path(found).resolve() == ours.resolve():
         return "workbench"
-    return os.path.relpath(ours) if ours.exists() else "python -m workbench"
+    if not ours.exists():
+        return "python -m workbench"
+    near = os.path.relpath(ours)
+    return str(ours) if near.startswith("..") else near
 
 
 def progress(message: str) -> None:
