@@ -24,6 +24,8 @@ from workbench.platform.run_file import RunningPlatform, find_running
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 CALL = {"tool": "crm.search_customers", "arguments": {"query": "smith", "limit": 3}}
+NO_RATE = {"WORKBENCH_RATE_PER_MINUTE": "1000000"}
+"""Refusals of a server that is down are quick: on a fast machine four threads would reach the default rate."""
 
 
 class Callers:
@@ -102,7 +104,7 @@ def children(pid: int) -> list[psutil.Process]:
 
 def test_a_server_that_is_killed_comes_back_and_nothing_is_lost(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    with up(home, "--servers", "crm") as (running, _):
+    with up(home, "--servers", "crm", env=NO_RATE) as (running, _):
         headers = {"Authorization": f"Bearer {running.token}"}
 
         def crm() -> dict[str, object]:
@@ -125,7 +127,7 @@ def test_a_server_that_is_killed_comes_back_and_nothing_is_lost(tmp_path: Path) 
 
 def test_a_platform_that_is_killed_leaves_no_child_and_its_successor_finds_every_answered_call(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    process = start(home, ["--servers", "crm,tickets"])
+    process = start(home, ["--servers", "crm,tickets"], NO_RATE)
     running = wait(home, process)
     with Callers(running).calling() as callers:
         callers.until(lambda: len(callers.acknowledged) > 50)
@@ -142,7 +144,7 @@ def test_a_platform_that_is_killed_leaves_no_child_and_its_successor_finds_every
 
 def test_an_app_that_is_killed_is_started_again(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    with up(home, "--servers", "crm", "--app", "--app-port", "auto") as (running, _):
+    with up(home, "--servers", "crm", "--app", "--app-port", "auto", env=NO_RATE) as (running, _):
         sessions = AppSessions(home)
         session = sessions.redeem(sessions.new_link())  # it outlives the process of the app
         cookie = {"Cookie": f"workbench_app_{urlsplit(running.app_url).port}={session}"}
