@@ -3,21 +3,51 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar, cast
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase
 from mcp_types import Icon, ToolAnnotations
 from pydantic import ConfigDict
 
+T = TypeVar("T")
 
-class ToolServer(MCPServer[None]):
+
+class ToolServer(MCPServer[T]):
     """A server whose tools publish `additionalProperties: false` and hold to it.
 
     The SDK ignores arguments that it does not know: a filter that is misspelt would return everything. Clients and
     gateways read the schema and can say which argument was meant; the server refuses by itself too.
     """
+
+    def with_context(self, context: T, *, title: str | None = None) -> ToolServer[T]:
+        """This server over something that its tools need, such as a folder that is known once options are read.
+
+        Args:
+            context: what tools and resources find as `context.request_context.lifespan_context`.
+            title: instead of this server's own.
+        """
+
+        @asynccontextmanager
+        async def lifespan(server: MCPServer[T]) -> AsyncIterator[T]:
+            yield context
+
+        over = ToolServer(
+            self.name,
+            title=title or self.title,
+            description=self.description,
+            instructions=self.instructions,
+            version=self.version or "",
+            log_level="WARNING",
+            lifespan=lifespan,
+        )
+        # the SDK has no public way to hand tools, resources and prompts on from one server to another
+        over._tool_manager = self._tool_manager
+        over._resource_manager = self._resource_manager
+        over._prompt_manager = self._prompt_manager
+        return over
 
     def add_tool(
         self,

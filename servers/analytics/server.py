@@ -23,7 +23,7 @@ sample = Company(
     "customers", "invoices", "payments", "subscriptions", "tickets", "orders", "order_items", "products", "employees"
 )
 
-server: ToolServer = ToolServer(
+server: ToolServer[None] = ToolServer(
     "analytics",
     title="Analytics",
     description="Revenue, orders, churn, best customers, renewals and tickets in figures.",

@@ -21,7 +21,7 @@ from servers.tool_server import ToolServer
 
 sample = Company("meetings", "attendees", "employees", "customers")
 
-server: ToolServer = ToolServer(
+server: ToolServer[None] = ToolServer(
     "calendar",
     title="Calendar",
     description="Meetings with customers and colleagues, and free time.",

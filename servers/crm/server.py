@@ -21,7 +21,7 @@ from servers.tool_server import ToolServer
 
 sample = Company("customers", "contacts", "interactions", "employees", "subscriptions", "tickets", "orders", "invoices")
 
-server: ToolServer = ToolServer(
+server: ToolServer[None] = ToolServer(
     "crm",
     title="Customers",
     description="Customers, their contacts and interactions.",

@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
+from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel, Field
 
@@ -75,73 +76,82 @@ class Matches(BaseModel):
     complete: bool = Field(description="False when a cap of time, files or matches ended the search.")
 
 
-def build(tree: Tree) -> ToolServer:
-    """The server over one tree."""
-    server: ToolServer = ToolServer(
-        "files",
-        title="Files",
-        description="List, read and search the files of one folder.",
-        instructions="Paths are relative to the folder. Start with list_directory or search_files.",
-        version="0.1.0",
-        log_level="WARNING",
+FilesContext = Context[Tree, Any]
+
+server: ToolServer[Tree] = ToolServer(
+    "files",
+    title="Files",
+    description="List, read and search the files of one folder.",
+    instructions="Paths are relative to the folder. Start with list_directory or search_files.",
+    version="0.1.0",
+    log_level="WARNING",
+)
+
+
+@server.tool(title="List a directory", annotations=READ, meta=labels("files:read"))
+def list_directory(
+    context: FilesContext,
+    path: FolderPath = ".",
+    limit: Annotated[int, Field(description="Most entries to return.", ge=1, le=1000)] = 200,
+) -> Directory:
+    """Files and directories of a directory, with size and time of change."""
+    tree = context.request_context.lifespan_context
+    entries = _asked(lambda: tree.entries(path))
+    return Directory(path=path, entries=[_info(e) for e in entries[:limit]], truncated=len(entries) > limit)
+
+
+@server.tool(title="Read a file", annotations=READ, meta=labels("files:read"))
+def read_file(
+    context: FilesContext,
+    path: FilePath,
+    offset: Annotated[int, Field(description="Byte to begin at; take next_offset of the part before.", ge=0)] = 0,
+    limit: Annotated[int, Field(description="Most bytes to return.", ge=1, le=MOST_BYTES)] = MOST_BYTES,
+    encoding: Annotated[Literal["text", "base64"], Field(description="base64 for files that are no text.")] = "text",
+) -> FileContent:
+    """The content of a file, in parts of at most 64 KiB."""
+    tree = context.request_context.lifespan_context
+    raw, size = _asked(lambda: tree.read(path, offset, limit))
+    if encoding == "base64":
+        content = base64.b64encode(raw).decode()
+    else:
+        if b"\0" in raw[:8192]:
+            raise ToolError(f"{path} is no text but {media_type(path)}, {size:,} bytes. Ask for encoding base64.")
+        raw = _whole_characters(raw) if offset + len(raw) < size else raw
+        content = raw.decode("utf-8", errors="replace")
+    after = offset + len(raw)
+    return FileContent(
+        path=path,
+        size=size,
+        encoding=encoding,
+        content=content,
+        offset=offset,
+        next_offset=after if raw and after < size else None,
     )
-    read = labels("files:read")
 
-    @server.tool(title="List a directory", annotations=READ, meta=read)
-    def list_directory(
-        path: FolderPath = ".",
-        limit: Annotated[int, Field(description="Most entries to return.", ge=1, le=1000)] = 200,
-    ) -> Directory:
-        """Files and directories of a directory, with size and time of change."""
-        entries = _asked(lambda: tree.entries(path))
-        return Directory(path=path, entries=[_info(e) for e in entries[:limit]], truncated=len(entries) > limit)
 
-    @server.tool(title="Read a file", annotations=READ, meta=read)
-    def read_file(
-        path: FilePath,
-        offset: Annotated[int, Field(description="Byte to begin at; take next_offset of the part before.", ge=0)] = 0,
-        limit: Annotated[int, Field(description="Most bytes to return.", ge=1, le=MOST_BYTES)] = MOST_BYTES,
-        encoding: Annotated[
-            Literal["text", "base64"], Field(description="base64 for files that are no text.")
-        ] = "text",
-    ) -> FileContent:
-        """The content of a file, in parts of at most 64 KiB."""
-        raw, size = _asked(lambda: tree.read(path, offset, limit))
-        if encoding == "base64":
-            content = base64.b64encode(raw).decode()
-        else:
-            if b"\0" in raw[:8192]:
-                raise ToolError(f"{path} is no text but {media_type(path)}, {size:,} bytes. Ask for encoding base64.")
-            raw = _whole_characters(raw) if offset + len(raw) < size else raw
-            content = raw.decode("utf-8", errors="replace")
-        after = offset + len(raw)
-        return FileContent(
-            path=path,
-            size=size,
-            encoding=encoding,
-            content=content,
-            offset=offset,
-            next_offset=after if raw and after < size else None,
-        )
+@server.tool(title="About a file", annotations=READ, meta=labels("files:read"))
+def file_info(context: FilesContext, path: FilePath) -> FileInfo:
+    """Kind, size, media type and time of change of a file or directory."""
+    tree = context.request_context.lifespan_context
+    return _info(_asked(lambda: tree.entry(path)))
 
-    @server.tool(title="About a file", annotations=READ, meta=read)
-    def file_info(path: FilePath) -> FileInfo:
-        """Kind, size, media type and time of change of a file or directory."""
-        return _info(_asked(lambda: tree.entry(path)))
 
-    @server.tool(title="Search files", annotations=READ, meta=read)
-    def search_files(
-        query: Annotated[
-            str, Field(description="Text to find in names and lines; case is ignored.", max_length=200)
-        ] = "",
-        name: Annotated[str, Field(description="Pattern of the file's name, e.g. *.md", max_length=200)] = "*",
-        path: FolderPath = ".",
-        limit: Annotated[int, Field(description="Most matches to return.", ge=1, le=200)] = 50,
-    ) -> Matches:
-        """Find files by name, and lines of text files by what they contain."""
-        return _asked(lambda: _search(tree, query.casefold(), name, path, limit))
+@server.tool(title="Search files", annotations=READ, meta=labels("files:read"))
+def search_files(
+    context: FilesContext,
+    query: Annotated[str, Field(description="Text to find in names and lines; case is ignored.", max_length=200)] = "",
+    name: Annotated[str, Field(description="Pattern of the file's name, e.g. *.md", max_length=200)] = "*",
+    path: FolderPath = ".",
+    limit: Annotated[int, Field(description="Most matches to return.", ge=1, le=200)] = 50,
+) -> Matches:
+    """Find files by name, and lines of text files by what they contain."""
+    tree = context.request_context.lifespan_context
+    return _asked(lambda: _search(tree, query.casefold(), name, path, limit))
 
-    return server
+
+def build(tree: Tree) -> ToolServer[Tree]:
+    """The server over one tree."""
+    return server.with_context(tree)
 
 
 def _search(tree: Tree, wanted: str, pattern: str, path: str, limit: int) -> Matches:

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Annotated, Any
 
+from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
 from pydantic import BaseModel, Field
 
@@ -80,87 +81,100 @@ class DocumentPage(Page):
     documents: list[DocumentSummary]
 
 
-def build(library: Library) -> ToolServer:
-    """The server over one library."""
-    server: ToolServer = ToolServer(
-        "knowledge",
-        title="Knowledge",
-        description="Search and read documents: help centre, documentation, your folders.",
-        instructions="search_documents finds passages by words and quotes them as `snippet`; read_document gives the "
-        "whole text of a document_id.",
-        version="0.1.0",
-        log_level="WARNING",
+KnowledgeContext = Context[Library, Any]
+
+server: ToolServer[Library] = ToolServer(
+    "knowledge",
+    title="Knowledge",
+    description="Search and read documents: help centre, documentation, your folders.",
+    instructions="search_documents finds passages by words and quotes them as `snippet`; read_document gives the "
+    "whole text of a document_id.",
+    version="0.1.0",
+    log_level="WARNING",
+)
+
+
+@server.tool(title="Search documents", annotations=READ, meta=labels("knowledge:read"))
+def search_documents(
+    context: KnowledgeContext,
+    query: Annotated[str, Field(description="Words or a question.", min_length=1, max_length=500)],
+    source: Source = None,
+    limit: Annotated[int, Field(description="Most documents to return.", ge=1, le=50)] = 8,
+) -> SearchResult:
+    """Find documents by what they say; each with the passage to quote. Good for how-to, policy and why."""
+    hits, total = context.request_context.lifespan_context.search(query, limit, source)
+    return SearchResult(
+        total=total,
+        hits=[
+            SearchHit(**_summary(h.document), heading=h.heading, snippet=h.snippet, offset=h.offset, score=h.score)
+            for h in hits
+        ],
     )
-    read = labels("knowledge:read")
 
-    @server.tool(title="Search documents", annotations=READ, meta=read)
-    def search_documents(
-        query: Annotated[str, Field(description="Words or a question.", min_length=1, max_length=500)],
-        source: Source = None,
-        limit: Annotated[int, Field(description="Most documents to return.", ge=1, le=50)] = 8,
-    ) -> SearchResult:
-        """Find documents by what they say; each with the passage to quote. Good for how-to, policy and why."""
-        hits, total = library.search(query, limit, source)
-        return SearchResult(
-            total=total,
-            hits=[
-                SearchHit(**_summary(h.document), heading=h.heading, snippet=h.snippet, offset=h.offset, score=h.score)
-                for h in hits
-            ],
-        )
 
-    @server.tool(title="Read a document", annotations=READ, meta=read)
-    def read_document(
-        document_id: DocumentId,
-        offset: Annotated[int, Field(description="Character to begin at.", ge=0)] = 0,
-        limit: Annotated[int, Field(description="Most characters to return.", ge=1, le=MOST_CHARACTERS)] = (
-            MOST_CHARACTERS
-        ),
-    ) -> DocumentText:
-        """The text of one document, in parts."""
-        found = library.read(document_id)
-        if found is None:
-            near = library.similar(document_id)
-            hint = f"Did you mean {', '.join(near)}?" if near else "Search with knowledge.search_documents."
-            raise ToolError(f"No document {document_id!r}. {hint}")
-        listed, text = found
-        part = text[offset : offset + limit]
-        return DocumentText(
-            **_summary(listed),
-            text=part,
-            offset=offset,
-            next_offset=following(len(text), offset, len(part)),
-        )
+@server.tool(title="Read a document", annotations=READ, meta=labels("knowledge:read"))
+def read_document(
+    context: KnowledgeContext,
+    document_id: DocumentId,
+    offset: Annotated[int, Field(description="Character to begin at.", ge=0)] = 0,
+    limit: Annotated[int, Field(description="Most characters to return.", ge=1, le=MOST_CHARACTERS)] = (
+        MOST_CHARACTERS
+    ),
+) -> DocumentText:
+    """The text of one document, in parts."""
+    library = context.request_context.lifespan_context
+    found = library.read(document_id)
+    if found is None:
+        near = library.similar(document_id)
+        hint = f"Did you mean {', '.join(near)}?" if near else "Search with knowledge.search_documents."
+        raise ToolError(f"No document {document_id!r}. {hint}")
+    listed, text = found
+    part = text[offset : offset + limit]
+    return DocumentText(
+        **_summary(listed),
+        text=part,
+        offset=offset,
+        next_offset=following(len(text), offset, len(part)),
+    )
 
-    @server.tool(title="List documents", annotations=READ, meta=read)
-    def list_documents(source: Source = None, limit: Limit = 50, offset: Offset = 0) -> DocumentPage:
-        """The documents of all sources or of one, by id."""
-        listed = library.documents(source)
-        part = listed[offset : offset + limit]
-        return DocumentPage(
-            total=len(listed),
-            next_offset=following(len(listed), offset, len(part)),
-            sources=[SourceCount(source=s, documents=n) for s, n in library.sources().items()],
-            documents=[DocumentSummary(**_summary(d)) for d in part],
-        )
 
-    @server.resource("knowledge://{source}/{name}", title="A document", mime_type="text/markdown")
-    def document_resource(source: str, name: str) -> str:
-        """The text of a document at the top of its source, e.g. knowledge://articles/A-0001."""
-        found = library.read(f"{source}/{name}")
-        if found is None:
-            raise ResourceNotFoundError(f"No document {source}/{name}.")
-        return found[1]
+@server.tool(title="List documents", annotations=READ, meta=labels("knowledge:read"))
+def list_documents(
+    context: KnowledgeContext, source: Source = None, limit: Limit = 50, offset: Offset = 0
+) -> DocumentPage:
+    """The documents of all sources or of one, by id."""
+    library = context.request_context.lifespan_context
+    listed = library.documents(source)
+    part = listed[offset : offset + limit]
+    return DocumentPage(
+        total=len(listed),
+        next_offset=following(len(listed), offset, len(part)),
+        sources=[SourceCount(source=s, documents=n) for s, n in library.sources().items()],
+        documents=[DocumentSummary(**_summary(d)) for d in part],
+    )
 
-    @server.prompt(title="Answer from the documents")
-    def answer_from_documents(question: Annotated[str, Field(description="The question.")]) -> str:
-        """Asks for an answer that rests on documents alone."""
-        return (
-            f"{question}\n\nSearch the documents, read those that fit, and answer from them alone. Name the "
-            "document_id after each statement. Say so if they do not hold the answer."
-        )
 
-    return server
+@server.resource("knowledge://{source}/{name}", title="A document", mime_type="text/markdown")
+def document_resource(context: KnowledgeContext, source: str, name: str) -> str:
+    """The text of a document at the top of its source, e.g. knowledge://articles/A-0001."""
+    found = context.request_context.lifespan_context.read(f"{source}/{name}")
+    if found is None:
+        raise ResourceNotFoundError(f"No document {source}/{name}.")
+    return found[1]
+
+
+@server.prompt(title="Answer from the documents")
+def answer_from_documents(question: Annotated[str, Field(description="The question.")]) -> str:
+    """Asks for an answer that rests on documents alone."""
+    return (
+        f"{question}\n\nSearch the documents, read those that fit, and answer from them alone. Name the "
+        "document_id after each statement. Say so if they do not hold the answer."
+    )
+
+
+def build(library: Library) -> ToolServer[Library]:
+    """The server over one library."""
+    return server.with_context(library)
 
 
 def default_library(folders: list[Path] | None = None) -> Library:

@@ -40,7 +40,7 @@ from servers.tool_server import ToolServer
 
 sample = Company("invoices", "payments", "subscriptions", "orders", "order_items", "products", "customers")
 
-server: ToolServer = ToolServer(
+server: ToolServer[None] = ToolServer(
     "payments",
     title="Payments",
     description="Invoices, subscriptions and payment attempts.",

@@ -21,7 +21,7 @@ from servers.tool_server import ToolServer
 
 sample = Company("products", "stock", "orders", "order_items", "customers")
 
-server: ToolServer = ToolServer(
+server: ToolServer[None] = ToolServer(
     "products",
     title="Products and orders",
     description="Products, prices, stock and orders.",

@@ -7,9 +7,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel, Field
 
@@ -92,164 +94,13 @@ class Rows(BaseModel):
 
     columns: list[str]
     rows: list[dict[str, Any]] = Field(description="One object for each row, keyed by column.")
-    row_count: int = Field(description="How many rows are here.")
+    row_count: int = Field(description="How many rows are served.")
     truncated: bool = Field(False, description="Whether there were more, or values were cut.")
 
 
 class Count(BaseModel):
     table: str
     count: int
-
-
-def build(folder: Folder, *, timeout_s: float = TIMEOUT_S) -> ToolServer:
-    """The server over one folder.
-
-    Args:
-        folder: the folder, scanned at every call.
-        timeout_s: seconds after which a query is interrupted.
-    """
-    server: ToolServer = ToolServer(
-        "tables",
-        title=f"Tables in {folder.root.name}",
-        description="Describe, count, filter, sum up and query a folder of data files.",
-        instructions="list_tables first, then describe_table. count_rows, find_rows and aggregate take structured "
-        "arguments; query takes one SELECT of DuckDB.",
-        version="0.1.0",
-        log_level="WARNING",
-    )
-    read = labels("tables:read")
-    workers = Workers(folder)
-
-    @server.tool(title="List tables", annotations=READ, meta=read)
-    def list_tables() -> TableList:
-        """All tables of the folder with their columns and numbers of rows, and files that could not be read."""
-        snapshot = folder.snapshot()
-        tables = snapshot.tables.values()
-        return TableList(
-            tables=[
-                TableSummary(
-                    table=t.name,
-                    file=t.file,
-                    rows=t.rows,
-                    columns=[c.name for c in t.columns],
-                    bytes=t.bytes,
-                    note=t.note,
-                )
-                for t in tables
-                if not t.error
-            ],
-            broken=[BrokenFile(file=t.file, error=t.error) for t in tables if t.error],
-            left_out=[BrokenFile(file=each.file, error=each.reason) for each in snapshot.left_out],
-        )
-
-    @server.tool(title="Describe a table", annotations=READ, meta=read)
-    def describe_table(table: TableName) -> TableDescription:
-        """A table's columns: type, missing values, least and greatest value, different values, examples."""
-        snapshot, found = _find(folder, table)
-        if found.name not in snapshot.facts:
-            snapshot.facts[found.name] = _facts(snapshot, found, timeout_s)
-        columns = snapshot.facts[found.name]
-        return TableDescription(table=found.name, file=found.file, rows=found.rows, note=found.note, columns=columns)
-
-    @server.tool(title="Sample rows", annotations=READ, meta=read)
-    def sample_rows(
-        table: TableName,
-        limit: Annotated[int, Field(description="How many rows.", ge=1, le=100)] = 10,
-        random: Annotated[bool, Field(description="Rows from all over the table, the same at every call.")] = False,
-    ) -> Rows:
-        """Some rows of a table: the first ones, or a random sample."""
-        snapshot, found = _find(folder, table)
-        sample = f" using sample reservoir({int(limit)} rows) repeatable (42)" if random else f" limit {int(limit)}"
-        sql = f"select * from {quoted(found.name)}{sample}"
-        return _rows(snapshot, sql, most_rows=limit, timeout_s=timeout_s)
-
-    @server.tool(title="Count rows", annotations=READ, meta=read)
-    def count_rows(table: TableName, filters: Filters = None) -> Count:
-        """How many rows a table has, or how many of them fit the filters."""
-        snapshot, found = _find(folder, table)
-        clause, parameters = conditions(found, filters)
-        sql = f"select count(*) as n from {quoted(found.name)}{clause}"
-        rows = _rows(snapshot, sql, parameters, most_rows=1, timeout_s=timeout_s)
-        return Count(table=found.name, count=rows.rows[0]["n"])
-
-    @server.tool(title="Find rows", annotations=READ, meta=read)
-    def find_rows(
-        table: TableName,
-        filters: Filters = None,
-        columns: Annotated[list[str] | None, Field(description="Only these columns; default all.")] = None,
-        order_by: Annotated[str | None, Field(description="Column to sort by.")] = None,
-        descending: Annotated[bool, Field(description="Greatest first; rows without a value come last.")] = False,
-        limit: RowLimit = 20,
-        offset: Annotated[int, Field(description="Rows to skip.", ge=0)] = 0,
-    ) -> Rows:
-        """Rows that fit the filters, sorted by a column: for instance the longest, the latest, the cheapest."""
-        snapshot, found = _find(folder, table)
-        clause, parameters = conditions(found, filters)
-        chosen = names_of([known_column(found, c).name for c in columns]) if columns else "*"
-        order = ""
-        if order_by:
-            way = "desc" if descending else "asc"
-            order = f" order by {quoted(known_column(found, order_by).name)} {way} nulls last"
-        sql = f"select {chosen} from {quoted(found.name)}{clause}{order} limit {int(limit) + 1} offset {int(offset)}"
-        return _rows(snapshot, sql, parameters, most_rows=limit, timeout_s=timeout_s)
-
-    @server.tool(title="Aggregate", annotations=READ, meta=read)
-    def aggregate(
-        table: TableName,
-        metrics: Annotated[
-            list[Metric],
-            Field(description="Figures to work out, e.g. avg of a column.", min_length=1, max_length=20),
-        ] = COUNT,
-        group_by: Annotated[list[str] | None, Field(description="A row for each value of these columns.")] = None,
-        time_column: Annotated[str | None, Field(description="Column of dates or times to group by as well.")] = None,
-        time_unit: Annotated[TimeUnit, Field(description="Unit that time_column is cut to.")] = "month",
-        filters: Filters = None,
-        order_by: Annotated[
-            str | None,
-            Field(description="A column of the answer, e.g. count or avg_delay; default the first figure."),
-        ] = None,
-        descending: Annotated[bool | None, Field(description="Greatest first; default yes, for figures.")] = None,
-        limit: RowLimit = 50,
-    ) -> Rows:
-        """Counts, sums, averages, least, greatest or median by group: for instance the mean delay of each carrier."""
-        snapshot, found = _find(folder, table)
-        clause, parameters = conditions(found, filters)
-        groups = [(quoted(known_column(found, g).name), known_column(found, g).name) for g in group_by or []]
-        if time_column:
-            groups.insert(0, (time_group(found, time_column, time_unit), time_unit.replace(" ", "_")))
-        figures = [figure(found, m) for m in metrics]
-        labels_ = [label for _, label in groups + figures]
-        sql = (
-            f"select {', '.join(f'{e} as {quoted(n)}' for e, n in groups + figures)} from {quoted(found.name)}{clause}"
-        )
-        if groups:
-            sql += f" group by {', '.join(str(n + 1) for n in range(len(groups)))}"
-            sql += _order(labels_, len(groups), order_by, descending, by_time=time_column is not None)
-        sql += f" limit {int(limit) + 1}"
-        return _rows(snapshot, sql, parameters, most_rows=limit, timeout_s=timeout_s)
-
-    @server.tool(title="Query with SQL", annotations=READ, meta=read)
-    def query(
-        sql: Annotated[str, Field(description="One SELECT in DuckDB's SQL over the tables.", max_length=20_000)],
-        parameters: Annotated[
-            list[Scalar | None] | dict[str, Scalar | None] | None,
-            Field(description="Values for `?` as a list, or for `$name` as an object."),
-        ] = None,
-        limit: RowLimit = 100,
-    ) -> Rows:
-        """Run one read-only SELECT. Names with spaces go into double quotes."""
-        snapshot = folder.snapshot()
-        there = {t.name for t in snapshot.tables.values() if not t.error}
-        statement = checked(snapshot.connection, sql, there)
-        with _asked():
-            return Rows(**workers.at(snapshot).run(statement, parameters or [], most_rows=limit, timeout_s=timeout_s))
-
-    @server.resource("tables://{table}", title="A table's description", mime_type="application/json")
-    def table_resource(table: str) -> str:
-        """The same as describe_table, as a resource."""
-        return describe_table(table).model_dump_json(indent=2)
-
-    return server
 
 
 class Workers:
@@ -271,6 +122,191 @@ class Workers:
                 self._worker = Worker(views, memory_mb=memory_mb, threads=self._folder.threads)
                 self._of = snapshot
             return self._worker
+
+
+@dataclass(frozen=True)
+class ServedFolder:
+    """What the tools work on.
+
+    Args:
+        folder: the folder, scanned at every call.
+        workers: the processes for free-form SQL over it.
+        timeout_s: seconds after which a query is interrupted.
+    """
+
+    folder: Folder
+    workers: Workers
+    timeout_s: float
+
+
+TablesContext = Context[ServedFolder, Any]
+
+server: ToolServer[ServedFolder] = ToolServer(
+    "tables",
+    title="Tables",
+    description="Describe, count, filter, sum up and query a folder of data files.",
+    instructions="list_tables first, then describe_table. count_rows, find_rows and aggregate take structured "
+    "arguments; query takes one SELECT of DuckDB.",
+    version="0.1.0",
+    log_level="WARNING",
+)
+
+
+@server.tool(title="List tables", annotations=READ, meta=labels("tables:read"))
+def list_tables(context: TablesContext) -> TableList:
+    """All tables of the folder with their columns and numbers of rows, and files that could not be read."""
+    snapshot = context.request_context.lifespan_context.folder.snapshot()
+    tables = snapshot.tables.values()
+    return TableList(
+        tables=[
+            TableSummary(
+                table=t.name,
+                file=t.file,
+                rows=t.rows,
+                columns=[c.name for c in t.columns],
+                bytes=t.bytes,
+                note=t.note,
+            )
+            for t in tables
+            if not t.error
+        ],
+        broken=[BrokenFile(file=t.file, error=t.error) for t in tables if t.error],
+        left_out=[BrokenFile(file=each.file, error=each.reason) for each in snapshot.left_out],
+    )
+
+
+@server.tool(title="Describe a table", annotations=READ, meta=labels("tables:read"))
+def describe_table(context: TablesContext, table: TableName) -> TableDescription:
+    """A table's columns: type, missing values, least and greatest value, different values, examples."""
+    served = context.request_context.lifespan_context
+    snapshot, found = _find(served.folder, table)
+    if found.name not in snapshot.facts:
+        snapshot.facts[found.name] = _facts(snapshot, found, served.timeout_s)
+    columns = snapshot.facts[found.name]
+    return TableDescription(table=found.name, file=found.file, rows=found.rows, note=found.note, columns=columns)
+
+
+@server.tool(title="Sample rows", annotations=READ, meta=labels("tables:read"))
+def sample_rows(
+    context: TablesContext,
+    table: TableName,
+    limit: Annotated[int, Field(description="How many rows.", ge=1, le=100)] = 10,
+    random: Annotated[bool, Field(description="Rows from all over the table, the same at every call.")] = False,
+) -> Rows:
+    """Some rows of a table: the first ones, or a random sample."""
+    served = context.request_context.lifespan_context
+    snapshot, found = _find(served.folder, table)
+    sample = f" using sample reservoir({int(limit)} rows) repeatable (42)" if random else f" limit {int(limit)}"
+    sql = f"select * from {quoted(found.name)}{sample}"
+    return _rows(snapshot, sql, most_rows=limit, timeout_s=served.timeout_s)
+
+
+@server.tool(title="Count rows", annotations=READ, meta=labels("tables:read"))
+def count_rows(context: TablesContext, table: TableName, filters: Filters = None) -> Count:
+    """How many rows a table has, or how many of them fit the filters."""
+    served = context.request_context.lifespan_context
+    snapshot, found = _find(served.folder, table)
+    clause, parameters = conditions(found, filters)
+    sql = f"select count(*) as n from {quoted(found.name)}{clause}"
+    rows = _rows(snapshot, sql, parameters, most_rows=1, timeout_s=served.timeout_s)
+    return Count(table=found.name, count=rows.rows[0]["n"])
+
+
+@server.tool(title="Find rows", annotations=READ, meta=labels("tables:read"))
+def find_rows(
+    context: TablesContext,
+    table: TableName,
+    filters: Filters = None,
+    columns: Annotated[list[str] | None, Field(description="Only these columns; default all.")] = None,
+    order_by: Annotated[str | None, Field(description="Column to sort by.")] = None,
+    descending: Annotated[bool, Field(description="Greatest first; rows without a value come last.")] = False,
+    limit: RowLimit = 20,
+    offset: Annotated[int, Field(description="Rows to skip.", ge=0)] = 0,
+) -> Rows:
+    """Rows that fit the filters, sorted by a column: for instance the longest, the latest, the cheapest."""
+    served = context.request_context.lifespan_context
+    snapshot, found = _find(served.folder, table)
+    clause, parameters = conditions(found, filters)
+    chosen = names_of([known_column(found, c).name for c in columns]) if columns else "*"
+    order = ""
+    if order_by:
+        way = "desc" if descending else "asc"
+        order = f" order by {quoted(known_column(found, order_by).name)} {way} nulls last"
+    sql = f"select {chosen} from {quoted(found.name)}{clause}{order} limit {int(limit) + 1} offset {int(offset)}"
+    return _rows(snapshot, sql, parameters, most_rows=limit, timeout_s=served.timeout_s)
+
+
+@server.tool(title="Aggregate", annotations=READ, meta=labels("tables:read"))
+def aggregate(
+    context: TablesContext,
+    table: TableName,
+    metrics: Annotated[
+        list[Metric],
+        Field(description="Figures to work out, e.g. avg of a column.", min_length=1, max_length=20),
+    ] = COUNT,
+    group_by: Annotated[list[str] | None, Field(description="A row for each value of these columns.")] = None,
+    time_column: Annotated[str | None, Field(description="Column of dates or times to group by as well.")] = None,
+    time_unit: Annotated[TimeUnit, Field(description="Unit that time_column is cut to.")] = "month",
+    filters: Filters = None,
+    order_by: Annotated[
+        str | None,
+        Field(description="A column of the answer, e.g. count or avg_delay; default the first figure."),
+    ] = None,
+    descending: Annotated[bool | None, Field(description="Greatest first; default yes, for figures.")] = None,
+    limit: RowLimit = 50,
+) -> Rows:
+    """Counts, sums, averages, least, greatest or median by group: for instance the mean delay of each carrier."""
+    served = context.request_context.lifespan_context
+    snapshot, found = _find(served.folder, table)
+    clause, parameters = conditions(found, filters)
+    groups = [(quoted(known_column(found, g).name), known_column(found, g).name) for g in group_by or []]
+    if time_column:
+        groups.insert(0, (time_group(found, time_column, time_unit), time_unit.replace(" ", "_")))
+    figures = [figure(found, m) for m in metrics]
+    labels_ = [label for _, label in groups + figures]
+    sql = f"select {', '.join(f'{e} as {quoted(n)}' for e, n in groups + figures)} from {quoted(found.name)}{clause}"
+    if groups:
+        sql += f" group by {', '.join(str(n + 1) for n in range(len(groups)))}"
+        sql += _order(labels_, len(groups), order_by, descending, by_time=time_column is not None)
+    sql += f" limit {int(limit) + 1}"
+    return _rows(snapshot, sql, parameters, most_rows=limit, timeout_s=served.timeout_s)
+
+
+@server.tool(title="Query with SQL", annotations=READ, meta=labels("tables:read"))
+def query(
+    context: TablesContext,
+    sql: Annotated[str, Field(description="One SELECT in DuckDB's SQL over the tables.", max_length=20_000)],
+    parameters: Annotated[
+        list[Scalar | None] | dict[str, Scalar | None] | None,
+        Field(description="Values for `?` as a list, or for `$name` as an object."),
+    ] = None,
+    limit: RowLimit = 100,
+) -> Rows:
+    """Run one read-only SELECT. Names with spaces go into double quotes."""
+    served = context.request_context.lifespan_context
+    snapshot = served.folder.snapshot()
+    there = {t.name for t in snapshot.tables.values() if not t.error}
+    statement = checked(snapshot.connection, sql, there)
+    with _asked():
+        worker = served.workers.at(snapshot)
+        return Rows(**worker.run(statement, parameters or [], most_rows=limit, timeout_s=served.timeout_s))
+
+
+@server.resource("tables://{table}", title="A table's description", mime_type="application/json")
+def table_resource(context: TablesContext, table: str) -> str:
+    """The same as describe_table, as a resource."""
+    return describe_table(context, table).model_dump_json(indent=2)
+
+
+def build(folder: Folder, *, timeout_s: float = TIMEOUT_S) -> ToolServer[ServedFolder]:
+    """The server over one folder.
+
+    Args:
+        folder: the folder, scanned at every call.
+        timeout_s: seconds after which a query is interrupted.
+    """
+    served = ServedFolder(folder, Workers(folder), timeout_s)
+    return server.with_context(served, title=f"Tables in {folder.root.name}")
 
 
 @contextmanager

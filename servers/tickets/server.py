@@ -32,7 +32,7 @@ from servers.tool_server import ToolServer
 
 sample = Company("tickets", "ticket_messages", "customers", "employees")
 
-server: ToolServer = ToolServer(
+server: ToolServer[None] = ToolServer(
     "tickets",
     title="Support tickets",
     description="Support tickets, their messages and figures about them.",
