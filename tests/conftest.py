@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic_ns
@@ -18,6 +20,19 @@ from workbench.policy.redaction import recognizers
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def unchanged_process() -> Iterator[None]:
+    """Refuses a test that lowers the priority of this process or leaves a signal handler behind: later ones suffer."""
+
+    def state() -> tuple[object, ...]:
+        handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+        return os.getpriority(os.PRIO_PROCESS, 0), *handlers
+
+    before = state()
+    yield
+    assert state() == before, "the test changed the priority or the signal handlers of the process of all tests"
 
 
 @pytest.hookimpl(tryfirst=True)

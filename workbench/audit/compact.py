@@ -56,10 +56,17 @@ def main(arguments: list[str] | None = None) -> int:
     if not given.every:
         return _once(given)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    with contextlib.suppress(OSError):
-        os.nice(10)
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        _repeat(given, stop)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 0
+
+
+def _repeat(given: argparse.Namespace, stop: threading.Event) -> None:
+    """Until it is told to stop, or the process that launched it is gone."""
     parent = os.getppid()
     retained = -RETAIN_EVERY_S
     while os.getppid() == parent:
@@ -71,7 +78,6 @@ def main(arguments: list[str] | None = None) -> int:
             _retain(given.home)
         if stop.wait(given.every):
             break
-    return 0
 
 
 def _retain(home: Path) -> None:
@@ -132,4 +138,6 @@ def _once(given: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    with contextlib.suppress(OSError):
+        os.nice(10)  # here, so that a program that calls `main` keeps its own priority
     sys.exit(main())

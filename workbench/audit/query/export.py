@@ -198,8 +198,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--until", type=int, default=0, help="µs since the epoch")
     parser.add_argument("--tenant", default=None)
     given = parser.parse_args(arguments)
-    with contextlib.suppress(OSError):
-        os.nice(5)
     try:
         export(
             given.home,
@@ -218,4 +216,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    with contextlib.suppress(OSError):
+        os.nice(5)  # here, so that a program that calls `main` keeps its own priority
     sys.exit(main())
