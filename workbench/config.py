@@ -82,7 +82,7 @@ class Settings:
     home: Path = setting(Path(".workbench"), "Folder of runtime state: log, lake, control database, keys.", PATH)
     url: str = setting(
         "",
-        "Origin of a platform elsewhere to use, with the token in WORKBENCH_TOKEN; empty: that of the state folder.",
+        "Origin of a platform on another machine to use, with the token in WORKBENCH_TOKEN; empty: the local one.",
         url_of("http", "https", example="https://tools.example"),
     )
     host: str = setting("127.0.0.1", "Address the gateway binds to. Anything wider needs authentication on.", HOST)
@@ -123,12 +123,12 @@ class Settings:
     )
     oauth_actors: tuple[str, ...] = setting(
         (),
-        "Who may act for others with a token (claim `act`, RFC 8693). Empty: anybody the issuer lets.",
+        "Subjects that may act for others with a token (claim `act`, RFC 8693). Empty: any that the issuer allows.",
         Each(line_of()),
     )
     oauth_max_lifetime: int = setting(
         0,
-        "Longest time between `iat` and `exp` of a token, in seconds; 0: any. With it, both are needed.",
+        "Longest lifetime of a token (`exp` minus `iat`), in seconds; 0: any. With a limit, both are required.",
         Range(0, MAX_SECONDS),
     )
     oauth_subject_claim: str = setting("sub", "Claim that holds the subject. Dots lead into objects.", line_of())
@@ -150,7 +150,7 @@ class Settings:
     oauth_registration: bool = setting(False, "Whether clients may register themselves at it (RFC 7591).")
     oauth_spiffe_socket: str = setting(
         "",
-        "Workload API whose JWT-SVIDs programs may show at it, e.g. unix:///run/spire/agent.sock.",
+        "SPIFFE Workload API whose JWT-SVIDs clients may authenticate with, e.g. unix:///run/spire/agent.sock.",
         url_of("unix", "tcp", example="unix:///run/spire/agent.sock"),
     )
     tls_port: str = setting(
@@ -160,16 +160,16 @@ class Settings:
     tls_cert: Path | None = setting(None, "File with its certificate, PEM; read again when it changes.", PATH)
     tls_key: Path | None = setting(None, "File with the key of that certificate, readable by its owner alone.", PATH)
     tls_client_ca: Path | None = setting(
-        None, "File with the authorities of workloads: every client then has to show an X.509-SVID.", PATH
+        None, "File with CA certificates for clients, PEM: every client must then present an X.509-SVID.", PATH
     )
     tls_trust_domain: str = setting(
         "",
-        "Trust domain of those workloads; empty: that of our own X.509-SVID.",
+        "Trust domain of those clients; empty: that of the gateway's own X.509-SVID.",
         line_of("the name of a trust domain", r"[a-z0-9._-]{1,255}", optional=True),
     )
     spiffe_socket: str = setting(
         "",
-        "Workload API that gives this gateway its own identity, e.g. unix:///run/spire/agent.sock.",
+        "SPIFFE Workload API that issues the gateway's own identity, e.g. unix:///run/spire/agent.sock.",
         url_of("unix", "tcp", example="unix:///run/spire/agent.sock"),
     )
     oauth_token_seconds: int = setting(
@@ -189,7 +189,7 @@ class Settings:
     connections: int = setting(8192, "Connections of all addresses at once before further ones get 503.", COUNT)
     tenant: str = setting(
         "local",
-        "Tenant of the local user and of calls without another.",
+        "Tenant of the local user, and of keys and tokens that name no other.",
         line_of("a name of at most 256 characters", r".{1,256}"),
     )
     secrets: tuple[str, ...] = setting(
@@ -200,9 +200,9 @@ class Settings:
     secrets_folder: Path | None = setting(
         None, "Folder of files with one secret each, for `file`; default is secrets in the state folder.", PATH
     )
-    secrets_ttl: float = setting(300.0, "Seconds after which a secret is read anew.", SECONDS)
+    secrets_ttl: float = setting(300.0, "Seconds for which a secret is cached.", SECONDS)
     secrets_stale: float = setting(
-        3600.0, "Seconds that a secret stays good while its source does not answer.", SECONDS
+        3600.0, "Seconds for which a cached secret may be used while its source does not answer.", SECONDS
     )
     servers: tuple[str, ...] = setting(
         BUNDLED_SERVERS, "Which bundled servers to launch.", Each(one_of(*BUNDLED_SERVERS))
@@ -210,7 +210,7 @@ class Settings:
     data: Path | None = setting(None, "Folder of data files (CSV, Parquet, JSON, Excel …) to serve as tables.", PATH)
     data_null_values: tuple[str, ...] = setting(
         (),
-        "Texts that stand for no value in delimited files and workbooks; empty takes NULL and \\N.",
+        "Texts that mean NULL in delimited files and workbooks; empty: NULL and \\N.",
         Each(line_of("one line of text")),
     )
     mcp_config: Path | None = setting(None, "An `mcp.json` with further servers (the `mcpServers` format).", PATH)
@@ -251,24 +251,26 @@ class Settings:
     )
     database_grace: float = setting(
         60.0,
-        "Seconds for which callers who are known stay so while that Postgres does not answer.",
+        "Seconds for which known callers are still accepted while that Postgres does not answer.",
         Range(5, MAX_SECONDS),
     )
     redis_url: str = setting(
-        "", "URL of a Redis in which gateways count calls together and reach each other; empty: there is one.", REDIS
+        "",
+        "URL of a Redis through which several gateways share limits and reach each other; empty: one gateway.",
+        REDIS,
     )
     redis_down: RedisDown = setting(
         "deny", "When Redis does not answer: deny calls, or count in the memory of each process."
     )
     cache_url: str = setting(
-        "", "URL of a Redis in which answers are remembered for all processes; empty: each remembers its own.", REDIS
+        "", "URL of a Redis that caches results for all gateways; empty: each has its own cache in memory.", REDIS
     )
     argument_guard: bool = setting(
         True,
-        "Whether a human is asked before arguments that hardly ever mean well reach a server that is not bundled.",
+        "Whether suspicious arguments to servers that are not bundled need a person's approval.",
     )
     standing_approvals: bool = setting(
-        False, "Whether a yes may let its caller repeat a destructive call; needs the scope approvals:standing."
+        False, "Whether an approval may let its caller repeat a destructive call; needs the scope approvals:standing."
     )
     standing_approval_uses: int = setting(100, "Most calls that one standing approval lets through.", COUNT)
     standing_approval_seconds: float = setting(
@@ -305,15 +307,15 @@ class Settings:
     )
     audit_sink: str = secret(
         "",
-        "URL of a Postgres where every record is, too, before it is acknowledged, until audit_store has it.",
+        "URL of a Postgres that gets every record before it is acknowledged, and keeps it until audit_store has it.",
         POSTGRES,
     )
     audit_catalog: str = secret(
-        "", "URL of a Postgres in which all gateways of a fleet say which files make up their common record.", POSTGRES
+        "", "URL of a Postgres with the catalog of the files that make up the common record of all gateways.", POSTGRES
     )
     audit_warehouse: str = setting(
         "",
-        "Folder, or s3://bucket/prefix, that all gateways share, for the files of that catalog.",
+        "Folder, or s3://bucket/prefix, shared by all gateways, for the metadata files of that catalog.",
         folder_or_url("s3", "gs", "az", expected="a folder, or s3://bucket/prefix"),
     )
     audit_engine: str = secret(
@@ -370,7 +372,7 @@ class Settings:
         Matching(f"one of auto, {', '.join(provider_names())}", lambda value: value == "auto" or value in PROVIDERS),
     )
     model: str = setting("", "Model of the provider; empty takes the default in models.toml.", line_of(optional=True))
-    max_turns: int = setting(12, "Most turns of one run.", COUNT)
+    max_turns: int = setting(12, "Most turns of one run: answers of the model, each with its tool calls.", COUNT)
     token_budget: int = setting(200_000, "Most tokens of one run, input and output together.", COUNT)
     cost_budget: float = setting(0.0, "Most US dollars of one run; 0: no limit.", Range(0, 1e9))
     user_tokens_per_day: int = setting(

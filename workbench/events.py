@@ -254,6 +254,7 @@ class Outcome(Record, frozen=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
+        """Whether the tool answered without an error."""
         return self.kind == "ok"
 
     @property
@@ -302,6 +303,8 @@ class RunEvent(Record, frozen=True, kw_only=True, tag_field="event", tag=True):
 
 
 class RunStarted(RunEvent, frozen=True, kw_only=True):
+    """The first event: what was asked, and who answers."""
+
     question: str
     provider: str
     model: str
@@ -314,11 +317,15 @@ class RunStarted(RunEvent, frozen=True, kw_only=True):
 
 
 class TextDelta(RunEvent, frozen=True, kw_only=True):
+    """A piece of the answer, or of what the model says between calls."""
+
     text: str
     turn: int = 0
 
 
 class ToolAsked(RunEvent, frozen=True, kw_only=True):
+    """The model asks for a tool call."""
+
     step: str
     tool: str
     arguments: JSON
@@ -327,6 +334,8 @@ class ToolAsked(RunEvent, frozen=True, kw_only=True):
 
 
 class ApprovalWaiting(RunEvent, frozen=True, kw_only=True):
+    """A tool call waits until a person has approved it."""
+
     step: str
     tool: str
     approval: str
@@ -334,12 +343,16 @@ class ApprovalWaiting(RunEvent, frozen=True, kw_only=True):
 
 
 class ToolDone(RunEvent, frozen=True, kw_only=True):
+    """A tool call ended."""
+
     step: str
     tool: str
     outcome: Outcome
 
 
 class TurnDone(RunEvent, frozen=True, kw_only=True):
+    """One turn of the model ended."""
+
     turn: int
     usage: Usage
     elapsed_us: int
@@ -348,6 +361,8 @@ class TurnDone(RunEvent, frozen=True, kw_only=True):
 
 
 class RunDone(RunEvent, frozen=True, kw_only=True):
+    """The last event: how the run ended, its answer and its cost."""
+
     status: Literal["answered", "cancelled", "limit", "failed"]
     answer: str
     turns: int

@@ -20,12 +20,12 @@ def key_routes(platform: Platform) -> APIRouter:
 
     @router.get("")
     async def listed(caller: Caller = manages) -> Response:
-        """The keys of your tenant, ended ones too; never their secrets."""
+        """The keys of your tenant, revoked ones included; never their secrets."""
         return answer({"keys": await key_management.keys(platform, caller)})
 
     @router.post("", status_code=201)
     async def create(body: NewKey, caller: Caller = manages) -> Response:
-        """Make a key in your tenant that can do nothing you cannot. Its secret is in this answer and nowhere else."""
+        """Create a key in your tenant, with no more scopes than you have. Only this answer holds its secret."""
         info, secret = await key_management.create(
             platform, caller, body.subject, roles=tuple(body.roles), scopes=tuple(body.scopes),
             expires_us=body.expires_us, rate_per_minute=body.rate_per_minute, note=body.note,
@@ -34,7 +34,7 @@ def key_routes(platform: Platform) -> APIRouter:
 
     @router.delete("/{key}")
     async def revoke(key: str, caller: Caller = manages) -> Response:
-        """End a key. It stops working at once."""
+        """Revoke a key. It stops working at once."""
         if all(each.id != key for each in await key_management.keys(platform, caller)):
             raise Unknown(
                 f"There is no key {key[:100]!r}.",

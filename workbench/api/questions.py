@@ -30,12 +30,12 @@ def question_routes(platform: Platform) -> APIRouter:
 
     @router.get("/api/platform/budget")
     async def budget(caller: Caller = anyone) -> Response:
-        """What your runs may use, and have used today (UTC). 0 means no limit; money is in US dollars and cents."""
+        """What your runs may use, and have used today (UTC). A limit of 0 means no limit; costs are in US dollars."""
         return answer(await platform.budget(caller))
 
     @router.post("/api/platform/query")
     async def query(body: Question, request: Request, caller: Caller = anyone, source: Source = SOURCE) -> Response:
-        """Answer a question with tools; as one document, or as a stream of events. Disconnecting cancels the run."""
+        """Answer a question with tools, as one document or as a stream of events. Disconnecting cancels the run."""
         history = [t.model_dump() for t in body.history]
         make: Callable[[], AsyncIterator[Any]] = lambda: platform.ask(  # noqa: E731
             body.question, caller, provider=body.provider, model=body.model, history=history, source=source,
@@ -52,7 +52,7 @@ def question_routes(platform: Platform) -> APIRouter:
 
     @router.post("/api/platform/runs/{run}/cancel")
     def cancel(run: str, caller: Caller = anyone) -> Response:
-        """Stop a run of the caller's tenant."""
+        """Cancel a run of your tenant."""
         return answer({"cancelled": platform.cancel(run, caller)})
 
     return router

@@ -24,10 +24,10 @@ def record_routes(platform: Platform) -> APIRouter:
 
     @router.get("/api/platform/audit")
     async def audit(
-        userId: str | None = None,
+        userId: Annotated[str | None, Query(description="Only calls of this person.")] = None,
         from_: Annotated[str | None, Query(alias="from", description="ISO 8601 time, inclusive.")] = None,
         to: Annotated[str | None, Query(description="ISO 8601 time, exclusive.")] = None,
-        limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+        limit: Annotated[int, Query(ge=1, le=10_000, description="Most calls.")] = 100,
         caller: Caller = reads,
     ) -> Response:
         """Calls of the caller's tenant, newest first."""
@@ -35,19 +35,22 @@ def record_routes(platform: Platform) -> APIRouter:
 
     @router.post("/api/platform/load-requests", status_code=201)
     async def load_requests(body: LoadRequests, caller: Caller = loads) -> Response:
-        """Put a portion of a load run's requests on the record."""
+        """Record some of the requests of a load run that is under way."""
         await platform.record_load_requests(body.run, body.requests, caller)
         return answer({"recorded": len(body.requests)}, 201)
 
     @router.post("/api/platform/load-runs", status_code=201)
     async def load_run(body: LoadRequests, caller: Caller = loads) -> Response:
-        """Put a load run on the record."""
+        """Record a load run that has ended, with its last requests."""
         await platform.record_load(body.run, body.requests, caller)
         return answer({"recorded": body.run["id"]}, 201)
 
     @router.post("/api/platform/sql", response_class=Response)
     async def sql(body: Statement, request: Request, caller: Caller = reads) -> Response:
-        """Run one SELECT over your tenant's rows. JSON, or an Arrow stream with `Accept: …arrow.stream`."""
+        """Run one SELECT over your tenant's rows.
+
+        The answer is JSON, or an Arrow stream with `Accept: application/vnd.apache.arrow.stream`.
+        """
         arrow = ARROW in request.headers.get("accept", "")
         found = desk.sql(
             caller,
@@ -68,7 +71,7 @@ def record_routes(platform: Platform) -> APIRouter:
         to: Annotated[str | None, Query(description="ISO 8601 time, exclusive.")] = None,
         caller: Caller = reads,
     ) -> Response:
-        """One table of your tenant, as a file. Days are in order, rows within a day are not."""
+        """Export one table, with the rows of your tenant, as a file. Days are in order, rows within a day are not."""
         chunks = desk.export(caller, table=table, format=format, since=from_, until=to)
         first = await anext(chunks, b"")  # what is wrong with the request shows before the status line is sent
 

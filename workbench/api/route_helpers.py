@@ -7,13 +7,23 @@ from typing import Annotated, Any
 
 import msgspec
 import orjson
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Request, Security
 from fastapi.responses import Response
+from fastapi.security import HTTPBearer
 
 from workbench.api.error_responses import CALLER, Denied
 from workbench.events import Caller, Source
 from workbench.gateway.outbound_redaction import enter
 from workbench.platform.platform import Platform
+
+_BEARER: Any = Security(
+    HTTPBearer(
+        auto_error=False,
+        scheme_name="bearer",
+        description="A key or an access token. A workload may show its X.509-SVID instead. The names are scopes.",
+    )
+)
+"""Puts the credential and the scopes into the OpenAPI document; what it reads of a request is not used."""
 
 _SOURCES: tuple[Source, ...] = ("rest", "cli", "notebook", "app", "load")
 
@@ -21,7 +31,7 @@ _SOURCES: tuple[Source, ...] = ("rest", "cli", "notebook", "app", "load")
 def needs(platform: Platform, scope: str | None = None) -> Any:
     """A dependency: the caller, who must hold `scope`."""
 
-    async def caller(request: Request) -> Caller:
+    async def caller(request: Request, _: Any = _BEARER) -> Caller:
         found: Caller | None = request.scope.get(CALLER)
         if found is None:
             found = await platform.authenticate(request.headers.getlist("authorization"), request.scope)
@@ -31,7 +41,7 @@ def needs(platform: Platform, scope: str | None = None) -> Any:
         enter(platform.policy, found.tenant)
         return found
 
-    return Depends(caller)
+    return Security(caller, scopes=[scope] if scope else [])
 
 
 def _source(x_workbench_source: Annotated[str | None, Header()] = None) -> Source:

@@ -29,9 +29,9 @@ def server_routes(platform: Platform) -> APIRouter:
     @router.get("/servers")
     @router.get("/api/platform/servers")
     def servers(caller: Caller = sees) -> Response:
-        """All servers of your tenant and those that serve all tenants, with their health.
+        """All servers that your tenant can use, with their health.
 
-        For who runs the platform also what of the configuration files as a whole is wrong or is not used.
+        For the tenant that runs the platform also problems of the configuration files, and keys that are not used.
         """
         return answer({"servers": platform.servers(caller), **platform.configuration(caller).to_dict()})
 
@@ -49,23 +49,23 @@ def server_routes(platform: Platform) -> APIRouter:
 
     @router.post("/api/platform/servers/{server}/restart")
     async def restart(server: str, caller: Caller = manages) -> Response:
-        """Restart a server; `server` tells whether it is ready now, or why it failed again."""
+        """Restart a server. The field `server` of the answer says whether it is ready now, or why it failed again."""
         check(server, caller)
         return answer({"restarted": server, "server": await platform.restart(server, caller)})
 
     @router.post("/api/platform/servers/reload")
     async def reload(caller: Caller = manages) -> Response:
-        """Read the configuration on disk anew: start what is new, end what is gone, replace what differs."""
+        """Read the configuration files again: start new servers, end removed ones, restart changed ones."""
         return answer(await platform.reload(caller))
 
     @router.get("/api/platform/definitions")
     async def changed(caller: Caller = sees) -> Response:
-        """Tools that may not be called because their definition is not the one first seen: what differs."""
+        """Quarantined tools: those whose definition changed, with the differences and the hash to accept."""
         return answer({"changed": await changed_definitions.changed(platform, caller)})
 
     @router.post("/api/platform/definitions/{tool}")
     async def accept(tool: str, body: Acceptance, caller: Caller = manages) -> Response:
-        """Accept a definition that changed, as it was looked at."""
+        """Accept the changed definition of a tool, so that it can be called again."""
         await changed_definitions.accept(platform, tool, body.hash, caller, varying=body.varying)
         return answer({"accepted": tool})
 
@@ -76,7 +76,7 @@ def server_routes(platform: Platform) -> APIRouter:
 
     @router.delete("/api/platform/varying-definitions/{tool}")
     async def revoke_varying(tool: str, caller: Caller = manages) -> Response:
-        """End such an acceptance at once: the tool is quarantined while its definition is not the pinned one."""
+        """Revoke such an acceptance. The tool is quarantined unless its definition is the one accepted last."""
         await changed_definitions.revoke_varying(platform, tool, caller)
         return answer({"revoked": tool})
 

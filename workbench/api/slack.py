@@ -21,7 +21,7 @@ def slack_routes(api: FastAPI, platform: Platform) -> None:
 
     @api.post("/slack/interactivity", tags=["tools"])
     async def interactivity(request: Request) -> Response:
-        """Clicks on cards in Slack. Slack's signature takes the place of a token."""
+        """Called by Slack when somebody clicks on a card; authenticated by Slack's signature. 404 without Slack."""
         if platform.slack is None:
             raise HTTPException(404, "Slack is not configured: set slack_channel")
         if not request.headers.get("x-slack-signature"):  # nothing of such a body could count

@@ -18,10 +18,11 @@ from workbench.platform.platform import Platform
 from workbench.platform.profile_listing import listed
 from workbench.policy.approvals.standing_approvals import Terms
 
-_STATUS: dict[OutcomeKind, int] = {
+OUTCOME_STATUSES: dict[OutcomeKind, int] = {
     "ok": 200, "tool_error": 200, "invalid": 422, "not_found": 404, "denied": 403, "approval_required": 202,
     "throttled": 429, "timeout": 504, "unavailable": 503, "cancelled": 499, "failed": 502,
 }  # fmt: skip
+"""The HTTP status of each outcome."""
 
 
 def tool_routes(platform: Platform) -> APIRouter:
@@ -31,9 +32,12 @@ def tool_routes(platform: Platform) -> APIRouter:
 
     @router.get("/api/platform/tools")
     async def tools(
-        q: str = "", limit: Annotated[int, Query(ge=1, le=1000)] = 50, profile: str = "", caller: Caller = anyone
+        q: Annotated[str, Query(description="Words to search for; default all tools.")] = "",
+        limit: Annotated[int, Query(ge=1, le=1000, description="Most matches of a search.")] = 50,
+        profile: Annotated[str, Query(description="Only the tools of this profile.")] = "",
+        caller: Caller = anyone,
     ) -> Response:
-        """The tools the caller may call, everywhere or through a profile, or the best matches for `q`."""
+        """The tools that you may call, or the best matches for `q`."""
         await platform.gateway.judge(caller)
         return answer({"tools": platform.tools(caller, q, limit, profile)})
 
@@ -45,22 +49,22 @@ def tool_routes(platform: Platform) -> APIRouter:
 
     @router.post("/api/platform/call")
     async def call(body: ToolCall, request: Request, caller: Caller = anyone, source: Source = SOURCE) -> Response:
-        """Call one tool. The answer is an outcome; a tool's own failure is an outcome too."""
+        """Call one tool. The answer is an outcome, also when the tool failed or the call was refused."""
         made = Call(
             caller=caller, tool=body.tool, arguments=body.arguments, source=source, timeout_s=body.timeout_s,
             trace_id=body.trace_id or new_trace_id(), profile=body.profile,
         )  # fmt: skip
         outcome = await unless_gone(request, platform.call(made))
-        return answer(outcome, _STATUS[outcome.kind], _outcome_headers(outcome, resource(platform)))
+        return answer(outcome, OUTCOME_STATUSES[outcome.kind], _outcome_headers(outcome, resource(platform)))
 
     @router.get("/api/platform/approvals")
     async def approvals(caller: Caller = decides) -> Response:
-        """Calls of the caller's tenant that wait for a human."""
+        """Calls of your tenant that wait for a person's decision."""
         return answer({"approvals": await platform.approvals(caller)})
 
     @router.post("/api/platform/approvals/{approval}")
     async def decide(approval: str, body: Verdict, caller: Caller = decides, source: Source = SOURCE) -> Response:
-        """Approve or deny exactly this call; a yes may change its arguments, or let the call be repeated."""
+        """Approve or deny one waiting call. An approval may change its arguments, or let its caller repeat it."""
         terms = None if body.standing is None else Terms(**body.standing.model_dump())
         decided = platform.decide(
             approval, body.approve, caller, via=source, note=body.note, arguments=body.arguments, seen=body.args_hash,
@@ -70,7 +74,7 @@ def tool_routes(platform: Platform) -> APIRouter:
 
     @router.get("/api/platform/standing-approvals")
     async def standing_approvals(caller: Caller = decides) -> Response:
-        """Calls of the caller's tenant that may be repeated without asking, with the uses and the time left."""
+        """Calls of your tenant that may be repeated without asking, with the uses and the time that are left."""
         return answer({"standing_approvals": await standing_approval_admin.active(platform, caller)})
 
     @router.delete("/api/platform/standing-approvals/{standing}")

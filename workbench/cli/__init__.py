@@ -1,8 +1,4 @@
-"""The command line. Results go to standard output, progress to standard error; `--json` on every read.
-
-Exit codes: 0 done, 1 general, 2 wrong usage or arguments, 3 not authenticated, 4 unreachable, 5 the tool failed, 6
-the record cannot be written, 7 refused by policy or waiting for an approval, 130 interrupted.
-"""
+"""The command line. Results go to standard output, progress to standard error; `--json` on every read."""
 
 from __future__ import annotations
 
@@ -45,6 +41,19 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "restore": ("backup", "Make a state folder from a backup, verified before it is put into place."),
     "doctor": ("doctor", "What is wrong, with a hint, and the settings with their sources."),
 }
+
+EXIT_CODE_MEANINGS: dict[int, str] = {
+    0: "Done.",
+    1: "Something is wrong that has no code of its own: a check failed, or output could not be written.",
+    2: "Wrong usage, arguments or settings, or there is no such tool.",
+    3: "Not authenticated.",
+    4: "The platform, a server or a provider does not answer, or not in time.",
+    5: "The tool reported an error.",
+    6: "The record cannot be written, so nothing was answered.",
+    7: "Refused by policy or by a limit, or waiting for an approval.",
+    130: "Interrupted or cancelled.",
+}
+"""What each exit code means, for every command."""
 
 
 class Workbench(click.Group):

@@ -33,7 +33,7 @@ def _access() -> Access:
 
 @click.group()
 def access() -> None:
-    """Keys, and why someone may or may not call a tool."""
+    """API keys, roles and OAuth clients; and why somebody may or may not call a tool."""
 
 
 access.add_command(clients)
@@ -82,7 +82,9 @@ def identity() -> None:
 @click.option("--scope", "scopes", multiple=True, help="Narrow the key to these scopes; repeat for several.")
 @click.option("--tenant", help="Tenant of the key. Default: the local one.")
 @click.option("--days", type=DAYS, help="Days until it expires. Default: never.")
-@click.option("--rate", type=click.IntRange(min=1), help="Calls per minute of its holder. Default: the settings'.")
+@click.option(
+    "--rate", type=click.IntRange(min=1), help="Calls per minute of its holder. Default: the setting rate_per_minute."
+)
 @click.option("--note", default="", help="What the key is for.")
 @as_json
 def create(
@@ -95,7 +97,7 @@ def create(
     note: str,
     as_json: bool,
 ) -> None:
-    """Make a key for SUBJECT. It is shown once."""
+    """Create a key for SUBJECT. It is shown once."""
     expires = None if days is None else int((time.time() + days * 86_400) * 1e6)
     info, secret = _access().create_key(
         subject, roles=roles, scopes=scopes, tenant=tenant, expires_us=expires, note=note, rate_per_minute=rate
@@ -116,7 +118,7 @@ def revoke(key: str) -> None:
 
 
 @access.command()
-@click.option("--write", is_flag=True, help="Write the shipped roles to the file that replaces them, to edit it there.")
+@click.option("--write", is_flag=True, help="Write the shipped roles to the file that replaces them, for editing.")
 @as_json
 def roles(write: bool, as_json: bool) -> None:
     """List the roles and what they grant."""
@@ -146,7 +148,7 @@ def roles(write: bool, as_json: bool) -> None:
 @as_json
 @click.pass_context
 def explain(ctx: click.Context, tool: str, who: str, as_json: bool) -> None:
-    """Whether somebody may call TOOL, scope by scope, and which rule of the policy decides. Exit code 7 when not.
+    """Say whether somebody may call TOOL: scope by scope, and which rule decides. Exit code 7 when they may not.
 
     Somebody with several keys is judged by each of them.
     """

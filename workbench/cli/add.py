@@ -48,11 +48,11 @@ class Plan:
 @click.argument("source", required=False)
 @click.argument("arguments", nargs=-1)
 @click.option("--from", "client", help="Take the servers of this client, e.g. claude, claude-code, cursor, vscode.")
-@click.option("--only", multiple=True, help="Of several servers this one alone; repeat for more.")
-@click.option("--name", help="What the server is to be called. For a URL or a package.")
+@click.option("--only", multiple=True, help="Take only this server; repeat for more.")
+@click.option("--name", help="Name of the server. For a URL or a package.")
 @click.option("--env", "env", multiple=True, help="NAME=value for the server; repeat for more. For a package.")
 @click.option(
-    "--header", "headers", multiple=True, help="'Name: value' that is sent to it; repeat for more. For a URL."
+    "--header", "headers", multiple=True, help="HTTP header 'Name: value' to send to it; repeat for more. For a URL."
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def add(

@@ -21,11 +21,11 @@ def new_link(running: RunningPlatform, home: Path) -> str:
 
 
 @click.command()
-@click.option("--open", "opened", is_flag=True, help="Open it in the browser, too.")
-@click.option("--sign-out", is_flag=True, help="Sign every browser out and void every link, instead.")
+@click.option("--open", "opened", is_flag=True, help="Also open it in the browser.")
+@click.option("--sign-out", is_flag=True, help="Instead, sign every browser out and revoke every link.")
 @as_json
 def app(opened: bool, sign_out: bool, as_json: bool = False) -> None:
-    """A link that signs one browser in to the app: it works once, within ten minutes."""
+    """Print a link that signs one browser in to the app. It works once, within ten minutes."""
     from workbench.access.app_sessions import LINK_SECONDS, AppSessions
     from workbench.config import Settings
     from workbench.events import Misuse

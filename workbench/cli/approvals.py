@@ -17,7 +17,7 @@ from workbench.events import Misuse
 @as_json
 @click.pass_context
 def approvals(ctx: click.Context, as_json: bool) -> None:
-    """Calls that wait for a human: list, approve, deny."""
+    """List the calls that wait for a person's decision; approve or deny one."""
     if ctx.invoked_subcommand is not None:
         return
     with opened(alone={"servers": ()}) as wb:
@@ -44,10 +44,12 @@ def approvals(ctx: click.Context, as_json: bool) -> None:
 @approvals.command()
 @click.argument("approval")
 @click.option("--note", default="", help="Why; kept on the record.")
-@click.option("--arguments", help="What shall run instead: a JSON object, or @FILE with one.")
-@click.option("--hash", "args_hash", default="", help="Hash of the arguments you looked at; needed once changed.")
-@click.option("--uses", type=click.IntRange(1), help="Let its caller repeat it so often without asking.")
-@click.option("--minutes", type=click.FloatRange(1), help="Let its caller repeat it for so long without asking.")
+@click.option("--arguments", help="Approve the call with these arguments instead: a JSON object, or @FILE with one.")
+@click.option(
+    "--hash", "args_hash", default="", help="Hash of the arguments that you looked at; required when they were changed."
+)
+@click.option("--uses", type=click.IntRange(1), help="Let its caller repeat it this many times without asking.")
+@click.option("--minutes", type=click.FloatRange(1), help="Let its caller repeat it for this long without asking.")
 @click.option(
     "--allow", multiple=True, metavar="POINTER=PATTERN",
     help="With those: other arguments too, e.g. /amount=0..100, /path=/tmp/*, /status=open|closed.",
@@ -61,7 +63,7 @@ def approve(
     minutes: float | None,
     allow: tuple[str, ...],
 ) -> None:
-    """Let exactly this call happen, once, within 15 minutes; or one with other arguments.
+    """Approve exactly this call: its caller may make it once, within 15 minutes.
 
     With --uses or --minutes its caller may repeat it without asking again (see the setting standing_approvals).
     """
@@ -113,7 +115,7 @@ def _value(text: str, *, number: bool = False) -> Any:
 @approvals.command()
 @as_json
 def standing(as_json: bool) -> None:
-    """Calls that may be repeated without asking again, with the uses and the time that are left."""
+    """List calls that may be repeated without asking, with the uses and the time that are left."""
     with opened(alone={"servers": ()}) as wb:
         found = wb.standing_approvals()
     if as_json:
@@ -135,7 +137,7 @@ def standing(as_json: bool) -> None:
 @approvals.command()
 @click.argument("standing_approval")
 def revoke(standing_approval: str) -> None:
-    """End a standing approval at once."""
+    """Revoke a standing approval at once."""
     with opened(alone={"servers": ()}) as wb:
         ended = wb.revoke_standing_approval(standing_approval)
     click.echo(f"{ended.subject} asks again before {ended.tool}.")
@@ -160,7 +162,7 @@ def _object(given: str) -> dict[str, Any]:
 @click.argument("approval")
 @click.option("--note", default="", help="Why; kept on the record.")
 def deny(approval: str, note: str) -> None:
-    """Refuse this call."""
+    """Deny this call."""
     with opened(alone={"servers": ()}) as wb:
         decided = wb.deny(approval, note=note)
     click.echo(f"{decided.tool} denied.")

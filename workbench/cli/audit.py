@@ -25,7 +25,7 @@ _PROGRESS_AFTER_S = 0.5
 
 @click.group()
 def audit() -> None:
-    """Check the record, prove a call of it, and keep it only as long as it should be."""
+    """Verify the record, prove a call, apply retention, copy and restore the record."""
 
 
 def _settings() -> Settings:
@@ -77,7 +77,7 @@ class Meter:
 @click.option(
     "--witness-key",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The witness's witness.pub: demand its signature. Default: the setting audit_witness_key.",
+    help="File witness.pub of the witness: require its signature. Default: the setting audit_witness_key.",
 )
 @as_json
 @click.pass_context
@@ -175,7 +175,7 @@ def _when(us: int) -> str:
 
 
 @audit.command()
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed; remove nothing.")
 @as_json
 def retain(dry_run: bool, as_json: bool) -> None:
     """Remove what is older than `retention.toml` in the state folder allows. A running platform does so once a day.
@@ -256,7 +256,7 @@ def refill() -> None:
 @audit.command()
 @as_json
 def publish(as_json: bool) -> None:
-    """Let the fleet have what is compacted here now; a running platform does it once a minute."""
+    """Publish what is compacted here to the fleet now; a running platform does so once a minute."""
     from workbench.audit.fleet.fleet import publish as publish_files
 
     changed = publish_files(_settings())
@@ -286,11 +286,13 @@ def fleet(as_json: bool) -> None:
 
 @audit.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--trust", multiple=True, required=True, type=click.File("r"), help="checkpoint.pub of a record.")
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8810, show_default=True)
+@click.option(
+    "--trust", multiple=True, required=True, type=click.File("r"), help="File checkpoint.pub of a record to accept."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8810, show_default=True, help="Port to listen on.")
 def witness(folder: Path, trust: tuple[IO[str], ...], host: str, port: int) -> None:
-    """Be a witness: store the checkpoints of other machines, refuse histories that contradict them."""
+    """Serve as a witness: store checkpoints of other machines, and refuse histories that contradict them."""
     from workbench.audit.verification.witness_server import CheckpointStore, WitnessServer
 
     store = CheckpointStore(folder, [key.read() for key in trust])

@@ -28,12 +28,14 @@ SLOW_CONTROL = 20.0
 
 
 @click.command()
-@click.option("--security", is_flag=True, help="What a security reviewer would ask, instead of settings and health.")
-@click.option("--settings", "all_settings", is_flag=True, help="Every setting with its value, source and meaning, too.")
+@click.option("--security", is_flag=True, help="Instead of settings and health, answer what a security reviewer asks.")
+@click.option(
+    "--settings", "all_settings", is_flag=True, help="Also print every setting with its value, source and meaning."
+)
 @as_json
 @click.pass_context
 def doctor(ctx: click.Context, security: bool, all_settings: bool, as_json: bool) -> None:
-    """What is wrong, with a hint, and which settings are no defaults. Exit code 1 when there is a problem."""
+    """Report problems, each with a hint, and settings that differ from their defaults. Exit code 1 with a problem."""
     from workbench.platform.run_file import as_started
 
     settings = as_started(Settings.load(home=ctx.obj.get("home")))

@@ -17,7 +17,10 @@ from workbench.platform.timestamps import microseconds
 
 @click.command()
 @click.argument("table", default="calls")
-@click.option("--format", "form", type=click.Choice(["csv", "parquet", "jsonl"]), default="csv", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["csv", "parquet", "jsonl"]), default="csv", show_default=True,
+    help="Format of the file.",
+)  # fmt: skip
 @click.option("--since", metavar="TIME", help="First time, inclusive, e.g. 2026-11-01. UTC.")
 @click.option("--until", metavar="TIME", help="Last time, exclusive. Default: now.")
 @click.option("--tenant", help="Only this tenant's rows. Default: all.")

@@ -11,7 +11,7 @@ from workbench.cli.context import as_json, print_json, progress
 @as_json
 @click.pass_context
 def model(ctx: click.Context, as_json: bool) -> None:
-    """Who can answer questions here, and why or why not."""
+    """List the providers that can answer questions, and why each is ready or not."""
     if ctx.invoked_subcommand is not None:
         return
     from workbench.agent.provider_choice import Chooser

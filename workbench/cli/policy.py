@@ -25,7 +25,7 @@ def _settings() -> Settings:
 
 @click.group()
 def policy() -> None:
-    """Test the rules, explain a recorded decision, write the rules out."""
+    """Export the rules, test them, and explain a recorded decision."""
 
 
 @policy.command()
@@ -81,7 +81,7 @@ def export(folder: Path) -> None:
 @click.argument("call")
 @as_json
 def explain(call: str, as_json: bool) -> None:
-    """Why the recorded CALL was decided as it was, rule by rule. CALL is the id that every outcome carries."""
+    """Explain, rule by rule, why the recorded CALL was allowed or denied. CALL is the id in its outcome."""
     from workbench.access import Access
     from workbench.policy import Policy
     from workbench.policy.rego.explain import explain as explained

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _FLEET = click.option(
     "--fleet",
     is_flag=True,
-    help="Ask the records of all gateways that share audit_catalog or audit_engine.",
+    help="Query the records of all gateways that share audit_catalog or audit_engine.",
 )
 
 

@@ -20,7 +20,7 @@ _DAY_US = 86_400_000_000
 @click.option("--now", is_flag=True, help="For a key that leaked: unprepared, and nothing of the old key is accepted.")
 @as_json
 def rotate(names: tuple[str, ...], everything: bool, prepare: bool, now: bool, as_json: bool) -> None:
-    """List every key that the platform owns, or replace those with a NAME.
+    """List every key that the platform owns, or replace the named ones.
 
     No platform may run on the state folder. Each replacement is on the record.
     """

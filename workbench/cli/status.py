@@ -10,7 +10,7 @@ from workbench.cli.context import as_json, console, print_json, program
 @click.command()
 @as_json
 def status(as_json: bool = False) -> None:
-    """What runs, and the next three useful commands."""
+    """Show what runs, and three useful next commands."""
     import workbench
     from workbench.config import Settings
     from workbench.platform.run_file import find_running

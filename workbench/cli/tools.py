@@ -27,7 +27,7 @@ EXIT_CODES: dict[OutcomeKind, int] = {
 @click.command()
 @click.argument("words", nargs=-1)
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Most matches of a search.")
-@click.option("--profile", default="", help="Only the tools of this profile, in its words.")
+@click.option("--profile", default="", help="Only the tools of this profile.")
 @as_json
 def tools(words: tuple[str, ...], limit: int, profile: str, as_json: bool) -> None:
     """List the tools you may call, or search them by words and meaning."""
@@ -84,7 +84,7 @@ def _not_listed(wb: Workbench) -> list[str]:
 @click.argument("arguments", nargs=-1)
 @click.option("--args", "document", help="All arguments as one JSON object; - reads standard input.")
 @click.option("--timeout", type=SECONDS, help="Seconds to wait.")
-@click.option("--profile", default="", help="Call it through this profile; nothing outside of it can be called.")
+@click.option("--profile", default="", help="Call the tool through this profile, which must contain it.")
 @as_json
 @click.pass_context
 def call(
@@ -175,7 +175,7 @@ def restart(server: str) -> None:
 @servers.command()
 @as_json
 def reload(as_json: bool) -> None:
-    """Read the configuration of servers anew: the running platform starts what is new and ends what is gone."""
+    """Have the running platform read its configuration again: it starts new servers and ends removed ones."""
     from workbench.cli.add import tell_reloaded
 
     with opened(attach=True) as wb:
@@ -191,7 +191,7 @@ def reload(as_json: bool) -> None:
 @servers.command()
 @as_json
 def changes(as_json: bool) -> None:
-    """Show tools that may not be called until somebody accepts their definition: why, and what differs."""
+    """Show quarantined tools: why each is, and how its definition differs from the accepted one."""
     with opened() as wb:
         found = wb.changed_definitions()
     if as_json:
@@ -210,9 +210,12 @@ def changes(as_json: bool) -> None:
 @servers.command()
 @click.argument("tool")
 @click.option(
-    "--hash", "seen", default="", help="Of the definition you looked at; without it, you are shown and asked."
+    "--hash",
+    "seen",
+    default="",
+    help="Hash of the definition that you looked at; without it, the definition is shown and you are asked.",
 )
-@click.option("--varying", is_flag=True, help="Later versions, too, that differ only in what is shown to vary.")
+@click.option("--varying", is_flag=True, help="Also accept later versions that differ only in what is shown to vary.")
 def accept(tool: str, seen: str, varying: bool) -> None:
     """Accept the changed definition of a tool, so that it can be called again."""
     with opened() as wb:
@@ -229,7 +232,7 @@ def accept(tool: str, seen: str, varying: bool) -> None:
 @servers.command()
 @as_json
 def varying(as_json: bool) -> None:
-    """List definitions that were accepted with what varies in them."""
+    """List definitions that were accepted with --varying."""
     with opened() as wb:
         found = wb.varying_acceptances()
     if as_json:
@@ -249,7 +252,7 @@ def varying(as_json: bool) -> None:
 @servers.command()
 @click.argument("tool")
 def revoke(tool: str) -> None:
-    """End the acceptance of what varies in a definition: the tool is quarantined while it is not as accepted last."""
+    """Revoke an acceptance with --varying: the tool is quarantined unless its definition is the one accepted last."""
     with opened() as wb:
         wb.revoke_varying_acceptance(tool)
         held = any(each.tool == tool for each in wb.changed_definitions())

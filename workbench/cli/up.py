@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--port", help="Port of MCP endpoint and management API, or auto.")
 @click.option("--app-port", help="Port of the app, or auto. With --port auto it is chosen too.")
-@click.option("--host", help="Address of the gateway; anything wider than loopback needs authentication.")
+@click.option("--host", help="Address the gateway binds to; anything wider than loopback needs authentication.")
 @click.option(
     "--data", type=click.Path(path_type=Path), help="Serve this folder of CSV, Parquet and JSON files as tables."
 )
-@click.option("--config", "mcp_config", type=click.Path(path_type=Path), help="Run the servers of this mcp.json, too.")
+@click.option("--config", "mcp_config", type=click.Path(path_type=Path), help="Also run the servers of this mcp.json.")
 @click.option("--knowledge", multiple=True, type=click.Path(path_type=Path), help="A folder of documents to search.")
 @click.option("--servers", help="Which bundled servers to launch, separated by commas; '' for none.")
 @click.option("--tls-port", help="Port of a further listener with TLS, or auto.")
-@click.option("--tls-cert", type=click.Path(path_type=Path), help="Its certificate.")
-@click.option("--tls-key", type=click.Path(path_type=Path), help="The key of that certificate.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate of that listener, PEM.")
+@click.option("--tls-key", type=click.Path(path_type=Path), help="Private key of that certificate, PEM.")
 @click.option(
     "--client-ca",
     "tls_client_ca",
     type=click.Path(path_type=Path),
-    help="Who may certify clients: they need an X.509-SVID.",
+    help="CA certificates for clients: each must present an X.509-SVID.",
 )
 @click.option("--app/--no-app", default=None, help="Whether to start the Streamlit app.")
 def up(port: str | None, app_port: str | None, servers: str | None, **given: Any) -> None:

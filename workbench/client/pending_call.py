@@ -10,7 +10,7 @@ from workbench.events import JSON, Outcome
 
 
 class PendingCall:
-    """What `Workbench.start_call` gives.
+    """A tool call that was started with `Workbench.start_call` and can be waited for or cancelled.
 
     Args:
         tool: qualified name.
@@ -26,29 +26,29 @@ class PendingCall:
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since the call was started."""
         return time.monotonic() - self._began
 
     @property
     def done(self) -> bool:
-        """Whether it is over, cancelled included."""
+        """Whether the call has ended; true for a cancelled one, too."""
         return self._future.done()
 
     @property
     def cancelled(self) -> bool:
-        """Whether it was ended by `cancel`."""
+        """Whether `cancel` ended the call."""
         return self._future.cancelled()
 
     def wait(self, seconds: float) -> bool:
-        """Whether it is over after at most `seconds`."""
+        """Wait for at most `seconds`; returns whether the call has ended."""
         return bool(wait((self._future,), seconds).done)
 
     def cancel(self) -> None:
-        """End it: the tool is told, and the record has the call as cancelled. Nothing happens when it is over."""
+        """Cancel the call at the tool; it is recorded as cancelled. Does nothing when the call has ended."""
         self._future.cancel()
 
     def result(self) -> Result | None:
-        """How it ended, once it has; None when it was cancelled. Waits when it is not over.
+        """Wait until the call has ended, and return its result; None when it was cancelled.
 
         Raises:
             NotRecorded: the record cannot be written, so nothing is answered.

@@ -93,17 +93,17 @@ class Recorded:
         timeout: float = 30.0,
         fleet: bool = False,
     ) -> Frame:
-        """Run one read-only statement over everything that happened; a DataFrame, and `.arrow()` of it.
+        """Run one read-only SQL statement over the record; returns a DataFrame.
 
         Args:
             query: SELECT, FROM, WITH, DESCRIBE or SUMMARIZE over the tables of the record.
             parameters: values for `?` (a sequence) or `$name` (a mapping).
-            max_rows: cut the answer after so many rows.
+            max_rows: most rows to return; the rest is cut off.
             timeout: seconds after which it is stopped. Interrupting (Ctrl-C) stops it too, wherever it runs.
-            fleet: over the records of all gateways that share a catalog, as far as they are compacted.
+            fleet: query the records of all gateways that share a catalog, up to their last compaction.
 
         Raises:
-            Misuse: not one read-only statement, or DuckDB refuses it; the message says where.
+            Misuse: the query is not one read-only statement, or DuckDB refuses it; the message says where.
         """
         from workbench.client.data_frame import frame
 
@@ -114,17 +114,18 @@ class Recorded:
         return frame(engine.sql(query, parameters, max_rows=max_rows, timeout_s=timeout))
 
     def questions(self) -> list[Question]:
-        """The saved, named questions to the record. `question(name)` asks one."""
+        """The saved questions to the record; `question(name)` runs one."""
         from workbench.audit import questions
 
         return Questions(questions())
 
     def question(self, name: str, /, *, timeout: float = 30.0, **parameters: Any) -> Frame:
-        """Ask a saved question, e.g. `wb.question("slowest_tools", hours=1)`.
+        """Run a saved question, e.g. `wb.question("slowest_tools", hours=1)`.
 
         Args:
-            name: of `questions()`.
-            parameters: those that shall differ from their defaults.
+            name: name of the question (see `questions`).
+            timeout: seconds after which it is stopped.
+            parameters: parameters of the question that differ from their defaults.
 
         Raises:
             Misuse: no such question, or it has no such parameter; the message says which there are.
@@ -147,7 +148,7 @@ class Recorded:
         """Write one table of the record to a file, which appears whole or not at all; returns its path.
 
         Args:
-            path: the file; its ending says the format unless `format` does.
+            path: the file; its suffix gives the format unless `format` does.
             table: `calls`, or a table of the record.
             format: csv, parquet or jsonl.
             since: ISO 8601 time, inclusive, UTC.
@@ -155,7 +156,7 @@ class Recorded:
             progress: called with what is done and the total: rows, or bytes and 0 from a platform elsewhere.
 
         Raises:
-            Misuse: no such table or format, or a time that does not read.
+            Misuse: no such table or format, or a time that is not ISO 8601.
             OSError: the file cannot be written.
         """
         from workbench.audit.query.export import export_file
@@ -184,8 +185,12 @@ class Recorded:
     def verify(self, *, deep: bool = False, progress: Callable[..., None] | None = None) -> Verification:
         """Check that nothing in the record was altered or removed.
 
+        Args:
+            deep: check every line of every chain, not only sealed files.
+            progress: called while the check goes on.
+
         Raises:
-            Misuse: the platform is elsewhere: what it says of itself would prove nothing.
+            Misuse: the platform is on another machine; only its files can prove anything.
         """
         from workbench.audit import verify
         from workbench.audit.write.witness import read_witness_key

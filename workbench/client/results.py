@@ -64,7 +64,14 @@ class Questions(list["Question"]):
 
 
 class Result:
-    """How one call ended. `ok`, `data`, `kind` and `message` are what one usually wants; `outcome` has all of it."""
+    """How one call ended. `ok`, `data`, `kind` and `message` suffice for most uses; `outcome` has everything."""
+
+    tool: str
+    """Qualified name of the tool."""
+    arguments: JSON
+    """The arguments of the call."""
+    outcome: Outcome
+    """The whole outcome."""
 
     def __init__(self, tool: str, arguments: JSON, outcome: Outcome) -> None:
         self.tool = tool
@@ -73,10 +80,12 @@ class Result:
 
     @property
     def ok(self) -> bool:
+        """Whether the tool answered without an error."""
         return self.outcome.ok
 
     @property
     def kind(self) -> str:
+        """How the call ended: `ok`, `tool_error`, `invalid`, `denied`, … (see `OutcomeKind`)."""
         return self.outcome.kind
 
     @property
@@ -86,11 +95,12 @@ class Result:
 
     @property
     def message(self) -> str:
-        """Why it is not ok and what to do; empty when it is."""
+        """Why the call did not succeed, and what to do next; empty when it did."""
         return self.outcome.message
 
     @property
     def decision(self) -> Decision | None:
+        """What the policy decided; None when the call did not get that far."""
         return self.outcome.decision
 
     def __bool__(self) -> bool:
@@ -110,31 +120,40 @@ class Result:
 class Run:
     """A finished run: its answer, and every step that led to it."""
 
+    events: list[AnyRunEvent]
+    """Every event of the run, in order."""
+
     def __init__(self, events: Sequence[AnyRunEvent]) -> None:
         self.events = list(events)
 
     @property
     def started(self) -> RunStarted | None:
+        """The first event: provider, model and why it was chosen."""
         return next((e for e in self.events if isinstance(e, RunStarted)), None)
 
     @property
     def done(self) -> RunDone | None:
+        """The last event: status, usage and why the run ended early, if it did."""
         return next((e for e in reversed(self.events) if isinstance(e, RunDone)), None)
 
     @property
     def id(self) -> str:
+        """Id of the run, as in the record."""
         return self.events[0].run if self.events else ""
 
     @property
     def ok(self) -> bool:
+        """Whether the question was answered."""
         return self.done is not None and self.done.status == "answered"
 
     @property
     def answer(self) -> str:
+        """The answer, as text."""
         return self.done.answer if self.done else ""
 
     @property
     def usage(self) -> Usage:
+        """Tokens and cost of the whole run."""
         return self.done.usage if self.done else Usage()
 
     @property

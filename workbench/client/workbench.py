@@ -164,7 +164,7 @@ class Workbench(Recorded):
         return self._backend.running if isinstance(self._backend, AttachedBackend) else None
 
     def status(self) -> JSON:
-        """Version, servers, log and runs, as one document."""
+        """State of the platform: version, caller, servers, log and runs."""
         return self._run(self._backend.status)
 
     def servers(self) -> Servers:
@@ -172,17 +172,24 @@ class Workbench(Recorded):
         return Servers(self._run(self._backend.servers))
 
     def configuration(self) -> ConfigurationRemarks:
-        """What of the configuration files as a whole is wrong or is not used; that of one server is in its state."""
+        """Problems of the configuration files as a whole; those of one server are in its state (see `servers`)."""
         return self._run(self._backend.configuration)
 
     def tools(self, words: str = "", *, limit: int = 20, profile: str = "") -> Tools:
-        """The tools you may call, everywhere or through a profile: all of them, or the best matches for `words`, by
-        words and meaning."""
+        """The tools that you may call, or the best matches for `words`, by words and meaning.
+
+        Args:
+            words: what to search for; empty lists all tools.
+            limit: most matches of a search.
+            profile: only the tools of this profile.
+        """
         return Tools(self._run(self._backend.tools, words, limit, profile))
 
     def profiles(self) -> JSON:
-        """`profiles`: named selections of servers and tools, each with its tools that you may call and the path of its
-        endpoint. `problems`: what is wrong with their file."""
+        """The profiles, each with the tools that you may call and the path of its endpoint, under `profiles`.
+
+        `problems` says what is wrong with their file.
+        """
         return self._run(self._backend.profiles)
 
     def call(self, tool: str, /, *, timeout: float | None = None, **arguments: Any) -> Result:
@@ -203,58 +210,61 @@ class Workbench(Recorded):
         """As `call`, with the arguments in a dictionary, for names that are no Python identifiers.
 
         Args:
-            profile: through which it is called; nothing outside of that can be.
+            tool: qualified name.
+            arguments: the tool's arguments.
+            timeout: seconds to wait; default the setting `call_timeout`.
+            profile: call the tool through this profile, which must contain it.
         """
         return Result(tool, arguments, self._run(self._backend.call, tool, arguments, timeout, profile))
 
     def start_call(self, tool: str, arguments: JSON, *, timeout: float | None = None) -> PendingCall:
-        """Begin a call and return at once, so that something else can be done, or it can be cancelled meanwhile."""
+        """Start a call and return at once; wait for its result or cancel it with the `PendingCall`."""
         self._check_open()
         return PendingCall(tool, arguments, self._portal.start_task_soon(self._backend.call, tool, arguments, timeout))
 
     def restart(self, server: str) -> ServerState:
-        """Restart a server; returns how it is doing once it is ready or has failed again."""
+        """Restart a server; returns its state once it is ready or has failed again."""
         return self._run(self._backend.restart, server)
 
     def reload_servers(self) -> Reloaded:
-        """Read the configuration on disk anew: start what was added to it, end what was removed, replace what differs.
+        """Read the configuration files again: start new servers, end removed ones, restart changed ones.
 
-        Returns when what was started is ready or has failed, or after 20 seconds.
+        Returns when the started servers are ready or have failed, or after 20 seconds.
 
         Raises:
-            Misuse: the configuration cannot be meant; everything runs on as it did.
+            Misuse: the configuration is not valid; nothing was changed.
         """
         return self._run(self._backend.reload_servers)
 
     def changed_definitions(self) -> list[ChangedDefinition]:
-        """Tools that may not be called because their definition is not the one first seen; each with its `diff`."""
+        """Quarantined tools: those whose definition changed since it was accepted, each with its `diff`."""
         return self._run(self._backend.changed_definitions)
 
     def accept_definition(self, tool: str, hash: str, *, varying: bool = False) -> None:
-        """Let such a tool be called again.
+        """Accept the changed definition of a quarantined tool, so that it can be called again.
 
         Args:
             tool: qualified name.
-            hash: of the definition that you looked at.
-            varying: and later versions that differ only in what its `varying` shows.
+            hash: hash of the definition that you looked at.
+            varying: also accept later versions that differ only where `ChangedDefinition.varying` shows.
 
         Raises:
-            Misuse: it does not wait for this, has changed once more, or what varies in it cannot be told.
+            Misuse: the tool is not quarantined, has changed once more, or cannot be accepted with `varying`.
         """
         self._run(self._backend.accept_definition, tool, hash, varying)
 
     def varying_acceptances(self) -> list[VaryingAcceptance]:
-        """Definitions that were accepted together with what varies in them."""
+        """Definitions that were accepted with `varying=True`."""
         return self._run(self._backend.varying_acceptances)
 
     def revoke_varying_acceptance(self, tool: str) -> None:
-        """End one of them at once: the tool is quarantined while its definition is not the one accepted last.
+        """Revoke such an acceptance. The tool is quarantined unless its definition is the one accepted last.
 
         Args:
             tool: qualified name.
 
         Raises:
-            Misuse: there is none of that tool.
+            Misuse: the tool has no such acceptance.
         """
         self._run(self._backend.revoke_varying, tool)
 
@@ -273,7 +283,7 @@ class Workbench(Recorded):
         """Answer a question with tools; returns the finished run, which renders as a readable trace.
 
         Args:
-            provider: a name that `providers()` lists; default the best that is ready.
+            provider: a name that `providers()` lists; default the first that is ready.
             model: model of that provider.
             history: earlier turns, as `{"role": "user" | "assistant", "text": …}`.
             on_event: called with every step as it happens. Interrupting (Ctrl-C) cancels the run.
@@ -300,21 +310,21 @@ class Workbench(Recorded):
         )
 
     def examples(self) -> tuple[str, ...]:
-        """Questions to try first, for the servers that are there."""
+        """Example questions for the servers that are ready."""
         return examples(self.servers())
 
     def cancel(self, run: str) -> bool:
-        """Stop a run that goes on elsewhere; False when there is none of that id."""
+        """Cancel a run by its id; False when no such run is under way."""
         return self._run(self._backend.cancel, run)
 
     def providers(self) -> list[ProviderStatus]:
-        """Who can answer questions here, and why or why not."""
+        """The providers that can answer questions, and why each is ready or not."""
         return self._run(self._backend.providers)
 
     # --- approvals ------------------------------
 
     def approvals(self) -> list[Approval]:
-        """Calls that wait for a human."""
+        """Calls that wait for a person's decision."""
         return self._run(self._backend.approvals)
 
     def approve(
@@ -326,41 +336,41 @@ class Workbench(Recorded):
         args_hash: str = "",
         standing: JSON | None = None,
     ) -> Approval:
-        """Let exactly this call happen, once, within 15 minutes; with `arguments`, with those instead.
+        """Approve exactly this call: its caller may make it once, within 15 minutes.
 
         Args:
-            approval: its id.
+            approval: id of the approval.
             note: why, for the record.
-            arguments: what shall run instead of what was asked for.
-            args_hash: of the arguments that you looked at; needed where somebody else has changed them.
-            standing: on which terms its caller may repeat the call without asking: `uses`, `seconds`, and `patterns`,
+            arguments: approve the call with these arguments instead.
+            args_hash: hash of the arguments that you looked at; required when somebody else has changed them.
+            standing: terms on which the caller may repeat the call without asking: `uses`, `seconds`, and `patterns`,
                 JSON pointer → `{"enum": […]}`, `{"prefix": …}` or `{"range": [lowest, highest]}`.
         """
         terms = None if standing is None else _terms(standing)
         return self._run(self._backend.decide, approval, True, note, arguments, args_hash, terms)
 
     def standing_approvals(self) -> list[StandingApproval]:
-        """Calls that may be repeated without asking again, with the uses and the time that are left."""
+        """Standing approvals: calls that may be repeated without asking, with the uses and the time that are left."""
         return self._run(self._backend.standing_approvals)
 
     def revoke_standing_approval(self, id: str) -> StandingApproval:
-        """End a standing approval at once, at every gateway."""
+        """Revoke a standing approval at once, at every gateway."""
         return self._run(self._backend.revoke_standing, id)
 
     def deny(self, approval: str, *, note: str = "") -> Approval:
-        """Refuse this call."""
+        """Deny this call."""
         return self._run(self._backend.decide, approval, False, note)
 
     # --- the record: see also `Recorded` ------------------------------
 
     def record_load(self, run: JSON, requests: Sequence[JSON]) -> None:
-        """Put a load run on the record: tables `load_runs` and `load_requests`."""
+        """Record a load run, in the tables `load_runs` and `load_requests`."""
         self._run(self._backend.record_load, run, requests)
 
     # --- life ------------------------------
 
     def close(self) -> None:
-        """Stop what was started here. Attached workbenches leave the platform running."""
+        """Close the workbench. An embedded platform is stopped; one that it was attached to runs on."""
         self._close_readers()
         self._closed = True
         self._stack.close()

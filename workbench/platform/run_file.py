@@ -38,6 +38,7 @@ class RunningPlatform(Record, frozen=True, kw_only=True):
 
     @property
     def mcp_url(self) -> str:
+        """Address of the MCP endpoint."""
         return f"{self.url}/mcp"
 
     @property
