@@ -3,7 +3,7 @@ PYTHON ?= python3
 V := .venv/bin
 export PYTHONUNBUFFERED = 1
 
-.PHONY: up help test test-unit test-integration test-performance coverage lint load bench conformance interop check-full shots notebooks fuzz advisories release lock clean
+.PHONY: up help test test-unit test-integration test-performance coverage lint load bench conformance interop check-full docs shots notebooks fuzz advisories release lock clean
 
 up: .venv/runtime          ## servers, gateway and app; Ctrl-C stops all of it
 	@$(V)/workbench up $(ARGS)
@@ -44,6 +44,9 @@ interop: .venv/dev         ## clients and servers that nobody here wrote
 
 check-full: .venv/dev      ## what takes many minutes and the package indexes: real servers from cold caches
 	$(V)/python -m pytest -m full $(ARGS)
+
+docs: .venv/dev            ## write docs/reference/ anew from the code
+	$(V)/python docs/generate.py $(ARGS)
 
 shots: .venv/dev           ## the README's screenshots, from a real browser
 	$(V)/python docs/shots.py $(ARGS)
