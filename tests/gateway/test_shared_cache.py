@@ -14,10 +14,10 @@ from mcp_types import ToolAnnotations
 from tests.gateway.conftest import Furnish, House
 from tests.redis_server import RedisServer
 from workbench.cluster.sealed_tokens import SealedTokens
+from workbench.control.circuit_breaker import CircuitBreaker
 from workbench.events import JSON, Call, Caller, Tool
 from workbench.gateway.redis_cache import SharedCache
 from workbench.gateway.result_cache import Cache, CacheKey
-from workbench.policy.engine_breaker import EngineBreaker
 
 ANN = Caller(tenant="local", subject="ann", roles=("viewer",), scopes=frozenset({"b", "a"}))
 BOB = Caller(tenant="local", subject="bob")
@@ -128,7 +128,7 @@ async def test_nobody_can_read_or_make_up_an_answer_in_redis(processes: list[Cac
 async def test_while_redis_is_down_servers_are_asked_and_redis_is_left_alone(tmp_path: Path) -> None:
     redis = RedisServer(tmp_path)
     clock = [0.0]
-    breaker = EngineBreaker(failures=2, clock=lambda: clock[0])
+    breaker = CircuitBreaker(failures=2, clock=lambda: clock[0])
     shared = SharedCache(redis.url, SealedTokens(tmp_path / "key", b"x"), timeout=5.0, breaker=breaker)
     cache = Cache(shared=shared)
     redis.kill()

@@ -19,9 +19,9 @@ import orjson
 import pytest
 
 from workbench.config import Settings
+from workbench.control.circuit_breaker import CircuitBreaker
 from workbench.events import JSON, Call, Caller, Misuse, Tool
 from workbench.policy import Policy
-from workbench.policy.engine_breaker import EngineBreaker
 from workbench.policy.rego import engine_answer, rego_engine
 from workbench.policy.rego.opa_client import Opa
 
@@ -201,7 +201,7 @@ async def test_input_that_no_engine_reads_alike_is_denied_without_asking(
 
 async def test_after_failures_opa_is_left_alone_until_a_probe_succeeds(server: Server) -> None:
     now = [0.0]
-    opa = Opa(server.url, breaker=EngineBreaker(2, 1.0, clock=lambda: now[0]))
+    opa = Opa(server.url, breaker=CircuitBreaker(2, 1.0, clock=lambda: now[0]))
     working, server.answer = server.answer, lambda path, body: ok({}, "503 Service Unavailable")
     quota = rego_engine.PROBES[rego_engine.TENANT_QUOTA]
     kinds = []
@@ -219,7 +219,7 @@ async def test_after_failures_opa_is_left_alone_until_a_probe_succeeds(server: S
 
 async def test_a_call_that_is_given_up_does_not_count_as_a_failure(server: Server) -> None:
     server.answer = lambda path, body: None
-    opa = Opa(server.url, timeout=30.0, breaker=EngineBreaker(1))
+    opa = Opa(server.url, timeout=30.0, breaker=CircuitBreaker(1))
     asking = asyncio.create_task(opa.ask(rego_engine.TENANT_QUOTA, rego_engine.PROBES[rego_engine.TENANT_QUOTA]))
     async with asyncio.timeout(10):
         while not server.requests:  # noqa: ASYNC110 - a list has no event
@@ -359,7 +359,7 @@ async def test_killing_a_real_opa_denies_and_its_return_allows_again(
     port = free_port()
     policy = Policy(settings.replace(opa_url=f"http://127.0.0.1:{port}"))
     assert policy.opa is not None
-    policy.opa.breaker = EngineBreaker(3, 0.05, 0.1)
+    policy.opa.breaker = CircuitBreaker(3, 0.05, 0.1)
     made = call(owner, find)
 
     async def until_allowed() -> None:

@@ -14,9 +14,9 @@ import pytest
 
 from tests.redis_server import RedisServer
 from workbench.config import Settings
+from workbench.control.circuit_breaker import CircuitBreaker
 from workbench.events import Caller, Misuse, Tool, Unreachable
 from workbench.policy import Policy
-from workbench.policy.engine_breaker import EngineBreaker
 from workbench.policy.limits.redis_limits import SCRIPT, SharedLimits
 
 change = msgspec.structs.replace
@@ -184,7 +184,7 @@ async def test_a_redis_that_dies_denies_and_counts_again_when_it_is_back(
     tmp_path_factory: pytest.TempPathFactory, owner: Caller, find: Tool
 ) -> None:
     server = RedisServer(tmp_path_factory.mktemp("d"))
-    counting = SharedLimits(50, lambda tenant, tool: 0, url=server.url, breaker=EngineBreaker(3, 0.05, 0.1))
+    counting = SharedLimits(50, lambda tenant, tool: 0, url=server.url, breaker=CircuitBreaker(3, 0.05, 0.1))
     assert await counting.use_shared(owner, find) is None
     server.kill()
     for _ in range(6):

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from workbench.cluster.sealed_tokens import SealedTokens
+from workbench.control.circuit_breaker import CircuitBreaker
 from workbench.control.redis_client import redis_client
 from workbench.events import JSON, canonical
-from workbench.policy.engine_breaker import EngineBreaker
 
 if TYPE_CHECKING:
     from workbench.gateway.result_cache import CacheKey
@@ -64,10 +64,10 @@ class SharedCache:
         *,
         prefix: str = "workbench:answer",
         timeout: float = TIMEOUT,
-        breaker: EngineBreaker | None = None,
+        breaker: CircuitBreaker | None = None,
     ) -> None:
         self.hits = self.misses = self.failures = 0
-        self.breaker = breaker or EngineBreaker(failures=3)
+        self.breaker = breaker or CircuitBreaker(failures=3)
         self._seal = seal
         self._prefix = prefix
         self._timeout = timeout

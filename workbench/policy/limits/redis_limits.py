@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 from workbench.config import RedisDown
+from workbench.control.circuit_breaker import CircuitBreaker
 from workbench.control.redis_client import redis_client
 from workbench.events import Caller, Tool, Unreachable, new_id
-from workbench.policy.engine_breaker import EngineBreaker
 from workbench.policy.limits.rate_limits import WINDOW, RateLimits, Used
 
 TIMEOUT = 0.25
@@ -81,10 +81,10 @@ class SharedLimits(RateLimits):
         when_down: RedisDown = "deny",
         prefix: str = "workbench",
         timeout: float = TIMEOUT,
-        breaker: EngineBreaker | None = None,
+        breaker: CircuitBreaker | None = None,
     ) -> None:
         super().__init__(per_minute, quota)
-        self.breaker = breaker or EngineBreaker()
+        self.breaker = breaker or CircuitBreaker()
         self._when_down = when_down
         self._prefix = prefix
         self._timeout = timeout

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from workbench.control.circuit_breaker import CircuitBreaker
 from workbench.events import JSON, Misuse
-from workbench.policy.engine_breaker import EngineBreaker
 from workbench.policy.rego import rego_engine, rego_guard
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Opa:
     """
 
     def __init__(
-        self, url: str, token: str = "", *, timeout: float = TIMEOUT, breaker: EngineBreaker | None = None
+        self, url: str, token: str = "", *, timeout: float = TIMEOUT, breaker: CircuitBreaker | None = None
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
@@ -67,7 +67,7 @@ class Opa:
         if parts.username or parts.password:
             raise Misuse("Setting opa_url holds a user or a password.", hint="Put the token into WORKBENCH_OPA_TOKEN.")
         self.url = url.rstrip("/")
-        self.breaker = breaker or EngineBreaker()
+        self.breaker = breaker or CircuitBreaker()
         self.problem = ""
         """What went wrong last; empty when the last question was answered."""
         self._token = token

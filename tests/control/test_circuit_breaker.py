@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from workbench.policy.engine_breaker import EngineBreaker
+from workbench.control.circuit_breaker import CircuitBreaker
 
 
 class Clock:
@@ -14,8 +14,8 @@ class Clock:
         return self.now
 
 
-def opened(clock: Clock) -> EngineBreaker:
-    breaker = EngineBreaker(3, 1.0, 4.0, clock=clock)
+def opened(clock: Clock) -> CircuitBreaker:
+    breaker = CircuitBreaker(3, 1.0, 4.0, clock=clock)
     for _ in range(3):
         assert breaker.admit()
         breaker.failed()
@@ -23,7 +23,7 @@ def opened(clock: Clock) -> EngineBreaker:
 
 
 def test_it_opens_after_failures_in_a_row_only() -> None:
-    breaker = EngineBreaker(3, clock=Clock())
+    breaker = CircuitBreaker(3, clock=Clock())
     for ended in (breaker.failed, breaker.failed, breaker.succeeded, breaker.failed, breaker.failed):
         assert breaker.admit()
         ended()

@@ -10,7 +10,7 @@ from typing import Literal
 State = Literal["closed", "open", "half-open"]
 
 
-class EngineBreaker:
+class CircuitBreaker:
     """Stands before something in another process that may be down.
 
     Args:
