@@ -74,7 +74,7 @@ def test_settings_may_name_their_secrets(settings: Any, monkeypatch: pytest.Monk
     policy = Policy(named)
     try:
         client: Any = policy.limits
-        assert "canary-redis" in repr(client._redis.connection_pool.connection_kwargs)
+        assert "canary-redis" in repr(client.script.client.connection_pool.connection_kwargs)
         assert policy.opa is not None
         assert "canary-opa" in repr(vars(policy.opa))
     finally:

@@ -85,7 +85,7 @@ async def test_a_quota_of_the_tenant_is_shared_by_its_callers_and_a_refused_call
 
 async def test_a_place_becomes_free_when_its_call_leaves_the_window(redis: RedisServer, prefix: str) -> None:
     counting = limits(redis, prefix)
-    script = counting._redis.register_script(SCRIPT)
+    script = counting.script.client.register_script(SCRIPT)
 
     async def count() -> int:
         return int((await script(keys=[f"{prefix}:k"], args=[300_000, f"c{time.monotonic_ns()}", 2]))[0])
@@ -102,11 +102,11 @@ async def test_a_place_becomes_free_when_its_call_leaves_the_window(redis: Redis
 async def test_keys_expire_and_name_nobody(redis: RedisServer, prefix: str, owner: Caller, find: Tool) -> None:
     counting = limits(redis, prefix, 5, lambda tenant, tool: 9)
     await counting.use_shared(change(owner, subject="ann@example.com"), find)
-    keys = [key.decode() async for key in counting._redis.scan_iter(f"{prefix}:*")]
+    keys = [key.decode() async for key in counting.script.client.scan_iter(f"{prefix}:*")]
     assert len(keys) == 2
     for key in keys:
         assert not any(name in key for name in ("ann", "acme", "find"))
-        assert 0 < await counting._redis.pttl(key) <= 60_000
+        assert 0 < await counting.script.client.pttl(key) <= 60_000
     await counting.disconnect()
 
 
@@ -190,7 +190,7 @@ async def test_a_redis_that_dies_denies_and_counts_again_when_it_is_back(
     for _ in range(6):
         with pytest.raises(Unreachable):
             await counting.use_shared(owner, find)
-    assert counting.breaker.state != "closed"
+    assert counting.script.breaker.state != "closed"
     server.start()
     try:
         async with asyncio.timeout(20):

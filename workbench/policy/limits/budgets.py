@@ -92,7 +92,7 @@ class Spending:
         self._when_down = settings.redis_down
         if settings.redis_url:
             from workbench.control.redis_client import redis_client
-            from workbench.policy.limits.redis_limits import TIMEOUT
+            from workbench.control.redis_script import TIMEOUT
 
             self._redis = redis_client(Secrets.of(settings).read(settings.redis_url), TIMEOUT)
             self._script = self._redis.register_script(SCRIPT)

@@ -6,20 +6,14 @@ limit. The clock is Redis's own. Tenants, subjects and tools appear in keys only
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import math
 from collections.abc import Callable
-from typing import Any
 
 from workbench.config import RedisDown
 from workbench.control.circuit_breaker import CircuitBreaker
-from workbench.control.redis_client import redis_client
+from workbench.control.redis_script import TIMEOUT, RedisScript, hash_of
 from workbench.events import Caller, Tool, Unreachable, new_id
 from workbench.policy.limits.rate_limits import WINDOW, RateLimits, Used
-
-TIMEOUT = 0.25
-"""Seconds for one count, connecting included."""
 
 MAX_WAITING = 4096
 """Callers of whom is remembered how long they have to wait."""
@@ -84,13 +78,10 @@ class SharedLimits(RateLimits):
         breaker: CircuitBreaker | None = None,
     ) -> None:
         super().__init__(per_minute, quota)
-        self.breaker = breaker or CircuitBreaker()
         self._when_down = when_down
         self._prefix = prefix
-        self._timeout = timeout
-        self._redis = redis_client(url, timeout)
+        self.script = RedisScript(url, SCRIPT, "calls", timeout=timeout, breaker=breaker)
         self._until: dict[tuple[str, str], tuple[float, float]] = {}
-        self._script = self._redis.register_script(SCRIPT)
 
     async def use_shared(self, caller: Caller, tool: Tool) -> Used | None:
         """Count one call for all processes. None when it may go on; else what is used up, and nothing is counted.
@@ -102,11 +93,11 @@ class SharedLimits(RateLimits):
             quota = self._quota(caller.tenant, tool.qualified)
         except Exception:  # noqa: BLE001 - undefined means no
             return Used(name="tool", limit=0, remaining=0, reset_s=int(WINDOW), retry_s=int(WINDOW))
-        tenant = _hash(caller.tenant)
-        keys = [f"{self._prefix}:{{{tenant}}}:caller:{_hash(caller.subject)}"]
+        tenant = hash_of(caller.tenant)
+        keys = [f"{self._prefix}:{{{tenant}}}:caller:{hash_of(caller.subject)}"]
         limits = [self.rate(caller)]
         if quota:
-            keys.append(f"{self._prefix}:{{{tenant}}}:tool:{_hash(tool.qualified)}")
+            keys.append(f"{self._prefix}:{{{tenant}}}:tool:{hash_of(tool.qualified)}")
             limits.append(quota)
         try:
             worst, wait, reset = await self._count(keys, limits)
@@ -140,7 +131,7 @@ class SharedLimits(RateLimits):
 
     async def charge_shared(self, caller: Caller) -> None:
         """Count a call that was turned down, for all processes."""
-        key = f"{self._prefix}:{{{_hash(caller.tenant)}}}:caller:{_hash(caller.subject)}"
+        key = f"{self._prefix}:{{{hash_of(caller.tenant)}}}:caller:{hash_of(caller.subject)}"
         try:
             worst, wait, reset = await self._count([key], [self.rate(caller)])
         except Unreachable:
@@ -166,32 +157,14 @@ class SharedLimits(RateLimits):
 
     async def disconnect(self) -> None:
         """Close the connections; counting again opens new ones."""
-        await self._redis.aclose()
+        await self.script.disconnect()
 
     async def _count(self, keys: list[str], limits: list[int]) -> tuple[int, int, int]:
-        from redis.exceptions import RedisError
-
-        if not self.breaker.admit():
-            raise Unreachable("Redis has failed repeatedly and is not asked for a moment, so calls cannot be counted.")
-        arguments: list[Any] = [int(WINDOW * 1_000_000), new_id(), *limits]
         try:
-            async with asyncio.timeout(self._timeout):
-                worst, wait, reset = await self._script(keys=keys, args=arguments)
-                found = int(worst), int(wait), int(reset)
-        except (RedisError, OSError, TimeoutError, ValueError, TypeError) as e:
-            self.breaker.failed()
-            self.problem = f"Redis does not count calls ({type(e).__name__})."
-            raise Unreachable(self.problem, hint="Check redis_url; calls go on when it answers again.") from e
-        except BaseException:
-            self.breaker.released()
-            raise
-        self.breaker.succeeded()
-        self.problem = ""
-        return found
-
-
-def _hash(name: str) -> str:
-    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+            worst, wait, reset = await self.script.run(keys, [int(WINDOW * 1_000_000), new_id(), *limits])
+        finally:
+            self.problem = self.script.problem
+        return worst, wait, reset
 
 
 def _seconds(microseconds: int) -> int:
