@@ -24,6 +24,7 @@ class Admission:
         self._access = access
         self.addresses = ClientAddresses(access.settings.trusted_proxies)
         self.failures = CredentialFailures(access.settings.failed_credentials_per_minute)
+        """Of this process alone, until a platform puts one in its place that gateways share."""
 
     async def authenticate(
         self, scope: Mapping[str, Any], authorization: str | None, view: str = "", *, door: str
@@ -43,6 +44,7 @@ class Admission:
         Raises:
             TooManyFailuresError: how long to wait.
             Unauthenticated: as for `Access.authenticate_async`.
+            Unreachable: as for `Access.authenticate_async`, or the wrong credentials of this address cannot be counted.
         """
         if authorization is None:
             try:
@@ -53,20 +55,21 @@ class Admission:
         known = self._access.remembered(authorization, view)
         if known is not None:
             return known
-        if not is_own_key(authorization) and self.failures.wait(self.addresses.of(scope), authorization):
-            self.failed(scope, authorization, door, "not looked at")
+        address = self.addresses.of(scope)
+        if not is_own_key(authorization) and await self.failures.wait_shared(address, authorization):
+            await self.failed(scope, authorization, door, "not looked at")
         try:
             return await self._access.authenticate_async(authorization, view)
         except Unauthenticated as e:
-            self.failed(scope, authorization, door, str(e.args[0]))
+            await self.failed(scope, authorization, door, str(e.args[0]))
             raise
 
-    def failed(self, scope: Mapping[str, Any], authorization: str, door: str, reason: str) -> None:
+    async def failed(self, scope: Mapping[str, Any], authorization: str, door: str, reason: str) -> None:
         """Count a credential that was refused.
 
         Raises:
             TooManyFailuresError: it is one too many.
         """
-        wait = self.failures.add(self.addresses.of(scope), authorization, door, reason)
+        wait = await self.failures.add_shared(self.addresses.of(scope), authorization, door, reason)
         if wait:
             raise TooManyFailuresError(wait)

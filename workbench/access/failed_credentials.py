@@ -66,8 +66,7 @@ class CredentialFailures:
 
     def wait(self, address: str, authorization: str) -> int:
         """Seconds that this credential from this address has to wait; 0 when it may be looked at."""
-        own = self._left((address, ""), self._per_minute)
-        return max(own, self._left((address, name_of(authorization)), max(self._per_minute // 2, 1)))
+        return max(self._left(key, most) for key, most in self._limits(address, name_of(authorization)))
 
     def missing(self, door: str) -> None:
         """Count a request that shows nothing."""
@@ -75,20 +74,44 @@ class CredentialFailures:
 
     def add(self, address: str, authorization: str, door: str, reason: str) -> int:
         """Count one that was refused; the seconds to wait when it is one too many, else 0."""
-        wait = self.wait(address, authorization)
-        name = name_of(authorization)
+        wait, name = self.wait(address, authorization), name_of(authorization)
+        self._count(address, name)
+        self._tell(address, name, door, reason, wait)
+        return wait
+
+    async def wait_shared(self, address: str, authorization: str) -> int:
+        """`wait`, where the counters may lie in another process.
+
+        Raises:
+            Unreachable: they cannot be reached, and the setting says that nothing goes on then.
+        """
+        return self.wait(address, authorization)
+
+    async def add_shared(self, address: str, authorization: str, door: str, reason: str) -> int:
+        """`add`, where the counters may lie in another process. Never raises."""
+        return self.add(address, authorization, door, reason)
+
+    async def disconnect(self) -> None:
+        """Close connections, where there are any."""
+
+    def _limits(self, address: str, name: str) -> tuple[tuple[tuple[str, str], int], ...]:
+        """What a failure counts against, and how many of a minute are let through."""
+        return ((address, ""), self._per_minute), ((address, name), max(self._per_minute // 2, 1))
+
+    def _count(self, address: str, name: str) -> None:
         now = self._clock()
-        for key, most in (((address, ""), self._per_minute), ((address, name), max(self._per_minute // 2, 1))):
+        for key, most in self._limits(address, name):
             times = self._times(key)
             if len(times) < most:
                 times.append(now)
+
+    def _tell(self, address: str, name: str, door: str, reason: str, wait: int) -> None:
         outcome = "throttled" if wait else "refused"
         self.counts[door, outcome] = self.counts.get((door, outcome), 0) + 1
         if self.on_failure is not None:
             self.on_failure(
                 CredentialFailure(address=address, door=door, reason=reason, credential=name, throttled=bool(wait))
             )
-        return wait
 
     def _left(self, key: tuple[str, str], most: int) -> int:
         times = self._seen.get(key)

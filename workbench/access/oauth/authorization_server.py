@@ -165,7 +165,7 @@ class AuthorizationServer:
             try:
                 return await handler(request)
             except OAuthRequestError as e:
-                return self._refused(request, e).response()
+                return (await self._refused(request, e)).response()
             except NotRecorded:
                 words = "Nothing can be recorded, so nothing is issued."
                 return OAuthRequestError("temporarily_unavailable", words, 503, {"Retry-After": "1"}).response()
@@ -175,11 +175,11 @@ class AuthorizationServer:
 
         return told
 
-    def _refused(self, request: Request, e: OAuthRequestError) -> OAuthRequestError:
+    async def _refused(self, request: Request, e: OAuthRequestError) -> OAuthRequestError:
         """`e`, counted where it is a client that could not prove itself."""
         if e.error == "invalid_client":
             try:
-                self._access.admission.failed(
+                await self._access.admission.failed(
                     request.scope, request.headers.get("authorization", ""), "oauth", str(e.args[0])
                 )
             except TooManyFailuresError as many:
@@ -192,10 +192,10 @@ class AuthorizationServer:
         """Who sent it, for counting."""
         return self._access.admission.addresses.of(request.scope)
 
-    def wrong_key(self, request: Request, key: str) -> None:
+    async def wrong_key(self, request: Request, key: str) -> None:
         """Count a key that was shown on the page of consent."""
         with contextlib.suppress(TooManyFailuresError):  # the page has a bound of its own
-            self._access.admission.failed(
+            await self._access.admission.failed(
                 request.scope, f"Bearer {key.strip()}", "consent", "No key of this workbench."
             )
 

@@ -88,7 +88,7 @@ class Authorize:
         try:
             person = await self._server.person(given.get("key"))
         except Unauthenticated:
-            self._server.wrong_key(request, given.get("key"))
+            await self._server.wrong_key(request, given.get("key"))
             if not await self._server.ask(self._pending.wrong_key, id):
                 return error_page("Too many wrong keys. Start again from the program that sent you here.", 403)
             return consent_page(asked, id, wrong="That is no valid key of this workbench.", status=403)
