@@ -260,7 +260,7 @@ class Settings:
         REDIS,
     )
     redis_down: RedisDown = setting(
-        "deny", "When Redis does not answer: deny calls, or count in the memory of each process."
+        "deny", "When Redis does not answer: deny what it counts, or count in the memory of each process."
     )
     cache_url: str = setting(
         "", "URL of a Redis that caches results for all gateways; empty: each has its own cache in memory.", REDIS

@@ -11,9 +11,11 @@ import orjson
 import pytest
 
 from tests.bench.test_doors_before_body import Sent
+from tests.redis_server import RedisServer
 from workbench.api import build_app
 from workbench.audit import Reader, questions
 from workbench.audit.format import records
+from workbench.cluster.shared_byte_quota import SharedByteQuota
 from workbench.config import Settings
 from workbench.platform.platform import Platform
 
@@ -64,6 +66,35 @@ async def test_wrong_credentials_are_throttled_by_address_and_recorded(platform:
     assert "SECRET" not in orjson.dumps(recorded).decode()
     assert b"workbench_credential_failures_total{" in platform.metrics()
     assert b'outcome="throttled"} 14.0' in platform.metrics()
+
+
+async def test_platforms_with_one_redis_share_what_an_address_and_a_tenant_have_used(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    redis = RedisServer(tmp_path_factory.mktemp("r"))
+    opened = [
+        await Platform.open(Settings.load(
+            env={}, cwd=tmp_path, home=tmp_path / name, servers=(), port="8800", app=False, audit_min_free_bytes=1,
+            failed_credentials_per_minute=6, trusted_proxies=("127.0.0.1",), redis_url=redis.url,
+        ))
+        for name in ("first", "second")
+    ]  # fmt: skip
+    try:
+        first, second = (build_app(platform) for platform in opened)
+        tokens = [f"{SHOWN}{n}".replace("abcdefghijkl", f"abcdefghij{n:02d}") for n in range(8)]
+        assert [(await ask(first, "/mcp", token)).status for token in tokens[:6]] == [401] * 6
+        assert [(await ask(second, path, tokens[6])).status for path in ("/mcp", "/status")] == [429, 429]
+        assert (await ask(second, "/mcp", tokens[7], "198.51.100.1")).status == 401
+        quotas = [platform.audit.quota for platform in opened]
+        assert all(isinstance(quota, SharedByteQuota) for quota in quotas)
+        for quota in quotas:
+            quota.add("acme", 1000)
+            await quota.settle()  # type: ignore[attr-defined]
+        assert quotas[1].elsewhere["acme"] == 1000
+    finally:
+        for platform in opened:
+            await platform.close()
+        redis.kill()
 
 
 async def test_many_failures_are_few_records_and_a_saved_question_adds_them_up(platform: Platform) -> None:

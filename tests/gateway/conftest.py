@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field
 
 from workbench.access import Access
 from workbench.audit import AuditLog
+from workbench.cluster.shared_byte_quota import byte_quota
 from workbench.config import Settings
 from workbench.endpoint import McpEndpoint
 from workbench.events import JSON, Caller
@@ -202,11 +203,12 @@ async def furnish(settings: Settings, calc: Calc) -> AsyncIterator[Furnish]:
         async def open_house(**more: Any) -> House:
             servers: dict[str, Any] = {"calc": calc.mcp, **more.pop("servers", {})}
             changed = settings.replace(**{"health_interval": 5.0, **more})
-            audit = await AuditLog.open(changed)
+            audit = await AuditLog.open(changed, quota=byte_quota(changed))
             stack.push_async_callback(audit.close)
             access, policy = Access(changed), Policy(changed)
             stack.callback(access.close)
             stack.callback(policy.close)
+            stack.push_async_callback(policy.disconnect)
 
             def connect(spec: ServerSpec, launched: Launched) -> Connection:
                 server = servers[spec.id]

@@ -32,11 +32,15 @@ class Rates:
         """Refuse who has used up the rate, or whose tenant the bytes, before anything costs time. Counts nothing.
 
         Raises:
-            Refusal: how long to wait.
+            Refusal: how long to wait; or the bytes cannot be counted.
         """
         if (used := self._limits.waiting(caller)) is not None:
             raise throttled(used, caller)
-        if wait := self._quota.wait(caller.tenant):
+        try:
+            wait = self._quota.wait(caller.tenant)
+        except Unreachable as e:
+            raise Refusal("unavailable", str(e), rule=BYTES, retry_after=1) from e
+        if wait:
             self._quota.refuse(caller.tenant)
             raise Refusal("throttled", self._quota.words(caller.tenant, wait), rule=BYTES, retry_after=wait)
 

@@ -11,9 +11,11 @@ from typing import Any
 from anyio import CancelScope
 
 from workbench.access import Access
+from workbench.access.redis_failed_credentials import credential_failures
 from workbench.agent import Agent, ProviderStatus
 from workbench.audit import AuditLog
 from workbench.audit.format import records
+from workbench.cluster.shared_byte_quota import byte_quota
 from workbench.config import Settings, prepare_home
 from workbench.events import (
     JSON,
@@ -82,6 +84,7 @@ class Platform:
         self.connections = ConnectionCounts.of(settings)
         """What the listeners of this platform hold."""
         profile_listing.follow(gateway, self._happened)
+        access.admission.failures = credential_failures(settings)
         access.admission.failures.on_failure = CredentialRecorder(audit, settings.tenant).take
         self.upkeep = Upkeep(self)
         self.inbox = Inbox(self)
@@ -100,7 +103,7 @@ class Platform:
         """
         prepare_home(settings.home)
         await Secrets.of(settings).prepare(settings)
-        audit = await AuditLog.open(settings)
+        audit = await AuditLog.open(settings, quota=byte_quota(settings))
         registry: Registry | None = None
         rooms = ExitStack()
         try:
@@ -135,6 +138,7 @@ class Platform:
             self._expiring.cancel()
             await asyncio.gather(self._expiring, return_exceptions=True)
         await self.policy.disconnect()
+        await self.access.admission.failures.disconnect()
         if self.slack is not None:
             await self.slack.close()
         if self.compactor is not None:

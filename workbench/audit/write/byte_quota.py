@@ -24,6 +24,8 @@ class ByteQuota:
         self.per_hour = per_hour
         self.written: dict[str, int] = {}
         """Bytes of this hour by tenant."""
+        self.elsewhere: dict[str, int] = {}
+        """Bytes that other gateways have added in this hour by tenant, as far as this one has heard."""
         self.refused: dict[str, int] = {}
         """Calls that were turned down since the start by tenant."""
         self._clock = clock
@@ -34,8 +36,7 @@ class ByteQuota:
         """Count bytes that are about to be written."""
         now = self._clock()
         if now >= self._ends:
-            self._before, self.written = self.total, {}
-            self._ends = (now // HOUR + 1) * HOUR
+            self._begin_hour(now)
         self.written[tenant] = self.written.get(tenant, 0) + size
 
     @property
@@ -46,7 +47,7 @@ class ByteQuota:
 
     def wait(self, tenant: str) -> int:
         """Seconds until the tenant may add more; 0 when it may now."""
-        if not self.per_hour or self.written.get(tenant, 0) < self.per_hour:
+        if not self.per_hour or self.written.get(tenant, 0) + self.elsewhere.get(tenant, 0) < self.per_hour:
             return 0
         return max(math.ceil(self._ends - self._clock()), 0)
 
@@ -67,6 +68,13 @@ class ByteQuota:
         if wait := self.wait(tenant):
             self.refuse(tenant)
             raise NotRecorded(self.words(tenant, wait), hint="Wait, or raise the setting record_bytes_per_hour.")
+
+    async def close(self) -> None:
+        """Let go of what is shared with other gateways, where there is something."""
+
+    def _begin_hour(self, now: float) -> None:
+        self._before, self.written, self.elsewhere = self.total, {}, {}
+        self._ends = (now // HOUR + 1) * HOUR
 
     def words(self, tenant: str, wait: int) -> str:
         """The sentence that says so."""

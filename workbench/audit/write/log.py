@@ -59,7 +59,13 @@ class AuditLog:
     """
 
     def __init__(
-        self, settings: Settings, folder: AuditFolder, *, witness: Witness | None = None, sink: Sink | None = None
+        self,
+        settings: Settings,
+        folder: AuditFolder,
+        *,
+        witness: Witness | None = None,
+        sink: Sink | None = None,
+        quota: ByteQuota | None = None,
     ) -> None:
         self.mode = settings.audit_mode
         self.folder = folder
@@ -71,7 +77,7 @@ class AuditLog:
         """Batches written so far."""
         self.on_record: list[Callable[[str, JSON], None]] = []
         """Called with tenant and record, in clear, of everything that was accepted; must be quick and not raise."""
-        self.quota = ByteQuota(settings.record_bytes_per_hour)
+        self.quota = quota or ByteQuota(settings.record_bytes_per_hour)
         """What each tenant has added, and may add."""
         self._queue_bytes = settings.audit_queue_bytes
         self._min_free = settings.audit_min_free_bytes
@@ -112,13 +118,16 @@ class AuditLog:
         self._thread.start()
 
     @classmethod
-    async def open(cls, settings: Settings, *, witness: Witness | None = None) -> AuditLog:
+    async def open(
+        cls, settings: Settings, *, witness: Witness | None = None, quota: ByteQuota | None = None
+    ) -> AuditLog:
         """Mend what dead writers left, take a new writer id, and start writing.
 
         Args:
             settings: `home` and the `audit_*` settings count.
             witness: folder or function that gets a copy of every signed checkpoint; default what the setting
                 `audit_witness` names.
+            quota: counts the bytes of tenants; default one of this process alone.
 
         Raises:
             Misuse: `home` is a file or somebody else's folder, or the witness is neither folder nor URL.
@@ -135,7 +144,7 @@ class AuditLog:
             await asyncio.to_thread(recover, folder, witness)
             sink = await asyncio.to_thread(open_sink, settings)
             try:
-                log = cls(settings, folder, witness=witness, sink=sink)
+                log = cls(settings, folder, witness=witness, sink=sink, quota=quota)
             except BaseException:
                 if sink is not None:
                     sink.close()
@@ -238,6 +247,7 @@ class AuditLog:
             self._keys.close()
         if isinstance(self._witness, WitnessSender):
             await asyncio.to_thread(self._witness.close)
+        await self.quota.close()
         await asyncio.sleep(0)  # lets acknowledgements that the thread scheduled arrive
 
     def _refusal(self, why: str) -> NotRecorded:
