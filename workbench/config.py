@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, get_type_hints
 
 from workbench.events import Misuse
 from workbench.provider_table import PROVIDERS, provider_names
+from workbench.server_manifests import default_servers, selectable_servers
 from workbench.setting_values import (
     BROWSER_ORIGIN,
     BYTES,
@@ -46,9 +47,6 @@ from workbench.setting_values import (
     url_of,
 )
 
-BUNDLED_SERVERS = ("products", "crm", "tickets", "payments", "calendar", "analytics", "knowledge", "files")
-"""The local servers over the sample company, in the order they are shown."""
-
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """Addresses that nobody beyond this machine reaches."""
 
@@ -73,6 +71,17 @@ def secret(default: Any, meaning: str, check: ValueCheck) -> Any:
 def table(meaning: str, check: ValueCheck) -> Any:
     """A field of `Settings` that holds numbers by name; empty unless set. As text it is written `name=1,other=2`."""
     return field(default_factory=dict, hash=False, metadata={"meaning": meaning, "check": check})
+
+
+class _BundledServer:
+    """One of the servers that the setting `servers` may name: known once their manifests are read."""
+
+    @property
+    def expected(self) -> str:
+        return "one of " + ", ".join(selectable_servers())
+
+    def accepts(self, value: Any) -> bool:
+        return value in selectable_servers()
 
 
 @dataclass(frozen=True)
@@ -204,8 +213,9 @@ class Settings:
     secrets_stale: float = setting(
         3600.0, "Seconds for which a cached secret may be used while its source does not answer.", SECONDS
     )
-    servers: tuple[str, ...] = setting(
-        BUNDLED_SERVERS, "Which bundled servers to launch.", Each(one_of(*BUNDLED_SERVERS))
+    servers: tuple[str, ...] = field(
+        default_factory=default_servers,
+        metadata={"meaning": "Which bundled servers to launch.", "check": Each(_BundledServer())},
     )
     data: Path | None = setting(None, "Folder of data files (CSV, Parquet, JSON, Excel …) to serve as tables.", PATH)
     data_null_values: tuple[str, ...] = setting(
@@ -446,11 +456,11 @@ class Settings:
         return dataclasses.replace(self, **changes, sources=sources)
 
     def _check(self) -> None:
-        unknown = [s for s in self.servers if s not in BUNDLED_SERVERS]
+        unknown = [s for s in self.servers if s not in selectable_servers()]
         if unknown:
             raise Misuse(
                 f"Setting servers names {unknown[0][:200]!r}{_from(self.source_of('servers'))}.",
-                hint=f"Bundled servers are {', '.join(BUNDLED_SERVERS)}; foreign ones go into an mcp.json.",
+                hint=f"Bundled servers are {', '.join(selectable_servers())}; foreign ones go into an mcp.json.",
             )
         for name in names():
             _check_value(name, getattr(self, name), self.source_of(name))

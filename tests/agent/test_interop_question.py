@@ -9,9 +9,10 @@ import pytest
 
 from tests.agent.desk import QUESTION
 from tests.agent.stand_ins import aimock
-from workbench.config import BUNDLED_SERVERS, Settings
+from workbench.config import Settings
 from workbench.events import AnyRunEvent, Call, Caller, RunDone, RunStarted, ToolAsked, ToolDone
 from workbench.platform.record_access import RecordDesk
+from workbench.server_manifests import default_servers
 
 pytestmark = [
     pytest.mark.interop,
@@ -57,7 +58,7 @@ def fixtures(customer: str, answer: str) -> list[dict[str, Any]]:
     [
         ("openai", ("crm", "tickets", "payments")),
         ("anthropic", ("crm", "tickets", "payments")),
-        ("gemini", BUNDLED_SERVERS),  # more tools than are offered at once
+        ("gemini", default_servers()),  # more tools than are offered at once
     ],
 )
 async def test_the_question_is_answered_from_the_data_and_every_call_is_on_the_record(

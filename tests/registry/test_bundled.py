@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from workbench.config import BUNDLED_SERVERS, Settings
+from workbench import server_manifests
+from workbench.config import Settings
 from workbench.events import Misuse
 from workbench.registry import ServerDown, ServerSpec, ServerState, UnknownTool, bundled, bundled_specs
-from workbench.registry.bundled import servers_folder
+from workbench.server_manifests import LaunchOptions, ServerManifest, default_servers, servers_folder
 
 
 def test_every_bundled_server_has_its_program(settings: Settings) -> None:
     specs = bundled_specs(settings)
-    assert [s.id for s in specs] == list(BUNDLED_SERVERS)
+    assert [s.id for s in specs] == list(default_servers())
     for spec in specs:
         assert (spec.kind, spec.trust, spec.stdio) == ("bundled", "bundled", False)
         assert spec.command[0] == sys.executable
@@ -26,13 +27,14 @@ def test_every_bundled_server_has_its_program(settings: Settings) -> None:
 
 def test_settings_become_flags(settings: Settings, tmp_path: Path) -> None:
     changed = dataclasses.replace(
-        settings, servers=("knowledge", "files"), data=tmp_path, knowledge=(tmp_path, tmp_path), files_root=tmp_path
-    )
+        settings, servers=("knowledge", "files"), data=tmp_path, data_null_values=("NA", "-"),
+        knowledge=(tmp_path, tmp_path), files_root=tmp_path,
+    )  # fmt: skip
     knowledge, files, tables = bundled_specs(changed)
     assert knowledge.command[2:] == ("--folder", str(tmp_path), "--folder", str(tmp_path))
     assert files.command[2:] == ("--root", str(tmp_path))
     assert (tables.id, tables.kind, tables.trust) == ("tables", "tables", "bundled")
-    assert tables.command[2:] == ("--folder", str(tmp_path))
+    assert tables.command[2:] == ("--folder", str(tmp_path), "--null", "NA", "--null", "-")
 
 
 @pytest.mark.parametrize("name", ["data", "files_root"])
@@ -42,10 +44,19 @@ def test_a_folder_that_is_not_there_is_refused(settings: Settings, tmp_path: Pat
         bundled_specs(changed)
 
 
+def test_a_manifest_that_names_an_unknown_setting_is_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = ServerManifest(id="w", command=("w.py",), launch=LaunchOptions(setting="wether"))
+    monkeypatch.setattr(bundled, "bundled_manifests", lambda: (wrong,))
+    with pytest.raises(Misuse, match="bundled server 'w' names 'wether', which is no setting"):
+        bundled_specs(dataclasses.replace(settings, servers=()))
+
+
 def test_an_installed_package_brings_its_servers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     package = tmp_path / "site-packages" / "workbench"
     package.mkdir(parents=True)
-    monkeypatch.setattr(bundled, "__file__", str(package / "registry" / "bundled.py"))
+    monkeypatch.setattr(server_manifests, "__file__", str(package / "server_manifests.py"))
     with pytest.raises(Misuse, match="bundled servers are missing"):
         servers_folder()
     (package / "_shipped" / "servers").mkdir(parents=True)

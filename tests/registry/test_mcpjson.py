@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from workbench.config import BUNDLED_SERVERS
 from workbench.events import Misuse
 from workbench.registry import ServerSpec, read_configuration, read_mcp_json
+from workbench.server_manifests import selectable_servers
 
 ENV = {"TOKEN": "t0ken", "EMPTY": "", "HOME": "/home/ada"}
 
@@ -268,7 +268,7 @@ documents = st.fixed_dictionaries({"mcpServers": st.dictionaries(texts, entries,
 def test_any_document_is_read_or_refused(tmp_path: Path, document: Any) -> None:
     specs, refusal = read_or_refuse(tmp_path, json.dumps(document).encode())
     assert refusal is None or str(tmp_path) in refusal
-    assert all(isinstance(s, ServerSpec) and s.id not in BUNDLED_SERVERS for s in specs)
+    assert all(isinstance(s, ServerSpec) and s.id not in selectable_servers() for s in specs)
     assert len({s.id for s in specs}) == len(specs)
 
 

@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from workbench.registry import ServerState
-
-SAMPLE_COMPANY = (
-    "Customer john.smith@acme.com says their subscription renewal failed last week. What is their account status, "
-    "do they have any open support tickets, and what does their payment history look like?",
-    "Which five products brought in the most revenue this year?",
-    "How many support tickets are open, by priority?",
-)
-OWN_TABLES = ("Which tables are there, and how many rows has each?",)
-
-_NEEDED = {"crm", "tickets", "payments", "analytics", "products"}
+from workbench.server_manifests import bundled_manifests
 
 
 def examples(servers: Sequence[ServerState]) -> tuple[str, ...]:
-    """What can be asked of these servers; empty when nothing is known of what they hold."""
+    """What can be asked of these servers, as their manifests say; empty when nothing is known of what they hold."""
     ids = {s.id for s in servers}
-    return (OWN_TABLES if any(s.kind == "tables" for s in servers) else ()) + (SAMPLE_COMPANY if ids >= _NEEDED else ())
+    found = [e for manifest in bundled_manifests() if manifest.id in ids for e in manifest.examples]
+    return tuple(e.question for e in sorted(found, key=lambda e: e.order) if ids.issuperset(e.servers))

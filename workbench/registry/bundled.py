@@ -5,26 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from workbench.config import BUNDLED_SERVERS, Settings
+from workbench.config import Settings, names
 from workbench.events import Misuse
 from workbench.registry.configuration.added_servers import FILE
 from workbench.registry.configuration.mcp_json import Configuration, read_configuration
 from workbench.registry.server import ServerSpec
 from workbench.secrets import NoSecret, Secrets
-
-
-def servers_folder() -> Path:
-    """Where the bundled servers are: in a clone beside the package, or inside an installed one.
-
-    Raises:
-        Misuse: neither is there; the installation is incomplete.
-    """
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package.parent / "servers", package / "_shipped" / "servers"):
-        if folder.is_dir():
-            return folder
-    raise Misuse(f"The bundled servers are missing beside {package}.", hint="Install the package again.")
+from workbench.server_manifests import ServerManifest, bundled_manifests, selectable_servers
 
 
 def configured_servers(settings: Settings) -> Configuration:
@@ -60,7 +49,7 @@ def foreign_servers(settings: Settings) -> Configuration:
             path,
             has_secret=_has_secret(settings),
             closed=[settings.home],
-            taken=[*BUNDLED_SERVERS, *(spec.id for spec in found.servers), *(one.id for one in found.excluded)],
+            taken=[*selectable_servers(), *(spec.id for spec in found.servers), *(one.id for one in found.excluded)],
         )
         found = Configuration(
             servers=(*found.servers, *more.servers), excluded=(*found.excluded, *more.excluded),
@@ -83,38 +72,46 @@ def _has_secret(settings: Settings) -> Callable[[str], bool]:
 
 
 def bundled_specs(settings: Settings) -> list[ServerSpec]:
-    """The bundled servers that `settings` asks for, and the tables server when there is a data folder.
+    """The bundled servers that `settings` asks for: those that `servers` names, and those of settings that are set.
 
     Raises:
-        Misuse: the servers are missing, or a folder of the settings does not exist.
+        Misuse: the servers are missing, a manifest is wrong, or a folder of the settings does not exist.
     """
-    folder = servers_folder()
-    specs = [_spec(settings, folder, id) for id in settings.servers]
-    if settings.data is not None:
-        specs.append(_spec(settings, folder, "tables"))
-    return specs
+    manifests = {manifest.id: manifest for manifest in bundled_manifests()}
+    named = [manifests[id] for id in settings.servers]
+    started = [m for m in manifests.values() if m.launch.setting and _setting(settings, m, m.launch.setting)]
+    return [_spec(settings, manifest) for manifest in (*named, *started)]
 
 
-def _spec(settings: Settings, folder: Path, id: str) -> ServerSpec:
+def _spec(settings: Settings, manifest: ServerManifest) -> ServerSpec:
     return ServerSpec(
-        id=id,
-        kind="tables" if id == "tables" else "bundled",
-        command=(sys.executable, str(folder / id / "server.py"), *_flags(settings, id)),
+        id=manifest.id,
+        kind=manifest.launch.kind,
+        command=(sys.executable, *manifest.command, *_flags(settings, manifest)),
         env={"WORKBENCH_SERVER_STATE": str(settings.home / "servers"), "PYTHONUNBUFFERED": "1"},
         trust="bundled",
         source="bundled",
     )
 
 
-def _flags(settings: Settings, id: str) -> list[str]:
-    if id == "knowledge":
-        return [flag for path in settings.knowledge for flag in ("--folder", _existing(path, "knowledge"))]
-    if id == "files" and settings.files_root is not None:
-        return ["--root", _existing(settings.files_root, "files_root")]
-    if id == "tables" and settings.data is not None:
-        nulls = [flag for value in settings.data_null_values for flag in ("--null", value)]
-        return ["--folder", _existing(settings.data, "data"), *nulls]
-    return []
+def _flags(settings: Settings, manifest: ServerManifest) -> list[str]:
+    found: list[str] = []
+    for flag, name in manifest.launch.flags.items():
+        value = _setting(settings, manifest, name)
+        for each in value if isinstance(value, tuple) else (value,):
+            if each is not None:
+                found += [flag, _existing(each, name) if isinstance(each, Path) else str(each)]
+    return found
+
+
+def _setting(settings: Settings, manifest: ServerManifest, name: str) -> Any:
+    """The value of a setting that a manifest names."""
+    if name not in names():
+        raise Misuse(
+            f"The manifest of the bundled server {manifest.id!r} names {name!r}, which is no setting.",
+            hint="See `workbench doctor` for all settings.",
+        )
+    return getattr(settings, name)
 
 
 def _existing(path: Path, name: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from workbench.config import BUNDLED_SERVERS, prepare_home
+from workbench.config import prepare_home
 from workbench.events import Misuse
 from workbench.registry.configuration.entries import ServerEntry
 from workbench.registry.configuration.formats import read_document
@@ -18,6 +18,7 @@ from workbench.registry.configuration.styles import FoundServer, client_of_entry
 from workbench.registry.configuration.variables import Place, Variables
 from workbench.registry.definitions.name_checks import close_names
 from workbench.registry.server import ServerSpec
+from workbench.server_manifests import selectable_servers
 
 FILE: Final = "mcp.json"
 
@@ -83,7 +84,7 @@ class AddedServers:
 
     def free_id(self, name: str, taken: Sequence[str] = ()) -> str:
         """The id that a server of that name gets: that of the same name which was added before, or a free one."""
-        return readable_id(name, (*BUNDLED_SERVERS, *taken))
+        return readable_id(name, (*selectable_servers(), *taken))
 
     def add(self, entries: Mapping[str, dict[str, Any]], inputs: Mapping[str, Mapping[str, Any]]) -> None:
         """Keep `entries` by id, in place of those that have their ids, and what their inputs ask for.

@@ -9,7 +9,7 @@ from typing import Final
 
 from workbench.events import digest
 from workbench.registry.definitions.hidden_characters import hidden_character
-from workbench.registry.definitions.name_checks import RESERVED, SERVER_ID, confusable
+from workbench.registry.definitions.name_checks import SERVER_ID, confusable, reserved_ids
 
 MAX_LENGTH: Final = 40
 """Characters of an id before its suffix; the rest of a longer name goes into a hash."""
@@ -56,7 +56,7 @@ def readable_id(name: str, taken: Collection[str]) -> str:
     elif lost or len(id) > MAX_SERVER_ID:
         # of a long name, such as an address or a path, the end says most
         id = f"{id[-(MAX_LENGTH - 9) :].partition('-')[2].strip('-_') or id[: MAX_LENGTH - 9]}-{hashed}"
-    return _free(id, (*taken, *RESERVED))
+    return _free(id, (*taken, *reserved_ids()))
 
 
 def _free(id: str, taken: Collection[str]) -> str:

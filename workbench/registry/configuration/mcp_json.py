@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from workbench.config import BUNDLED_SERVERS
 from workbench.events import Record
 from workbench.registry.configuration import jsonc
 from workbench.registry.configuration.entries import ServerEntry, shape
@@ -33,6 +32,7 @@ from workbench.registry.configuration.styles import (
 )
 from workbench.registry.configuration.variables import EntryError, MissingInputError, Place, Variables, inputs_in
 from workbench.registry.server import ServerSpec
+from workbench.server_manifests import selectable_servers
 
 MAX_SERVERS = 500
 """Most servers that are taken from one file."""
@@ -79,7 +79,7 @@ def read_configuration(
     env: Mapping[str, str] | None = None,
     has_secret: Callable[[str], bool] = lambda name: False,
     closed: Collection[Path] = (),
-    taken: Collection[str] = BUNDLED_SERVERS,
+    taken: Collection[str] | None = None,
 ) -> Configuration:
     """The servers that a file configures, in its order, and those of it that do not run.
 
@@ -88,7 +88,7 @@ def read_configuration(
         env: where variables are looked up; default the environment.
         has_secret: whether the secrets provider has a secret of that name; inputs are filled from it.
         closed: folders whose files no configuration may name, such as the state folder.
-        taken: ids that exist already; a server of that name gets a suffix.
+        taken: ids that exist already, by default those of the bundled servers; a server of that name gets a suffix.
 
     Raises:
         Misuse: the file cannot be read at all; names the line and the column.
@@ -99,7 +99,7 @@ def read_configuration(
     place = Place(
         path, os.environ if env is None else env, inputs=found.inputs, has_secret=has_secret, closed=tuple(closed)
     )
-    return _Reading(document, found, place, list(taken)).result()
+    return _Reading(document, found, place, list(selectable_servers() if taken is None else taken)).result()
 
 
 def read_mcp_json(path: Path | str, *, env: Mapping[str, str] | None = None) -> list[ServerSpec]:

@@ -11,11 +11,13 @@ from functools import lru_cache
 from workbench.events import Misuse
 from workbench.lookalikes import skeleton
 from workbench.registry.definitions.hidden_characters import hidden_character, visible
+from workbench.server_manifests import bundled_manifests
 
 SERVER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}")
 """No dots: the first one separates the server from the tool."""
 
-RESERVED = ("tables", "workbench", "gateway", "registry")
+_OURS = ("workbench", "gateway", "registry")
+"""Names of the workbench itself."""
 
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 SET_BY_GATEWAY = (
@@ -59,6 +61,11 @@ def confusable(name: str, others: Iterable[str]) -> str:
     return next((o for o in others if mine & {skeleton(o), o.casefold()}), "")
 
 
+def reserved_ids() -> tuple[str, ...]:
+    """Ids that no foreign server gets: ours, and those of bundled servers that may start at any time."""
+    return (*(manifest.id for manifest in bundled_manifests() if manifest.launch.setting), *_OURS)
+
+
 def server_id(name: str, taken: Iterable[str] = ()) -> str:
     """The id of a server that its configuration calls `name`: the same every time, or refused.
 
@@ -78,7 +85,7 @@ def server_id(name: str, taken: Iterable[str] = ()) -> str:
     id = re.sub(r"[^A-Za-z0-9_]+", "-", normal).strip("-_")
     if not SERVER_ID.fullmatch(id):
         raise Misuse(f"Server name {name!r} cannot be used.", hint="Use 1 to 48 letters, digits, hyphens, underscores.")
-    if like := confusable(id, (*taken, *RESERVED)):
+    if like := confusable(id, (*taken, *reserved_ids())):
         same = "is already taken" if like == id else f"can be taken for {like!r}"
         raise Misuse(f"Server name {name!r} {same}.", hint="Give the server another name.")
     return id
