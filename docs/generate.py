@@ -61,7 +61,7 @@ SETTINGS: Final = {
     ),
     "Secrets": ("secrets", "secrets_folder", "secrets_ttl", "secrets_stale"),
     "Policy and approvals": (
-        "policy", "opa_url", "argument_guard", "standing_approvals", "standing_approval_uses",
+        "policy", "policy_engine", "opa_url", "argument_guard", "standing_approvals", "standing_approval_uses",
         "standing_approval_seconds", "slack_channel", "slack_approvers", "slack_api_url",
     ),
     "Limits and timeouts": (

@@ -244,6 +244,11 @@ class Settings:
     knowledge: tuple[Path, ...] = setting((), "Further folders of documents for the knowledge server.", Each(PATH))
     files_root: Path | None = setting(None, "Root of the files server; default is the sample folder.", PATH)
     policy: Path | None = setting(None, "Folder of Rego files and data that replaces the shipped policy.", PATH)
+    policy_engine: str = setting(
+        "",
+        "Policy engine that decides every call; empty: opa where opa_url is set, else embedded-rego.",
+        line_of("the name of a policy engine", r"[a-z0-9][a-z0-9-]*", optional=True),
+    )
     opa_url: str = setting(
         "",
         "URL of an Open Policy Agent that decides every call; empty takes the embedded engine.",

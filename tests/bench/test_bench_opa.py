@@ -16,6 +16,7 @@ from tests.policy.test_policy_opa import free_port, running
 from workbench.api import build_app
 from workbench.client import Workbench
 from workbench.client.embedded import EmbeddedBackend
+from workbench.policy.engines.opa_engine import OpaEngine
 from workbench.policy.rego import rego_engine
 
 __all__ = ["opa_binary"]
@@ -79,8 +80,8 @@ def test_a_real_opa_decides_calls_lists_and_whose_yes_is_needed(
     ):
         assert isinstance(wb._backend, EmbeddedBackend)
         platform = wb._backend.platform
-        assert platform.policy.opa is not None
-        platform.policy.opa._timeout = 5.0  # on a machine that may be busy
+        assert isinstance(platform.policy.engine, OpaEngine)
+        platform.policy.engine.client._timeout = 5.0  # on a machine that may be busy
         assert wb.call("crm.search_customers", query="smith").ok
         everything = {tool["name"] for tool in listed(wb, "tools/list", platform.access.local_key())["tools"]}
         assert {name.replace("__", ".", 1) for name in everything} == {tool.qualified for tool in wb.tools()}

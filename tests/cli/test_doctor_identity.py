@@ -12,6 +12,7 @@ from tests.authority import Authority
 from workbench.cli.doctor import examine
 from workbench.cli.security import examine_security
 from workbench.policy import Policy
+from workbench.policy.engines.opa_engine import OpaEngine
 
 CORP = Authority("corp.example")
 CRM, GATEWAY = "spiffe://corp.example/crm", "spiffe://corp.example/gateway"
@@ -75,8 +76,8 @@ def test_settings_may_name_their_secrets(settings: Any, monkeypatch: pytest.Monk
     try:
         client: Any = policy.limits
         assert "canary-redis" in repr(client.script.client.connection_pool.connection_kwargs)
-        assert policy.opa is not None
-        assert "canary-opa" in repr(vars(policy.opa))
+        assert isinstance(policy.engine, OpaEngine)
+        assert "canary-opa" in repr(vars(policy.engine.client))
     finally:
         policy.close()
     assert "canary" not in repr(named)

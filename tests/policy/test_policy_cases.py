@@ -139,7 +139,7 @@ def test_a_rule_of_ones_own_that_denies_is_among_the_steps(
 def test_what_is_not_on_the_record_is_said(policy: Policy, employee: Caller, find: Tool) -> None:
     found = explain(policy, row(employee, find, policy_revision="old", policy_engine="opa"), None, None, used=0)
     told = " ".join(found.caveats)
-    for words in ("stands for nobody", "No server lists the tool", "revision old", "OPA decided"):
+    for words in ("stands for nobody", "No server lists the tool", "revision old", "engine opa decided"):
         assert words in told
     assert found.now.allow is False
     changed = explain(policy, row(employee, find, definition_hash="other"), employee, find, used=0)

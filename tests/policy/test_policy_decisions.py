@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from workbench.config import Settings
 from workbench.events import Call, Caller, Decision, Misuse, Tool
-from workbench.policy import Policy, decisions
-from workbench.policy.rego import rego_engine
+from workbench.policy import Policy
+from workbench.policy.engines import embedded_engine
+from workbench.policy.rego import loaded_rules, rego_engine
 
 change = msgspec.structs.replace
 
@@ -218,8 +219,8 @@ def test_the_most_specific_quota_counts(settings: Settings, tmp_path: Path, owne
         ("free", "crm.find"): 0,
     }
     assert {key: policy.quota(*key) for key in expected} == expected
-    assert policy.decide(call(owner, find), find, usage={"calls_last_minute": 9}).allow
-    used_up = policy.decide(call(owner, find), find, usage={"calls_last_minute": 10})
+    assert policy.decide_by_rules(call(owner, find), find, usage={"calls_last_minute": 9}).allow
+    used_up = policy.decide_by_rules(call(owner, find), find, usage={"calls_last_minute": 10})
     assert (used_up.allow, used_up.rule) == (False, "tenant_quota.quota_used_up")
     assert used_up.reason == "Tenant acme has used its 10 calls per minute of crm.find."
     policy.close()
@@ -229,7 +230,7 @@ def test_the_most_specific_quota_counts(settings: Settings, tmp_path: Path, owne
     "usage", [{}, {"calls_last_minute": -1}, {"calls_last_minute": "0"}, {"calls_last_minute": True}, 5]
 )
 def test_a_usage_that_is_no_count_is_a_denial(policy: Policy, owner: Caller, find: Tool, usage: Any) -> None:
-    decision = policy.decide(call(owner, find), find, usage=usage)
+    decision = policy.decide_by_rules(call(owner, find), find, usage=usage)
     assert (decision.allow, decision.rule) == (False, "default_deny")
 
 
@@ -263,9 +264,10 @@ def shared_policy(factory: pytest.TempPathFactory) -> Policy:
 def test_garbage_is_denied_and_never_raises(
     tmp_path_factory: pytest.TempPathFactory, a: Any, b: Any, c: Any, d: Any
 ) -> None:
-    decision = shared_policy(tmp_path_factory).decide(a, b, approved=c, usage=d)
-    assert type(decision) is Decision
-    assert decision.allow is False
+    policy = shared_policy(tmp_path_factory)
+    for decision in (policy.decide(a, b, approved=c), policy.decide_by_rules(a, b, approved=c, usage=d)):
+        assert type(decision) is Decision
+        assert decision.allow is False
     assert shared_policy(tmp_path_factory).visible(a, b) is False
 
 
@@ -365,13 +367,15 @@ def test_a_tool_that_was_listed_anew_is_judged_anew(policy: Policy, owner: Calle
 
 
 def test_the_cache_is_bounded(policy: Policy, employee: Caller, find: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decisions, "_CACHE_ENTRIES", 4)
+    monkeypatch.setattr(embedded_engine, "_CACHE_ENTRIES", 4)
+    monkeypatch.setattr(loaded_rules, "_MOST_QUOTAS", 4)
+    assert isinstance(policy.engine, embedded_engine.EmbeddedEngine)
     for i in range(20):
         caller = change(employee, subject=f"u{i}", tenant=f"t{i}")
         assert policy.decide(call(caller, find), find).allow
         policy.quota(f"t{i}", "crm.find")
-        assert len(policy._rules.static) <= 4
-        assert len(policy._rules.quotas) <= 4
+        assert len(policy.engine._cache.verdicts) <= 4
+        assert len(policy.rules._revision.quotas) <= 4
 
 
 def test_threads_get_the_same_decisions(policy: Policy, employee: Caller, owner: Caller, find: Tool) -> None:
@@ -434,19 +438,19 @@ def test_a_changed_file_is_put_in_force_at_once_and_a_broken_one_is_not(
 def test_the_watcher_sees_a_change_and_tries_a_broken_file_once(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decisions, "_WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(loaded_rules, "_WATCH_SECONDS", 0.01)
     folder = tmp_path / "rules"
     folder.mkdir()
     tried = threading.Semaphore(0)
-    reload = Policy.reload
+    reload = loaded_rules.LoadedRules.reload
 
-    def noticed(self: Policy) -> None:
+    def noticed(self: loaded_rules.LoadedRules) -> None:
         try:
             reload(self)
         finally:
             tried.release()
 
-    monkeypatch.setattr(Policy, "reload", noticed)
+    monkeypatch.setattr(loaded_rules.LoadedRules, "reload", noticed)
     policy = Policy(settings.replace(policy=folder))
     first = policy.revision
     (folder / "broken.rego").write_text("package x\ny if {")
@@ -466,7 +470,7 @@ def test_a_folder_that_goes_away_and_comes_back_is_a_problem_only_while_it_is_go
     folder, aside = tmp_path / "rules", tmp_path / "aside"
     folder.mkdir()
     policy = Policy(settings.replace(policy=folder))
-    policy._closed.set()  # the test takes the watcher's steps itself
+    policy.rules._closed.set()  # the test takes the watcher's steps itself
 
     class Once(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
@@ -474,12 +478,12 @@ def test_a_folder_that_goes_away_and_comes_back_is_a_problem_only_while_it_is_go
             return passed
 
     folder.rename(aside)
-    decisions._watch(weakref.ref(policy), Once())
+    loaded_rules._watch(weakref.ref(policy.rules), Once())
     assert "stays in force" in policy.problem
     assert "cannot be read" in policy.problem
     assert policy.decide(call(owner, find), find).allow
     aside.rename(folder)
-    decisions._watch(weakref.ref(policy), Once())
+    loaded_rules._watch(weakref.ref(policy.rules), Once())
     assert policy.problem == ""
     policy.close()
 
@@ -487,7 +491,7 @@ def test_a_folder_that_goes_away_and_comes_back_is_a_problem_only_while_it_is_go
 def test_a_policy_that_nobody_holds_any_more_is_not_kept_by_its_watcher(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decisions, "_WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(loaded_rules, "_WATCH_SECONDS", 0.01)
     folder = tmp_path / "rules"
     folder.mkdir()
     policy = Policy(settings.replace(policy=folder))

@@ -22,6 +22,8 @@ from workbench.config import Settings
 from workbench.control.circuit_breaker import CircuitBreaker
 from workbench.events import JSON, Call, Caller, Misuse, Tool
 from workbench.policy import Policy
+from workbench.policy.engines.embedded_engine import EmbeddedEngine
+from workbench.policy.engines.opa_engine import OpaEngine
 from workbench.policy.rego import engine_answer, rego_engine
 from workbench.policy.rego.opa_client import Opa
 
@@ -250,7 +252,7 @@ def test_an_address_that_cannot_be_meant_is_refused_at_the_start(settings: Setti
 
 
 async def test_without_an_opa_the_embedded_engine_decides(policy: Policy, owner: Caller, find: Tool) -> None:
-    assert policy.embedded
+    assert isinstance(policy.engine, EmbeddedEngine)
     assert (await policy.decide_async(call(owner, find), find)).engine == "embedded-rego"
     assert await policy.probe() == ""
 
@@ -331,15 +333,15 @@ async def test_a_real_opa_and_the_embedded_engine_decide_thousands_of_inputs_ali
     port = free_port()
     with running(opa_binary, rules, port):
         policy = Policy(settings.replace(opa_url=f"http://127.0.0.1:{port}"))
-        assert policy.opa is not None
-        policy.opa._timeout = 5.0  # what is compared is answers, on a machine that may be busy
+        assert isinstance(policy.engine, OpaEngine)
+        policy.engine.client._timeout = 5.0  # what is compared is answers, on a machine that may be busy
         allowed = 0
         for _ in range(3000):
             caller, tool = random_case(rng)
             made = call(caller, tool)
             approved = rng.random() < 0.5
             theirs = await policy.decide_async(made, tool, approved=approved)
-            ours = policy.decide(made, tool, approved=approved)
+            ours = policy.decide_by_rules(made, tool, approved=approved)
             assert theirs.engine == "opa"
             assert theirs.revision.startswith("opa-1.")
             same = {"engine": "", "revision": "", "elapsed_us": 0}
@@ -358,8 +360,8 @@ async def test_killing_a_real_opa_denies_and_its_return_allows_again(
 ) -> None:
     port = free_port()
     policy = Policy(settings.replace(opa_url=f"http://127.0.0.1:{port}"))
-    assert policy.opa is not None
-    policy.opa.breaker = CircuitBreaker(3, 0.05, 0.1)
+    assert isinstance(policy.engine, OpaEngine)
+    policy.engine.client.breaker = CircuitBreaker(3, 0.05, 0.1)
     made = call(owner, find)
 
     async def until_allowed() -> None:
@@ -398,22 +400,21 @@ async def test_a_list_of_thousands_is_judged_by_the_rule_that_judges_calls_in_fe
     port = free_port()
     with running(opa_binary, rules, port):
         policy = Policy(settings.replace(opa_url=f"http://127.0.0.1:{port}", policy=here))
-        assert policy.opa is not None
-        assert policy.foreseen is not None
-        policy.opa._timeout = 5.0
+        assert isinstance(policy.engine, OpaEngine)
+        policy.engine.client._timeout = 5.0
         sent: list[str] = []
-        post = policy.opa._post
+        post = policy.engine.client._post
 
         async def counted(path: str, body: bytes, timeout: float) -> JSON:
             sent.append(path)
             return await post(path, body, timeout)
 
-        policy.opa._post = counted  # type: ignore[method-assign]
+        policy.engine.client._post = counted  # type: ignore[method-assign]
         for caller in callers:
             assert not any(policy.visible(caller, tool) for tool in tools), "nothing is visible before OPA was asked"
-            await policy.foresee(caller, tools)
+            await policy.prefetch(caller, tools)
         assert sent == ["/v1/query"] * 8
-        await policy.foresee(callers[0], tools)
+        await policy.prefetch(callers[0], tools)
         assert len(sent) == 8, "asked a moment ago"
         shown = 0
         for caller in callers:
@@ -446,25 +447,25 @@ async def test_a_changed_rule_shows_in_lists_and_a_dead_opa_shows_nothing(
     port, now = free_port(), 1000.0
     with running(opa_binary, rules, port) as process:
         policy = Policy(settings.replace(opa_url=f"http://127.0.0.1:{port}"))
-        assert policy.foreseen is not None
-        policy.foreseen._clock = lambda: now
-        await policy.foresee(owner, [find, delete])
+        assert isinstance(policy.engine, OpaEngine)
+        policy.engine.lists._clock = lambda: now
+        await policy.prefetch(owner, [find, delete])
         assert (policy.visible(owner, find), policy.visible(owner, delete)) == (True, True)
-        edition = policy.edition(owner)
+        version = policy.visibility_version(owner)
         changed = (
             (rules / "tool_scopes.rego").read_text().replace("\tnot quarantined\n}", "\tinput.tool.read_only\n}", 1)
         )
         await asyncio.to_thread(put_rules, port, changed)
-        await policy.foresee(owner, [find, delete])
-        assert policy.edition(owner) == edition, "asked a moment ago"
+        await policy.prefetch(owner, [find, delete])
+        assert policy.visibility_version(owner) == version, "asked a moment ago"
         now += opa_visibility_cache.FRESH_SECONDS
-        await policy.foresee(owner, [find, delete])
-        assert policy.edition(owner) != edition
+        await policy.prefetch(owner, [find, delete])
+        assert policy.visibility_version(owner) != version
         assert (policy.visible(owner, find), policy.visible(owner, delete)) == (True, False)
         process.kill()
         process.wait()
         now += opa_visibility_cache.FRESH_SECONDS
-        await policy.foresee(owner, [find, delete])
+        await policy.prefetch(owner, [find, delete])
         assert (policy.visible(owner, find), policy.visible(owner, delete)) == (False, False)
         assert "cannot be reached" in policy.problem
         await policy.disconnect()
@@ -485,11 +486,11 @@ async def test_a_list_that_is_not_answered_as_agreed_is_empty(
     remote: Policy, server: Server, owner: Caller, find: Tool, answer: JSON
 ) -> None:
     server.answer = lambda path, body: ok(answer)
-    await remote.foresee(owner, [find])
+    await remote.prefetch(owner, [find])
     assert not remote.visible(owner, find)
 
 
-async def test_where_the_engine_here_decides_lists_need_no_foresight(policy: Policy, owner: Caller, find: Tool) -> None:
-    await policy.foresee(owner, [find])
+async def test_where_the_engine_here_decides_lists_need_no_prefetch(policy: Policy, owner: Caller, find: Tool) -> None:
+    await policy.prefetch(owner, [find])
     assert policy.visible(owner, find)
-    assert policy.edition(owner) == policy.revision
+    assert policy.visibility_version(owner) == policy.revision

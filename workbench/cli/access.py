@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from workbench.events import Misuse, now_us
 if TYPE_CHECKING:
     from workbench.access import Access
     from workbench.access.api_keys import KeyInfo
-    from workbench.events import Caller
+    from workbench.events import Caller, Decision
 
 
 DAYS = click.FloatRange(min=0, min_open=True, max=100 * 365)
@@ -162,10 +163,16 @@ def explain(ctx: click.Context, tool: str, who: str, as_json: bool) -> None:
         policy = Policy(wb.settings)
     if found is None:
         raise Misuse(f"There is no tool {tool!r}.", hint=f"Did you mean {' or '.join(near)}?" if near else "")
-    judged = [
-        (caller, access.explain(caller, found), policy.decide(Call(caller=caller, tool=tool), found))
-        for caller in _callers(access, who, wb.settings.tenant)
-    ]
+    callers = _callers(access, who, wb.settings.tenant)
+
+    async def decisions() -> list[Decision]:
+        try:
+            return [await policy.decide_async(Call(caller=caller, tool=tool), found) for caller in callers]
+        finally:
+            await policy.disconnect()
+
+    explanations = [access.explain(caller, found) for caller in callers]
+    judged = list(zip(callers, explanations, asyncio.run(decisions()), strict=True))
     if as_json:
         answers = [{"credential": c.credential, "explanation": e, "decision": d} for c, e, d in judged]
         print_json(answers[0] if len(answers) == 1 else answers)

@@ -242,8 +242,7 @@ def _policy(settings: Settings) -> SecurityCheck:
         policy.close()
     if problem:
         return _problem(problem, "What cannot be asked denies; the last good rules decide as long as they can.")
-    deciding = f", calls are decided by OPA at {settings.opa_url}" if settings.opa_url else ""
-    return _ok(f"revision {policy.revision[:12]}{deciding}")
+    return _ok(f"revision {policy.revision[:12]}, calls are decided by {policy.engine.description}")
 
 
 def _roles(settings: Settings) -> SecurityCheck:

@@ -219,6 +219,7 @@ def _policy(settings: Settings) -> Iterator[SecurityCheck]:
     policy = Policy(settings)
     try:
         problem, revision, shipped = asyncio.run(policy.probe()), policy.revision, settings.policy is None
+        engine = policy.engine
     finally:
         policy.close()
     if problem:
@@ -227,13 +228,15 @@ def _policy(settings: Settings) -> Iterator[SecurityCheck]:
         )
         return
     where = "shipped rules" if shipped else f"rules in {settings.policy}"
-    by = f"OPA at {settings.opa_url}" if settings.opa_url else "the embedded engine"
     yield SecurityCheck(
-        name="policy", verdict="ok", finding=f"{where}, revision {revision}, decided by {by}, deny by default"
+        name="policy",
+        verdict="ok",
+        finding=f"{where}, revision {revision}, decided by {engine.description}, deny by default",
     )
-    if settings.opa_url.startswith("http://") and not _loopback(_host(settings.opa_url)):
-        finding = "decisions of OPA travel without TLS"
-        yield SecurityCheck(name="policy", verdict="problem", finding=finding, hint="Set opa_url to an https address.")
+    if engine.url.startswith("http://") and not _loopback(_host(engine.url)):
+        finding = f"decisions of {engine.description} travel without TLS"
+        hint = "Give the policy engine an https address."
+        yield SecurityCheck(name="policy", verdict="problem", finding=finding, hint=hint)
 
 
 def _limits(settings: Settings) -> Iterator[SecurityCheck]:

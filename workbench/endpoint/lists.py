@@ -46,7 +46,7 @@ class Lists:
         await gateway.judge(caller)
         states = self.states(caller, view)
         health = tuple((state.id, state.status) for state in states)
-        rules = (gateway.policy.edition(caller), gateway.profiles.revision)
+        rules = (gateway.policy.visibility_version(caller), gateway.profiles.revision)
         key = (view, modern, gateway.registry.version, rules, health, gateway.policy.redactor.ready, identity(caller))
         found = self._encoded.get(key)
         if found is None:

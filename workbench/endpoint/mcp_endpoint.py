@@ -147,7 +147,7 @@ class McpEndpoint:
         except jsonrpc.BadMessageError as e:
             await request.reply(say_error(None, e.code, str(e), e.data))
         else:
-            if not self._gateway.policy.embedded and not _is_call(message):
+            if self._gateway.policy.needs_prefetch and not _is_call(message):
                 await self._gateway.judge(request.caller)
             if of_2024:
                 await self._channels.take(request, message)

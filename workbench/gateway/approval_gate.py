@@ -120,11 +120,7 @@ class Approving:
 
     async def _allowed(self, call: Call, tool: Tool, approval: str) -> Decision:
         """What the rules say of the call now that it is approved. Raises Refusal where they do not allow it."""
-        policy = self._policy
-        if policy.embedded:
-            decision = policy.decide(call, tool, approved=True)
-        else:
-            decision = await policy.decide_async(call, tool, approved=True)
+        decision = await self._policy.decide_async(call, tool, approved=True)
         if not decision.allow:
             refusal = denied(decision)
             refusal.details["approval_id"] = approval

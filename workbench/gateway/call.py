@@ -132,7 +132,9 @@ class Gateway:
 
             # 3. May they: scopes and policy, the arguments, how often, and where needed a human's approval.
             policy = self.policy
-            decision = policy.decide(call, tool) if policy.embedded else await policy.decide_async(call, tool)
+            decision = policy.decide(call, tool)
+            if not isinstance(decision, Decision):
+                decision = await decision
             state.decision = self._permit(call, tool, decision)
             if decision.allow and call.arguments and self._guards(tool):
                 state.decision = await self._guarded(call, decision, size)
@@ -232,10 +234,10 @@ class Gateway:
     async def judge(self, caller: Caller) -> None:
         """Have the rules asked about every tool, so that `tools` answers at once and nobody else waits meanwhile.
 
-        To be awaited before anything is listed for `caller`: where an OPA decides, nothing is visible without.
+        To be awaited before anything is listed for `caller`: where the engine is elsewhere, nothing is visible without.
         """
-        if not self.policy.embedded:
-            await self.policy.foresee(caller, self._resolving.everything(caller))
+        if self.policy.needs_prefetch:
+            await self.policy.prefetch(caller, self._resolving.everything(caller))
         if self._list_key(caller) not in self._lists:
             if self.outbound.doubtful(self.registry.tools()):
                 await asyncio.to_thread(self.policy.redactor.wait, READY_TIMEOUT_S)
@@ -255,7 +257,7 @@ class Gateway:
 
     def _list_key(self, caller: Caller) -> tuple[Any, ...]:
         ready = self.policy.redactor.ready
-        return (self.registry.version, self.policy.edition(caller), ready, *identity(caller))
+        return (self.registry.version, self.policy.visibility_version(caller), ready, *identity(caller))
 
     # --- the steps --------------------------------------------------------------------------------------
 

@@ -266,7 +266,7 @@ class Platform:
             },
             "policy": {
                 "revision": self.policy.revision,
-                "engine": "embedded-rego" if self.policy.embedded else "opa",
+                "engine": self.policy.engine.name,
                 "problem": self.policy.problem,
             },
             "access": {"problem": self.access.problem},

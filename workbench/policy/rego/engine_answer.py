@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import msgspec
+import orjson
 
-from workbench.events import JSON, Caller, Decision, Tool
+from workbench.events import JSON, Call, Caller, Decision, Tool
 from workbench.policy.rego import rego_engine
 
 _MAX_DECLARED = 200
@@ -21,22 +21,21 @@ class Verdict(NamedTuple):
     tool: Tool
     """Kept so that the identity in a cache's key cannot be taken over by another object."""
     decision: Decision
-    """When a needed approval is there, or none is needed."""
-    unapproved: Decision
-    """When a needed approval is missing; the same as `decision` where none is needed."""
+    """With `approval` where an allowed call needs one; the arguments are not looked at."""
     max_arguments_bytes: int
+    """0 for no limit."""
 
 
-def verdict(answer: JSON, caller: Caller, tool: Tool, *, revision: str, by: str) -> Verdict:
-    """The decisions to give for an answer of `tool_scopes`.
+def verdict(answer: JSON, caller: Caller, tool: Tool, *, revision: str, engine: str) -> Verdict:
+    """The decision to give for an answer of `tool_scopes`.
 
     Args:
         answer: of the agreed form.
         revision: of the rules that gave it.
-        by: the engine that gave it.
+        engine: the name of the engine that gave it.
 
     Raises:
-        Broken: a part of the answer holds something else than agreed.
+        BrokenPolicyError: a part of the answer holds something else than agreed.
     """
     needed = tool.scopes
     missing = tuple(needed[i] for i in answer["missing"] if type(i) is int and i >= 0)
@@ -46,30 +45,36 @@ def verdict(answer: JSON, caller: Caller, tool: Tool, *, revision: str, by: str)
     caps = [answer["caps"].get(name) for name in ("arguments_bytes", "result_bytes")]
     if any(type(cap) is not int or cap < 0 for cap in caps):
         raise rego_engine.BrokenPolicyError("the caps of the decision are no numbers of bytes")
-    qualified = tool.qualified
-    base = Decision(
-        allow=False,
+    allowed = answer["allow"] is True and not missing
+    decision = Decision(
+        allow=allowed,
         rule=f"tool_scopes.{answer['rule']}",
         reason=_reason(answer["rule"], caller, tool, missing),
         missing_scopes=missing,
+        approval=allowed and answer["approval"] is True,
         redact=tuple(dict.fromkeys(redact)),
         max_result_bytes=caps[1],
         revision=revision,
-        engine=by,
+        engine=engine,
     )
-    if answer["allow"] is not True or missing:
-        return Verdict(tool, base, base, 0)
-    approval = answer["approval"] is True
-    decision = msgspec.structs.replace(base, allow=True, approval=approval)
-    unapproved = decision
-    if approval:
-        unapproved = msgspec.structs.replace(
-            base,
-            rule="tool_scopes.approval",
-            approval=True,
-            reason=f"{qualified} may destroy something; a human has to approve this very call first.",
-        )
-    return Verdict(tool, decision, unapproved, caps[0])
+    return Verdict(tool, decision, caps[0] if allowed else 0)
+
+
+def within_size(found: Verdict, call: Call) -> Decision:
+    """The decision on `call`: a denial where its arguments are larger than an allowing `found` permits."""
+    if found.max_arguments_bytes:
+        size = len(orjson.dumps(call.arguments))
+        if size > found.max_arguments_bytes:
+            reason = f"The arguments have {size} bytes; {call.tool} takes at most {found.max_arguments_bytes}."
+            return Decision(
+                allow=False, rule="tool_scopes.arguments_bytes", reason=reason, revision=found.decision.revision
+            )
+    return found.decision
+
+
+def approvers_input(caller: Caller, tool: Tool) -> JSON:
+    """The closed input of `approvers`."""
+    return {"tenant": caller.tenant, "subject": caller.subject, "server": tool.server, "tool": tool.qualified}
 
 
 def document(caller: Caller, tool: Tool) -> JSON:
@@ -128,13 +133,3 @@ def _reason(rule: str, caller: Caller, tool: Tool, missing: tuple[str, ...]) -> 
             return "The call has no tenant or no subject."
         case _:
             return f"Rule {rule} denies {tool.qualified} to {who}."
-
-
-def denied(revision: str, rule: str, reason: str, by: str = rego_engine.NAME) -> Decision:
-    """A denial by something else than a rule for caller and tool."""
-    return Decision(allow=False, rule=rule, reason=reason, revision=revision, engine=by)
-
-
-def plain(error: Exception) -> str:
-    """The error without values of the call in it: our own sentences, else only its type."""
-    return str(error) if isinstance(error, rego_engine.BrokenPolicyError) else type(error).__name__

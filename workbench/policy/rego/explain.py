@@ -9,6 +9,7 @@ import orjson
 
 from workbench.events import JSON, Call, Caller, Decision, Record, Tool
 from workbench.policy.decisions import Policy
+from workbench.policy.rego import rego_engine
 from workbench.policy.rego.engine_answer import forms
 
 
@@ -53,7 +54,7 @@ def explain(policy: Policy, row: JSON, caller: Caller | None, tool: Tool | None,
     arguments = _json(row.get("args"))
     call = Call(caller=who, tool=what.qualified, arguments=arguments if isinstance(arguments, dict) else {})
     approved = row["policy_decision"] == "approval"
-    now = policy.decide(call, what, approved=approved, usage={"calls_last_minute": used})
+    now = policy.decide_by_rules(call, what, approved=approved, usage={"calls_last_minute": used})
     recorded = {name: row.get(f"policy_{name}") for name in ("decision", "rule", "reason", "revision", "engine")}
     steps = _steps(policy, who, what, now, len(orjson.dumps(call.arguments)), used, approved)
     steps += _denials(recorded, now, steps)
@@ -108,7 +109,7 @@ def _steps(
     had = " and one was used" if approved else ""
     steps.append(Step(rule="tool_scopes.approval", holds=approved or not now.approval, finding=needed + had))
     try:
-        quota = policy.quota(caller.tenant, tool.qualified)
+        quota = policy.rules.quota(caller.tenant, tool.qualified)
         finding = f"{used} of {quota} calls in the minute before" if quota else "no quota stands on the tool"
         steps.append(Step(rule="tenant_quota", holds=not quota or used < quota, finding=finding))
     except Exception as e:  # noqa: BLE001 - told as what it is: the rules give no answer
@@ -155,10 +156,10 @@ def _caveats(policy: Policy, row: JSON, caller: Caller | None, tool: Tool | None
             if judged
             else "The definition of the tool has changed since."
         )
-    if row.get("policy_revision") and row["policy_revision"] != policy.revision:
-        found.append(f"The rules were of revision {row['policy_revision']}; those of now are {policy.revision}.")
-    if row.get("policy_engine") == "opa":
-        found.append("OPA decided then; the steps are those of the rules here.")
+    if row.get("policy_revision") and row["policy_revision"] != policy.rules.revision:
+        found.append(f"The rules were of revision {row['policy_revision']}; those of now are {policy.rules.revision}.")
+    if row.get("policy_engine") not in (None, "", rego_engine.NAME):
+        found.append(f"The engine {row['policy_engine']} decided then; the steps are those of the rules here.")
     if row.get("policy_decision") is None:
         found.append("The call ended before the rules were asked.")
     return found

@@ -42,8 +42,7 @@ class OpaFailed(rego_engine.BrokenPolicyError):
     """
 
     def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
+        super().__init__(message, kind)
 
 
 class Opa:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from workbench.events import Caller, Tool
 from workbench.policy.rego import rego_engine
 from workbench.policy.rego.engine_answer import document, verdict
-from workbench.policy.rego.opa_client import NAME, Opa
+from workbench.policy.rego.opa_client import Opa
 
 FRESH_SECONDS = 5.0
 """How long a list is good; a change of the rules shows in lists after that."""
@@ -34,7 +34,7 @@ class _Seen(NamedTuple):
     asked: frozenset[tuple[Any, ...]]
 
 
-class Foreseen:
+class OpaVisibilityCache:
     """The tools that callers see where an OPA decides.
 
     Args:
@@ -49,7 +49,7 @@ class Foreseen:
         self._asking: dict[Identity, asyncio.Task[None]] = {}
         self._numbers = itertools.count(1)
 
-    def number(self, caller: Caller) -> int:
+    def version(self, caller: Caller) -> int:
         """Another one whenever OPA was asked again for this caller; 0 before the first time."""
         seen = self._seen.get(_identity(caller))
         return seen.number if seen else 0
@@ -59,7 +59,7 @@ class Foreseen:
         seen = self._seen.get(_identity(caller))
         return seen is not None and self._clock() - seen.at < MOST_SECONDS and _key(tool) in seen.visible
 
-    async def ask(self, caller: Caller, tools: Sequence[Tool]) -> None:
+    async def prefetch(self, caller: Caller, tools: Sequence[Tool]) -> None:
         """Ask about `tools`, unless that was done a moment ago. What is not answered is not visible."""
         whose = _identity(caller)
         seen = self._seen.get(whose)
@@ -97,7 +97,7 @@ def _document(caller: Caller, tool: Tool) -> dict[str, Any] | None:
 
 def _allows(answer: dict[str, Any], caller: Caller, tool: Tool) -> bool:
     try:
-        return verdict(answer, caller, tool, revision="", by=NAME).decision.allow is True
+        return verdict(answer, caller, tool, revision="", engine="").decision.allow is True
     except Exception:  # noqa: BLE001 - what cannot be decided is not shown
         return False
 

@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from workbench.events import JSON, Misuse
+from workbench.policy.decision_engine import EngineError
 from workbench.policy.rego import rego_guard
 from workbench.policy.rego.native_library import regopy
 from workbench.policy.rego.rego_input import rego_input
@@ -63,8 +64,8 @@ _ANSWERS: dict[str, dict[str, type[Any]]] = {
 }
 
 
-class BrokenPolicyError(RuntimeError):
-    """The engine gave no answer that may be trusted. Always a denial, never an excuse."""
+class BrokenPolicyError(EngineError):
+    """The rules gave no answer that may be trusted. Always a denial, never an excuse."""
 
 
 class Files:
