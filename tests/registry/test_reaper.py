@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.registry.conftest import until
+from workbench.registry import ServerSpec
 from workbench.registry.processes import reaper
 from workbench.registry.processes import supervisor as supervisor_module
 from workbench.registry.processes.process_marks import Marks
@@ -237,3 +238,22 @@ async def test_servers_that_are_still_starting_end_with_a_killed_platform(tmp_pa
         await platform.wait()
         await platform.stdout.read()
     await until(lambda: all(map(gone, pids)))
+
+
+async def test_the_reaper_starts_with_the_first_process_where_none_is_launched_at_once() -> None:
+    supervisor = Supervisor()
+    await supervisor.open(launches=False)
+    try:
+        assert supervisor._reaper is None
+        supervisor.forget(1 << 30)
+        assert supervisor._reaper is None, "nothing was launched"
+        child = await supervisor.launch(
+            ServerSpec(id="sleeper", kind="command", stdio=True, command=(sys.executable, "-c", "input()"))
+        )
+        assert supervisor._reaper is not None
+        assert supervisor._reaper.poll() is None
+        os.close(supervisor._pipe)  # as if we had died
+        supervisor._pipe = os.open(os.devnull, os.O_WRONLY)
+        assert await asyncio.wait_for(child.exited(), 10)
+    finally:
+        await supervisor.close()

@@ -117,7 +117,7 @@ class Registry:
         self._pins = Pins(self._settings)
         self._catalog.names = self._pins.names()
         specs = self._choose(configured, self._pins.registered())
-        await self.supervisor.open()
+        await self.supervisor.open(launches=any(spec.command for spec in specs))
         for spec in specs:
             self._enter(spec)
         self._settling = {

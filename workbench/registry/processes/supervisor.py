@@ -55,15 +55,20 @@ class Supervisor:
         self._server_secrets: dict[str, str] = {}
         self._secrets = secrets
 
-    async def open(self) -> None:
-        """End what a killed predecessor left, then start the reaper. To be called before the first launch."""
-        if self._reaper is not None:
+    async def open(self, *, launches: bool = True) -> None:
+        """End what a killed predecessor left, then start the reaper. To be called before the first launch.
+
+        Args:
+            launches: whether something will be launched at once; otherwise the reaper starts with the first that is.
+        """
+        if self._watching is not None:
             return
         if self._marks is not None:
             left = await asyncio.to_thread(self._marks.take, self.mark)
             if left:
                 self._told("orphans_ended", {"pids": left})
-        self._start_reaper()
+        if launches:
+            self._start_reaper()
         self._watching = asyncio.create_task(self._watch(), name="watch over the reaper")
 
     @property
@@ -81,6 +86,7 @@ class Supervisor:
         Raises:
             Unreachable: it cannot be started, or a secret that it needs cannot be had.
         """
+        self._need_reaper()
         env = environment(spec, self.environment)
         for name in spec.env:
             if is_reference(env[name]) and self._secrets is not None:
@@ -120,6 +126,7 @@ class Supervisor:
 
     def adopt(self, pgid: int) -> None:
         """Have the process group `pgid` ended with us; for launched processes that are no servers, too."""
+        self._need_reaper()
         self._groups.add(pgid)
         self._tell(f"+{pgid}\n")
 
@@ -160,6 +167,10 @@ class Supervisor:
             listening.setblocking(False)
             self._sockets[id, replica] = listening
         return self._sockets[id, replica]
+
+    def _need_reaper(self) -> None:
+        if self._watching is not None and self._reaper is None:
+            self._start_reaper()
 
     def _start_reaper(self) -> None:
         read, self._pipe = os.pipe()  # neither end is inherited by any other child
