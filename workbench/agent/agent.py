@@ -24,6 +24,7 @@ class Agent:
         record: takes every event before the reader gets it.
         budget: what people's runs of language models may use, beside the setting `token_budget`.
         env: where keys and base URLs are read from; None means the process's environment.
+        chooser: who chooses the provider of a run; None: one over `settings` and `env`.
     """
 
     def __init__(
@@ -35,13 +36,14 @@ class Agent:
         record: RecordEvent | None = None,
         budget: Budget[Any] | None = None,
         env: Mapping[str, str] | None = None,
+        chooser: Chooser | None = None,
     ) -> None:
         self._settings = settings
         self._toolbox = toolbox
         self._wait = wait_for_approval
         self._record = record
         self._budget = budget
-        self._chooser = Chooser(settings, env=env)
+        self._chooser = chooser or Chooser(settings, env=env)
         self._runs: dict[str, AgentRun] = {}
 
     def __repr__(self) -> str:

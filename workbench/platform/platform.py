@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from typing import Any
 
@@ -13,6 +13,7 @@ from anyio import CancelScope
 from workbench.access import Access
 from workbench.access.redis_failed_credentials import credential_failures
 from workbench.agent import Agent, ProviderStatus
+from workbench.agent.provider_choice import Chooser
 from workbench.audit import AuditLog
 from workbench.audit.format import records
 from workbench.cluster.shared_byte_quota import byte_quota
@@ -48,7 +49,15 @@ from workbench.platform.load_run import check_load
 from workbench.platform.sql_process import SqlProcess
 from workbench.policy import Approval, Policy
 from workbench.policy.approvals.slack import SlackChannel
-from workbench.registry import ConfigurationRemarks, Registry, Reloaded, ServerState, registration
+from workbench.registry import (
+    ConfigurationRemarks,
+    ConnectionFactory,
+    Registry,
+    Reloaded,
+    ServerSpec,
+    ServerState,
+    registration,
+)
 from workbench.secrets import Secrets
 from workbench.upstream import upstreams
 from workbench.version import __version__
@@ -65,7 +74,14 @@ class Platform:
     """Owns the log, the registry with its servers, the gateway and the agent; opened and closed as a whole."""
 
     def __init__(
-        self, settings: Settings, audit: AuditLog, access: Access, policy: Policy, registry: Registry, gateway: Gateway
+        self,
+        settings: Settings,
+        audit: AuditLog,
+        access: Access,
+        policy: Policy,
+        registry: Registry,
+        gateway: Gateway,
+        chooser: Chooser | None = None,
     ) -> None:
         self.settings = settings
         self.audit = audit
@@ -74,7 +90,12 @@ class Platform:
         self.registry = registry
         self.gateway = gateway
         self.agent = Agent(
-            settings, gateway, wait_for_approval=self._approved, record=self._record_event, budget=policy.spending
+            settings,
+            gateway,
+            wait_for_approval=self._approved,
+            record=self._record_event,
+            budget=policy.spending,
+            chooser=chooser,
         )
         self.sql = SqlProcess(settings.home, told=self._happened)
         self.started_us = now_us()
@@ -94,8 +115,23 @@ class Platform:
             policy.approvals.on_request.append(self.slack.announce)
 
     @classmethod
-    async def open(cls, settings: Settings, *, progress: Progress | None = None) -> Platform:
+    async def open(
+        cls,
+        settings: Settings,
+        *,
+        progress: Progress | None = None,
+        connect: ConnectionFactory | None = None,
+        specs: Collection[ServerSpec] | None = None,
+        chooser: Chooser | None = None,
+    ) -> Platform:
         """Start everything; returns when every server is ready or has failed to become so.
+
+        Args:
+            settings: of the workbench.
+            progress: called with what a person who waits should know.
+            connect: makes the connections to servers; None: over the network and over pipes.
+            specs: these servers instead of the bundled and configured ones.
+            chooser: who chooses the provider of a run; None: as the settings and the environment say.
 
         Raises:
             Misuse: the state folder is corrupt or foreign, or a setting cannot be meant.
@@ -112,9 +148,9 @@ class Platform:
             policy = Policy(settings)
             rooms.callback(policy.close)
             access.tokens.check()
-            registry = Registry(settings, audit, upstreams(settings))
+            registry = Registry(settings, audit, connect or upstreams(settings), specs=specs)
             gateway = Gateway(settings, registry, access, policy, audit)
-            platform = cls(settings, audit, access, policy, registry, gateway)
+            platform = cls(settings, audit, access, policy, registry, gateway, chooser)
             await registry.start(progress, patience=PATIENCE)
             for problem in gateway.profiles.problems():
                 (progress or _log.warning)(problem)
