@@ -16,6 +16,8 @@ from tests.termination import pytest_runtest_setup  # noqa: F401 - likewise
 from workbench.config import Settings, prepare_home
 from workbench.policy.redaction import recognizers
 
+pytest_plugins = ["workbench.testing.fixtures"]
+
 
 @pytest.fixture
 def anyio_backend() -> str:
