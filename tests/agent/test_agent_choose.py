@@ -12,7 +12,6 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from tests.agent.desk import Desk
-from tests.agent.scripted import Scripted, answer
 from tests.agent.wire_fake import Turn, WireFake
 from workbench.agent import Agent, ProviderStatus
 from workbench.agent.models import model_of, provider_of
@@ -24,6 +23,7 @@ from workbench.agent.run_deadline import Deadline
 from workbench.config import Settings
 from workbench.events import Caller, Misuse, RunDone, RunStarted, Usage
 from workbench.provider_table import PROVIDERS
+from workbench.testing import ScriptedProvider
 
 KEYS = {"OPENAI_API_KEY": "k", "ANTHROPIC_API_KEY": "k", "GEMINI_API_KEY": "k"}
 
@@ -35,7 +35,7 @@ def rooms(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     for name in ("embedded", "planner"):
         room: Any = ModuleType(f"workbench.agent.{name}")
         room.ready = name == "planner"
-        room.provider = Scripted(answer("Hello."), is_llm=name == "embedded")
+        room.provider = ScriptedProvider("Hello.", is_llm=name == "embedded")
         room.provider.name = name
         room.build = lambda settings, room=room: room.provider
         room.status = lambda settings, name=name, room=room: ProviderStatus(

@@ -12,7 +12,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.agent.desk import ERASE, FIND, NOTE, OPEN, PAID, Desk
-from tests.agent.scripted import OneProvider, Scripted, answer, calls
 from workbench.agent import (
     Agent,
     AssistantMessage,
@@ -42,19 +41,19 @@ from workbench.events import (
     Usage,
     run_event,
 )
+from workbench.testing import ScriptedProvider, ScriptedTurn, SingleProviderChooser
 
 EMAIL = {"email": "john.smith@acme.com"}
 JOHN = {"customer_id": "CUS-0042"}
 
 
-def agent_of(provider: Scripted, desk: Desk, settings: Settings | None = None, **more: Any) -> Agent:
-    agent = Agent(settings or Settings(), desk, env={}, **more)
-    agent._chooser = OneProvider(provider)  # type: ignore[assignment]
-    return agent
+def agent_of(provider: ScriptedProvider, desk: Desk, settings: Settings | None = None, **more: Any) -> Agent:
+    settings = settings or Settings()
+    return Agent(settings, desk, chooser=SingleProviderChooser(settings, provider), **more)
 
 
 async def run(
-    provider: Scripted,
+    provider: ScriptedProvider,
     desk: Desk,
     caller: Caller,
     settings: Settings | None = None,
@@ -93,7 +92,7 @@ def check_order(events: list[AnyRunEvent]) -> None:
 
 
 async def test_a_run_yields_the_steps_in_their_order(caller: Caller) -> None:
-    provider = Scripted(calls(("crm__find_customer", EMAIL), text="Looking."), answer("He is past due."))
+    provider = ScriptedProvider(ScriptedTurn(calls=[("crm__find_customer", EMAIL)], text="Looking."), "He is past due.")
     events = await run(provider, Desk(), caller)
     names = [type(event).__name__ for event in events]
     assert names == [
@@ -107,9 +106,8 @@ async def test_a_run_yields_the_steps_in_their_order(caller: Caller) -> None:
 
 
 async def test_the_conversation_keeps_whole_outcomes_and_the_wire_items_of_each_turn(caller: Caller) -> None:
-    first = calls(("crm__find_customer", EMAIL))
-    first[-1] = TurnEnd(items=({"opaque": 1},))
-    provider = Scripted(first, answer("Done."))
+    first = ScriptedTurn(calls=[("crm__find_customer", EMAIL)], items=({"opaque": 1},))
+    provider = ScriptedProvider(first, "Done.")
     await run(provider, Desk(), caller)
     system, user, said, results = provider.conversations[1]
     assert isinstance(system, SystemMessage)
@@ -124,7 +122,9 @@ async def test_the_conversation_keeps_whole_outcomes_and_the_wire_items_of_each_
 
 async def test_calls_carry_the_run_the_step_and_one_trace(caller: Caller) -> None:
     desk = Desk()
-    provider = Scripted(calls(("crm__find_customer", EMAIL), ("crm__add_note", {**JOHN, "text": "x"})), answer("Done."))
+    provider = ScriptedProvider(
+        ScriptedTurn(calls=[("crm__find_customer", EMAIL), ("crm__add_note", {**JOHN, "text": "x"})]), "Done."
+    )
     events = await run(provider, desk, caller, run="run-1", source="notebook")
     started = events[0]
     assert isinstance(started, RunStarted)
@@ -139,7 +139,7 @@ async def test_read_only_calls_run_at_once_up_to_the_setting(caller: Caller) -> 
     desk = Desk()
     desk.hold = asyncio.Event()
     asked = [("tickets__list_tickets", JOHN), ("payments__list_payments", JOHN), ("crm__find_customer", EMAIL)]
-    provider = Scripted(calls(*asked), answer("Done."))
+    provider = ScriptedProvider(ScriptedTurn(calls=[*asked]), "Done.")
     running = asyncio.create_task(run(provider, desk, caller, Settings(parallel_calls=2)))
     async with asyncio.timeout(5):
         while desk.running < 2:
@@ -157,7 +157,7 @@ async def test_read_only_calls_run_at_once_up_to_the_setting(caller: Caller) -> 
 async def test_one_call_that_may_change_something_makes_all_wait_their_turn(caller: Caller) -> None:
     desk = Desk()
     asked = [("tickets__list_tickets", JOHN), ("crm__add_note", {**JOHN, "text": "x"}), ("crm__find_customer", EMAIL)]
-    events = await run(Scripted(calls(*asked), answer("Done.")), desk, caller)
+    events = await run(ScriptedProvider(ScriptedTurn(calls=[*asked]), "Done."), desk, caller)
     assert desk.most_at_once == 1
     names = [type(event).__name__ for event in events[1:7]]
     assert names == ["ToolAsked", "ToolDone"] * 3
@@ -179,7 +179,7 @@ async def test_what_cannot_be_called_becomes_a_result_that_can_be_mended(
     name: str, arguments: dict[str, Any], kind: str, says: str, caller: Caller
 ) -> None:
     desk = Desk()
-    provider = Scripted(calls((name, arguments)), answer("I see."))
+    provider = ScriptedProvider(ScriptedTurn(calls=[ToolRequest(id="0", name=name, arguments=arguments)]), "I see.")
     events = await run(provider, desk, caller)
     assert kinds(events) == [kind]
     assert desk.calls == []
@@ -192,7 +192,11 @@ async def test_what_cannot_be_called_becomes_a_result_that_can_be_mended(
 
 async def test_a_qualified_name_is_taken_for_what_it_is(caller: Caller) -> None:
     desk = Desk()
-    events = await run(Scripted(calls(("crm.find_customer", EMAIL)), answer("Done.")), desk, caller)
+    events = await run(
+        ScriptedProvider(ScriptedTurn(calls=[ToolRequest(id="0", name=FIND.qualified, arguments=EMAIL)]), "Done."),
+        desk,
+        caller,
+    )
     assert kinds(events) == ["ok"]
 
 
@@ -203,7 +207,9 @@ async def test_a_tool_that_fails_is_a_result_and_the_run_goes_on(caller: Caller)
     desk.instead[OPEN.qualified] = lambda call: Outcome(
         kind="denied", call=call.id, message="Scope missing.", details={"missing_scopes": ["tickets:read"]}
     )
-    provider = Scripted(calls(("crm__find_customer", EMAIL), ("tickets__list_tickets", JOHN)), answer("Not found."))
+    provider = ScriptedProvider(
+        ScriptedTurn(calls=[("crm__find_customer", EMAIL), ("tickets__list_tickets", JOHN)]), "Not found."
+    )
     events = await run(provider, desk, caller)
     assert done(events).status == "answered"
     assert sorted(kinds(events)) == ["denied", "tool_error"]
@@ -218,7 +224,7 @@ async def test_a_long_result_is_cut_for_the_model_and_whole_in_the_event(caller:
     desk.instead[FIND.qualified] = lambda call: Outcome(
         kind="ok", call=call.id, result={"content": [{"type": "text", "text": "x" * 100_000}]}
     )
-    provider = Scripted(calls(("crm__find_customer", EMAIL)), answer("Long."))
+    provider = ScriptedProvider(ScriptedTurn(calls=[("crm__find_customer", EMAIL)]), "Long.")
     events = await run(provider, desk, caller)
     results = provider.conversations[1][-1]
     assert isinstance(results, ToolResults)
@@ -236,7 +242,7 @@ def many(count: int) -> list[Tool]:
 
 
 async def test_up_to_forty_tools_are_all_offered(caller: Caller) -> None:
-    provider = Scripted(answer("Hello."))
+    provider = ScriptedProvider("Hello.")
     events = await run(provider, Desk(*many(35)), caller)
     assert len(provider.offered[0]) == 40
     assert isinstance(events[0], RunStarted)
@@ -244,10 +250,10 @@ async def test_up_to_forty_tools_are_all_offered(caller: Caller) -> None:
 
 
 async def test_of_more_tools_the_search_offers_some_and_the_model_can_find_the_rest(caller: Caller) -> None:
-    provider = Scripted(
-        calls(("workbench__search_tools", {"query": "does thing77", "limit": 1})),
-        calls(("s2__tool_77", {})),
-        answer("Found it."),
+    provider = ScriptedProvider(
+        ScriptedTurn(calls=[("workbench__search_tools", {"query": "does thing77", "limit": 1})]),
+        ScriptedTurn(calls=[("s2__tool_77", {})]),
+        "Found it.",
     )
     desk = Desk(*many(100))
     events = await run(provider, desk, caller, question="Find a customer by e-mail address")
@@ -264,7 +270,7 @@ async def test_of_more_tools_the_search_offers_some_and_the_model_can_find_the_r
 
 
 async def test_a_conversation_brings_the_tools_that_it_was_about(caller: Caller) -> None:
-    provider = Scripted(answer("They are open."))
+    provider = ScriptedProvider("They are open.")
     request = ToolRequest(id="1", name="s0__tool_90", arguments={})
     history = (
         UserMessage(text="Find a customer by e-mail address"),
@@ -278,7 +284,7 @@ async def test_a_conversation_brings_the_tools_that_it_was_about(caller: Caller)
 
 
 async def test_a_provider_that_searches_by_itself_is_offered_everything(caller: Caller) -> None:
-    provider = Scripted(answer("Hello."), wants_all_tools=True, is_llm=False)
+    provider = ScriptedProvider("Hello.", wants_all_tools=True, is_llm=False)
     await run(provider, Desk(*many(100)), caller)
     assert len(provider.offered[0]) == 105
 
@@ -287,8 +293,8 @@ async def test_a_provider_that_searches_by_itself_is_offered_everything(caller: 
 
 
 async def test_a_run_ends_after_the_most_turns(caller: Caller) -> None:
-    again = [calls(("crm__find_customer", EMAIL), text=f"Turn {n}.") for n in range(3)]
-    events = await run(Scripted(*again), Desk(), caller, Settings(max_turns=3))
+    again = [ScriptedTurn(calls=[("crm__find_customer", EMAIL)], text=f"Turn {n}.") for n in range(3)]
+    events = await run(ScriptedProvider(*again), Desk(), caller, Settings(max_turns=3))
     assert (done(events).status, done(events).turns) == ("limit", 3)
     assert "max_turns" in done(events).message
     check_order(events)
@@ -296,7 +302,7 @@ async def test_a_run_ends_after_the_most_turns(caller: Caller) -> None:
 
 async def test_a_run_ends_when_its_tokens_are_used_up(caller: Caller) -> None:
     spent = Usage(input_tokens=900, output_tokens=60)
-    provider = Scripted(calls(("crm__find_customer", EMAIL), usage=spent), answer("never said"))
+    provider = ScriptedProvider(ScriptedTurn(calls=[("crm__find_customer", EMAIL)], usage=spent), "never said")
     events = await run(provider, Desk(), caller, Settings(token_budget=1000))
     assert done(events).status == "limit"
     assert "token_budget" in done(events).message
@@ -305,12 +311,12 @@ async def test_a_run_ends_when_its_tokens_are_used_up(caller: Caller) -> None:
 
 
 async def test_a_provider_without_tokens_has_no_budget(caller: Caller) -> None:
-    events = await run(Scripted(answer("Hello."), is_llm=False), Desk(), caller, Settings(token_budget=1))
+    events = await run(ScriptedProvider("Hello.", is_llm=False), Desk(), caller, Settings(token_budget=1))
     assert done(events).status == "answered"
 
 
 async def test_the_deadline_ends_a_turn_that_hangs(caller: Caller) -> None:
-    provider = Scripted([TextPart(text="I think"), asyncio.Event()])
+    provider = ScriptedProvider([TextPart(text="I think"), asyncio.Event()])
     events = await run(provider, Desk(), caller, Settings(run_timeout=0.05))
     assert (done(events).status, done(events).answer) == ("limit", "I think")
     assert "run_timeout" in done(events).message
@@ -320,7 +326,9 @@ async def test_the_deadline_ends_a_turn_that_hangs(caller: Caller) -> None:
 async def test_the_deadline_ends_a_call_that_hangs(caller: Caller) -> None:
     desk = Desk()
     desk.hold = asyncio.Event()
-    events = await run(Scripted(calls(("crm__find_customer", EMAIL))), desk, caller, Settings(run_timeout=0.05))
+    events = await run(
+        ScriptedProvider(ScriptedTurn(calls=[("crm__find_customer", EMAIL)])), desk, caller, Settings(run_timeout=0.05)
+    )
     assert done(events).status == "limit"
     assert desk.cancelled == 1
     assert kinds(events) == ["timeout"]
@@ -328,10 +336,10 @@ async def test_the_deadline_ends_a_call_that_hangs(caller: Caller) -> None:
 
 
 async def test_an_answer_that_is_empty_or_cut_is_not_passed_off_as_one(caller: Caller) -> None:
-    empty = await run(Scripted([TurnEnd(stop="end_turn")]), Desk(), caller)
+    empty = await run(ScriptedProvider([TurnEnd(stop="end_turn")]), Desk(), caller)
     assert done(empty).status == "failed"
     assert "end_turn" in done(empty).message
-    cut = await run(Scripted(answer("It begins", truncated=True)), Desk(), caller)
+    cut = await run(ScriptedProvider(ScriptedTurn(text="It begins", truncated=True)), Desk(), caller)
     assert (done(cut).status, done(cut).answer) == ("limit", "It begins")
 
 
@@ -340,7 +348,7 @@ async def test_an_answer_that_is_empty_or_cut_is_not_passed_off_as_one(caller: C
 
 async def test_what_a_provider_could_not_do_ends_the_run_with_what_to_do(caller: Caller) -> None:
     error = ProviderError("quota", "nothing left.", hint="Look at the billing.")
-    events = await run(Scripted([TextPart(text="I"), error]), Desk(), caller)
+    events = await run(ScriptedProvider([TextPart(text="I"), error]), Desk(), caller)
     assert (done(events).status, done(events).message) == ("failed", "nothing left. Look at the billing.")
     assert [event.stop for event in events if isinstance(event, TurnDone)] == ["quota"]
     check_order(events)
@@ -349,10 +357,10 @@ async def test_what_a_provider_could_not_do_ends_the_run_with_what_to_do(caller:
 async def test_a_turn_without_an_end_was_cut_and_is_asked_for_once_more(caller: Caller) -> None:
     cut = [TextPart(text="Half"), ToolRequest(id="1", name="crm__add_note", arguments={**JOHN, "text": "x"})]
     desk = Desk()
-    events = await run(Scripted(cut, answer("Whole.")), desk, caller)
+    events = await run(ScriptedProvider(cut, "Whole."), desk, caller)
     assert (done(events).answer, done(events).turns) == ("Whole.", 2)
     assert desk.calls == []
-    events = await run(Scripted(list(cut), list(cut)), desk, caller)
+    events = await run(ScriptedProvider(list(cut), list(cut)), desk, caller)
     assert done(events).status == "failed"
     assert desk.calls == []
     check_order(events)
@@ -365,7 +373,7 @@ async def test_a_fault_of_the_program_is_raised_and_still_recorded(caller: Calle
         recorded.append(event)
 
     with pytest.raises(ZeroDivisionError):
-        await run(Scripted([ZeroDivisionError()]), Desk(), caller, record=record)
+        await run(ScriptedProvider([ZeroDivisionError()]), Desk(), caller, record=record)
     assert done(recorded).status == "failed"
 
 
@@ -375,7 +383,7 @@ async def test_a_call_that_raises_ends_the_run_and_its_step(caller: Caller) -> N
 
     desk = Desk()
     desk.instead[OPEN.qualified] = broken
-    provider = Scripted(calls(("tickets__list_tickets", JOHN), ("crm__find_customer", EMAIL)))
+    provider = ScriptedProvider(ScriptedTurn(calls=[("tickets__list_tickets", JOHN), ("crm__find_customer", EMAIL)]))
     events = await run(provider, desk, caller)
     assert (done(events).status, done(events).message) == ("failed", "The disk is full. Free some space.")
     check_order(events)
@@ -387,7 +395,7 @@ async def test_nothing_is_answered_that_could_not_be_recorded(caller: Caller) ->
             raise NotRecorded("The disk is full.")
 
     handed_out: list[AnyRunEvent] = []
-    agent = agent_of(Scripted(answer("Hello.")), Desk(), record=record)
+    agent = agent_of(ScriptedProvider("Hello."), Desk(), record=record)
 
     async def read() -> None:
         async for event in agent.ask("Who?", caller):
@@ -411,7 +419,7 @@ async def test_a_call_that_needs_a_person_waits_and_is_made_once_approved(caller
         desk.approved = True
         return True
 
-    provider = Scripted(calls(("crm__erase_customer", JOHN)), answer("Erased."))
+    provider = ScriptedProvider(ScriptedTurn(calls=[("crm__erase_customer", JOHN)]), "Erased.")
     events = await run(provider, desk, caller, Settings(run_timeout=0.09), wait_for_approval=wait)
     assert done(events).status == "answered", done(events).message
     names = [type(event).__name__ for event in events if not isinstance(event, TurnDone | TextDelta)]
@@ -427,7 +435,7 @@ async def test_a_call_that_a_person_declines_is_told_to_the_model(caller: Caller
     async def wait(approval: str, seconds: float) -> bool:
         return False
 
-    provider = Scripted(calls(("crm__erase_customer", JOHN)), answer("I may not."))
+    provider = ScriptedProvider(ScriptedTurn(calls=[("crm__erase_customer", JOHN)]), "I may not.")
     desk = Desk()
     events = await run(provider, desk, caller, wait_for_approval=wait)
     assert kinds(events) == ["denied"]
@@ -438,7 +446,7 @@ async def test_a_call_that_a_person_declines_is_told_to_the_model(caller: Caller
 
 
 async def test_where_nobody_can_be_asked_the_model_is_told_that_an_approval_is_needed(caller: Caller) -> None:
-    provider = Scripted(calls(("crm__erase_customer", JOHN)), answer("It needs approval."))
+    provider = ScriptedProvider(ScriptedTurn(calls=[("crm__erase_customer", JOHN)]), "It needs approval.")
     events = await run(provider, Desk(), caller)
     assert kinds(events) == ["approval_required"]
     assert not [event for event in events if isinstance(event, ApprovalWaiting)]
@@ -456,7 +464,10 @@ async def test_an_approval_is_waited_for_until_it_expires(caller: Caller) -> Non
         kind="approval_required", call=call.id, details={"approval": {"id": "A", "expires_us": 1}}
     )
     events = await run(
-        Scripted(calls(("crm__erase_customer", JOHN)), answer("No.")), desk, caller, wait_for_approval=wait
+        ScriptedProvider(ScriptedTurn(calls=[("crm__erase_customer", JOHN)]), "No."),
+        desk,
+        caller,
+        wait_for_approval=wait,
     )
     assert seen == [0.0]
     (waiting,) = (event for event in events if isinstance(event, ApprovalWaiting))
@@ -468,7 +479,9 @@ async def test_stopping_while_a_person_is_asked_ends_the_run(caller: Caller) -> 
         await asyncio.Event().wait()
         return True
 
-    agent = agent_of(Scripted(calls(("crm__erase_customer", JOHN))), Desk(), wait_for_approval=wait)
+    agent = agent_of(
+        ScriptedProvider(ScriptedTurn(calls=[("crm__erase_customer", JOHN)])), Desk(), wait_for_approval=wait
+    )
     events = []
     async with asyncio.timeout(5):
         async for event in agent.ask("Erase him.", caller, run="r"):
@@ -486,7 +499,9 @@ async def test_stopping_while_a_person_is_asked_ends_the_run(caller: Caller) -> 
 async def test_stopping_a_run_cancels_its_calls_and_says_so(caller: Caller) -> None:
     desk = Desk()
     desk.hold = asyncio.Event()
-    provider = Scripted(calls(("crm__find_customer", EMAIL), ("tickets__list_tickets", JOHN), text="Looking."))
+    provider = ScriptedProvider(
+        ScriptedTurn(calls=[("crm__find_customer", EMAIL), ("tickets__list_tickets", JOHN)], text="Looking.")
+    )
     agent = agent_of(provider, desk)
     events = []
     async with asyncio.timeout(5):
@@ -509,7 +524,7 @@ async def test_closing_the_generator_stops_the_run_and_records_its_end(caller: C
 
     desk = Desk()
     desk.hold = asyncio.Event()
-    provider = Scripted(calls(("crm__find_customer", EMAIL)))
+    provider = ScriptedProvider(ScriptedTurn(calls=[("crm__find_customer", EMAIL)]))
     stream = agent_of(provider, desk, record=record).ask("Who?", caller)
     async for event in stream:
         if isinstance(event, ToolAsked):
@@ -530,7 +545,9 @@ async def test_cancelling_the_reader_cancels_the_run(caller: Caller) -> None:
 
     desk = Desk()
     desk.hold = asyncio.Event()
-    reader = asyncio.create_task(run(Scripted(calls(("crm__find_customer", EMAIL))), desk, caller, record=record))
+    reader = asyncio.create_task(
+        run(ScriptedProvider(ScriptedTurn(calls=[("crm__find_customer", EMAIL)])), desk, caller, record=record)
+    )
     await asyncio.wait_for(desk.entered.wait(), 5)
     reader.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -548,7 +565,7 @@ async def test_a_run_can_be_stopped_once_and_only_while_it_runs(caller: Caller) 
         if isinstance(event, RunDone):
             ends.append(agent.stop("r"))
 
-    agent = agent_of(Scripted(answer("Never said.")), Desk(), record=record)
+    agent = agent_of(ScriptedProvider("Never said."), Desk(), record=record)
     assert agent.stop("r") is False
     events = [event async for event in agent.ask("Who?", caller, run="r")]
     assert ends == [True, False, False]
@@ -556,7 +573,7 @@ async def test_a_run_can_be_stopped_once_and_only_while_it_runs(caller: Caller) 
 
 
 async def test_a_reader_that_is_gone_before_the_run_begins_leaves_nothing_behind(caller: Caller) -> None:
-    agent = agent_of(Scripted([asyncio.Event()]), Desk())
+    agent = agent_of(ScriptedProvider([asyncio.Event()]), Desk())
     reader = asyncio.ensure_future(anext(agent.ask("Who?", caller)))
     await asyncio.sleep(0)
     reader.cancel()
@@ -566,7 +583,7 @@ async def test_a_reader_that_is_gone_before_the_run_begins_leaves_nothing_behind
 
 
 async def test_closing_the_agent_ends_its_runs(caller: Caller) -> None:
-    agent = agent_of(Scripted([asyncio.Event()]), Desk())
+    agent = agent_of(ScriptedProvider([asyncio.Event()]), Desk())
     events = []
     async with asyncio.timeout(5):
         async for event in agent.ask("Who?", caller):
@@ -581,7 +598,7 @@ async def test_closing_the_agent_ends_its_runs(caller: Caller) -> None:
 
 
 async def test_a_history_goes_before_the_question(caller: Caller) -> None:
-    provider = Scripted(answer("Still past due."))
+    provider = ScriptedProvider("Still past due.")
     earlier = (SystemMessage(text="old"), UserMessage(text="Who?"), AssistantMessage(text="John."))
     await run(provider, Desk(), caller, question="And now?", history=earlier)
     texts = [message.text for message in provider.conversations[0] if not isinstance(message, ToolResults)]
@@ -592,7 +609,7 @@ async def test_a_history_goes_before_the_question(caller: Caller) -> None:
 async def test_a_history_that_ends_in_requests_is_resumed(caller: Caller) -> None:
     request = ToolRequest(id="1", name="crm__find_customer", arguments=EMAIL)
     history = (UserMessage(text="Who?"), AssistantMessage(text="Looking.", requests=(request,)))
-    provider = Scripted(answer("John."))
+    provider = ScriptedProvider("John.")
     events = await run(provider, Desk(), caller, question="", history=history)
     assert done(events).answer == "John."
     assert isinstance(provider.conversations[0][-1], ToolResults)
@@ -601,11 +618,11 @@ async def test_a_history_that_ends_in_requests_is_resumed(caller: Caller) -> Non
 
 async def test_a_question_has_to_be_one(caller: Caller) -> None:
     with pytest.raises(Misuse, match="empty"):
-        await run(Scripted(), Desk(), caller, question="  ")
+        await run(ScriptedProvider(), Desk(), caller, question="  ")
 
 
 async def test_two_runs_cannot_share_an_id(caller: Caller) -> None:
-    agent = agent_of(Scripted([asyncio.Event()]), Desk())
+    agent = agent_of(ScriptedProvider([asyncio.Event()]), Desk())
     first = agent.ask("Who?", caller, run="same")
     await anext(first)
     with pytest.raises(Misuse, match="under way"):
@@ -616,8 +633,10 @@ async def test_two_runs_cannot_share_an_id(caller: Caller) -> None:
 
 async def test_halves_of_characters_are_not_passed_on(caller: Caller) -> None:
     half = "\ud83d"
-    asked = calls(("crm__find_customer", {"email": half}), (f"crm{half}", {}), text=f"I see {half}.")
-    events = await run(Scripted(asked, answer("Done ✓ 😀.")), Desk(), caller)
+    asked = ScriptedTurn(
+        calls=[("crm__find_customer", {"email": half}), ToolRequest(id="1", name=f"crm{half}")], text=f"I see {half}."
+    )
+    events = await run(ScriptedProvider(asked, "Done ✓ 😀."), Desk(), caller)
     assert kinds(events) == ["invalid", "not_found"]
     assert done(events).answer == "Done ✓ 😀."
     assert next(event.text for event in events if isinstance(event, TextDelta)) == "I see \ufffd."
@@ -642,13 +661,11 @@ turns = st.lists(st.tuples(st.text(max_size=5), st.lists(requests, max_size=3), 
 @hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(script=turns)
 def test_no_model_can_break_the_run(script: list[tuple[str, list[ToolRequest], bool]], caller: Caller) -> None:
-    said: list[list[Any]] = [
-        [TextPart(text=text), *asked, *([TurnEnd()] if ended else [])] for text, asked, ended in script
-    ]
-    said.append(answer("Done."))
-    said.append(answer("Done."))
+    said: list[Any] = [[TextPart(text=text), *asked, *([TurnEnd()] if ended else [])] for text, asked, ended in script]
+    said.append("Done.")
+    said.append("Done.")
     desk = Desk()
-    events = asyncio.run(run(Scripted(*said), desk, caller))
+    events = asyncio.run(run(ScriptedProvider(*said), desk, caller))
     check_order(events)
     for call in desk.calls:
         tool = next(tool for tool in desk.listed if tool.qualified == call.tool)
@@ -680,7 +697,10 @@ class Purse:
 
 async def test_a_run_ends_in_order_when_the_budget_of_its_person_is_used_up(caller: Caller) -> None:
     used = Usage(input_tokens=30_000, output_tokens=60)
-    purse, provider = Purse(31_000), Scripted(calls(("crm__find_customer", EMAIL), usage=used), answer("never said"))
+    purse, provider = (
+        Purse(31_000),
+        ScriptedProvider(ScriptedTurn(calls=[("crm__find_customer", EMAIL)], usage=used), "never said"),
+    )
     events = await run(provider, Desk(), caller, budget=purse)
     assert (done(events).status, done(events).message) == ("limit", "Your budget for today is used up.")
     assert (done(events).usage, purse.settled) == (used, [used])
@@ -689,7 +709,7 @@ async def test_a_run_ends_in_order_when_the_budget_of_its_person_is_used_up(call
 
 
 async def test_a_turn_has_no_more_output_than_the_budget_has_left(caller: Caller) -> None:
-    provider = Scripted(answer("Hello."))
+    provider = ScriptedProvider("Hello.")
     await run(provider, Desk(), caller, budget=(purse := Purse(4_000)))
     assert 256 <= provider.limits[0] < 4_000
     assert purse.tokens == 4_000, "the script counts no tokens, and what was set aside came back"
@@ -697,9 +717,9 @@ async def test_a_turn_has_no_more_output_than_the_budget_has_left(caller: Caller
 
 async def test_a_turn_that_breaks_off_is_settled_too_and_a_planner_needs_no_budget(caller: Caller) -> None:
     purse = Purse(100_000)
-    await run(Scripted([ProviderError("refused", "no", hint="")]), Desk(), caller, budget=purse)
+    await run(ScriptedProvider([ProviderError("refused", "no", hint="")]), Desk(), caller, budget=purse)
     assert (purse.tokens, len(purse.settled)) == (100_000, 1)
-    events = await run(Scripted(answer("Hello."), is_llm=False), Desk(), caller, budget=Purse(0))
+    events = await run(ScriptedProvider("Hello.", is_llm=False), Desk(), caller, budget=Purse(0))
     assert done(events).status == "answered"
 
 
@@ -707,14 +727,14 @@ async def test_a_turn_whose_end_nobody_heard_counts_as_all_that_was_set_aside(ca
     cuts = [TextPart(text="I think"), ProviderError("unreachable", "gone", hint="")]
     for turn in (cuts, [ProviderError("timeout", "late", hint="")], [TextPart(text="I"), asyncio.Event()]):
         purse = Purse(100_000)
-        await run(Scripted(turn), Desk(), caller, Settings(run_timeout=0.05), budget=purse)
+        await run(ScriptedProvider(turn), Desk(), caller, Settings(run_timeout=0.05), budget=purse)
         assert purse.tokens < 100_000 - 256
         assert purse.settled[0].output_tokens >= 256
 
 
 async def test_stopping_a_run_before_its_end_does_not_make_it_free(caller: Caller) -> None:
     purse = Purse(100_000)
-    asking = agent_of(Scripted([TextPart(text="I"), asyncio.Event()]), Desk(), budget=purse).ask("Who?", caller)
+    asking = agent_of(ScriptedProvider([TextPart(text="I"), asyncio.Event()]), Desk(), budget=purse).ask("Who?", caller)
     async for event in asking:
         if isinstance(event, TextDelta):
             break
