@@ -94,7 +94,7 @@ class Rows(BaseModel):
 
     columns: list[str]
     rows: list[dict[str, Any]] = Field(description="One object for each row, keyed by column.")
-    row_count: int = Field(description="How many rows are served.")
+    row_count: int = Field(description="How many rows are here.")
     truncated: bool = Field(False, description="Whether there were more, or values were cut.")
 
 
