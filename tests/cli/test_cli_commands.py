@@ -60,6 +60,12 @@ def test_bare_workbench_shows_what_runs_and_three_commands(
     assert len(out.split("Next:")[1].strip().splitlines()) == 3
 
 
+def test_status_names_no_app_where_none_runs(run: Command) -> None:
+    first = run("status").stdout.splitlines()[0]
+    assert "runs at http://" in first
+    assert first.endswith(")"), first
+
+
 def test_status_as_json(run: Command) -> None:
     found = json.loads(run("status", "--json").stdout)
     assert found["running"] is True
@@ -183,6 +189,7 @@ def test_permissions_are_explained(run: Command) -> None:
     refused = run("access", "explain", "payments.refund_payment", "--as", "employee")
     assert code(refused) == 7
     assert "payments:write" in refused.stdout
+    assert refused.stdout.startswith("no, by tool_scopes.missing_scopes"), "a role is no key"
     with pytest.raises(Misuse, match="emperor"):
         run("access", "explain", "crm.search_customers", "--as", "emperor")
     assert "owner" in run("access", "roles").stdout

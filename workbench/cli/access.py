@@ -198,7 +198,7 @@ def _callers(access: Access, who: str, tenant: str) -> list[Caller]:
 
     if who in access.roles.roles:
         scopes = access.roles.scopes((who,))
-        return [Caller(tenant=tenant, subject=f"anyone with role {who}", roles=(who,), scopes=scopes)]
+        return [Caller(tenant=tenant, subject=f"anyone with role {who}", roles=(who,), scopes=scopes, credential="")]
     keys = access.keys()
     meant = [key for key in keys if key.id == who] or [key for key in keys if key.subject == who]
     usable = [access.caller_of(key) for key in meant if key.usable(now_us())]

@@ -32,9 +32,8 @@ def status(as_json: bool = False) -> None:
         if running is None:
             click.echo(f"MCP Workbench {wb.status()['version']} runs at {settings.url}.")
         else:
-            click.echo(
-                f"MCP Workbench {running.version} runs at {running.url} (process {running.pid}), app {running.app_url}"
-            )
+            app = f", app {running.app_url}" if running.app_url else ""
+            click.echo(f"MCP Workbench {running.version} runs at {running.url} (process {running.pid}){app}")
             if running.app_url:
                 click.echo(f"Sign in to the app with a link of: {program()} app")
         if problem := wb.status().get("control", {}).get("problem"):
