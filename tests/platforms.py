@@ -47,11 +47,16 @@ def start(home: Path, options: Sequence[str] = (), env: dict[str, str] | None = 
 
 def wait(home: Path, process: subprocess.Popen[str]) -> RunningPlatform:
     """Until it announces itself."""
+    return wait_for(home, process, home.parent / "up.log", pid=process.pid)
+
+
+def wait_for(home: Path, process: subprocess.Popen[str], log: Path, *, pid: int | None = None) -> RunningPlatform:
+    """Until a platform on `home` announces itself, with the process id `pid` if that is given."""
     deadline = time.monotonic() + START_SECONDS
-    while (running := find_running(home)) is None or running.pid != process.pid:
+    while (running := find_running(home)) is None or pid not in (None, running.pid):
         if process.poll() is not None or time.monotonic() > deadline:
-            log = (home.parent / "up.log").read_text(encoding="utf-8")
-            raise AssertionError(f"The platform did not start:\n{log[-4000:]}")
+            text = log.read_text(encoding="utf-8")
+            raise AssertionError(f"The platform did not start:\n{text[-4000:]}")
         time.sleep(0.05)
     return running
 

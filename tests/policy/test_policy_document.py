@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from tests.guides import patched
 from workbench.cli import cli
 from workbench.config import Settings
 from workbench.events import Call, Caller, Tool
@@ -23,16 +24,6 @@ change = msgspec.structs.replace
 def block(language: str) -> str:
     [found] = re.findall(rf"```{language}\n(.*?)```", SECTION, re.S)
     return str(found)
-
-
-def patched(text: str, diff: str) -> str:
-    """`text` with every hunk of `diff` in the one place where it fits."""
-    for hunk in diff.split("@@\n"):
-        lines = hunk.splitlines(keepends=True)
-        before = "".join(line[1:] for line in lines if not line.startswith("+"))
-        assert text.count(before) == 1, before
-        text = text.replace(before, "".join(line[1:] for line in lines))
-    return text
 
 
 @pytest.fixture
