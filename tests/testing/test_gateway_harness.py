@@ -15,7 +15,7 @@ from mcp_types import ToolAnnotations
 
 from workbench.config import Settings
 from workbench.events import Misuse, RunDone
-from workbench.registry import RpcError
+from workbench.registry import RpcError, ServerSpec
 from workbench.testing import GatewayHarness, InMemoryServer, ScriptedProvider
 from workbench.testing.fixtures import MakeGatewayHarness
 
@@ -189,6 +189,13 @@ async def test_connections_and_functions_that_make_them_stand_for_servers() -> N
         assert (await gateway.call("one.add", {"a": 1, "b": 2})).ok
         assert (await gateway.call("two.add", {"a": 1, "b": 2})).ok
     assert made == ["connection"]
+
+
+async def test_a_server_that_is_specified_under_another_id_is_refused() -> None:
+    program = "import sys; print(sys.stdin.readline())"
+    spec = ServerSpec(id="odd", kind="command", stdio=True, command=(sys.executable, "-c", program))
+    with pytest.raises(Misuse, match="'other' is specified as 'odd'"):
+        await GatewayHarness({"other": spec}).__aenter__()
 
 
 async def test_the_fixture_makes_gateways_over_one_state_folder(

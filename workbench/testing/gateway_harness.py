@@ -42,21 +42,23 @@ ServerSource = (
     | Sequence[Callable[..., Any]]
     | Connection
     | Callable[[], Connection]
+    | ServerSpec
     | str
 )
-"""What may stand for a server: one in this process, a connection or a function that makes one, or a URL."""
+"""What may stand for a server: one in this process, a connection or what makes one, a `ServerSpec`, or a URL."""
 
 
 class GatewayHarness:
     """A gateway over servers in this process, with everything else as `workbench up` has it.
 
-    It starts no process and opens no port. Nothing of the environment of the test (`WORKBENCH_*`, keys of providers,
-    `workbench.toml`) is read. Use it as a context manager: with `async with` the methods are coroutines, with `with`
-    a `SyncGatewayHarness` has the same methods as plain functions.
+    It starts no process and opens no port by itself. Nothing of the environment of the test (`WORKBENCH_*`, keys of
+    providers, `workbench.toml`) is read. Use it as a context manager: with `async with` the methods are coroutines,
+    with `with` a `SyncGatewayHarness` has the same methods as plain functions.
 
     Args:
         servers: by id: functions, a server object of the SDK, an `InMemoryServer`, a `Connection` or a function that
-            makes one, or the URL of a server that already runs. Tools are called `id.tool`.
+            makes one, the URL of a server that already runs, or a `ServerSpec` of that id, which may be launched as a
+            child process. Tools are called `id.tool`.
         provider: answers questions; None: the planner, which is no language model.
         home: the state folder, with the record; None: a temporary one that is removed at the end.
         base: settings to start from; None: the defaults.
@@ -155,7 +157,7 @@ class GatewayHarness:
         server = self.servers.get(spec.id)
         if isinstance(server, InMemoryServer):
             return server.connect(spec.id)
-        if server is None or isinstance(server, str):
+        if server is None or isinstance(server, str | ServerSpec):
             return upstream_connection(spec, launched, settings)
         return server() if callable(server) else server
 
@@ -386,15 +388,24 @@ class SyncGatewayHarness:
         return self.harness.outcomes()
 
 
-def _known(server: ServerSource) -> InMemoryServer | Connection | Callable[[], Connection] | str:
+_Known = InMemoryServer | Connection | Callable[[], Connection] | ServerSpec | str
+
+
+def _known(server: ServerSource) -> _Known:
     """`server` as one of few kinds."""
-    if isinstance(server, MCPServer | Server) or (isinstance(server, Sequence) and not isinstance(server, str)):
+    if isinstance(server, str | ServerSpec | InMemoryServer) or hasattr(server, "request"):
+        return server
+    if isinstance(server, Sequence) or hasattr(server, "run"):
         return InMemoryServer(server)
     return server
 
 
-def _spec(id: str, server: InMemoryServer | Connection | Callable[[], Connection] | str) -> ServerSpec:
+def _spec(id: str, server: _Known) -> ServerSpec:
     if isinstance(server, InMemoryServer):
         return server.spec(id)
+    if isinstance(server, ServerSpec):
+        if server.id != id:
+            raise Misuse(f"The server {id!r} is specified as {server.id!r}.", hint="Give both the same id.")
+        return server
     url = server if isinstance(server, str) else f"memory://{id}"
     return ServerSpec(id=id, kind="url", url=url, source="workbench.testing")

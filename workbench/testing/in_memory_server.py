@@ -51,7 +51,7 @@ class InMemoryServer:
         Raises:
             Misuse: `server` is neither a server object nor functions.
         """
-        if isinstance(self.server, MCPServer | Server):
+        if not isinstance(self.server, Sequence) and hasattr(self.server, "run"):
             return MemoryConnection(self.server, name=name)
         if not isinstance(self.server, Sequence) or not all(map(callable, self.server)):
             raise Misuse(
