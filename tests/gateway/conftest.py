@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-import orjson
 import pytest
 import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
@@ -18,17 +17,9 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field
 
-from workbench.access import Access
-from workbench.audit import AuditLog
-from workbench.cluster.shared_byte_quota import byte_quota
 from workbench.config import Settings
-from workbench.endpoint import McpEndpoint
-from workbench.events import JSON, Caller
-from workbench.gateway import Gateway
-from workbench.policy import Policy
-from workbench.registry import Connection, Launched, Registry, ServerSpec
-from workbench.upstream import upstream_connection
-from workbench.upstream.in_memory import MemoryConnection
+from workbench.events import JSON
+from workbench.testing import GatewayHarness
 
 Scope = MutableMapping[str, Any]
 Serve = Callable[[Any], Awaitable[str]]
@@ -156,40 +147,12 @@ async def serve() -> AsyncIterator[Serve]:
 # --- a whole gateway -----------------------------------------------------------------------------
 
 
-@dataclass
-class House:
-    """All rooms that the gateway stands on, real, over servers in this process."""
+class House(GatewayHarness):
+    """A gateway over `calc` and further servers in this process."""
 
-    settings: Settings
-    audit: AuditLog
-    access: Access
-    policy: Policy
-    registry: Registry
-    gateway: Gateway
-    endpoint: McpEndpoint
-    calc: Calc
-
-    @property
-    def owner(self) -> Caller:
-        return self.access.local_caller()
-
-    def key(self, *roles: str, scopes: tuple[str, ...] = (), subject: str = "ann") -> str:
-        """A token of somebody with these roles and scopes."""
-        return self.access.create_key(subject, roles=roles, scopes=scopes)[1]
-
-    def caller(self, *roles: str, scopes: tuple[str, ...] = (), subject: str = "ann") -> Caller:
-        return self.access.authenticate(f"Bearer {self.key(*roles, scopes=scopes, subject=subject)}")
-
-    def recorded(self, kind: str = "call") -> list[JSON]:
-        """The records of one kind that are on disk, oldest first."""
-        found: list[JSON] = []
-        for file in sorted((self.settings.home).rglob("*.jsonl")):
-            if file.parent.name == "wal":
-                found += [orjson.loads(line) for line in file.read_bytes().splitlines() if line.strip()]
-        return [record for record in found if record.get("kind") == kind]
-
-    def outcomes(self) -> list[str]:
-        return [record["outcome"] for record in self.recorded()]
+    def __init__(self, calc: Calc, servers: dict[str, Any], **more: Any) -> None:
+        super().__init__({"calc": calc.mcp, **servers}, **more)
+        self.calc = calc
 
 
 Furnish = Callable[..., Awaitable[House]]
@@ -201,31 +164,10 @@ async def furnish(settings: Settings, calc: Calc) -> AsyncIterator[Furnish]:
     async with AsyncExitStack() as stack:
 
         async def open_house(**more: Any) -> House:
-            servers: dict[str, Any] = {"calc": calc.mcp, **more.pop("servers", {})}
-            changed = settings.replace(**{"health_interval": 5.0, **more})
-            audit = await AuditLog.open(changed, quota=byte_quota(changed))
-            stack.push_async_callback(audit.close)
-            access, policy = Access(changed), Policy(changed)
-            stack.callback(access.close)
-            stack.callback(policy.close)
-            stack.push_async_callback(policy.disconnect)
-
-            def connect(spec: ServerSpec, launched: Launched) -> Connection:
-                server = servers[spec.id]
-                if isinstance(server, str):
-                    return upstream_connection(spec, launched)
-                return server if hasattr(server, "request") else MemoryConnection(server, name=spec.id)
-
-            specs = [
-                ServerSpec(id=id, kind="url", url=server if isinstance(server, str) else f"memory://{id}")
-                for id, server in servers.items()
-            ]
-            registry = Registry(changed, audit, connect, specs=specs)
-            stack.push_async_callback(registry.stop)
-            await registry.start()
-            gateway = Gateway(changed, registry, access, policy, audit)
-            stack.push_async_callback(gateway.close)
-            return House(changed, audit, access, policy, registry, gateway, McpEndpoint(gateway), calc)
+            servers = more.pop("servers", {})
+            house = House(calc, servers, base=settings, **{"health_interval": 5.0, **more})
+            await stack.enter_async_context(house)
+            return house
 
         yield open_house
 

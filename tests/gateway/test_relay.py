@@ -43,9 +43,7 @@ async def pair(furnish: Any, serve: Any, redis: RedisServer) -> AsyncIterator[Pa
     async def opened(**more: Any) -> tuple[House, House]:
         servers = {"older": f"{await serve(older)}/mcp", "modern": modern_server(), **more.pop("servers", {})}
         common = {"redis_url": redis.url, "servers": servers, **more}
-        for _ in range(2):
-            houses.append(await furnish(**common))
-            houses[-1].gateway.open()
+        houses.extend([await furnish(**common) for _ in range(2)])
         for house in houses:
             if house.gateway.relay is not None:
                 await asyncio.wait_for(house.gateway.relay.ready.wait(), 10)

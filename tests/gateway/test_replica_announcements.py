@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 from mcp.server.mcpserver import Context, MCPServer
 
-from tests.gateway.conftest import Browser, House, make_calc, until
+from tests.gateway.conftest import Browser, until
 from tests.gateway.test_crossings import Older, begin
-from workbench.access import Access
-from workbench.audit import AuditLog
 from workbench.config import Settings
-from workbench.endpoint import McpEndpoint, subscriptions
-from workbench.gateway import Gateway
-from workbench.policy import Policy
-from workbench.registry import Registry, ServerSpec
-from workbench.upstream import upstream_connection
+from workbench.endpoint import subscriptions
+from workbench.registry import ServerSpec
+from workbench.testing import GatewayHarness
 from workbench.upstream.http.streamable_http import HttpConnection
 
 URI = "note://0"
@@ -55,37 +52,29 @@ def note() -> str:
     return "one"
 
 
-Open = Callable[..., Awaitable[House]]
+Open = Callable[..., Awaitable[GatewayHarness]]
 
 
 @pytest.fixture
 async def opened(settings: Settings, serve: Any) -> AsyncIterator[Open]:
     """`await opened(replicas)` is a gateway over all of them as one server, `notes`."""
-    closing: list[Any] = []
+    async with AsyncExitStack() as stack:
 
-    async def open_house(replicas: list[Replica]) -> House:
-        for replica in replicas:
-            app: Any = replica.mcp.streamable_http_app()
-            replica.url = f"{await serve(Older(app) if replica.older else app)}/mcp"
-        audit = await AuditLog.open(settings)
-        access, policy = Access(settings), Policy(settings)
-        first, *more = (replica.url for replica in replicas)
-        spec = ServerSpec(id="notes", kind="url", url=first, more_urls=tuple(more))
-        registry = Registry(settings, audit, upstream_connection, specs=[spec])
-        await registry.start()
-        closing.extend([registry.stop, audit.close])
-        gateway = Gateway(settings, registry, access, policy, audit)
-        return House(settings, audit, access, policy, registry, gateway, McpEndpoint(gateway), make_calc())
+        async def open_house(replicas: list[Replica]) -> GatewayHarness:
+            for replica in replicas:
+                app: Any = replica.mcp.streamable_http_app()
+                replica.url = f"{await serve(Older(app) if replica.older else app)}/mcp"
+            first, *more = (replica.url for replica in replicas)
+            spec = ServerSpec(id="notes", kind="url", url=first, more_urls=tuple(more))
+            return await stack.enter_async_context(GatewayHarness({"notes": spec}, base=settings))
 
-    yield open_house
-    for close in closing:
-        await close()
+        yield open_house
 
 
 class Listener:
     """A client that listens for changes of notes and of prompts."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: GatewayHarness) -> None:
         self.heard: list[Any] = []
         self._leave = asyncio.Event()
         wanted = {"notifications": {"resourceSubscriptions": [*URIS], "promptsListChanged": True}}
@@ -105,7 +94,7 @@ class Listener:
         await self._listening
 
 
-def listening_at(house: House) -> list[int]:
+def listening_at(house: GatewayHarness) -> list[int]:
     """How many addresses each replica has been asked to announce."""
     entries = house.registry._entries["notes"].replicas
     return [

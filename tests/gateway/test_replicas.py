@@ -14,20 +14,15 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.conftest import Browser, House, make_calc, until
-from workbench.access import Access
-from workbench.audit import AuditLog
+from tests.gateway.conftest import Browser, until
 from workbench.config import Settings
-from workbench.endpoint import McpEndpoint
 from workbench.events import JSON, Call, Outcome
-from workbench.gateway import Gateway
-from workbench.policy import Policy
-from workbench.registry import Registry, ServerSpec, ServerState
-from workbench.upstream import upstream_connection
+from workbench.registry import ServerSpec, ServerState
+from workbench.testing import GatewayHarness
 
 CHILD = str(Path(__file__).with_name("replica_child.py"))
 
-Mill = Callable[..., Awaitable[House]]
+Mill = Callable[..., Awaitable[GatewayHarness]]
 
 
 @pytest.fixture
@@ -35,41 +30,34 @@ async def mill(settings: Settings) -> AsyncIterator[Mill]:
     """`await mill(replicas=2)` opens a gateway over that many processes of one server, `mill`."""
     async with AsyncExitStack() as stack:
 
-        async def open_mill(*specs: ServerSpec, replicas: int = 1, **more: Any) -> House:
+        async def open_mill(*specs: ServerSpec, replicas: int = 1, **more: Any) -> GatewayHarness:
             changed = settings.replace(
                 replicas={"mill": replicas}, **{"health_interval": 60.0, "restart_backoff": 0.05, **more}
             )
-            audit = await AuditLog.open(changed)
-            stack.push_async_callback(audit.close)
-            access, policy = Access(changed), Policy(changed)
-            stack.callback(access.close)
-            stack.callback(policy.close)
             ours = ServerSpec(id="mill", kind="bundled", command=(sys.executable, CHILD), source="tests")
-            registry = Registry(changed, audit, upstream_connection, specs=specs or [ours])
-            stack.push_async_callback(registry.stop)
-            await registry.start()
-            assert all(state.status == "ready" for state in registry.servers())
-            gateway = Gateway(changed, registry, access, policy, audit)
-            return House(changed, audit, access, policy, registry, gateway, McpEndpoint(gateway), make_calc())
+            servers = {spec.id: spec for spec in specs or [ours]}
+            harness = await stack.enter_async_context(GatewayHarness(servers, base=changed))
+            assert all(state.status == "ready" for state in harness.registry.servers())
+            return harness
 
         yield open_mill
 
 
-async def ask(house: House, tool: str = "who", arguments: JSON | None = None, **more: Any) -> Outcome:
+async def ask(house: GatewayHarness, tool: str = "who", arguments: JSON | None = None, **more: Any) -> Outcome:
     return await house.gateway.call(Call(caller=house.owner, tool=f"mill.{tool}", arguments=arguments or {}, **more))
 
 
-def state(house: House) -> ServerState:
+def state(house: GatewayHarness) -> ServerState:
     found = house.registry.state("mill")
     assert found is not None
     return found
 
 
-def events(house: House) -> list[str]:
+def events(house: GatewayHarness) -> list[str]:
     return [record["outcome"] for record in house.recorded("registry_event")]
 
 
-async def said(house: House, tool: str = "who", **more: Any) -> Any:
+async def said(house: GatewayHarness, tool: str = "who", **more: Any) -> Any:
     outcome = await ask(house, tool, **more)
     assert outcome.ok, outcome.message
     return outcome.data["said"]
@@ -101,7 +89,7 @@ async def test_a_killed_replica_costs_no_call_that_may_be_repeated(mill: Mill) -
     assert state(house).status == "ready"
 
 
-async def _answers(house: House, pid: int) -> bool:
+async def _answers(house: GatewayHarness, pid: int) -> bool:
     return bool(await said(house) == pid)
 
 

@@ -79,7 +79,7 @@ async def test_a_task_is_followed_answered_and_cancelled_on_the_record(furnish: 
 async def test_a_task_outlives_the_gateway(furnish: Any, browse: Any, worker: Any) -> None:
     house = await furnish(servers={"worker": worker})
     id = await begin(browse(house))
-    house.gateway = Gateway(house.settings, house.registry, house.access, house.policy, house.audit)
+    house.platform.gateway = Gateway(house.settings, house.registry, house.access, house.policy, house.audit)
     house.endpoint = McpEndpoint(house.gateway)
     assert (await about(browse(house), "tasks/get", id)).json["result"]["status"] == "completed"
 

@@ -13,12 +13,10 @@ import pytest
 
 from tests.provider import Guarded, Provider
 from workbench.access.outbound.signing_keys import gateway_key
-from workbench.audit import AuditLog
 from workbench.events import Call, Caller
 from workbench.gateway import Gateway
-from workbench.policy import Policy
 from workbench.registry import Registry, read_mcp_json
-from workbench.upstream import upstreams
+from workbench.testing import GatewayHarness
 
 
 @dataclasses.dataclass
@@ -49,19 +47,8 @@ async def town(settings: Any, serve: Any, calc: Any, tmp_path: Path, request: An
     auth = {"client_id": "gateway", "issuer": provider.url, **request.param}
     config = tmp_path / "mcp.json"
     config.write_text(json.dumps({"mcpServers": {"desk": {"url": f"{url}/mcp", "auth": auth}}}))
-    audit, policy = await AuditLog.open(settings), Policy(settings)
-    registry = Registry(settings, audit, upstreams(settings), specs=read_mcp_json(config))
-    await registry.start()
-    from workbench.access import Access
-
-    access = Access(settings)
-    gateway = Gateway(settings, registry, access, policy, audit)
-    yield Town(provider, guarded, gateway, registry, settings.home)
-    await gateway.close()
-    await registry.stop()
-    access.close()
-    policy.close()
-    await audit.close()
+    async with GatewayHarness({spec.id: spec for spec in read_mcp_json(config)}, base=settings) as harness:
+        yield Town(provider, guarded, harness.gateway, harness.registry, settings.home)
 
 
 def caller(subject: str, tenant: str = "local") -> Caller:

@@ -25,23 +25,16 @@ from joserfc.jwk import ECKey
 
 from servers.files.server import build
 from servers.files.tree import Tree
-from tests.gateway.conftest import Browser, House, served
+from tests.gateway.conftest import Browser, served
 from tests.interop.scripted_server import MODERN, ScriptedServer
-from workbench.access import Access
 from workbench.access.access_tokens import Tokens
 from workbench.access.audiences import Resources
-from workbench.audit import AuditLog
 from workbench.config import Settings, prepare_home
-from workbench.endpoint import McpEndpoint
 from workbench.events import Misuse, Unauthenticated
-from workbench.gateway import Gateway
-from workbench.policy import Policy
 from workbench.policy.redaction.secret_patterns import SECRET
-from workbench.registry import Registry, ServerSpec
 from workbench.registry.configuration.mcp_json import read_configuration
 from workbench.registry.registration import registration
-from workbench.upstream import upstream_connection
-from workbench.upstream.in_memory import MemoryConnection
+from workbench.testing import GatewayHarness
 
 Fixture = Mapping[str, Any]
 OWN_PAGE = "http://localhost:7000"
@@ -333,7 +326,7 @@ class _Published:
 
 
 @asynccontextmanager
-async def opened(servers: Mapping[str, Any], **more: Any) -> AsyncIterator[House]:
+async def opened(servers: Mapping[str, Any], **more: Any) -> AsyncIterator[GatewayHarness]:
     """A gateway under shipped settings over servers: URLs, or servers in this process."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -345,32 +338,13 @@ async def opened(servers: Mapping[str, Any], **more: Any) -> AsyncIterator[House
         shipped = (resources.files("workbench.access") / "roles.toml").read_text("utf-8")
         caller = f'[caller]\ndescription = "Calls every tool."\nscopes = {scopes}\n'
         (policies / "roles.toml").write_text(f"{shipped}\n{caller}")
-        audit = await AuditLog.open(settings)
-        stack.push_async_callback(audit.close)
-        access, policy = Access(settings), Policy(settings)
-        stack.callback(access.close)
-        stack.callback(policy.close)
-
-        def connect(spec: ServerSpec, launched: Any) -> Any:
-            server = servers[spec.id]
-            return upstream_connection(spec, launched) if isinstance(server, str) else MemoryConnection(server)
-
-        specs = [
-            ServerSpec(id=id, kind="url", url=s if isinstance(s, str) else f"memory://{id}")
-            for id, s in servers.items()
-        ]
-        registry = Registry(settings, audit, connect, specs=specs)
-        stack.push_async_callback(registry.stop)
-        await registry.start()
-        house = Gateway(settings, registry, access, policy, audit)
-        stack.push_async_callback(house.close)
-        yield House(settings, audit, access, policy, registry, house, McpEndpoint(house), None)  # type: ignore[arg-type]
+        yield await stack.enter_async_context(GatewayHarness(servers, base=settings))
 
 
 @asynccontextmanager
 async def gateway(
     servers: Mapping[str, list[Any]], results: dict[str, Any] | None = None, *, modern: bool = False, **more: Any
-) -> AsyncIterator[tuple[House, dict[str, ScriptedServer]]]:
+) -> AsyncIterator[tuple[GatewayHarness, dict[str, ScriptedServer]]]:
     """A gateway over servers that list these tools and answer with these results."""
     async with AsyncExitStack() as stack:
         running, urls = {}, {}
@@ -381,12 +355,12 @@ async def gateway(
         yield await stack.enter_async_context(opened(urls, **more)), running
 
 
-def client(house: House, subject: str = "ann") -> Browser:
+def client(house: GatewayHarness, subject: str = "ann") -> Browser:
     """Somebody who may call every tool here, without leave to see personal data."""
     return Browser(house, token=house.access.create_key(subject, roles=("caller",))[1])
 
 
-async def listed(house: House) -> dict[str, Any]:
+async def listed(house: GatewayHarness) -> dict[str, Any]:
     """Whether a tool is held back, left out, or noted."""
     tools = house.registry.tools()
     held = [f"{tool.qualified}: {tool.quarantined}" for tool in tools if tool.quarantined]
@@ -394,7 +368,9 @@ async def listed(house: House) -> dict[str, Any]:
     return verdict("; ".join(held + left))
 
 
-async def called(house: House, servers: Mapping[str, ScriptedServer], server: str, call: Fixture) -> dict[str, Any]:
+async def called(
+    house: GatewayHarness, servers: Mapping[str, ScriptedServer], server: str, call: Fixture
+) -> dict[str, Any]:
     """One call, and whether it was stopped, its result withheld, or a sign noticed."""
     if (found := await listed(house))["detect"]:
         return found
@@ -415,7 +391,7 @@ async def called(house: House, servers: Mapping[str, ScriptedServer], server: st
     return verdict(noticed=f"signs: {signs}" if signs else "")
 
 
-async def sent(house: House, request: Fixture, who: Browser | None = None) -> dict[str, Any]:
+async def sent(house: GatewayHarness, request: Fixture, who: Browser | None = None) -> dict[str, Any]:
     """One HTTP request with the headers of the case, to the endpoint where tools have their own names; refused when its
     answer is an error."""
     headers = {name.lower(): value for name, value in request["headers"].items()}
