@@ -391,13 +391,13 @@ class SyncGatewayHarness:
 _Known = InMemoryServer | Connection | Callable[[], Connection] | ServerSpec | str
 
 
-def _known(server: ServerSource) -> _Known:
-    """`server` as one of few kinds."""
-    if isinstance(server, str | ServerSpec | InMemoryServer) or hasattr(server, "request"):
-        return server
-    if isinstance(server, Sequence) or hasattr(server, "run"):
+def _known(server: Any) -> _Known:
+    """A `ServerSource` as one of few kinds; what runs like a server of the SDK is taken for one."""
+    own = isinstance(server, str | ServerSpec | InMemoryServer) or hasattr(server, "request")
+    if not own and (isinstance(server, Sequence) or hasattr(server, "run")):
         return InMemoryServer(server)
-    return server
+    found: _Known = server
+    return found
 
 
 def _spec(id: str, server: _Known) -> ServerSpec:
