@@ -5,7 +5,8 @@ a small call is made again and again by one client while another sends 4 MiB of 
 not exist, as arguments of one that does (1 MiB, more is denied; as one text, as texts of 2,000 characters, and as a
 value for each time), as result, error and progress message of a server, and over stdio as a result in one line and as
 a line that is no message. The gateway knows `SECRETS` secrets, which it hides in all of it. What counts is how long
-the small call had to wait at most, beside the same without anybody else.
+the small call had to wait at most, beside the same without anybody else. Its client and its server are processes of
+their own; those that make and read the texts run behind all others, so that what counts is what the gateway does.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import secrets
 import sys
 import tempfile
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +25,7 @@ import uvicorn
 
 from loadtests.bare import TOOL, add, read, reply
 from loadtests.bench_gateway import META, ROOT, Target, narrow_key, platform, process, report, row
-from loadtests.bench_pauses import REPEATS, longest_wait, request
+from loadtests.bench_pauses import REPEATS, longest_wait, other_client, request, step_back
 
 SIZE: Final = (4 << 20) - 4096
 ALLOWED: Final = (1 << 20) - 4096
@@ -120,6 +122,7 @@ def with_text(message: bytes, text: bytes) -> bytes:
 
 def stdio() -> None:
     """The server over stdio."""
+    step_back()
     for line in sys.stdin.buffer:
         message = json.loads(line)
         if "id" in message and "method" in message:
@@ -158,17 +161,17 @@ def sent(port: int, token: str, kind: str, name: str) -> bytes:
     return request(port, token, "piped.say" if kind in OVER_STDIO else "bare.say", {"kind": kind, "text": name})
 
 
-async def measure(port: int, token: str, only: str) -> list[dict[str, Any]]:
+async def measure(port: int, token: str, other: Executor, only: str) -> list[dict[str, Any]]:
     """All rows."""
-    small = Target(port, (), "bare.add", {"a": 1, "b": 2}, token)
-    idle = sorted([await longest_wait(small, None) for _ in range(REPEATS)])[REPEATS // 2]
+    small = Target(port, (), "small.add", {"a": 1, "b": 2}, token)
+    idle = sorted([await longest_wait(small, other, None) for _ in range(REPEATS)])[REPEATS // 2]
     rows = [row(f"longest wait of a small call beside nothing, median of {REPEATS}", idle, "ms")]
     for name in WORST:
         for kind in KINDS:
             if only not in f"{kind}: {name}":
                 continue
             huge = sent(port, token, kind, name)
-            waits = sorted([await longest_wait(small, huge) for _ in range(REPEATS)])
+            waits = sorted([await longest_wait(small, other, huge) for _ in range(REPEATS)])
             rows.append(row(f"beside {kind}: {name}", waits[REPEATS // 2], "ms", TARGET_MS))
             print(rows[-1]["name"], round(waits[REPEATS // 2]), "ms", file=sys.stderr, flush=True)
     return rows
@@ -179,18 +182,20 @@ def main(only: str = "", json_path: str | None = None) -> list[dict[str, Any]]:
     META["progressToken"] = "p"
     with (
         tempfile.TemporaryDirectory(prefix="workbench-worst-") as folder,
-        process("-m", "loadtests.bench_worst", "--serve") as child,
+        process("-m", "loadtests.bench_worst", "--serve") as quick,
+        process("-m", "loadtests.bench_worst", "--serve", "--behind") as child,
+        other_client() as other,
     ):
-        assert child.stdout is not None
-        url = f"http://127.0.0.1:{int(child.stdout.readline())}/mcp"
+        url, small = (f"http://127.0.0.1:{int(next(iter(each.stdout or ())))}/mcp" for each in (child, quick))
         known = {f"SERVICE_{number}_TOKEN": secrets.token_urlsafe(32) for number in range(SECRETS)}
         piped = {
             "command": sys.executable,
             "args": ["-m", "loadtests.bench_worst", "--stdio"],
             "env": {"PYTHONPATH": str(ROOT), **known},
         }
-        with platform(Path(folder) / "home", {"bare": url, "piped": piped}) as (port, _, _, env):
-            rows = asyncio.run(measure(port, narrow_key(env, scopes=("bare:read", "piped:read")), only))
+        with platform(Path(folder) / "home", {"bare": url, "small": small, "piped": piped}) as (port, _, _, env):
+            token = narrow_key(env, scopes=("bare:read", "small:read", "piped:read"))
+            rows = asyncio.run(measure(port, token, other, only))
     return report(rows, json_path)
 
 
@@ -211,7 +216,10 @@ if __name__ == "__main__":
     parser.add_argument("--json", dest="json_path")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--stdio", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--behind", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.behind:
+        step_back()
     if given.serve:
         serve()
     elif given.stdio:
