@@ -7,11 +7,14 @@ used up the processor time of a pass gets no more: what was not searched then is
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 import time
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Generator, Iterator
+from typing import Final, TypeVar
+
+T = TypeVar("T")
 
 PIECE: Final = 8 << 10
 """Characters that are searched at once."""
@@ -83,6 +86,20 @@ class ScanBudget:
         if self._rests and now - self._worked > _SLICE_S:
             time.sleep(_REST_S)
             self._worked = now
+
+
+async def in_pieces(work: Generator[None, None, T]) -> T:
+    """What `work` returns, on an event loop whose other tasks get their turn between two of its steps."""
+    began = time.thread_time()
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            found: T = end.value
+            return found
+        if time.thread_time() - began > _SLICE_S:
+            await asyncio.sleep(0)
+            began = time.thread_time()
 
 
 def first(

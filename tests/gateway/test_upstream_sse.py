@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import secrets
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.events import Unreachable
+from workbench.secrets import masking
 from workbench.upstream.http.body import read_messages
 from workbench.upstream.http.post_answer import AnswerReader
 from workbench.upstream.http.sse_parser import LARGE, Event, events
@@ -95,7 +98,7 @@ class Response:
         pass
 
 
-@pytest.mark.parametrize(("size", "turns"), [(LARGE, 2), (1, 0)])
+@pytest.mark.parametrize(("size", "turns"), [(LARGE, 3), (1, 0)])
 async def test_others_get_their_turn_before_and_after_a_large_body_is_decoded(size: int, turns: int) -> None:
     taken: list[int] = []
     loop = asyncio.get_running_loop()
@@ -111,7 +114,7 @@ async def test_others_get_their_turn_before_and_after_a_large_body_is_decoded(si
     assert len(taken) == turns
 
 
-@pytest.mark.parametrize(("size", "turns"), [(LARGE, 2), (1, 0)])
+@pytest.mark.parametrize(("size", "turns"), [(LARGE, 3), (1, 0)])
 async def test_others_get_their_turn_before_and_after_the_message_of_a_large_event_is_decoded(
     size: int, turns: int
 ) -> None:
@@ -132,6 +135,36 @@ async def test_others_get_their_turn_before_and_after_the_message_of_a_large_eve
     endpoint: Any = None
     assert await AnswerReader(endpoint, "s", 1 << 20, said).result(response, 1, "tools/call", None, None) is not None
     assert said_after == [turns]
+
+
+async def test_others_get_many_turns_while_hundreds_of_secrets_are_taken_out_of_a_body(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("_values", "_forms", "_index"):
+        monkeypatch.setattr(masking, name, {} if name == "_values" else () if name == "_forms" else None)
+    known = [f"{number:04d}-{secrets.token_urlsafe(32)}" for number in range(500)]
+    for value in known:
+        masking.remember(value)
+    taken: list[int] = []
+    loop = asyncio.get_running_loop()
+
+    def turn() -> None:
+        taken.append(1)
+        loop.call_soon(turn)
+
+    loop.call_soon(turn)
+    text = " ".join(known[number % 500] for number in range(80_000))
+    body = json.dumps({"id": 1, "result": {"a": text}}).encode()
+    found = await read_messages(Response(body, "application/json"), "application/json", "s", 8 << 20)
+    assert found == [{"id": 1, "result": {"a": " ".join(["<secret>"] * 80_000)}}]
+    assert len(taken) > 5
+
+
+@pytest.mark.parametrize("odd", [b'"b": NaN', b'"\xff": 1'])
+async def test_a_large_body_that_is_odd_is_read_too(odd: bytes) -> None:
+    body = b'{"id": 1, "result": {"a": "' + b"x" * LARGE + b'", ' + odd + b"}}"
+    (found,) = await read_messages(Response(body, "application/json"), "application/json", "s", 8 << 20)
+    assert found["result"]["a"] == "x" * LARGE
 
 
 async def test_a_field_without_a_colon_is_an_empty_line_of_data() -> None:

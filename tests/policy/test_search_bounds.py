@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
+import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import orjson
@@ -246,3 +248,27 @@ def test_what_was_found_out_about_a_result_holds_for_that_result_alone(redactor:
         assert "hunter2" not in str(kept)
         assert "ann@" not in str(kept)
     assert redactor.record(plain, "acme") == plain
+
+
+async def test_work_in_pieces_on_an_event_loop_gives_others_a_turn_after_each_that_takes_long() -> None:
+    turns: list[int] = []
+    loop = asyncio.get_running_loop()
+
+    def turn() -> None:
+        turns.append(1)
+        loop.call_soon(turn)
+
+    def work(step_s: float) -> Generator[None, None, str]:
+        for _ in range(5):
+            began = time.thread_time()
+            while time.thread_time() < began + step_s:
+                pass
+            yield
+        return "done"
+
+    loop.call_soon(turn)
+    assert await scanning.in_pieces(work(0.0)) == "done"
+    soon = len(turns)
+    assert await scanning.in_pieces(work(2 * scanning._SLICE_S)) == "done"
+    assert len(turns) - soon == 5
+    assert soon <= 1

@@ -304,3 +304,30 @@ def test_secrets_side_by_side_are_hidden_each_and_what_is_around_them_stays() ->
     text = "".join(f"{'.' * number}{value}{value}" for number, value in enumerate(values)) + "end"
     expected = "".join(f"{'.' * number}<secret><secret>" for number in range(50)) + "end"
     assert masking.hide_bytes(text.encode() * 3) == expected.encode() * 3
+
+
+def test_a_long_text_is_looked_through_in_pieces_of_bounded_size() -> None:
+    values = [f"issuer-{number:03d}-{'x' * 30}" for number in range(20)]
+    for value in values:
+        remember(value)
+    piece = 8 * masking._WORDS_AT_ONCE
+    text = b" ".join(value.encode() for value in values) + b"." * (20 * piece)
+    steps, work = 0, masking.hide_in_pieces(text)
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            found = end.value
+            break
+        steps += 1
+    assert steps >= len(text) // piece
+    assert found == hide_bytes(text) == b" ".join([b"<secret>"] * 20) + b"." * (20 * piece)
+    assert hide(text.decode()) == found.decode()
+
+
+def test_where_nothing_is_known_nothing_is_looked_through() -> None:
+    masking._values.clear()
+    masking._forms = ()
+    with pytest.raises(StopIteration) as end:
+        next(masking.hide_in_pieces(b"x" * 100_000))
+    assert end.value.value == b"x" * 100_000

@@ -48,6 +48,14 @@ _SERVER_TEXTS: Final = ("title", "description", "version", "instructions", "last
 _TOOL_TEXTS: Final = ("title", "description", "input_schema", "output_schema", "annotations", "definition", "notes")
 
 
+def _size_of(notification: JSON) -> int:
+    """Bytes of a notification, or just more than LARGE when one of its texts has so many: encoding that takes long."""
+    params = notification.get("params")
+    if isinstance(params, dict) and any(isinstance(value, str) and len(value) > LARGE for value in params.values()):
+        return LARGE + 1
+    return len(encode(notification))
+
+
 class Outbound:
     """Takes out of what leaves for a client whatever is not for it.
 
@@ -103,7 +111,7 @@ class Outbound:
 
         async def cleaned(message: JSON) -> None:
             search = partial(redact, message, decision.redact, call.caller.tenant)
-            shown, count = await self.searched(search, len(encode(message)))
+            shown, count = await self.searched(search, _size_of(message))
             params = message.get("params")
             if count and token is not None and isinstance(params, dict) and params.get("progressToken") == token:
                 shown["params"] = {**shown["params"], "progressToken": token}  # the client's own

@@ -12,9 +12,11 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar, cast
+
+T = TypeVar("T")
 
 HIDDEN: Final = "<secret>"
 SHORTEST: Final = 6
@@ -48,7 +50,6 @@ class _Index(NamedTuple):
     """Too short to be found by words."""
     words: frozenset[int]
     """Eight bytes in a row of the others, where they begin in the first `step` times eight."""
-    by_word: dict[int, list[_Form]]
     places: dict[int, tuple[tuple[int, int], ...]]
     """How many bytes after their beginning a word stands in forms, and the lengths of those forms. Keys of one issuer
     begin alike, and are as long as each other: one look tells whether any of them is there."""
@@ -62,9 +63,7 @@ _SHORT: Final = 4 << 10
 """Up to so many forms, or bytes of a text, one search for each form is quicker."""
 _WORD: Final = 8
 _WORDS_AT_ONCE: Final = 8 << 10
-"""Other threads run between two such pieces."""
-_FEW_FOUND: Final = 8
-"""Up to so many forms that stand in a text, one replacement for each is quicker."""
+"""Others run between two such pieces."""
 _PARTS_AT_ONCE: Final = 8 << 10
 """Parts of a text that are put together at once."""
 
@@ -133,6 +132,8 @@ def _remember_lasting(value: str) -> None:
 
 def hide(text: str) -> str:
     """`text` without the secrets that are known."""
+    if len(_forms) > _FEW and len(text) > _SHORT:
+        return hide_bytes(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
     for mark, value, _, _ in _forms:
         if mark in text and value in text:
             text = text.replace(value, HIDDEN)
@@ -143,17 +144,35 @@ def hide_bytes(data: bytes) -> bytes:
     """JSON, or any other bytes, without the secrets that are known."""
     forms = _forms
     if len(forms) > _FEW and len(data) > _SHORT:
-        index = _indexed(forms)
-        hits, found = _in_words(data, index)
-        if len(found) > _FEW_FOUND:
-            data = _without(data, index, hits)
-            forms = index.short
-        else:
-            forms = tuple(form for form in forms if form in found or len(form.data) < _covered(1))
+        return _to_the_end(hide_in_pieces(data))
     for _, _, mark, value in forms:
         if mark in data and value in data:
             data = data.replace(value, HIDDEN.encode())
     return data
+
+
+def hide_in_pieces(data: bytes) -> Generator[None, None, bytes]:
+    """As `hide_bytes`, yielding wherever others may be let on: for megabytes on an event loop."""
+    forms = _forms
+    if not forms:
+        return data
+    index = _indexed(forms)
+    hits = yield from _in_words(data, index)
+    if hits:
+        data = yield from _without(data, index, hits)
+    for _, _, mark, value in index.short:
+        if mark in data and value in data:
+            data = data.replace(value, HIDDEN.encode())
+        yield
+    return data
+
+
+def _to_the_end(pieces: Generator[None, None, T]) -> T:
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            return cast("T", end.value)
 
 
 def _indexed(forms: tuple[_Form, ...]) -> _Index:
@@ -164,30 +183,27 @@ def _indexed(forms: tuple[_Form, ...]) -> _Index:
     return index
 
 
-def _in_words(data: bytes, index: _Index) -> tuple[list[int], set[_Form]]:
-    """In which pieces of a long text a form may stand, as their first words, and which forms: all of few, some of many.
+def _in_words(data: bytes, index: _Index) -> Generator[None, None, list[int]]:
+    """In which pieces of a long text a form may stand, as their first words.
 
     Wherever a value of 15 bytes or more stands, it covers eight bytes at a multiple of eight, and one of 39 bytes such
     a word at a multiple of 32. So one pass over some words is enough for all values together, where a search for each
     would take 0.4 ms in 4 MiB.
     """
     hits: list[int] = []
-    found: set[_Form] = set()
     words = memoryview(data)[: len(data) // _WORD * _WORD].cast("Q")
     for start in range(0, len(words), _WORDS_AT_ONCE):
         piece = words[start : start + _WORDS_AT_ONCE : index.step]
         if not index.words.isdisjoint(piece):
             hits.append(start)
-            if len(found) <= _FEW_FOUND:
-                for word in index.words.intersection(piece):
-                    found.update(index.by_word[word])
-    return hits, found
+        yield
+    return hits
 
 
-def _without(data: bytes, index: _Index, hits: list[int]) -> bytes:
+def _without(data: bytes, index: _Index, hits: list[int]) -> Generator[None, None, bytes]:
     """A long text without the forms of the index that stand in it, in one pass over those pieces that may hold some.
 
-    One replacement for each of hundreds of forms would take a millisecond or two per form. What two forms that overlap
+    One replacement for each form would take a millisecond or two, in some texts seven. What two forms that overlap
     cover together is hidden whole.
     """
     words = memoryview(data)[: len(data) // _WORD * _WORD].cast("Q")
@@ -217,6 +233,7 @@ def _without(data: bytes, index: _Index, hits: list[int]) -> bytes:
         if len(parts) > _PARTS_AT_ONCE:
             done.append(hidden.join(parts))
             parts.clear()
+        yield
     if until:
         parts.append(data[written:at])
         written = until
@@ -224,7 +241,6 @@ def _without(data: bytes, index: _Index, hits: list[int]) -> bytes:
 
 
 def _index_of(forms: tuple[_Form, ...]) -> _Index:
-    by_word: dict[int, list[_Form]] = {}
     places: dict[int, set[tuple[int, int]]] = {}
     long = [form for form in forms if len(form.data) >= _covered(1)]
     shortest = min((len(form.data) for form in long), default=0)
@@ -232,11 +248,10 @@ def _index_of(forms: tuple[_Form, ...]) -> _Index:
     for form in long:
         for at in range(step * _WORD):  # the first word that is looked at begins in these bytes
             word = int.from_bytes(form.data[at : at + _WORD], sys.byteorder)
-            by_word.setdefault(word, []).append(form)
             places.setdefault(word, set()).add((at, len(form.data)))
     short = tuple(form for form in forms if len(form.data) < _covered(1))
     return _Index(
-        forms, short, frozenset(by_word), by_word, {word: tuple(found) for word, found in places.items()},
+        forms, short, frozenset(places), {word: tuple(found) for word, found in places.items()},
         frozenset(form.data for form in long), step,
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -9,7 +10,8 @@ import msgspec
 
 from workbench.events import JSON
 from workbench.registry.connection import RpcError
-from workbench.secrets import hide_bytes
+from workbench.scanning import in_pieces
+from workbench.secrets import hide_bytes, hide_in_pieces
 from workbench.upstream.lenient_json import decode_values, note_repairs
 from workbench.upstream.negotiation import METHOD_NOT_FOUND, Refused
 from workbench.upstream.tool_result import tool_result
@@ -48,14 +50,34 @@ def decode(data: bytes, server: str) -> Any:
         raise Refused(f"Server {server!r} answered with broken JSON: {e}.", 200) from e
 
 
-def decode_strict(data: bytes) -> Any:
+async def decode_large(data: bytes) -> Any:
+    """As `decode_strict`, for megabytes: others get their turn while the secrets are taken out, before and after.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    data = await without_secrets(data)
+    await asyncio.sleep(0)  # decoding takes milliseconds by itself
+    return decode_strict(data, hidden=True)
+
+
+async def without_secrets(data: bytes) -> bytes:
+    """`data` without secrets of ours; others get their turn meanwhile."""
+    return await in_pieces(hide_in_pieces(data))
+
+
+def decode_strict(data: bytes, *, hidden: bool = False) -> Any:
     """As `decode`, for JSON in UTF-8 as the standard has it.
+
+    Args:
+        data: JSON.
+        hidden: whether secrets are taken out of it already.
 
     Raises:
         ValueError: it is none.
     """
     try:
-        return _decode(hide_bytes(data))
+        return _decode(data if hidden else hide_bytes(data))
     except RecursionError as e:
         raise ValueError(str(e)) from e
 

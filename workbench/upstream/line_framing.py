@@ -70,12 +70,17 @@ class MessageReader:
         self._depth = 0
         self._in_string = False
 
-    def feed(self, line: bytes) -> Sequence[Any]:
-        """The messages that are complete with `line`, which is without its line feed; see also `deferred`."""
+    def feed(self, line: bytes, *, hidden: bool = False) -> Sequence[Any]:
+        """The messages that are complete with `line`; see also `deferred`.
+
+        Args:
+            line: without its line feed.
+            hidden: whether secrets of ours are taken out of it already.
+        """
         if self.pending and line[:1] not in b"{[":
             return self._continued(line) if line.strip() else []
         try:
-            value = decode_strict(line)
+            value = decode_strict(line, hidden=hidden)
         except ValueError:
             return self._unusual(line)
         if isinstance(value, dict) and "jsonrpc" in value and not self.pending:

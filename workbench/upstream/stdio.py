@@ -12,8 +12,8 @@ from workbench.events import JSON, Unreachable
 from workbench.registry.processes.stderr_lines import clean_line, recent_and_earlier
 from workbench.secrets import hide
 from workbench.upstream.duplex import DuplexConnection
-from workbench.upstream.jsonrpc_messages import MAX_MESSAGE, encode
-from workbench.upstream.line_framing import MAX_INDENTED, MessageReader
+from workbench.upstream.jsonrpc_messages import MAX_MESSAGE, encode, without_secrets
+from workbench.upstream.line_framing import LARGE, MAX_INDENTED, MessageReader
 
 READ: Final = 1 << 16
 LINES_AT_ONCE: Final = 256
@@ -136,7 +136,8 @@ class StdioConnection(DuplexConnection):
 
     async def _line(self, line: bytes) -> None:
         reader = self._messages
-        for message in reader.feed(line):
+        hidden = len(line) > LARGE
+        for message in reader.feed(await without_secrets(line) if hidden else line, hidden=hidden):
             await self._received(message)
         if reader.deferred or reader.pending or self._incomplete is not None:
             await self._unusual()

@@ -11,7 +11,7 @@ from workbench.upstream.error_text import excerpt, page_title, words_of
 from workbench.upstream.http.content_coding import ByteSource, decoded
 from workbench.upstream.http.response import HttpResponse
 from workbench.upstream.http.sse_parser import LARGE, Event, events
-from workbench.upstream.jsonrpc_messages import decode, decode_strict, encode, request_id
+from workbench.upstream.jsonrpc_messages import decode, decode_large, decode_strict, encode, request_id
 from workbench.upstream.negotiation import Refused
 
 JSON_TYPE: Final = "application/json"
@@ -105,20 +105,25 @@ async def read_messages(response: HttpResponse, content_type: str, server: str, 
 async def _messages(body: bytes, content_type: str, server: str, status: int, max_bytes: int) -> list[Any]:
     if content_type in USUAL_TYPES and body.startswith(b'{"'):  # nearly every answer is like this
         try:
-            return [decode_strict(body)]
+            return [decode_strict(body) if len(body) <= LARGE else await decode_large(body)]
         except ValueError:
-            return _decoded(body, server)
+            return await _decoded(body, server)
     kind, body = media_type(content_type), as_utf8(body, content_type).strip()
     if not body:
         raise Refused(f"Server {server!r} answered HTTP {status} and no MCP message.", status)
     if kind == JSON_TYPE or body[:1] in b"{[":
-        return _decoded(body, server)
+        return await _decoded(body, server)
     if _EVENT_FIELD.match(body):
         return await _of_events(body, server, max_bytes)
     raise _no_message(server, status, kind, body)
 
 
-def _decoded(body: bytes, server: str) -> list[Any]:
+async def _decoded(body: bytes, server: str) -> list[Any]:
+    """`_each` of a body that is odd; of a large one in a thread, so that nobody waits for that."""
+    return _each(body, server) if len(body) <= LARGE else await asyncio.to_thread(_each, body, server)
+
+
+def _each(body: bytes, server: str) -> list[Any]:
     """The messages in a body of JSON: one, an array of them, or one in each line."""
     try:
         return _listed(decode(body, server))
@@ -137,7 +142,7 @@ async def _of_events(body: bytes, server: str, max_bytes: int) -> list[Any]:
     """Events whose content type does not say so."""
     found: list[Any] = []
     async for event in events(_Whole(body), max_bytes=max_bytes):
-        found += messages_of(event, server)
+        found += await messages_of(event, server)
     return found
 
 
@@ -161,8 +166,9 @@ def _no_message(server: str, status: int, kind: str, body: bytes) -> Refused:
     return Refused(f"Server {server!r} answered with {called}, not with JSON: {excerpt(body)!r}.", status)
 
 
-def messages_of(event: Event, server: str) -> list[Any]:
-    """The messages in an event. Pings, ends of other protocols and other talk are none.
+async def messages_of(event: Event, server: str) -> list[Any]:
+    """The messages in an event. Pings, ends of other protocols and other talk are none. Of a large one others get their
+    turn meanwhile.
 
     Raises:
         Refused: it is to be a message and is broken.
@@ -170,7 +176,12 @@ def messages_of(event: Event, server: str) -> list[Any]:
     if event.data.lstrip()[:1] not in (b"{", b"[") or event.data == b"[DONE]":
         return []
     try:
-        return _listed(decode(event.data, server))
+        if len(event.data) <= LARGE:
+            return _listed(decode(event.data, server))
+        try:
+            return _listed(await decode_large(event.data))
+        except ValueError:
+            return _listed(await asyncio.to_thread(decode, event.data, server))
     except Refused:
         if event.complete and event.name == "message":
             raise

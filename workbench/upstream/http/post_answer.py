@@ -83,7 +83,7 @@ class AnswerReader:
     async def announcements(self, response: HttpResponse) -> None:
         """Read the stream on which the server speaks by itself, until it ends."""
         async for event in events(decoded(response, self._server), max_bytes=self._max_bytes):
-            await self._hear(messages_of(event, self._server), None)
+            await self._hear(await messages_of(event, self._server), None)
 
     async def _stream(
         self, response: HttpResponse, id: int, notify: Notify | None, resuming: Mapping[str, str] | None
@@ -110,7 +110,7 @@ class AnswerReader:
 
     async def _event(self, event: Event, id: int, notify: Notify | None) -> Any:
         """Deal with the messages of an event; the response to `id` if it is among them."""
-        messages = messages_of(event, self._server)
+        messages = await messages_of(event, self._server)
         if len(event.data) > LARGE:
             await asyncio.sleep(0)  # what follows encodes it again
         await self._hear(messages, notify)

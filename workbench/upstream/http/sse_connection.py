@@ -168,7 +168,7 @@ class EventStreamConnection(DuplexConnection):
         try:
             async for event in stream:
                 if event.name == "message":
-                    for message in messages_of(event, self.name):
+                    for message in await messages_of(event, self.name):
                         await self._received(message)
         except (aiohttp.ClientError, OSError, Unreachable) as e:
             why = f"broke off the stream: {e or type(e).__name__}"
