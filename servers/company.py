@@ -24,7 +24,7 @@ STATE_VARIABLE = "WORKBENCH_SERVER_STATE"
 CHANGES = "changes.jsonl"
 DATA = Path(__file__).resolve().parents[1] / "data" / "company"
 
-AT_ONCE = 4
+MAX_ITEMS = 4
 """Queries that run at the same time. More would not be faster, and each needs a part of the memory limit."""
 
 Row = dict[str, Any]
@@ -44,7 +44,7 @@ class Company:
         self.tables = ("company", *tables)
         self.data = data
         self._state = state
-        self._running = threading.BoundedSemaphore(AT_ONCE)
+        self._running = threading.BoundedSemaphore(MAX_ITEMS)
         self._loading = threading.Lock()
         self._database: duckdb.DuckDBPyConnection | None = None
         self._local = threading.local()

@@ -11,40 +11,40 @@ import orjson
 
 from workbench.events import JSON, canonical
 
-LARGEST_VALUE = 1 << 20
+MAX_VALUE_BYTES = 1 << 20
 """Bytes of one recorded value (arguments, response, detail). Of a larger one size, hash and beginning are kept."""
 
-LARGEST_REFUSED = 16 << 10
+MAX_REFUSED_BYTES = 16 << 10
 """Bytes of the arguments of a call that was turned down: nothing was done with them."""
 
-LONGEST_TEXT = 64 << 10
+MAX_TEXT_LENGTH = 64 << 10
 """Characters of one recorded text (question, answer, message)."""
 
-DEEPEST: Final = 64
+MAX_DEPTH: Final = 64
 """Levels of nesting that a request may have; schemas and validators below us recurse."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_LARGEST_INT = (1 << 63) - 1
+_MAX_INT = (1 << 63) - 1
 _PREVIEW = 2048
 
 
 def text(value: Any) -> str:
-    """`value` as storable text: at most `LONGEST_TEXT` characters, lone surrogates replaced (they are no Unicode)."""
-    if type(value) is str and len(value) <= LONGEST_TEXT and value.isascii():
+    """`value` as storable text: at most `MAX_TEXT_LENGTH` characters, lone surrogates replaced."""
+    if type(value) is str and len(value) <= MAX_TEXT_LENGTH and value.isascii():
         return value  # nearly always, a dozen times in every record
     found = "" if value is None else value if isinstance(value, str) else str(value)
-    if len(found) > LONGEST_TEXT:
-        found = found[:LONGEST_TEXT] + f"… ({len(found)} characters)"
+    if len(found) > MAX_TEXT_LENGTH:
+        found = found[:MAX_TEXT_LENGTH] + f"… ({len(found)} characters)"
     return found if found.isascii() else _SURROGATE.sub("\ufffd", found)
 
 
 def whole(value: Any) -> int | None:
     """`value` as a 64-bit integer, or None when it is no number."""
-    if type(value) is int and -_LARGEST_INT <= value <= _LARGEST_INT:
+    if type(value) is int and -_MAX_INT <= value <= _MAX_INT:
         return value
     if not isinstance(value, (int, float)) or (isinstance(value, float) and not math.isfinite(value)):
         return None
-    return max(-_LARGEST_INT, min(_LARGEST_INT, int(value)))
+    return max(-_MAX_INT, min(_MAX_INT, int(value)))
 
 
 def fingerprint(arguments: Any) -> str:
@@ -55,7 +55,7 @@ def fingerprint(arguments: Any) -> str:
         return hashlib.sha256(orjson.dumps(plain(arguments), option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def bounded(value: Any, most: int = LARGEST_VALUE) -> Any:
+def bounded(value: Any, most: int = MAX_VALUE_BYTES) -> Any:
     """`value` if it is JSON and its encoding fits `most` bytes, else its size, hash and beginning."""
     if value is None:
         return None
@@ -92,7 +92,7 @@ def plain(value: Any, depth: int = 0) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
-        if -_LARGEST_INT <= value <= _LARGEST_INT:
+        if -_MAX_INT <= value <= _MAX_INT:
             return value
         return str(value) if value.bit_length() < 10_000 else hex(value)  # Python refuses to print very long decimals
     if isinstance(value, float):

@@ -19,7 +19,7 @@ Kind = Literal["text", "prose", "lines", "choice", "many", "integer", "number", 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "MISSING", "__bool__": lambda self: False})()
 """No value: the field is empty and is not sent."""
 
-DEEPEST = 3
+MAX_DEPTH = 3
 """Nested objects are drawn as groups down to this depth, then as JSON."""
 
 EXACT = 2**53 - 1
@@ -58,7 +58,7 @@ class Field:
 
 def fields_of(schema: JSON) -> tuple[Field, ...]:
     """The fields of an object schema, required ones first; empty when it names no properties."""
-    return _members(_resolve(schema, schema), schema, DEEPEST)
+    return _members(_resolve(schema, schema), schema, MAX_DEPTH)
 
 
 def with_others(fields: tuple[Field, ...], arguments: JSON) -> tuple[Field, ...]:

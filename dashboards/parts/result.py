@@ -13,7 +13,7 @@ import workbench
 from parts import snippets
 from parts.words import duration, outcome, plain, prose, size
 
-LONGEST = 200_000
+MAX_SHOWN_LENGTH = 200_000
 """Characters of one answer that are drawn; the rest can be downloaded."""
 
 
@@ -66,7 +66,7 @@ def draw_data(data: Any, ended: workbench.Outcome, *, key: str) -> None:
     if data is None or data in ({}, []):
         st.caption("The tool ran and returned nothing." if ended.ok else "There is no result.")
     elif isinstance(data, str):
-        st.code(data[:LONGEST], language=None, wrap_lines=True)
+        st.code(data[:MAX_SHOWN_LENGTH], language=None, wrap_lines=True)
     elif (found := _table(data)) is not None:
         name, rows, rest = found
         if rest:
@@ -79,11 +79,11 @@ def draw_data(data: Any, ended: workbench.Outcome, *, key: str) -> None:
 def draw_json(data: Any, *, key: str) -> None:
     """A document to unfold; as a download when it is too long to draw."""
     text = json.dumps(data, indent=2, ensure_ascii=False, default=str)
-    if len(text) <= LONGEST:
+    if len(text) <= MAX_SHOWN_LENGTH:
         st.json(data, expanded=2)
         return
-    st.caption(f"The document has {len(text):,} characters; the first {LONGEST:,} are shown.")
-    st.code(text[:LONGEST], language=None)
+    st.caption(f"The document has {len(text):,} characters; the first {MAX_SHOWN_LENGTH:,} are shown.")
+    st.code(text[:MAX_SHOWN_LENGTH], language=None)
     st.download_button("Download all of it", text, "result.json", "application/json", key=key, on_click="ignore")
 
 

@@ -12,7 +12,7 @@ import workbench
 from parts.connection import bench
 from parts.words import count, duration, plain
 
-MOST_ROWS = 10_000
+MAX_ROWS = 10_000
 SECONDS = 30.0
 FIRST = "select server, tool, outcome, latency_us\nfrom tool_calls\norder by ts desc\nlimit 10"
 
@@ -31,7 +31,7 @@ def draw_box() -> None:
         parameters = _draw_parameters(saved[name].parameters) if name else {}
         with st.container(horizontal=True, vertical_alignment="center"):
             go = st.form_submit_button("Run", type="primary", icon=":material/play_arrow:", shortcut="Ctrl+Enter")
-            st.caption(f"One statement, read-only, at most {MOST_ROWS:,} rows and {SECONDS:g} s. Ctrl+Enter runs it.")
+            st.caption(f"One statement, read-only, at most {MAX_ROWS:,} rows and {SECONDS:g} s. Ctrl+Enter runs it.")
     if go:
         used = {k: v for k, v in parameters.items() if f"${k}" in (text or "")}
         _run(text or "", used)
@@ -43,7 +43,7 @@ def _run(text: str, parameters: dict[str, Any]) -> None:
     began = time.perf_counter()
     try:
         with st.spinner("The query runs …", show_time=True):
-            found = bench().sql(text, parameters or None, max_rows=MOST_ROWS, timeout=SECONDS)
+            found = bench().sql(text, parameters or None, max_rows=MAX_ROWS, timeout=SECONDS)
     except workbench.WorkbenchError as e:
         st.session_state["sql_answer"] = e
         return
@@ -62,7 +62,7 @@ def _draw_answer() -> None:
 
 
 def _draw_rows(found: workbench.Frame, took_us: int) -> None:
-    cut = len(found) >= MOST_ROWS
+    cut = len(found) >= MAX_ROWS
     with st.container(horizontal=True, vertical_alignment="center"):
         rows = count(len(found), "row")
         st.caption(f"{'the first ' if cut else ''}{rows} · {duration(took_us)}", width="stretch")

@@ -27,11 +27,11 @@ from servers.tool_server import ToolServer
 ROOT_VARIABLE = "WORKBENCH_FILES_ROOT"
 SAMPLE = Path(__file__).resolve().parents[2] / "data" / "files"
 
-MOST_BYTES = 64 * 1024
+MAX_BYTES = 64 * 1024
 """Bytes of one read."""
-MOST_SEARCHED = 5_000
-LARGEST_SEARCHED = 1 << 20
-SEARCH_S = 5.0
+MAX_SEARCHED_FILES = 5_000
+MAX_SEARCHED_BYTES = 1 << 20
+SEARCH_TIMEOUT_S = 5.0
 
 T = TypeVar("T")
 FilePath = Annotated[
@@ -105,7 +105,7 @@ def read_file(
     context: FilesContext,
     path: FilePath,
     offset: Annotated[int, Field(description="Byte to begin at; take next_offset of the part before.", ge=0)] = 0,
-    limit: Annotated[int, Field(description="Most bytes to return.", ge=1, le=MOST_BYTES)] = MOST_BYTES,
+    limit: Annotated[int, Field(description="Most bytes to return.", ge=1, le=MAX_BYTES)] = MAX_BYTES,
     encoding: Annotated[Literal["text", "base64"], Field(description="base64 for files that are no text.")] = "text",
 ) -> FileContent:
     """The content of a file, in parts of at most 64 KiB."""
@@ -157,8 +157,8 @@ def build(tree: Tree) -> ToolServer[Tree]:
 def _search(tree: Tree, wanted: str, pattern: str, path: str, limit: int) -> Matches:
     matches: list[Match] = []
     searched = 0
-    until = time.monotonic() + SEARCH_S
-    for entry in tree.walk(path, MOST_SEARCHED):
+    until = time.monotonic() + SEARCH_TIMEOUT_S
+    for entry in tree.walk(path, MAX_SEARCHED_FILES):
         if time.monotonic() > until or len(matches) >= limit:
             return Matches(matches=matches[:limit], searched=searched, complete=False)
         base = entry.path.rsplit("/", 1)[-1]
@@ -167,14 +167,14 @@ def _search(tree: Tree, wanted: str, pattern: str, path: str, limit: int) -> Mat
         searched += 1
         if wanted in base.casefold():
             matches.append(Match(path=entry.path, line=None, text=base))
-        if wanted and entry.size <= LARGEST_SEARCHED:
+        if wanted and entry.size <= MAX_SEARCHED_BYTES:
             matches += _lines(tree, entry, wanted, limit - len(matches))
-    return Matches(matches=matches[:limit], searched=searched, complete=searched < MOST_SEARCHED)
+    return Matches(matches=matches[:limit], searched=searched, complete=searched < MAX_SEARCHED_FILES)
 
 
 def _lines(tree: Tree, entry: Entry, wanted: str, most: int) -> list[Match]:
     try:
-        raw, _ = tree.read(entry.path, 0, LARGEST_SEARCHED)
+        raw, _ = tree.read(entry.path, 0, MAX_SEARCHED_BYTES)
     except Refused:
         return []  # unreadable or replaced since it was listed
     if b"\0" in raw[:8192]:

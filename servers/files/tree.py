@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-LONGEST_PATH = 1024
+MAX_PATH_LENGTH = 1024
 RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH = 0x02, 0x04, 0x08
 SYS_OPENAT2 = 437  # the same on every architecture that Linux has added since 5.6
 
@@ -112,7 +112,7 @@ class Tree:
 
     def _parts(self, path: str) -> list[str]:
         """The names of a path, after the checks that need no disk."""
-        if "\0" in path or len(path) > LONGEST_PATH:
+        if "\0" in path or len(path) > MAX_PATH_LENGTH:
             raise Refused("The path holds a NUL character or is too long.")
         try:
             path.encode()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 
 KINDS = {".md": "markdown", ".markdown": "markdown", ".txt": "text", ".rst": "rst", ".html": "html", ".htm": "html"}
-LONGEST_SECTION = 1800
+MAX_SECTION_LENGTH = 1800
 """Characters; a longer section is cut at a paragraph, so that a hit leads near to what was asked."""
 
 
@@ -81,10 +81,10 @@ def _pieces(text: str, begin: int, end: int) -> list[tuple[int, str]]:
     pieces = []
     while begin < end:
         cut = end
-        if end - begin > LONGEST_SECTION:
-            cut = text.rfind("\n\n", begin, begin + LONGEST_SECTION)
-            cut = cut if cut > begin else text.rfind(" ", begin, begin + LONGEST_SECTION)
-            cut = cut if cut > begin else begin + LONGEST_SECTION
+        if end - begin > MAX_SECTION_LENGTH:
+            cut = text.rfind("\n\n", begin, begin + MAX_SECTION_LENGTH)
+            cut = cut if cut > begin else text.rfind(" ", begin, begin + MAX_SECTION_LENGTH)
+            cut = cut if cut > begin else begin + MAX_SECTION_LENGTH
         body = text[begin:cut].strip()
         if body:
             pieces.append((begin, body))

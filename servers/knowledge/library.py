@@ -12,9 +12,9 @@ from pathlib import Path
 from servers.knowledge.documents import Document, Section, kind_of, parse
 from servers.knowledge.passages import END, MARK, passage
 
-MOST_DOCUMENTS = 20_000
-LARGEST_FILE = 4 << 20
-DEEPEST = 12
+MAX_DOCUMENTS = 20_000
+MAX_FILE_BYTES = 4 << 20
+MAX_DEPTH = 12
 
 # Words that are in nearly every text: asking for them would rank by chance.
 COMMON = frozenset(
@@ -172,7 +172,7 @@ class Library:
                     stat = path.stat()
                 except OSError:
                     continue  # removed since it was listed
-                if stat.st_size <= LARGEST_FILE and len(found) < MOST_DOCUMENTS:
+                if stat.st_size <= MAX_FILE_BYTES and len(found) < MAX_DOCUMENTS:
                     found[ident] = (path, (stat.st_mtime_ns, stat.st_size))
         for ident in [i for i in self._stamps if i not in found]:
             del self._stamps[ident]
@@ -239,7 +239,7 @@ def _files(folder: Folder) -> Iterator[tuple[str, Path]]:
             if entry.name.startswith(".") or entry.is_symlink():
                 continue
             if entry.is_dir():
-                if depth < DEEPEST and entry.name not in ("node_modules", "__pycache__"):
+                if depth < MAX_DEPTH and entry.name not in ("node_modules", "__pycache__"):
                     waiting.append((entry, depth + 1))
             elif kind_of(entry.name) and entry.is_file():
                 yield f"{folder.source}/{entry.relative_to(folder.root).as_posix()}", entry

@@ -6,11 +6,11 @@ import re
 
 MARK, END = "\ue000", "\ue001"
 """Put around each word that fits; characters that no font gives a meaning."""
-LONGEST = 500
+MAX_PASSAGE_LENGTH = 500
 """Characters of a quotation."""
 
 
-def passage(marked: str, most: int = LONGEST) -> str:
+def passage(marked: str, most: int = MAX_PASSAGE_LENGTH) -> str:
     """A piece of the text, word for word, with the best sentences and what stands around them.
 
     Args:

@@ -25,7 +25,7 @@ from servers.tool_server import ToolServer
 
 FOLDERS_VARIABLE = "WORKBENCH_KNOWLEDGE_FOLDERS"
 PROJECT = Path(__file__).resolve().parents[2]
-MOST_CHARACTERS = 20_000
+MAX_CHARACTERS = 20_000
 
 DocumentId = Annotated[
     str,
@@ -117,9 +117,7 @@ def read_document(
     context: KnowledgeContext,
     document_id: DocumentId,
     offset: Annotated[int, Field(description="Character to begin at.", ge=0)] = 0,
-    limit: Annotated[int, Field(description="Most characters to return.", ge=1, le=MOST_CHARACTERS)] = (
-        MOST_CHARACTERS
-    ),
+    limit: Annotated[int, Field(description="Most characters to return.", ge=1, le=MAX_CHARACTERS)] = (MAX_CHARACTERS),
 ) -> DocumentText:
     """The text of one document, in parts."""
     library = context.request_context.lifespan_context

@@ -13,9 +13,9 @@ import duckdb
 
 from servers.tables.conventions import quoted
 
-LONGEST_VALUE = 4000
-MOST_BYTES = 1 << 20
-MOST_COLUMNS = 300
+MAX_VALUE_LENGTH = 4000
+MAX_BYTES = 1 << 20
+MAX_COLUMNS = 300
 
 PLAIN = {"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER"}
 PLAIN |= {"UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE"}
@@ -56,8 +56,8 @@ def run(
     timer.start()
     try:
         described = cursor.execute(f"select * from (\n{sql}\n) limit 0", parameters).description or []
-        if len(described) > MOST_COLUMNS:
-            raise QueryFailed(f"The query gives {len(described)} columns; at most {MOST_COLUMNS} are allowed.")
+        if len(described) > MAX_COLUMNS:
+            raise QueryFailed(f"The query gives {len(described)} columns; at most {MAX_COLUMNS} are allowed.")
         inner = [f"c{n}" for n in range(len(described))]
         shaped = ", ".join(_shaped(c, str(d[1])) for c, d in zip(inner, described, strict=True))
         cursor.execute(f"select {shaped} from (\n{sql}\n) as q({', '.join(inner)}) limit {most_rows + 1}", parameters)
@@ -90,7 +90,7 @@ def _collect(cursor: duckdb.DuckDBPyConnection, columns: list[str], types: list[
     size, cut = 0, False
     while batch := cursor.fetchmany(200):
         for raw in batch:
-            if len(rows) >= most_rows or size > MOST_BYTES:
+            if len(rows) >= most_rows or size > MAX_BYTES:
                 return {"columns": columns, "rows": rows, "row_count": len(rows), "truncated": True}
             values = []
             for value, kind in zip(raw, types, strict=True):
@@ -107,9 +107,9 @@ def _shaped(column: str, kind: str) -> str:
     if kind in PLAIN or decimal(kind):
         return column
     if kind == "BLOB":
-        return f"left(hex({column}), {LONGEST_VALUE + 1})"
+        return f"left(hex({column}), {MAX_VALUE_LENGTH + 1})"
     text = f"to_json({column})::varchar" if _nested(kind) else f"{column}::varchar"
-    return f"left({text}, {LONGEST_VALUE + 1})"
+    return f"left({text}, {MAX_VALUE_LENGTH + 1})"
 
 
 def _nested(kind: str) -> bool:
@@ -124,8 +124,8 @@ def decimal(kind: str) -> bool:
 def _value(value: Any, kind: str) -> tuple[Any, bool]:
     """A value as JSON has it, and whether it was cut."""
     if isinstance(value, str):
-        if len(value) > LONGEST_VALUE:
-            return value[:LONGEST_VALUE] + "…", True
+        if len(value) > MAX_VALUE_LENGTH:
+            return value[:MAX_VALUE_LENGTH] + "…", True
         return (_parsed(value, kind) if _nested(kind) else value), False
     if isinstance(value, float):
         return _finite(value), False

@@ -14,8 +14,8 @@ from servers.tables.answers import decimal, first_lines, new_cursor
 from servers.tables.conventions import quoted
 from servers.tables.folder import Column, Table
 
-LONGEST_QUERY = 20_000
-DEEPEST = 200
+MAX_QUERY_LENGTH = 20_000
+MAX_DEPTH = 200
 
 SELECTS = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 SOURCES = {"BASE_TABLE", "SUBQUERY", "JOIN", "TABLE_FUNCTION", "EXPRESSION_LIST", "EMPTY", "PIVOT", "EMPTY_FROM"}
@@ -167,8 +167,8 @@ def checked(connection: duckdb.DuckDBPyConnection, sql: str, tables: set[str]) -
     Raises:
         ToolError: it is something else; the message says what.
     """
-    if len(sql) > LONGEST_QUERY:
-        raise ToolError(f"The query has {len(sql):,} characters; at most {LONGEST_QUERY:,} are taken.")
+    if len(sql) > MAX_QUERY_LENGTH:
+        raise ToolError(f"The query has {len(sql):,} characters; at most {MAX_QUERY_LENGTH:,} are taken.")
     try:
         statements = duckdb.extract_statements(sql)
     except (duckdb.Error, UnicodeError, ValueError) as e:
@@ -219,7 +219,7 @@ def _ctes(node: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _nodes(tree: Any, depth: int = 0) -> Iterator[dict[str, Any]]:
-    if depth > DEEPEST:
+    if depth > MAX_DEPTH:
         raise ToolError("The query is nested too deeply.")
     if isinstance(tree, dict):
         yield tree

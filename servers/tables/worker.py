@@ -27,7 +27,7 @@ from servers.tables.folder import attached
 
 HEADROOM_MB = 512
 """What the process itself needs, on top of the memory of the engine."""
-PATIENCE_S = 1.0
+STOP_TIMEOUT_S = 1.0
 """How much longer than a query's time the process may take before it is killed."""
 
 
@@ -53,7 +53,7 @@ class Worker:
         Raises:
             QueryFailed: the query is wrong, too slow or too large, or others are before it for too long.
         """
-        if not self._lock.acquire(timeout=2 * timeout_s + PATIENCE_S):
+        if not self._lock.acquire(timeout=2 * timeout_s + STOP_TIMEOUT_S):
             raise QueryFailed("Other queries are running. Try again.")
         try:
             if self._retired:
@@ -62,7 +62,7 @@ class Worker:
             if process is None or process.poll() is not None:
                 process = self._process = self._launch()
             request = {"sql": sql, "parameters": parameters, "most_rows": most_rows, "timeout_s": timeout_s}
-            answer = self._exchange(process, request, timeout_s + PATIENCE_S)
+            answer = self._exchange(process, request, timeout_s + STOP_TIMEOUT_S)
         finally:
             self._lock.release()
         if "error" in answer:

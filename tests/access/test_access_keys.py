@@ -233,7 +233,7 @@ def test_a_key_revoked_while_it_is_being_verified_is_not_remembered(access: Acce
 def test_a_remembered_key_costs_no_database_access_and_the_memory_is_bounded(
     access: Access, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(callers_module, "CACHE_ENTRIES", 3)
+    monkeypatch.setattr(callers_module, "MAX_CACHED", 3)
     tokens = [access.create_key(f"u{i}", roles=("viewer",))[1] for i in range(10)]
     for token in tokens:
         access.authenticate(f"Bearer {token}")

@@ -404,8 +404,8 @@ async def test_what_is_remembered_of_tokens_is_bounded(
     from workbench.access import access_tokens as tokens
     from workbench.access import callers
 
-    monkeypatch.setattr(callers, "CACHE_ENTRIES", 3)
-    monkeypatch.setattr(tokens, "CACHE_ENTRIES", 3)
+    monkeypatch.setattr(callers, "MAX_CACHED", 3)
+    monkeypatch.setattr(tokens, "MAX_CACHED", 3)
     access = open_access(oauth_issuers=(issuer.url,))
     made = [issuer.token(sub=f"u{i}") for i in range(9)]
     for token in made:

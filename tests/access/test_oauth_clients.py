@@ -44,7 +44,7 @@ async def test_clients_register_themselves_only_where_that_is_allowed(open_desk:
 async def test_no_more_clients_than_a_bound_register_themselves(
     open_desk: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clients_module, "MOST_REGISTERED", 1)
+    monkeypatch.setattr(clients_module, "MAX_REGISTERED", 1)
     desk = await open_desk(oauth_registration=True)
     body = {"redirect_uris": [BACK]}
     assert (await desk.http.post("/oauth/register", json=body)).status_code == 201

@@ -133,7 +133,7 @@ async def test_who_does_not_answer_is_given_up(serve: Any, monkeypatch: pytest.M
         await never.wait()
         return Response()
 
-    monkeypatch.setattr(fetch, "TIMEOUT", 0.05)
+    monkeypatch.setattr(fetch, "TIMEOUT_S", 0.05)
     async with serve(Starlette(routes=[Route("/", hang)])) as url:
         with pytest.raises(Unreachable, match="TimeoutError"):
             await Fetcher([url]).get(f"{url}/")

@@ -263,7 +263,7 @@ async def test_certificates_come_from_the_workload_api_and_are_replaced_on_its_s
 async def test_a_workload_without_identity_has_none_until_it_is_given_one(
     workload_api: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workbench.access.certificates.tls_identity.FIRST_SECONDS", 0.1)
+    monkeypatch.setattr("workbench.access.certificates.tls_identity.FIRST_TIMEOUT_S", 0.1)
     identity = WorkloadIdentity(workload_api.address)
     await identity.ready()
     with pytest.raises(Unreachable, match="gives no identity"):

@@ -81,7 +81,7 @@ async def test_leaving_a_stream_stops_the_model_and_keeps_the_process(engine: Mo
 async def test_a_process_that_does_not_notice_is_killed_and_started_anew(
     engine: ModelProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workbench.agent.embedded.model_process.STOP_GRACE", 0.1)
+    monkeypatch.setattr("workbench.agent.embedded.model_process.STOP_GRACE_S", 0.1)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.5):
             await collect(engine, ask("deaf"), lambda: None)

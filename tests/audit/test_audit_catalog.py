@@ -237,7 +237,7 @@ async def test_a_publication_that_is_killed_is_there_wholly_or_not(fleet, tmp_pa
 async def test_old_states_are_forgotten_and_their_files_removed(fleet, tmp_path, monkeypatch):
     from datetime import timedelta
 
-    monkeypatch.setattr("workbench.audit.fleet.iceberg_catalog._MOST_SNAPSHOTS", 3)
+    monkeypatch.setattr("workbench.audit.fleet.iceberg_catalog._MAX_SNAPSHOTS", 3)
     monkeypatch.setattr("workbench.audit.fleet.iceberg_catalog.KEPT", timedelta(0))
     gateway = Gateway(tmp_path / "one", fleet)
     sizes = []

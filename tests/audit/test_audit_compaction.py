@@ -222,7 +222,7 @@ async def test_the_manifest_names_every_file_with_its_digest(open_log, make_call
 
 async def test_a_day_too_large_to_sort_at_once_is_merged_in_pieces(open_log, make_call, home, monkeypatch):
     """Each piece is sorted within the memory that the compactor may use; a second run has nothing left to merge."""
-    monkeypatch.setattr("workbench.audit.lake.merge_plan.MOST_ROWS", 10)
+    monkeypatch.setattr("workbench.audit.lake.merge_plan.MAX_ROWS", 10)
     folder = AuditFolder(home)
     for _ in range(7):
         async with open_log() as log:

@@ -242,7 +242,7 @@ async def test_a_log_that_wrote_nothing_leaves_nothing(open_log, home):
 
 
 async def test_more_tenants_than_open_files(open_log, make_call, home, monkeypatch):
-    monkeypatch.setattr("workbench.audit.write.writer._MOST_OPEN", 4)
+    monkeypatch.setattr("workbench.audit.write.writer._MAX_OPEN", 4)
     async with open_log() as log:
         for number in range(40):
             await log.write(f"t{number % 10}", make_call(tenant=f"t{number % 10}"))

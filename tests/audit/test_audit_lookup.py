@@ -13,7 +13,7 @@ from workbench.audit import Reader, verify
 from workbench.audit.format.folder import AuditFolder
 from workbench.audit.lake.compactor import Compactor
 from workbench.audit.lake.manifest import CurrentFiles, Manifest
-from workbench.audit.lake.merge_plan import MOST_ROWS, due, groups
+from workbench.audit.lake.merge_plan import MAX_ROWS, due, groups
 from workbench.audit.write.seals import SealLog
 
 TRACE = "ab" * 16
@@ -126,12 +126,12 @@ async def test_a_torn_line_is_left_to_its_writer(open_log, make_call, open_reade
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(0, 2 * MOST_ROWS), max_size=60), st.booleans())
+@given(st.lists(st.integers(0, 2 * MAX_ROWS), max_size=60), st.booleans())
 def test_merging_never_sorts_more_rows_at_once_than_it_may(rows: list[int], over: bool):
     parts = [{"path": f"lake/date=d/part-{number}.parquet", "rows": each} for number, each in enumerate(rows)]
     chosen = due(parts, over=over)
     assert all(len(group) > 1 for group in chosen)
-    assert all(sum(part["rows"] for part in group) <= MOST_ROWS for group in chosen)
+    assert all(sum(part["rows"] for part in group) <= MAX_ROWS for group in chosen)
     names = [part["path"] for group in chosen for part in group]
     assert len(names) == len(set(names))
     assert sorted(part["path"] for group in groups(parts) for part in group) == sorted(part["path"] for part in parts)

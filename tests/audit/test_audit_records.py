@@ -88,7 +88,7 @@ def test_a_value_nested_deeper_than_any_encoder_goes_is_cut():
     for _ in range(2000):
         inner.append([])
         inner = inner[0]
-    assert len(orjson.dumps(json_values.plain(deep))) < json_values.LONGEST_TEXT + 1000
+    assert len(orjson.dumps(json_values.plain(deep))) < json_values.MAX_TEXT_LENGTH + 1000
 
 
 def test_a_large_answer_is_kept_as_size_hash_and_beginning():
@@ -100,7 +100,7 @@ def test_a_large_answer_is_kept_as_size_hash_and_beginning():
 
 
 def test_an_answer_of_just_the_largest_size_is_kept_whole():
-    value = "x" * (json_values.LARGEST_VALUE - 2)
+    value = "x" * (json_values.MAX_VALUE_BYTES - 2)
     assert json_values.bounded(value) is value
     assert json_values.bounded(value + "x")["omitted"] is True
 

@@ -78,7 +78,7 @@ async def test_a_connection_that_breaks_is_mended_and_nothing_is_there_twice(giv
 
 @pytest.mark.parametrize("how", ["DROP TABLE record.lines", "no connections"])
 async def test_a_sink_that_cannot_keep_it_fails_the_log(how, given, sink, open_log, make_call, monkeypatch):
-    monkeypatch.setattr("workbench.audit.fleet.postgres_sink.PATIENCE_S", 0.5)
+    monkeypatch.setattr("workbench.audit.fleet.postgres_sink.WRITE_TIMEOUT_S", 0.5)
     async with open_log(**given) as log:
         await log.write("a", make_call(tenant="a"))
         with psycopg.connect(sink.replace(sink.split("/")[3].split("?")[0], "postgres"), autocommit=True) as admin:

@@ -119,7 +119,7 @@ async def test_a_witness_that_is_away_does_not_stop_the_record_and_is_said(open_
 
 
 async def test_what_a_witness_missed_is_sent_when_it_is_back(open_log, make_call, home, tmp_path, monkeypatch):
-    monkeypatch.setattr("workbench.audit.write.witness._RETRY_S", 0.01)
+    monkeypatch.setattr("workbench.audit.write.witness._RETRY_PAUSE_S", 0.01)
     (tmp_path / "away").write_text("")
     async with open_log(audit_segment_bytes=1, audit_witness=str(tmp_path / "away" / "folder")) as log:
         await log.write("acme", make_call())

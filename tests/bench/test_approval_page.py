@@ -69,11 +69,11 @@ def test_opening_the_page_is_no_approval_and_a_no_there_ends_the_call(
     from workbench.gateway import approval_gate
 
     id = modern(api, asker, payment).json()["result"]["_meta"]["workbench/outcome"]["approval"]
-    monkeypatch.setattr(approval_gate, "OPEN_SECONDS", 0.0)
+    monkeypatch.setattr(approval_gate, "OPEN_TIMEOUT_S", 0.0)
     again = modern(api, asker, payment, inputResponses={KEY: {"action": "accept"}}).json()["result"]
     assert again["resultType"] == "input_required", "the client says that the page was opened, which says nothing"
     assert again["_meta"]["workbench/outcome"]["approval"] == id
-    monkeypatch.setattr(approval_gate, "OPEN_SECONDS", 20.0)
+    monkeypatch.setattr(approval_gate, "OPEN_TIMEOUT_S", 20.0)
 
     async def deny_once_it_waits() -> None:
         async with asyncio.timeout(15):

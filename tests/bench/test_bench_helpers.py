@@ -26,7 +26,7 @@ async def until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
 
 
 async def test_a_killed_compactor_is_replaced_and_said_so(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compactor_process, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(compactor_process, "FIRST_PAUSE_S", 0.01)
     adopted: list[int] = []
     said: list[tuple[str, JSON]] = []
     compactor = CompactorProcess(
@@ -49,7 +49,7 @@ async def test_a_killed_compactor_is_replaced_and_said_so(settings: Settings, mo
 
 
 async def test_a_killed_sql_process_is_replaced_and_said_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql_process, "STEADY_SECONDS", 0.0)
+    monkeypatch.setattr(sql_process, "STEADY_S", 0.0)
     said: list[str] = []
     desk = SqlProcess(home, told=lambda event, detail: said.append(event))
     try:

@@ -170,7 +170,7 @@ async def test_one_long_query_does_not_keep_others_waiting(settings) -> None:
 
 
 async def test_too_many_queries_are_turned_away_and_too_large_answers_refused(settings, monkeypatch) -> None:
-    monkeypatch.setattr("workbench.platform.sql_process.MOST_WAITING", 0)
+    monkeypatch.setattr("workbench.platform.sql_process.MAX_WAITING", 0)
     process = SqlProcess(settings.home)
     try:
         asked = [process.query("select 1 as a", tenant=None) for _ in range(3)]

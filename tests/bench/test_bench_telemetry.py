@@ -161,7 +161,7 @@ def test_durations_and_tokens_are_measured_in_the_units_of_the_conventions(wb: W
 
 
 def test_turns_of_runs_that_never_end_are_forgotten(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_RUNS", 2)
+    monkeypatch.setattr(module, "_MAX_RUNS", 2)
     for number in range(5):
         turn = {"kind": "turn", "run_id": f"r{number}", "timestamp": 1, "data": {"turn": 0}}
         seen.telemetry.take("t", turn)

@@ -62,7 +62,7 @@ def test_the_saved_question_counts_calls_per_minute(wb: Workbench, platform: Pla
 def test_the_task_samples_by_itself_and_survives_a_log_that_cannot_be_written(
     wb: Workbench, platform: Platform, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "SAMPLE_SECONDS", 0.001)
+    monkeypatch.setattr(module, "SAMPLE_INTERVAL_S", 0.001)
     sampled: list[int] = []
 
     async def run() -> None:

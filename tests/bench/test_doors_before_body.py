@@ -232,8 +232,8 @@ async def test_a_handshake_with_a_header_twice_is_refused(platform: Platform, na
 async def test_who_was_answered_early_cannot_keep_the_connection_by_dripping_its_body(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_front, "HEADER_SECONDS", 0.1)
-    monkeypatch.setattr(http_front, "LINGER_SECONDS", 0.3)
+    monkeypatch.setattr(http_front, "HEADER_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(http_front, "LINGER_TIMEOUT_S", 0.3)
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))
     bound.listen()

@@ -17,7 +17,7 @@ from workbench.endpoint.http_request import PORTION, Request
 from workbench.endpoint.responses import Answer
 from workbench.gateway.backpressure import UNREAD
 from workbench.serve import http_front
-from workbench.serve.serve import OPEN_FILES, raise_open_files, spare_collector
+from workbench.serve.serve import MAX_OPEN_FILES, raise_open_files, spare_collector
 
 HUGE = 8 << 20
 
@@ -67,7 +67,7 @@ async def ends(reader: asyncio.StreamReader) -> bytes:
 async def test_hundreds_of_slow_senders_are_let_go_and_hinder_nobody(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_front, "HEADER_SECONDS", 1.0)
+    monkeypatch.setattr(http_front, "HEADER_TIMEOUT_S", 1.0)
     slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(400)]
     for _, writer in slow:
         writer.write(b"GET / HTTP/1.1\r\nhost: here\r\nx-part")
@@ -90,7 +90,7 @@ async def test_hundreds_of_slow_senders_are_let_go_and_hinder_nobody(
 
 
 async def test_the_headers_of_a_later_request_are_bounded_too(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_front, "HEADER_SECONDS", 0.2)
+    monkeypatch.setattr(http_front, "HEADER_TIMEOUT_S", 0.2)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n")
     assert await reader.readuntil(b"small")
@@ -100,7 +100,7 @@ async def test_the_headers_of_a_later_request_are_bounded_too(port: int, monkeyp
 
 
 async def test_a_connection_that_says_nothing_is_closed(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_front, "HEADER_SECONDS", 0.1)
+    monkeypatch.setattr(http_front, "HEADER_TIMEOUT_S", 0.1)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     assert await ends(reader) == b""
     writer.close()
@@ -125,9 +125,9 @@ async def go_on(writer: asyncio.StreamWriter) -> None:
 
 
 async def test_who_goes_on_after_the_refusal_hears_it_and_is_let_go(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_front, "LINGER_SECONDS", 0.5)
+    monkeypatch.setattr(http_front, "LINGER_TIMEOUT_S", 0.5)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET / HTTP/1.1\r\nhost: here\r\nx-long: " + b"y" * http_front.HEADER_BYTES * 2)
+    writer.write(b"GET / HTTP/1.1\r\nhost: here\r\nx-long: " + b"y" * http_front.MAX_HEADER_BYTES * 2)
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 431")
     with pytest.raises(ConnectionError):
         await asyncio.wait_for(go_on(writer), 10)
@@ -135,7 +135,7 @@ async def test_who_goes_on_after_the_refusal_hears_it_and_is_let_go(port: int, m
 
 
 async def test_who_does_not_read_costs_little_and_is_let_go(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_front, "HEADER_SECONDS", 1.0)  # so often it is looked
+    monkeypatch.setattr(http_front, "HEADER_TIMEOUT_S", 1.0)  # so often it is looked
     before = psutil.Process().memory_info().rss
     slow = []
     for _ in range(20):
@@ -147,7 +147,7 @@ async def test_who_does_not_read_costs_little_and_is_let_go(port: int, monkeypat
             await asyncio.sleep(0.01)
         # the body itself is one object for all here, so what grows is what is buffered for each
         assert psutil.Process().memory_info().rss - before < 20 * HUGE // 4 + 20 * HUGE
-        monkeypatch.setattr(http_front, "UNREAD_SECONDS", 0.0)
+        monkeypatch.setattr(http_front, "UNREAD_TIMEOUT_S", 0.0)
         while UNREAD.bytes:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     for _, writer in slow:
@@ -158,7 +158,7 @@ async def test_who_does_not_read_costs_little_and_is_let_go(port: int, monkeypat
 async def test_who_is_answered_before_the_body_is_whole_gets_the_answer_and_the_end(
     port: int, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(http_front, "LINGER_SECONDS", 60.0)
+    monkeypatch.setattr(http_front, "LINGER_TIMEOUT_S", 60.0)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"POST / HTTP/1.1\r\nhost: here\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % size)
     await writer.drain()
@@ -173,7 +173,7 @@ async def test_who_is_answered_before_the_body_is_whole_gets_the_answer_and_the_
 async def test_who_goes_on_sending_after_the_end_of_the_answer_is_let_go(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_front, "LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(http_front, "LINGER_TIMEOUT_S", 0.1)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"POST / HTTP/1.1\r\nhost: here\r\nconnection: close\r\ncontent-length: 99999999\r\n\r\n")
     assert (await ends(reader)).endswith(b"small")
@@ -266,7 +266,7 @@ def test_a_low_limit_of_open_files_is_raised_as_far_as_it_may_be() -> None:
         raise_open_files()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         assert hard == before[1]
-        assert soft == (OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES))
+        assert soft == (MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 

@@ -41,7 +41,7 @@ HUNGRY = {
 
 @pytest.fixture
 async def process(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SqlProcess]:
-    monkeypatch.setattr(sql_process, "GRACE_SECONDS", 1.0)
+    monkeypatch.setattr(sql_process, "GRACE_S", 1.0)
     opened = SqlProcess(settings.home)
     try:
         await opened.query("select 1", tenant="acme")
@@ -67,7 +67,7 @@ async def test_it_is_stopped_and_the_next_query_is_answered(what: str, process: 
         await asyncio.wait([asked], timeout=0.02)
     with pytest.raises((QueryStopped, Unreachable, Misuse)):
         await asked
-    assert most < sql_process.MOST_MEMORY
+    assert most < sql_process.MAX_MEMORY
     assert (await process.query("select 2 as a", tenant="acme")).to_pylist() == [{"a": 2}]
 
 
@@ -75,4 +75,4 @@ async def test_a_child_cannot_have_more_memory_than_that(process: SqlProcess) ->
     for child in children(process):
         limits = (Path("/proc") / str(child.pid) / "limits").read_text(encoding="utf-8")
         line = next(line for line in limits.splitlines() if line.startswith("Max address space"))
-        assert str(sql_process.MOST_MEMORY) in line
+        assert str(sql_process.MAX_MEMORY) in line

@@ -52,7 +52,7 @@ def test_gateways_are_told_which_row_of_which_table_changed(gateways: Gateways, 
 def test_what_nobody_told_of_is_found_out_a_beat_later(
     gateways: Gateways, opened: Open, monkeypatch: pytest.MonkeyPatch, postgres: str
 ) -> None:
-    monkeypatch.setattr(following_module, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(following_module, "HEARTBEAT_S", 0.05)
     settings = gateways("a")
     store = opened(settings)
     heard: list[tuple[str, str]] = []
@@ -300,7 +300,7 @@ class Now:
 def test_without_the_database_who_is_known_stays_for_the_grace_and_nobody_else(
     gateways: Gateways, wire: Wire, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_module, "PATIENCE", 0.4)
+    monkeypatch.setattr(postgres_module, "CONNECT_TIMEOUT_S", 0.4)
     now, ticks = Now(), Now()
     monkeypatch.setattr(postgres_module, "monotonic", now)
     access = Access(gateways("a", database_grace=600), ticks=ticks)
@@ -353,7 +353,7 @@ def test_a_key_revoked_while_a_gateway_was_cut_off_ends_there_as_soon_as_it_is_b
 async def test_the_event_loop_goes_on_while_the_database_hangs(
     gateways: Gateways, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_module, "PATIENCE", 0.5)
+    monkeypatch.setattr(postgres_module, "CONNECT_TIMEOUT_S", 0.5)
     access = Access(gateways("a"))
     _, token = access.create_key("bob", roles=("viewer",))
     wire.hang()

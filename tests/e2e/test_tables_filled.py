@@ -31,7 +31,7 @@ def until(found: Callable[[], bool]) -> None:
 def test_each_kind_of_thing_that_is_done_has_a_row_in_its_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workbench.platform.housekeeping.SAMPLE_SECONDS", 0.5)
+    monkeypatch.setattr("workbench.platform.housekeeping.SAMPLE_INTERVAL_S", 0.5)
     chosen = {"servers": ("crm", "tickets"), "health_interval": 0.3}
     with workbench.open(home=tmp_path / "home", attach=False, source="cli", **chosen) as wb:
 

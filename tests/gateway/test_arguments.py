@@ -83,7 +83,7 @@ def test_a_hostile_pattern_ends_soon_and_refuses() -> None:
 
 
 def test_a_changed_definition_is_compiled_anew_and_old_ones_are_let_go(monkeypatch: Any) -> None:
-    monkeypatch.setattr("workbench.gateway.argument_validation._MOST_SCHEMAS", 1)
+    monkeypatch.setattr("workbench.gateway.argument_validation._MAX_SCHEMAS", 1)
     validators = Validators()
     assert validators.problems(tool({"required": ["a"]}, "one"), {})
     assert not validators.problems(tool({}, "two"), {})

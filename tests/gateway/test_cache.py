@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from workbench.events import JSON, Call, Caller, Tool
-from workbench.gateway.result_cache import LARGEST, Cache
+from workbench.gateway.result_cache import MAX_ENTRY_BYTES, Cache
 
 ANN = Caller(tenant="local", subject="ann", roles=("viewer",))
 BOB = Caller(tenant="local", subject="bob", roles=("viewer",))
@@ -96,7 +96,7 @@ def test_a_hint_of_the_protocol_in_a_result_is_enough_and_can_only_shorten(cache
     assert found(cache, call(), declared) is None
 
 
-@pytest.mark.parametrize("result", [said(isError=True), said(resultType="task", ttlMs=10), said("x" * LARGEST)])
+@pytest.mark.parametrize("result", [said(isError=True), said(resultType="task", ttlMs=10), said("x" * MAX_ENTRY_BYTES)])
 def test_failures_unfinished_and_huge_answers_are_not_remembered(cache: Cache, result: JSON) -> None:
     declared = tool({"ttl_ms": 1000})
     cache.learn(call(), declared, result)

@@ -195,7 +195,7 @@ async def test_leaving_cancels_what_is_under_way_and_leaves_nothing_behind(visit
 async def test_what_waited_for_its_turn_is_not_done_once_the_stream_has_ended(
     visit: Visit, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_sse, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(http_sse, "MAX_CONCURRENT", 1)
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {house.access.local_key()}"}) as http:
         async with visit() as visitor:
             await visitor.shake_hands()
@@ -268,7 +268,7 @@ async def test_a_stream_is_judged_like_every_request(
 
 
 async def test_a_caller_has_only_so_many_streams(visit: Visit, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_sse, "MOST_PER_CALLER", 1)
+    monkeypatch.setattr(http_sse, "MAX_PER_CALLER", 1)
     async with visit():
         with pytest.raises(AssertionError, match="Too many"):
             async with visit():
@@ -281,7 +281,7 @@ async def test_a_caller_has_only_so_many_streams(visit: Visit, house: House, mon
 
 
 async def test_a_stream_ends_with_the_credential(visit: Visit, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workbench.endpoint.subscriptions.KEEP_ALIVE", 0.02)
+    monkeypatch.setattr("workbench.endpoint.subscriptions.KEEP_ALIVE_S", 0.02)
     info, token = house.access.create_key("ann", roles=("owner",))
     async with visit(token=token) as visitor:
         house.access.revoke(info.id)
@@ -291,8 +291,8 @@ async def test_a_stream_ends_with_the_credential(visit: Visit, house: House, mon
 async def test_requests_beyond_the_agreed_number_wait_and_are_turned_away_in_the_end(
     visit: Visit, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_sse, "MOST_AT_ONCE", 1)
-    monkeypatch.setattr(http_sse, "PATIENCE", 0.05)
+    monkeypatch.setattr(http_sse, "MAX_CONCURRENT", 1)
+    monkeypatch.setattr(http_sse, "SEND_TIMEOUT_S", 0.05)
     async with visit() as visitor:
         await visitor.shake_hands()
         await visitor.ask("tools/call", {"name": "calc.hang", "arguments": {}}, id=7)

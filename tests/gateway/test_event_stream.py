@@ -267,7 +267,7 @@ async def test_a_forgotten_stream_is_said_to_be(serve: Any, opened: Any) -> None
 async def test_a_server_that_names_no_address_or_takes_no_message_is_given_up(
     serve: Any, opened: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sse_connection, "OPENING", 0.1)
+    monkeypatch.setattr(sse_connection, "OPEN_TIMEOUT_S", 0.1)
     rude = Rude(b": nothing yet\n\n")
     rude.ends = False
     with pytest.raises(Unreachable, match="did not name an address"):

@@ -192,7 +192,7 @@ async def test_only_own_tasks_of_clients_that_know_tasks_are_followed(
 async def test_a_task_that_its_server_does_not_announce_is_not_promised(
     works: tuple[Works, str], house: House, browse: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(task_subscriptions, "TIMEOUT", 0.2)
+    monkeypatch.setattr(task_subscriptions, "TIMEOUT_S", 0.2)
     works[0].agrees = False
     browser = browse(house)
     listener = Listener(browser, await begin(browser))

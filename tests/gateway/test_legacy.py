@@ -175,7 +175,7 @@ async def test_leaving_does_not_cancel_an_older_call(furnish: Any, browse: Any) 
 
 
 async def test_the_stream_of_a_session_announces_changes(browser: Any, house: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("workbench.endpoint.subscriptions.KEEP_ALIVE", 0.02)
+    monkeypatch.setattr("workbench.endpoint.subscriptions.KEEP_ALIVE_S", 0.02)
     session, leave = await begin(browser), asyncio.Event()
     listening = asyncio.create_task(browser.send(method="GET", headers=session, leave=leave))
     announcements = house.endpoint._legacy._announcements
@@ -194,7 +194,7 @@ async def test_the_stream_of_a_session_announces_changes(browser: Any, house: An
 
 
 async def test_a_stream_ends_with_the_credential(browse: Any, house: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("workbench.endpoint.subscriptions.KEEP_ALIVE", 0.02)
+    monkeypatch.setattr("workbench.endpoint.subscriptions.KEEP_ALIVE_S", 0.02)
     token = house.key("owner", subject="ann")
     browser = browse(house, token=token)
     session = await begin(browser)
@@ -210,7 +210,7 @@ async def test_a_stream_ends_with_the_credential(browse: Any, house: Any, monkey
 async def test_a_stream_ends_with_the_credential_however_much_is_announced(
     browse: Any, house: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("workbench.endpoint.subscriptions.KEEP_ALIVE", 0.5)
+    monkeypatch.setattr("workbench.endpoint.subscriptions.KEEP_ALIVE_S", 0.5)
     browser = browse(house, token=house.key("owner", subject="ann"))
     listening = asyncio.create_task(browser.send(method="GET", headers=await begin(browser)))
     await until(lambda: bool(house.endpoint._legacy._announcements._streams))
@@ -226,7 +226,7 @@ async def test_a_stream_ends_with_the_credential_however_much_is_announced(
 
 
 async def test_there_is_an_end_to_open_streams(browser: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("workbench.endpoint.subscriptions.MOST_STREAMS", 0)
+    monkeypatch.setattr("workbench.endpoint.subscriptions.MAX_STREAMS", 0)
     session = await begin(browser)
     assert (await browser.send(method="GET", headers=session)).status == 503
     listen = await browser.modern("subscriptions/listen", {"notifications": {}})

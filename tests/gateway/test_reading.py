@@ -283,7 +283,7 @@ async def test_log_lines_below_the_level_that_was_asked_for_are_left_out(furnish
 async def test_a_session_cannot_watch_what_it_may_not_read_or_nobody_has(
     browse: Any, house: Any, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(wishes, "MOST_PER_SESSION", 1)
+    monkeypatch.setattr(wishes, "MAX_PER_SESSION", 1)
     stranger = browse(house, token=house.key("owner", scopes=("west:read",)))
     session = await _session(stranger)
 

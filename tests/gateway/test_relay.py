@@ -325,7 +325,7 @@ async def test_everybody_else_is_told(relays: list[MessageRelay]) -> None:
 
 
 async def test_who_asks_a_process_that_ends_meanwhile_is_told(relays: list[MessageRelay], monkeypatch: Any) -> None:
-    monkeypatch.setattr(relay_module, "LOOK_S", 0.05)
+    monkeypatch.setattr(relay_module, "CHECK_INTERVAL_S", 0.05)
     begun = asyncio.Event()
 
     async def never(body: JSON, _: Tell) -> JSON:

@@ -123,7 +123,7 @@ async def test_a_change_that_only_one_replica_sees_is_announced_whichever_that_i
 
 
 async def test_what_all_replicas_announce_together_is_told_once(opened: Open, monkeypatch: Any) -> None:
-    monkeypatch.setattr(subscriptions, "GATHER_S", 0.05)
+    monkeypatch.setattr(subscriptions, "GATHER_WINDOW_S", 0.05)
     house = await opened([Replica(), Replica(), Replica()])
     listener = Listener(house)
     await listener.begun()

@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 
 from tests.gateway.conftest import MODERN, House, StartedServer, until
-from workbench.endpoint.outbox import MOST_UNREAD, PORTION, Outbox
+from workbench.endpoint.outbox import MAX_UNREAD, PORTION, Outbox
 from workbench.gateway.backpressure import UNREAD
 from workbench.serve.http_front import Front
 
@@ -143,7 +143,7 @@ async def test_a_slow_reader_costs_one_copy_of_its_answer(
         readers = [one, two, three]
         for reader in readers:
             await ask(connect, reader, transport)
-        await until(lambda: UNREAD.bytes >= READERS * (LARGE - MOST_UNREAD), 60)
+        await until(lambda: UNREAD.bytes >= READERS * (LARGE - MAX_UNREAD), 60)
         await until(lambda: not house.gateway._recording)
         tracemalloc.reset_peak()
         assert held() - before <= READERS * PER_CONNECTION
@@ -201,7 +201,7 @@ class Client:
 
 async def test_who_adds_more_than_is_bearable_waits_and_the_order_stands() -> None:
     client = Client()
-    size = MOST_UNREAD // 4
+    size = MAX_UNREAD // 4
     adding = [asyncio.create_task(client.outbox.put(bytes([n]) * size)) for n in range(6)]
     room = asyncio.create_task(client.outbox.room())
     await asyncio.sleep(0)
@@ -234,7 +234,7 @@ async def test_a_large_event_is_written_in_portions_and_counted_until_it_is_read
 
 async def test_nobody_waits_for_a_client_that_was_given_up() -> None:
     client = Client()
-    adding = asyncio.create_task(client.outbox.put(b"x" * (MOST_UNREAD + 1)))
+    adding = asyncio.create_task(client.outbox.put(b"x" * (MAX_UNREAD + 1)))
     await asyncio.sleep(0)
     assert not adding.done()
     client.outbox.abandon()

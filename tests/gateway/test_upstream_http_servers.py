@@ -629,7 +629,7 @@ async def test_a_server_that_wakes_up_is_waited_for_and_said_to(monkeypatch: pyt
 
 
 async def test_a_server_that_answers_nothing_until_it_is_awake_gets_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workbench.upstream.http.streamable_http.HANDSHAKE_TIMEOUT", 0.05)
+    monkeypatch.setattr("workbench.upstream.http.streamable_http.HANDSHAKE_TIMEOUT_S", 0.05)
     awake = asyncio.Event()
 
     async def handle(sent: Sent) -> Reply:
@@ -661,7 +661,7 @@ def of_both_eras(sent: Sent) -> Reply:
 async def test_a_modern_server_that_was_slow_at_first_is_not_taken_for_an_older_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("workbench.upstream.http.streamable_http.HANDSHAKE_TIMEOUT", 0.05)
+    monkeypatch.setattr("workbench.upstream.http.streamable_http.HANDSHAKE_TIMEOUT_S", 0.05)
     slow = [True]
 
     async def handle(sent: Sent) -> Reply:
@@ -669,7 +669,7 @@ async def test_a_modern_server_that_was_slow_at_first_is_not_taken_for_an_older_
             slow.pop()
             await asyncio.Event().wait()
         if sent.rpc == "initialize":
-            monkeypatch.setattr("workbench.upstream.http.streamable_http.HANDSHAKE_TIMEOUT", 10.0)
+            monkeypatch.setattr("workbench.upstream.http.streamable_http.HANDSHAKE_TIMEOUT_S", 10.0)
         return of_both_eras(sent)
 
     async with odd_server(handle) as server:
@@ -690,7 +690,7 @@ async def test_a_modern_server_that_was_slow_at_first_is_not_taken_for_an_older_
 async def test_a_server_that_is_silent_about_its_revisions_keeps_its_session_and_is_said_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("workbench.upstream.http.streamable_http.HANDSHAKE_TIMEOUT", 0.05)
+    monkeypatch.setattr("workbench.upstream.http.streamable_http.HANDSHAKE_TIMEOUT_S", 0.05)
 
     async def handle(sent: Sent) -> Reply:
         if sent.rpc == "server/discover":
@@ -711,7 +711,7 @@ async def test_a_server_that_is_silent_about_its_revisions_keeps_its_session_and
 async def test_a_bundled_server_that_is_slow_is_waited_for_and_never_spoken_to_as_an_older_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("workbench.upstream.http.streamable_http.HANDSHAKE_TIMEOUT", 0.05)
+    monkeypatch.setattr("workbench.upstream.http.streamable_http.HANDSHAKE_TIMEOUT_S", 0.05)
 
     async def handle(sent: Sent) -> Reply:
         if sent.rpc == "server/discover":

@@ -185,7 +185,7 @@ async def test_a_connection_that_the_server_has_closed_or_that_is_old_is_not_use
     await until(lambda: client.idle == 0)
     raw.hang_up = False
     await whole(await post())
-    monkeypatch.setattr(loopback_client, "IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(loopback_client, "IDLE_TIMEOUT_S", 0.0)
     await whole(await post())
     assert raw.connections == 3
 
@@ -193,7 +193,7 @@ async def test_a_connection_that_the_server_has_closed_or_that_is_old_is_not_use
 async def test_idle_connections_are_closed_after_a_while(
     raw: Raw, post: Post, client: Loopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loopback_client, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(loopback_client, "IDLE_TIMEOUT_S", 0.05)
     raw.answers = [[OK + b"content-length: 2\r\n\r\n{}"]]
     await whole(await post())
     await until(lambda: client.idle == 0)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from workbench.upstream.in_memory import MemoryConnection
-from workbench.upstream.notification_relay import MOST_WAITING, NotificationRelay
+from workbench.upstream.notification_relay import MAX_WAITING, NotificationRelay
 
 
 class Client:
@@ -26,7 +26,7 @@ class Client:
 async def test_of_too_much_the_oldest_is_dropped_and_the_order_stands() -> None:
     client = Client()
     relay = NotificationRelay(client.notify)
-    text = "x" * (MOST_WAITING // 4)
+    text = "x" * (MAX_WAITING // 4)
     for n in range(8):
         relay.add({"n": n, "text": text})
         await asyncio.sleep(0)

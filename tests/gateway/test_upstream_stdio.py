@@ -29,7 +29,7 @@ async def launch(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Launch]:
 
     async def start(kind: str, **options: Any) -> StdioConnection:
         if kind == "old":  # it does not answer the probe at all
-            monkeypatch.setattr(duplex, "PROBE_TIMEOUT", 0.4)
+            monkeypatch.setattr(duplex, "PROBE_TIMEOUT_S", 0.4)
         child = await asyncio.create_subprocess_exec(
             sys.executable, str(CHILD), kind, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
         )
@@ -112,8 +112,8 @@ async def test_long_lines_pass_and_endless_ones_end_the_connection(launch: Launc
 
 
 async def test_a_child_that_never_answers_is_unreachable(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplex, "PROBE_TIMEOUT", 0.1)
-    monkeypatch.setattr(duplex, "HANDSHAKE_TIMEOUT", 0.1)
+    monkeypatch.setattr(duplex, "PROBE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(duplex, "HANDSHAKE_TIMEOUT_S", 0.1)
     connection = await launch("rude")
     with pytest.raises(Unreachable, match="in time"):
         await connection.open()

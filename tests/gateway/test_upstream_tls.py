@@ -122,7 +122,7 @@ async def test_a_server_or_a_gateway_that_is_not_who_it_should_be_is_refused(
 async def test_a_certificate_that_was_replaced_is_shown_from_then_on(
     serve_tls: Any, connect: Any, files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workbench.access.certificates.tls_identity.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("workbench.access.certificates.tls_identity.CHECK_INTERVAL_S", 0.0)
     connection = connect(await serve_tls(demanding(tmp_path, CORP)), files)
     await connection.open()
     assert await total(connection) == 3

@@ -185,7 +185,7 @@ async def test_a_revoked_key_ends_the_conversation(house: House, dial: Dial) -> 
 
 
 async def test_no_more_requests_at_once_than_agreed(house: House, dial: Dial, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workbench.endpoint.websocket.MOST_AT_ONCE", 1)
+    monkeypatch.setattr("workbench.endpoint.websocket.MAX_CONCURRENT", 1)
     async with dial() as client:
         await modern(client, "tools/call", {"name": "calc.hang", "arguments": {}}, id=1)
         await house.calc.started.wait()

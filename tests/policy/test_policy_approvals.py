@@ -385,7 +385,7 @@ def test_of_many_processes_exactly_one_uses_an_approval(
 async def test_whoever_waits_is_woken_by_the_decision(
     desk: Approvals, asked: Call, delete: Tool, owner: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(approvals, "POLL_SECONDS", 3600.0)  # so that only the wake-up can end the wait
+    monkeypatch.setattr(approvals, "POLL_INTERVAL_S", 3600.0)  # so that only the wake-up can end the wait
     id = desk.request(asked, delete).id
     waiting = asyncio.create_task(desk.wait(id, 30))
     await asyncio.sleep(0)  # it runs up to its first pause

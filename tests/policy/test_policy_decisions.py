@@ -367,8 +367,8 @@ def test_a_tool_that_was_listed_anew_is_judged_anew(policy: Policy, owner: Calle
 
 
 def test_the_cache_is_bounded(policy: Policy, employee: Caller, find: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded_engine, "_CACHE_ENTRIES", 4)
-    monkeypatch.setattr(loaded_rules, "_MOST_QUOTAS", 4)
+    monkeypatch.setattr(embedded_engine, "_MAX_CACHED", 4)
+    monkeypatch.setattr(loaded_rules, "_MAX_QUOTAS", 4)
     assert isinstance(policy.engine, embedded_engine.EmbeddedEngine)
     for i in range(20):
         caller = change(employee, subject=f"u{i}", tenant=f"t{i}")
@@ -438,7 +438,7 @@ def test_a_changed_file_is_put_in_force_at_once_and_a_broken_one_is_not(
 def test_the_watcher_sees_a_change_and_tries_a_broken_file_once(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loaded_rules, "_WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(loaded_rules, "_WATCH_INTERVAL_S", 0.01)
     folder = tmp_path / "rules"
     folder.mkdir()
     tried = threading.Semaphore(0)
@@ -491,7 +491,7 @@ def test_a_folder_that_goes_away_and_comes_back_is_a_problem_only_while_it_is_go
 def test_a_policy_that_nobody_holds_any_more_is_not_kept_by_its_watcher(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loaded_rules, "_WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(loaded_rules, "_WATCH_INTERVAL_S", 0.01)
     folder = tmp_path / "rules"
     folder.mkdir()
     policy = Policy(settings.replace(policy=folder))

@@ -98,7 +98,7 @@ def test_a_quota_that_cannot_be_found_out_refuses() -> None:
         raise RuntimeError("no rules")
 
     limit = RateLimits(5, broken)
-    assert limit.check(ANN, FIND) == rate_limits.WINDOW
+    assert limit.check(ANN, FIND) == rate_limits.WINDOW_S
     assert limit.numbers(ANN, FIND)["remaining"] == 0
 
 

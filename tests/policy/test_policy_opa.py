@@ -458,13 +458,13 @@ async def test_a_changed_rule_shows_in_lists_and_a_dead_opa_shows_nothing(
         await asyncio.to_thread(put_rules, port, changed)
         await policy.prefetch(owner, [find, delete])
         assert policy.visibility_version(owner) == version, "asked a moment ago"
-        now += opa_visibility_cache.FRESH_SECONDS
+        now += opa_visibility_cache.FRESH_S
         await policy.prefetch(owner, [find, delete])
         assert policy.visibility_version(owner) != version
         assert (policy.visible(owner, find), policy.visible(owner, delete)) == (True, False)
         process.kill()
         process.wait()
-        now += opa_visibility_cache.FRESH_SECONDS
+        now += opa_visibility_cache.FRESH_S
         await policy.prefetch(owner, [find, delete])
         assert (policy.visible(owner, find), policy.visible(owner, delete)) == (False, False)
         assert "cannot be reached" in policy.problem

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.registry.replica_breaker import FIRST_PAUSE, LONGEST_PAUSE, MOST_FAILURES, SLOW_RETURN, ReplicaBreaker
+from workbench.registry.replica_breaker import FIRST_PAUSE_S, MAX_FAILURES, MAX_PAUSE_S, SLOW_RETURN_S, ReplicaBreaker
 
 
 class Watched:
@@ -19,7 +19,7 @@ class Watched:
         self.breaker = ReplicaBreaker(lambda state, why: self.said.append(state), clock=lambda: self.now)
 
     def open(self) -> None:
-        for _ in range(MOST_FAILURES):
+        for _ in range(MAX_FAILURES):
             self.breaker.begun()
             self.breaker.failed("gone")
 
@@ -46,21 +46,21 @@ def test_a_health_check_lets_one_call_through_and_its_answer_closes() -> None:
     watched.breaker.succeeded()
     assert watched.said == ["open", "half-open", "closed"]
     assert watched.breaker.share < 1
-    watched.now += SLOW_RETURN
+    watched.now += SLOW_RETURN_S
     assert watched.breaker.share == 1
 
 
 def test_each_failed_probe_doubles_the_pause_up_to_its_longest() -> None:
     watched = Watched()
     watched.open()
-    assert watched.breaker.probe_in == FIRST_PAUSE
+    assert watched.breaker.probe_in == FIRST_PAUSE_S
     pauses = []
     for _ in range(8):
         watched.now += watched.breaker.probe_in
         watched.breaker.probed(False)
         pauses.append(watched.breaker.probe_in)
     assert pauses == [2, 4, 8, 16, 30, 30, 30, 30]
-    assert max(pauses) == LONGEST_PAUSE
+    assert max(pauses) == MAX_PAUSE_S
 
 
 def test_a_slow_tool_does_not_speak_against_a_server_that_answers_others() -> None:
@@ -71,7 +71,7 @@ def test_a_slow_tool_does_not_speak_against_a_server_that_answers_others() -> No
         watched.breaker.succeeded()
         watched.breaker.fell_silent(began)
     assert watched.breaker.state == "closed"
-    for _ in range(MOST_FAILURES):
+    for _ in range(MAX_FAILURES):
         watched.now += 1
         watched.breaker.fell_silent(watched.breaker.begun())
     assert watched.breaker.state == "open"
@@ -95,7 +95,7 @@ def test_whatever_has_happened_it_recovers_once_the_replica_is_well(history: lis
     for action in history:
         ACTIONS[action](watched)
     breaker = watched.breaker
-    assert breaker.probe_in == float("inf") or breaker.probe_in <= LONGEST_PAUSE
+    assert breaker.probe_in == float("inf") or breaker.probe_in <= MAX_PAUSE_S
     breaker.released()  # calls under way always end somehow
     if breaker.state == "open":
         watched.now += breaker.probe_in

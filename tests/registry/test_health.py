@@ -7,7 +7,7 @@ from workbench.registry import health
 
 
 def test_a_hanging_server_is_known_to_within_fifteen_seconds_of_any_moment() -> None:
-    first = Settings().health_interval + health.PATIENCE
-    assert first + (health.MISSES - 1) * (health.RECHECK + health.PATIENCE) <= 15
-    listing = 2 * health.PATIENCE  # the same when it hangs while it is asked for its tools
-    assert listing + (health.MISSES - 1) * (health.RECHECK + health.PATIENCE) <= 15
+    first = Settings().health_interval + health.PROBE_TIMEOUT_S
+    assert first + (health.MAX_MISSES - 1) * (health.RECHECK_INTERVAL_S + health.PROBE_TIMEOUT_S) <= 15
+    listing = 2 * health.PROBE_TIMEOUT_S  # the same when it hangs while it is asked for its tools
+    assert listing + (health.MAX_MISSES - 1) * (health.RECHECK_INTERVAL_S + health.PROBE_TIMEOUT_S) <= 15

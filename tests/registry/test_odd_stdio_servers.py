@@ -29,7 +29,7 @@ Launch = Callable[..., Awaitable[Registry]]
 @pytest.fixture
 async def launch(settings: Settings, log: AuditLog, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Launch]:
     """`await launch("banner", …)` starts a server of each mode under the name of the mode, or of what precedes `=`."""
-    monkeypatch.setattr(duplex, "PROBE_TIMEOUT", 0.5)
+    monkeypatch.setattr(duplex, "PROBE_TIMEOUT_S", 0.5)
     opened: list[Registry] = []
 
     async def start(*modes: str, **more: Any) -> Registry:
@@ -82,7 +82,7 @@ async def test_a_server_that_starts_oddly_runs(launch: Launch, mode: str) -> Non
 async def test_a_slow_start_is_not_taken_for_an_older_revision(
     launch: Launch, monkeypatch: pytest.MonkeyPatch, mode: str, noticed: bool
 ) -> None:
-    monkeypatch.setattr(duplex, "PROBE_TIMEOUT", 0.3)
+    monkeypatch.setattr(duplex, "PROBE_TIMEOUT_S", 0.3)
     registry = await launch(mode)
     found = state(registry)
     assert found.era == ("2026-07-28" if mode == "loads_modern" else "2025-06-18")
@@ -231,7 +231,7 @@ async def test_a_launcher_that_starts_itself_without_end_is_ended(
     launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(startup, "MAX_START_PROCESSES", 8)
-    monkeypatch.setattr(startup, "POLL_S", 0.05)
+    monkeypatch.setattr(startup, "POLL_INTERVAL_S", 0.05)
     registry = await launch("multiplies")
     assert state(registry).status == "failed"
     assert "more than the 8 that are allowed" in state(registry).last_error
@@ -241,8 +241,8 @@ async def test_a_launcher_that_starts_itself_without_end_is_ended(
 async def test_while_it_starts_it_is_said_how_that_goes(
     settings: Settings, log: AuditLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(startup, "REPORT_S", 0.05)
-    monkeypatch.setattr(startup, "POLL_S", 0.05)
+    monkeypatch.setattr(startup, "REPORT_INTERVAL_S", 0.05)
+    monkeypatch.setattr(startup, "POLL_INTERVAL_S", 0.05)
     spec = ServerSpec(id="silent", kind="command", stdio=True, command=(sys.executable, SERVER, "silent"))
     registry = Registry(settings, log, upstream_connection, specs=[spec])
     starting = asyncio.create_task(registry.start())
@@ -258,7 +258,7 @@ async def test_while_it_starts_it_is_said_how_that_goes(
 async def test_a_failure_that_lasts_is_counted_and_said_with_its_remedy(
     launch: Launch, settings: Settings, log: AuditLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failed_starts, "SLOWEST_PERMANENT_RETRY", 0.05)
+    monkeypatch.setattr(failed_starts, "MAX_PERMANENT_RETRY_S", 0.05)
     registry = await launch("needs_key")
     await until(lambda: "for the same reason" in state(registry).last_error)
     found = state(registry)
@@ -288,7 +288,7 @@ async def test_a_missing_program_is_a_failure_that_lasts(settings: Settings, log
 async def test_a_server_that_is_busy_with_a_call_is_neither_down_nor_replaced(
     launch: Launch, settings: Settings, log: AuditLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "RECHECK", 0.02)
+    monkeypatch.setattr(health, "RECHECK_INTERVAL_S", 0.02)
     registry = await launch("plain", health_interval=0.02, call_timeout=60.0)
     pulse = registry._entries["plain"].first._pulse
     monkeypatch.setattr(pulse, "_patience", 0.05)
@@ -306,7 +306,7 @@ async def test_a_server_that_is_busy_with_a_call_is_neither_down_nor_replaced(
 async def test_a_process_that_works_on_is_not_replaced_though_its_call_was_given_up(
     launch: Launch, settings: Settings, log: AuditLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "RECHECK", 0.02)
+    monkeypatch.setattr(health, "RECHECK_INTERVAL_S", 0.02)
     registry = await launch("plain", health_interval=0.02, call_timeout=0.2)
     monkeypatch.setattr(registry._entries["plain"].first._pulse, "_patience", 0.05)
     monkeypatch.setattr(registry._entries["plain"].first._pulse, "_silence", 1.0)
@@ -322,8 +322,8 @@ async def test_a_process_that_works_on_is_not_replaced_though_its_call_was_given
 async def test_a_server_that_falls_silent_without_a_call_is_replaced_before_the_longest_call_would_be_over(
     launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "RECHECK", 0.02)
-    monkeypatch.setattr(health, "SILENCE_S", 0.2)
+    monkeypatch.setattr(health, "RECHECK_INTERVAL_S", 0.02)
+    monkeypatch.setattr(health, "SILENCE_TIMEOUT_S", 0.2)
     registry = await launch("plain", health_interval=0.02, call_timeout=3600.0)
     monkeypatch.setattr(registry._entries["plain"].first._pulse, "_patience", 0.05)
     pid = state(registry).pid

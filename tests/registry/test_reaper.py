@@ -179,7 +179,7 @@ async def test_what_a_killed_platform_and_its_killed_reaper_left_is_ended_by_the
 
 
 async def test_a_killed_reaper_is_replaced_and_said_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(supervisor_module, "WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(supervisor_module, "WATCH_INTERVAL_S", 0.01)
     said: list[str] = []
     supervisor = Supervisor(tmp_path, lambda event, detail: said.append(event))
     await supervisor.open()

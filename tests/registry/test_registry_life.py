@@ -102,7 +102,7 @@ async def test_stop_does_not_wait_for_a_server_that_is_still_starting(settings: 
 
 
 async def test_a_change_that_nobody_announces_is_found(open_registry: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(managed_server, "RELIST", 0.0)
+    monkeypatch.setattr(managed_server, "RELIST_INTERVAL_S", 0.0)
     crm = Neighbour("crm", tool("pay", "Pays."))
     registry = await open_registry(crm)
     crm.tools = [tool("pay", "Pays somebody else.")]
@@ -163,7 +163,7 @@ async def test_a_change_of_tools_is_noticed_and_counted(open_registry: Open, set
 async def test_endless_announcements_do_not_keep_us_busy(open_registry: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     crm = Neighbour("crm", tool("a"))
     await open_registry(crm)
-    monkeypatch.setattr(managed_server, "SOONEST_RELIST", 60.0)
+    monkeypatch.setattr(managed_server, "MIN_RELIST_S", 60.0)
     crm.announce()
     await until(lambda: crm.faults.methods.count("tools/list") == 2)
     checked = crm.faults.methods.count("server/discover")

@@ -66,7 +66,7 @@ async def test_of_two_that_see_a_tool_first_one_pins_it_and_the_other_is_held_to
 async def test_what_could_not_be_taken_over_is_tried_again(
     open_registry: Open, shared: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sharing_module, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(sharing_module, "RETRY_PAUSE_S", 0.01)
     weather = {URL: Neighbour("weather", tool("forecast"))}
     a = await open_registry(elsewhere=weather, **shared("a"))
     b = await open_registry(elsewhere=weather, **shared("b"))

@@ -60,21 +60,21 @@ def test_what_is_too_short_to_be_told_from_words_is_left() -> None:
 
 
 def test_only_so_many_values_are_remembered() -> None:
-    for number in range(masking.MOST + 10):
+    for number in range(masking.MAX_VALUES + 10):
         remember(f"canary-number-{number}-")
-    assert len(masking._values) == masking.MOST
-    assert hide(f"canary-number-{masking.MOST}-") == "<secret>"
+    assert len(masking._values) == masking.MAX_VALUES
+    assert hide(f"canary-number-{masking.MAX_VALUES}-") == "<secret>"
 
 
 def test_what_lasts_is_hidden_however_many_tokens_come_and_go() -> None:
     remember_all({"DATABASE_PASSWORD": "canary-of-the-database"}, ["redis://:canary-of-redis@host:6379"])
     remember_named("Authorization", "Bearer canary-of-a-server")
     remember("canary-read-again")
-    for number in range(2 * masking.MOST):
+    for number in range(2 * masking.MAX_VALUES):
         remember(f"canary-number-{number}-")
         remember("canary-read-again")
-    assert len(masking._values) == len(masking._forms) == masking.MOST
-    for value in ("of-the-database", "of-redis", "of-a-server", "read-again", f"number-{2 * masking.MOST - 1}-"):
+    assert len(masking._values) == len(masking._forms) == masking.MAX_VALUES
+    for value in ("of-the-database", "of-redis", "of-a-server", "read-again", f"number-{2 * masking.MAX_VALUES - 1}-"):
         assert hide(f"a canary-{value} b") == "a <secret> b", value
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from servers.knowledge.documents import kind_of, parse
 from servers.knowledge.library import Folder, Library
-from servers.knowledge.passages import END, LONGEST, MARK, passage
+from servers.knowledge.passages import END, MARK, MAX_PASSAGE_LENGTH, passage
 from servers.knowledge.server import build, default_library
 
 Ask = Callable[..., Awaitable[Any]]
@@ -66,7 +66,7 @@ async def test_a_hit_quotes_the_sentences_that_answer(ask: Ask, library: tuple[L
     hits = (await ask(server, "search_documents", query="Why did my subscription renewal fail?"))["hits"]
     assert "Frequent reasons are an expired card, insufficient funds" in hits[0]["snippet"]
     for hit in hits:
-        assert 0 < len(hit["snippet"]) <= LONGEST
+        assert 0 < len(hit["snippet"]) <= MAX_PASSAGE_LENGTH
         text, answer = "", {"text": "…"}
         while isinstance(answer, dict) and answer["text"]:  # a long document comes in pages
             answer = await ask(server, "read_document", document_id=hit["document_id"], offset=len(text))
@@ -79,7 +79,7 @@ def test_a_passage_holds_most_of_the_words_and_what_stands_around_them() -> None
     text = f"# A {MARK}tusk{END}\n\n{filler}The {MARK}narwhal{END} has a {MARK}tusk{END}. It is a tooth. {filler}"
     quoted = passage(text)
     assert "The narwhal has a tusk. It is a tooth." in quoted
-    assert 200 < len(quoted) <= LONGEST
+    assert 200 < len(quoted) <= MAX_PASSAGE_LENGTH
     assert "#" not in quoted
     long = f"{'word ' * 300}{MARK}okapi{END}{' word' * 300}"
     assert "okapi" in passage(long)

@@ -17,16 +17,16 @@ import orjson
 from workbench.access.api_keys import fingerprint
 from workbench.access.audiences import Resources
 from workbench.access.claims import Mapping, Verified, mapping, verified
-from workbench.access.introspection import REMEMBERED_US, Introspection
+from workbench.access.introspection import CACHE_US, Introspection
 from workbench.access.issuers import Issuer, RemoteIssuer, check_algorithms
 from workbench.access.outbound.fetch import Fetcher
 from workbench.config import Settings
 from workbench.events import JSON, Unauthenticated, now_us
 
-LONGEST_TOKEN = 8192
-JWT_REMEMBERED_US = 60_000_000
+MAX_TOKEN_LENGTH = 8192
+JWT_CACHE_US = 60_000_000
 """How long a verified JWT is believed before its signature and its issuer's keys are looked at again."""
-CACHE_ENTRIES = 4096
+MAX_CACHED = 4096
 
 _JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 _OPAQUE = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -103,13 +103,13 @@ class Tokens:
         Raises:
             Unauthenticated: it is not good, for whatever reason; nothing of it is repeated.
         """
-        if len(token) > LONGEST_TOKEN or not self.accepted:
+        if len(token) > MAX_TOKEN_LENGTH or not self.accepted:
             raise Unauthenticated("The Bearer token is not one that is accepted here.")
         mark = fingerprint(token)
         found = self._remembered.get(mark)
         if found is None or self._clock() >= found[0].until_us:
             found = await self._look(token, mark)
-            if len(self._remembered) >= CACHE_ENTRIES:
+            if len(self._remembered) >= MAX_CACHED:
                 self._remembered.clear()
             self._remembered[mark] = found
         facts, issuer, claims = found
@@ -128,7 +128,7 @@ class Tokens:
             self._names,
             self._resources,
             now_us=self._clock(),
-            at_most_us=REMEMBERED_US,
+            at_most_us=CACHE_US,
             tenant=self._settings.tenant,
             fallback_id=mark.hex()[:16],
             method="introspection",
@@ -157,7 +157,7 @@ class Tokens:
             Mapping(tenant="tenant") if own else self._names,
             self._resources,
             now_us=self._clock(),
-            at_most_us=JWT_REMEMBERED_US,
+            at_most_us=JWT_CACHE_US,
             tenant=self._settings.tenant,
             fallback_id=mark.hex()[:16],
             method="jwt",

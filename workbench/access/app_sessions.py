@@ -14,7 +14,7 @@ import secrets
 import time
 from pathlib import Path
 
-LINK_SECONDS = 600.0
+LINK_LIFETIME_S = 600.0
 """How long a link can be used."""
 
 MAX_LINKS = 32
@@ -39,7 +39,7 @@ class AppSessions:
         self.seconds = seconds
         self._links, self._sessions = home / "app" / "links", home / "app" / "sessions"
 
-    def new_link(self, seconds: float = LINK_SECONDS) -> str:
+    def new_link(self, seconds: float = LINK_LIFETIME_S) -> str:
         """The token of a new link, good for one use within `seconds`."""
         return _issue(self._links, seconds, MAX_LINKS)
 

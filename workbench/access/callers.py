@@ -25,9 +25,9 @@ from workbench.lookalikes import imitated
 if TYPE_CHECKING:
     from workbench.access.oauth.signing import LocalIssuer
 
-CHECK_SECONDS = 0.5
+CHECK_INTERVAL_S = 0.5
 """How often the database and the roles are looked at for changes made elsewhere."""
-CACHE_ENTRIES = 4096
+MAX_CACHED = 4096
 _MAX_HEADER = 8192
 _HINT = "Send `Authorization: Bearer <key>`; `workbench access` lists and creates keys."
 _KEY = "mk_"
@@ -72,7 +72,7 @@ class Access:
         """Who holds or held keys, by tenant."""
         self._known: dict[bytes, tuple[Caller, int, frozenset[str]]] = {}
         self._version = self._keys.version()
-        self._check_at = ticks() + CHECK_SECONDS
+        self._check_at = ticks() + CHECK_INTERVAL_S
         self._checking = threading.Lock()
         self._generation = 0
         self._storing = threading.Lock()
@@ -326,7 +326,7 @@ class Access:
 
     def _remember(self, authorization: str, generation: int, entry: tuple[Caller, int, frozenset[str]]) -> Caller:
         with self._storing:
-            if len(self._known) >= CACHE_ENTRIES:
+            if len(self._known) >= MAX_CACHED:
                 self._known.clear()
             if generation == self._generation:  # else the credential may have been revoked since it was read
                 self._known[fingerprint(authorization)] = entry
@@ -388,7 +388,7 @@ class Access:
         except ControlDown:
             self._forget()  # every caller is looked up anew, and refused if that fails too
         finally:
-            self._check_at = self._ticks() + CHECK_SECONDS
+            self._check_at = self._ticks() + CHECK_INTERVAL_S
             self._checking.release()
 
     def look_at_roles(self) -> None:

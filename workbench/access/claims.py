@@ -11,9 +11,9 @@ from workbench.config import Settings
 from workbench.events import JSON, Record, Unauthenticated
 from workbench.lookalikes import subject_objection
 
-SKEW_US = 30_000_000
+MAX_SKEW_US = 30_000_000
 """How far the clocks of issuer and gateway may be apart."""
-_MOST_NAMES = 200
+_MAX_NAMES = 200
 _ID = re.compile(r"[A-Za-z0-9._~:-]{1,64}")
 
 
@@ -86,11 +86,11 @@ def verified(
     expires = _time(claims, "exp")
     if expires is None and method == "jwt":
         raise Unauthenticated("The token says nothing of when it expires.")
-    if expires is not None and now_us >= expires + SKEW_US:
+    if expires is not None and now_us >= expires + MAX_SKEW_US:
         raise Unauthenticated("The token has expired.")
     for claim in ("nbf", "iat"):
         begins = _time(claims, claim)
-        if begins is not None and now_us < begins - SKEW_US:
+        if begins is not None and now_us < begins - MAX_SKEW_US:
             raise Unauthenticated("The token is not valid yet.")
     if names.max_lifetime_us:
         issued = _time(claims, "iat")
@@ -116,7 +116,7 @@ def verified(
         if scopes is None
         else frozenset(s for s in _texts(scopes, split=True) if s != "*" and SCOPE.fullmatch(s)),
         reach=reach,
-        until_us=min(now_us + at_most_us, 1 << 62 if expires is None else expires + SKEW_US),
+        until_us=min(now_us + at_most_us, 1 << 62 if expires is None else expires + MAX_SKEW_US),
         credential=id if isinstance(id, str) and _ID.fullmatch(id) else fallback_id,
         method=method,
     )
@@ -153,6 +153,6 @@ def _texts(value: Any, *, split: bool) -> tuple[str, ...]:
     """Texts of a claim that is a text or a list of them; anything else is as if it were not there."""
     if isinstance(value, str):
         value = value.split() if split else [value]
-    if not isinstance(value, list) or len(value) > _MOST_NAMES:
+    if not isinstance(value, list) or len(value) > _MAX_NAMES:
         return ()
     return tuple(v for v in value if isinstance(v, str) and 0 < len(v) <= 2048)

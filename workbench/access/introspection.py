@@ -12,12 +12,12 @@ from workbench.config import Settings
 from workbench.events import JSON, Misuse, Unauthenticated, Unreachable
 from workbench.secrets import Secrets
 
-REMEMBERED_US = 30_000_000
+CACHE_US = 30_000_000
 """How long an answer is believed; a token that was revoked is good no longer than that."""
-MOST_UNDER_WAY = 32
+MAX_CONCURRENT = 32
 """Questions on their way at once; beyond that the bearer is refused, for anybody can send tokens that nobody knows."""
-REFUSED_SECONDS = 10.0
-MOST_REFUSED = 4096
+REFUSED_LIFETIME_S = 10.0
+MAX_REFUSED = 4096
 
 
 class Introspection:
@@ -62,7 +62,7 @@ class Introspection:
             raise Unauthenticated("The token is not active.")
         asking = self._asking.get(mark)
         if asking is None:
-            if len(self._asking) >= MOST_UNDER_WAY:
+            if len(self._asking) >= MAX_CONCURRENT:
                 raise Unauthenticated("Too many tokens are being checked.", hint="Try again in a second.")
             asking = asyncio.get_running_loop().create_task(self._ask(token))
             self._asking[mark] = asking
@@ -72,9 +72,9 @@ class Introspection:
         except Unreachable as e:
             raise Unauthenticated(f"The token cannot be checked: {e}", hint="Try again later.") from e
         if found.get("active") is not True:
-            if len(self._refused) >= MOST_REFUSED:
+            if len(self._refused) >= MAX_REFUSED:
                 self._refused.clear()
-            self._refused[mark] = self._ticks() + REFUSED_SECONDS
+            self._refused[mark] = self._ticks() + REFUSED_LIFETIME_S
             raise Unauthenticated("The token is not active.")
         kind = found.get("token_type")
         if kind is not None and str(kind).lower() not in ("bearer", "access_token"):

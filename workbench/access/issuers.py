@@ -14,15 +14,15 @@ from urllib.parse import urlsplit
 from workbench.access.outbound.fetch import Fetcher
 from workbench.events import JSON, Misuse, Unauthenticated, Unreachable
 
-FRESH = 300.0
+FRESH_S = 300.0
 """Seconds after which keys are fetched anew; a key that was taken back is good no longer than that."""
-STALE = 3600.0
+MAX_STALE_S = 3600.0
 """Seconds that keys stay good while the issuer does not answer."""
-UNKNOWN_KEY_PAUSE = 60.0
+UNKNOWN_KEY_PAUSE_S = 60.0
 """Least seconds between two fetches that unknown key ids give rise to."""
-FAILURE_PAUSE = 5.0
+FAILURE_PAUSE_S = 5.0
 """Least seconds between two attempts while the issuer does not answer."""
-MOST_KEYS = 100
+MAX_KEYS = 100
 
 SHAPES: dict[str, tuple[str, str]] = {
     "RS256": ("RSA", ""), "RS384": ("RSA", ""), "RS512": ("RSA", ""),
@@ -71,7 +71,7 @@ class RemoteIssuer:
         self._ticks = ticks
         self._keys: list[JSON] = []
         self._imported: dict[tuple[str, str], Any] = {}
-        self._fetched = self._attempted = -STALE
+        self._fetched = self._attempted = -MAX_STALE_S
         self._fetching: asyncio.Task[None] | None = None
         self.problem = ""
         """Why the keys could not be fetched the last time; empty when they were."""
@@ -87,13 +87,13 @@ class RemoteIssuer:
             Unauthenticated: there is none, or the issuer's keys cannot be had.
         """
         age = self._ticks() - self._fetched
-        if age >= FRESH:
-            await self._refresh(FAILURE_PAUSE)
-            if self._ticks() - self._fetched >= STALE:
+        if age >= FRESH_S:
+            await self._refresh(FAILURE_PAUSE_S)
+            if self._ticks() - self._fetched >= MAX_STALE_S:
                 raise Unauthenticated(f"The keys of {self.url} cannot be had. {self.problem}".strip())
         found = self._find(kid, algorithm)
         if found is None:
-            await self._refresh(UNKNOWN_KEY_PAUSE)
+            await self._refresh(UNKNOWN_KEY_PAUSE_S)
             found = self._find(kid, algorithm)
         if found is None:
             raise Unauthenticated(f"The token is signed with a key that {self.url} does not publish.")
@@ -118,7 +118,7 @@ class RemoteIssuer:
         except Unreachable as e:
             self.problem = str(e)
         else:
-            self._keys = [key for key in keys[:MOST_KEYS] if isinstance(key, dict)]
+            self._keys = [key for key in keys[:MAX_KEYS] if isinstance(key, dict)]
             self._imported.clear()
             self._fetched = self._ticks()
             self.problem = ""

@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-_LONGEST = 8192
+_MAX_LENGTH = 8192
 
 
 def user_name() -> str:
@@ -26,7 +26,7 @@ def read_private(path: Path) -> str:
         return ""
     with os.fdopen(descriptor, encoding="utf-8", errors="replace") as file:
         os.fchmod(descriptor, 0o600)
-        return file.read(_LONGEST).strip()
+        return file.read(_MAX_LENGTH).strip()
 
 
 def write_private(path: Path, text: str) -> None:

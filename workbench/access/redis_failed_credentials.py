@@ -11,7 +11,7 @@ from typing import Final
 from workbench.access.failed_credentials import MAX_REMEMBERED, MINUTE_S, CredentialFailures, name_of
 from workbench.config import RedisDown, Settings
 from workbench.control.circuit_breaker import CircuitBreaker
-from workbench.control.redis_script import TIMEOUT, RedisScript, hash_of
+from workbench.control.redis_script import TIMEOUT_S, RedisScript, hash_of
 from workbench.events import Unreachable, new_id
 from workbench.secrets import Secrets
 
@@ -70,7 +70,7 @@ class SharedCredentialFailures(CredentialFailures):
         url: str,
         when_down: RedisDown = "deny",
         prefix: str = "workbench",
-        timeout: float = TIMEOUT,
+        timeout: float = TIMEOUT_S,
         clock: Callable[[], float] = time.monotonic,
         breaker: CircuitBreaker | None = None,
     ) -> None:

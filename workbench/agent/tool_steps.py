@@ -52,7 +52,7 @@ SEARCH = Tool(
 )
 """Built in: it lists what the caller may use, and touches no server."""
 
-APPROVAL_SECONDS = 900.0
+APPROVAL_TIMEOUT_S = 900.0
 """How long a person is waited for when the approval does not say when it expires."""
 
 
@@ -192,7 +192,7 @@ class Steps:
         await self._emit(
             ApprovalWaiting(run=self._call.run, step=step.id, tool=step.tool, approval=approval, expires_us=expires_us)
         )
-        seconds = max((expires_us - now_us()) / 1e6, 0.0) if expires_us else APPROVAL_SECONDS
+        seconds = max((expires_us - now_us()) / 1e6, 0.0) if expires_us else APPROVAL_TIMEOUT_S
         with self._deadline.paused():
             approved = await self._wait(approval, seconds)
         if approved:

@@ -26,10 +26,10 @@ from workbench.policy import Approval
 VIA: Final = "page"
 """The door of a decision that is made here."""
 COOKIE: Final = "workbench_approval"
-LOOK_SECONDS: Final = 600.0
-WRONG_KEYS_PER_MINUTE: Final = 10
-MOST_LOOKS: Final = 512
-MOST_BYTES: Final = 64 << 10
+VIEW_LIFETIME_S: Final = 600.0
+MAX_WRONG_KEYS_PER_MINUTE: Final = 10
+MAX_VIEWS: Final = 512
+MAX_BYTES: Final = 64 << 10
 
 
 class Look(NamedTuple):
@@ -73,7 +73,7 @@ class ApprovalPage:
         except ValueError:
             fields = {}
         browser = fingerprint(request.cookies.get(COOKIE, ""))
-        if len(body) > MOST_BYTES or not request.cookies.get(COOKIE):
+        if len(body) > MAX_BYTES or not request.cookies.get(COOKIE):
             return _problem("Open the page anew; it needs a cookie.", 400)
         if "look" in fields:
             return await self._decide(request, approval, fields, browser)
@@ -81,7 +81,7 @@ class ApprovalPage:
             return await self._shown(request, approval, fields.get("key", "").strip(), browser)
         except Unauthenticated:
             address = self._platform.access.admission.addresses.of(request.scope)
-            if self._throttle.wait(address, "approval", WRONG_KEYS_PER_MINUTE):
+            if self._throttle.wait(address, "approval", MAX_WRONG_KEYS_PER_MINUTE):
                 return _who(approval, "Too many tries. Wait a minute.", 429)
             return _who(approval, "That is no valid key of this workbench.", 403)
 
@@ -94,10 +94,10 @@ class ApprovalPage:
             return _problem("Nothing of that name waits for a decision.", 404)
         now = time.monotonic()
         self._looks = {token: look for token, look in self._looks.items() if now < look.until}
-        while len(self._looks) >= MOST_LOOKS:
+        while len(self._looks) >= MAX_VIEWS:
             del self._looks[next(iter(self._looks))]
         token = secrets.token_urlsafe(32)
-        self._looks[token] = Look(key, approval, found.args_hash, browser, now + LOOK_SECONDS)
+        self._looks[token] = Look(key, approval, found.args_hash, browser, now + VIEW_LIFETIME_S)
         return _call(found, token)
 
     async def _decide(self, request: Request, approval: str, fields: dict[str, str], browser: bytes) -> Response:

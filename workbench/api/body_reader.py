@@ -28,11 +28,11 @@ OPEN: Final = re.compile(rf"/health|/docs|/openapi\.json|/swagger/.*|{re.escape(
 MAX_OPEN_BODY: Final = 64 << 10
 """Bytes of a body that somebody unknown may send: a form with a key, or a click in Slack."""
 
-BODY_SECONDS: Final = 30.0
+BODY_TIMEOUT_S: Final = 30.0
 """Seconds in which a body has to arrive."""
 
 
-DISCARD_SECONDS: Final = 2.0
+DISCARD_TIMEOUT_S: Final = 2.0
 """Seconds in which the rest of a body that is too large is read and thrown away."""
 
 
@@ -65,7 +65,7 @@ class BodyReader:
         if is_open or CALLER not in scope:
             most = min(most, MAX_OPEN_BODY)
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            async with asyncio.timeout(BODY_TIMEOUT_S):
                 body = await self._body(request, most, discards=not is_open)
         except TimeoutError:
             await error("Misuse", "The body did not arrive in time.", "", 408, _CLOSE)(scope, receive, send)
@@ -129,7 +129,7 @@ class BodyReader:
         """Let the sender finish, within bounds: one that is cut off while it writes does not read the answer."""
         left = 4 * most
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DISCARD_SECONDS):
+            async with asyncio.timeout(DISCARD_TIMEOUT_S):
                 while left > 0:
                     message = await request.receive()
                     left -= len(message.get("body", b""))

@@ -10,9 +10,9 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from workbench.platform.platform import Platform
-from workbench.policy.approvals.slack import MOST_BYTES, NotFromSlack
+from workbench.policy.approvals.slack import MAX_BYTES, NotFromSlack
 
-BODY_SECONDS: Final = 10.0
+BODY_TIMEOUT_S: Final = 10.0
 """Seconds in which a click has to arrive."""
 
 
@@ -27,14 +27,14 @@ def slack_routes(api: FastAPI, platform: Platform) -> None:
         if not request.headers.get("x-slack-signature"):  # nothing of such a body could count
             return _refused("The request is not signed.")
         declared = request.headers.get("content-length", "0")
-        if declared.isdecimal() and int(declared) > MOST_BYTES:
+        if declared.isdecimal() and int(declared) > MAX_BYTES:
             raise HTTPException(413, "too large for a click")
         body = b""
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            async with asyncio.timeout(BODY_TIMEOUT_S):
                 async for chunk in request.stream():
                     body += chunk
-                    if len(body) > MOST_BYTES:
+                    if len(body) > MAX_BYTES:
                         raise HTTPException(413, "too large for a click")
         except TimeoutError:
             raise HTTPException(408, "the body did not arrive in time") from None

@@ -23,7 +23,7 @@ from workbench.audit.write.seals import Witness
 from workbench.config import Settings
 from workbench.events import WorkbenchError
 
-RETAIN_EVERY_S = 24 * 3600.0
+RETENTION_INTERVAL_S = 24 * 3600.0
 """How often the rules of retention are applied, besides at the start."""
 
 
@@ -68,12 +68,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _repeat(given: argparse.Namespace, stop: threading.Event) -> None:
     """Until it is told to stop, or the process that launched it is gone."""
     parent = os.getppid()
-    retained = -RETAIN_EVERY_S
+    retained = -RETENTION_INTERVAL_S
     while os.getppid() == parent:
         _once(given)
         _ship(given.home)
         _announce(given.home)
-        if time.monotonic() - retained >= RETAIN_EVERY_S:
+        if time.monotonic() - retained >= RETENTION_INTERVAL_S:
             retained = time.monotonic()
             _retain(given.home)
         if stop.wait(given.every):

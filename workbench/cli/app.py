@@ -26,7 +26,7 @@ def new_link(running: RunningPlatform, home: Path) -> str:
 @as_json
 def app(opened: bool, sign_out: bool, as_json: bool = False) -> None:
     """Print a link that signs one browser in to the app. It works once, within ten minutes."""
-    from workbench.access.app_sessions import LINK_SECONDS, AppSessions
+    from workbench.access.app_sessions import LINK_LIFETIME_S, AppSessions
     from workbench.config import Settings
     from workbench.events import Misuse
     from workbench.platform.run_file import find_running
@@ -50,7 +50,7 @@ def app(opened: bool, sign_out: bool, as_json: bool = False) -> None:
         raise Misuse(f"{what} on {settings.home}.", hint="Start it with `workbench up`.")
     link = new_link(running, settings.home)
     if as_json:
-        print_json({"url": link, "seconds": LINK_SECONDS})
+        print_json({"url": link, "seconds": LINK_LIFETIME_S})
     else:
         click.echo(link)
     if opened:

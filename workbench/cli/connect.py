@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from workbench.platform.run_file import RunningPlatform
 
-LARGEST: Final = 64 << 20
-LAST_ANSWERS: Final = 10.0
+MAX_MESSAGE_BYTES: Final = 64 << 20
+LAST_ANSWERS_TIMEOUT_S: Final = 10.0
 """Seconds in which answers may still come once the client has closed our input."""
 
 GATEWAY_GONE: Final = -32000
@@ -57,7 +57,9 @@ async def _bridge(running: RunningPlatform, path: str) -> None:
     try:
         async with (
             aiohttp.ClientSession(headers=headers) as http,
-            http.ws_connect(running.url + path, protocols=("mcp",), max_msg_size=LARGEST, heartbeat=20) as socket,
+            http.ws_connect(
+                running.url + path, protocols=("mcp",), max_msg_size=MAX_MESSAGE_BYTES, heartbeat=20
+            ) as socket,
         ):
             await Bridge(socket).run(lines)
     except aiohttp.WSServerHandshakeError as e:
@@ -108,7 +110,7 @@ class Bridge:
                 self._note(line, asked=True)
                 await self._socket.send_str(line.decode("utf-8", "replace").strip())
         try:
-            async with asyncio.timeout(LAST_ANSWERS):
+            async with asyncio.timeout(LAST_ANSWERS_TIMEOUT_S):
                 while self._waiting:
                     self._answered.clear()
                     await self._answered.wait()

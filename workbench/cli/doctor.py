@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from workbench.events import Unreachable
     from workbench.registry import ServerSpec
 
-SLOW_CONTROL = 20.0
+SLOW_CONTROL_MS = 20.0
 """Milliseconds above which the control store is said to be slow."""
 
 
@@ -168,7 +168,7 @@ def _control(settings: Settings) -> SecurityCheck:
         finding = f"{store.where}, answers in {milliseconds:.1f} ms"
     finally:
         store.close()
-    if milliseconds > SLOW_CONTROL:
+    if milliseconds > SLOW_CONTROL_MS:
         return _warning(f"{finding}.", "A new key, an approval and a token each wait for it: put it nearer.")
     if settings.database_url and not settings.redis_url:
         finding += "; without redis_url each gateway counts calls alone"

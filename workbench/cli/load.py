@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from workbench.config import Settings
     from workbench.platform.run_file import RunningPlatform
 
-START_SECONDS = 60.0
+START_TIMEOUT_S = 60.0
 
 
 @click.command()
@@ -80,7 +80,7 @@ def _platform(settings: Settings) -> Iterator[RunningPlatform]:
         env={**os.environ, "WORKBENCH_HOME": str(settings.home)}, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + START_TIMEOUT_S
         while (running := find_running(settings.home)) is None:
             if child.poll() is not None or time.monotonic() > deadline:
                 raise Unreachable("The platform did not start.", hint="Try `workbench up` to see why.")

@@ -16,11 +16,11 @@ from workbench.show import clean
 if TYPE_CHECKING:
     import pyarrow as pa
 
-NARROWEST = 12
+MIN_COLUMN_WIDTH = 12
 """Characters that a column needs; with less for each, records are printed one under another."""
 
 
-LONGEST = 300
+MAX_CELL_LENGTH = 300
 """Characters that are shown of one value when records are printed one under another."""
 
 
@@ -43,7 +43,7 @@ def rows_of(table: pa.Table) -> list[list[Any]]:
 def print_rows(table: pa.Table) -> None:
     """For a person."""
     names, rows = names_of(table), rows_of(table)
-    if names and len(names) * NARROWEST > console().width:
+    if names and len(names) * MIN_COLUMN_WIDTH > console().width:
         _print_records(names, rows)
     else:
         _print_table(names, rows)
@@ -83,8 +83,12 @@ def _print_records(names: list[str], rows: list[list[Any]]) -> None:
         for name, value in zip(names, row, strict=True):
             if value is not None:
                 text = _text(value)
-                more = f" … {len(text) - LONGEST:,} more characters; --json has all" if len(text) > LONGEST else ""
-                click.echo(f"{name:<{width}}  {text[:LONGEST]}{more}")
+                more = (
+                    f" … {len(text) - MAX_CELL_LENGTH:,} more characters; --json has all"
+                    if len(text) > MAX_CELL_LENGTH
+                    else ""
+                )
+                click.echo(f"{name:<{width}}  {text[:MAX_CELL_LENGTH]}{more}")
 
 
 def _text(value: Any) -> str:

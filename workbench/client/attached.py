@@ -52,7 +52,7 @@ _ERRORS: dict[str, type[WorkbenchError]] = {
     e.__name__: e for e in (WorkbenchError, Bug, Misuse, Denied, Unauthenticated, Unreachable, NotRecorded)
 } | {"Refused": Misuse}  # a decision on an approval that may not be made
 _ARROW = "application/vnd.apache.arrow.stream"
-_QUEUE_S = 60.0
+_QUEUE_TIMEOUT_S = 60.0
 """Seconds that a statement may wait for others before it runs."""
 
 _LINE = 64 << 20  # one event may hold a whole tool result
@@ -237,7 +237,9 @@ class AttachedBackend:
         body = {
             "sql": query, "parameters": parameters, "max_rows": max_rows, "timeout_s": timeout_s, "fleet": fleet,
         }  # fmt: skip
-        async with self._answer("POST", "/api/platform/sql", timeout_s + _QUEUE_S, _body(body), {}, _ARROW) as response:
+        async with self._answer(
+            "POST", "/api/platform/sql", timeout_s + _QUEUE_TIMEOUT_S, _body(body), {}, _ARROW
+        ) as response:
             try:
                 return pa.ipc.open_stream(await response.read()).read_all()
             except pa.ArrowInvalid as e:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ExportFormat = Literal["csv", "parquet", "jsonl"]
 Progress = Callable[[int, int], object]
 
-MOST_ROWS = 1_000_000
+MAX_ROWS = 1_000_000
 """Rows that a platform elsewhere answers with at most."""
 
 
@@ -226,9 +226,9 @@ class _Elsewhere:
         from workbench.audit.query.reader import TRUNCATED, QueryStopped
 
         ask: Callable[..., Awaitable[Any]] = self._backend.sql
-        table = self._run(ask, query, parameters, min(max_rows or MOST_ROWS, MOST_ROWS), timeout_s, self._fleet)
-        if (max_rows is None or max_rows > MOST_ROWS) and TRUNCATED in (table.schema.metadata or {}):
-            raise QueryStopped(f"The answer has more than {MOST_ROWS:,} rows.", hint="Give max_rows, or export.")
+        table = self._run(ask, query, parameters, min(max_rows or MAX_ROWS, MAX_ROWS), timeout_s, self._fleet)
+        if (max_rows is None or max_rows > MAX_ROWS) and TRUNCATED in (table.schema.metadata or {}):
+            raise QueryStopped(f"The answer has more than {MAX_ROWS:,} rows.", hint="Give max_rows, or export.")
         return table
 
     def interrupt(self) -> None:

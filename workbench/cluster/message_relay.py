@@ -24,18 +24,18 @@ from workbench.events import JSON, Record, Unreachable
 if TYPE_CHECKING:
     from redis.asyncio.client import PubSub
 
-CONNECT_S: Final = 2.0
+CONNECT_TIMEOUT_S: Final = 2.0
 FIRST_PAUSE_S: Final = 0.5
 """Seconds before Redis is tried again; twice as many each time that it is in vain."""
 
-LOOK_S: Final = 1.0
+CHECK_INTERVAL_S: Final = 1.0
 """Seconds between two looks whether the process that was asked is still there."""
 
-GOOD_FOR_S: Final = 60.0
+VALIDITY_S: Final = 60.0
 """Seconds after which a message is not believed any more; clocks may differ by as much."""
 
-MOST_REMEMBERED: Final = 50_000
-MOST_TELLING: Final = 1024
+MAX_REMEMBERED: Final = 50_000
+MAX_PENDING_MESSAGES: Final = 1024
 
 Tell = Callable[[JSON], Awaitable[None]]
 Handler = Callable[[JSON, Tell], Awaitable[JSON]]
@@ -81,7 +81,7 @@ class MessageRelay:
         """Set while this process can be reached by the others."""
         self._seal = seal
         self._prefix = prefix
-        self._redis = redis_client(url, CONNECT_S)
+        self._redis = redis_client(url, CONNECT_TIMEOUT_S)
         self._hearing = redis_client(url, None)
         self._asked: dict[str, asyncio.Queue[Message]] = {}
         self._answering: dict[str, asyncio.Task[None]] = {}
@@ -128,7 +128,7 @@ class MessageRelay:
             await self._deliver(process, message)
             while True:
                 try:
-                    async with asyncio.timeout(LOOK_S):
+                    async with asyncio.timeout(CHECK_INTERVAL_S):
                         said = await heard.get()
                 except TimeoutError:
                     await self._check(process)
@@ -149,7 +149,7 @@ class MessageRelay:
 
     def tell(self, kind: str, body: JSON) -> None:
         """Tell all other processes, as far as they can be reached; nobody waits for that."""
-        if len(self._telling) < MOST_TELLING:
+        if len(self._telling) < MAX_PENDING_MESSAGES:
             self._later(self._publish(self._channel(""), self._message(kind, body)))
 
     # --- what all remember
@@ -263,7 +263,7 @@ class MessageRelay:
         from redis.exceptions import RedisError
 
         try:
-            async with asyncio.timeout(CONNECT_S):
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 return await work()
         except (RedisError, OSError, TimeoutError) as e:
             raise Unreachable("Other gateway processes cannot be reached now: Redis does not answer.") from e
@@ -282,10 +282,10 @@ class MessageRelay:
             _log.warning("a message of another gateway process cannot be read")
             return None
         now = time.time()
-        if of != channel or message.sender == self.id or abs(now - message.at) > GOOD_FOR_S or message.id in self._seen:
+        if of != channel or message.sender == self.id or abs(now - message.at) > VALIDITY_S or message.id in self._seen:
             return None
-        if len(self._seen) >= MOST_REMEMBERED:
-            self._seen = {id: at for id, at in self._seen.items() if now - at < 2 * GOOD_FOR_S}
+        if len(self._seen) >= MAX_REMEMBERED:
+            self._seen = {id: at for id, at in self._seen.items() if now - at < 2 * VALIDITY_S}
         self._seen[message.id] = now
         return message
 

@@ -11,7 +11,7 @@ from typing import Final
 from workbench.audit.write.byte_quota import HOUR, ByteQuota
 from workbench.config import RedisDown, Settings
 from workbench.control.circuit_breaker import CircuitBreaker
-from workbench.control.redis_script import TIMEOUT, RedisScript, ScriptCall, hash_of
+from workbench.control.redis_script import TIMEOUT_S, RedisScript, ScriptCall, hash_of
 from workbench.events import NotRecorded, Unreachable, new_id
 from workbench.secrets import Secrets
 
@@ -64,7 +64,7 @@ class SharedByteQuota(ByteQuota):
         url: str,
         when_down: RedisDown = "deny",
         prefix: str = "workbench",
-        timeout: float = TIMEOUT,
+        timeout: float = TIMEOUT_S,
         settle_s: float = SETTLE_S,
         clock: Callable[[], float] = time.time,
         breaker: CircuitBreaker | None = None,

@@ -15,9 +15,9 @@ from workbench.control.statement_timeout import Patience, shut
 if TYPE_CHECKING:
     from psycopg import Connection
 
-BEAT_SECONDS: Final = 1.0
+HEARTBEAT_S: Final = 1.0
 """How often the database is asked whether something changed of which nobody was told."""
-LONGEST_PAUSE: Final = 2.0
+MAX_PAUSE_S: Final = 2.0
 _log = logging.getLogger(__name__)
 
 
@@ -82,7 +82,7 @@ class ChangeListener:
                     self._back()
                     pause = 0.05
                     while not self._ending.is_set():
-                        for told in self._connection.notifies(timeout=BEAT_SECONDS):
+                        for told in self._connection.notifies(timeout=HEARTBEAT_S):
                             self._told(told.payload)
                         self._beat(self._connection)
             except (psycopg.Error, OSError) as e:
@@ -90,7 +90,7 @@ class ChangeListener:
                 if not self._ending.is_set():
                     self._gone(e)
                     self._ending.wait(pause)
-                    pause = min(LONGEST_PAUSE, 2 * pause)
+                    pause = min(MAX_PAUSE_S, 2 * pause)
 
     def _beat(self, db: Connection[Any]) -> None:
         asked_at = monotonic()

@@ -30,9 +30,9 @@ from workbench.events import MissingPackageError, Misuse
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
 
-CONNECTIONS: Final = 8
+MAX_CONNECTIONS: Final = 8
 """Of one gateway, besides the one that listens."""
-PATIENCE: Final = 5.0
+CONNECT_TIMEOUT_S: Final = 5.0
 """Seconds that one statement may take, waiting for a connection included."""
 _HINT: Final = "Calls that need it are refused meanwhile; it is tried again by itself."
 
@@ -94,7 +94,7 @@ class PostgresStore(ControlStore):
     async def aside(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 return await loop.run_in_executor(self._database.threads, lambda: work(*args, **kwargs))
         except TimeoutError as e:
             raise ControlDown("The control database took too long to answer.", hint=_HINT) from e
@@ -132,9 +132,9 @@ class _Database:
         self.where = f"{_name(self._arguments)}, schema {schema}"
         self.safe_transport = _safe(self._arguments)
         self.stores: set[PostgresStore] = set()
-        self.threads = ThreadPoolExecutor(CONNECTIONS, "control")
+        self.threads = ThreadPoolExecutor(MAX_CONNECTIONS, "control")
         self._held = threading.local()
-        self._patience = Patience(PATIENCE)
+        self._patience = Patience(CONNECT_TIMEOUT_S)
         try:
             with self._failing(), contextlib.closing(self._connect()) as db, self._patience.bounded(db):
                 make_schema(db, schema)
@@ -145,7 +145,8 @@ class _Database:
         from psycopg_pool import ConnectionPool
 
         self._pool: Any = ConnectionPool(
-            kwargs=self._arguments, min_size=1, max_size=CONNECTIONS, timeout=PATIENCE, configure=self._configure,
+            kwargs=self._arguments, min_size=1, max_size=MAX_CONNECTIONS, timeout=CONNECT_TIMEOUT_S,
+            configure=self._configure,
             name="control", open=True,
         )  # fmt: skip
         counted = int(row[0]) if row else 0
@@ -215,7 +216,7 @@ class _Database:
         db.execute(
             "select set_config('search_path', %s, false), set_config('statement_timeout', %s, false), "
             "set_config('lock_timeout', %s, false), set_config('idle_in_transaction_session_timeout', '10s', false)",
-            (self.schema, f"{PATIENCE:g}s", f"{PATIENCE:g}s"),
+            (self.schema, f"{CONNECT_TIMEOUT_S:g}s", f"{CONNECT_TIMEOUT_S:g}s"),
         )
 
     @contextlib.contextmanager

@@ -9,7 +9,7 @@ from workbench.events import Misuse
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-_CONNECTIONS = 64
+_MAX_CONNECTIONS = 64
 
 
 def redis_client(url: str, timeout: float | None, setting: str = "redis_url") -> Redis:
@@ -34,7 +34,7 @@ def redis_client(url: str, timeout: float | None, setting: str = "redis_url") ->
             url,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
-            max_connections=_CONNECTIONS,
+            max_connections=_MAX_CONNECTIONS,
             # once more at once: a connection that Redis closed while idle is no failure
             retry=Retry(NoBackoff(), 1),
         )

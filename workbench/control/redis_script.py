@@ -11,7 +11,7 @@ from workbench.control.circuit_breaker import CircuitBreaker
 from workbench.control.redis_client import redis_client
 from workbench.events import Unreachable
 
-TIMEOUT = 0.25
+TIMEOUT_S = 0.25
 """Seconds for one answer, connecting included."""
 
 
@@ -45,7 +45,7 @@ class RedisScript:
         source: str,
         counted: str,
         *,
-        timeout: float = TIMEOUT,
+        timeout: float = TIMEOUT_S,
         breaker: CircuitBreaker | None = None,
     ) -> None:
         self.client = redis_client(url, timeout)

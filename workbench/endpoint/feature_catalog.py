@@ -34,8 +34,8 @@ ORIGINAL: Final = "workbench/original_name"
 
 _LOOKS_SAFE = re.compile(r"_[0-9a-f]{8}$")
 
-MOST_PAGES: Final = 100
-MOST_ENTRIES: Final = 10_000
+MAX_PAGES: Final = 100
+MAX_ENTRIES: Final = 10_000
 
 
 class Kind(NamedTuple):
@@ -308,17 +308,17 @@ class Offers:
 async def _pages(kind: Kind, connection: Connection, timeout: float) -> list[JSON]:
     entries: dict[str, JSON] = {}
     params: JSON = {}
-    for _ in range(MOST_PAGES):
+    for _ in range(MAX_PAGES):
         page = await connection.request(kind.method, params, timeout=timeout)
         found = page.get(kind.key)
         for entry in found if isinstance(found, list) else ():
             if isinstance(entry, dict) and isinstance(entry.get(kind.named_by), str):
                 entries.setdefault(entry[kind.named_by], _shown(entry, kind))
         cursor = page.get("nextCursor")
-        if not isinstance(cursor, str) or not cursor or len(entries) > MOST_ENTRIES:
+        if not isinstance(cursor, str) or not cursor or len(entries) > MAX_ENTRIES:
             break
         params = {"cursor": cursor}
-    return [entries[name] for name in sorted(entries)][:MOST_ENTRIES]
+    return [entries[name] for name in sorted(entries)][:MAX_ENTRIES]
 
 
 def _shown(entry: JSON, kind: Kind) -> JSON:

@@ -17,10 +17,10 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-BODY_TIMEOUT: Final = 30.0
+BODY_TIMEOUT_S: Final = 30.0
 """Seconds in which a body has to arrive."""
 
-WATCH_AFTER: Final = 0.1
+WATCH_DELAY_S: Final = 0.1
 """Seconds until we listen for the client going away. Nearly every call is over by then and never pays for it."""
 
 _EVENTS: Final = [
@@ -100,7 +100,7 @@ class Request:
                 raise BodyTooLargeError
             return body
         parts, size = [body], len(body)
-        async with asyncio.timeout(BODY_TIMEOUT):
+        async with asyncio.timeout(BODY_TIMEOUT_S):
             while message.get("more_body"):
                 message = await self.receive()
                 parts.append(message.get("body", b""))
@@ -189,13 +189,13 @@ class Departures:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, running: RunningRequest, loop: asyncio.AbstractEventLoop) -> None:
-        """Watch from `WATCH_AFTER` on, unless it is over before."""
+        """Watch from `WATCH_DELAY_S` on, unless it is over before."""
         if loop is not self._loop:
             self._loop, self._timer = loop, None
             self._due.clear()
-        self._due[running] = loop.time() + WATCH_AFTER
+        self._due[running] = loop.time() + WATCH_DELAY_S
         if self._timer is None:
-            self._timer = loop.call_later(WATCH_AFTER, self._look, loop)
+            self._timer = loop.call_later(WATCH_DELAY_S, self._look, loop)
 
     def remove(self, running: RunningRequest) -> None:
         """It is over."""

@@ -28,14 +28,14 @@ from workbench.events import JSON, Caller, Unreachable
 PATH: Final = "/sse"
 """How the path ends at which the stream is opened; messages are sent to the same path."""
 
-MOST_CHANNELS: Final = 1024
-MOST_PER_CALLER: Final = 128
+MAX_CHANNELS: Final = 1024
+MAX_PER_CALLER: Final = 128
 
-MOST_AT_ONCE: Final = 16
+MAX_CONCURRENT: Final = 16
 """Requests under way on one stream; further ones wait to be accepted."""
 
-MOST_WAITING: Final = 16
-PATIENCE: Final = 20.0
+MAX_WAITING: Final = 16
+SEND_TIMEOUT_S: Final = 20.0
 """Seconds that a message waits for its turn before it is turned away; clients wait for 30 s and more."""
 
 POSTED: Final = "posted"
@@ -70,7 +70,7 @@ class Channel(Stream):
         self.session: Session | None = None
         """What the handshake on it has agreed on."""
         self.wanted = Wanted(frozenset())
-        self.turns = asyncio.Semaphore(MOST_AT_ONCE)
+        self.turns = asyncio.Semaphore(MAX_CONCURRENT)
         self.waiting = 0
         self.tasks: set[asyncio.Task[None]] = set()
 
@@ -81,11 +81,11 @@ class Channel(Stream):
 
     async def turn(self) -> bool:
         """Wait until the client has read what waits for it and some request has been answered; False when in vain."""
-        if self.waiting >= MOST_WAITING:
+        if self.waiting >= MAX_WAITING:
             return False
         self.waiting += 1
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(SEND_TIMEOUT_S):
                 await self.outbox.room()
                 await self.turns.acquire()
         except TimeoutError:
@@ -119,7 +119,7 @@ class Channels:
         if not request.takes_events:
             await request.reply(Answer(406, [], b""))
             return
-        if len(self._open) >= MOST_CHANNELS or self._callers[whose] >= MOST_PER_CALLER or self._announcements.full:
+        if len(self._open) >= MAX_CHANNELS or self._callers[whose] >= MAX_PER_CALLER or self._announcements.full:
             await request.reply(Answer(503, [(b"retry-after", b"30")], b"Too many streams are open."))
             return
         channel = Channel(request)

@@ -11,10 +11,10 @@ import orjson
 from workbench.error_codes import INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR
 from workbench.events import JSON
 from workbench.gateway.outbound_redaction import in_error
-from workbench.json_values import DEEPEST, deeper_than
+from workbench.json_values import MAX_DEPTH, deeper_than
 from workbench.upstream.jsonrpc_messages import encode
 
-MOST_COMMAS: Final = 100_000
+MAX_COMMAS: Final = 100_000
 """Bounds the number of values in a request: a body of many tiny ones stalls the event loop longer than a long text."""
 
 _LARGE: Final = 64 << 10
@@ -41,12 +41,12 @@ def parse(body: bytes) -> Any:
         BadMessage: with the code to answer.
     """
     commas, openings = body.count(b","), body.count(b"[") + body.count(b"{")
-    if commas > MOST_COMMAS or openings > MOST_COMMAS:
-        raise BadMessageError(INVALID_REQUEST, f"The body has more than {MOST_COMMAS:,} values.")
+    if commas > MAX_COMMAS or openings > MAX_COMMAS:
+        raise BadMessageError(INVALID_REQUEST, f"The body has more than {MAX_COMMAS:,} values.")
     try:
         value = _decode(body)
-        if openings > DEEPEST and deeper_than(value, DEEPEST):
-            raise BadMessageError(INVALID_REQUEST, f"The body is nested deeper than {DEEPEST} levels.")
+        if openings > MAX_DEPTH and deeper_than(value, MAX_DEPTH):
+            raise BadMessageError(INVALID_REQUEST, f"The body is nested deeper than {MAX_DEPTH} levels.")
         plain = orjson.dumps(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:  # msgspec says bad UTF-8 by the second
         raise BadMessageError(PARSE_ERROR, f"The body is not JSON: {e}.") from e

@@ -30,7 +30,7 @@ SESSION: Final = b"mcp-session-id"
 BATCHES: Final = "2025-03-26"
 """The one revision that has batches, and the one that is assumed where nothing is said."""
 
-MOST_IN_BATCH: Final = 100
+MAX_IN_BATCH: Final = 100
 
 CANCELLED: Final = "cancelled"
 ENDED: Final = "ended"
@@ -148,8 +148,8 @@ class Legacy:
     async def batch(self, request: Request, session: Session | None, messages: list[Any]) -> Answer:
         """Several messages at once (2025-03-26, basic/index "Batching"); the answers come in the same order."""
         revision = session.revision if session else request.header(b"mcp-protocol-version") or BATCHES
-        if revision != BATCHES or not 0 < len(messages) <= MOST_IN_BATCH:
-            told = f"A batch has 1 to {MOST_IN_BATCH} messages and exists only at revision {BATCHES}."
+        if revision != BATCHES or not 0 < len(messages) <= MAX_IN_BATCH:
+            told = f"A batch has 1 to {MAX_IN_BATCH} messages and exists only at revision {BATCHES}."
             return say_error(None, error_codes.INVALID_REQUEST, told)
         # tasks of their own, so that cancelling one does not cancel all
         answers = await asyncio.gather(*(self.one(request, session, one, None, batched=True) for one in messages))

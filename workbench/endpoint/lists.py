@@ -21,10 +21,10 @@ SERVER_INFO: Final[JSON] = {"name": "mcp-workbench", "title": "MCP Workbench", "
 TTL_MS: Final = 30_000
 """How long a client may keep a list; changes are announced to those who listen."""
 
-_MOST_BYTES: Final = 64 << 20
+_MAX_BYTES: Final = 64 << 20
 """Of encoded lists that are kept; there is one for each kind of caller and endpoint."""
 
-_LONGEST_INSTRUCTIONS: Final = 8000
+_MAX_INSTRUCTIONS_LENGTH: Final = 8000
 
 
 NOTES: Final = "workbench/notes"
@@ -51,7 +51,7 @@ class Lists:
         found = self._encoded.get(key)
         if found is None:
             found = encode(self._tools(caller, view, states, modern=modern))
-            if self._bytes + len(found) > _MOST_BYTES:
+            if self._bytes + len(found) > _MAX_BYTES:
                 self._encoded.clear()
                 self._bytes = 0
             self._encoded[key] = found
@@ -92,7 +92,7 @@ class Lists:
         """What the servers say on how to use them, each under its name; or what the profile says instead."""
         profile = self._gateway.profiles.find(profile_of(view)) if profile_of(view) else None
         if profile is not None and profile.instructions:
-            return profile.instructions[:_LONGEST_INSTRUCTIONS]
+            return profile.instructions[:_MAX_INSTRUCTIONS_LENGTH]
         states = self.states(caller, view)
         told = [(state.id, state.instructions.strip()) for state in states if state.instructions.strip()]
         told = self._gateway.outbound.prose(told, caller.tenant)
@@ -100,7 +100,7 @@ class Lists:
             return told[0][1] if told else ""
         form = "server.tool" if self._gateway.wire_names.dotted else "server__tool"
         lines = [f"Tools of several servers; each is called `{form}`.", *(f"{id}: {text}" for id, text in told)]
-        return "\n".join(lines)[:_LONGEST_INSTRUCTIONS]
+        return "\n".join(lines)[:_MAX_INSTRUCTIONS_LENGTH]
 
     def scopes(self) -> list[str]:
         """Every scope that a tool for all tenants needs: whoever asks for this has not said who they are."""

@@ -37,7 +37,7 @@ _ROUTING: Final = (b"mcp-protocol-version", b"mcp-method", b"mcp-name")
 
 _MODERN: Final = MODERN.encode()
 
-MOST_IN_LISTEN: Final = 100
+MAX_IN_LISTEN: Final = 100
 """Resources that one stream announces."""
 
 
@@ -235,7 +235,7 @@ class Modern:
     async def _followed(self, request: Request, ids: Any) -> Followed:
         """Of the tasks that a client wants to hear of, its own whose servers agree to tell."""
         following, known = self._announcements.following, {}
-        for id in ids[:MOST_IN_LISTEN] if isinstance(ids, list) and not following.full else ():
+        for id in ids[:MAX_IN_LISTEN] if isinstance(ids, list) and not following.full else ():
             task = self._gateway.dispatch.tasks.read(id)
             here = task is not None and server_of(request.view) in ("", task.server)
             if task is not None and here and task.belongs_to(request.caller):
@@ -247,7 +247,7 @@ class Modern:
     async def _watched(self, request: Request, uris: Any) -> dict[tuple[str, str], str]:
         """Of the addresses that a client wants to hear of, those that there are and that it may read."""
         watched: dict[tuple[str, str], str] = {}
-        for uri in uris[:MOST_IN_LISTEN] if isinstance(uris, list) else ():
+        for uri in uris[:MAX_IN_LISTEN] if isinstance(uris, list) else ():
             try:
                 found = await self._reading.owner(request, uri)
             except UnroutableRequestError:

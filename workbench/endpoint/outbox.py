@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 
-MOST_UNREAD: Final = 256 << 10
+MAX_UNREAD: Final = 256 << 10
 """Bytes that may wait for a client before those who add more have to wait for it, too."""
 
 PORTION: Final = 64 << 10
@@ -63,7 +63,7 @@ class Outbox:
     @property
     def full(self) -> bool:
         """Whether who adds something has to wait."""
-        return self.unread > MOST_UNREAD
+        return self.unread > MAX_UNREAD
 
     async def room(self) -> None:
         """Wait until who adds something need not wait."""

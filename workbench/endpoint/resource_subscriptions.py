@@ -15,8 +15,8 @@ from workbench.registry.server import ServerDown
 
 SUBSCRIBE: Final = "resources/subscribe"
 UNSUBSCRIBE: Final = "resources/unsubscribe"
-MOST_WATCHED: Final = 10_000
-TIMEOUT: Final = 10.0
+MAX_WATCHED: Final = 10_000
+TIMEOUT_S: Final = 10.0
 
 
 class Watches:
@@ -34,7 +34,7 @@ class Watches:
     @property
     def full(self) -> bool:
         """Whether no further resource can be watched."""
-        return len(self._watchers) >= MOST_WATCHED
+        return len(self._watchers) >= MAX_WATCHED
 
     async def add(
         self, caller: Caller, server: str, uri: str, *, protocol: str = "", session: str = "", profile: str = ""
@@ -81,4 +81,4 @@ class Watches:
 
 async def _tell(connection: Connection, method: str, uri: str) -> None:
     with contextlib.suppress(RpcError, Unreachable, TimeoutError):
-        await connection.request(method, {"uri": uri}, timeout=TIMEOUT)
+        await connection.request(method, {"uri": uri}, timeout=TIMEOUT_S)

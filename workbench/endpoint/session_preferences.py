@@ -24,8 +24,8 @@ DEFAULT_LEVEL: Final = "info"
 
 WISHED: Final = "wish"
 
-MOST_SESSIONS: Final = 8192
-MOST_PER_SESSION: Final = 100
+MAX_SESSIONS: Final = 8192
+MAX_PER_SESSION: Final = 100
 
 
 class SessionPreference:
@@ -75,7 +75,7 @@ class SessionPreferences:
     def keep(self, session: Session) -> SessionPreference:
         """The wish of that session, to be changed or waited on."""
         wish = self._wishes.setdefault(session.id, SessionPreference())
-        if len(self._wishes) > MOST_SESSIONS:
+        if len(self._wishes) > MAX_SESSIONS:
             oldest = next(iter(self._wishes))
             self._watches.remove(self._wishes.pop(oldest).wanted.watched)
         return wish
@@ -107,7 +107,7 @@ class SessionPreferences:
             del watched[gone]
             self._watches.remove([gone])
         for of, known in asked.items():
-            if of not in watched and len(watched) < MOST_PER_SESSION and not self._watches.full:
+            if of not in watched and len(watched) < MAX_PER_SESSION and not self._watches.full:
                 view = profile_of(wish.stream.view)
                 outcome = await self._watches.add(wish.stream.caller, *of, session=session, profile=view)
                 if outcome.ok:
@@ -152,8 +152,8 @@ class SessionPreferences:
             return _done(id)
         if found in watched:
             return _done(id)
-        if len(watched) >= MOST_PER_SESSION or self._watches.full:
-            told = f"A session watches at most {MOST_PER_SESSION} resources."
+        if len(watched) >= MAX_PER_SESSION or self._watches.full:
+            told = f"A session watches at most {MAX_PER_SESSION} resources."
             return say_error(id, error_codes.INVALID_PARAMS, told, modern=False)
         try:
             outcome = await self._watches.add(

@@ -13,8 +13,8 @@ from workbench.cluster.sealed_tokens import SealedTokens
 from workbench.events import JSON, Caller, Record
 
 LIFETIME_S: Final = 7 * 24 * 3600
-_MOST_KNOWN: Final = 8192
-_LONGEST: Final = 4096
+_MAX_KNOWN: Final = 8192
+_MAX_LENGTH: Final = 4096
 _CONTEXT: Final = b"mcp session v1"
 
 
@@ -64,7 +64,9 @@ class Sessions:
             started=int(time.time()),
         )
         token = self._seal.close(msgspec.json.encode(session))
-        if len(token) > _LONGEST:  # a client that describes itself at length must not make an id that no proxy carries
+        if (
+            len(token) > _MAX_LENGTH
+        ):  # a client that describes itself at length must not make an id that no proxy carries
             return self.begin(caller, view, revision, {}, {})
         return token
 
@@ -77,20 +79,20 @@ class Sessions:
 
     def end(self, session: Session) -> None:
         """Refuse the session from now on."""
-        if len(self._ended) >= _MOST_KNOWN:
+        if len(self._ended) >= _MAX_KNOWN:
             alive = time.time() - LIFETIME_S
             self._ended = {id: at for id, at in self._ended.items() if at > alive}
-            while len(self._ended) >= _MOST_KNOWN:
+            while len(self._ended) >= _MAX_KNOWN:
                 del self._ended[next(iter(self._ended))]
         self._ended[session.id] = session.started
 
     def _open(self, token: str) -> Session | None:
-        data = self._seal.open(token) if len(token) <= _LONGEST else None
+        data = self._seal.open(token) if len(token) <= _MAX_LENGTH else None
         try:
             session = msgspec.json.decode(data or b"", type=Session)
         except msgspec.DecodeError:
             return None
-        if len(self._known) >= _MOST_KNOWN:
+        if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
         self._known[token] = session
         return session

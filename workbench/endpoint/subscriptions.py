@@ -15,14 +15,14 @@ from workbench.events import JSON, Tool, Unauthenticated, Unreachable
 from workbench.gateway.call import Gateway
 from workbench.registry.connection import Connection
 
-KEEP_ALIVE: Final = 15.0
+KEEP_ALIVE_S: Final = 15.0
 """Seconds between two comments on an idle stream; also how long a revoked credential keeps one."""
 
-GATHER_S: Final = 0.1
+GATHER_WINDOW_S: Final = 0.1
 """Seconds in which the same announcement of several replicas of a server counts as one. It is told when they are over,
 so that whoever asks then sees what all of them have announced."""
 
-MOST_STREAMS: Final = 2048
+MAX_STREAMS: Final = 2048
 
 KINDS: Final = ("tools", "prompts", "resources")
 UPDATED: Final = "notifications/resources/updated"
@@ -100,7 +100,7 @@ class Announcements:
     @property
     def full(self) -> bool:
         """Whether no further stream can be kept."""
-        return len(self._streams) >= MOST_STREAMS
+        return len(self._streams) >= MAX_STREAMS
 
     async def keep(
         self, request: Request, first: bytes, frame: Frame, wanted: Wanted, *, outbox: Outbox | None = None
@@ -120,7 +120,7 @@ class Announcements:
         gone = loop.create_task(_until_gone(request, stream.changed))
         try:
             await outbox.put(first)
-            good_until = loop.time() + KEEP_ALIVE
+            good_until = loop.time() + KEEP_ALIVE_S
             while not gone.done():
                 try:
                     async with asyncio.timeout_at(good_until):
@@ -131,7 +131,7 @@ class Announcements:
                     if not await self._still_good(request):
                         await outbox.end()
                         return
-                    good_until = loop.time() + KEEP_ALIVE
+                    good_until = loop.time() + KEEP_ALIVE_S
                     if not stream.due:
                         await outbox.put(b": still here\n\n")
                 stream.changed.clear()
@@ -219,7 +219,7 @@ class Announcements:
         key = (server, message.get("method"), params.get("uri") if isinstance(params, dict) else None)
         if key not in self._gathered:
             self._gathered.add(key)
-            asyncio.get_running_loop().call_later(GATHER_S, self._gathered_is, key, message)
+            asyncio.get_running_loop().call_later(GATHER_WINDOW_S, self._gathered_is, key, message)
 
     def _gathered_is(self, key: tuple[Any, ...], message: JSON) -> None:
         self._gathered.discard(key)

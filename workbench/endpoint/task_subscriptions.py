@@ -22,8 +22,8 @@ from workbench.upstream.negotiation import MODERN
 CHANGED: Final = "notifications/tasks"
 ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 
-MOST_FOLLOWED: Final = 10_000
-TIMEOUT: Final = 5.0
+MAX_FOLLOWED: Final = 10_000
+TIMEOUT_S: Final = 5.0
 """Seconds in which a server has to agree to announce a task."""
 
 Key = tuple[str, str]
@@ -48,7 +48,7 @@ class TaskSubscriptions:
     @property
     def full(self) -> bool:
         """Whether no further task can be followed."""
-        return len(self._followers) >= MOST_FOLLOWED
+        return len(self._followers) >= MAX_FOLLOWED
 
     async def add(self, tasks: Collection[Task]) -> set[Key]:
         """Follow tasks; those that their servers agreed to announce. `remove` them some time."""
@@ -60,7 +60,7 @@ class TaskSubscriptions:
                 with contextlib.suppress(Misuse, ServerDown):
                     await _tell(self._gateway.registry.connection(server), FOLLOW, id)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TIMEOUT):
+                async with asyncio.timeout(TIMEOUT_S):
                     while any(id not in self._agreed[server] for server, id in keys):
                         self._heard.clear()
                         await self._heard.wait()
@@ -146,7 +146,7 @@ class Followed:
 async def _tell(connection: Connection, method: str, id: str) -> None:
     if connection.era == MODERN:
         with contextlib.suppress(RpcError, Unreachable, TimeoutError):
-            await connection.request(method, {"taskId": id}, timeout=TIMEOUT)
+            await connection.request(method, {"taskId": id}, timeout=TIMEOUT_S)
 
 
 def agreed(message: JSON) -> set[str] | None:

@@ -30,8 +30,8 @@ SUBPROTOCOL: Final = "mcp"
 PATH: Final = re.compile(r"(.*)/ws")
 """`/ws` stands beside each `/mcp`."""
 
-MOST_SOCKETS: Final = 1024
-MOST_AT_ONCE: Final = 64
+MAX_SOCKETS: Final = 1024
+MAX_CONCURRENT: Final = 64
 """Requests under way on one socket before further ones are turned away."""
 
 POLICY_VIOLATION: Final = 1008
@@ -74,7 +74,7 @@ class WebSocketDoor:
         if SUBPROTOCOL not in scope.get("subprotocols", ()):
             await _refuse(send, 400, "The subprotocol has to be mcp (Sec-WebSocket-Protocol).")
             return
-        if self._open >= MOST_SOCKETS:
+        if self._open >= MAX_SOCKETS:
             await _refuse(send, 503, "Too many sockets are open.", (b"retry-after", b"30"))
             return
         conversation = Conversation(self._endpoint, self._registry, scope, f"{found[1]}/mcp", send)
@@ -224,7 +224,7 @@ class Conversation:
         method, id = known.get("method"), known.get("id")
         if method is None or id is None:
             await self._notified(body, known)
-        elif len(self._under_way) >= MOST_AT_ONCE:
+        elif len(self._under_way) >= MAX_CONCURRENT:
             await self._tell(
                 jsonrpc.error(id, error_codes.OVERLOADED, "Too many requests are under way on this socket.")
             )

@@ -26,7 +26,7 @@ T = TypeVar("T")
 APPROVAL_KEY: Final = "workbench/approval"
 """Key of the question for an approval among those that a client is asked (`inputRequests`)."""
 
-OPEN_SECONDS = 20.0
+OPEN_TIMEOUT_S = 20.0
 """How long a client that opened the approval page is kept waiting for the decision, before it is asked again."""
 
 
@@ -96,7 +96,7 @@ class Approving:
             if taken is None:
                 approval = await self._whole(self._requested(call, tool))
                 if answer == "accept":  # the page is open, so somebody may be about to decide
-                    approval = await approvals.wait(approval.id, OPEN_SECONDS) or approval
+                    approval = await approvals.wait(approval.id, OPEN_TIMEOUT_S) or approval
                     if approval.status == "denied":
                         told = f"{approval.decided_by} has denied this call. {approval.note}".rstrip()
                         raise Refusal("denied", told, decision=decision, rule="approvals", approval=approval.id)

@@ -11,8 +11,8 @@ import orjson
 from workbench.events import JSON, Tool
 from workbench.registry.schemas.validator import compile_schema
 
-_MOST_SCHEMAS: Final = 10_000
-_MOST_ERRORS: Final = 5
+_MAX_SCHEMAS: Final = 10_000
+_MAX_ERRORS: Final = 5
 _SHOWN: Final = 120
 
 _MISSING: Final = "nothing"
@@ -44,12 +44,12 @@ class Validators:
             if validator.is_valid(arguments):
                 return []
             errors = validator.iter_errors(arguments)
-            return [_explain(error, tool.input_schema) for error, _ in zip(errors, range(_MOST_ERRORS), strict=False)]
+            return [_explain(error, tool.input_schema) for error, _ in zip(errors, range(_MAX_ERRORS), strict=False)]
         except ValueError as e:  # a value that JSON has no form for; other doors than the wire can pass one
             return [_problem("", "a value that is not JSON", "JSON values only", str(e))]
 
     def _compile(self, tool: Tool) -> jsonschema_rs.Validator | BrokenSchemaError:
-        if len(self._compiled) >= _MOST_SCHEMAS:
+        if len(self._compiled) >= _MAX_SCHEMAS:
             self._compiled.clear()
         made: jsonschema_rs.Validator | BrokenSchemaError
         try:

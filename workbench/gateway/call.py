@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 _SHORT: Final = 4 << 10
 
-_MOST_LISTS: Final = 512
+_MAX_LISTS: Final = 512
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
@@ -223,7 +223,7 @@ class Gateway:
         key = self._list_key(caller)
         found = self._lists.get(key)
         if found is None:
-            if len(self._lists) >= _MOST_LISTS:
+            if len(self._lists) >= _MAX_LISTS:
                 self._lists.clear()
             tenants = ("", caller.tenant)
             there = [tool for tool in self.registry.tools() if tool.tenant in tenants]

@@ -32,13 +32,13 @@ _CORE: Final = frozenset(
 of a tool must not travel as anything but a call of that tool."""
 
 _METHOD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(?:/[A-Za-z0-9][A-Za-z0-9_.-]*)+")
-_LONGEST: Final = 128
+_MAX_LENGTH: Final = 128
 _SCOPE = re.compile(r"[a-z0-9_*-]+(:[a-z0-9_*-]+)*")
 
 
 def is_extension(method: str) -> bool:
     """Whether a method is one that an extension may define."""
-    if "/" not in method or len(method) > _LONGEST or _METHOD.fullmatch(method) is None:
+    if "/" not in method or len(method) > _MAX_LENGTH or _METHOD.fullmatch(method) is None:
         return False
     first = method.partition("/")[0].casefold()
     return first not in _CORE and first.partition(".")[0] != "rpc"

@@ -10,7 +10,7 @@ import orjson
 
 from workbench import json_values
 from workbench.events import JSON, Call
-from workbench.json_values import DEEPEST, deeper_than
+from workbench.json_values import MAX_DEPTH, deeper_than
 
 
 def unportable(value: Any) -> str:
@@ -28,8 +28,8 @@ def _judged(value: Any) -> tuple[str, int]:
         encoded = orjson.dumps(value)
     except (TypeError, RecursionError) as e:
         return f"a value is not portable JSON: {e}", 0
-    if encoded.count(b"[") + encoded.count(b"{") > DEEPEST and deeper_than(value, DEEPEST):
-        return f"they are nested deeper than {DEEPEST} levels", 0
+    if encoded.count(b"[") + encoded.count(b"{") > MAX_DEPTH and deeper_than(value, MAX_DEPTH):
+        return f"they are nested deeper than {MAX_DEPTH} levels", 0
     # `find`, because for `in` Python first tries bytes as a number, raises, and clears the error
     if encoded.find(b"null") >= 0 and _not_finite(value):  # that is what became of NaN and the infinities
         return "a number is NaN or infinite", 0

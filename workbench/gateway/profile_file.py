@@ -17,7 +17,7 @@ from workbench.registry.definitions.hidden_characters import hidden_character
 from workbench.registry.definitions.name_checks import close_names, confusable
 
 MAX_BYTES: Final = 1 << 20
-MOST_PATTERNS: Final = 1000
+MAX_PATTERNS: Final = 1000
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 _KEYS: Final = ("title", "description", "instructions", "servers", "tools", "without", "override")
@@ -235,8 +235,8 @@ class _Reader:
         value = table.get(key, [])
         if not isinstance(value, list) or not all(isinstance(pattern, str) and pattern for pattern in value):
             self._refuse(name, key, f"{key} is {value!r:.100}", f'Expected a list of texts: {key} = ["…"].')
-        if len(value) > MOST_PATTERNS:
-            self._refuse(name, key, f"{key} has {len(value)} entries", f"At most {MOST_PATTERNS}; use patterns.")
+        if len(value) > MAX_PATTERNS:
+            self._refuse(name, key, f"{key} has {len(value)} entries", f"At most {MAX_PATTERNS}; use patterns.")
         for pattern in value:
             if key == "servers" and "." in pattern:
                 self._refuse(

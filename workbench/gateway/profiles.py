@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FILE: Final = "profiles.toml"
 
-LOOK_EVERY: Final = 1.0
+CHECK_INTERVAL_S: Final = 1.0
 """Seconds between two looks at the file."""
 
 
@@ -121,7 +121,7 @@ class Profiles:
 
     def _look(self) -> None:
         now = self._clock()
-        if now - self._looked < LOOK_EVERY:
+        if now - self._looked < CHECK_INTERVAL_S:
             return
         self._looked = now
         mark = self._fingerprint()

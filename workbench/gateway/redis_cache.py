@@ -24,10 +24,10 @@ from workbench.events import JSON, canonical
 if TYPE_CHECKING:
     from workbench.gateway.result_cache import CacheKey
 
-TIMEOUT: Final = 0.1
+TIMEOUT_S: Final = 0.1
 """Seconds for one look: longer than that, and asking the server would have been the better idea."""
 
-MOST_WRITING: Final = 256
+MAX_WRITING: Final = 256
 """Answers on their way to Redis before further ones are not written."""
 
 _log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class SharedCache:
         seal: SealedTokens,
         *,
         prefix: str = "workbench:answer",
-        timeout: float = TIMEOUT,
+        timeout: float = TIMEOUT_S,
         breaker: CircuitBreaker | None = None,
     ) -> None:
         self.hits = self.misses = self.failures = 0
@@ -87,7 +87,7 @@ class SharedCache:
 
     def put(self, key: CacheKey, result: JSON, ttl: float) -> None:
         """Remember an answer for `ttl` seconds; nobody waits for that."""
-        if len(self._writing) >= MOST_WRITING:
+        if len(self._writing) >= MAX_WRITING:
             return
         name, mark = self._name(key)
         now = time.time()

@@ -7,7 +7,7 @@ from typing import Any
 
 from workbench.events import JSON, Call, Decision, Outcome, OutcomeKind, Tool
 
-_LONGEST = 2000
+_MAX_LENGTH = 2000
 
 
 class Refusal(Exception):
@@ -84,7 +84,7 @@ def text_of(result: JSON) -> str:
     blocks = result.get("content")
     for block in blocks if isinstance(blocks, list) else ():
         if isinstance(block, dict) and isinstance(text := block.get("text"), str):
-            return text[:_LONGEST]
+            return text[:_MAX_LENGTH]
     return "The tool failed without saying why."
 
 

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 DECLARED: Final = "workbench/cache"
 """Key in `_meta` of a tool: {"ttl_ms": milliseconds, "scope": "private" or "public"}."""
 
-LONGEST_TTL: Final = 24 * 3600.0
-MOST_BYTES: Final = 64 << 20
-LARGEST: Final = 1 << 20
-MOST_HINTED: Final = 10_000
+MAX_TTL_S: Final = 24 * 3600.0
+MAX_BYTES: Final = 64 << 20
+MAX_ENTRY_BYTES: Final = 1 << 20
+MAX_HINTS: Final = 10_000
 
 _IGNORED: Final = frozenset(
     {
@@ -82,7 +82,7 @@ class Cache:
 
     def __init__(
         self,
-        most_bytes: int = MOST_BYTES,
+        most_bytes: int = MAX_BYTES,
         *,
         clock: Callable[[], float] = time.monotonic,
         shared: SharedCache | None = None,
@@ -156,7 +156,7 @@ class Cache:
         ttl, public = hinted or declared or (0.0, False)
         if declared is not None:
             ttl, public = min(ttl, declared[0]), public and declared[1]
-        elif len(self._hinted) < MOST_HINTED:
+        elif len(self._hinted) < MAX_HINTS:
             self._hinted[tool.definition_hash] = public
         key = self._key(call, tool, public=public)
         if key is not None and ttl > 0 and self._keep(key, result, ttl) and self.shared is not None:
@@ -176,7 +176,7 @@ class Cache:
     def _keep(self, key: CacheKey, result: JSON, ttl: float, age: float = 0.0) -> bool:
         """Remember an answer, unless it is too large."""
         size = len(encode(result)) + len(key.arguments)
-        if size > LARGEST:
+        if size > MAX_ENTRY_BYTES:
             return False
         self._forget(key)
         now = self._clock()
@@ -217,7 +217,7 @@ def _hint(tool: Tool, result: JSON) -> tuple[float, bool] | None:
 def _span(ttl_ms: Any, scope: Any) -> tuple[float, bool] | None:
     if isinstance(ttl_ms, bool) or not isinstance(ttl_ms, int | float) or not 0 <= ttl_ms < float("inf"):
         return None
-    return min(ttl_ms / 1e3, LONGEST_TTL), scope == "public"
+    return min(ttl_ms / 1e3, MAX_TTL_S), scope == "public"
 
 
 def _whose(caller: Caller) -> tuple[Any, ...]:

@@ -33,8 +33,8 @@ from workbench.upstream.negotiation import CAPABILITIES_KEY, MODERN
 INTERACTIVE: Final = ("tools/call", "prompts/get", "resources/read")
 """Where a server may ask for input (basic/patterns/mrtr)."""
 
-MOST_ROUNDS: Final = 10
-STATE_S: Final = 24 * 3600
+MAX_ROUNDS: Final = 10
+STATE_LIFETIME_S: Final = 24 * 3600
 
 
 class RequestState(Record, frozen=True, kw_only=True):
@@ -148,7 +148,7 @@ class Dialogues:
         """Put what a modern server asks to an older client, and ask the server again."""
         meta = {**meta, CAPABILITIES_KEY: respondent.capabilities}
         asked = params
-        for _ in range(MOST_ROUNDS):
+        for _ in range(MAX_ROUNDS):
             result = await connection.request(
                 method, asked, timeout=timeout, longest=longest, notify=notify, meta=meta, respondent=respondent
             )
@@ -160,7 +160,7 @@ class Dialogues:
             asked = {**params, "inputResponses": dict(zip(questions, answers, strict=True))}
             if "requestState" in result:
                 asked["requestState"] = result["requestState"]
-        raise Refusal("failed", f"The server asked for input more than {MOST_ROUNDS} times.", rule="rounds")
+        raise Refusal("failed", f"The server asked for input more than {MAX_ROUNDS} times.", rule="rounds")
 
     def _told(self, call: Call, found: JSON | Asked) -> JSON:
         """The result, or the questions with the place where the call waits for their answers."""
@@ -186,7 +186,7 @@ class Dialogues:
             tenant=call.caller.tenant,
             subject=call.caller.subject,
             request=_request(call),
-            expires=int(time.time()) + STATE_S,
+            expires=int(time.time()) + STATE_LIFETIME_S,
             state=state,
             parked=parked,
             at=at,

@@ -11,10 +11,10 @@ from workbench.error_codes import INVALID_PARAMS
 from workbench.events import JSON, Unreachable
 from workbench.gateway.refusals import Refusal
 from workbench.registry.connection import RpcError
-from workbench.upstream.client_responder import PATIENCE, Respondent
+from workbench.upstream.client_responder import REQUEST_TIMEOUT_S, Respondent
 from workbench.upstream.jsonrpc_messages import Notify, rpc_error
 
-MOST_PARKED: Final = 1024
+MAX_SUSPENDED: Final = 1024
 RESUME: Final = "resume"
 
 
@@ -85,7 +85,7 @@ class Parking:
     @property
     def full(self) -> bool:
         """Whether no further call can wait."""
-        return len(self.waiting) >= MOST_PARKED
+        return len(self.waiting) >= MAX_SUSPENDED
 
     async def until_asked(self, parked: Parked) -> JSON | Asked:
         """The result, or what the client is asked while the call waits here."""
@@ -105,7 +105,7 @@ class Parking:
         parked.tell = None
         handle = secrets.token_urlsafe(16)
         self.waiting[handle] = parked
-        parked.expiry = loop.call_later(PATIENCE, self._expire, handle)
+        parked.expiry = loop.call_later(REQUEST_TIMEOUT_S, self._expire, handle)
         return Asked(parked.questions, handle, self.here)
 
     async def resume(self, at: str, handle: str, whose: str, answers: Any, notify: Notify | None) -> JSON | Asked:

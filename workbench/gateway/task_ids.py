@@ -21,7 +21,7 @@ METHODS: Final = ("tasks/get", "tasks/update", "tasks/cancel")
 
 NO_TASK: Final = "There is no such task."
 
-_LONGEST: Final = 8192
+_MAX_LENGTH: Final = 8192
 
 
 class Task(Record, frozen=True, kw_only=True):
@@ -55,7 +55,7 @@ class TaskIds:
 
     def read(self, id: Any) -> Task | None:
         """What an id stands for; None when it was not given out here."""
-        data = self._seal.open(id) if isinstance(id, str) and len(id) <= _LONGEST else None
+        data = self._seal.open(id) if isinstance(id, str) and len(id) <= _MAX_LENGTH else None
         return msgspec.json.decode(data, type=Task) if data is not None else None
 
     def of(self, call: Call) -> Task:

@@ -20,7 +20,7 @@ from workbench.policy.approvals.standing_approvals import Terms
 if TYPE_CHECKING:
     from workbench.platform.platform import Platform
 
-EXPIRY_SECONDS = 60.0
+EXPIRY_INTERVAL_S = 60.0
 """How often approvals that nobody decided or used in time are ended."""
 
 _log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ class Inbox:
     async def keep_expiring(self) -> None:
         """`expire`, once a minute."""
         while True:
-            await asyncio.sleep(EXPIRY_SECONDS)
+            await asyncio.sleep(EXPIRY_INTERVAL_S)
             try:
                 await self.expire()
             except NotRecorded as e:

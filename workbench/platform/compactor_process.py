@@ -12,9 +12,9 @@ from typing import Final
 
 from workbench.events import JSON
 
-EVERY_SECONDS: Final = 60
-FIRST_PAUSE: Final = 0.5
-LONGEST_PAUSE: Final = 30.0
+INTERVAL_S: Final = 60
+FIRST_PAUSE_S: Final = 0.5
+MAX_PAUSE_S: Final = 30.0
 
 
 class CompactorProcess:
@@ -58,7 +58,7 @@ class CompactorProcess:
 
     async def _launch(self) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "workbench.audit.compact", str(self._home), "--every", str(EVERY_SECONDS),
+            sys.executable, "-m", "workbench.audit.compact", str(self._home), "--every", str(INTERVAL_S),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, start_new_session=True,
             env={**os.environ, **self._environment},
         )  # fmt: skip
@@ -66,11 +66,11 @@ class CompactorProcess:
         return process
 
     async def _keep(self, process: asyncio.subprocess.Process) -> None:
-        pause = FIRST_PAUSE
+        pause = FIRST_PAUSE_S
         while True:
             status = await process.wait()
             await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+            pause = min(pause * 2, MAX_PAUSE_S)
             self.restarts += 1
             ended = {"pid": process.pid, "status": status}
             self.process = process = await self._launch()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from workbench.platform.platform import Platform
 
-SAMPLE_SECONDS = 15.0
+SAMPLE_INTERVAL_S = 15.0
 """How often counters are sampled into the table `metrics`."""
 
 _log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Upkeep:
 
     async def _sample(self) -> None:
         while True:
-            await asyncio.sleep(SAMPLE_SECONDS)
+            await asyncio.sleep(SAMPLE_INTERVAL_S)
             try:
                 self.sampler.sample()
             except NotRecorded as e:

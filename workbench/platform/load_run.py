@@ -21,7 +21,7 @@ from workbench.platform.run_file import RunningPlatform
 if TYPE_CHECKING:
     from workbench.config import Settings
 
-BATCH = 2000
+BATCH_SIZE = 2000
 """Requests per message to the platform."""
 RATE = 1_000_000_000
 """Calls per minute of a load run's key: the run shows what the gateway carries, not where a client's limit stands."""
@@ -128,8 +128,8 @@ def summarise(requests: Sequence[JSON]) -> JSON:
 
 def batches(requests: Sequence[JSON]) -> Iterator[list[JSON]]:
     """Requests in portions that fit one message."""
-    for start in range(0, len(requests), BATCH):
-        yield list(requests[start : start + BATCH])
+    for start in range(0, len(requests), BATCH_SIZE):
+        yield list(requests[start : start + BATCH_SIZE])
 
 
 def check_load(run: JSON, requests: Sequence[JSON]) -> None:

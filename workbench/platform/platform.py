@@ -66,7 +66,7 @@ Progress = Callable[[str], None]
 
 _log = logging.getLogger(__name__)
 
-PATIENCE = 20.0
+START_TIMEOUT_S = 20.0
 """Seconds that a start waits for the slowest server; a foreign one that downloads itself first becomes ready later."""
 
 
@@ -151,7 +151,7 @@ class Platform:
             registry = Registry(settings, audit, connect or upstreams(settings), specs=specs)
             gateway = Gateway(settings, registry, access, policy, audit)
             platform = cls(settings, audit, access, policy, registry, gateway, chooser)
-            await registry.start(progress, patience=PATIENCE)
+            await registry.start(progress, patience=START_TIMEOUT_S)
             for problem in gateway.profiles.problems():
                 (progress or _log.warning)(problem)
             gateway.open()
@@ -438,7 +438,7 @@ class Platform:
                 hint="Ask those who run this workbench.",
             )
         await self._administered("platform", "configuration reload requested", caller)
-        return await self.registry.reload(patience=PATIENCE)
+        return await self.registry.reload(patience=START_TIMEOUT_S)
 
     async def register(self, server: JSON, caller: Caller) -> ServerState:
         """Add a server that is reached over HTTP. It exists for the caller's tenant alone.

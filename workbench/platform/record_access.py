@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from workbench.platform.platform import Platform
     from workbench.platform.sql_process import AnswerForm
 
-MOST_EXPORTS = 2
+MAX_EXPORTS = 2
 _CHUNK = 1 << 16
 
 
@@ -91,8 +91,8 @@ class RecordDesk:
 
         name = table_of(table)
         span = {"--since": microseconds(since), "--until": microseconds(until)}
-        if self._exports >= MOST_EXPORTS:
-            raise Unreachable(f"{MOST_EXPORTS} exports run already.", hint="Try again when one of them is done.")
+        if self._exports >= MAX_EXPORTS:
+            raise Unreachable(f"{MAX_EXPORTS} exports run already.", hint="Try again when one of them is done.")
         self._exports += 1
         try:
             await self._note("export", {"table": name, "format": format, "since": since, "until": until}, caller)

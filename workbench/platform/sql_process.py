@@ -30,26 +30,26 @@ if TYPE_CHECKING:
 
 AnswerForm = Literal["arrow", "json"]
 
-MOST_PROCESSES = 2
-MOST_WAITING = 16
+MAX_PROCESSES = 2
+MAX_WAITING = 16
 """Queries that may wait for a free process; further ones are turned away."""
 
-MOST_BYTES = 64 << 20
+MAX_BYTES = 64 << 20
 """Largest answer, encoded."""
 
-MOST_MEMORY = 4 << 30
+MAX_MEMORY = 4 << 30
 """Address space of a child. DuckDB keeps to far less, but not inside of one function: `repeat('x', 2000000000)`."""
 
-GRACE_SECONDS = 3.0
+GRACE_S = 3.0
 """A child that has not stopped its statement so long after it should have is ended: functions are not interrupted."""
 
-START_SECONDS = 10.0
+START_TIMEOUT_S = 10.0
 """What a new child may take besides, on a busy machine."""
 
-STEADY_SECONDS = 1.0
+STEADY_S = 1.0
 """A child that ended sooner is not started again before it is needed: it would end again."""
 
-_MOST_READERS = 8
+_MAX_READERS = 8
 _LENGTH = struct.Struct(">IB")  # size of the payload, 1 when it is an error
 
 
@@ -62,9 +62,9 @@ class SqlProcess:
     """
 
     def __init__(self, home: Path, told: Callable[[str, JSON], None] = lambda event, detail: None) -> None:
-        self._idle = [_Child(home, told) for _ in range(MOST_PROCESSES)]
+        self._idle = [_Child(home, told) for _ in range(MAX_PROCESSES)]
         self._children = tuple(self._idle)
-        self._free = asyncio.Semaphore(MOST_PROCESSES)
+        self._free = asyncio.Semaphore(MAX_PROCESSES)
         self._waiting = 0
 
     async def query(
@@ -122,8 +122,8 @@ class SqlProcess:
 
     @contextlib.asynccontextmanager
     async def _child(self) -> AsyncIterator[_Child]:
-        if self._waiting >= MOST_WAITING + MOST_PROCESSES:
-            raise Unreachable(f"{MOST_WAITING} queries of the record wait already.", hint="Ask again in a moment.")
+        if self._waiting >= MAX_WAITING + MAX_PROCESSES:
+            raise Unreachable(f"{MAX_WAITING} queries of the record wait already.", hint="Ask again in a moment.")
         self._waiting += 1
         try:
             async with self._free:
@@ -150,7 +150,7 @@ class _Child:
         self._answered = False
 
     async def ask(self, request: JSON, timeout_s: float) -> tuple[bool, bytes]:
-        seconds = timeout_s + GRACE_SECONDS + (0 if self._answered else START_SECONDS)
+        seconds = timeout_s + GRACE_S + (0 if self._answered else START_TIMEOUT_S)
         try:
             found = await asyncio.wait_for(self._exchange(request), seconds)
             self._answered = True
@@ -198,7 +198,7 @@ class _Child:
             return
         self._process = None
         self._told("sql_process_ended", {"pid": process.pid, "status": status})
-        if clock() - began > STEADY_SECONDS:
+        if clock() - began > STEADY_S:
             await self._start()
 
     async def kill(self) -> None:
@@ -219,7 +219,7 @@ def _serve(home: Path) -> None:
     with contextlib.suppress(OSError):
         os.nice(5)
     with contextlib.suppress(OSError, ValueError):  # not every system can
-        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
     readers: Readers = OrderedDict()
     for line in sys.stdin.buffer:
         request = orjson.loads(line)
@@ -239,7 +239,7 @@ def _reader(readers: Readers, home: Path, tenant: str | None, fleet: bool) -> Sq
 
     asked = (tenant, fleet)
     if asked not in readers:
-        if len(readers) >= _MOST_READERS:
+        if len(readers) >= _MAX_READERS:
             readers.popitem(last=False)[1].close()
         readers[asked] = open_fleet(Settings.load(home=home), tenant) if fleet else Reader(home, tenant=tenant)
     readers.move_to_end(asked)
@@ -252,11 +252,11 @@ def _answer(reader: SqlEngine, request: JSON) -> bytes:
     table = reader.sql(
         request["sql"], request["parameters"], max_rows=request["max_rows"], timeout_s=request["timeout_s"]
     )
-    if table.nbytes <= MOST_BYTES:
+    if table.nbytes <= MAX_BYTES:
         payload = _json_bytes(table) if request["form"] == "json" else _arrow_bytes(table)
-        if len(payload) <= MOST_BYTES:
+        if len(payload) <= MAX_BYTES:
             return payload
-    raise QueryStopped(f"The answer has more than {MOST_BYTES >> 20} MiB.", hint="Ask for less, or use an export.")
+    raise QueryStopped(f"The answer has more than {MAX_BYTES >> 20} MiB.", hint="Ask for less, or use an export.")
 
 
 def _json_bytes(table: pa.Table) -> bytes:

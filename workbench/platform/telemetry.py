@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 ENDPOINTS = (
     "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
 )  # fmt: skip
-_MOST_RUNS = 1000
+_MAX_RUNS = 1000
 """Runs whose turns wait for the end of their run."""
 
 
@@ -106,7 +106,7 @@ class Telemetry:
             self._call(tenant, record)
         elif kind == "turn":
             self._turns.setdefault(record["run_id"], []).append(record)
-            if len(self._turns) > _MOST_RUNS:
+            if len(self._turns) > _MAX_RUNS:
                 self._turns.popitem(last=False)
         elif kind == "run":
             self._run(tenant, record)

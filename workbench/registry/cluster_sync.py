@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from workbench.control import ControlDown, ControlStore
 from workbench.events import NotRecorded
 
-AGAIN_SECONDS = 2.0
+RETRY_PAUSE_S = 2.0
 """Pause before what could not be taken over is tried again."""
 _TABLES = ("", "registry_pins", "registry_servers")
 _log = logging.getLogger(__name__)
@@ -47,5 +47,5 @@ class Sharing:
                 await self._step()
             except (ControlDown, NotRecorded) as e:
                 _log.warning("what other gateways changed was not taken over: %s", e)
-                await asyncio.sleep(AGAIN_SECONDS)
+                await asyncio.sleep(RETRY_PAUSE_S)
                 self._changed.set()

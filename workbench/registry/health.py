@@ -10,19 +10,19 @@ from workbench.events import WorkbenchError
 from workbench.registry.connection import Connection, RpcError
 from workbench.registry.registry_events import Journal
 
-MISSES = 2
+MAX_MISSES = 2
 """Failed checks in a row after which a server counts as down."""
 
-PATIENCE = 4.0
+PROBE_TIMEOUT_S = 4.0
 """Longest time a check waits for its answer, in seconds."""
 
-RECHECK = 1.0
+RECHECK_INTERVAL_S = 1.0
 """Seconds after a failed check in which the next one follows, so that a server which hangs is soon known to."""
 
-SILENCE_S = 60.0
+SILENCE_TIMEOUT_S = 60.0
 """Seconds of silence after which a server that no call occupies is brought up again."""
 
-RECORDED_EVERY = 60.0
+MIN_RECORD_INTERVAL_S = 60.0
 """An unchanged health is recorded at most this often, in seconds."""
 
 
@@ -44,17 +44,17 @@ class Pulse:
     """Checks the health of one server and remembers what it needs to judge it.
 
     A server that works on one call at a time is silent for as long as a call may take. So silence makes a server `down`
-    soon, but `lost` only when it lasts longer than a call that it began may, or than `SILENCE_S` without one; a refused
-    connection is believed sooner. Whatever a server says is a sign of life, not only the answer to a check; and there
-    are servers that never answer `ping`.
+    soon, but `lost` only when it lasts longer than a call that it began may, or than `SILENCE_TIMEOUT_S` without one;
+    a refused connection is believed sooner. Whatever a server says is a sign of life, not only the answer to a check;
+    and there are servers that never answer `ping`.
     """
 
     def __init__(self, server: str, journal: Journal, *, interval: float, call_timeout: float) -> None:
         self._server = server
         self._journal = journal
-        self._patience = max(1.0, min(interval, PATIENCE))
+        self._patience = max(1.0, min(interval, PROBE_TIMEOUT_S))
         self._longest_call = call_timeout
-        self._silence = max(2 * call_timeout, MISSES * self._patience)
+        self._silence = max(2 * call_timeout, MAX_MISSES * self._patience)
         self._misses = 0
         self._answered = 0.0
         self._excused = False
@@ -69,7 +69,7 @@ class Pulse:
     @property
     def again_in(self) -> float:
         """Seconds until the next check when the last one was missed and nothing is decided yet; else infinite."""
-        return RECHECK if 0 < self._misses < MISSES else float("inf")
+        return RECHECK_INTERVAL_S if 0 < self._misses < MAX_MISSES else float("inf")
 
     def missed(self) -> None:
         """The server has left something else than a check unanswered."""
@@ -116,8 +116,8 @@ class Pulse:
             return Beat(True, elapsed)
         self._misses += 1
         silent = asyncio.get_running_loop().time() - self._answered
-        down = self._misses >= MISSES
-        longest = self._silence if self._excused else min(self._silence, SILENCE_S)
+        down = self._misses >= MAX_MISSES
+        longest = self._silence if self._excused else min(self._silence, SILENCE_TIMEOUT_S)
         return Beat(False, elapsed, why, down, lost=(gone and down) or silent > longest)
 
     async def _ask(self, connection: Connection, method: str) -> None:
@@ -146,7 +146,7 @@ class Pulse:
 
     def _record(self, ok: bool, elapsed: int, message: str) -> None:
         now = asyncio.get_running_loop().time()
-        if self._recorded is None or ok != self._recorded[0] or now - self._recorded[1] >= RECORDED_EVERY:
+        if self._recorded is None or ok != self._recorded[0] or now - self._recorded[1] >= MIN_RECORD_INTERVAL_S:
             self._recorded = (ok, now)
             self._journal.health(self._server, ok, elapsed, message)
 

@@ -14,7 +14,7 @@ from workbench.registry.server import Overloaded
 EVERYWHERE: Final = ("resources/subscribe", "resources/unsubscribe", FOLLOW, UNFOLLOW)
 """Methods that are about what a server announces by itself: each replica announces what it sees, so each is told."""
 
-SILENCE: Final = 0.5
+SILENCE_TIMEOUT_S: Final = 0.5
 """Seconds that a call must have waited, for its timeout to say something of the replica: callers may be in a hurry."""
 
 
@@ -99,7 +99,7 @@ class Balanced:
             entry.suspect()
             raise
         except TimeoutError:
-            if timeout >= SILENCE:
+            if timeout >= SILENCE_TIMEOUT_S:
                 breaker.fell_silent(began)
                 entry.suspect()
             else:

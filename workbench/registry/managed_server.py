@@ -18,7 +18,7 @@ from workbench.registry.definitions.definition_pins import Pins
 from workbench.registry.definitions.listing import Listing, list_tools
 from workbench.registry.definitions.listing_changes import tool_changes
 from workbench.registry.definitions.name_checks import shown
-from workbench.registry.health import PATIENCE, Pulse
+from workbench.registry.health import PROBE_TIMEOUT_S, Pulse
 from workbench.registry.processes.failed_starts import Failures
 from workbench.registry.processes.server_process import ServerProcess
 from workbench.registry.processes.startup import within_start_timeout
@@ -38,13 +38,13 @@ SILENT_START_S = 15.0
 """Seconds after which nobody waits any longer for a server behind a URL that is being started; it is said why."""
 
 
-STEADY = 30.0
+STEADY_S = 30.0
 """Seconds of being ready after which the next failure counts as the first."""
 
-RELIST = 60.0
+RELIST_INTERVAL_S = 60.0
 """Seconds after which tools are listed again although nothing was said: not every server announces changes."""
 
-SOONEST_RELIST = 0.2
+MIN_RELIST_S = 0.2
 """Seconds between two listings, and ten times what one takes: a server that announces changes without end is not worth
 more than a tenth of our time."""
 
@@ -204,7 +204,7 @@ class ManagedServer(ServerProcess):
             if advice := remedy(why, self.spec.command, self.spec.source):
                 why += f"\n{advice}"
             await self._let_go()
-            if self._restart or clock() - ready_at > STEADY:
+            if self._restart or clock() - ready_at > STEADY_S:
                 failures.reset()
             self._was_ready = self._was_ready or ready_at < float("inf")
             failures.add(why, was_ready=ready_at < float("inf"))
@@ -315,13 +315,13 @@ class ManagedServer(ServerProcess):
         clock = asyncio.get_running_loop().time
         started = clock()
         try:
-            await self._list(connection, min(self._settings.call_timeout, 2 * PATIENCE))
+            await self._list(connection, min(self._settings.call_timeout, 2 * PROBE_TIMEOUT_S))
         except (WorkbenchError, TimeoutError) as e:
             if not self.outstanding:
                 self._pulse.missed()
             self._listed_at = asyncio.get_running_loop().time()
             self._journal.event(self.spec.id, "listing_failed", {"why": str(e) or "It took too long."})
-        self._list_from = clock() + max(SOONEST_RELIST, 10 * (clock() - started))
+        self._list_from = clock() + max(MIN_RELIST_S, 10 * (clock() - started))
 
     async def _watch(self) -> str:
         """Return why the server has to be brought up again, as soon as it has to."""
@@ -338,7 +338,7 @@ class ManagedServer(ServerProcess):
             if not connection.alive:
                 await self._unless_ended(self._reopen())
             elif self._pulse.steady and (
-                (self._relist and clock() >= self._list_from) or clock() - self._listed_at > RELIST
+                (self._relist and clock() >= self._list_from) or clock() - self._listed_at > RELIST_INTERVAL_S
             ):
                 await self._unless_ended(self._list_again(connection))
             elif why := await self._unless_ended(self._check(connection)):

@@ -8,15 +8,15 @@ from typing import Final, Literal
 
 BreakerState = Literal["closed", "open", "half-open"]
 
-MOST_FAILURES: Final = 5
+MAX_FAILURES: Final = 5
 """Failures in a row after which nobody is sent to a replica any more."""
 
-FIRST_PAUSE: Final = 1.0
-LONGEST_PAUSE: Final = 30.0
-SLOW_RETURN: Final = 10.0
+FIRST_PAUSE_S: Final = 1.0
+MAX_PAUSE_S: Final = 30.0
+SLOW_RETURN_S: Final = 10.0
 """Seconds in which a replica that has failed gets its full share of the calls again."""
 
-SMALLEST_SHARE: Final = 0.1
+MIN_SHARE: Final = 0.1
 
 
 class ReplicaBreaker:
@@ -39,10 +39,10 @@ class ReplicaBreaker:
         self._changed = changed
         self._clock = clock
         self._broken = self._silent = 0
-        self._pause = FIRST_PAUSE
+        self._pause = FIRST_PAUSE_S
         self._probe_at = 0.0
         self._trying = False
-        self._returned = -SLOW_RETURN
+        self._returned = -SLOW_RETURN_S
         self._answered = 0.0
 
     @property
@@ -64,7 +64,7 @@ class ReplicaBreaker:
     def share(self) -> float:
         """How much of its share of the calls the replica gets now: above 0, at most 1."""
         since = self._clock() - self._returned
-        return 1.0 if since >= SLOW_RETURN else max(SMALLEST_SHARE, since / SLOW_RETURN)
+        return 1.0 if since >= SLOW_RETURN_S else max(MIN_SHARE, since / SLOW_RETURN_S)
 
     def begun(self) -> float:
         """A call was admitted and is sent; its end is reported with what this returns."""
@@ -78,7 +78,7 @@ class ReplicaBreaker:
         if self._broken or self._silent or self.state != "closed":
             self._broken = self._silent = 0
             self._trying = False
-            self._pause = FIRST_PAUSE
+            self._pause = FIRST_PAUSE_S
             self._move("closed", "A call was answered.")
 
     def failed(self, why: str) -> None:
@@ -109,14 +109,14 @@ class ReplicaBreaker:
             if self.state == "open":
                 self._move("half-open", "A health check was answered.")
         elif self.state == "open":
-            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            self._pause = min(2 * self._pause, MAX_PAUSE_S)
             self._probe_at = self._clock() + self._pause
 
     def _judge(self, why: str) -> None:
         if self.state == "half-open":
-            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            self._pause = min(2 * self._pause, MAX_PAUSE_S)
             self._open(why)
-        elif self.state == "closed" and self._broken + self._silent >= MOST_FAILURES:
+        elif self.state == "closed" and self._broken + self._silent >= MAX_FAILURES:
             self._open(why)
 
     def _open(self, why: str) -> None:

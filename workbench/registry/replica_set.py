@@ -18,7 +18,7 @@ from workbench.registry.processes.supervisor import Supervisor
 from workbench.registry.registry_events import Journal
 from workbench.registry.server import ReplicaState, ServerSpec, ServerState
 
-DRAIN: Final = 10.0
+DRAIN_TIMEOUT_S: Final = 10.0
 """Seconds that calls under way get to finish before their replica is stopped."""
 
 _BEST_FIRST = ("ready", "starting", "down", "failed", "stopped")
@@ -113,7 +113,7 @@ class Group:
     async def stop(self, *, drain: bool = False) -> None:
         """End all replicas; with `drain` once the calls under way are over, or after ten seconds."""
         if drain:
-            await asyncio.gather(*(drained(entry, DRAIN) for entry in self.replicas))
+            await asyncio.gather(*(drained(entry, DRAIN_TIMEOUT_S) for entry in self.replicas))
         await asyncio.gather(*(entry.stop() for entry in self.replicas))
 
     def suspect(self) -> None:
@@ -125,7 +125,7 @@ class Group:
         """Bring down and up again: several replicas one after the other, each drained before."""
         for entry in self.replicas:
             if len(self.replicas) > 1:
-                await drained(entry, DRAIN)
+                await drained(entry, DRAIN_TIMEOUT_S)
             entry.restart()
             await entry.settled.wait()
             entry.draining = False

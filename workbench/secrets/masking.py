@@ -19,9 +19,9 @@ from typing import Any, Final, NamedTuple, TypeVar, cast
 T = TypeVar("T")
 
 HIDDEN: Final = "<secret>"
-SHORTEST: Final = 6
+MIN_LENGTH: Final = 6
 """Characters. Shorter values would take ordinary words out of texts."""
-MOST: Final = 512
+MAX_VALUES: Final = 512
 """Values that are remembered; beyond that the oldest are forgotten, which rotation has long made useless."""
 
 _TELLING = re.compile(r"(?i)(?:key|token|secret|passwor[dt]|authorization|credentials?|cookie)$")
@@ -78,7 +78,7 @@ _lock = threading.Lock()
 def remember(value: str) -> None:
     """From now on `value` is hidden in all texts that are looked through; saying it again keeps it remembered."""
     global _forms
-    if len(value) < SHORTEST:
+    if len(value) < MIN_LENGTH:
         return
     with _lock:
         if (known := _values.pop(value, None)) is not None:
@@ -86,7 +86,7 @@ def remember(value: str) -> None:
             return
         escaped = json.dumps(value)[1:-1]
         _values[value] = tuple(_form(text) for text in dict.fromkeys((value, escaped)))
-        while len(_values) > MOST:
+        while len(_values) > MAX_VALUES:
             others = (each for each in _values if each not in _lasting and each != value)
             oldest = next(others, None) or next(iter(_values))
             del _values[oldest]
@@ -125,7 +125,7 @@ def remember_all(named: Mapping[str, str], urls: Iterable[str]) -> None:
 
 def _remember_lasting(value: str) -> None:
     """Hide what is said once, when something starts, and is good until it ends: it is forgotten last."""
-    if len(value) >= SHORTEST:
+    if len(value) >= MIN_LENGTH:
         _lasting.add(value)
         remember(value)
 

@@ -17,11 +17,11 @@ from workbench.secrets.masking import hide_in_logs, remember, remember_all
 from workbench.secrets.reference import PREFIX, SOURCES, Reference, SourceName, filled, is_reference, references
 from workbench.secrets.sources import Environment, Folder, NoSecret, Source
 
-FAILURE_PAUSE: Final = 5.0
+FAILURE_PAUSE_S: Final = 5.0
 """Least seconds between two attempts to read a secret whose source does not answer."""
 SUPPLIED: Final = "given"
 """The source of what a person gave when they were asked."""
-RENEWAL_PAUSE: Final = 10.0
+RENEWAL_PAUSE_S: Final = 10.0
 """Least seconds between two readings of one secret because somebody refused its value."""
 
 
@@ -232,7 +232,7 @@ class Secrets:
         kept = self._kept.setdefault(reference, _Kept())
         with kept.lock:
             now = self._ticks()
-            if now - kept.read_at < older or now - kept.tried_at < FAILURE_PAUSE:
+            if now - kept.read_at < older or now - kept.tried_at < FAILURE_PAUSE_S:
                 return
             self._read(reference, kept, pending=False)
 
@@ -240,7 +240,7 @@ class Secrets:
         kept = self._kept.setdefault(reference, _Kept())
         with kept.lock:
             before, now = kept.value, self._ticks()
-            if now - kept.renewed_at < RENEWAL_PAUSE:
+            if now - kept.renewed_at < RENEWAL_PAUSE_S:
                 return
             kept.renewed_at = now
             self._read(reference, kept, pending=False)

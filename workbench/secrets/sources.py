@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from workbench.events import Unreachable
 
-LARGEST: Final = 64 << 10
+MAX_SECRET_BYTES: Final = 64 << 10
 """Bytes of one secret."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -77,15 +77,15 @@ class Folder:
             found = os.fstat(descriptor)
             if why := _objection(found):
                 raise NoSecret(f"The secret {name!r} is not read from {path}: {why}.", hint=f"chmod 600 {path}")
-            data = os.read(descriptor, LARGEST + 1)
+            data = os.read(descriptor, MAX_SECRET_BYTES + 1)
         finally:
             os.close(descriptor)
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError as e:
             raise NoSecret(f"The secret {name!r} in {path} is no UTF-8 text.") from e.with_traceback(None)
-        if len(data) > LARGEST:
-            raise NoSecret(f"The secret {name!r} in {path} is larger than {LARGEST:,} bytes.")
+        if len(data) > MAX_SECRET_BYTES:
+            raise NoSecret(f"The secret {name!r} in {path} is larger than {MAX_SECRET_BYTES:,} bytes.")
         text = text.removesuffix("\n").removesuffix("\r")
         return (text, f"file of {found.st_mtime_ns}") if text else None
 

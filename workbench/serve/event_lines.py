@@ -12,7 +12,7 @@ from workbench.show import brief
 if TYPE_CHECKING:
     from workbench.platform.platform import Platform
 
-PERIOD_S: Final = 1.0
+INTERVAL_S: Final = 1.0
 """Seconds between two looks at what is said of rules, roles and the control store; each is read again as often."""
 WIDTH: Final = 300
 """Characters of a reason."""
@@ -62,7 +62,7 @@ class EventLines:
     async def follow(self) -> None:
         """Look once in each period, until cancelled."""
         while True:
-            await asyncio.sleep(PERIOD_S)
+            await asyncio.sleep(INTERVAL_S)
             self.look()
 
     def _look(self) -> dict[str, str]:

@@ -10,17 +10,17 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from workbench.platform.connection_limits import ConnectionCounts
 
-HEADER_SECONDS: Final = 10.0
+HEADER_TIMEOUT_S: Final = 10.0
 """Seconds in which the headers of a request have to arrive, counted from the connection or the first byte."""
 
-HEADER_BYTES: Final = 64 << 10
+MAX_HEADER_BYTES: Final = 64 << 10
 SMALL: Final = 16 << 10
 """Bytes of a body up to which copying it behind its head costs less than sending it alone."""
 
-UNREAD_SECONDS: Final = 30.0
+UNREAD_TIMEOUT_S: Final = 30.0
 """Seconds in which a reader has to take the next 64 KiB of an answer."""
 
-LINGER_SECONDS: Final = 5.0
+LINGER_TIMEOUT_S: Final = 5.0
 """Seconds in which who was answered before the body was whole may finish sending it; nothing of it is kept."""
 
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -96,7 +96,7 @@ class Joined:
             self._ended = self._eof_written = True
             self._transport.write_eof()
             self._transport.resume_reading()  # and thrown away
-            self._loop.call_later(LINGER_SECONDS, self._transport.close)
+            self._loop.call_later(LINGER_TIMEOUT_S, self._transport.close)
 
     def is_closing(self) -> bool:
         """Whether nothing more is to be sent."""
@@ -151,7 +151,7 @@ class Front(HttpToolsProtocol):
                 self.transport.close()
                 return
         self._headers_since = self.loop.time()
-        self._timer = self.loop.call_later(HEADER_SECONDS, self._look)
+        self._timer = self.loop.call_later(HEADER_TIMEOUT_S, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
@@ -187,7 +187,7 @@ class Front(HttpToolsProtocol):
         super().data_received(data)
         if self._headers_since is not None:
             self._header_bytes += len(data)
-            if self._header_bytes > HEADER_BYTES and not self.transport.is_closing():
+            if self._header_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
                 self._refuse_headers()
 
     def _refuse_headers(self) -> None:
@@ -200,7 +200,7 @@ class Front(HttpToolsProtocol):
         self.transport.write_eof()
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+        self._timer = self.loop.call_later(LINGER_TIMEOUT_S, self.transport.abort)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -239,16 +239,16 @@ class Front(HttpToolsProtocol):
         if self.transport.is_closing() and self._unread_since is None:
             return
         now = self.loop.time()
-        late = self._headers_since is not None and now - self._headers_since >= HEADER_SECONDS
-        unread = self._unread_since is not None and now - self._unread_since >= UNREAD_SECONDS
+        late = self._headers_since is not None and now - self._headers_since >= HEADER_TIMEOUT_S
+        unread = self._unread_since is not None and now - self._unread_since >= UNREAD_TIMEOUT_S
         if late or unread or self._lingers(now):
             self.transport.abort()
             return
-        due = now + HEADER_SECONDS
+        due = now + HEADER_TIMEOUT_S
         if self._headers_since is not None:
-            due = self._headers_since + HEADER_SECONDS
+            due = self._headers_since + HEADER_TIMEOUT_S
         elif self._answered_since is not None:
-            due = self._answered_since + LINGER_SECONDS
+            due = self._answered_since + LINGER_TIMEOUT_S
         self._timer = self.loop.call_at(max(due, now + 0.1), self._look)
 
     def _lingers(self, now: float) -> bool:
@@ -257,4 +257,4 @@ class Front(HttpToolsProtocol):
             self._answered_since = None
         elif self._answered_since is None:
             self._answered_since = now
-        return self._answered_since is not None and now - self._answered_since >= LINGER_SECONDS
+        return self._answered_since is not None and now - self._answered_since >= LINGER_TIMEOUT_S

@@ -34,13 +34,13 @@ Ready = Callable[[RunningPlatform, Platform], None]
 YOUNG = 20_000
 """Objects made, less those gone again, until the youngest are searched for cycles. Few calls leave any behind."""
 
-OPEN_FILES = 65_536
+MAX_OPEN_FILES = 65_536
 """Every client holds one, and every call under way another."""
 
 SWITCH_S = 0.001
 """Seconds after which a thread that computes hands the interpreter to one that waits: five times sooner than usual."""
 
-GRACE = 1
+GRACE_S = 1
 """Seconds that requests in flight get when the platform is asked to stop."""
 
 
@@ -146,13 +146,13 @@ def _announce(settings: Settings, platform: Platform, port: int, app: AppProcess
 
 
 def raise_open_files() -> None:
-    """Allow this process as many open files as it may have, up to `OPEN_FILES`; the usual 1,024 are soon used up."""
+    """Allow this process as many open files as it may have, up to `MAX_OPEN_FILES`: 1,024 are soon used up."""
     if sys.platform == "win32":
         return
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
@@ -176,7 +176,7 @@ class _Server(uvicorn.Server):
             uvicorn.Config(
                 asgi, http=http, ws="websockets-sansio", ws_max_size=largest, ws_per_message_deflate=False,
                 lifespan="off", log_level="warning", access_log=False, server_header=False, proxy_headers=False,
-                timeout_graceful_shutdown=GRACE, backlog=1024,
+                timeout_graceful_shutdown=GRACE_S, backlog=1024,
                 ssl_context_factory=None if tls is None else lambda config, default: tls.context,
             )
         )  # fmt: skip

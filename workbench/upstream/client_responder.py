@@ -15,7 +15,7 @@ from workbench.upstream.jsonrpc_messages import answer_to_server
 NEEDED: Final = {"elicitation/create": "elicitation", "sampling/createMessage": "sampling", "roots/list": "roots"}
 """What a server may ask, and the capability that a client declares who can answer it."""
 
-PATIENCE: Final = 300.0
+REQUEST_TIMEOUT_S: Final = 300.0
 """Seconds that a person gets to answer; the deadline of the call stands still meanwhile."""
 
 
@@ -45,10 +45,10 @@ class Respondent:
         if NEEDED.get(method) not in self.capabilities:
             raise RpcError(-32601, f"{method[:100]} is not available: the client declared no such capability.")
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 return await self.ask({"method": method, "params": request.get("params") or {}})
         except TimeoutError as e:
-            raise RpcError(-32603, f"Nobody answered {method} within {PATIENCE:g} s.") from e
+            raise RpcError(-32603, f"Nobody answered {method} within {REQUEST_TIMEOUT_S:g} s.") from e
 
     async def respond(self, message: JSON) -> JSON:
         """The response to a request that an older server sent; a JSON-RPC message without its version."""
@@ -70,7 +70,7 @@ class Respondent:
                 return await self.ask(request)
             left = until - clock()
             with contextlib.suppress(RuntimeError):  # it is over already
-                deadline.reschedule(clock() + PATIENCE + left)
+                deadline.reschedule(clock() + REQUEST_TIMEOUT_S + left)
             try:
                 return await self.ask(request)
             finally:

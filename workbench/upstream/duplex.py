@@ -19,10 +19,10 @@ from workbench.upstream.notification_relay import NotificationRelay
 from workbench.upstream.notification_stream import CHANGES, KINDS, WATCHED, Watching, declared
 from workbench.upstream.request_attribution import CARRIED, Callers, UnderWay
 
-HANDSHAKE_TIMEOUT: Final = 30.0
+HANDSHAKE_TIMEOUT_S: Final = 30.0
 """Seconds for the handshake; a first start may have to compile or download."""
 
-PROBE_TIMEOUT: Final = 5.0
+PROBE_TIMEOUT_S: Final = 5.0
 """Seconds for the question whether the server is modern; old ones may never answer it. One that is still loading then
 answers both questions later."""
 
@@ -207,7 +207,7 @@ class DuplexConnection:
         self._peer = Peer(MODERN)
         self.probed = True
         try:
-            async with asyncio.timeout(PROBE_TIMEOUT):
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
                 return await self._exchange("server/discover", {}, None, None)
         except TimeoutError:
             self.ignores_probe = not self._handshaken
@@ -215,7 +215,7 @@ class DuplexConnection:
 
     async def _initialize(self) -> JSON:
         self._peer = Peer(negotiation.LEGACY[0])
-        longest = HANDSHAKE_TIMEOUT if self._handshake_timeout is None else self._handshake_timeout
+        longest = HANDSHAKE_TIMEOUT_S if self._handshake_timeout is None else self._handshake_timeout
         async with asyncio.timeout(longest if longest < float("inf") else None):
             found = await self._exchange("initialize", negotiation.initialize_params(self._declared), None, None)
         self._handshaken = True

@@ -9,7 +9,7 @@ from typing import Final
 from workbench.events import JSON
 from workbench.upstream.jsonrpc_messages import Notify, encode
 
-MOST_WAITING: Final = 256 << 10
+MAX_WAITING: Final = 256 << 10
 """Bytes that wait for a client that reads slowly; then the oldest are dropped, as their sender may (progress, logs)."""
 
 
@@ -34,7 +34,7 @@ class NotificationRelay:
         size = len(encode(message))
         self._waiting.append((message, size))
         self._bytes += size
-        while self._bytes > MOST_WAITING and len(self._waiting) > 1:
+        while self._bytes > MAX_WAITING and len(self._waiting) > 1:
             self._bytes -= self._waiting.popleft()[1]
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())

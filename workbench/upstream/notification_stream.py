@@ -19,7 +19,7 @@ TASKS: Final = "io.modelcontextprotocol/tasks"
 KINDS: Final = ("tools", "prompts", "resources")
 CHANGES: Final[JSON] = {f"{kind}ListChanged": True for kind in KINDS}
 
-LONGEST_PAUSE: Final = 30.0
+MAX_PAUSE_S: Final = 30.0
 
 
 async def keep_listening(
@@ -46,7 +46,7 @@ async def keep_listening(
         except (Unreachable, aiohttp.ClientError, OSError):
             missed = True
         await asyncio.sleep(pause)
-        pause, missed = min(pause * 2, LONGEST_PAUSE), True
+        pause, missed = min(pause * 2, MAX_PAUSE_S), True
 
 
 def declared(wanted: JSON) -> JSON | None:

@@ -18,8 +18,8 @@ from workbench.upstream.negotiation import Refused
 acting_for: ContextVar[Caller | None] = ContextVar("acting_for", default=None)
 """For whom the call that is under way is made; None for what the gateway does by itself."""
 
-MOST: Final = 256
-IDLE_S: Final = 300.0
+MAX_CONNECTIONS: Final = 256
+IDLE_TIMEOUT_S: Final = 300.0
 NO_TOKEN: Final = -32001
 """Code of the error when there is no token for a caller: the server is well, and its breaker stays closed."""
 
@@ -134,7 +134,7 @@ class OnBehalf:
         seat.used = time.monotonic()
         self._seats.move_to_end(key)
         for other, idle in list(self._seats.items())[:-1]:
-            if len(self._seats) <= MOST and seat.used - idle.used < IDLE_S:
+            if len(self._seats) <= MAX_CONNECTIONS and seat.used - idle.used < IDLE_TIMEOUT_S:
                 break
             if not idle.busy:
                 self._let_go(other)

@@ -20,7 +20,7 @@ NAMED: Final = {
 }
 """Which parameter a method mirrors in the `Mcp-Name` header."""
 
-MOST_MADE: Final = 2000
+MAX_PREPARED: Final = 2000
 """Tools of a server whose headers are kept ready."""
 
 
@@ -58,7 +58,7 @@ class Headers:
             headers[istr("Mcp-Method")] = method
             if isinstance(name, str):
                 headers[istr("Mcp-Name")] = encode_header_value(name)
-            if len(self._made) < MOST_MADE:
+            if len(self._made) < MAX_PREPARED:
                 self._made[method, name] = headers
         if method == "tools/call" and name in self._mirrored:
             more = CIMultiDict(headers)

@@ -13,8 +13,8 @@ from workbench.registry.connection import Connection
 from workbench.upstream.client_responder import Respondent
 from workbench.upstream.jsonrpc_messages import encode
 
-MOST_IDLE: Final = 32
-IDLE_S: Final = 60.0
+MAX_IDLE: Final = 32
+IDLE_TIMEOUT_S: Final = 60.0
 
 Key = tuple[str, bytes]
 
@@ -78,8 +78,8 @@ class Leases:
         return None
 
     def _tidy(self) -> None:
-        oldest = time.monotonic() - IDLE_S
-        while self._idle and (len(self._idle) > MOST_IDLE or self._idle[0][1] < oldest):
+        oldest = time.monotonic() - IDLE_TIMEOUT_S
+        while self._idle and (len(self._idle) > MAX_IDLE or self._idle[0][1] < oldest):
             self._close(self._idle.pop(0)[2])
 
     def _close(self, connection: Lendable) -> None:

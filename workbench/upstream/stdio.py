@@ -16,7 +16,7 @@ from workbench.upstream.jsonrpc_messages import MAX_MESSAGE, encode, without_sec
 from workbench.upstream.line_framing import LARGE, MAX_INDENTED, MessageReader
 
 READ: Final = 1 << 16
-LINES_AT_ONCE: Final = 256
+MAX_LINES_PER_TURN: Final = 256
 """Lines after which others get their turn."""
 
 NOISE_LINES: Final = 20
@@ -27,7 +27,7 @@ MAX_NOISE: Final = 500
 INCOMPLETE_TIMEOUT_S: Final = 5.0
 """Seconds after a line feed within a message in which the message has to go on."""
 
-LAST_WORDS_S: Final = 0.05
+LAST_OUTPUT_TIMEOUT_S: Final = 0.05
 """Seconds after the end of a process in which what it wrote last is read, where its output does not end with it."""
 
 EXIT_TIMEOUT_S: Final = 0.5
@@ -116,7 +116,7 @@ class StdioConnection(DuplexConnection):
         while chunk := await self._stdout.read(READ):
             *lines, rest = chunk.split(b"\n")
             for number, line in enumerate(lines, 1):
-                if number % LINES_AT_ONCE == 0:
+                if number % MAX_LINES_PER_TURN == 0:
                     await asyncio.sleep(0)
                 parts.append(line)
                 whole = b"".join(parts)
@@ -173,7 +173,7 @@ class StdioConnection(DuplexConnection):
     async def _until_exit(self, exited: Callable[[], Awaitable[str]]) -> None:
         """A process that ends without closing its output: one that it started holds the other end."""
         self._why_closed = self._ended(await exited())
-        await asyncio.sleep(LAST_WORDS_S)
+        await asyncio.sleep(LAST_OUTPUT_TIMEOUT_S)
         self._end(self._why_closed)
 
     async def _how_it_ended(self, otherwise: str) -> str:

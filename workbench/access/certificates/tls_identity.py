@@ -17,11 +17,11 @@ from typing import Any, ClassVar, Final, Protocol
 from workbench.access.certificates.svid import MissingSvidError, leaf_of
 from workbench.events import MissingPackageError, Record, Unreachable, now_us
 
-LOOK_SECONDS: Final = 1.0
+CHECK_INTERVAL_S: Final = 1.0
 """How often files are looked at for changes."""
-START_PAUSE: Final = 2.0
+START_PAUSE_S: Final = 2.0
 """Least seconds between two attempts at a Workload API that does not answer."""
-FIRST_SECONDS: Final = 5.0
+FIRST_TIMEOUT_S: Final = 5.0
 """Longest time that somebody waits for the first certificate."""
 
 _PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
@@ -107,7 +107,7 @@ class IdentityFiles:
         return None
 
     def now(self) -> Material:
-        if self._ticks() - self._looked >= LOOK_SECONDS:
+        if self._ticks() - self._looked >= CHECK_INTERVAL_S:
             self._looked = self._ticks()
             self._look()
         if self._material is None:
@@ -182,7 +182,7 @@ class WorkloadIdentity:
     async def ready(self) -> None:
         self._start()
         if self._material is None:
-            await asyncio.to_thread(self._first.wait, FIRST_SECONDS)
+            await asyncio.to_thread(self._first.wait, FIRST_TIMEOUT_S)
 
     def now(self) -> Material:
         self._start()
@@ -201,7 +201,7 @@ class WorkloadIdentity:
 
     def _start(self) -> None:
         """Begin to listen, or begin again where the stream broke off."""
-        if self._stream is not None or self._ticks() - self._started < START_PAUSE:
+        if self._stream is not None or self._ticks() - self._started < START_PAUSE_S:
             return
         from spiffe import WorkloadApiClient
         from spiffe.errors import PySpiffeError
@@ -254,7 +254,7 @@ async def jwt_svid(socket: str, audience: str) -> str:
 
     def fetch() -> str:
         with WorkloadApiClient(socket) as client:
-            return str(client.fetch_jwt_svid({audience}, timeout=FIRST_SECONDS).token)
+            return str(client.fetch_jwt_svid({audience}, timeout=FIRST_TIMEOUT_S).token)
 
     try:
         return await asyncio.to_thread(fetch)

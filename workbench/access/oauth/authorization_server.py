@@ -32,11 +32,11 @@ Recorder = Callable[[str, JSON, str, str], Awaitable[None]]
 
 METADATA = "/.well-known/oauth-authorization-server"
 PREFIX = "/oauth/"
-TOKENS_PER_MINUTE = 120
-QUESTIONS_PER_MINUTE = 300
-REGISTRATIONS_PER_MINUTE = 5
-MOST_TARGETS = 8
-MOST_SCOPES = 200
+MAX_TOKENS_PER_MINUTE = 120
+MAX_INTROSPECTIONS_PER_MINUTE = 300
+MAX_REGISTRATIONS_PER_MINUTE = 5
+MAX_TARGETS = 8
+MAX_SCOPES = 200
 
 
 class AuthorizationServer:
@@ -136,7 +136,7 @@ class AuthorizationServer:
         """The scopes of a request, each once."""
         found = tuple(dict.fromkeys(text.split()))
         wrong = next((s for s in found if s == "*" or not SCOPE.fullmatch(s)), None)
-        if wrong is not None or len(found) > MOST_SCOPES:
+        if wrong is not None or len(found) > MAX_SCOPES:
             raise OAuthRequestError("invalid_scope", "The scopes are not written as scopes are, or are too many.")
         return found
 
@@ -149,7 +149,7 @@ class AuthorizationServer:
         if not asked:
             return tuple(among) if among is not None else (f"{self.url}/mcp",)
         for each in asked:
-            if len(asked) > MOST_TARGETS or not self.resources.reach([each], own=True):
+            if len(asked) > MAX_TARGETS or not self.resources.reach([each], own=True):
                 raise OAuthRequestError("invalid_target", "A resource is not an endpoint of this gateway.")
             if among is not None and each not in among:
                 raise OAuthRequestError("invalid_target", "A resource goes beyond what was granted.")
@@ -239,7 +239,7 @@ class AuthorizationServer:
         return answer(self.issuer.key_set())
 
     async def _token(self, request: Request) -> Response:
-        self._throttled(request, "token", TOKENS_PER_MINUTE)
+        self._throttled(request, "token", MAX_TOKENS_PER_MINUTE)
         asked = await form(request)
         client = await client_of(self, request, asked)
         kind = asked.need("grant_type")
@@ -307,7 +307,7 @@ class AuthorizationServer:
 
     async def _introspect(self, request: Request) -> Response:
         """RFC 7662, for clients that have a secret, about tokens of their tenant."""
-        self._throttled(request, "introspect", QUESTIONS_PER_MINUTE)
+        self._throttled(request, "introspect", MAX_INTROSPECTIONS_PER_MINUTE)
         asked = await form(request)
         client = await client_of(self, request, asked)
         if not client.confidential:
@@ -327,7 +327,7 @@ class AuthorizationServer:
 
     async def _revoke(self, request: Request) -> Response:
         """RFC 7009: what is not the client's own, or not known, is answered like the rest."""
-        self._throttled(request, "revoke", QUESTIONS_PER_MINUTE)
+        self._throttled(request, "revoke", MAX_INTROSPECTIONS_PER_MINUTE)
         asked = await form(request)
         client = await client_of(self, request, asked)
         token, now = asked.need("token"), self.clock()
@@ -346,7 +346,7 @@ class AuthorizationServer:
 
     async def _register(self, request: Request) -> Response:
         """RFC 7591, for clients that act for people only."""
-        self._throttled(request, "register", REGISTRATIONS_PER_MINUTE)
+        self._throttled(request, "register", MAX_REGISTRATIONS_PER_MINUTE)
         asked = object_of(await body(request))
         way = asked.get("token_endpoint_auth_method", "client_secret_basic")
         if way not in ("none", "client_secret_basic", "client_secret_post"):

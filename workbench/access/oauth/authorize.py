@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from workbench.access.oauth import redirect_uris
-from workbench.access.oauth.consent import COOKIE, PENDING_SECONDS, Asked, Pending, consent_page, error_page
+from workbench.access.oauth.consent import COOKIE, PENDING_LIFETIME_S, Asked, Pending, consent_page, error_page
 from workbench.access.oauth.requests import OAuthRequestError, Parameters, form, parameters
 from workbench.access.roles import narrowed
 from workbench.events import Caller, Unauthenticated
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from workbench.access.oauth.authorization_server import AuthorizationServer
     from workbench.access.oauth.clients import Client
 
-ASKED_PER_MINUTE = 60
-WRONG_KEYS_PER_MINUTE = 10
+MAX_REQUESTS_PER_MINUTE = 60
+MAX_WRONG_KEYS_PER_MINUTE = 10
 _OVER = "This request is not waiting any more. Start again from the program that sent you here."
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 _BROWSER = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -39,7 +39,7 @@ class Authorize:
 
     async def ask(self, request: Request) -> Response:
         """GET: check the request and show the page. Who it is for cannot be told before the URI they gave is known."""
-        if self._server.throttle.wait(self._server.address(request), "authorize", ASKED_PER_MINUTE):
+        if self._server.throttle.wait(self._server.address(request), "authorize", MAX_REQUESTS_PER_MINUTE):
             return error_page("Too many requests. Wait a minute, then try again.", 429)
         try:
             asked = parameters(request.scope.get("query_string", b""))
@@ -60,7 +60,7 @@ class Authorize:
             browser = secrets.token_urlsafe(32)
         response = consent_page(wanted, await self._server.ask(self._pending.add, wanted, browser))
         response.set_cookie(
-            COOKIE, browser, max_age=int(PENDING_SECONDS), path="/oauth", httponly=True, samesite="strict",
+            COOKIE, browser, max_age=int(PENDING_LIFETIME_S), path="/oauth", httponly=True, samesite="strict",
             secure=self._server.url.startswith("https:"),
         )  # fmt: skip
         return response
@@ -83,7 +83,7 @@ class Authorize:
                 return error_page(_OVER)
             await self._server.record("consent denied", asked.client, {})
             return self._send(asked.redirect_uri, asked.state, error="access_denied")
-        if self._server.throttle.wait(self._server.address(request), "consent", WRONG_KEYS_PER_MINUTE):
+        if self._server.throttle.wait(self._server.address(request), "consent", MAX_WRONG_KEYS_PER_MINUTE):
             return consent_page(asked, id, wrong="Too many tries. Wait a minute.", status=429)
         try:
             person = await self._server.person(given.get("key"))

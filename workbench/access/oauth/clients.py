@@ -18,12 +18,12 @@ from workbench.config import Settings
 from workbench.control import ChangeNotice, open_store
 from workbench.events import JSON, Misuse, Record, Unreachable
 
-MOST_REGISTERED = 1000
+MAX_REGISTERED = 1000
 """Clients that may have registered themselves; beyond that nobody can until some are ended."""
-MOST_REDIRECTS = 10
-LARGEST_DOCUMENT = 64 << 10
-DOCUMENT_SECONDS = 300.0
-MOST_DOCUMENTS = 256
+MAX_REDIRECTS = 10
+MAX_DOCUMENT_BYTES = 64 << 10
+DOCUMENT_LIFETIME_S = 300.0
+MAX_DOCUMENTS = 256
 
 _TABLE = """
 create table if not exists oauth_clients (
@@ -96,8 +96,8 @@ class Clients:
         """
         if not _SHOWN.fullmatch(name):
             raise Misuse(f"A client of the name {name!r}.", hint="Expected 1 to 100 printable characters.")
-        if len(redirect_uris) > MOST_REDIRECTS:
-            raise Misuse(f"A client has {len(redirect_uris)} redirect URIs.", hint=f"At most {MOST_REDIRECTS}.")
+        if len(redirect_uris) > MAX_REDIRECTS:
+            raise Misuse(f"A client has {len(redirect_uris)} redirect URIs.", hint=f"At most {MAX_REDIRECTS}.")
         if workload and (not _WORKLOAD.fullmatch(workload) or not confidential):
             raise Misuse(f"A workload has the id {workload[:200]!r}.", hint="Expected spiffe://trust.domain/path.")
         if "*" in scopes:
@@ -116,7 +116,7 @@ class Clients:
         secret = secrets.token_urlsafe(32) if confidential and not workload else ""
         row = {name: json.dumps(getattr(client, name)) for name in _TUPLES}
         with self.store.exclusively("clients"):
-            if kind == "registered" and self._registered() >= MOST_REGISTERED:
+            if kind == "registered" and self._registered() >= MAX_REGISTERED:
                 raise Misuse("Too many clients have registered.", hint="End some: `workbench access clients`.")
             if workload and self.find(workload) is not None:
                 raise Misuse(f"There is a client {workload} already.", hint="End it first.")
@@ -191,12 +191,12 @@ class Documents:
         if known is not None and self._ticks() < known[1]:
             return known[0]
         try:
-            client = document_client(url, await self._fetcher.get(url, most=LARGEST_DOCUMENT))
+            client = document_client(url, await self._fetcher.get(url, most=MAX_DOCUMENT_BYTES))
         except (Unreachable, Misuse):
             return None
-        if len(self._known) >= MOST_DOCUMENTS:
+        if len(self._known) >= MAX_DOCUMENTS:
             self._known.clear()
-        self._known[url] = (client, self._ticks() + DOCUMENT_SECONDS)
+        self._known[url] = (client, self._ticks() + DOCUMENT_LIFETIME_S)
         return client
 
 
@@ -224,7 +224,7 @@ def document_client(url: str, document: JSON) -> Client:
     if document.get("token_endpoint_auth_method", "none") != "none" or "client_secret" in document:
         raise Misuse("The client of a public document can keep no secret.", hint="token_endpoint_auth_method is none.")
     name, uris = document.get("client_name"), document.get("redirect_uris")
-    if not isinstance(uris, list) or not 0 < len(uris) <= MOST_REDIRECTS or any(objection(uri) for uri in uris):
+    if not isinstance(uris, list) or not 0 < len(uris) <= MAX_REDIRECTS or any(objection(uri) for uri in uris):
         raise Misuse("The document names no acceptable redirect_uris.")
     grants = document.get("grant_types", ["authorization_code"])
     return Client(

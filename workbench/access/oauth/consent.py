@@ -16,9 +16,9 @@ from workbench.access.oauth.clients import Client
 from workbench.access.oauth.redirect_uris import LOOPBACK, source
 from workbench.control import ControlStore
 
-PENDING_SECONDS = 600.0
-MOST_PENDING = 512
-MOST_TRIES = 5
+PENDING_LIFETIME_S = 600.0
+MAX_PENDING = 512
+MAX_TRIES = 5
 """Wrong keys until the request is void."""
 COOKIE = "workbench_consent"
 
@@ -68,11 +68,11 @@ class Pending:
         self._store.change(
             "delete from oauth_requests where expires_us <= ? or id not in "
             "(select id from oauth_requests order by expires_us desc, id limit ?)",
-            now, MOST_PENDING - 1,
+            now, MAX_PENDING - 1,
         )  # fmt: skip
         self._store.change(
             "insert into oauth_requests values (?, ?, ?, ?, 0)",
-            _mark(id), msgspec.json.encode(asked), _mark(browser), now + int(PENDING_SECONDS * 1_000_000),
+            _mark(id), msgspec.json.encode(asked), _mark(browser), now + int(PENDING_LIFETIME_S * 1_000_000),
         )  # fmt: skip
         return id
 
@@ -87,7 +87,7 @@ class Pending:
     def wrong_key(self, id: str) -> bool:
         """Count a wrong key. False when the request is void by that."""
         tried = self._store.row("update oauth_requests set tries = tries + 1 where id = ? returning tries", _mark(id))
-        if tried is not None and tried[0] < MOST_TRIES:
+        if tried is not None and tried[0] < MAX_TRIES:
             return True
         self.take(id)
         return False

@@ -15,11 +15,11 @@ from workbench.config import Settings
 from workbench.control import ChangeNotice, open_store
 from workbench.events import JSON, Record, new_id
 
-CODE_US = 60_000_000
+CODE_LIFETIME_US = 60_000_000
 """Lifetime of a code: one minute."""
-GRANT_US = 30 * 86_400_000_000
+GRANT_LIFETIME_US = 30 * 86_400_000_000
 """After that a person is asked again, however often the tokens were refreshed."""
-REFRESH_US = 14 * 86_400_000_000
+REFRESH_LIFETIME_US = 14 * 86_400_000_000
 """A refresh token that is not used that long is void."""
 
 _TABLES = """
@@ -88,7 +88,7 @@ class Grants:
         """Store what was agreed; the second value is the code for the client."""
         grant = Grant(
             id=new_id(), client=client, tenant=tenant, subject=subject, roles=roles, scopes=scopes,
-            resources=resources, key_id=key_id, created_us=now_us, expires_us=now_us + GRANT_US,
+            resources=resources, key_id=key_id, created_us=now_us, expires_us=now_us + GRANT_LIFETIME_US,
         )  # fmt: skip
         code = secrets.token_urlsafe(32)
         lists = [json.dumps(getattr(grant, name)) for name in _TUPLES]
@@ -99,7 +99,7 @@ class Grants:
         )  # fmt: skip
         self.store.change(
             "insert into oauth_codes values (?, ?, ?, ?, ?, null)",
-            fingerprint(code).hex(), grant.id, redirect_uri, challenge, now_us + CODE_US,
+            fingerprint(code).hex(), grant.id, redirect_uri, challenge, now_us + CODE_LIFETIME_US,
         )  # fmt: skip
         return grant, code
 
@@ -124,7 +124,7 @@ class Grants:
     def new_refresh_token(self, grant: Grant, now_us: int) -> str:
         """A further refresh token of a grant."""
         token = f"mr_{secrets.token_urlsafe(32)}"
-        until = min(now_us + REFRESH_US, grant.expires_us)
+        until = min(now_us + REFRESH_LIFETIME_US, grant.expires_us)
         self.store.change(
             "insert into oauth_refresh_tokens values (?, ?, ?, null)", fingerprint(token).hex(), grant.id, until
         )

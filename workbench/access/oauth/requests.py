@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from workbench.access.oauth.authorization_server import AuthorizationServer
     from workbench.access.oauth.clients import Client
 
-LARGEST_BODY = 64 << 10
-BODY_SECONDS = 10.0
+MAX_BODY_BYTES = 64 << 10
+BODY_TIMEOUT_S = 10.0
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
@@ -89,14 +89,14 @@ def parameters(encoded: bytes) -> Parameters:
 async def body(request: Request) -> bytes:
     """The whole body, within bounds: whoever sends it proves who they are in it."""
     declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > LARGEST_BODY:
+    if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
         raise OAuthRequestError("invalid_request", "The body is too large.", 413)
     found = bytearray()
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(BODY_TIMEOUT_S):
             async for chunk in request.stream():
                 found += chunk
-                if len(found) > LARGEST_BODY:
+                if len(found) > MAX_BODY_BYTES:
                     raise OAuthRequestError("invalid_request", "The body is too large.", 413)
     except TimeoutError as e:
         raise OAuthRequestError("invalid_request", "The body did not arrive in time.", 408) from e

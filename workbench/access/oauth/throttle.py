@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-MOST_ADDRESSES = 4096
+MAX_ADDRESSES = 4096
 
 
 class Throttle:
@@ -22,7 +22,7 @@ class Throttle:
     def wait(self, address: str, purpose: str, per_minute: int) -> float:
         """Count one more; the seconds to wait instead when there were `per_minute` already, else 0."""
         now = self._ticks()
-        if len(self._seen) >= MOST_ADDRESSES:
+        if len(self._seen) >= MAX_ADDRESSES:
             self._seen = {key: times for key, times in self._seen.items() if times and times[-1] > now - 60}
         times = self._seen.setdefault((address, purpose), deque())
         while times and times[0] <= now - 60:

@@ -23,12 +23,12 @@ ASSERTION_TYPES = (
     "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
     "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe",
 )
-FRESH = 60.0
+FRESH_S = 60.0
 """Seconds after which the keys are fetched anew; a key that was taken back is good no longer than that."""
-PAUSE = 5.0
+FAILURE_PAUSE_S = 5.0
 """Least seconds between two attempts while the agent does not answer or a token names an unknown key."""
-TIMEOUT = 3.0
-LONGEST = 8192
+TIMEOUT_S = 3.0
+MAX_TOKEN_LENGTH = 8192
 
 
 class Workloads:
@@ -52,7 +52,7 @@ class Workloads:
         self._audiences = set(audiences)
         self._ticks = ticks
         self._bundles: JwtBundleSet | None = None
-        self._fetched = self._attempted = -FRESH
+        self._fetched = self._attempted = -FRESH_S
         self._fetching: asyncio.Task[None] | None = None
 
     async def identify(self, kind: str, assertion: str) -> str:
@@ -63,9 +63,9 @@ class Workloads:
         """
         if kind not in ASSERTION_TYPES:
             raise OAuthRequestError("invalid_request", "That client_assertion_type is not supported.")
-        if len(assertion) > LONGEST:
+        if len(assertion) > MAX_TOKEN_LENGTH:
             raise _unproven()
-        if self._ticks() - self._fetched >= FRESH:
+        if self._ticks() - self._fetched >= FRESH_S:
             await self._refresh()
         found = self._proven(assertion)
         if found is None:
@@ -79,7 +79,7 @@ class Workloads:
         from spiffe import JwtSvid, SpiffeId
         from spiffe.errors import PySpiffeError
 
-        if self._bundles is None or self._ticks() - self._fetched >= FRESH + PAUSE:
+        if self._bundles is None or self._ticks() - self._fetched >= FRESH_S + FAILURE_PAUSE_S:
             return None
         try:
             claimed = SpiffeId(unverified_claims(assertion)["sub"])
@@ -92,7 +92,7 @@ class Workloads:
 
     async def _refresh(self) -> None:
         if self._fetching is None:
-            if self._ticks() - self._attempted < PAUSE:
+            if self._ticks() - self._attempted < FAILURE_PAUSE_S:
                 return
             self._attempted = self._ticks()
             self._fetching = asyncio.get_running_loop().create_task(self._fetch())
@@ -114,7 +114,7 @@ def _bundles(socket: str) -> JwtBundleSet:
     from spiffe import WorkloadApiClient
 
     with WorkloadApiClient(socket) as client:
-        return client.fetch_jwt_bundles(timeout=TIMEOUT)
+        return client.fetch_jwt_bundles(timeout=TIMEOUT_S)
 
 
 def _unproven() -> OAuthRequestError:

@@ -16,9 +16,9 @@ from workbench.address import check_url
 from workbench.events import JSON, Misuse, Unreachable
 from workbench.version import __version__
 
-LARGEST_DOCUMENT = 256 << 10
+MAX_DOCUMENT_BYTES = 256 << 10
 """Bytes of metadata, keys or an answer that are read."""
-TIMEOUT = 5.0
+TIMEOUT_S = 5.0
 """Seconds for one exchange, connecting included."""
 
 
@@ -53,7 +53,7 @@ class Fetcher:
         self._trusted = frozenset(origin(url) for url in trusted)
         self._tls = tls
 
-    async def get(self, url: str, *, most: int = LARGEST_DOCUMENT) -> JSON:
+    async def get(self, url: str, *, most: int = MAX_DOCUMENT_BYTES) -> JSON:
         """The JSON object at `url`.
 
         Raises:
@@ -70,7 +70,7 @@ class Fetcher:
         Raises:
             Unreachable: as for `get`.
         """
-        return await self._exchange("POST", url, LARGEST_DOCUMENT, form, basic)
+        return await self._exchange("POST", url, MAX_DOCUMENT_BYTES, form, basic)
 
     async def _exchange(
         self,
@@ -97,7 +97,7 @@ class Fetcher:
             headers["Authorization"] = aiohttp.encode_basic_auth(*basic)
         try:
             async with (
-                asyncio.timeout(TIMEOUT),
+                asyncio.timeout(TIMEOUT_S),
                 aiohttp.ClientSession(
                     connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, trust_env=False
                 ) as session,

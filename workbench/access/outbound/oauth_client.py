@@ -20,16 +20,16 @@ from workbench.access.outbound.signing_keys import SigningKey, imported
 from workbench.events import JSON, Caller, Record, Unreachable
 from workbench.secrets import Secrets, remember
 
-SKEW: Final = 30.0
+MAX_SKEW_S: Final = 30.0
 """Seconds before its end from which on a token is not used any more; a quarter of the lifetime of short ones."""
-UNSAID: Final = 300.0
+DEFAULT_LIFETIME_S: Final = 300.0
 """Lifetime in seconds of a token of which the issuer does not say it."""
-RENEWAL_PAUSE: Final = 10.0
+RENEWAL_PAUSE_S: Final = 10.0
 """Least seconds between two tokens that are got because a server refused the one before."""
-FAILURE_PAUSE: Final = 5.0
+FAILURE_PAUSE_S: Final = 5.0
 """Seconds for which a failure is the answer for everybody who asks for the same token."""
-ENDPOINT_SECONDS: Final = 3600.0
-MOST_CALLERS: Final = 1024
+ENDPOINT_LIFETIME_S: Final = 3600.0
+MAX_CALLERS: Final = 1024
 
 EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 JWT_TOKEN: Final = "urn:ietf:params:oauth:token-type:jwt"
@@ -128,9 +128,9 @@ class OAuthClient:
         kept = self._kept.get(whose)
         if kept is None or kept.value != refused:
             return True
-        if self._ticks() - self._renewed.get(whose, float("-inf")) < RENEWAL_PAUSE:
+        if self._ticks() - self._renewed.get(whose, float("-inf")) < RENEWAL_PAUSE_S:
             return False
-        if len(self._renewed) >= MOST_CALLERS:
+        if len(self._renewed) >= MAX_CALLERS:
             self._renewed.clear()
         self._renewed[whose] = self._ticks()
         self._kept.pop(whose, None)
@@ -143,15 +143,15 @@ class OAuthClient:
             token = await self._ask(caller)
         except Unreachable as e:
             error = NoToken(f"No token for {self._about.server}: {e.args[0]}", hint=e.hint)
-            if len(self._failed) >= MOST_CALLERS:
+            if len(self._failed) >= MAX_CALLERS:
                 self._failed.clear()
-            self._failed[whose] = (error, self._ticks() + FAILURE_PAUSE)
+            self._failed[whose] = (error, self._ticks() + FAILURE_PAUSE_S)
             if not isinstance(e, ErrorAnswer):
                 self._endpoint = None  # it may have moved
             raise error from None
         self._failed.pop(whose, None)
         self._kept[whose] = token
-        if len(self._kept) > MOST_CALLERS:
+        if len(self._kept) > MAX_CALLERS:
             self._kept.popitem(last=False)
         if caller is None:
             remember(token.value)
@@ -203,7 +203,7 @@ class OAuthClient:
         if self._endpoint is None or self._ticks() >= self._endpoint[1]:
             about = self._about
             found = await token_endpoint(about.server, self._fetcher, issuer=about.issuer, resource=about.resource)
-            self._endpoint = (found, self._ticks() + ENDPOINT_SECONDS)
+            self._endpoint = (found, self._ticks() + ENDPOINT_LIFETIME_S)
         return self._endpoint[0]
 
 
@@ -213,11 +213,15 @@ def _basic(client: str, secret: str) -> tuple[str, str]:
 
 def _token(answer: JSON, asked: float) -> _Token:
     """The token in the answer of a token endpoint (RFC 6749 §5.1)."""
-    value, kind, seconds = answer.get("access_token"), answer.get("token_type"), answer.get("expires_in", UNSAID)
+    value, kind, seconds = (
+        answer.get("access_token"),
+        answer.get("token_type"),
+        answer.get("expires_in", DEFAULT_LIFETIME_S),
+    )
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
         raise Unreachable("The identity provider answered without an access token.")
     if not isinstance(kind, str) or kind.lower() != "bearer":
         raise Unreachable("The identity provider issued a token of a kind that is not Bearer.")
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < 1e9:
         raise Unreachable("The identity provider issued a token without a proper lifetime.")
-    return _Token(value=value, until=asked + seconds - min(SKEW, seconds / 4))
+    return _Token(value=value, until=asked + seconds - min(MAX_SKEW_S, seconds / 4))

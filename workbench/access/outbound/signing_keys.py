@@ -15,7 +15,7 @@ from workbench.control.key_files import write
 from workbench.events import JSON, Caller, Misuse, new_id, now_us
 from workbench.secrets.keyring import KeyRing, ring_path
 
-PROOF_SECONDS = 60
+ASSERTION_LIFETIME_S = 60
 """Lifetime of what is signed here: it is used at once, and once."""
 
 ALGORITHMS = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "Ed25519": "Ed25519"}
@@ -57,7 +57,7 @@ class SigningKey:
 
         now = now_us() // 1_000_000
         header = {"alg": self.algorithm, "typ": "JWT", "kid": self.kid}
-        full = {**claims, "iat": now, "exp": now + PROOF_SECONDS, "jti": new_id()}
+        full = {**claims, "iat": now, "exp": now + ASSERTION_LIFETIME_S, "jti": new_id()}
         return jwt.encode(header, full, self._key, algorithms=[self.algorithm])
 
 

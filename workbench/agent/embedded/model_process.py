@@ -16,9 +16,9 @@ from workbench.agent.provider import ProviderError
 from workbench.events import JSON
 
 WORKER = Path(__file__).with_name("worker.py")
-LOAD_TIMEOUT = 120.0
+LOAD_TIMEOUT_S = 120.0
 """Longest time loading may take, in seconds: the file may have to come from a slow disk."""
-STOP_GRACE = 1.0
+STOP_GRACE_S = 1.0
 """Seconds that a stopped request has to notice; then the process is killed and loaded anew for the next one."""
 
 
@@ -101,11 +101,11 @@ class ModelProcess:
         self._said.clear()
         self._reader = asyncio.create_task(self._listen(process))
         try:
-            async with asyncio.timeout(LOAD_TIMEOUT):
+            async with asyncio.timeout(LOAD_TIMEOUT_S):
                 ready = await self._receive(process)
         except TimeoutError:
             await self.close()
-            raise ProviderError("timeout", f"The embedded model did not load within {LOAD_TIMEOUT:g} s.") from None
+            raise ProviderError("timeout", f"The embedded model did not load within {LOAD_TIMEOUT_S:g} s.") from None
         except BaseException:
             await self.close()
             raise
@@ -147,7 +147,7 @@ class ModelProcess:
         """Stop a request between two tokens; a process that does not notice in time is killed."""
         try:
             await self._send(process, {"stop": number})
-            async with asyncio.timeout(STOP_GRACE):
+            async with asyncio.timeout(STOP_GRACE_S):
                 while True:
                     message = await self._receive(process)
                     if message.get("id") == number and message.get("done"):

@@ -14,7 +14,7 @@ from workbench.agent.planner.tools.tool_profile import Shape
 from workbench.agent.planner.tools.tool_records import Step, contains
 from workbench.events import JSON, canonical
 
-MOST_PAGES = 16
+MAX_PAGES = 16
 NEXT_PAGE = ("next_offset", "next_cursor", "nextCursor", "next_page", "next")
 """Fields in which results say how to get the page after them."""
 
@@ -69,10 +69,10 @@ class Gathering(Candidates):
         offset = next((p for p in shape.takes("offset") if p.name not in arguments), None)
         wanted = [e.value for e in finding.need.entities if e.kind in ("id", "uuid")]
         size, total = len(first.rows), first.total or 0
-        if offset is None or next_page(first) is None or total > MOST_PAGES * max(1, size):
+        if offset is None or next_page(first) is None or total > MAX_PAGES * max(1, size):
             return first
         whole, page = first, first
-        for number in range(1, MOST_PAGES):
+        for number in range(1, MAX_PAGES):
             following = next_page(page)
             found_id = wanted and any(contains(row, w) for row in whole.rows for w in wanted)
             if following is None or found_id:

@@ -23,8 +23,8 @@ from workbench.agent.planner.tools.tool_profile import Shape
 from workbench.agent.planner.tools.tool_records import Step, contains
 from workbench.events import JSON, canonical
 
-CALLS_PER_NEED = 6
-MOST_CALLS = 24
+MAX_CALLS_PER_NEED = 6
+MAX_CALLS = 24
 
 
 class Pursuit(Gathering):
@@ -91,7 +91,7 @@ class Pursuit(Gathering):
         blank: Finding | None = None
         tried = 0
         for _, shape in ranked:
-            if tried >= CALLS_PER_NEED:
+            if tried >= MAX_CALLS_PER_NEED:
                 break
             outcome = self._try(shape, need, finding)
             if outcome is None:

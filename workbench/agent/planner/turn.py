@@ -9,13 +9,13 @@ from workbench.agent.planner.answer.compose import answer
 from workbench.agent.planner.followups import about_person, same_row, told_already, waits
 from workbench.agent.planner.further_calls import Finding, Planned
 from workbench.agent.planner.language.question_parser import understand
-from workbench.agent.planner.question_plan import MOST_CALLS, Pursuit
+from workbench.agent.planner.question_plan import MAX_CALLS, Pursuit
 from workbench.agent.planner.tables.joins import joined
 from workbench.agent.planner.tools.tool_profile import Shape
 from workbench.agent.planner.tools.tool_records import Step
 from workbench.events import canonical
 
-AT_ONCE = 4
+MAX_CONCURRENT = 4
 """Calls asked for in one turn."""
 
 
@@ -46,6 +46,6 @@ def next_turn(
     for finding in findings:
         for call in finding.calls:
             calls.setdefault((call.shape.tool.qualified, canonical(call.arguments)), call)
-    if calls and len(steps) < MOST_CALLS:
-        return list(calls.values())[:AT_ONCE], ""
+    if calls and len(steps) < MAX_CALLS:
+        return list(calls.values())[:MAX_CONCURRENT], ""
     return [], answer(question, findings, len(steps))

@@ -31,10 +31,10 @@ from workbench.provider_table import PROVIDERS
 
 ROW = PROVIDERS["anthropic"]
 KEY = ROW.keys[0]
-RETRIES = 2
+MAX_RETRIES = 2
 STATUS = {"overloaded_error": 529, "rate_limit_error": 429, "invalid_request_error": 400, "timeout_error": 504}
 """What an error that comes inside a stream would have been as an answer; 500 for all others."""
-SILENCE_SECONDS = 120.0
+SILENCE_TIMEOUT_S = 120.0
 
 
 def build(model: str, env: Mapping[str, str]) -> Anthropic:
@@ -80,7 +80,7 @@ class Anthropic:
             "max_tokens": max_output_tokens,
             "cache_control": {"type": "ephemeral"},
             "stream": True,
-            "timeout": sdk.Timeout(min(timeout, SILENCE_SECONDS), connect=min(timeout, 10.0)),
+            "timeout": sdk.Timeout(min(timeout, SILENCE_TIMEOUT_S), connect=min(timeout, 10.0)),
         }
         message = _Streamed()
         with Faults(self.name, key=KEY, sdk=sdk.AnthropicError) as faults:
@@ -101,7 +101,7 @@ class Anthropic:
         if self._client is None:
             # Tracing is the workbench's own; with the SDK's every call would be told twice.
             self._client = sdk.AsyncAnthropic(
-                api_key=self._key, base_url=self._base_url, max_retries=RETRIES, open_telemetry=False
+                api_key=self._key, base_url=self._base_url, max_retries=MAX_RETRIES, open_telemetry=False
             )
         return sdk
 

@@ -28,9 +28,9 @@ from workbench.provider_table import PROVIDERS
 
 ROW = PROVIDERS["compatible"]
 KEY = ROW.keys[0]
-RETRIES = 2
-SILENCE_SECONDS = 120.0
-PROBE_SECONDS = 0.4
+MAX_RETRIES = 2
+SILENCE_TIMEOUT_S = 120.0
+PROBE_TIMEOUT_S = 0.4
 
 
 class DetectedServer(Record, frozen=True, kw_only=True):
@@ -95,7 +95,7 @@ def configured_url(env: Mapping[str, str]) -> str:
 
 
 async def detect(env: Mapping[str, str], *, ports: Mapping[str, int] | None = None) -> DetectedServer | None:
-    """The first server that is recognised on loopback within `PROBE_SECONDS`, or None.
+    """The first server that is recognised on loopback within `PROBE_TIMEOUT_S`, or None.
 
     Args:
         env: a configured address is taken at its word.
@@ -107,7 +107,7 @@ async def detect(env: Mapping[str, str], *, ports: Mapping[str, int] | None = No
         return DetectedServer(kind="configured", base_url=url)
     ports = ports or {}
     # A proxy has no business between us and our own machine.
-    async with httpx2.AsyncClient(timeout=PROBE_SECONDS, trust_env=False) as client:
+    async with httpx2.AsyncClient(timeout=PROBE_TIMEOUT_S, trust_env=False) as client:
         asked = [_probe(client, sign, ports.get(sign.kind, sign.port)) for sign in _SIGNS]
         return next((found for found in await asyncio.gather(*asked) if found), None)
 
@@ -162,7 +162,7 @@ class Compatible:
             "max_tokens": max_output_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
-            "timeout": sdk.Timeout(min(timeout, SILENCE_SECONDS), connect=min(timeout, 10.0)),
+            "timeout": sdk.Timeout(min(timeout, SILENCE_TIMEOUT_S), connect=min(timeout, 10.0)),
         }
         if tools:  # an empty list is refused by some
             request["tools"] = [_tool(spec) for spec in tools]
@@ -184,7 +184,7 @@ class Compatible:
         import openai as sdk
 
         if self._client is None:
-            self._client = sdk.AsyncOpenAI(api_key=self._key, base_url=self._base_url, max_retries=RETRIES)
+            self._client = sdk.AsyncOpenAI(api_key=self._key, base_url=self._base_url, max_retries=MAX_RETRIES)
         return sdk
 
     def _finish(self, completion: _Streamed) -> list[Part]:

@@ -37,11 +37,11 @@ from workbench.provider_table import PROVIDERS
 
 ROW = PROVIDERS["gemini"]
 KEY = ROW.keys[0]
-ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 RETRIED = (408, 429, 500, 502, 503, 504)
-LONGEST_PAUSE = 60.0
+MAX_PAUSE_S = 60.0
 """Seconds; a provider that asks for more is not waited for."""
-SILENCE_SECONDS = 120.0
+SILENCE_TIMEOUT_S = 120.0
 
 FOREIGN_SIGNATURE = b"skip_thought_signature_validator"
 """The documented stand-in for the signature of a call that Gemini did not make itself."""
@@ -128,7 +128,7 @@ class Gemini:
         if self._client is not None:
             return genai.types, errors
         # The transport is ours, as with the other SDKs; by itself this SDK would take whichever library it finds.
-        self._http = httpx2.AsyncClient(timeout=SILENCE_SECONDS, follow_redirects=True)
+        self._http = httpx2.AsyncClient(timeout=SILENCE_TIMEOUT_S, follow_redirects=True)
         options = genai.types.HttpOptions(
             base_url=self._base_url,
             api_version=self._version,
@@ -158,7 +158,7 @@ class Gemini:
             max_output_tokens=max_output_tokens,
             automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
             http_options=types.HttpOptions(
-                timeout=max(int(min(timeout, SILENCE_SECONDS) * 1000), 1),
+                timeout=max(int(min(timeout, SILENCE_TIMEOUT_S) * 1000), 1),
                 retry_options=types.HttpRetryOptions(attempts=1),
             ),
         )
@@ -167,13 +167,13 @@ class Gemini:
         """The first chunk and the rest of the stream. The request is only sent when the first chunk is asked for."""
         import httpx2
 
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(1, MAX_ATTEMPTS + 1):
             chunks = await self._client.aio.models.generate_content_stream(**request)
             try:
                 return await anext(chunks, None), chunks
             except (api_error, httpx2.ConnectError, httpx2.RemoteProtocolError) as error:
                 pause = _pause(error, attempt)
-                if pause is None or attempt == ATTEMPTS or time.monotonic() + pause > until:
+                if pause is None or attempt == MAX_ATTEMPTS or time.monotonic() + pause > until:
                     raise
             await asyncio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
@@ -269,7 +269,7 @@ def _pause(error: Exception, attempt: int) -> float | None:
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
     wished = _seconds(headers.get("retry-after", "")) or _retry_info(getattr(error, "details", None))
     if wished:
-        return wished if wished <= LONGEST_PAUSE else None
+        return wished if wished <= MAX_PAUSE_S else None
     return float(min(0.5 * 2 ** (attempt - 1), 8.0) * random.uniform(0.75, 1.25))  # noqa: S311  jitter
 
 

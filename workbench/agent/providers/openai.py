@@ -29,9 +29,9 @@ from workbench.provider_table import PROVIDERS
 
 ROW = PROVIDERS["openai"]
 KEY = ROW.keys[0]
-RETRIES = 2
+MAX_RETRIES = 2
 """The SDK's own: on 408, 409, 429, 5xx and lost connections, with the provider's Retry-After."""
-SILENCE_SECONDS = 120.0
+SILENCE_TIMEOUT_S = 120.0
 """Longest time without a byte."""
 
 
@@ -77,7 +77,7 @@ class OpenAI:
             "max_output_tokens": max_output_tokens,
             "store": False,
             "stream": True,
-            "timeout": sdk.Timeout(min(timeout, SILENCE_SECONDS), connect=min(timeout, 10.0)),
+            "timeout": sdk.Timeout(min(timeout, SILENCE_TIMEOUT_S), connect=min(timeout, 10.0)),
         }
         final: Any = None
         items: list[JSON] = []
@@ -109,7 +109,7 @@ class OpenAI:
         import openai as sdk
 
         if self._client is None:
-            self._client = sdk.AsyncOpenAI(api_key=self._key, base_url=self._base_url, max_retries=RETRIES)
+            self._client = sdk.AsyncOpenAI(api_key=self._key, base_url=self._base_url, max_retries=MAX_RETRIES)
         return sdk
 
     async def _open(self, sdk: Any, request: JSON) -> Any:

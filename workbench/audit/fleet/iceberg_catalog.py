@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 NAMESPACE, TABLE = "record", "events"
 KEPT = timedelta(hours=1)
 """Earlier states of the table stay readable so long, for queries that have begun."""
-_MOST_SNAPSHOTS = 60
+_MAX_SNAPSHOTS = 60
 _OWNER = "workbench.owner."
 """Properties of the table: the public key of the record under each root."""
 _LOCAL = "file://"
@@ -186,7 +186,7 @@ class IcebergCatalog:
     def _expire(self, table: Table) -> None:
         """Forget states of the table that no query reads any more, and remove the files that only they had."""
         table = table.refresh()
-        if len(table.metadata.snapshots) <= _MOST_SNAPSHOTS:
+        if len(table.metadata.snapshots) <= _MAX_SNAPSHOTS:
             return
         before = _own_files(table)
         table.maintenance.expire_snapshots().older_than(datetime.now(UTC) - KEPT).commit()

@@ -20,10 +20,10 @@ from workbench.audit.lake.segment_store import SegmentStore
 from workbench.audit.write.seals import read_seals
 from workbench.events import MissingPackageError, Misuse
 
-PATIENCE_S = 8.0
+WRITE_TIMEOUT_S = 8.0
 """How long a lost connection is mended before the record counts as not written; less than the log waits for a disk."""
 
-_PAUSE_S = 0.2
+_RETRY_PAUSE_S = 0.2
 _TABLE = (
     "CREATE SCHEMA IF NOT EXISTS record",
     "CREATE TABLE IF NOT EXISTS record.lines (owner text NOT NULL, writer text, tenant text, seq bigint, "
@@ -78,7 +78,7 @@ class PostgresSink:
             for line in lines[tenant]
         ]
         batch = [self._owner, writer, *map(list, zip(*rows, strict=True))]
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + WRITE_TIMEOUT_S
         while True:
             try:
                 self._connected().execute(_KEEP, batch)
@@ -87,7 +87,7 @@ class PostgresSink:
                 self.close()
                 if time.monotonic() > until:
                     raise _unwritten(e) from e
-                time.sleep(_PAUSE_S)
+                time.sleep(_RETRY_PAUSE_S)
             except psycopg.Error as e:
                 raise _unwritten(e) from e
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from workbench.events import now_us
 
 _SEGMENT = re.compile(r"^([0-9a-f]{24})-(\d{8})\.jsonl$")
-_LONGEST_NAME = 120
+_MAX_NAME_LENGTH = 120
 
 
 class AuditFolder:
@@ -104,7 +104,7 @@ def tenant_name(tenant: str) -> str:
     safe = "".join(c if c in "abcdefghijklmnopqrstuvwxyz0123456789-_" else _encode(c) for c in tenant)
     if not safe:
         return "%"
-    if len(safe) > _LONGEST_NAME:
+    if len(safe) > _MAX_NAME_LENGTH:
         return safe[:64] + "~" + hashlib.sha256(tenant.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     return safe
 

@@ -23,7 +23,7 @@ from workbench.events import (
     new_id,
     now_us,
 )
-from workbench.json_values import LARGEST_REFUSED, LARGEST_VALUE, bounded, fingerprint, text, whole
+from workbench.json_values import MAX_REFUSED_BYTES, MAX_VALUE_BYTES, bounded, fingerprint, text, whole
 
 KINDS = (
     "call",
@@ -72,7 +72,7 @@ def call(
     # field by field, without those that are empty, because this runs for every call
     details = outcome.details
     code = details.get("code")
-    most = LARGEST_REFUSED if is_refused(outcome) else LARGEST_VALUE
+    most = MAX_REFUSED_BYTES if is_refused(outcome) else MAX_VALUE_BYTES
     record = _of_call("call", call, tool)
     if outcome.decision is not None:
         _add_decision(record, outcome.decision)

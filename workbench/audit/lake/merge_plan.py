@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from workbench.events import JSON
 
-MOST_ROWS = 1_000_000
+MAX_ROWS = 1_000_000
 """Rows that are sorted at once when files are merged; a day of more stays several files."""
 
 _STEP = 8
@@ -34,11 +34,11 @@ def due(parts: Iterable[JSON], *, over: bool) -> list[list[JSON]]:
 
 
 def groups(parts: Iterable[JSON]) -> list[list[JSON]]:
-    """The parts of a day as they may be merged: the small ones together, none beyond `MOST_ROWS`."""
+    """The parts of a day as they may be merged: the small ones together, none beyond `MAX_ROWS`."""
     found: list[list[JSON]] = []
     rows = 0
     for part in sorted(parts, key=lambda part: (part["rows"], part["path"])):
-        if not found or rows + part["rows"] > MOST_ROWS:
+        if not found or rows + part["rows"] > MAX_ROWS:
             found.append([])
             rows = 0
         found[-1].append(part)

@@ -25,7 +25,7 @@ from workbench.audit.format.record_keys import KeyChain, Rotation, join_rotation
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-_LARGEST_BODY = 1 << 16
+_MAX_BODY_BYTES = 1 << 16
 
 
 class CheckpointRefusedError(Exception):
@@ -181,8 +181,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         try:
             if self.path != "/add-checkpoint":
                 raise CheckpointRefusedError(404, "there is only /add-checkpoint\n")
-            if not length.isdecimal() or int(length) > _LARGEST_BODY:
-                raise CheckpointRefusedError(413, f"a body of at most {_LARGEST_BODY} bytes is expected\n")
+            if not length.isdecimal() or int(length) > _MAX_BODY_BYTES:
+                raise CheckpointRefusedError(413, f"a body of at most {_MAX_BODY_BYTES} bytes is expected\n")
             self._answer(200, self.server.store.add(self.rfile.read(int(length))))
         except CheckpointRefusedError as e:
             self._answer(e.status, e.text, e.content_type)

@@ -34,8 +34,8 @@ from workbench.secrets import hide_bytes, redactors
 if TYPE_CHECKING:
     from workbench.config import Settings
 
-_LARGEST_RECORD = 15 << 20  # DuckDB reads JSON objects of up to 16 MiB
-_LARGEST_BATCH = 4096
+_MAX_RECORD_BYTES = 15 << 20  # DuckDB reads JSON objects of up to 16 MiB
+_MAX_BATCH = 4096
 _SPACE_CHECK_S = 0.5
 _STALLED_S = 15.0
 _AFTER_FORK = "this process was forked from the one that opened the log"
@@ -318,7 +318,7 @@ class AuditLog:
         routine = True
         size = 0
         self._inflight = waiters  # before anything leaves the queue, so that a failure finds every future
-        for _ in range(min(len(self._queue), _LARGEST_BATCH)):
+        for _ in range(min(len(self._queue), _MAX_BATCH)):
             tenant, body, waiter, is_routine = self._queue.popleft()
             batch.append((tenant, body))
             size += len(body)
@@ -370,9 +370,9 @@ def _encode(tenant: str, record: JSON) -> bytes:
     except TypeError:
         body = orjson.dumps(plain(record))
     body = hide_bytes(body)  # whoever brought it here: no secret that this process has read is recorded
-    if len(body) > _LARGEST_RECORD:
+    if len(body) > _MAX_RECORD_BYTES:
         raise Misuse(
-            f"A record of {len(body)} bytes was given; {_LARGEST_RECORD} is the most.",
+            f"A record of {len(body)} bytes was given; {_MAX_RECORD_BYTES} is the most.",
             hint="Builders of audit.records bound every value.",
         )
     return body

@@ -22,7 +22,7 @@ from workbench.events import Misuse, Unreachable, WorkbenchError
 
 _log = logging.getLogger(__name__)
 _TIMEOUT_S = 10.0
-_RETRY_S = 5.0
+_RETRY_PAUSE_S = 5.0
 _SIZE_TYPE = "text/x.tlog.size"
 
 
@@ -296,4 +296,4 @@ class WitnessSender:
                     self._newest = self._newest or note
                     if self._closing:
                         return
-                    self._change.wait(_RETRY_S)
+                    self._change.wait(_RETRY_PAUSE_S)

@@ -20,14 +20,14 @@ from workbench.events import JSON, now_us
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-_MOST_OPEN = 256
+_MAX_OPEN = 256
 """Lineage files held open at once."""
 
 _LINEAGE_DELAY_S = 0.02
 _LINEAGE_BYTES = 1 << 20
 """Lines wait so long, or until they are so many bytes, before they go to the lineage: one write for many batches."""
 
-_ROUTINE_PATIENCE = 90
+_ROUTINE_FACTOR = 90
 """Records of routine (health checks, samples of metrics), when they are alone, wait so many times longer for a seal."""
 
 
@@ -205,7 +205,7 @@ class SegmentWriter:
         if fd is not None:
             self._open.move_to_end(chain.tenant)
             return fd
-        if len(self._open) >= _MOST_OPEN:
+        if len(self._open) >= _MAX_OPEN:
             _, oldest = self._open.popitem(last=False)
             os.fdatasync(oldest)
             os.close(oldest)
@@ -220,7 +220,7 @@ class SegmentWriter:
 
     def schedule_seal(self, *, routine: bool) -> None:
         """Something was written; if all of it is routine, its seal may wait long."""
-        wait = self._segment_seconds * (_ROUTINE_PATIENCE if routine else 1)
+        wait = self._segment_seconds * (_ROUTINE_FACTOR if routine else 1)
         self._due = min(self._due, time.monotonic() + wait)
 
     def must_seal(self) -> bool:

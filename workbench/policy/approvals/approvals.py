@@ -26,9 +26,9 @@ from workbench.policy.redaction.redactor import Redactor
 
 TTL_US = 15 * 60 * 1_000_000
 """A request waits 15 minutes for a human; an approval waits 15 minutes for its call."""
-POLL_SECONDS = 0.25
+POLL_INTERVAL_S = 0.25
 """How soon a decision in another process is seen, where nobody tells of it."""
-TOLD_POLL_SECONDS = 2.0
+NOTIFIED_POLL_INTERVAL_S = 2.0
 """How soon it is seen where it is told of, should that be missed."""
 MAX_WAITING = 100
 """Pending requests of one caller."""
@@ -334,7 +334,7 @@ class Approvals:
         mine = (asyncio.get_running_loop(), asyncio.Event())
         self._waiting.setdefault(id, set()).add(mine)
         deadline = time.monotonic() + timeout
-        poll = POLL_SECONDS if self.store.local else TOLD_POLL_SECONDS
+        poll = POLL_INTERVAL_S if self.store.local else NOTIFIED_POLL_INTERVAL_S
         try:
             while True:
                 mine[1].clear()

@@ -33,8 +33,8 @@ VIA = "slack"
 """The door of such a decision."""
 TOKEN = "WORKBENCH_SLACK_BOT_TOKEN"
 SECRET = "WORKBENCH_SLACK_SIGNING_SECRET"
-WINDOW_SECONDS = 300
-MOST_BYTES = 128 << 10
+WINDOW_S = 300
+MAX_BYTES = 128 << 10
 _SEEN = 10_000
 _TABLE = """create table if not exists approval_cards (
   approval text primary key, channel text not null, ts text not null) strict;"""
@@ -229,9 +229,9 @@ class SlackChannel:
     def _check(self, body: bytes, headers: Mapping[str, str]) -> None:
         named = {name.lower(): value for name, value in headers.items()}
         stamp, signature = named.get("x-slack-request-timestamp", ""), named.get("x-slack-signature", "")
-        if len(body) > MOST_BYTES:
+        if len(body) > MAX_BYTES:
             raise NotFromSlack("The request is too large for a click.")
-        fresh = stamp.isascii() and stamp.isdigit() and abs(self._clock() - int(stamp[:15])) <= WINDOW_SECONDS
+        fresh = stamp.isascii() and stamp.isdigit() and abs(self._clock() - int(stamp[:15])) <= WINDOW_S
         if not fresh:
             raise NotFromSlack("The request has no timestamp of the last five minutes.")
         try:
@@ -246,9 +246,7 @@ class SlackChannel:
             if signature in self._seen:
                 raise NotFromSlack("This very request was seen before.")
             self._seen[signature] = now
-            while self._seen and (
-                len(self._seen) > _SEEN or next(iter(self._seen.values())) < now - 2 * WINDOW_SECONDS
-            ):
+            while self._seen and (len(self._seen) > _SEEN or next(iter(self._seen.values())) < now - 2 * WINDOW_S):
                 self._seen.popitem(last=False)
 
     def _tell(self, channel: str, user: str, text: str) -> None:

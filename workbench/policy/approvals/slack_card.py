@@ -15,7 +15,7 @@ from workbench.policy.approvals.approval import Approval
 
 APPROVE = "workbench_approve"
 DENY = "workbench_deny"
-LONGEST = 2900
+MAX_CARD_LENGTH = 2900
 """Characters of one text block; Slack takes 3,000."""
 
 
@@ -87,5 +87,5 @@ def _section(text: str) -> JSON:
 
 
 def _plain(text: str) -> JSON:
-    shown: Any = text if len(text) <= LONGEST else text[:LONGEST] + "… (cut)"
+    shown: Any = text if len(text) <= MAX_CARD_LENGTH else text[:MAX_CARD_LENGTH] + "… (cut)"
     return {"type": "plain_text", "text": shown, "emoji": False}

@@ -27,7 +27,7 @@ SCOPE: Final = "approvals:standing"
 MIN_SECONDS: Final = 60.0
 MAX_UNSEEN_SECONDS: Final = 3600.0
 """Longest time of one that somebody gives whose rights are only seen when they come: by token or certificate."""
-PENDING_US: Final = 15 * 60 * 1_000_000
+PENDING_LIFETIME_US: Final = 15 * 60 * 1_000_000
 """How long one waits for further people, as the call itself does."""
 MAX_ACTIVE: Final = 100
 """Of one tenant at a time."""
@@ -248,7 +248,7 @@ class StandingApprovals:
         self.store.change(
             "update standing_approvals set status = 'expired', ended_us = until_us, patterns = '{}' "
             "where (status = 'active' and until_us <= ?) or (status = 'pending' and created_us <= ?)",
-            *(now, now - PENDING_US),
+            *(now, now - PENDING_LIFETIME_US),
         )
         found = self.store.row(count, approval.tenant)
         if found is not None and found[0] >= MAX_ACTIVE:
@@ -348,7 +348,7 @@ class StandingApprovals:
         rows = self.store.rows(
             f"select {_COLUMNS} from standing_approvals where tenant = ? and "
             "((status = 'pending' and created_us > ?) or (status = 'active' and until_us > ?)) order by created_us",
-            *(tenant, self._clock() - PENDING_US, self._clock()),
+            *(tenant, self._clock() - PENDING_LIFETIME_US, self._clock()),
         )
         found: Sequence[StandingApproval] = [_standing(row) for row in rows]
         known = definitions or {}

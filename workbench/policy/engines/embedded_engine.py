@@ -15,7 +15,7 @@ from workbench.policy.rego import rego_engine
 from workbench.policy.rego.engine_answer import Verdict, document, verdict, within_size
 from workbench.policy.rego.loaded_rules import LoadedRules
 
-_CACHE_ENTRIES = 8192
+_MAX_CACHED = 8192
 
 
 class _Cache:
@@ -70,7 +70,7 @@ class EmbeddedEngine(DecisionEngine):
         if found is None or found.tool is not tool:
             answer = rego.ask(rego_engine.TOOL_SCOPES, document(caller, tool))
             found = verdict(answer, caller, tool, revision=rego.revision, engine=self.name)
-            if len(cache.verdicts) >= _CACHE_ENTRIES:
+            if len(cache.verdicts) >= _MAX_CACHED:
                 cache.verdicts.clear()
             cache.verdicts[key] = found
         return found

@@ -17,8 +17,8 @@ from workbench.policy.rego.opa_client import NAME, Opa
 from workbench.policy.rego.opa_visibility_cache import OpaVisibilityCache
 from workbench.secrets import Secrets
 
-_MOST_QUOTAS = 8192
-_QUOTA_SECONDS = 1.0
+_MAX_QUOTAS = 8192
+_QUOTA_TIMEOUT_S = 1.0
 """How long a quota that OPA gave is remembered."""
 
 
@@ -51,9 +51,9 @@ class OpaEngine(DecisionEngine):
             asked.append(self.client.ask(rego_engine.TENANT_QUOTA, quota))
         (answer, revision), *rest = await asyncio.gather(*asked)
         if rest:
-            if len(self._quotas) >= _MOST_QUOTAS:
+            if len(self._quotas) >= _MAX_QUOTAS:
                 self._quotas.clear()
-            self._quotas[key] = (time.monotonic() + _QUOTA_SECONDS, rest[0][0]["per_minute"])
+            self._quotas[key] = (time.monotonic() + _QUOTA_TIMEOUT_S, rest[0][0]["per_minute"])
         return within_size(verdict(answer, call.caller, tool, revision=revision, engine=NAME), call)
 
     def visible(self, caller: Caller, tool: Tool) -> bool:

@@ -26,7 +26,7 @@ create table if not exists spending (
   tenant text not null, subject text not null, day text not null, tokens integer not null, micros integer not null,
   primary key (tenant, subject, day)) strict;
 """
-_KEPT_SECONDS = 2 * 24 * 3600
+_KEPT_S = 2 * 24 * 3600
 _MICROS = 1_000_000
 
 SCRIPT = """
@@ -92,9 +92,9 @@ class Spending:
         self._when_down = settings.redis_down
         if settings.redis_url:
             from workbench.control.redis_client import redis_client
-            from workbench.control.redis_script import TIMEOUT
+            from workbench.control.redis_script import TIMEOUT_S
 
-            self._redis = redis_client(Secrets.of(settings).read(settings.redis_url), TIMEOUT)
+            self._redis = redis_client(Secrets.of(settings).read(settings.redis_url), TIMEOUT_S)
             self._script = self._redis.register_script(SCRIPT)
 
     def limits(self, caller: Caller) -> Limits:
@@ -182,7 +182,7 @@ class Spending:
     async def _take(self, caller: Caller, day: str, least: int, most: int, limits: Limits) -> tuple[int, str, bool]:
         micros = limits.cents_per_day * _MICROS // 100
         if self._redis is not None:
-            arguments = [least, most, limits.tokens_per_day, micros, _KEPT_SECONDS]
+            arguments = [least, most, limits.tokens_per_day, micros, _KEPT_S]
             try:
                 tokens, lacking = await _asked(self._script(keys=[_key(caller, day)], args=arguments))
                 return int(tokens), lacking.decode() if isinstance(lacking, bytes) else str(lacking), True

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from workbench.events import JSON, Caller, Record, Tool
 
-WINDOW = 60.0
+WINDOW_S = 60.0
 """Seconds."""
 _SWEEP_FROM = 1024
 
@@ -123,7 +123,7 @@ class RateLimits:
         try:
             quota = self._quota(tenant, qualified)
         except Exception:  # noqa: BLE001 - undefined means no
-            return WINDOW
+            return WINDOW_S
         now = self._clock()
         with self._lock:
             own = self._window(("caller", tenant, caller.subject), now)
@@ -146,7 +146,7 @@ class RateLimits:
         try:
             quota = self._quota(tenant, qualified)
         except Exception:  # noqa: BLE001 - undefined means no
-            return {"name": "tool", "limit": 0, "remaining": 0, "reset_s": int(WINDOW)}
+            return {"name": "tool", "limit": 0, "remaining": 0, "reset_s": int(WINDOW_S)}
         now = self._clock()
         with self._lock:
             own = self._numbers("caller", self._window(("caller", tenant, caller.subject), now), self.rate(caller), now)
@@ -179,14 +179,14 @@ class RateLimits:
             if len(self._windows) >= self._sweep_at:
                 self._sweep(now)
             window = self._windows[key] = deque()
-        oldest = now - WINDOW
+        oldest = now - WINDOW_S
         while window and window[0] <= oldest:
             window.popleft()
         return window
 
     def _sweep(self, now: float) -> None:
         """Forget who has not called for a minute; whoever has keeps their count, however many there are."""
-        oldest = now - WINDOW
+        oldest = now - WINDOW_S
         self._windows = {key: w for key, w in self._windows.items() if w and w[-1] > oldest}
         self._sweep_at = max(_SWEEP_FROM, 2 * len(self._windows))
 
@@ -195,9 +195,9 @@ class RateLimits:
         if len(window) < limit:
             return None
         # the next place is free when the call that stands `limit` calls back leaves the window
-        return max(window[len(window) - limit] + WINDOW - now, 0.001)
+        return max(window[len(window) - limit] + WINDOW_S - now, 0.001)
 
     @staticmethod
     def _numbers(name: str, window: deque[float], limit: int, now: float) -> JSON:
-        reset = math.ceil(window[0] + WINDOW - now) if window else 0
+        reset = math.ceil(window[0] + WINDOW_S - now) if window else 0
         return {"name": name, "limit": limit, "remaining": max(limit - len(window), 0), "reset_s": reset}

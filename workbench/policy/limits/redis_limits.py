@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 from workbench.config import RedisDown
 from workbench.control.circuit_breaker import CircuitBreaker
-from workbench.control.redis_script import TIMEOUT, RedisScript, hash_of
+from workbench.control.redis_script import TIMEOUT_S, RedisScript, hash_of
 from workbench.events import Caller, Tool, Unreachable, new_id
-from workbench.policy.limits.rate_limits import WINDOW, RateLimits, Used
+from workbench.policy.limits.rate_limits import WINDOW_S, RateLimits, Used
 
 MAX_WAITING = 4096
 """Callers of whom is remembered how long they have to wait."""
@@ -74,7 +74,7 @@ class SharedLimits(RateLimits):
         url: str,
         when_down: RedisDown = "deny",
         prefix: str = "workbench",
-        timeout: float = TIMEOUT,
+        timeout: float = TIMEOUT_S,
         breaker: CircuitBreaker | None = None,
     ) -> None:
         super().__init__(per_minute, quota)
@@ -92,7 +92,7 @@ class SharedLimits(RateLimits):
         try:
             quota = self._quota(caller.tenant, tool.qualified)
         except Exception:  # noqa: BLE001 - undefined means no
-            return Used(name="tool", limit=0, remaining=0, reset_s=int(WINDOW), retry_s=int(WINDOW))
+            return Used(name="tool", limit=0, remaining=0, reset_s=int(WINDOW_S), retry_s=int(WINDOW_S))
         tenant = hash_of(caller.tenant)
         keys = [f"{self._prefix}:{{{tenant}}}:caller:{hash_of(caller.subject)}"]
         limits = [self.rate(caller)]
@@ -161,7 +161,7 @@ class SharedLimits(RateLimits):
 
     async def _count(self, keys: list[str], limits: list[int]) -> tuple[int, int, int]:
         try:
-            worst, wait, reset = await self.script.run(keys, [int(WINDOW * 1_000_000), new_id(), *limits])
+            worst, wait, reset = await self.script.run(keys, [int(WINDOW_S * 1_000_000), new_id(), *limits])
         finally:
             self.problem = self.script.problem
         return worst, wait, reset

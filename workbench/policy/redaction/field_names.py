@@ -33,7 +33,7 @@ _ADDRESSES = frozenset({"uri", "uriTemplate", "resourceUri", "ui/resourceUri"})
 _FILLERS = frozenset(
     ("address", "addr", "number", "no", "nr", "num", "primary", "secondary", "work", "home", "private")
 )
-_LONGEST = 200
+_MAX_LENGTH = 200
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 _SECRET_WORDS = frozenset(
@@ -97,7 +97,7 @@ class Columns:
         """What `name` says about its value; None when nothing."""
         if not isinstance(name, str):
             return None
-        words = _words(name[:_LONGEST])
+        words = _words(name[:_MAX_LENGTH])
         key = FieldName(
             kind=self._match(words),
             secret=_secrecy(words) if self._lenient else "",
@@ -106,7 +106,7 @@ class Columns:
         )
         found = key if any(key) else None
         # names that hold data of somebody are as many as there are people, and none of them is kept
-        if len(self.known) < 4096 and len(name) <= _LONGEST and not key.suspicious:
+        if len(self.known) < 4096 and len(name) <= _MAX_LENGTH and not key.suspicious:
             self.known[name] = found
         return found
 

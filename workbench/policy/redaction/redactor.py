@@ -27,8 +27,8 @@ from workbench.scanning import ScanBudget
 from workbench.secrets import redactors
 from workbench.secrets.keyring import KeyRing
 
-_CACHE_ENTRIES = 2048
-_CACHED_LENGTH = 4096
+_MAX_CACHED = 2048
+_MAX_CACHED_LENGTH = 4096
 
 
 class Redactor:
@@ -232,14 +232,14 @@ class Redactor:
         if not self._recognisers.ready:
             self._recognisers.warm()
             return WITHHELD, count + 1
-        if len(text) > _CACHED_LENGTH:
+        if len(text) > _MAX_CACHED_LENGTH:
             found, n = self._replaced(text, tenant, lenient, budget)
             return found, n + count
         key = hashlib.blake2b(_bytes(f"{int(lenient)}{tenant}\0{text}"), digest_size=16).digest()
         known = self._leaves.get(key)
         if known is None:
             known = self._leaves[key] = self._replaced(text, tenant, lenient, budget)
-            if len(self._leaves) > _CACHE_ENTRIES:
+            if len(self._leaves) > _MAX_CACHED:
                 self._leaves.popitem(last=False)
         return known[0], known[1] + count
 

@@ -50,7 +50,7 @@ _GROUPS = _grouped()
 PIECE = 128 << 10
 """Characters that are looked through for hints at once."""
 
-_LONGEST_NAME = 4096
+_MAX_NAME_LENGTH = 4096
 _PARTS_AT_ONCE = 8192
 """Parts of a text that are put together at once."""
 
@@ -169,7 +169,7 @@ def find(text: str, profile: Profile = "record", budget: ScanBudget | None = Non
 
 def present(name: str) -> bool:
     """Whether the name of a key holds something of the shape that an issuer gave its keys."""
-    return len(name) > 15 and hinted(name) and without_credentials(name[:_LONGEST_NAME], "result")[1] > 0
+    return len(name) > 15 and hinted(name) and without_credentials(name[:_MAX_NAME_LENGTH], "result")[1] > 0
 
 
 def _spans(text: str, profile: Profile, budget: ScanBudget | None) -> Iterator[tuple[int, int]]:
@@ -234,7 +234,7 @@ def _found(match: re.Match[str], text: str, end: int) -> list[tuple[int, int]]:
 def _in_link(text: str, at: int) -> bool:
     """Whether a place lies in the query of a URL. Links to sign in and to download carry signed tokens, and are of no
     use without."""
-    before = text[max(0, at - _LONGEST_NAME) : at].split()
+    before = text[max(0, at - _MAX_NAME_LENGTH) : at].split()
     return bool(before) and not text[at - 1].isspace() and "://" in before[-1] and "=" in before[-1]
 
 

@@ -32,7 +32,7 @@ MAX_INNER = 200_000
 """Values of a JSON document that stands in a text. One call parses it, and no other thread runs meanwhile."""
 SMALL = 64 << 10
 """Bytes of a value whose texts are each searched whole."""
-_SHORTEST = 6
+_MIN_LENGTH = 6
 """No personal data that we know has fewer characters."""
 _LONG = 10**12
 """Whole numbers from here on may be those of a card."""
@@ -88,7 +88,7 @@ class Traversal:
         """`value` with everything replaced that must be; the same object when nothing was."""
         kind = type(value)
         if kind is str:
-            return self._text(value, depth) if len(value) >= _SHORTEST and self._prefilter(value) else value
+            return self._text(value, depth) if len(value) >= _MIN_LENGTH and self._prefilter(value) else value
         if kind is int:
             return self._number(value) if value >= _LONG else value
         if kind in _PLAIN:
@@ -195,7 +195,7 @@ class Traversal:
             if key is None:  # nothing special about the name: the common case, kept short
                 kind = type(item)
                 if kind is str:
-                    if len(item) < _SHORTEST or not prefilter(item):
+                    if len(item) < _MIN_LENGTH or not prefilter(item):
                         continue
                 elif kind in _PLAIN or (kind is int and item < _LONG):
                     continue
@@ -215,7 +215,7 @@ class Traversal:
             return self._hidden(value, key.secret == "text", depth)
         if key.kind:
             return self._whole(value, key.kind, depth)
-        if key.address and type(value) is str and len(value) >= _SHORTEST:
+        if key.address and type(value) is str and len(value) >= _MIN_LENGTH:
             return self._address(value)
         return self.value(value, depth + 1)
 

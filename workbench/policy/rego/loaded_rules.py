@@ -10,8 +10,8 @@ from workbench.events import JSON, Misuse
 from workbench.policy.redaction.field_names import PERSONAL
 from workbench.policy.rego import rego_engine
 
-_MOST_QUOTAS = 8192
-_WATCH_SECONDS = 1.0
+_MAX_QUOTAS = 8192
+_WATCH_INTERVAL_S = 1.0
 
 
 class _Revision:
@@ -78,7 +78,7 @@ class LoadedRules:
         found = current.quotas.get((tenant, tool))
         if found is None:
             answer = current.rego.ask(rego_engine.TENANT_QUOTA, {"tenant": tenant, "tool": tool, "used": 0})
-            if len(current.quotas) >= _MOST_QUOTAS:
+            if len(current.quotas) >= _MAX_QUOTAS:
                 current.quotas.clear()
             found = current.quotas[tenant, tool] = answer["per_minute"]
         return found
@@ -110,7 +110,7 @@ class LoadedRules:
 def _watch(rules: weakref.ref[LoadedRules], closed: threading.Event) -> None:
     """Reload when a file changed; ends with the rules. Off the path of calls, once a second."""
     tried: object = None
-    while not closed.wait(_WATCH_SECONDS):
+    while not closed.wait(_WATCH_INTERVAL_S):
         current = rules()
         if current is None:
             return

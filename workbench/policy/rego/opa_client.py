@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     import aiohttp
 
 NAME = "opa"
-TIMEOUT = 0.25
+TIMEOUT_S = 0.25
 """Seconds for one decision, connecting included."""
-LIST_TIMEOUT = 5.0
+LIST_TIMEOUT_S = 5.0
 """Seconds for the decisions of a whole list."""
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 """Largest answer that is read."""
 MANY = (
     "caller := input.caller; answers := {i: decision | some i, tool in input.tools; "
     'one := {"caller": caller, "tool": tool}; decision := data.workbench.tool_scopes.decision with input as one}'
 )
 """The query that asks for many decisions: the rule is the one that decides calls, asked with the input of a call."""
-_CONNECTIONS = 64
+_MAX_CONNECTIONS = 64
 
 
 class OpaFailed(rego_engine.BrokenPolicyError):
@@ -58,7 +58,7 @@ class Opa:
     """
 
     def __init__(
-        self, url: str, token: str = "", *, timeout: float = TIMEOUT, breaker: CircuitBreaker | None = None
+        self, url: str, token: str = "", *, timeout: float = TIMEOUT_S, breaker: CircuitBreaker | None = None
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
@@ -116,7 +116,7 @@ class Opa:
             body = orjson.dumps({"query": MANY, "input": {"caller": documents[0]["caller"], "tools": tools}})
         except (rego_guard.UnsuitableValueError, TypeError) as e:
             raise OpaFailed("malformed", f"the input cannot be sent: {e}") from e
-        answer = await self._answer("/v1/query", body, LIST_TIMEOUT)
+        answer = await self._answer("/v1/query", body, LIST_TIMEOUT_S)
         try:
             answers = answer["result"][0]["answers"]
             found: list[JSON | None] = [answers.get(str(number)) for number in range(len(documents))]
@@ -164,8 +164,8 @@ class Opa:
             async with self._session().post(
                 self.url + path, data=body, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=timeout)
             ) as response:
-                text = await response.content.read(MOST_BYTES + 1)
-                while len(text) <= MOST_BYTES and (more := await response.content.read(MOST_BYTES)):
+                text = await response.content.read(MAX_BYTES + 1)
+                while len(text) <= MAX_BYTES and (more := await response.content.read(MAX_BYTES)):
                     text += more
                 if response.status != 200:
                     raise OpaFailed("status", f"OPA answered with HTTP status {response.status}")
@@ -174,7 +174,7 @@ class Opa:
         except (aiohttp.ClientError, OSError) as e:
             raise OpaFailed("unreachable", f"OPA cannot be reached ({type(e).__name__})") from e
         try:
-            if len(text) > MOST_BYTES:
+            if len(text) > MAX_BYTES:
                 raise ValueError("too long")
             answer = orjson.loads(text)
         except ValueError as e:
@@ -191,7 +191,7 @@ class Opa:
             if self._token:
                 headers["Authorization"] = f"Bearer {self._token}"
             self._http = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=30.0),
+                connector=aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=30.0),
                 headers=headers,
                 cookie_jar=aiohttp.DummyCookieJar(),
             )

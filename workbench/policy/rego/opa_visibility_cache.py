@@ -16,13 +16,13 @@ from workbench.policy.rego import rego_engine
 from workbench.policy.rego.engine_answer import document, verdict
 from workbench.policy.rego.opa_client import Opa
 
-FRESH_SECONDS = 5.0
+FRESH_S = 5.0
 """How long a list is good; a change of the rules shows in lists after that."""
-MOST_SECONDS = 60.0
+MAX_AGE_S = 60.0
 """After so long without a newer answer nothing is visible any more."""
-AT_ONCE = 1000
+MAX_BATCH = 1000
 """Decisions asked for in one request."""
-MOST_CALLERS = 512
+MAX_CALLERS = 512
 
 Identity = tuple[Any, ...]
 
@@ -57,13 +57,13 @@ class OpaVisibilityCache:
     def visible(self, caller: Caller, tool: Tool) -> bool:
         """Whether OPA, when it was last asked, would have let `caller` call `tool`, a needed approval put aside."""
         seen = self._seen.get(_identity(caller))
-        return seen is not None and self._clock() - seen.at < MOST_SECONDS and _key(tool) in seen.visible
+        return seen is not None and self._clock() - seen.at < MAX_AGE_S and _key(tool) in seen.visible
 
     async def prefetch(self, caller: Caller, tools: Sequence[Tool]) -> None:
         """Ask about `tools`, unless that was done a moment ago. What is not answered is not visible."""
         whose = _identity(caller)
         seen = self._seen.get(whose)
-        if seen is not None and self._clock() - seen.at < FRESH_SECONDS and seen.asked.issuperset(map(_key, tools)):
+        if seen is not None and self._clock() - seen.at < FRESH_S and seen.asked.issuperset(map(_key, tools)):
             return
         asking = self._asking.get(whose)
         if asking is None:  # one question for all who want to know at the same time
@@ -73,8 +73,8 @@ class OpaVisibilityCache:
 
     async def _ask(self, whose: Identity, caller: Caller, tools: Sequence[Tool]) -> None:
         visible: set[tuple[Any, ...]] = set()
-        for start in range(0, len(tools), AT_ONCE):
-            portion = tools[start : start + AT_ONCE]
+        for start in range(0, len(tools), MAX_BATCH):
+            portion = tools[start : start + MAX_BATCH]
             readable = [(tool, asked) for tool in portion if (asked := _document(caller, tool)) is not None]
             try:
                 answers = await self._opa.ask_many([asked for _, asked in readable])
@@ -83,7 +83,7 @@ class OpaVisibilityCache:
             for (tool, _), answer in zip(readable, answers, strict=True):
                 if answer is not None and _allows(answer, caller, tool):
                     visible.add(_key(tool))
-        if len(self._seen) >= MOST_CALLERS:
+        if len(self._seen) >= MAX_CALLERS:
             self._seen.clear()
         self._seen[whose] = _Seen(self._clock(), next(self._numbers), frozenset(visible), frozenset(map(_key, tools)))
 

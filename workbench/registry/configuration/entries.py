@@ -17,7 +17,7 @@ from workbench.registry.server_auth import KEYS as AUTH_TYPES
 MIN_TIMEOUT_S: Final = 1.0
 MAX_TIMEOUT_S: Final = 3600.0
 """Bounds of what a file may say about the time that calls get."""
-LARGEST_SECONDS: Final = 3600.0
+MAX_ENTRY_TIMEOUT_S: Final = 3600.0
 """Where a client's unit is not known, a larger number counts milliseconds: no client lets people wait an hour."""
 
 _IN_SECONDS = ("Cline", "Roo", "Goose", "Codex", "Crush", "Cherry Studio")
@@ -471,7 +471,7 @@ class _Shaping:
             return 0.0
         if not unit:
             thousandths = self.client in _IN_MILLISECONDS or (
-                self.client not in _IN_SECONDS and number > LARGEST_SECONDS
+                self.client not in _IN_SECONDS and number > MAX_ENTRY_TIMEOUT_S
             )
             unit = 0.001 if thousandths else 1.0
         seconds = min(max(number * unit, MIN_TIMEOUT_S), MAX_TIMEOUT_S)

@@ -16,7 +16,7 @@ from workbench.events import JSON, Record, Tool
 from workbench.registry.definitions.hidden_characters import hidden_character
 from workbench.scanning import ScanBudget, first
 
-MOST_BYTES = 256 << 10
+MAX_BYTES = 256 << 10
 """How much of one text is looked at."""
 MAX_LEVELS = 256
 """How deep into a definition texts are looked for: deeper than any that is listed."""
@@ -97,7 +97,7 @@ class Signal(Record, frozen=True, kw_only=True):
 
 def of_text(text: str, where: str) -> list[Signal]:
     """The signs in one text, at most one of each kind."""
-    text = text[:MOST_BYTES]
+    text = text[:MAX_BYTES]
     found = []
     if not text.isascii() and (hidden := _hidden(text)):
         found.append(Signal(kind="hidden_characters", where=where, excerpt=hidden))
@@ -118,7 +118,7 @@ def _hidden(text: str) -> str:
 
 def plain(encoded: bytes) -> bool:
     """Whether a result has no word of any sign, so that `of_result` has next to nothing to do."""
-    folded = encoded[:MOST_BYTES].lower()
+    folded = encoded[:MAX_BYTES].lower()
     return folded.isascii() and not _kinds(folded.decode())
 
 
@@ -165,7 +165,7 @@ def of_result(encoded: bytes) -> list[Signal]:
     Args:
         encoded: the result as JSON, in UTF-8.
     """
-    text = encoded[:MOST_BYTES]
+    text = encoded[:MAX_BYTES]
     for escape in (b"\\n", b"\\t", b"\\r"):
         text = text.replace(escape, b" ")
     return of_text(text.decode("utf-8", "replace"), "result")

@@ -12,7 +12,7 @@ _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 MIN_CPU_SHARE = 0.01
 """Of one processor. Idle runtimes wake up now and then, which is less than that."""
 
-SAMPLE_S = 0.2
+SAMPLE_INTERVAL_S = 0.2
 """Seconds between two looks at a process."""
 
 
@@ -69,9 +69,9 @@ def usage_of(pid: int) -> ProcessUsage | None:
 async def works(pid: int) -> bool:
     """Whether the processes of `pid` use the processor right now."""
     before = await asyncio.to_thread(usage_of, pid)
-    await asyncio.sleep(SAMPLE_S)
+    await asyncio.sleep(SAMPLE_INTERVAL_S)
     after = await asyncio.to_thread(usage_of, pid)
-    return before is not None and after is not None and after.worked_since(before, SAMPLE_S)
+    return before is not None and after is not None and after.worked_since(before, SAMPLE_INTERVAL_S)
 
 
 def _descends(number: int, ancestor: int, parents: dict[int, int]) -> bool:

@@ -14,19 +14,19 @@ from typing import Any, TypeVar
 from workbench.events import Unreachable
 from workbench.registry.connection import Launched
 from workbench.registry.processes.child_environment import find_program
-from workbench.registry.processes.reaper import GRACE, send
+from workbench.registry.processes.reaper import GRACE_S, send
 from workbench.registry.processes.stderr_lines import clean_line, recent_and_earlier, tells_of_error
 from workbench.registry.server import ServerSpec
 from workbench.secrets import hide
 
 T = TypeVar("T")
 
-TAIL_LINES = 200
-LINE_LENGTH = 2_000
-FOLLOWERS_GRACE = 0.3
+MAX_TAIL_LINES = 200
+MAX_LINE_LENGTH = 2_000
+FOLLOWERS_GRACE_S = 0.3
 """Seconds that the rest of a group gets once its leader has ended."""
 
-STDOUT_LIMIT = 32 << 20
+MAX_STDOUT_BYTES = 32 << 20
 """Longest line a stdio server may send, in bytes."""
 
 SHOWN_LENGTH = 500
@@ -80,7 +80,7 @@ class Child:
         self._transport = transport
         self._source = spec.source or "its configuration"
         self._exit = exit
-        self._tail: deque[tuple[float, str]] = deque(maxlen=TAIL_LINES)
+        self._tail: deque[tuple[float, str]] = deque(maxlen=MAX_TAIL_LINES)
         self._errors: deque[tuple[float, str]] = deque(maxlen=_ERRORS_KEPT)
         self._ending: asyncio.Task[str] | None = None
         self.ready = False
@@ -147,7 +147,7 @@ class Child:
         kept = [line[:SHOWN_LENGTH] for line in recent_and_earlier(lines, now)]
         return "\n" + "\n".join(kept) if kept else ""
 
-    async def end(self, grace: float = GRACE) -> None:
+    async def end(self, grace: float = GRACE_S) -> None:
         """Ask the group to end, and after `grace` seconds make it. Nothing of the group is left when this returns."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
@@ -157,7 +157,7 @@ class Child:
                     async with asyncio.timeout_at(deadline):
                         await self._exit.happened.wait()
                     # What it started has had the same signal; zombies that nobody reaps would count as alive for ever.
-                    async with asyncio.timeout_at(min(deadline, loop.time() + FOLLOWERS_GRACE)):
+                    async with asyncio.timeout_at(min(deadline, loop.time() + FOLLOWERS_GRACE_S)):
                         while send(self.pid, 0):  # noqa: ASYNC110 - a process group has no event to wait for
                             await asyncio.sleep(0.01)
         finally:  # also when we are cancelled: better abrupt than left behind
@@ -174,23 +174,23 @@ class Child:
         rest = ""
         while chunk := await stream.read(1 << 16):
             *lines, rest = (rest + decoder.decode(chunk)).split("\n")
-            for line in lines[:-TAIL_LINES]:
+            for line in lines[:-MAX_TAIL_LINES]:
                 self._note_error(line, clock())
-            for line in lines[-TAIL_LINES:]:
+            for line in lines[-MAX_TAIL_LINES:]:
                 self._keep(line, clock())
-            rest = rest[-LINE_LENGTH:] if "\r" in rest else rest[:LINE_LENGTH]
+            rest = rest[-MAX_LINE_LENGTH:] if "\r" in rest else rest[:MAX_LINE_LENGTH]
         if rest:
             self._keep(rest, clock())
 
     def _keep(self, line: str, now: float) -> None:
-        self._tail.append((now, hide(clean_line(line[-LINE_LENGTH:] if "\r" in line else line[:LINE_LENGTH]))))
+        self._tail.append((now, hide(clean_line(line[-MAX_LINE_LENGTH:] if "\r" in line else line[:MAX_LINE_LENGTH]))))
         self._note_error(line, now)
 
     def _note_error(self, line: str, now: float) -> None:
         """Keep a line that tells of an error longer than the rest, which may push it out of the tail."""
         for word in _ERROR_WORDS:
             if word in line:
-                if tells_of_error(clean := hide(clean_line(line[:LINE_LENGTH]))):
+                if tells_of_error(clean := hide(clean_line(line[:MAX_LINE_LENGTH]))):
                     self._errors.append((now, clean))
                 return
 
@@ -208,7 +208,7 @@ async def spawn(spec: ServerSpec, command: tuple[str, ...], env: dict[str, str],
     loop = asyncio.get_running_loop()
     try:
         transport, exit = await loop.subprocess_exec(
-            lambda: _Exit(STDOUT_LIMIT),
+            lambda: _Exit(MAX_STDOUT_BYTES),
             program,
             *command[1:],
             stdin=asyncio.subprocess.PIPE if spec.stdio else asyncio.subprocess.DEVNULL,

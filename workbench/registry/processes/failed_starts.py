@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-SLOWEST_RETRY: Final = 30.0
-SLOWEST_PERMANENT_RETRY: Final = 300.0
+MAX_RETRY_S: Final = 30.0
+MAX_PERMANENT_RETRY_S: Final = 300.0
 """Seconds between two tries of a server that always fails in the same way."""
 
 MAX_SAME_FAILURES: Final = 3
@@ -43,7 +43,7 @@ class Failures:
         self._reason = reason
         self.count += 1
         if self.count > 1:
-            slowest = SLOWEST_PERMANENT_RETRY if self.permanent else max(SLOWEST_RETRY, self._first_pause)
+            slowest = MAX_PERMANENT_RETRY_S if self.permanent else max(MAX_RETRY_S, self._first_pause)
             self.pause = min(2 * self.pause, slowest)
 
     def reset(self) -> None:

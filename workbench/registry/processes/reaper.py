@@ -17,7 +17,7 @@ import time
 VARIABLE = "WORKBENCH_LAUNCH"
 """Every child has it in its environment, and passes it on to what it starts itself."""
 
-GRACE = 1.0
+GRACE_S = 1.0
 """Seconds between SIGTERM and SIGKILL."""
 
 
@@ -77,7 +77,7 @@ def main(mark: str) -> None:
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     groups = listen()
     left = {g for g in groups if send(g, signal.SIGTERM)}
-    end = time.monotonic() + GRACE
+    end = time.monotonic() + GRACE_S
     while left and time.monotonic() < end:
         time.sleep(0.02)
         left = {g for g in left if send(g, 0)}

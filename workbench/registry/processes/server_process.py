@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from workbench.events import Unreachable
 from workbench.registry.connection import Connection, Launched
 from workbench.registry.processes.activity import works
-from workbench.registry.processes.child_process import TAIL_LINES, Child, unless_ended
+from workbench.registry.processes.child_process import MAX_TAIL_LINES, Child, unless_ended
 from workbench.registry.processes.stderr_lines import useful_lines
 from workbench.registry.processes.supervisor import Supervisor
 from workbench.registry.registry_events import Journal
@@ -43,14 +43,14 @@ class ServerProcess:
         self._supervisor = supervisor
         self._journal = journal
         self._launched = Launched()
-        self._output: deque[str] = deque(maxlen=TAIL_LINES)
+        self._output: deque[str] = deque(maxlen=MAX_TAIL_LINES)
         self._older = False
         """Known to understand nothing before `initialize`."""
 
     @property
     def output(self) -> list[str]:
         """The last lines of stderr (over HTTP also of stdout), of earlier processes of this server too."""
-        return [*self._output, *(self.child.tail if self.child is not None else ())][-TAIL_LINES:]
+        return [*self._output, *(self.child.tail if self.child is not None else ())][-MAX_TAIL_LINES:]
 
     async def _open(self) -> None:
         """Connect to what was launched, and learn what is to be known of it."""

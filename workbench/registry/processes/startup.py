@@ -11,8 +11,8 @@ from workbench.registry.processes.activity import usage_of
 
 T = TypeVar("T")
 
-POLL_S: Final = 1.0
-REPORT_S: Final = 10.0
+POLL_INTERVAL_S: Final = 1.0
+REPORT_INTERVAL_S: Final = 10.0
 """Seconds of a start after which, and again and again, it is said how it goes."""
 
 MAX_START_PROCESSES: Final = 256
@@ -53,7 +53,7 @@ async def within_start_timeout(
     before, number = None, 0
     try:
         while True:
-            step = min(POLL_S, idle / 8, longest / 8)
+            step = min(POLL_INTERVAL_S, idle / 8, longest / 8)
             await asyncio.wait({task}, timeout=min(step, max(0.001, began + longest - clock())))
             if task.done():
                 return task.result()
@@ -68,7 +68,7 @@ async def within_start_timeout(
                 raise _took_too_long(longest, wrote())
             if now - busy_at >= idle:
                 raise _does_nothing(idle, wrote())
-            if now - reported_at >= REPORT_S:
+            if now - reported_at >= REPORT_INTERVAL_S:
                 reported_at = now
                 how = "works" if now - busy_at <= 2 * step else f"has done nothing for {now - busy_at:.0f} s"
                 report(f"It has been starting for {now - began:.0f} s and {how}.{_last(wrote())}")

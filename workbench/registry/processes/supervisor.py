@@ -22,7 +22,7 @@ from workbench.registry.processes.process_marks import Marks
 from workbench.registry.server import ServerSpec
 from workbench.secrets import Secrets, is_reference, remember_named
 
-WATCH_SECONDS = 2.0
+WATCH_INTERVAL_S = 2.0
 """How often the reaper is looked after."""
 
 
@@ -190,7 +190,7 @@ class Supervisor:
     async def _watch(self) -> None:
         """Replace a reaper that somebody killed, before it is needed."""
         while True:
-            await asyncio.sleep(WATCH_SECONDS)
+            await asyncio.sleep(WATCH_INTERVAL_S)
             if self._reaper is not None and self._reaper.poll() is not None:
                 self._replace()
 

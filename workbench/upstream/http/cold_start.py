@@ -10,7 +10,7 @@ from workbench.upstream.http.failure import WAKING
 from workbench.upstream.negotiation import Refused
 
 FIRST_PAUSE_S: Final = 1.0
-LONGEST_PAUSE_S: Final = 8.0
+MAX_PAUSE_S: Final = 8.0
 
 T = TypeVar("T")
 
@@ -37,4 +37,4 @@ async def when_awake(ask: Callable[[], Awaitable[T]], tell: Callable[[str], Any]
                 raise
             tell(f"Waiting for it to wake up: {e}")
         await asyncio.sleep(wait)
-        pause = min(pause * 2, LONGEST_PAUSE_S)
+        pause = min(pause * 2, MAX_PAUSE_S)

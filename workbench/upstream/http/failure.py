@@ -33,7 +33,7 @@ from workbench.upstream.negotiation import METHOD_NOT_FOUND, MODERN, Refused
 
 ERROR_BODY_TIMEOUT_S: Final = 5.0
 MAX_RETRY_AFTER_S: Final = 3600
-LONGEST_DURATION_S: Final = 1e9
+MAX_DURATION_S: Final = 1e9
 """Beyond it a number is a time of Unix and no duration."""
 
 WAKING: Final = frozenset({425, 502, 503, 504, 521, 522, 523, 524, 530})
@@ -244,7 +244,7 @@ def retry_after(response: HttpResponse) -> int:
                 seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
             except (ValueError, TypeError, OverflowError):
                 continue
-        if seconds > LONGEST_DURATION_S:
+        if seconds > MAX_DURATION_S:
             seconds -= time.time()
         if math.isfinite(seconds) and seconds > 0:
             return min(MAX_RETRY_AFTER_S, math.ceil(seconds))

@@ -19,16 +19,16 @@ import httptools
 from workbench.upstream.request_headers import Prepared
 from workbench.version import __version__
 
-CONNECT_SECONDS: Final = 5.0
-IDLE_SECONDS: Final = 4.0
+CONNECT_TIMEOUT_S: Final = 5.0
+IDLE_TIMEOUT_S: Final = 4.0
 """A kept connection is not used after that: the usual server closes it after 5 s, and a request that is sent on a
 connection being closed cannot be told from one that was executed."""
 
-MOST_IDLE: Final = 1024
+MAX_IDLE: Final = 1024
 """Kept connections to one server; as many as calls may be under way on it, so that a crowd need not dial each time."""
 
-MOST_HEADERS: Final = 64 << 10
-BUFFERED: Final = 1 << 20
+MAX_HEADERS: Final = 64 << 10
+MAX_BUFFERED_BYTES: Final = 1 << 20
 """Bytes of an answer that wait to be read before the server has to wait."""
 
 _ADDRESS: Final = re.compile(r"http://(127\.0\.0\.1|\[::1\])(?::(\d{1,5}))?(/[^#?\s]*)?")
@@ -105,7 +105,7 @@ class Response:
                 self._waiter = None
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
-        if self._size > BUFFERED:
+        if self._size > MAX_BUFFERED_BYTES:
             self._connection.resume()
         self._size = 0
         return data
@@ -120,7 +120,7 @@ class Response:
     def feed(self, data: bytes) -> None:
         self._parts.append(data)
         self._size += len(data)
-        if self._size > BUFFERED:
+        if self._size > MAX_BUFFERED_BYTES:
             self._connection.pause()
         self._wake()
 
@@ -192,8 +192,8 @@ class _Connection(asyncio.Protocol):
             self._fail(BrokenConnectionError(f"the answer is no HTTP: {e or type(e).__name__}"))
             self.abort()
             return
-        if self._head_bytes > MOST_HEADERS and self._started is not None and not self._started.done():
-            self._fail(BrokenConnectionError(f"the headers of the answer have more than {MOST_HEADERS:,} bytes"))
+        if self._head_bytes > MAX_HEADERS and self._started is not None and not self._started.done():
+            self._fail(BrokenConnectionError(f"the headers of the answer have more than {MAX_HEADERS:,} bytes"))
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -238,7 +238,7 @@ class _Connection(asyncio.Protocol):
             return
         self._response = None
         response.end()
-        if not self._parser.should_keep_alive() or not self.usable or len(self._idle) >= MOST_IDLE:
+        if not self._parser.should_keep_alive() or not self.usable or len(self._idle) >= MAX_IDLE:
             if self._transport is not None:
                 self._transport.close()
             return
@@ -303,7 +303,7 @@ class Loopback:
         idle = self._idle.get(address.origin)
         while idle:
             connection = idle.pop()
-            if connection.usable and connection.loop.time() - connection.since < IDLE_SECONDS:
+            if connection.usable and connection.loop.time() - connection.since < IDLE_TIMEOUT_S:
                 return connection
             connection.abort()
         return None
@@ -312,9 +312,9 @@ class Loopback:
         idle = self._idle.setdefault(address.origin, deque())
         loop = asyncio.get_running_loop()
         if self._sweep is None:
-            self._sweep = loop.call_later(IDLE_SECONDS, self._drop_old)
+            self._sweep = loop.call_later(IDLE_TIMEOUT_S, self._drop_old)
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 _, connection = await loop.create_connection(lambda: _Connection(idle), *address.origin)
         except TimeoutError as e:
             raise BrokenConnectionError("the server does not accept connections") from e
@@ -323,9 +323,9 @@ class Loopback:
     def _drop_old(self) -> None:
         loop = asyncio.get_running_loop()
         for idle in self._idle.values():
-            while idle and loop.time() - idle[0].since >= IDLE_SECONDS:
+            while idle and loop.time() - idle[0].since >= IDLE_TIMEOUT_S:
                 idle.popleft().abort()
-        self._sweep = loop.call_later(IDLE_SECONDS, self._drop_old) if self.idle else None
+        self._sweep = loop.call_later(IDLE_TIMEOUT_S, self._drop_old) if self.idle else None
 
 
 class Address:

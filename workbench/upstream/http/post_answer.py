@@ -23,7 +23,7 @@ from workbench.upstream.http.sse_parser import LARGE, Event, events
 from workbench.upstream.jsonrpc_messages import Notify, result_of
 from workbench.upstream.negotiation import Answered
 
-RESUMPTIONS: Final = 8
+MAX_RESUMPTIONS: Final = 8
 """How often one answer's stream is taken up again after the server hung up."""
 
 MAX_PAUSE_MS: Final = 30_000
@@ -91,7 +91,7 @@ class AnswerReader:
         """The response to `id` in a stream."""
         first, last_id, pause_ms = response, "", 1000
         try:
-            for _ in range(RESUMPTIONS):
+            for _ in range(MAX_RESUMPTIONS):
                 async for event in events(decoded(response, self._server), max_bytes=self._max_bytes):
                     last_id, pause_ms = event.id or last_id, pause_ms if event.retry_ms is None else event.retry_ms
                     if event.data and (answer := await self._event(event, id, notify)) is not None:

@@ -25,10 +25,10 @@ from workbench.upstream.jsonrpc_messages import MAX_MESSAGE, Notify, encode
 from workbench.upstream.negotiation import Refused
 from workbench.upstream.session_pool import Leases
 
-OPENING: Final = 10.0
+OPEN_TIMEOUT_S: Final = 10.0
 """Seconds in which the stream has to begin and to name the address for messages."""
 
-TAKING: Final = 30.0
+POST_TIMEOUT_S: Final = 30.0
 """Seconds in which the server has to accept a message; its answer comes on the stream."""
 
 
@@ -96,7 +96,7 @@ class EventStreamConnection(DuplexConnection):
     async def _connect(self) -> None:
         self._http = self._pool.acquire()
         try:
-            async with asyncio.timeout(OPENING):
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
                 self._stream = await self._get(self._http)
                 if self._stream.status != 200:
                     raise await refusal(self._stream, self.name)
@@ -148,11 +148,11 @@ class EventStreamConnection(DuplexConnection):
         if self.era >= "2025-06-18":  # empty before the handshake
             headers["MCP-Protocol-Version"] = self.era
         try:
-            async with asyncio.timeout(TAKING):
+            async with asyncio.timeout(POST_TIMEOUT_S):
                 data = encode(message)
                 response = await self._http.post(self._address, data=data, headers=headers, allow_redirects=False)
         except (aiohttp.ClientError, OSError) as e:
-            silent = f"it did not accept a message within {TAKING:g} s"
+            silent = f"it did not accept a message within {POST_TIMEOUT_S:g} s"
             raise unreachable(self.name, self.url, e, silent=silent) from e
         try:
             if response.status in (404, 410):

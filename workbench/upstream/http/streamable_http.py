@@ -46,7 +46,7 @@ from workbench.upstream.session_pool import Leases
 
 JSON_HEADERS: Final = {"Accept": f"{JSON_TYPE}, {EVENTS_TYPE}", "Content-Type": JSON_TYPE}
 
-HANDSHAKE_TIMEOUT: Final = 10.0
+HANDSHAKE_TIMEOUT_S: Final = 10.0
 """Seconds for the question whether a server is modern; an older one may not answer it."""
 
 WAKE_TIMEOUT_S: Final = 90.0
@@ -181,7 +181,7 @@ class HttpConnection:
         self._peer = Peer(MODERN)
         self._set_base_headers()
         try:
-            async with asyncio.timeout(WAKE_TIMEOUT_S if self._is_modern else HANDSHAKE_TIMEOUT):
+            async with asyncio.timeout(WAKE_TIMEOUT_S if self._is_modern else HANDSHAKE_TIMEOUT_S):
                 return await self._exchange("server/discover", {}, None, None)
         except Refused as e:
             if says_session_unknown(e.status, str(e)):  # with 401 as well: it only wants the handshake first

@@ -20,7 +20,7 @@ from workbench.agent.planner.tables.table_query import Query
 from workbench.agent.planner.tools.tool_records import Row, Step, contains
 from workbench.events import JSON
 
-MOST_LINES = 8
+MAX_LINES = 8
 """Rows listed before the rest is only counted."""
 
 
@@ -187,7 +187,7 @@ class Telling:
                 (", ".join(self._named(r[g]) for g in query.group), shown(r[key], column or key, self.currency))
                 for r in found
             ]
-            lines += [f"- {name}: {value}" for name, value in each[: max(MOST_LINES, self.need.top or 0)]]
+            lines += [f"- {name}: {value}" for name, value in each[: max(MAX_LINES, self.need.top or 0)]]
             if self.need.order in ("desc", "asc") and not self.need.top:
                 first = [name for name, value in each if value == each[0][1]]
                 among = f"of {len(rows)} {self._plural(len(rows))}"
@@ -207,7 +207,7 @@ class Telling:
             rows = ordered(rows, query.order, query.descending)
         elif of_trouble(self.question):
             rows = sorted(rows, key=lambda r: not any(is_trouble(v) for v in r.values()))
-        most = min(self.need.top or MOST_LINES, 20)
+        most = min(self.need.top or MAX_LINES, 20)
         breakdown = "" if cut and len(rows) == len(self.all) else self._breakdown(rows)
         counted = (
             f"{whole} {self._plural(whole)}{breakdown}"
@@ -277,7 +277,7 @@ class Telling:
         if self.need.order in ("desc", "asc") and key:
             rows = ordered(rows, key, self.need.order == "desc")
         show = [key, *(k for k in numbers if k != key)] if key else []
-        most = self.need.top or (5 if self.need.order in ("desc", "asc") else MOST_LINES * 3)
+        most = self.need.top or (5 if self.need.order in ("desc", "asc") else MAX_LINES * 3)
         lines = [
             "- "
             + ", ".join(self._named(r.get(n)) for n in names)

@@ -14,7 +14,7 @@ from workbench.agent.planner.tools.tool_profile import Shape
 from workbench.agent.planner.tools.tool_records import Step
 from workbench.events import JSON
 
-MOST_SHOWN = 20
+MAX_SHOWN = 20
 _BOTH = re.compile(
     r"^\s*(?:which|what|list|show|find|how many)\s+(?:me\s+)?(?:(?:all|the|our|of)\s+)*(?P<head>[^,.?]+?)\s+"
     r"(?:that\s+|who\s+)?(?:have|has|with|having|got)\s+(?:both\s+)?(?P<first>[^,.?]+?)\s+and\s+(?:also\s+)?"
@@ -99,10 +99,10 @@ def _told(lists: list[Step], key: str) -> str:
     columns = salient(list(things.values()), [], 5) if things else []
     lines = [
         "- " + " · ".join(shown(v[c], c) for c in columns if v.get(c) not in (None, ""))
-        for v in list(things.values())[:MOST_SHOWN]
+        for v in list(things.values())[:MAX_SHOWN]
     ]
-    if len(things) > MOST_SHOWN:
-        lines.append(f"- … and {len(things) - MOST_SHOWN} more")
+    if len(things) > MAX_SHOWN:
+        lines.append(f"- … and {len(things) - MAX_SHOWN} more")
     limits = f" (not checked for all: read {'; '.join(unread)})" if unread else ""
     compared = ", ".join(f"{len(s.rows)} from {s.tool}" for s in lists)
     return "\n".join([f"{len(things) or 'none'}{limits}, by comparing {compared}{':' if lines else '.'}", *lines])

@@ -15,7 +15,7 @@ from workbench.agent.planner.tools.relevance import Relevance, parts
 from workbench.agent.planner.tools.tool_profile import Parameter, Shape
 from workbench.agent.planner.tools.tool_records import Step
 
-CANDIDATES = 5
+MAX_CANDIDATES = 5
 """Tools tried for one part before it is given up."""
 FLOOR = 0.22
 """Least relevance of a tool that is called for a part of a question."""
@@ -48,7 +48,7 @@ class Candidates:
         found.sort(key=lambda f: (-f[0], f[1].tool.qualified))
         if of_rules(need):
             found = [*self._documents(need, scores, 1 + max((f[0] for f in found), default=0.0)), *found]
-        near = [f for f in found if f[0] >= max(FLOOR, 0.55 * found[0][0])][:CANDIDATES]
+        near = [f for f in found if f[0] >= max(FLOOR, 0.55 * found[0][0])][:MAX_CANDIDATES]
         return near or ([] if acting else self._documents(need, scores))
 
     def _documents(self, need: Need, scores: list[float], lead: float = 0.0) -> list[tuple[float, Shape]]:

@@ -11,7 +11,7 @@ from workbench.agent.planner.language.lexicon import alike, family, listed, term
 from workbench.agent.planner.tools.tool_profile import Shape
 from workbench.events import JSON
 
-MOST_ROWS = 5_000
+MAX_ROWS = 5_000
 """Rows of one result that are looked at; more would slow a turn without changing an answer by much."""
 
 
@@ -94,7 +94,7 @@ def step(shape: Shape | None, tool: str, arguments: JSON, ok: bool, data: Any, m
     if ok:
         data = _unwrapped(data)
         noun = shape.nouns if shape else terms(tool.rpartition(".")[2])
-        rows = [Row(flat(r), n, index) for r, n in _rows(data, noun, 0)][:MOST_ROWS]
+        rows = [Row(flat(r), n, index) for r, n in _rows(data, noun, 0)][:MAX_ROWS]
         if isinstance(data, Mapping):
             scalars = {str(k): v for k, v in data.items() if not isinstance(v, (Mapping, list))}
             if not rows and scalars:
@@ -138,14 +138,14 @@ def _rows(data: Any, noun: tuple[str, ...], depth: int) -> Iterator[tuple[Mappin
     if depth > 5:
         return
     if isinstance(data, list):
-        yield from ((item, noun) for item in data[:MOST_ROWS] if isinstance(item, Mapping))
+        yield from ((item, noun) for item in data[:MAX_ROWS] if isinstance(item, Mapping))
         return
     if not isinstance(data, Mapping):
         return
     columns, cells = data.get("columns"), data.get("rows", data.get("data"))
     if isinstance(columns, list) and isinstance(cells, list) and cells and isinstance(cells[0], list):
         names = [str(c.get("name", c) if isinstance(c, Mapping) else c) for c in columns]
-        for line in cells[:MOST_ROWS]:
+        for line in cells[:MAX_ROWS]:
             if isinstance(line, list):
                 yield dict(zip(names, line, strict=False)), noun
         return
