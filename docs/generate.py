@@ -34,7 +34,7 @@ from workbench.api.application import build_api  # noqa: E402
 from workbench.api.tools import OUTCOME_STATUSES  # noqa: E402
 from workbench.cli import COMMANDS, EXIT_CODE_MEANINGS, cli  # noqa: E402
 from workbench.cli.tools import EXIT_CODES  # noqa: E402
-from workbench.client.record_queries import Recorded  # noqa: E402
+from workbench.client.record_queries import RecordQueries  # noqa: E402
 from workbench.platform.platform import Platform  # noqa: E402
 
 FOLDER = ROOT / "docs" / "reference"
@@ -210,11 +210,11 @@ def expected(check: Any, *, whole: bool = False) -> str:
     number = "whole number" if whole else "number"
     if check is setting_values.PATH:
         return "path"
-    if isinstance(check, setting_values.Each):
+    if isinstance(check, setting_values.ListOf):
         return f"list of: {expected(check.member)}"
     if isinstance(check, setting_values.NumbersByName):
         return f"table of: {expected(check.number)}"
-    if isinstance(check, setting_values.Range):
+    if isinstance(check, setting_values.NumberRange):
         top = f", at most {check.most:,.0f}" if check.most < setting_values.MAX_COUNT else ""
         if check.above:
             return f"{number} above 0{top}"
@@ -367,13 +367,13 @@ async def _openapi(home: Path) -> Any:
 
 def _errors() -> Iterable[tuple[str, str, str]]:
     for kind, status in error_responses.STATUSES.items():
-        yield str(status), code(kind.__name__), summary(kind)
+        yield str(status), code(kind.error_kind), summary(kind)
     yield "403", "`Denied`", "The caller lacks the scope of the route; `WWW-Authenticate` names it."
-    yield "404", "`Misuse`", summary(error_responses.Unknown)
+    yield "404", "`Misuse`", summary(error_responses.NotFoundError)
     yield "422", "`Misuse`", "The body or a parameter does not fit; the message names the field."
     yield (
         "429",
-        code(error_responses.TooManyFailuresError.__name__),
+        code(error_responses.TooManyFailuresError.error_kind),
         ("Too many wrong credentials from this address; `Retry-After` says when to try again."),
     )
     yield "500", "`Bug`", "A fault of the platform, with an id that is also in its log."
@@ -466,7 +466,9 @@ VERBS: Final = {
 
 def python_page() -> str:
     """`open`, the verbs of `Workbench`, and the exported types."""
-    found = {n: v for each in (workbench.Workbench, Recorded) for n, v in vars(each).items() if not n.startswith("_")}
+    found = {
+        n: v for each in (workbench.Workbench, RecordQueries) for n, v in vars(each).items() if not n.startswith("_")
+    }
     everything_once(VERBS, found, "name of Workbench")
     parts = [
         "# Python\n",

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.address import check_url, objection, resolve
-from workbench.events import Misuse, Unreachable
+from workbench.events import MisuseError, UnreachableError
 
 FORBIDDEN = [
     "http://127.0.0.1/mcp",
@@ -194,7 +194,7 @@ FORBIDDEN = [
 
 @pytest.mark.parametrize("url", FORBIDDEN, ids=lambda url: url[:50])
 def test_a_url_that_does_not_lead_out_is_refused(url: str) -> None:
-    with pytest.raises(Misuse, match="cannot be registered"):
+    with pytest.raises(MisuseError, match="cannot be registered"):
         check_url(url)
 
 
@@ -219,13 +219,13 @@ def test_a_public_url_is_accepted(url: str, endpoint: tuple[str, str, int]) -> N
 )
 def test_loopback_is_accepted_only_where_it_is_allowed(url: str) -> None:
     assert check_url(url, local_allowed=True)
-    with pytest.raises(Misuse):
+    with pytest.raises(MisuseError):
         check_url(url)
 
 
 @pytest.mark.parametrize("url", ["http://10.0.0.1/", "http://169.254.169.254/", "http://[fc00::1]/", "http://0.0.0.0/"])
 def test_allowing_loopback_allows_nothing_else(url: str) -> None:
-    with pytest.raises(Misuse):
+    with pytest.raises(MisuseError):
         check_url(url, local_allowed=True)
 
 
@@ -244,7 +244,7 @@ def test_no_spelling_of_an_ipv4_address_in_ipv6_is_better_than_the_address(addre
 def test_any_text_is_judged(url: str) -> None:
     try:
         endpoint = check_url(url)
-    except Misuse:
+    except MisuseError:
         return
     assert endpoint.scheme in ("http", "https")
     assert 0 < endpoint.port < 65536
@@ -274,17 +274,17 @@ async def test_a_name_is_dialled_at_the_addresses_that_were_judged(monkeypatch: 
 )  # fmt: skip
 async def test_a_name_that_also_leads_inwards_is_not_dialled(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     leads_to(monkeypatch, "93.184.216.34", address)
-    with pytest.raises(Unreachable, match="forbidden address"):
+    with pytest.raises(UnreachableError, match="forbidden address"):
         await resolve("rebind.example.com", 443)
 
 
 async def test_a_name_that_leads_nowhere_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     leads_to(monkeypatch)
-    with pytest.raises(Unreachable, match=r"'nowhere\.example' cannot be resolved"):
+    with pytest.raises(UnreachableError, match=r"'nowhere\.example' cannot be resolved"):
         await resolve("nowhere.example", 443)
 
 
 async def test_loopback_resolves_where_it_is_allowed() -> None:
     assert "127.0.0.1" in await resolve("127.0.0.1", 80, local_allowed=True)
-    with pytest.raises(Unreachable):
+    with pytest.raises(UnreachableError):
         await resolve("127.0.0.1", 80)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.config import FORMAT, Settings, meaning, names, open_control, prepare_home
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 
 def load(tmp_path: Path, env: dict[str, str] | None = None, **given: object) -> Settings:
@@ -49,31 +49,31 @@ def test_the_state_folder_is_absolute_so_that_children_find_it(tmp_path: Path) -
 def test_a_value_that_cannot_be_meant_is_refused_with_what_was_expected(
     tmp_path: Path, name: str, text: str, expected: str
 ) -> None:
-    with pytest.raises(Misuse, match=expected) as caught:
+    with pytest.raises(MisuseError, match=expected) as caught:
         load(tmp_path, {f"WORKBENCH_{name.upper()}": text})
     assert name in str(caught.value)
 
 
 def test_an_unknown_name_in_a_file_gets_a_did_you_mean(tmp_path: Path) -> None:
     (tmp_path / "workbench.toml").write_text("max_turn = 3\n")
-    with pytest.raises(Misuse, match="Did you mean 'max_turns'"):
+    with pytest.raises(MisuseError, match="Did you mean 'max_turns'"):
         load(tmp_path)
 
 
 def test_broken_toml_names_the_file_and_the_line(tmp_path: Path) -> None:
     (tmp_path / "workbench.toml").write_text("port = \n")
-    with pytest.raises(Misuse, match=r"workbench\.toml is not valid TOML.*line 1"):
+    with pytest.raises(MisuseError, match=r"workbench\.toml is not valid TOML.*line 1"):
         load(tmp_path)
 
 
 def test_an_unknown_name_given_in_code_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Misuse, match="no setting"):
+    with pytest.raises(MisuseError, match="no setting"):
         load(tmp_path, colour="red")
 
 
 def test_authentication_off_is_only_for_loopback(tmp_path: Path) -> None:
     assert load(tmp_path, authentication=False).authentication is False
-    with pytest.raises(Misuse, match="Switch authentication on"):
+    with pytest.raises(MisuseError, match="Switch authentication on"):
         load(tmp_path, authentication=False, host="0.0.0.0")
 
 
@@ -99,7 +99,7 @@ def test_replacing_a_value_marks_it_as_given(tmp_path: Path) -> None:
 def test_no_text_in_the_environment_crashes(text: str, name: str) -> None:
     try:
         found = getattr(Settings.load(env={f"WORKBENCH_{name.upper()}": text}, cwd=Path("/nonexistent")), name)
-    except Misuse:
+    except MisuseError:
         return  # refused with a message; anything else would be a crash
     assert found is None or text == "" or found is not text or isinstance(found, str)
 
@@ -112,7 +112,7 @@ def test_a_new_state_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
 
 def test_a_folder_with_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(Misuse, match="no workbench state folder"):
+    with pytest.raises(MisuseError, match="no workbench state folder"):
         prepare_home(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["letter.txt"]
 
@@ -134,20 +134,20 @@ def test_a_start_that_was_killed_does_not_spoil_the_folder(tmp_path: Path) -> No
 
 def test_another_format_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "FORMAT").write_text("mcp-workbench state, format 99\n")
-    with pytest.raises(Misuse, match=r"format 99.*format 1"):
+    with pytest.raises(MisuseError, match=r"format 99.*format 1"):
         prepare_home(tmp_path)
     assert (tmp_path / "FORMAT").read_text() != FORMAT
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
-    with pytest.raises(Misuse, match="is a file"):
+    with pytest.raises(MisuseError, match="is a file"):
         prepare_home(tmp_path / "home")
 
 
 def test_a_corrupt_control_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "control.db").write_bytes(b"not a database, but long enough to look at" * 100)
-    with pytest.raises(Misuse, match="not a readable database"):
+    with pytest.raises(MisuseError, match="not a readable database"):
         open_control(tmp_path)
     assert (tmp_path / "control.db").read_bytes().startswith(b"not a database")
 
@@ -164,5 +164,5 @@ def test_tables_of_numbers_are_read_from_text_and_from_toml(given: Any) -> None:
 
 @pytest.mark.parametrize("given", ["crm", "crm=two", "crm=0", "crm=inf", "crm=nan"])
 def test_tables_that_cannot_be_meant_are_refused(given: str) -> None:
-    with pytest.raises(Misuse, match="tool_timeouts"):
+    with pytest.raises(MisuseError, match="tool_timeouts"):
         Settings.load(env={"WORKBENCH_TOOL_TIMEOUTS": given})

@@ -110,4 +110,6 @@ def test_usage_adds_up() -> None:
 
 
 def test_an_error_shows_message_and_hint() -> None:
-    assert str(events.Misuse("The port is 'x'.", hint="Expected a number.")) == "The port is 'x'. Expected a number."
+    assert (
+        str(events.MisuseError("The port is 'x'.", hint="Expected a number.")) == "The port is 'x'. Expected a number."
+    )

@@ -42,3 +42,9 @@ def test_every_type_that_the_facade_hands_out_has_a_public_name(owner: str) -> N
 
 def test_every_event_of_a_run_has_a_public_name() -> None:
     assert {event.__name__ for event in get_args(workbench.AnyRunEvent)} <= set(workbench.__all__)
+
+
+@pytest.mark.parametrize(("old", "new"), workbench._RENAMED.items())
+def test_a_name_of_the_release_before_is_understood_with_a_warning(old: str, new: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"workbench.{new}"):
+        assert getattr(workbench, old) is getattr(workbench, new)

@@ -10,7 +10,7 @@ import pytest
 
 from workbench.client.example_questions import examples
 from workbench.config import names
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.registry import ServerState
 from workbench.server_manifests import (
     PUBLISHER,
@@ -75,7 +75,7 @@ def test_defaults_of_a_new_manifest_put_the_server_behind_all_others(tmp_path: P
 )
 def test_a_manifest_that_is_wrong_is_named_with_the_reason(tmp_path: Path, wrong: dict[str, Any], why: str) -> None:
     path = write(tmp_path, **wrong)
-    with pytest.raises(Misuse) as caught:
+    with pytest.raises(MisuseError) as caught:
         read_manifest(path)
     assert str(path) in str(caught.value)
     assert why in str(caught.value)
@@ -85,7 +85,7 @@ def test_a_manifest_that_is_not_json_or_says_nothing_of_the_launch_is_refused(tm
     path = write(tmp_path)
     for text in ("{", "[]", '{"name": "x/weather"}', '{"name": "x/weather", "_meta": []}'):
         path.write_text(text)
-        with pytest.raises(Misuse, match="cannot be used"):
+        with pytest.raises(MisuseError, match="cannot be used"):
             read_manifest(path)
 
 

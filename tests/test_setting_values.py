@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.config import Settings
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.setting_values import converted, is_authority, is_browser, is_host, is_network, is_url, port_range
 
 FIELDS = {f.name: f for f in dataclasses.fields(Settings) if f.name != "sources"}
@@ -36,7 +36,7 @@ def load(name: str, value: Any) -> Settings:
 
 
 def refused(name: str, value: Any) -> str:
-    with pytest.raises(Misuse) as caught:
+    with pytest.raises(MisuseError) as caught:
         load(name, value)
     said = str(caught.value)
     assert name in said

@@ -12,10 +12,10 @@ from workbench.version import __version__
 
 if TYPE_CHECKING:
     from workbench.agent.provider import ProviderStatus
-    from workbench.audit import Question, Verification
+    from workbench.audit import SavedQuestion, Verification
     from workbench.client.data_frame import Frame
     from workbench.client.pending_call import PendingCall
-    from workbench.client.results import Questions, Result, Run, Servers, Tools
+    from workbench.client.results import Result, Run, SavedQuestions, Servers, Tools
     from workbench.client.workbench import Workbench, open
     from workbench.events import (
         AnyRunEvent,
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
         Call,
         Caller,
         Decision,
-        Misuse,
-        NotRecorded,
+        MisuseError,
+        NotRecordedError,
         Outcome,
         RunDone,
         RunStarted,
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
         ToolAsked,
         ToolDone,
         TurnDone,
-        Unauthenticated,
-        Unreachable,
+        UnauthenticatedError,
+        UnreachableError,
         Usage,
         WorkbenchError,
     )
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from workbench.platform.run_file import RunningPlatform
     from workbench.policy.approvals.approval import Approval
     from workbench.policy.approvals.standing_approvals import StandingApproval
-    from workbench.registry import ConfigurationRemarks, Reloaded, ServerState, VaryingAcceptance
+    from workbench.registry import ConfigurationRemarks, ReloadResult, ServerState, VaryingAcceptance
 
 _MODULES = {
     "AnyRunEvent": "events",
@@ -54,14 +54,14 @@ _MODULES = {
     "ConfigurationRemarks": "registry",
     "Decision": "events",
     "Frame": "client.data_frame",
-    "Misuse": "events",
-    "NotRecorded": "events",
+    "MisuseError": "events",
+    "NotRecordedError": "events",
     "Outcome": "events",
     "PendingCall": "client.pending_call",
     "ProviderStatus": "agent.provider",
-    "Question": "audit",
-    "Questions": "client.results",
-    "Reloaded": "registry",
+    "SavedQuestion": "audit",
+    "SavedQuestions": "client.results",
+    "ReloadResult": "registry",
     "Result": "client.results",
     "Run": "client.results",
     "RunDone": "events",
@@ -76,8 +76,8 @@ _MODULES = {
     "ToolDone": "events",
     "Tools": "client.results",
     "TurnDone": "events",
-    "Unauthenticated": "events",
-    "Unreachable": "events",
+    "UnauthenticatedError": "events",
+    "UnreachableError": "events",
     "Usage": "events",
     "VaryingAcceptance": "registry",
     "Verification": "audit",
@@ -86,6 +86,17 @@ _MODULES = {
     "open": "client.workbench",
 }
 """The module of each public name, below `workbench`."""
+
+_RENAMED = {
+    "Misuse": "MisuseError",
+    "Unauthenticated": "UnauthenticatedError",
+    "Unreachable": "UnreachableError",
+    "NotRecorded": "NotRecordedError",
+    "Question": "SavedQuestion",
+    "Questions": "SavedQuestions",
+    "Reloaded": "ReloadResult",
+}
+"""Names of 0.1.0; they are understood with a `DeprecationWarning`."""
 
 __all__ = [
     "AnyRunEvent",
@@ -97,19 +108,19 @@ __all__ = [
     "ConfigurationRemarks",
     "Decision",
     "Frame",
-    "Misuse",
-    "NotRecorded",
+    "MisuseError",
+    "NotRecordedError",
     "Outcome",
     "PendingCall",
     "ProviderStatus",
-    "Question",
-    "Questions",
-    "Reloaded",
+    "ReloadResult",
     "Result",
     "Run",
     "RunDone",
     "RunStarted",
     "RunningPlatform",
+    "SavedQuestion",
+    "SavedQuestions",
     "ServerState",
     "Servers",
     "StandingApproval",
@@ -119,8 +130,8 @@ __all__ = [
     "ToolDone",
     "Tools",
     "TurnDone",
-    "Unauthenticated",
-    "Unreachable",
+    "UnauthenticatedError",
+    "UnreachableError",
     "Usage",
     "VaryingAcceptance",
     "Verification",
@@ -133,6 +144,11 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # The façade pulls in the event loop and the rooms; importing the package must stay instant.
+    if name in _RENAMED:
+        import warnings
+
+        warnings.warn(f"workbench.{name} is now workbench.{_RENAMED[name]}.", DeprecationWarning, stacklevel=2)
+        name = _RENAMED[name]
     if name in _MODULES:
         from importlib import import_module
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from workbench.events import Misuse, Unreachable
+from workbench.events import MisuseError, UnreachableError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -69,7 +69,7 @@ def check_url(url: str, *, local_allowed: bool = False, ports: Sequence[range] =
         raise _refusal(url, "its host or port is not written plainly")
     endpoint = Endpoint(parts.scheme, host, port or (443 if parts.scheme == "https" else 80))
     if ports and not any(endpoint.port in each for each in ports):
-        raise Misuse(
+        raise MisuseError(
             f"The URL {url[:200]!r} cannot be registered: port {endpoint.port} is not allowed.",
             hint="See the setting upstream_ports. Servers of your own network go into an mcp.json on disk.",
         )
@@ -118,12 +118,12 @@ async def resolve(host: str, port: int, *, local_allowed: bool = False) -> list[
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as e:
-        raise Unreachable(f"The name {host!r} cannot be resolved: {e}.") from e
+        raise UnreachableError(f"The name {host!r} cannot be resolved: {e}.") from e
     addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
     for text in addresses:
         # One bad address condemns the name: which one would be dialled must not be a matter of luck.
         if why := objection(ipaddress.ip_address(text.partition("%")[0]), local_allowed=local_allowed):
-            raise Unreachable(
+            raise UnreachableError(
                 f"The name {host!r} leads to a forbidden address: {why}.",
                 hint="Put servers of your own network into an mcp.json on disk.",
             )
@@ -137,8 +137,8 @@ def _literal(host: str) -> Address | None:
         return None
 
 
-def _refusal(url: str, why: str) -> Misuse:
-    return Misuse(
+def _refusal(url: str, why: str) -> MisuseError:
+    return MisuseError(
         f"The URL {url[:200]!r} cannot be registered: {why}.",
         hint="Servers on this machine or in a private network go into an mcp.json on disk, or set local_urls "
         "for loopback.",

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, get_type_hints
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.provider_table import PROVIDERS, provider_names
 from workbench.server_manifests import default_servers, selectable_servers
 from workbench.setting_values import (
@@ -33,10 +33,10 @@ from workbench.setting_values import (
     POSTGRES,
     REDIS,
     SECONDS,
-    Each,
-    Matching,
+    ListOf,
+    MatchingText,
+    NumberRange,
     NumbersByName,
-    Range,
     ValueCheck,
     converted,
     folder_or_url,
@@ -106,39 +106,39 @@ class Settings:
     app: bool = setting(True, "Whether `workbench up` also starts the Streamlit app.")
     authentication: bool = setting(True, "Whether callers must present a token. Off is only accepted on loopback.")
     allowed_hosts: tuple[str, ...] = setting(
-        (), "Further values of the Host header to accept, e.g. a public name.", Each(HOST_PORT)
+        (), "Further values of the Host header to accept, e.g. a public name.", ListOf(HOST_PORT)
     )
     allowed_origins: tuple[str, ...] = setting(
-        (), "Origins of browsers to accept besides our own app.", Each(BROWSER_ORIGIN)
+        (), "Origins of browsers to accept besides our own app.", ListOf(BROWSER_ORIGIN)
     )
     public_url: str = setting(
         "", "URL by which clients know the gateway behind a proxy, e.g. https://tools.example.", origin_of()
     )
     oauth_issuers: tuple[str, ...] = setting(
-        (), "Issuers whose access tokens are accepted. Empty: keys only.", Each(url_of("https", "http"))
+        (), "Issuers whose access tokens are accepted. Empty: keys only.", ListOf(url_of("https", "http"))
     )
     oauth_audiences: tuple[str, ...] = setting(
-        (), "Audiences to accept instead of the URLs of the gateway's endpoints.", Each(line_of())
+        (), "Audiences to accept instead of the URLs of the gateway's endpoints.", ListOf(line_of())
     )
     oauth_algorithms: tuple[str, ...] = setting(
         ("ES256", "ES384", "RS256", "PS256", "Ed25519", "EdDSA"),
         "Signature algorithms that are accepted on tokens.",
-        Each(line_of(), least=1),
+        ListOf(line_of(), least=1),
     )
     oauth_token_types: tuple[str, ...] = setting(
         ("at+jwt",),
         "Values of `typ` accepted on tokens. Add JWT for issuers that know no at+jwt.",
-        Each(line_of(), least=1),
+        ListOf(line_of(), least=1),
     )
     oauth_actors: tuple[str, ...] = setting(
         (),
         "Subjects that may act for others with a token (claim `act`, RFC 8693). Empty: any that the issuer allows.",
-        Each(line_of()),
+        ListOf(line_of()),
     )
     oauth_max_lifetime: int = setting(
         0,
         "Longest lifetime of a token (`exp` minus `iat`), in seconds; 0: any. With a limit, both are required.",
-        Range(0, MAX_SECONDS),
+        NumberRange(0, MAX_SECONDS),
     )
     oauth_subject_claim: str = setting("sub", "Claim that holds the subject. Dots lead into objects.", line_of())
     oauth_tenant_claim: str = setting(
@@ -182,12 +182,12 @@ class Settings:
         url_of("unix", "tcp", example="unix:///run/spire/agent.sock"),
     )
     oauth_token_seconds: int = setting(
-        300, "Lifetime of the access tokens it issues, in seconds.", Range(0, 86_400, above=True)
+        300, "Lifetime of the access tokens it issues, in seconds.", NumberRange(0, 86_400, above=True)
     )
     trusted_proxies: tuple[str, ...] = setting(
         (),
         "Addresses or networks of proxies whose Forwarded or X-Forwarded-For says where a request comes from.",
-        Each(NETWORK),
+        ListOf(NETWORK),
     )
     failed_credentials_per_minute: int = setting(
         30, "Wrong credentials of one address in a minute before it gets 429; half as many of one credential.", COUNT
@@ -204,7 +204,7 @@ class Settings:
     secrets: tuple[str, ...] = setting(
         ("env", "file"),
         "Where `secret:NAME` is looked up, in this order: env, file, aws.",
-        Each(one_of("env", "file", "aws"), least=1),
+        ListOf(one_of("env", "file", "aws"), least=1),
     )
     secrets_folder: Path | None = setting(
         None, "Folder of files with one secret each, for `file`; default is secrets in the state folder.", PATH
@@ -215,13 +215,13 @@ class Settings:
     )
     servers: tuple[str, ...] = field(
         default_factory=default_servers,
-        metadata={"meaning": "Which bundled servers to launch.", "check": Each(_BundledServer())},
+        metadata={"meaning": "Which bundled servers to launch.", "check": ListOf(_BundledServer())},
     )
     data: Path | None = setting(None, "Folder of data files (CSV, Parquet, JSON, Excel …) to serve as tables.", PATH)
     data_null_values: tuple[str, ...] = setting(
         (),
         "Texts that mean NULL in delimited files and workbooks; empty: NULL and \\N.",
-        Each(line_of("one line of text")),
+        ListOf(line_of("one line of text")),
     )
     mcp_config: Path | None = setting(None, "An `mcp.json` with further servers (the `mcpServers` format).", PATH)
     profiles: Path | None = setting(
@@ -239,9 +239,9 @@ class Settings:
     upstream_ports: tuple[str, ...] = setting(
         ("80", "443", "1024-65535"),
         "Ports that URLs of servers registered through the API may have. Those of an mcp.json may have any.",
-        Each(PORTS, least=1),
+        ListOf(PORTS, least=1),
     )
-    knowledge: tuple[Path, ...] = setting((), "Further folders of documents for the knowledge server.", Each(PATH))
+    knowledge: tuple[Path, ...] = setting((), "Further folders of documents for the knowledge server.", ListOf(PATH))
     files_root: Path | None = setting(None, "Root of the files server; default is the sample folder.", PATH)
     policy: Path | None = setting(None, "Folder of Rego files and data that replaces the shipped policy.", PATH)
     policy_engine: str = setting(
@@ -267,7 +267,7 @@ class Settings:
     database_grace: float = setting(
         60.0,
         "Seconds for which known callers are still accepted while that Postgres does not answer.",
-        Range(5, MAX_SECONDS),
+        NumberRange(5, MAX_SECONDS),
     )
     redis_url: str = setting(
         "",
@@ -289,7 +289,7 @@ class Settings:
     )
     standing_approval_uses: int = setting(100, "Most calls that one standing approval lets through.", COUNT)
     standing_approval_seconds: float = setting(
-        28_800.0, "Longest time that one standing approval lasts, in seconds.", Range(60, 604_800)
+        28_800.0, "Longest time that one standing approval lasts, in seconds.", NumberRange(60, 604_800)
     )
     slack_channel: str = setting(
         "",
@@ -341,12 +341,12 @@ class Settings:
     )
     audit_queue_bytes: int = setting(64 << 20, "Most bytes waiting to be written before calls are refused.", BYTES)
     audit_min_free_bytes: int = setting(
-        64 << 20, "Calls are refused when the disk of the log has less free, in bytes.", Range(0, MAX_BYTES)
+        64 << 20, "Calls are refused when the disk of the log has less free, in bytes.", NumberRange(0, MAX_BYTES)
     )
     record_bytes_per_hour: int = setting(
         2 << 30,
         "Most bytes that one tenant may add to the record in an hour before its calls get 429; 0: no limit.",
-        Range(0, MAX_BYTES),
+        NumberRange(0, MAX_BYTES),
     )
     call_timeout: float = setting(
         120.0, "Longest time a tool may take without an answer and without progress, in seconds.", SECONDS
@@ -359,7 +359,7 @@ class Settings:
         NumbersByName(SECONDS),
     )
     replicas: Mapping[str, int] = table(
-        "How many processes serve a launched server at once, by server: crm=2.", NumbersByName(Range(1, 1_000))
+        "How many processes serve a launched server at once, by server: crm=2.", NumbersByName(NumberRange(1, 1_000))
     )
     calls_per_replica: int = setting(
         1024, "Calls under way on one replica of a server before further ones get 503.", COUNT
@@ -384,17 +384,19 @@ class Settings:
     provider: str = setting(
         "auto",
         f"Who answers questions: auto, {', '.join(provider_names())}.",
-        Matching(f"one of auto, {', '.join(provider_names())}", lambda value: value == "auto" or value in PROVIDERS),
+        MatchingText(
+            f"one of auto, {', '.join(provider_names())}", lambda value: value == "auto" or value in PROVIDERS
+        ),
     )
     model: str = setting("", "Model of the provider; empty takes the default in models.toml.", line_of(optional=True))
     max_turns: int = setting(12, "Most turns of one run: answers of the model, each with its tool calls.", COUNT)
     token_budget: int = setting(200_000, "Most tokens of one run, input and output together.", COUNT)
-    cost_budget: float = setting(0.0, "Most US dollars of one run; 0: no limit.", Range(0, 1e9))
+    cost_budget: float = setting(0.0, "Most US dollars of one run; 0: no limit.", NumberRange(0, 1e9))
     user_tokens_per_day: int = setting(
-        0, "Most tokens of one person's runs in a day (UTC); 0: no limit.", Range(0, 1e15)
+        0, "Most tokens of one person's runs in a day (UTC); 0: no limit.", NumberRange(0, 1e15)
     )
     user_cost_per_day: float = setting(
-        0.0, "Most US dollars of one person's runs in a day (UTC); 0: no limit.", Range(0, 1e9)
+        0.0, "Most US dollars of one person's runs in a day (UTC); 0: no limit.", NumberRange(0, 1e9)
     )
     run_timeout: float = setting(180.0, "Longest time of one run, in seconds.", SECONDS)
     parallel_calls: int = setting(4, "Most tool calls of one turn that run at once.", COUNT)
@@ -463,21 +465,21 @@ class Settings:
     def _check(self) -> None:
         unknown = [s for s in self.servers if s not in selectable_servers()]
         if unknown:
-            raise Misuse(
+            raise MisuseError(
                 f"Setting servers names {unknown[0][:200]!r}{_from(self.source_of('servers'))}.",
                 hint=f"Bundled servers are {', '.join(selectable_servers())}; foreign ones go into an mcp.json.",
             )
         for name in names():
             _check_value(name, getattr(self, name), self.source_of(name))
         if self.app_host not in LOOPBACK:
-            raise Misuse(
+            raise MisuseError(
                 f"Setting app_host is {self.app_host!r}{_from(self.source_of('app_host'))}: whoever uses the app acts "
                 "as the owner. Its link signs in a browser, not a person, and the app serves no TLS.",
                 hint="Leave it at 127.0.0.1 and reach it through an SSH tunnel: ssh -L 8501:127.0.0.1:8501 HOST.",
             )
         host = self.tls_host if self.tls_port and self.host in LOOPBACK else self.host
         if not self.authentication and host not in LOOPBACK:
-            raise Misuse(
+            raise MisuseError(
                 f"Authentication is off and host is {host!r}.",
                 hint="Switch authentication on, or bind to 127.0.0.1.",
             )
@@ -497,9 +499,9 @@ def _metadata(name: str) -> Mapping[str, Any]:
     return next(f.metadata for f in dataclasses.fields(Settings) if f.name == name)
 
 
-def _refusal(name: str, value: Any, source: str, expected: str) -> Misuse:
+def _refusal(name: str, value: Any, source: str, expected: str) -> MisuseError:
     shown = "not what it can be" if _metadata(name).get("secret") else repr(value)[:200]
-    return Misuse(f"Setting {name} is {shown}{_from(source)}.", hint=f"Expected {expected}.")
+    return MisuseError(f"Setting {name} is {shown}{_from(source)}.", hint=f"Expected {expected}.")
 
 
 def _from(source: str) -> str:
@@ -523,19 +525,21 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except ValueError as e:  # of TOML, of text that is no UTF-8, or of a path with a NUL
-        raise Misuse(f"{path} is not valid TOML: {e}.", hint="Mend the file or move it away.") from e
+        raise MisuseError(f"{path} is not valid TOML: {e}.", hint="Mend the file or move it away.") from e
     for name in found:
         if name not in names():
             close = difflib.get_close_matches(name, names(), 1)
             also = f"Did you mean {close[0]!r}?" if close else "See `workbench doctor` for all settings."
-            raise Misuse(f"{path} sets {name!r}, which is no setting.", hint=also)
+            raise MisuseError(f"{path} sets {name!r}, which is no setting.", hint=also)
     return found
 
 
 def _convert(name: str, value: Any, source: str) -> Any:
     """`value` as the type of the setting; text from the environment is parsed."""
     if name not in names():
-        raise Misuse(f"{source} sets {name!r}, which is no setting.", hint="See `workbench doctor` for all settings.")
+        raise MisuseError(
+            f"{source} sets {name!r}, which is no setting.", hint="See `workbench doctor` for all settings."
+        )
     kind = get_type_hints(Settings)[name]
     try:
         return converted(kind, value)
@@ -562,7 +566,7 @@ def prepare_home(home: Path) -> Path:
     try:
         return _prepare_home(home)
     except OSError as e:
-        raise Misuse(
+        raise MisuseError(
             f"{home} cannot be used as state folder: {e.strerror or e}.",
             hint="Set WORKBENCH_HOME to a folder of yours.",
         ) from e
@@ -571,11 +575,11 @@ def prepare_home(home: Path) -> Path:
 def _prepare_home(home: Path) -> Path:
     marker = home / "FORMAT"
     if home.exists() and not home.is_dir():
-        raise Misuse(f"{home} is a file.", hint="Set WORKBENCH_HOME to a folder.")
+        raise MisuseError(f"{home} is a file.", hint="Set WORKBENCH_HOME to a folder.")
     if marker.exists():
         found = marker.read_text(encoding="utf-8", errors="replace")
         if found != FORMAT:
-            raise Misuse(
+            raise MisuseError(
                 f"{home} was written as {found.strip()!r}; this version reads {FORMAT.strip()!r}.",
                 hint="Use the version that wrote it, or set WORKBENCH_HOME to another folder.",
             )
@@ -584,7 +588,7 @@ def _prepare_home(home: Path) -> Path:
     # names that begin with FORMAT are another process's start, or one that was killed
     strange = [name for name in there if name not in _PUT_THERE and not name.startswith("FORMAT")]
     if strange:
-        raise Misuse(
+        raise MisuseError(
             f"{home} is not empty and is no workbench state folder: {strange[0]!r} is in it.",
             hint="Move its content away, or set WORKBENCH_HOME to another folder.",
         )
@@ -614,6 +618,8 @@ def open_control(home: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError as e:
         if db is not None:
             db.close()
-        raise Misuse(f"{path} is not a readable database: {e}.", hint="Restore it from a copy, or move it away.") from e
+        raise MisuseError(
+            f"{path} is not a readable database: {e}.", hint="Restore it from a copy, or move it away."
+        ) from e
     path.chmod(0o600)
     return db

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.events import Unreachable
+from workbench.events import UnreachableError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +17,7 @@ DIMENSIONS = 256
 _BATCH = 256
 
 
-class Meaning:
+class Embeddings:
     """Turns texts into vectors whose dot product says how close their meanings are.
 
     The weights and the tokenizer are those that WordLlama ships (16 MB, a token table distilled from large language
@@ -71,6 +71,6 @@ def _load() -> tuple[NDArray[Any], Any]:
         tokenizer.no_truncation()
         return load_file(str(weights))["embedding.weight"], tokenizer
     except Exception as e:  # the tokenizers library raises nothing more precise
-        raise Unreachable(
+        raise UnreachableError(
             f"The embeddings in {folder} cannot be read: {e}.", hint="Install the package wordllama again."
         ) from e

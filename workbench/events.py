@@ -10,7 +10,7 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 import orjson
@@ -395,7 +395,13 @@ DISTRIBUTION = "mcp-research-workbench"
 class WorkbenchError(Exception):
     """Something the user can mend. The message is shown as it is; `hint` says what to do next."""
 
-    exit_code = 1
+    exit_code: ClassVar[int] = 1
+    error_kind: ClassVar[str] = "WorkbenchError"
+    """What REST and other processes call it; the name of the class, unless the class states another one."""
+
+    def __init_subclass__(cls) -> None:
+        if "error_kind" not in cls.__dict__:
+            cls.error_kind = cls.__name__
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -406,13 +412,14 @@ class WorkbenchError(Exception):
         return f"{text} {self.hint}" if self.hint else text
 
 
-class Misuse(WorkbenchError):
+class MisuseError(WorkbenchError):
     """Arguments or settings that cannot be meant: the caller's program or configuration needs a change."""
 
+    error_kind = "Misuse"
     exit_code = 2
 
 
-class MissingPackageError(Misuse):
+class MissingPackageError(MisuseError):
     """A feature needs a package that only an extra of the distribution brings.
 
     Args:
@@ -429,23 +436,28 @@ def install_hint(extra: str) -> str:
     return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
-class Unauthenticated(WorkbenchError):
+class UnauthenticatedError(WorkbenchError):
     """No valid credential. Never turned into a default identity."""
 
+    error_kind = "Unauthenticated"
     exit_code = 3
 
 
-class Unreachable(WorkbenchError):
+class UnreachableError(WorkbenchError):
     """A server, the platform or a provider does not answer."""
 
+    error_kind = "Unreachable"
     exit_code = 4
 
 
-class NotRecorded(WorkbenchError):
+class NotRecordedError(WorkbenchError):
     """The record cannot be written, so nothing may be answered."""
 
+    error_kind = "NotRecorded"
     exit_code = 6
 
 
-class Bug(WorkbenchError):
+class InternalError(WorkbenchError):
     """A fault of the platform that was asked, not of what it was asked; its log has the traceback."""
+
+    error_kind = "Bug"

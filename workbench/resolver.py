@@ -9,7 +9,7 @@ import socket
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from workbench import address
-from workbench.events import Unreachable
+from workbench.events import UnreachableError
 
 
 class GuardedResolver(AbstractResolver):
@@ -23,7 +23,7 @@ class GuardedResolver(AbstractResolver):
     ) -> list[ResolveResult]:
         try:
             found = await address.resolve(host, port, local_allowed=self._local_allowed)
-        except Unreachable as e:
+        except UnreachableError as e:
             raise OSError(errno.EACCES, str(e)) from e
         return [
             ResolveResult(

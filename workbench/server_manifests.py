@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from workbench.events import Misuse, Record
+from workbench.events import MisuseError, Record
 
 MANIFEST = "server.json"
 PUBLISHER = "io.modelcontextprotocol.registry/publisher-provided"
@@ -75,7 +75,7 @@ def servers_folder() -> Path:
     for folder in (package.parent / "servers", package / "_shipped" / "servers"):
         if folder.is_dir():
             return folder
-    raise Misuse(f"The bundled servers are missing beside {package}.", hint="Install the package again.")
+    raise MisuseError(f"The bundled servers are missing beside {package}.", hint="Install the package again.")
 
 
 def bundled_manifests() -> tuple[ServerManifest, ...]:
@@ -119,7 +119,7 @@ def read_manifest(path: Path) -> ServerManifest:
             raise ValueError(f"its command is {list(published.command)}; expected python, a file, and options")
     except (OSError, ValueError, KeyError, TypeError, msgspec.MsgspecError) as e:
         why = f"{e} is missing" if isinstance(e, KeyError) else str(e)
-        raise Misuse(
+        raise MisuseError(
             f"The manifest {path} cannot be used: {why}.", hint="Write it again with `python -m servers.manifest`."
         ) from e
     program, *options = published.command[1:]

@@ -44,7 +44,7 @@ class ValueCheck(Protocol):
 
 
 @dataclass(frozen=True)
-class Range:
+class NumberRange:
     """A finite number between bounds.
 
     Args:
@@ -70,13 +70,13 @@ class Range:
         )
 
 
-SECONDS: Final = Range(0, MAX_SECONDS, above=True)
-COUNT: Final = Range(0, MAX_COUNT, above=True)
-BYTES: Final = Range(0, MAX_BYTES, above=True)
+SECONDS: Final = NumberRange(0, MAX_SECONDS, above=True)
+COUNT: Final = NumberRange(0, MAX_COUNT, above=True)
+BYTES: Final = NumberRange(0, MAX_BYTES, above=True)
 
 
 @dataclass(frozen=True)
-class Matching:
+class MatchingText:
     """A text for which a predicate holds.
 
     Args:
@@ -101,7 +101,7 @@ class Matching:
 
 
 @dataclass(frozen=True)
-class Each:
+class ListOf:
     """A list, every member of which passes a check.
 
     Args:
@@ -128,7 +128,7 @@ class NumbersByName:
         number: the check of each number.
     """
 
-    number: Range
+    number: NumberRange
 
     @property
     def expected(self) -> str:
@@ -156,39 +156,39 @@ class FilePath:
 PATH: Final = FilePath()
 
 
-def one_of(*choices: str) -> Matching:
+def one_of(*choices: str) -> MatchingText:
     """One of some words."""
-    return Matching("one of " + ", ".join(choices), choices.__contains__)
+    return MatchingText("one of " + ", ".join(choices), choices.__contains__)
 
 
-def line_of(expected: str = "one line of plain text", pattern: str = ".+", *, optional: bool = False) -> Matching:
+def line_of(expected: str = "one line of plain text", pattern: str = ".+", *, optional: bool = False) -> MatchingText:
     """A line of text that a pattern describes."""
     found = re.compile(pattern)
-    return Matching(expected, lambda value: found.fullmatch(value) is not None, optional)
+    return MatchingText(expected, lambda value: found.fullmatch(value) is not None, optional)
 
 
-def port_number(*, optional: bool = False) -> Matching:
+def port_number(*, optional: bool = False) -> MatchingText:
     """A port, or `auto`."""
-    return Matching("a number from 1 to 65535, or 'auto'", lambda v: v == "auto" or is_port(v), optional)
+    return MatchingText("a number from 1 to 65535, or 'auto'", lambda v: v == "auto" or is_port(v), optional)
 
 
-def url_of(*schemes: str, optional: bool = True, example: str = "", reference: bool = False) -> Matching:
+def url_of(*schemes: str, optional: bool = True, example: str = "", reference: bool = False) -> MatchingText:
     """An absolute URL of one of these schemes, with a host unless the scheme is `unix`."""
     words = f"a URL that begins with {' or '.join(f'{s}://' for s in schemes)}" + (
         f", e.g. {example}" if example else ""
     )
-    return Matching(words, lambda value: is_url(value, schemes), optional, reference)
+    return MatchingText(words, lambda value: is_url(value, schemes), optional, reference)
 
 
-def origin_of(*, optional: bool = True) -> Matching:
+def origin_of(*, optional: bool = True) -> MatchingText:
     """Scheme, host and port of an http(s) URL, and nothing else."""
     words = "an origin without a path, like https://tools.example"
-    return Matching(words, lambda value: is_origin(value, ("http", "https")), optional)
+    return MatchingText(words, lambda value: is_origin(value, ("http", "https")), optional)
 
 
-def folder_or_url(*schemes: str, expected: str) -> Matching:
+def folder_or_url(*schemes: str, expected: str) -> MatchingText:
     """A folder on this machine, or a URL of one of these schemes."""
-    return Matching(expected, lambda v: is_url(v, schemes) or not _SCHEME.match(v), optional=True)
+    return MatchingText(expected, lambda v: is_url(v, schemes) or not _SCHEME.match(v), optional=True)
 
 
 def is_port(value: str) -> bool:
@@ -271,13 +271,13 @@ def is_browser(value: str) -> bool:
     return bool(separator) and own and not local and re.fullmatch(r"[A-Za-z0-9._~-]+/?", rest) is not None
 
 
-HOST: Final = Matching("a host name or an IP address, without scheme and port", lambda v: is_host(v))
-HOST_PORT: Final = Matching("a host name or an IP address, with a port if need be", lambda v: is_authority(v))
-BROWSER_ORIGIN: Final = Matching(
+HOST: Final = MatchingText("a host name or an IP address, without scheme and port", lambda v: is_host(v))
+HOST_PORT: Final = MatchingText("a host name or an IP address, with a port if need be", lambda v: is_authority(v))
+BROWSER_ORIGIN: Final = MatchingText(
     "an origin like https://app.example, or that of an extension, e.g. vscode-webview://id", lambda v: is_browser(v)
 )
-NETWORK: Final = Matching("an IP address or a network like 10.0.0.0/8", lambda v: is_network(v))
-POSTGRES: Final = Matching(
+NETWORK: Final = MatchingText("an IP address or a network like 10.0.0.0/8", lambda v: is_network(v))
+POSTGRES: Final = MatchingText(
     "a URL like postgresql://user@host/database",
     # libpq reads more than urlsplit does: several hosts, sockets, no host at all
     lambda v: v.startswith(("postgresql://", "postgres://")) and " " not in v,
@@ -285,7 +285,7 @@ POSTGRES: Final = Matching(
     reference=True,
 )
 REDIS: Final = url_of("redis", "rediss", "unix", example="redis://cache:6379/0", reference=True)
-PORTS: Final = Matching("a port or a range of ports like 1024-65535", lambda v: port_range(v) is not None)
+PORTS: Final = MatchingText("a port or a range of ports like 1024-65535", lambda v: port_range(v) is not None)
 
 
 # --- from text and TOML ------------------------------------------------------

@@ -27,7 +27,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from workbench.access import Access, Unauthenticated
+from workbench.access import Access, UnauthenticatedError
 from workbench.access.oauth import AuthorizationServer
 from workbench.config import Settings
 
@@ -250,7 +250,7 @@ class Desk:
     async def holds(self, token: str, view: str = "") -> bool:
         try:
             await self.access.authenticate_async(f"Bearer {token}", view)
-        except Unauthenticated:
+        except UnauthenticatedError:
             return False
         return True
 

@@ -18,10 +18,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.waiting import soon
-from workbench.access import Access, Unauthenticated
+from workbench.access import Access, UnauthenticatedError
 from workbench.access import callers as callers_module
 from workbench.config import Settings
-from workbench.events import Caller, Misuse
+from workbench.events import Caller, MisuseError
 
 pytestmark = pytest.mark.stores("sqlite", "postgres")
 
@@ -109,7 +109,7 @@ MALFORMED = tuple(_malformed("mk_abcdefghijkl_" + "x" * 43))
 def test_a_malformed_header_is_refused_and_never_repeated(access: Access, case: str) -> None:
     _, token = access.create_key("bob", roles=("owner",))
     header = _malformed(token)[case]
-    with pytest.raises(Unauthenticated) as refused:
+    with pytest.raises(UnauthenticatedError) as refused:
         access.authenticate(header)
     message = str(refused.value)
     assert token.split("_", 2)[2] not in message
@@ -118,17 +118,17 @@ def test_a_malformed_header_is_refused_and_never_repeated(access: Access, case: 
 
 @pytest.mark.parametrize("header", [b"Bearer x", 5, ["Bearer x"], {"a": 1}])
 def test_a_header_that_is_no_text_is_refused(access: Access, header: object) -> None:
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(UnauthenticatedError):
         access.authenticate(header)  # type: ignore[arg-type]
 
 
 def test_no_header_is_nobody_unless_authentication_is_off(settings: Settings) -> None:
-    with pytest.raises(Unauthenticated, match="no Authorization header"):
+    with pytest.raises(UnauthenticatedError, match="no Authorization header"):
         Access(settings).authenticate(None)
     open_house = Access(settings.replace(authentication=False))
     assert open_house.authenticate(None).roles == ("owner",)
     for header in ("", "Bearer", "Bearer wrong", "Basic x"):
-        with pytest.raises(Unauthenticated):
+        with pytest.raises(UnauthenticatedError):
             open_house.authenticate(header)
 
 
@@ -141,7 +141,7 @@ def test_no_text_whatever_is_a_caller(tmp_path_factory: pytest.TempPathFactory, 
     if "access" not in _shared:
         home = tmp_path_factory.mktemp("h") / "home"
         _shared["access"] = Access(Settings.load(env={}, cwd=home.parent, home=home))
-    with pytest.raises(Unauthenticated) as refused:
+    with pytest.raises(UnauthenticatedError) as refused:
         _shared["access"].authenticate(header)
     token = header.partition(" ")[2].strip()
     assert len(token) < 12 or token not in str(refused.value)
@@ -151,7 +151,7 @@ def test_no_text_whatever_is_a_caller(tmp_path_factory: pytest.TempPathFactory, 
 def test_a_key_of_another_state_folder_is_unknown_here(settings: Settings, access: Access, tmp_path: Path) -> None:
     other = Access(settings.replace(home=tmp_path / "other"))
     _, token = other.create_key("bob", roles=("owner",))
-    with pytest.raises(Unauthenticated, match="no key of this workbench"):
+    with pytest.raises(UnauthenticatedError, match="no key of this workbench"):
         access.authenticate(f"Bearer {token}")
 
 
@@ -163,7 +163,7 @@ def test_a_key_ends_when_it_expires_even_if_it_is_remembered(settings: Settings)
     now[0] = 1_999_999
     assert access.authenticate(f"Bearer {token}").subject == "bob"
     now[0] = 2_000_000
-    with pytest.raises(Unauthenticated, match="expired"):
+    with pytest.raises(UnauthenticatedError, match="expired"):
         access.authenticate(f"Bearer {token}")
 
 
@@ -171,7 +171,7 @@ def test_a_revoked_key_is_refused_by_the_next_request(access: Access) -> None:
     info, token = access.create_key("bob", roles=("viewer",))
     access.authenticate(f"Bearer {token}")
     assert access.revoke(info.id)
-    with pytest.raises(Unauthenticated, match="revoked"):
+    with pytest.raises(UnauthenticatedError, match="revoked"):
         access.authenticate(f"Bearer {token}")
     assert not access.revoke(info.id)
     (ended,) = access.keys()
@@ -179,7 +179,7 @@ def test_a_revoked_key_is_refused_by_the_next_request(access: Access) -> None:
 
 
 def test_revoking_an_unknown_key_says_so(access: Access) -> None:
-    with pytest.raises(Misuse, match="no key 'nosuch'"):
+    with pytest.raises(MisuseError, match="no key 'nosuch'"):
         access.revoke("nosuch")
 
 
@@ -190,7 +190,7 @@ def test_a_revocation_by_another_opener_of_the_file_counts_within_a_second(setti
     here.authenticate(f"Bearer {token}")
     there.revoke(info.id)
     ticks.at = 1.0
-    with pytest.raises(Unauthenticated, match="revoked"):
+    with pytest.raises(UnauthenticatedError, match="revoked"):
         soon(lambda: not here.authenticate(f"Bearer {token}"))
 
 
@@ -209,7 +209,7 @@ def test_a_revocation_in_another_process_counts_within_a_second(settings: Settin
     arguments = [str(settings.home), info.id, json.dumps(store)]
     subprocess.run([sys.executable, "-c", program, *arguments], check=True, timeout=30)
     ticks.at = 1.0
-    with pytest.raises(Unauthenticated, match="revoked"):
+    with pytest.raises(UnauthenticatedError, match="revoked"):
         soon(lambda: not access.authenticate(f"Bearer {token}"))
 
 
@@ -225,7 +225,7 @@ def test_a_key_revoked_while_it_is_being_verified_is_not_remembered(access: Acce
     access._keys.find = slow_find  # type: ignore[assignment, method-assign]
     access.authenticate(f"Bearer {token}")
     access._keys.find = find  # type: ignore[method-assign]
-    with pytest.raises(Unauthenticated, match="revoked"):
+    with pytest.raises(UnauthenticatedError, match="revoked"):
         access.authenticate(f"Bearer {token}")
 
 
@@ -241,7 +241,7 @@ def test_a_remembered_key_costs_no_database_access_and_the_memory_is_bounded(
     assert not any(token in repr(list(access._known)) for token in tokens)
     access._keys.close()
     assert access.authenticate(f"Bearer {tokens[-1]}").subject == "u9"
-    with pytest.raises(Unauthenticated, match="No key can be checked"):
+    with pytest.raises(UnauthenticatedError, match="No key can be checked"):
         access.authenticate(f"Bearer {tokens[0]}")
 
 
@@ -253,7 +253,7 @@ def test_a_database_that_fails_lets_nobody_stay_known(settings: Settings) -> Non
     access.authenticate(f"Bearer {token}")
     access.close()
     ticks.at = 1.0
-    with pytest.raises(Unauthenticated, match="No key can be checked"):
+    with pytest.raises(UnauthenticatedError, match="No key can be checked"):
         access.authenticate(f"Bearer {token}")
 
 
@@ -266,7 +266,7 @@ def test_threads_that_verify_and_revoke_at_once_leave_nothing_behind(access: Acc
         for _, token in made * 5:
             try:
                 access.authenticate(f"Bearer {token}")
-            except Unauthenticated:
+            except UnauthenticatedError:
                 continue
 
     threads = [threading.Thread(target=verify) for _ in range(4)]
@@ -278,7 +278,7 @@ def test_threads_that_verify_and_revoke_at_once_leave_nothing_behind(access: Acc
     for thread in threads:
         thread.join()
     for _, token in made:
-        with pytest.raises(Unauthenticated):
+        with pytest.raises(UnauthenticatedError):
             access.authenticate(f"Bearer {token}")
 
 
@@ -312,7 +312,7 @@ def test_a_key_without_roles_holds_its_scopes_and_no_more(access: Access) -> Non
     ],
 )
 def test_a_key_that_cannot_be_meant_is_refused(access: Access, arguments: dict[str, object], message: str) -> None:
-    with pytest.raises(Misuse, match=message):
+    with pytest.raises(MisuseError, match=message):
         access.create_key("bob", **arguments)  # type: ignore[arg-type]
     assert access.keys() == []
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.access import Access, Unauthenticated, local_user
+from workbench.access import Access, UnauthenticatedError, local_user
 from workbench.access.roles import covers, narrowed, read_roles, write_roles
 from workbench.config import Settings
-from workbench.events import Caller, Misuse, Tool
+from workbench.events import Caller, MisuseError, Tool
 
 CRM_WRITE = Tool(server="crm", name="update_customer", scopes=("crm:read", "crm:write"))
 
@@ -66,7 +66,7 @@ def test_a_broken_roles_file_is_refused_at_the_start_and_ignored_later(
     folder = settings.home / "policy"
     folder.mkdir()
     (folder / "roles.toml").write_bytes(text.encode("latin-1"))
-    with pytest.raises(Misuse, match=message):
+    with pytest.raises(MisuseError, match=message):
         Access(settings)
     now[0] = 1.0
     assert access.authenticate(f"Bearer {token}").has("crm:read")
@@ -144,7 +144,7 @@ def test_a_local_token_that_no_longer_works_is_replaced(settings: Settings) -> N
     second = access.local_key()
     assert second != first
     assert access.authenticate(f"Bearer {second}").roles == ("owner",)
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(UnauthenticatedError):
         access.authenticate(f"Bearer {first}")
 
 
@@ -217,7 +217,7 @@ def test_the_shipped_roles_are_written_out_once_to_the_place_where_they_count(se
     assert read_roles(path).roles == read_roles(None).roles
     assert Access(settings).roles.path == path
     path.write_text(path.read_text("utf-8").replace('"crm:read"', '"crm:read", "tiny:*"'), "utf-8")
-    with pytest.raises(Misuse, match=r"in force are in .*roles\.toml already"):
+    with pytest.raises(MisuseError, match=r"in force are in .*roles\.toml already"):
         write_roles(settings)
     assert "tiny:*" in Access(settings).roles.scopes(("employee",))
 

@@ -15,12 +15,12 @@ from joserfc import jwt
 from joserfc.errors import SecurityWarning
 from joserfc.jwk import ECKey, RSAKey
 
-from workbench.access import Access, Unauthenticated
-from workbench.events import Caller, Misuse
+from workbench.access import Access, UnauthenticatedError
+from workbench.events import Caller, MisuseError
 
 
 async def refused(access: Access, token: str, view: str = "") -> str:
-    with pytest.raises(Unauthenticated) as caught:
+    with pytest.raises(UnauthenticatedError) as caught:
         await access.authenticate_async(f"Bearer {token}", view)
     assert not token or token[-20:] not in str(caught.value)
     return str(caught.value)
@@ -149,7 +149,7 @@ async def test_a_forged_or_malformed_token_is_refused(issuer: Any, open_access: 
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
 def test_no_text_whatever_is_a_caller(settings: Any, text: str) -> None:
     access = Access(settings.replace(port="8800", oauth_issuers=("https://issuer.example",)))
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(UnauthenticatedError):
         asyncio.run(access.authenticate_async(f"Bearer {text}"))
     access.close()
 
@@ -177,7 +177,7 @@ async def test_signed_garbage_in_place_of_any_claim_is_refused_or_harmless(issue
     for token in tokens:
         try:
             found = await caller(access, token)
-        except Unauthenticated:
+        except UnauthenticatedError:
             continue
         assert found.tenant
         assert found.subject
@@ -192,7 +192,7 @@ async def test_a_token_for_one_server_is_good_at_its_endpoint_alone(issuer: Any,
         assert "another endpoint" in await refused(access, one, "tickets")
         assert "another endpoint" in await refused(access, one)
     assert await caller(access, issuer.token(aud=["x", "http://127.0.0.1:8800"]), "tickets")
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(UnauthenticatedError):
         access.authenticate(f"Bearer {one}")
 
 
@@ -212,7 +212,7 @@ async def test_behind_a_proxy_the_public_url_is_the_audience(issuer: Any, open_a
     for good in ("http://box:8800/mcp", "http://far:9000/mcp"):
         assert await caller(named, issuer.token(aud=good))
     await refused(named, issuer.token(aud="http://box/mcp"))
-    with pytest.raises(Misuse, match="public_url"):
+    with pytest.raises(MisuseError, match="public_url"):
         open_access(public_url="https://tools.example/path")
 
 
@@ -317,7 +317,7 @@ async def test_metadata_of_another_issuer_or_leading_astray_is_not_followed(
     ],
 )
 async def test_settings_that_cannot_be_meant_stop_the_start(open_access: Any, changes: dict[str, Any]) -> None:
-    with pytest.raises(Misuse):
+    with pytest.raises(MisuseError):
         open_access(**changes)
 
 
@@ -387,7 +387,7 @@ async def test_without_the_secret_for_introspection_nothing_starts_and_nobody_is
     monkeypatch.delenv("WORKBENCH_OAUTH_INTROSPECTION_SECRET", raising=False)
     access = open_access(oauth_introspection_url=f"{issuer.url}/introspect", oauth_introspection_client="gateway")
     assert access.keys() == []  # what needs no tokens works
-    with pytest.raises(Misuse, match="no secret"):
+    with pytest.raises(MisuseError, match="no secret"):
         access.tokens.check()
     await refused(access, "abc")
     assert issuer.asked == []

@@ -117,7 +117,7 @@ async def test_a_good_key_never_waits_and_a_token_does(open_access: Any) -> None
     door = access.admission
     assert (await door.authenticate(scope, f"Bearer {token}", door="mcp")).subject == "ann"
     for n in range(3):
-        with pytest.raises(failed_credentials.Unauthenticated) as caught:
+        with pytest.raises(failed_credentials.UnauthenticatedError) as caught:
             await door.authenticate(scope, f"Bearer wrong-credential-number-{n}", door="mcp")
         assert not isinstance(caught.value, failed_credentials.TooManyFailuresError)
     with pytest.raises(failed_credentials.TooManyFailuresError) as many:
@@ -125,5 +125,5 @@ async def test_a_good_key_never_waits_and_a_token_does(open_access: Any) -> None
     assert 1 <= many.value.retry_after <= 60
     assert (await door.authenticate(scope, f"Bearer {token}", door="mcp")).subject == "ann"
     assert (await door.authenticate(scope, f"Bearer {other}", door="mcp")).subject == "bob"
-    with pytest.raises(failed_credentials.Unauthenticated):
+    with pytest.raises(failed_credentials.UnauthenticatedError):
         await door.authenticate({**scope, "client": ("198.51.100.7", 1)}, "Bearer wrong", door="mcp")

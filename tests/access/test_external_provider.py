@@ -23,7 +23,7 @@ from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import MCPServer
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 
-from workbench.access import Unauthenticated
+from workbench.access import UnauthenticatedError
 from workbench.access.outbound.signing_keys import gateway_key
 from workbench.api import build_app
 from workbench.events import Call, Caller
@@ -128,7 +128,7 @@ async def test_the_sdk_is_challenged_finds_the_provider_and_steps_up(
             async with httpx2.AsyncClient() as other:  # the provider also issues for others; those tokens are not ours
                 form = {"grant_type": "client_credentials", "resource": "https://elsewhere.example/mcp"}
                 answer = await other.post(f"{issuer}/token", data=form, auth=("robot", "robot-secret"))
-            with pytest.raises(Unauthenticated, match="audience"):
+            with pytest.raises(UnauthenticatedError, match="audience"):
                 await opened.access.authenticate_async(f"Bearer {answer.json()['access_token']}")
     statuses = [status for status, path in seen if path == "/mcp"]
     assert statuses[0] == 401
@@ -161,7 +161,7 @@ async def test_opaque_tokens_are_asked_about_and_revoked_ones_refused(
             assert (await opened.access.authenticate_async(f"Bearer {tokens[0]}")).method == "introspection"
             revoked = {"token": tokens[1]}
             await http.post(f"{issuer}/token/revocation", data=revoked, auth=("robot", "robot-secret"))
-            with pytest.raises(Unauthenticated, match="not active"):
+            with pytest.raises(UnauthenticatedError, match="not active"):
                 await opened.access.authenticate_async(f"Bearer {tokens[1]}")
 
 

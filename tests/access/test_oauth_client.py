@@ -21,12 +21,12 @@ from tests.authority import Authority, WorkloadApi
 from tests.provider import EXCHANGE, Provider
 from workbench.access.certificates.tls_identity import jwt_svid
 from workbench.access.outbound.discovery import token_endpoint
-from workbench.access.outbound.fetch import Fetcher
-from workbench.access.outbound.oauth_client import NoToken, OAuthClient, Registration
+from workbench.access.outbound.fetch import JsonFetcher
+from workbench.access.outbound.oauth_client import ClientRegistration, OAuthClient, TokenUnavailableError
 from workbench.access.outbound.signing_keys import gateway_key, imported
 from workbench.config import Settings
-from workbench.events import Caller, Misuse, Unreachable
-from workbench.secrets import Secrets
+from workbench.events import Caller, MisuseError, UnreachableError
+from workbench.secrets import SecretResolver
 
 SERVER = "https://crm.example/mcp"
 ANN = Caller(tenant="acme", subject="ann", method="key")
@@ -56,9 +56,9 @@ def client_of(settings: Settings, provider: Provider, vault: dict[str, str], tic
             "server": SERVER, "client_id": "gateway", "method": "client_secret_basic", "secret": "secret:CLIENT",
             "issuer": provider.url, **changes,
         }  # fmt: skip
-        secrets = Secrets(settings.replace(secrets=("env",)), env=vault, ticks=ticks)
-        fetcher = Fetcher([about["server"], about["issuer"]])
-        return OAuthClient(Registration(**about), secrets, lambda: gateway_key(settings), fetcher, ticks=ticks)
+        secrets = SecretResolver(settings.replace(secrets=("env",)), env=vault, ticks=ticks)
+        fetcher = JsonFetcher([about["server"], about["issuer"]])
+        return OAuthClient(ClientRegistration(**about), secrets, lambda: gateway_key(settings), fetcher, ticks=ticks)
 
     return make
 
@@ -95,7 +95,7 @@ async def test_a_secret_that_was_rotated_is_read_anew_once(client_of: Make, prov
     assert await client.token()
     provider.secret = "third-secret"
     client._kept.clear()
-    with pytest.raises(NoToken, match=r"status 401 \(invalid_client\)") as refused:
+    with pytest.raises(TokenUnavailableError, match=r"status 401 \(invalid_client\)") as refused:
         await client.token()
     told = str(refused.value)
     assert "second-secret" not in told
@@ -127,7 +127,7 @@ async def test_a_client_proves_itself_with_a_key(
     assert await client_of(method="private_key_jwt", secret=secret).token()
     provider.client_keys = imported(ECKey.generate_key("P-256", private=True).as_pem(private=True).decode()).key_set()
     provider.down = True
-    with pytest.raises(NoToken):
+    with pytest.raises(TokenUnavailableError):
         await client_of(method="private_key_jwt", secret=secret).token()
 
 
@@ -136,7 +136,7 @@ def test_what_is_no_private_key_is_refused_and_not_shown() -> None:
     pem = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     public = ECKey.generate_key("P-256", private=True).as_pem(private=False).decode()
     for text in ("canary", "{}", '{"kty": "oct", "k": "Y2FuYXJ5"}', public, short.private_bytes(*pem).decode()):
-        with pytest.raises(Misuse, match="no private key") as refused:
+        with pytest.raises(MisuseError, match="no private key") as refused:
             imported(text)
         assert "canary" not in str(refused.value)
 
@@ -164,7 +164,7 @@ async def test_who_is_denied_is_told_and_asked_for_again_only_after_a_pause(
     provider.denied = {"acme/bob"}
     client = client_of()
     for _ in range(3):
-        with pytest.raises(NoToken, match="invalid_grant"):
+        with pytest.raises(TokenUnavailableError, match="invalid_grant"):
             await client.token(BOB)
     assert await client.token(ANN)
     assert len(provider.asked) == 2
@@ -202,7 +202,7 @@ async def test_answers_that_cannot_be_used_give_no_token(
 ) -> None:
     for name, value in change.items():
         setattr(provider, name, value)
-    with pytest.raises(NoToken, match=why):
+    with pytest.raises(TokenUnavailableError, match=why):
         await client_of().token()
 
 
@@ -232,7 +232,7 @@ async def test_a_server_of_the_issuer_s_own_origin_is_believed(serve: Any) -> No
     async with serve(app) as url:
         provider.url = url
         about.update(resource=f"{url}/mcp", authorization_servers=["https://elsewhere.example", url])
-        found = await token_endpoint(f"{url}/mcp", Fetcher([url]))
+        found = await token_endpoint(f"{url}/mcp", JsonFetcher([url]))
         assert (found.issuer, found.url, found.resource) == (url, f"{url}/token", f"{url}/mcp")
 
 
@@ -250,14 +250,14 @@ async def test_a_server_cannot_send_our_proof_somewhere_else(serve: Any, about: 
     told: dict[str, Any] = {}
     async with serve(resource_server(told)) as url:
         told.update({"resource": f"{url}/mcp", **about})
-        with pytest.raises(Unreachable, match=why):
-            await token_endpoint(f"{url}/mcp", Fetcher([url]))
+        with pytest.raises(UnreachableError, match=why):
+            await token_endpoint(f"{url}/mcp", JsonFetcher([url]))
 
 
 async def test_a_server_without_metadata_needs_an_issuer(serve: Any) -> None:
     async with serve(Starlette()) as url:
-        with pytest.raises(Unreachable) as refused:
-            await token_endpoint(f"{url}/mcp", Fetcher([url]))
+        with pytest.raises(UnreachableError) as refused:
+            await token_endpoint(f"{url}/mcp", JsonFetcher([url]))
     assert "auth" in refused.value.hint
 
 
@@ -266,12 +266,12 @@ async def test_an_issuer_s_metadata_do_not_lead_into_our_network(serve: Any, pro
         return JSONResponse({"issuer": base, "token_endpoint": "http://169.254.169.254/latest/meta-data"})
 
     async with serve(Starlette(routes=[Route("/.well-known/oauth-authorization-server", metadata)])) as base:
-        secrets = Secrets(Settings(), env={"CLIENT": "x-secret"})
-        about = Registration(
+        secrets = SecretResolver(Settings(), env={"CLIENT": "x-secret"})
+        about = ClientRegistration(
             server=SERVER, client_id="gateway", method="client_secret_basic", secret="secret:CLIENT", issuer=base
         )
-        client = OAuthClient(about, secrets, lambda: pytest.fail("no key is needed"), Fetcher([base]))
-        with pytest.raises(NoToken, match="must not be dialled"):
+        client = OAuthClient(about, secrets, lambda: pytest.fail("no key is needed"), JsonFetcher([base]))
+        with pytest.raises(TokenUnavailableError, match="must not be dialled"):
             await client.token()
 
 
@@ -288,13 +288,13 @@ async def test_a_gateway_with_an_identity_of_spiffe_needs_no_secret(
         desk = await open_desk(port=str(bound.getsockname()[1]), oauth_spiffe_socket=api.address)
         desk.server.issuer.clients.add("Gateway", tenant="acme", now_us=1, roles=("viewer",), workload=id)
         async with serve(desk.server, bound) as url:
-            about = Registration(server=f"{url}/mcp", client_id=id, method="jwt_svid", issuer=url)
-            secrets, fetcher = Secrets(settings), Fetcher([url])
+            about = ClientRegistration(server=f"{url}/mcp", client_id=id, method="jwt_svid", issuer=url)
+            secrets, fetcher = SecretResolver(settings), JsonFetcher([url])
             never: Any = pytest.fail
             client = OAuthClient(about, secrets, never, fetcher, svid=partial(jwt_svid, api.address))
             assert (await desk.access.authenticate_async(f"Bearer {await client.token()}")).subject == id
             client = OAuthClient(about, secrets, never, fetcher)
-            with pytest.raises(NoToken, match="No Workload API is configured"):
+            with pytest.raises(TokenUnavailableError, match="No Workload API is configured"):
                 await client.token()
     finally:
         api.stop()

@@ -10,7 +10,7 @@ import pytest
 from workbench.access.oauth import clients as clients_module
 from workbench.access.oauth.clients import document_client, is_document_url
 from workbench.access.oauth.redirect_uris import objection, registered
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 HOST = "http://127.0.0.1:8800"
 MCP = f"{HOST}/mcp"
@@ -95,7 +95,7 @@ async def test_a_client_is_known_by_the_document_at_its_url(open_desk: Any) -> N
     ],
 )
 def test_a_document_that_is_not_about_the_client_is_none(document: dict[str, Any]) -> None:
-    with pytest.raises(Misuse):
+    with pytest.raises(MisuseError):
         document_client(URL, document)
 
 
@@ -140,5 +140,5 @@ def test_redirect_uris_match_exactly_but_for_a_local_port() -> None:
 )  # fmt: skip
 async def test_a_client_that_cannot_be_meant_is_not_made(desk: Any, changes: dict[str, Any]) -> None:
     given = {"name": "App", "redirect_uris": (BACK,), "confidential": False, **changes}
-    with pytest.raises(Misuse):
+    with pytest.raises(MisuseError):
         desk.server.issuer.clients.add(given.pop("name"), tenant="local", now_us=1, **given)

@@ -20,8 +20,8 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from workbench.access.outbound import fetch
-from workbench.access.outbound.fetch import Fetcher
-from workbench.events import Unreachable
+from workbench.access.outbound.fetch import JsonFetcher
+from workbench.events import UnreachableError
 
 BACK = "http://127.0.0.1:5000/callback"
 
@@ -78,7 +78,7 @@ def trusting(certificate: tuple[Path, Path]) -> ssl.SSLContext:
 async def test_a_client_described_at_an_https_url_is_known(
     origin: str, certificate: tuple[Path, Path], open_desk: Any
 ) -> None:
-    desk = await open_desk(fetcher=Fetcher([origin], tls=trusting(certificate)))
+    desk = await open_desk(fetcher=JsonFetcher([origin], tls=trusting(certificate)))
     client = await desk.server.client(f"{origin}/client.json")
     assert client is not None
     assert (client.name, client.kind, client.redirect_uris) == ("Desk", "document", (BACK,))
@@ -94,22 +94,22 @@ async def test_a_client_described_at_an_https_url_is_known(
 async def test_what_is_no_small_object_is_not_read(
     origin: str, certificate: tuple[Path, Path], kind: str, why: str
 ) -> None:
-    with pytest.raises(Unreachable, match=why):
-        await Fetcher([origin], tls=trusting(certificate)).get(f"{origin}/{kind}")
+    with pytest.raises(UnreachableError, match=why):
+        await JsonFetcher([origin], tls=trusting(certificate)).get(f"{origin}/{kind}")
 
 
 async def test_a_certificate_that_nobody_trusts_is_refused(origin: str) -> None:
-    with pytest.raises(Unreachable, match="does not answer"):
-        await Fetcher([origin]).get(f"{origin}/client.json")
+    with pytest.raises(UnreachableError, match="does not answer"):
+        await JsonFetcher([origin]).get(f"{origin}/client.json")
 
 
 async def test_only_what_was_named_may_be_near(origin: str, certificate: tuple[Path, Path]) -> None:
-    fetcher = Fetcher([origin], tls=trusting(certificate))
+    fetcher = JsonFetcher([origin], tls=trusting(certificate))
     port = origin.rpartition(":")[2]
     for url in (f"https://localhost:{port}/client.json", f"https://127.0.0.1:{int(port) + 1}/", "http://example.com/",
                 f"https://x@127.0.0.1:{port}/client.json", "https://[::1]/",
                 "file:///etc/passwd", "https://[::/"):  # fmt: skip
-        with pytest.raises(Unreachable, match="must not be dialled"):
+        with pytest.raises(UnreachableError, match="must not be dialled"):
             await fetcher.get(url)
 
 
@@ -120,8 +120,8 @@ async def test_a_name_that_leads_home_is_not_dialled(monkeypatch: pytest.MonkeyP
         return [(2, 1, 6, "", ("127.0.0.1", 443))]
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", lead_home, raising=False)
-    with pytest.raises(Unreachable, match="forbidden address"):
-        await Fetcher().get("https://rebinding.example/client.json")
+    with pytest.raises(UnreachableError, match="forbidden address"):
+        await JsonFetcher().get("https://rebinding.example/client.json")
 
 
 async def test_who_does_not_answer_is_given_up(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,6 +135,6 @@ async def test_who_does_not_answer_is_given_up(serve: Any, monkeypatch: pytest.M
 
     monkeypatch.setattr(fetch, "TIMEOUT_S", 0.05)
     async with serve(Starlette(routes=[Route("/", hang)])) as url:
-        with pytest.raises(Unreachable, match="TimeoutError"):
-            await Fetcher([url]).get(f"{url}/")
+        with pytest.raises(UnreachableError, match="TimeoutError"):
+            await JsonFetcher([url]).get(f"{url}/")
         never.set()

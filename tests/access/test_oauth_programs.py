@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.waiting import until
-from workbench.access import Unauthenticated
+from workbench.access import UnauthenticatedError
 from workbench.access.oauth import AuthorizationServer
-from workbench.events import Misuse, NotRecorded
+from workbench.events import MisuseError, NotRecordedError
 
 pytestmark = pytest.mark.stores("sqlite", "postgres")
 
@@ -110,7 +110,7 @@ async def test_what_cannot_be_recorded_is_not_issued(desk: Any, monkeypatch: pyt
     client, secret = desk.client(confidential=True, roles=("employee",))
 
     async def fails(*_: Any) -> None:
-        raise NotRecorded("The disk is full.")
+        raise NotRecordedError("The disk is full.")
 
     monkeypatch.setattr(desk.server, "_record", fails)
     response = await desk.own_token(client, secret)
@@ -181,10 +181,10 @@ async def test_tokens_outlive_a_restart_and_other_keys_do_not(desk: Any, open_ac
     assert (await again.authenticate_async(f"Bearer {token}")).subject == client.id
     (desk.access.settings.home / "oauth.key").unlink()
     another = open_access(oauth_server=True)
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(UnauthenticatedError):
         await another.authenticate_async(f"Bearer {token}")
     (desk.access.settings.home / "oauth.key").write_text("nonsense")
-    with pytest.raises(Misuse, match=r"oauth\.key"):
+    with pytest.raises(MisuseError, match=r"oauth\.key"):
         open_access(oauth_server=True)
 
 
@@ -202,7 +202,7 @@ async def test_switched_off_there_is_no_server_and_no_token(desk: Any, open_acce
     token = (await desk.own_token(client, secret)).json()["access_token"]
     without = open_access()
     assert without.issuer is None
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(UnauthenticatedError):
         await without.authenticate_async(f"Bearer {token}")
-    with pytest.raises(Misuse, match="oauth_server"):
+    with pytest.raises(MisuseError, match="oauth_server"):
         AuthorizationServer(without, scopes=list, record=desk.server._record)

@@ -15,7 +15,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 grpc = pytest.importorskip("grpc")
 pytest.importorskip("spiffe")
@@ -141,7 +141,7 @@ async def test_without_the_setting_assertions_are_refused(desk: Any, agent: Agen
 
 async def test_without_the_package_the_setting_is_refused(open_desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "spiffe", None)
-    with pytest.raises(Misuse, match="spiffe is missing"):
+    with pytest.raises(MisuseError, match="spiffe is missing"):
         await open_desk(oauth_spiffe_socket="unix:///nowhere.sock")
 
 
@@ -155,10 +155,10 @@ async def test_a_workload_is_made_once_and_again_after_its_end(desk: Any) -> Non
     clients = desk.server.issuer.clients
     made, secret = clients.add("Agent", tenant="acme", now_us=1, roles=("employee",), workload=ID)
     assert (made.kind, secret, clients.find(ID)) == ("workload", "", made)
-    with pytest.raises(Misuse, match="already"):
+    with pytest.raises(MisuseError, match="already"):
         clients.add("Agent", tenant="acme", now_us=1, roles=("employee",), workload=ID)
     clients.end(ID, 2)
     clients.add("Agent", tenant="acme", now_us=3, roles=("viewer",), workload=ID)
     for wrong in ("corp.example/x", "spiffe://corp.example", "spiffe://corp.example/", "spiffe://Corp/x"):
-        with pytest.raises(Misuse):
+        with pytest.raises(MisuseError):
             clients.add("Agent", tenant="acme", now_us=1, roles=("employee",), workload=wrong)

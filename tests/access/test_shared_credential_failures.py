@@ -14,7 +14,7 @@ from workbench.access.failed_credentials import CredentialFailure, TooManyFailur
 from workbench.access.redis_failed_credentials import SharedCredentialFailures, credential_failures
 from workbench.config import Settings
 from workbench.control.circuit_breaker import CircuitBreaker
-from workbench.events import Unauthenticated, Unreachable
+from workbench.events import UnauthenticatedError, UnreachableError
 
 Opened = Callable[..., SharedCredentialFailures]
 
@@ -116,12 +116,12 @@ async def test_while_redis_is_away_an_address_whose_wrong_credential_is_not_coun
     door.failures = SharedCredentialFailures(3, url=f"unix://{tmp_path}/nobody.sock")
     _, key = access.create_key("ann", roles=("viewer",))
     scope, other = ({"client": (host, 1), "headers": []} for host in ("203.0.113.9", "198.51.100.7"))
-    with pytest.raises(Unauthenticated) as caught:
+    with pytest.raises(UnauthenticatedError) as caught:
         await door.authenticate(scope, shown(1), door="mcp")
     assert not isinstance(caught.value, TooManyFailuresError)
-    with pytest.raises(Unreachable, match="wrong credentials"):
+    with pytest.raises(UnreachableError, match="wrong credentials"):
         await door.authenticate(scope, shown(2), door="mcp")
-    with pytest.raises(Unauthenticated):  # an address that has shown nothing wrong is looked at
+    with pytest.raises(UnauthenticatedError):  # an address that has shown nothing wrong is looked at
         await door.authenticate(other, shown(2), door="mcp")
     assert (await door.authenticate(scope, f"Bearer {key}", door="mcp")).subject == "ann"
 
@@ -144,7 +144,7 @@ async def test_what_was_not_counted_is_counted_once_when_redis_is_back(
     try:
         for _ in range(2):
             assert await first.add_shared("a", "Bearer mk_abcdefghijkl_wrong", "mcp", "no") == 0
-        with pytest.raises(Unreachable):
+        with pytest.raises(UnreachableError):
             await first.wait_shared("a", shown(1))
         server.start()
         assert await asyncio.gather(*(first.wait_shared("a", shown(1)) for _ in range(3))) == [0, 0, 0]

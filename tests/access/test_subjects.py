@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.access import Unauthenticated
-from workbench.events import Misuse
+from workbench.access import UnauthenticatedError
+from workbench.events import MisuseError
 from workbench.lookalikes import imitated, skeleton, subject_objection, unseen
 
 HIDING = {
@@ -31,9 +31,9 @@ LIKE_ANN_SMITH = (
 @pytest.mark.parametrize("kind", HIDING)
 async def test_a_key_for_a_subject_that_hides_something_is_refused(open_access: Any, kind: str) -> None:
     access = open_access()
-    with pytest.raises(Misuse, match="subject"):
+    with pytest.raises(MisuseError, match="subject"):
         access.create_key(HIDING[kind], roles=("viewer",))
-    with pytest.raises(Misuse, match="tenant"):
+    with pytest.raises(MisuseError, match="tenant"):
         access.create_key("ann", roles=("viewer",), tenant=HIDING[kind])
 
 
@@ -41,7 +41,7 @@ async def test_a_key_for_a_subject_that_hides_something_is_refused(open_access: 
 async def test_a_key_for_a_look_alike_is_refused_and_says_of_whom(open_access: Any, name: str) -> None:
     access = open_access()
     access.create_key("ann.smith", roles=("viewer",))
-    with pytest.raises(Misuse, match=r"taken for 'ann\.smith'"):
+    with pytest.raises(MisuseError, match=r"taken for 'ann\.smith'"):
         access.create_key(name, roles=("viewer",))
     access.create_key("ann.smith", roles=("employee",))  # another key of the same person
     access.create_key(name, roles=("viewer",), tenant="globex")  # somebody of another tenant
@@ -51,7 +51,7 @@ async def test_a_look_alike_of_somebody_whose_keys_have_ended_is_refused_too(ope
     access = open_access()
     info, _ = access.create_key("ann", roles=("viewer",))
     access.revoke(info.id)
-    with pytest.raises(Misuse, match="taken for 'ann'"):
+    with pytest.raises(MisuseError, match="taken for 'ann'"):
         access.create_key("Ann", roles=("viewer",))
 
 
@@ -68,10 +68,10 @@ async def test_a_token_whose_subject_hides_something_or_imitates_is_denied_with_
     access = open_access(oauth_issuers=(issuer.url,))
     access.create_key("ann.smith", roles=("viewer",))
     for name in ("ann\u200b.smith", "ann.smith ", "a\x07", "\u202eann"):
-        with pytest.raises(Unauthenticated, match="no proper subject: it"):
+        with pytest.raises(UnauthenticatedError, match="no proper subject: it"):
             await access.authenticate_async(f"Bearer {issuer.token(sub=name)}")
     for name in ("Ann.Smith", "\u0430nn.smith"):
-        with pytest.raises(Unauthenticated, match=r"can be taken for 'ann\.smith'"):
+        with pytest.raises(UnauthenticatedError, match=r"can be taken for 'ann\.smith'"):
             await access.authenticate_async(f"Bearer {issuer.token(sub=name)}")
     assert (await access.authenticate_async(f"Bearer {issuer.token(sub='ann.smith')}")).subject == "ann.smith"
 
@@ -80,7 +80,7 @@ async def test_whom_a_key_was_made_for_a_moment_ago_cannot_be_imitated_either(is
     access = open_access(oauth_issuers=(issuer.url,))
     assert (await access.authenticate_async(f"Bearer {issuer.token(sub='Bob.Jones')}")).subject == "Bob.Jones"
     access.create_key("eve.adams", roles=("viewer",))
-    with pytest.raises(Unauthenticated, match=r"can be taken for 'eve\.adams'"):
+    with pytest.raises(UnauthenticatedError, match=r"can be taken for 'eve\.adams'"):
         await access.authenticate_async(f"Bearer {issuer.token(sub='Eve.Adams')}")
 
 
@@ -91,7 +91,7 @@ async def test_whom_another_process_made_a_key_for_cannot_be_imitated_once_that_
     await access.authenticate_async(f"Bearer {issuer.token(sub='bob')}")
     open_access().create_key("eve.adams", roles=("viewer",))
     access.forget()
-    with pytest.raises(Unauthenticated, match=r"can be taken for 'eve\.adams'"):
+    with pytest.raises(UnauthenticatedError, match=r"can be taken for 'eve\.adams'"):
         await access.authenticate_async(f"Bearer {issuer.token(sub='Eve.Adams')}")
 
 

@@ -14,9 +14,9 @@ import uvloop
 
 from tests.authority import Authority, Svid, WorkloadApi
 from workbench.access.certificates.svid import MissingSvidError, leaf_of, trust_domain_of
-from workbench.access.certificates.tls_context import Tls, client_tls, server_tls
-from workbench.access.certificates.tls_identity import IdentityFiles, Material, WorkloadIdentity, jwt_svid
-from workbench.events import Unreachable
+from workbench.access.certificates.tls_context import TlsContext, client_tls, server_tls
+from workbench.access.certificates.tls_identity import IdentityFiles, TlsMaterial, WorkloadIdentity, jwt_svid
+from workbench.events import UnreachableError
 
 pytest.importorskip("spiffe")
 
@@ -41,7 +41,7 @@ class Fixed:
         for each in authorities:
             found[each.trust_domain] = found.get(each.trust_domain, frozenset()) | {each.pem}
         chain, key = (svid.chain, svid.key) if svid is not None else ("", "")
-        self.material = Material(chain=chain, key=key, authorities=found)
+        self.material = TlsMaterial(chain=chain, key=key, authorities=found)
 
     def open(self) -> None:
         return None
@@ -49,7 +49,7 @@ class Fixed:
     async def ready(self) -> None:
         return None
 
-    def now(self) -> Material:
+    def now(self) -> TlsMaterial:
         return self.material
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ class Fixed:
 
 
 @contextlib.asynccontextmanager
-async def listening(tls: Tls) -> AsyncIterator[int]:
+async def listening(tls: TlsContext) -> AsyncIterator[int]:
     async def serve(reader: Any, writer: Any) -> None:
         certificate = writer.get_extra_info("ssl_object").getpeercert(True)
         writer.write((leaf_of(certificate).spiffe_id if certificate else "nobody").encode() + b"\n")
@@ -74,7 +74,7 @@ async def listening(tls: Tls) -> AsyncIterator[int]:
         server.close()
 
 
-async def greeted(port: int, tls: Tls) -> str:
+async def greeted(port: int, tls: TlsContext) -> str:
     """As whom the server saw us; empty when there was no connection to speak of."""
     try:
         async with asyncio.timeout(10):
@@ -214,7 +214,7 @@ def test_files_that_cannot_be_used_give_no_identity(tmp_path: Path, what: str) -
     if what == "encrypted":
         key.write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\ncanary\n-----END ENCRYPTED PRIVATE KEY-----")
     files = IdentityFiles(ca=ca, cert=cert, key=None if what == "no key" else key, trust_domain="corp.example")
-    with pytest.raises(Unreachable) as refused:
+    with pytest.raises(UnreachableError) as refused:
         files.now()
     assert "canary" not in str(refused.value)
 
@@ -266,12 +266,12 @@ async def test_a_workload_without_identity_has_none_until_it_is_given_one(
     monkeypatch.setattr("workbench.access.certificates.tls_identity.FIRST_TIMEOUT_S", 0.1)
     identity = WorkloadIdentity(workload_api.address)
     await identity.ready()
-    with pytest.raises(Unreachable, match="gives no identity"):
+    with pytest.raises(UnreachableError, match="gives no identity"):
         identity.now()
     workload_api.publish(CRM, CORP.svid(CRM), [CORP])
 
     def given() -> bool:
-        with contextlib.suppress(Unreachable):
+        with contextlib.suppress(UnreachableError):
             return identity.now().spiffe_id == CRM
         return False
 
@@ -282,9 +282,9 @@ async def test_a_workload_without_identity_has_none_until_it_is_given_one(
 async def test_an_agent_that_is_not_there_gives_no_identity(tmp_path: Path) -> None:
     identity = WorkloadIdentity(f"unix://{tmp_path}/nobody.sock")
     await identity.ready()
-    with pytest.raises(Unreachable, match="does not exist"):
+    with pytest.raises(UnreachableError, match="does not exist"):
         identity.now()
-    with pytest.raises(Unreachable, match="gives no JWT-SVID"):
+    with pytest.raises(UnreachableError, match="gives no JWT-SVID"):
         await jwt_svid(f"unix://{tmp_path}/nobody.sock", "https://idp.example")
     identity.close()
 
@@ -293,6 +293,6 @@ async def test_an_expired_certificate_is_not_shown_though_the_agent_gives_no_oth
     workload_api.publish(CRM, CORP.svid(CRM, seconds=-1), [CORP])
     identity = WorkloadIdentity(workload_api.address)
     await identity.ready()
-    with pytest.raises(Unreachable, match="expired"):
+    with pytest.raises(UnreachableError, match="expired"):
         identity.now()
     identity.close()

@@ -21,7 +21,7 @@ from workbench.agent.provider_choice import Chooser
 from workbench.agent.providers.compatible import DetectedServer, configured_url, detect
 from workbench.agent.run_deadline import Deadline
 from workbench.config import Settings
-from workbench.events import Caller, Misuse, RunDone, RunStarted, Usage
+from workbench.events import Caller, MisuseError, RunDone, RunStarted, Usage
 from workbench.provider_table import PROVIDERS
 from workbench.testing import ScriptedProvider
 
@@ -111,9 +111,9 @@ async def test_the_model_that_is_asked_for_tells_the_provider(settings: Settings
 
 async def test_an_unknown_provider_is_refused_with_what_was_meant(settings: Settings, caller: Caller) -> None:
     agent = Agent(settings, Desk(), env={})
-    with pytest.raises(Misuse, match="Did you mean 'anthropic'"):
+    with pytest.raises(MisuseError, match="Did you mean 'anthropic'"):
         await anext(agent.ask("Hello?", caller, provider="antropic"))
-    with pytest.raises(Misuse, match="Expected auto, openai"):
+    with pytest.raises(MisuseError, match="Expected auto, openai"):
         await anext(agent.ask("Hello?", caller, provider="zzz"))
 
 
@@ -172,10 +172,10 @@ def test_the_users_own_table_counts_over_the_shipped_one(settings: Settings) -> 
     assert model_of("gemini", settings, {}) == "gemini-own"
     assert model_of("openai", settings, {}) == model_of("openai", Settings(), {})
     own.write_text("[gemini\n")
-    with pytest.raises(Misuse, match="not valid TOML"):
+    with pytest.raises(MisuseError, match="not valid TOML"):
         model_of("gemini", settings, {})
     own.write_text("[gemni]\n")
-    with pytest.raises(Misuse, match="'gemni'"):
+    with pytest.raises(MisuseError, match="'gemni'"):
         model_of("gemini", settings, {})
 
 

@@ -28,8 +28,8 @@ from workbench.events import (
     AnyRunEvent,
     ApprovalWaiting,
     Caller,
-    Misuse,
-    NotRecorded,
+    MisuseError,
+    NotRecordedError,
     Outcome,
     RunDone,
     RunStarted,
@@ -379,7 +379,7 @@ async def test_a_fault_of_the_program_is_raised_and_still_recorded(caller: Calle
 
 async def test_a_call_that_raises_ends_the_run_and_its_step(caller: Caller) -> None:
     def broken(_: Any) -> Outcome:
-        raise NotRecorded("The disk is full.", hint="Free some space.")
+        raise NotRecordedError("The disk is full.", hint="Free some space.")
 
     desk = Desk()
     desk.instead[OPEN.qualified] = broken
@@ -392,7 +392,7 @@ async def test_a_call_that_raises_ends_the_run_and_its_step(caller: Caller) -> N
 async def test_nothing_is_answered_that_could_not_be_recorded(caller: Caller) -> None:
     async def record(event: AnyRunEvent, *_: Any) -> None:
         if isinstance(event, RunDone):
-            raise NotRecorded("The disk is full.")
+            raise NotRecordedError("The disk is full.")
 
     handed_out: list[AnyRunEvent] = []
     agent = agent_of(ScriptedProvider("Hello."), Desk(), record=record)
@@ -401,7 +401,7 @@ async def test_nothing_is_answered_that_could_not_be_recorded(caller: Caller) ->
         async for event in agent.ask("Who?", caller):
             handed_out.insert(0, event)
 
-    with pytest.raises(NotRecorded):
+    with pytest.raises(NotRecordedError):
         await read()
     assert isinstance(handed_out[0], TurnDone)
 
@@ -617,7 +617,7 @@ async def test_a_history_that_ends_in_requests_is_resumed(caller: Caller) -> Non
 
 
 async def test_a_question_has_to_be_one(caller: Caller) -> None:
-    with pytest.raises(Misuse, match="empty"):
+    with pytest.raises(MisuseError, match="empty"):
         await run(ScriptedProvider(), Desk(), caller, question="  ")
 
 
@@ -625,7 +625,7 @@ async def test_two_runs_cannot_share_an_id(caller: Caller) -> None:
     agent = agent_of(ScriptedProvider([asyncio.Event()]), Desk())
     first = agent.ask("Who?", caller, run="same")
     await anext(first)
-    with pytest.raises(Misuse, match="under way"):
+    with pytest.raises(MisuseError, match="under way"):
         await anext(agent.ask("Who?", caller, run="same"))
     await first.aclose()  # type: ignore[attr-defined]
     assert "running=0" in repr(agent)
@@ -682,13 +682,13 @@ class Purse:
         self.settled: list[Usage] = []
 
     async def reserve(self, caller: Caller, run: Usage, least: int, most: int) -> Any:
-        from workbench.policy.limits.budgets import Granted
+        from workbench.policy.limits.budgets import TokenReservation
 
         granted = min(most, self.tokens)
         if granted < least:
-            return Granted(0, "Your budget for today is used up.", "")
+            return TokenReservation(0, "Your budget for today is used up.", "")
         self.tokens -= granted
-        return Granted(granted, "", "today")
+        return TokenReservation(granted, "", "today")
 
     async def settle(self, caller: Caller, granted: Any, usage: Usage) -> None:
         self.tokens += granted.tokens - usage.input_tokens - usage.output_tokens

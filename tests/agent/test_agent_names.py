@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from workbench.agent.tool_steps import SEARCH
 from workbench.agent.wire_tool_names import NAME, NameMap, safe_name
-from workbench.events import Misuse, Tool
+from workbench.events import MisuseError, Tool
 
 
 def tool(server: str, name: str, **more: str) -> Tool:
@@ -50,7 +50,7 @@ def test_a_hash_that_a_model_leaves_out_is_supplied_where_that_leaves_no_doubt()
 
 
 def test_the_same_tool_twice_is_refused() -> None:
-    with pytest.raises(Misuse, match=r"Two tools are called 'a\.b'"):
+    with pytest.raises(MisuseError, match=r"Two tools are called 'a\.b'"):
         NameMap([tool("a", "b"), tool("a", "b")])
 
 
@@ -61,7 +61,7 @@ def test_a_foreign_server_cannot_take_the_name_of_what_is_built_in() -> None:
     found = names.find("workbench__search_tools")
     assert found is not None
     assert found.tool is SEARCH
-    with pytest.raises(Misuse):
+    with pytest.raises(MisuseError):
         NameMap([tool("workbench", "search_tools")], reserved=(SEARCH,))
 
 

@@ -23,7 +23,7 @@ from workbench.agent.prices import priced
 from workbench.agent.provider_choice import Chooser
 from workbench.agent.providers import PROVIDERS
 from workbench.config import Settings
-from workbench.events import Caller, Misuse, RunDone, RunStarted, Usage
+from workbench.events import Caller, MisuseError, RunDone, RunStarted, Usage
 from workbench.platform import telemetry
 from workbench.provider_table import key_variables, provider_names
 
@@ -98,7 +98,7 @@ def test_a_row_is_known_to_settings_env_files_models_and_telemetry(
 
 
 def test_without_its_row_a_provider_is_unknown_to_the_settings(tmp_path: Path) -> None:
-    with pytest.raises(Misuse, match="auto, openai, anthropic, gemini, compatible, planner, embedded"):
+    with pytest.raises(MisuseError, match="auto, openai, anthropic, gemini, compatible, planner, embedded"):
         Settings.load(env={"WORKBENCH_PROVIDER": "extra"}, cwd=tmp_path, home=tmp_path / "home")
 
 

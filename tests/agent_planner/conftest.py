@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from workbench.agent.planner.tools.tool_profile import Shape, shape
-from workbench.agent.planner.tools.tool_records import Step, step
+from workbench.agent.planner.tools.tool_profile import ToolProfile, shape
+from workbench.agent.planner.tools.tool_records import FinishedCall, step
 from workbench.agent.planner.turn import next_turn
 from workbench.events import JSON, Outcome, Tool
 
@@ -73,7 +73,7 @@ def play() -> Callable[..., Asked]:
 
     def run(question: str, tools: list[Tool], results: Results, turns: int = 20) -> Asked:
         shapes = [shape(t) for t in tools]
-        steps: list[Step] = []
+        steps: list[FinishedCall] = []
         for _ in range(turns):
             calls, text = next_turn(question, shapes, steps, TODAY)
             if not calls:
@@ -107,7 +107,7 @@ class Company:
 
     def __init__(self) -> None:
         self.clients: dict[str, Any] = {}
-        self.shapes: list[Shape] = []
+        self.shapes: list[ToolProfile] = []
 
     async def add(self, stack: AsyncExitStack, name: str, server: Any) -> None:
         from mcp import Client
@@ -130,7 +130,7 @@ class Company:
             )
 
     async def ask(self, question: str, today: date = TODAY) -> Asked:
-        steps: list[Step] = []
+        steps: list[FinishedCall] = []
         for _ in range(20):
             calls, text = next_turn(question, self.shapes, steps, today)
             if not calls:

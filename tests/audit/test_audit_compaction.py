@@ -18,8 +18,8 @@ from workbench.audit.format.columns import COLUMNS
 from workbench.audit.format.folder import AuditFolder
 from workbench.audit.lake.compactor import Compactor
 from workbench.audit.lake.manifest import Manifest
-from workbench.audit.lake.segment_checks import LakeRefused
-from workbench.events import Misuse
+from workbench.audit.lake.segment_checks import LakeRefusedError
+from workbench.events import MisuseError
 
 DAY_US = 86_400_000_000
 JUNE_1 = 1_780_272_000_000_000  # 2026-06-01T00:00:00Z
@@ -122,10 +122,10 @@ async def test_a_segment_that_was_altered_is_not_published(open_log, make_call, 
     whole = path.read_bytes()
     for content in (whole.replace(b'"ok"', b'"no"', 1), whole[:-50], b""):
         path.write_bytes(content)
-        with pytest.raises(LakeRefused, match="is not what its seal says"):
+        with pytest.raises(LakeRefusedError, match="is not what its seal says"):
             Compactor(folder).run()
     path.unlink()
-    with pytest.raises(LakeRefused, match="is not what its seal says"):
+    with pytest.raises(LakeRefusedError, match="is not what its seal says"):
         Compactor(folder).run()
     assert Manifest.read(folder).parts == []
     path.write_bytes(whole)
@@ -187,7 +187,7 @@ async def test_the_command_reports_what_it_must_not_publish(open_log, make_call,
 async def test_a_damaged_manifest_is_said_to_be_and_never_overwritten(content, open_log, make_call, home, capsys):
     await record_days(open_log, make_call, days=1)
     AuditFolder(home).manifest.write_text(content)
-    with Reader(home) as reader, pytest.raises(Misuse, match=r"MANIFEST\.json is damaged"):
+    with Reader(home) as reader, pytest.raises(MisuseError, match=r"MANIFEST\.json is damaged"):
         reader.sql("from events")
     assert main([str(home)]) == 1
     assert "is damaged" in capsys.readouterr().err

@@ -15,17 +15,17 @@ from typing import Any
 import pytest
 
 from tests import postgres
-from workbench.audit import AuditLog, QueryStopped, Reader, questions
+from workbench.audit import AuditLog, QueryStoppedError, Reader, questions
 from workbench.audit.fleet.fleet import members, open_fleet, publish
 from workbench.audit.fleet.postgres_dialect import translate
 from workbench.audit.fleet.postgres_engine import PostgresEngine
 from workbench.audit.fleet.postgres_loader import connect
 from workbench.audit.format.folder import AuditFolder
 from workbench.audit.lake.compactor import Compactor
-from workbench.audit.lake.retention import DAY_US, Rules, retain
+from workbench.audit.lake.retention import DAY_US, RetentionRules, retain
 from workbench.audit.query.views import TABLES
 from workbench.config import Settings
-from workbench.events import Misuse, Unreachable, now_us
+from workbench.events import MisuseError, UnreachableError, now_us
 
 sys.path.insert(0, str(Path(__file__).parent))
 from recorded_things import things
@@ -159,9 +159,9 @@ def test_parameters_are_values_and_nothing_else(both) -> None:
             ("select count(*) as n from tool_calls where user_id = ?", [value]),
         ):
             same(reader.sql(query, given), engine.sql(query, given))
-    with pytest.raises(Misuse):
+    with pytest.raises(MisuseError):
         engine.sql("select $a", {})
-    with pytest.raises(Misuse, match="character 0"):
+    with pytest.raises(MisuseError, match="character 0"):
         engine.sql("select count(*) from events where user_id = $a", {"a": "\0"})
 
 
@@ -169,7 +169,7 @@ def test_no_attack_gets_an_answer(recorded) -> None:
     for tenant in (None, "acme"):
         with contextlib.closing(open_fleet(recorded, tenant)) as engine:
             for attack in ATTACKS:
-                with pytest.raises(Misuse) as raised:
+                with pytest.raises(MisuseError) as raised:
                     engine.sql(attack.format(home=recorded.home, wal="/etc/passwd", lake="/etc/passwd"))
                 assert "rival" not in str(raised.value), attack
             assert engine.sql("select count(*) as n from events").to_pylist()[0]["n"] > 0
@@ -200,7 +200,7 @@ POSTGRES = [
 def test_nothing_of_the_server_itself_can_be_reached(attack: str, acme) -> None:
     try:
         found = str(acme.sql(attack).to_pylist())
-    except Misuse as e:
+    except MisuseError as e:
         found = str(e)
     assert "root:" not in found
     assert "'rival'" not in found.replace(attack, "")
@@ -211,7 +211,7 @@ def test_nothing_of_the_server_itself_can_be_reached(attack: str, acme) -> None:
 def test_a_tenant_sees_nothing_of_another(probe: str, acme) -> None:
     try:
         found = str([list(row.values()) for row in acme.sql(probe).to_pylist()])
-    except Misuse as e:
+    except MisuseError as e:
         found = str(e).split("LINE 1:")[0].replace(probe, "")
     assert "rival" not in found
 
@@ -222,14 +222,14 @@ def test_limits_and_cancelling(recorded) -> None:
         cut = engine.sql("select * from events", max_rows=3)
         assert cut.num_rows == 3
         assert cut.schema.metadata == {b"truncated": b"true"}
-        with pytest.raises(QueryStopped, match=r"longer than 0\.3 s"):
+        with pytest.raises(QueryStoppedError, match=r"longer than 0\.3 s"):
             engine.sql(long, timeout_s=0.3)
         stopped: list[BaseException] = []
 
         def ask() -> None:
             try:
                 engine.sql(long, timeout_s=100)
-            except QueryStopped as e:
+            except QueryStoppedError as e:
                 stopped.append(e)
 
         thread = threading.Thread(target=ask)
@@ -263,7 +263,7 @@ async def test_new_files_are_added_and_what_retention_removed_is_gone(database_s
     publish(gateways[0])
     assert counted() == everything
     mine = sum(1 for tenant, _ in things(1, 3) if tenant == "acme")
-    retain(AuditFolder(gateways[0].home), Rules({"acme": 10}), grace_s=0)
+    retain(AuditFolder(gateways[0].home), RetentionRules({"acme": 10}), grace_s=0)
     publish(gateways[0])
     assert counted() == everything - mine
 
@@ -315,13 +315,13 @@ class Broken:
 
 
 def test_a_server_that_is_none_or_holds_nothing_says_so(database_server, tmp_path) -> None:
-    with pytest.raises(Misuse, match="no Postgres"), connect("mysql://x"):
+    with pytest.raises(MisuseError, match="no Postgres"), connect("mysql://x"):
         pass
-    with pytest.raises(Unreachable, match="Postgres refuses"), connect("postgresql://postgres@/x?host=/nowhere"):
+    with pytest.raises(UnreachableError, match="Postgres refuses"), connect("postgresql://postgres@/x?host=/nowhere"):
         pass
     empty = Settings.load(env={}, home=tmp_path, audit_engine=postgres.new_database(database_server))
     assert members(empty) == []
-    with contextlib.closing(open_fleet(empty)) as engine, pytest.raises(Misuse, match="No gateway has loaded"):
+    with contextlib.closing(open_fleet(empty)) as engine, pytest.raises(MisuseError, match="No gateway has loaded"):
         engine.sql("select * from events")
 
 
@@ -329,5 +329,5 @@ def test_a_server_that_is_none_or_holds_nothing_says_so(database_server, tmp_pat
     "query", ["select 1; select 2", "drop table x", "select f(1)", "select * from elsewhere", "select ?"]
 )
 def test_what_cannot_be_said_is_not_translated(query: str) -> None:
-    with pytest.raises(Misuse):
+    with pytest.raises(MisuseError):
         translate(query, tables=("events",))

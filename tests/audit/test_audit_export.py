@@ -17,7 +17,7 @@ from pyarrow import parquet
 from workbench.audit.compact import compact
 from workbench.audit.format import records
 from workbench.audit.query.export import FORMATS, export, export_file, main
-from workbench.events import Misuse, now_us
+from workbench.events import MisuseError, now_us
 
 
 def rows_of(format: str, content: bytes) -> list[dict[str, Any]]:
@@ -78,7 +78,7 @@ async def test_time_and_tenant_narrow_it(recorded, home):
 
 async def test_tables_that_are_none_are_refused(home, settings):
     for name in ("nothing", "tool_calls_hourly", "tool_calls; drop table x", "live"):
-        with pytest.raises(Misuse, match="no table"):
+        with pytest.raises(MisuseError, match="no table"):
             export(home, io.BytesIO(), table=name)
 
 

@@ -19,7 +19,7 @@ from workbench.audit import Reader, verify
 from workbench.audit.format.folder import AuditFolder
 from workbench.audit.lake.compactor import Compactor
 from workbench.audit.write.recovery import recover
-from workbench.events import NotRecorded
+from workbench.events import NotRecordedError
 
 _WRITES = ("write",)
 _SYNCS = ("fsync", "fdatasync")
@@ -111,11 +111,11 @@ async def writes(open_log, make_call) -> tuple[list[str], bool]:
                 waiting = [log.put(record["tenant"], record) for record in records]
                 results = await asyncio.gather(*waiting, return_exceptions=True)
                 for record, result in zip(records, results, strict=True):
-                    if isinstance(result, NotRecorded):
+                    if isinstance(result, NotRecordedError):
                         continue
                     assert result is None
                     acknowledged.append(record["event_id"])
-    except NotRecorded:
+    except NotRecordedError:
         return acknowledged, True
     return acknowledged, bool(log.failed != "it is closed")
 
@@ -154,10 +154,10 @@ async def test_a_log_that_failed_once_acknowledges_nothing_more_though_the_disk_
         await log.write("acme", make_call())
         with monkeypatch.context() as patch:
             FaultyDisk(home / "audit", ("fdatasync",), 0, errno.EIO).install(patch)
-            with pytest.raises(NotRecorded, match="Input/output error"):
+            with pytest.raises(NotRecordedError, match="Input/output error"):
                 await log.write("acme", make_call())
         for _ in range(3):
-            with pytest.raises(NotRecorded, match="Input/output error"):
+            with pytest.raises(NotRecordedError, match="Input/output error"):
                 log.put("acme", make_call())
     assert_nothing_lost(home, [])
 

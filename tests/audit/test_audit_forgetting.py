@@ -18,7 +18,7 @@ from workbench.audit.format.folder import AuditFolder
 from workbench.audit.lake.erasure import forget
 from workbench.audit.query.export import export
 from workbench.audit.write.subject_keys import FILE, FORGOTTEN, MARK, SubjectKeys
-from workbench.events import Caller, Misuse, NotRecorded, RunDone, RunStarted, Usage
+from workbench.events import Caller, MisuseError, NotRecordedError, RunDone, RunStarted, Usage
 
 SECRET = "my blood pressure is 180"
 
@@ -141,7 +141,7 @@ async def test_another_tenants_keys_and_values_copied_from_elsewhere_stay_closed
     for tenant in ("evil", None):
         rows = open_reader(tenant=tenant).sql("select args from tool_calls where user_id = 'eve'").to_pylist()
         assert rows == [{"args": orjson.dumps({"q": stolen}).decode()}]
-    with pytest.raises(Misuse, match="__reveal"):
+    with pytest.raises(MisuseError, match="__reveal"):
         open_reader(tenant="evil").sql("select __reveal('x', 'y')")
 
 
@@ -154,13 +154,13 @@ async def test_it_is_off_unless_set(open_log, make_call, home):
 
 async def test_only_a_person_with_a_key_can_be_forgotten(recorded, settings, tmp_path):
     changed = settings.replace(audit_min_free_bytes=1)
-    with pytest.raises(Misuse, match="no key of 'nobody'"):
+    with pytest.raises(MisuseError, match="no key of 'nobody'"):
         await forget(changed, "acme", "nobody")
     await forget(changed, "acme", "ann")
-    with pytest.raises(Misuse, match="no key"):
+    with pytest.raises(MisuseError, match="no key"):
         await forget(changed, "acme", "ann")
     (tmp_path / "other").mkdir()
-    with pytest.raises(Misuse, match="Nothing is encrypted"):
+    with pytest.raises(MisuseError, match="Nothing is encrypted"):
         await forget(changed.replace(home=tmp_path / "other"), "acme", "ann")
 
 
@@ -171,7 +171,7 @@ async def test_without_keys_nothing_is_recorded(open_log, make_call, home, monke
             raise sqlite3.OperationalError("disk I/O error")
 
         monkeypatch.setattr(SubjectKeys, "protect", broken)
-        with pytest.raises(NotRecorded, match="disk I/O error"):
+        with pytest.raises(NotRecordedError, match="disk I/O error"):
             log.put("acme", make_call())
 
 

@@ -15,7 +15,7 @@ from workbench.audit import AuditLog, verify
 from workbench.audit.format.folder import AuditFolder, tenant_name
 from workbench.audit.write.recovery import recover
 from workbench.config import Settings
-from workbench.events import Misuse, NotRecorded
+from workbench.events import MisuseError, NotRecordedError
 
 
 async def until(condition) -> None:
@@ -102,7 +102,7 @@ async def test_a_full_queue_refuses_and_what_was_queued_is_still_written(open_lo
         commit = log._segments.commit
         monkeypatch.setattr(log._segments, "commit", lambda batch: gate.wait(10) and commit(batch))
         waiting = []
-        with pytest.raises(NotRecorded, match="20000 bytes are already waiting"):  # noqa: PT012 - which put is open
+        with pytest.raises(NotRecordedError, match="20000 bytes are already waiting"):  # noqa: PT012 - which put is open
             while True:
                 waiting.append(log.put("acme", make_call()))
         gate.set()
@@ -125,10 +125,10 @@ async def test_a_failed_write_is_final_and_fails_everybody_who_waits(open_log, m
         waiting = [log.put("acme", make_call()) for _ in range(20)]
         gate.set()
         results = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 10)
-        assert {type(result) for result in results} == {NotRecorded}
+        assert {type(result) for result in results} == {NotRecordedError}
         assert "Input/output error" in log.failed
         monkeypatch.undo()
-        with pytest.raises(NotRecorded, match="Input/output error"):
+        with pytest.raises(NotRecordedError, match="Input/output error"):
             log.put("acme", make_call())
 
 
@@ -137,7 +137,7 @@ async def test_a_lineage_that_cannot_be_written_stops_the_log(open_log, make_cal
         AuditFolder(home).lineage.joinpath("tenant=acme").write_text("in the way")
         await log.write("acme", make_call())  # the log itself holds it
         await until(lambda: log.failed)
-        with pytest.raises(NotRecorded):
+        with pytest.raises(NotRecordedError):
             log.put("acme", make_call())
     AuditFolder(home).lineage.joinpath("tenant=acme").unlink()
     [mended] = recover(AuditFolder(home))
@@ -151,7 +151,7 @@ async def test_a_disk_that_hangs_does_not_hang_the_callers(open_log, make_call, 
     async with open_log() as log:
         commit = log._segments.commit
         monkeypatch.setattr(log._segments, "commit", lambda batch: gate.wait(10) and commit(batch))
-        with pytest.raises(NotRecorded, match="did not answer"):
+        with pytest.raises(NotRecordedError, match="did not answer"):
             await asyncio.wait_for(log.write("acme", make_call()), 10)
         gate.set()
 
@@ -161,7 +161,7 @@ async def test_a_disk_without_room_refuses_until_there_is_room_again(open_log, m
         log._min_free = 1 << 62
         await log.write("acme", make_call())  # notices the disk while writing
         await until(lambda: log.failed)
-        with pytest.raises(NotRecorded, match="MiB are free"):
+        with pytest.raises(NotRecordedError, match="MiB are free"):
             log.put("acme", make_call())
         assert "must stay free" in log.failed
         log._min_free = 1
@@ -172,7 +172,7 @@ async def test_a_disk_without_room_refuses_until_there_is_room_again(open_log, m
 
 async def test_a_disk_without_room_refuses_from_the_start(open_log, make_call):
     async with open_log(audit_min_free_bytes=1 << 62) as log:
-        with pytest.raises(NotRecorded, match="Nothing is answered unrecorded"):
+        with pytest.raises(NotRecordedError, match="Nothing is answered unrecorded"):
             log.put("acme", make_call())
 
 
@@ -180,7 +180,7 @@ async def test_a_disk_without_room_refuses_from_the_start(open_log, make_call):
 async def test_an_unwritable_folder_is_refused_at_the_start(settings: Settings):
     settings.home.chmod(0o500)
     try:
-        with pytest.raises(NotRecorded, match="cannot be opened"):
+        with pytest.raises(NotRecordedError, match="cannot be opened"):
             await AuditLog.open(settings)
     finally:
         settings.home.chmod(0o700)
@@ -188,7 +188,7 @@ async def test_an_unwritable_folder_is_refused_at_the_start(settings: Settings):
 
 async def test_a_file_where_a_folder_belongs_is_refused_at_the_start(settings: Settings):
     (settings.home / "audit").write_text("in the way")
-    with pytest.raises(NotRecorded, match=r"cannot be opened.*Make the folder writable"):
+    with pytest.raises(NotRecordedError, match=r"cannot be opened.*Make the folder writable"):
         await AuditLog.open(settings)
 
 
@@ -196,20 +196,20 @@ async def test_a_closed_log_refuses(open_log, make_call):
     async with open_log() as log:
         pass
     assert log.failed == "it is closed"
-    with pytest.raises(NotRecorded, match="it is closed"):
+    with pytest.raises(NotRecordedError, match="it is closed"):
         log.put("acme", make_call())
     await log.close()
 
 
 async def test_a_record_of_no_known_kind_is_refused(open_log):
     async with open_log() as log:
-        with pytest.raises(Misuse, match="kind 'gossip'"):
+        with pytest.raises(MisuseError, match="kind 'gossip'"):
             log.put("acme", {"kind": "gossip"})
 
 
 async def test_a_record_that_no_reader_could_hold_is_refused(open_log, make_call):
     async with open_log() as log:
-        with pytest.raises(Misuse, match="is the most"):
+        with pytest.raises(MisuseError, match="is the most"):
             log.put("acme", {**make_call(), "data": {"x": "y" * (16 << 20)}})
         await log.write("acme", make_call())
 

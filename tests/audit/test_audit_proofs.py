@@ -12,7 +12,7 @@ from workbench.audit import verify
 from workbench.audit.format.folder import AuditFolder
 from workbench.audit.lake.compactor import Compactor
 from workbench.audit.verification.proof import check_proof, prove
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 
 @pytest.fixture
@@ -100,19 +100,19 @@ async def test_a_changed_proof_proves_nothing(change, proved):
     proof = copy.deepcopy(proved[0])
     assert check_proof(proof)
     change(proof)
-    with pytest.raises(Misuse, match="proves nothing"):
+    with pytest.raises(MisuseError, match="proves nothing"):
         check_proof(proof)
 
 
 async def test_a_proof_made_with_another_key_proves_nothing(proved):
-    with pytest.raises(Misuse, match="another key"):
+    with pytest.raises(MisuseError, match="another key"):
         check_proof(proved[0], "another+key")
 
 
 async def test_what_is_not_on_the_record_is_not_proved(proved, home):
-    with pytest.raises(Misuse, match="There is no call"):
+    with pytest.raises(MisuseError, match="There is no call"):
         prove(home, "nothing")
-    with pytest.raises(Misuse, match="There is no call"):
+    with pytest.raises(MisuseError, match="There is no call"):
         prove(home, proved[1]["request_id"], tenant="t1")
 
 
@@ -120,11 +120,11 @@ async def test_what_is_not_compacted_yet_is_said_to_be(open_log, make_call, home
     async with open_log(audit_segment_bytes=1) as log:
         record = make_call()
         await log.write("acme", record)
-    with pytest.raises(Misuse, match="not in a signed tree yet"):
+    with pytest.raises(MisuseError, match="not in a signed tree yet"):
         prove(home, record["request_id"])
 
 
 async def test_without_a_checkpoint_nothing_is_proved(proved, home):
     AuditFolder(home).checkpoint.write_text("nonsense")
-    with pytest.raises(Misuse, match="no valid checkpoint"):
+    with pytest.raises(MisuseError, match="no valid checkpoint"):
         prove(home, proved[1]["request_id"])

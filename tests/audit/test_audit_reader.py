@@ -13,13 +13,13 @@ from pathlib import Path
 import pyarrow
 import pytest
 
-from workbench.audit import QueryStopped, Question, Reader, questions
+from workbench.audit import QueryStoppedError, Reader, SavedQuestion, questions
 from workbench.audit.format.folder import AuditFolder
 from workbench.audit.lake.compactor import Compactor
 from workbench.audit.query.reader import TRUNCATED
 from workbench.audit.query.saved_questions import read_question
 from workbench.audit.query.views import TABLES
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 ENDLESS = "select max(hash(i)) from range(1000000000000000) t(i)"
 """Runs on and on, in little memory."""
@@ -142,7 +142,7 @@ def test_a_result_is_cut_at_max_rows_and_says_so(open_reader):
     ],
 )
 def test_an_endless_query_is_stopped_in_time(query, open_reader):
-    with pytest.raises(QueryStopped, match=r"longer than 0\.05 s"):
+    with pytest.raises(QueryStoppedError, match=r"longer than 0\.05 s"):
         open_reader().sql(query, timeout_s=0.05)
 
 
@@ -157,7 +157,7 @@ def test_a_query_can_be_cancelled_from_another_thread(open_reader):
     canceller = threading.Thread(target=cancel)
     canceller.start()
     try:
-        with pytest.raises(QueryStopped, match="cancelled"):
+        with pytest.raises(QueryStoppedError, match="cancelled"):
             reader.sql(ENDLESS)
     finally:
         stopped.set()
@@ -172,7 +172,7 @@ LONG = "select * from range(1000000000000) t(i)"
 @pytest.mark.parametrize("read", ["sql", "batches"])
 def test_a_query_whose_rows_already_arrive_is_stopped_in_time_all_the_same(read, open_reader):
     reader = open_reader()
-    with pytest.raises(QueryStopped, match=r"longer than 0\.05 s"):
+    with pytest.raises(QueryStoppedError, match=r"longer than 0\.05 s"):
         for _ in getattr(reader, read)(LONG, timeout_s=0.05):
             pass
     assert reader.sql("select 1 as one").to_pylist() == [{"one": 1}]
@@ -182,13 +182,13 @@ def test_a_query_whose_rows_already_arrive_is_stopped_in_time_all_the_same(read,
 @pytest.mark.parametrize("read", ["sql", "batches"])
 def test_a_value_that_cannot_be_converted_is_named_also_after_many_rows(read, rows, open_reader):
     query = f"select (case when i = {rows} then 'x' else '1' end)::int as n from range(1000000) t(i)"
-    with pytest.raises(Misuse, match="Could not convert string 'x'"):
+    with pytest.raises(MisuseError, match="Could not convert string 'x'"):
         for _ in getattr(open_reader(), read)(query):
             pass
 
 
 def test_a_query_that_needs_too_much_memory_is_stopped(open_reader):
-    with pytest.raises(QueryStopped, match="memory"):
+    with pytest.raises(QueryStoppedError, match="memory"):
         open_reader(memory="64MB").sql("select list(i) from range(100000000) t(i)")
 
 
@@ -204,7 +204,7 @@ def test_a_query_that_needs_too_much_memory_is_stopped(open_reader):
     ],
 )
 def test_an_error_in_the_sql_says_what_and_where(query, expected, open_reader):
-    with pytest.raises(Misuse) as raised:
+    with pytest.raises(MisuseError) as raised:
         open_reader().sql(query)
     assert expected in str(raised.value)
 
@@ -229,7 +229,7 @@ def test_a_closed_reader_may_be_closed_again(home):
     reader = Reader(home)
     reader.close()
     reader.close()
-    with pytest.raises(Misuse, match="closed"):
+    with pytest.raises(MisuseError, match="closed"):
         reader.sql("select 1")
 
 
@@ -237,7 +237,7 @@ def test_a_closed_reader_may_be_closed_again(home):
 
 
 @pytest.mark.parametrize("question", questions(), ids=lambda q: q.name)
-async def test_every_saved_question_runs(question: Question, open_log, make_call, open_reader):
+async def test_every_saved_question_runs(question: SavedQuestion, open_log, make_call, open_reader):
     assert question.description.endswith(".")
     async with open_log() as log:
         for kind in ("ok", "denied", "timeout"):
@@ -287,7 +287,7 @@ def test_there_are_enough_questions_and_their_parameters_are_used():
     ],
 )
 def test_a_question_file_that_is_wrong_says_how(text, complaint):
-    with pytest.raises(Misuse, match=complaint):
+    with pytest.raises(MisuseError, match=complaint):
         read_question("mine", text)
 
 

@@ -17,9 +17,9 @@ from workbench.audit import AuditLog
 from workbench.audit.format import records
 from workbench.audit.verification.verifier import verify
 from workbench.audit.write import repeated_refusals
-from workbench.audit.write.repeated_refusals import Repeats, read_journal
+from workbench.audit.write.repeated_refusals import RepeatedRefusals, read_journal
 from workbench.config import Settings
-from workbench.events import Call, Caller, NotRecorded, Outcome
+from workbench.events import Call, Caller, NotRecordedError, Outcome
 
 CHILD = """
 import asyncio, sys, os
@@ -91,7 +91,7 @@ def test_the_death_of_the_process_loses_nothing(settings: Settings, home: Path) 
 async def test_after_a_minute_the_first_are_recorded_one_by_one_again(open_log: Any, home: Path) -> None:
     now = [1_000_000_000_000_000]
     async with open_log() as log:
-        counting = Repeats(log, home / "other", clock=lambda: now[0])
+        counting = RepeatedRefusals(log, home / "other", clock=lambda: now[0])
         singly = sum(not counting.add("acme", ("ann",), refusal) for _ in range(100))
         assert singly == repeated_refusals.SINGLY
         await counting.close()
@@ -112,7 +112,7 @@ async def test_what_cannot_be_recorded_now_is_kept_for_later(
             assert log.repeats.add("acme", ("ann",), refusal, singly=0)
 
         def full(*_: Any) -> Any:
-            raise NotRecorded("full")
+            raise NotRecordedError("full")
 
         with monkeypatch.context() as patched:
             patched.setattr(log, "put", full)

@@ -18,7 +18,7 @@ from workbench.audit.format.folder import AuditFolder
 from workbench.audit.format.merkle_tree import Frontier
 from workbench.audit.write.recovery import recover
 from workbench.audit.write.seals import SealLog, newest_seals, read_seals
-from workbench.audit.write.tree_checkpoint import Standing
+from workbench.audit.write.tree_checkpoint import TreeState
 from workbench.config import prepare_home
 
 YEAR = 365 * 24 * 360
@@ -141,7 +141,7 @@ def test_without_a_shortcut_everything_is_read(folder, counted):
     counted.taken = 0
     SealLog(folder).append(lake(7))
     assert counted.taken == 8
-    assert Standing.read(folder) is not None
+    assert TreeState.read(folder) is not None
 
 
 @settings(deadline=None)

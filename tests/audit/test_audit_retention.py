@@ -20,12 +20,21 @@ from workbench.audit.format.folder import AuditFolder
 from workbench.audit.lake import retention as module
 from workbench.audit.lake.compactor import Compactor
 from workbench.audit.lake.manifest import Manifest
-from workbench.audit.lake.retention import DAY_US, Removal, Rules, enforce, erase_stated, is_erased, plan, retain
+from workbench.audit.lake.retention import (
+    DAY_US,
+    RetentionRemoval,
+    RetentionRules,
+    enforce,
+    erase_stated,
+    is_erased,
+    plan,
+    retain,
+)
 from workbench.audit.write.seals import SealLog, read_seals
-from workbench.events import Misuse, now_us
+from workbench.events import MisuseError, now_us
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "audit-format.md"
-RULES = Rules({"short": 10}, 100)
+RULES = RetentionRules({"short": 10}, 100)
 
 
 @pytest.fixture
@@ -60,16 +69,16 @@ def ages(open_reader: Any, tenant: str) -> list[int]:
 
 
 def test_rules_are_read_strictly(home, settings):
-    def rules(text: str) -> Rules:
+    def rules(text: str) -> RetentionRules:
         (home / "retention.toml").write_text(text)
-        return Rules.read(home)
+        return RetentionRules.read(home)
 
-    assert Rules.read(home) == Rules()
+    assert RetentionRules.read(home) == RetentionRules()
     found = rules('default = 365\n[tenants]\nacme = 30\n"big corp" = 9')
     assert (found.days("acme"), found.days("big corp"), found.days("other")) == (30, 9, 365)
     assert rules("[tenants]\nacme = 30").days("other") is None
     for wrong in ("default = 0", "default = true", "defualt = 3", "[tenants]\na = 1.5", "tenants = 3", "nonsense"):
-        with pytest.raises(Misuse):
+        with pytest.raises(MisuseError):
             rules(wrong)
 
 
@@ -93,7 +102,7 @@ async def test_the_summaries_and_the_trace_index_go_with_it(recorded, open_reade
 
 
 async def test_a_day_that_nobody_keeps_is_gone_altogether(recorded, home):
-    retain(recorded, Rules(default=10), grace_s=0)
+    retain(recorded, RetentionRules(default=10), grace_s=0)
     assert len({part["date"] for part in Manifest.read(recorded).parts}) == 2
     assert verify(home, deep=True).ok
     assert verify(home).removed_rows == 8
@@ -102,7 +111,7 @@ async def test_a_day_that_nobody_keeps_is_gone_altogether(recorded, home):
 async def test_a_second_run_finds_nothing_to_do_and_later_days_follow(recorded, home):
     assert retain(recorded, RULES, grace_s=0)
     assert retain(recorded, RULES, grace_s=0) == []
-    later = retain(recorded, Rules({"short": 3}), grace_s=0)
+    later = retain(recorded, RetentionRules({"short": 3}), grace_s=0)
     assert [(r.tenant, r.rows) for r in later] == [("short", 4)]
     assert verify(home, deep=True).removed_rows == 8
 
@@ -112,7 +121,7 @@ async def test_a_plan_removes_nothing(recorded, home):
     assert (removal.rows, len(removal.dates)) == (4, 1)
     assert re.search(r"short: older than 10 days \(before .*\): 4 rows of 1 days", str(removal))
     assert verify(home).removed_rows == 0
-    assert plan(recorded, Rules()) == []
+    assert plan(recorded, RetentionRules()) == []
 
 
 async def test_the_statement_names_rule_and_ranges_and_is_signed(recorded, home):
@@ -231,7 +240,7 @@ async def test_where_no_hole_can_be_made_zeros_are_written(recorded, home, monke
 async def test_a_running_compactor_is_waited_for_by_the_user(recorded):
     with Compactor(recorded).alone() as (alone, _):
         assert alone
-        with pytest.raises(Misuse, match="compactor"):
+        with pytest.raises(MisuseError, match="compactor"):
             retain(recorded, RULES)
 
 
@@ -250,8 +259,8 @@ def test_the_compactors_process_applies_the_rules(home, settings, monkeypatch, c
     assert main([str(home), "--every", "60"]) == 0
     assert "keeps default for 0 days" in capsys.readouterr().err
 
-    async def found(_: Any) -> list[Removal]:
-        return [Removal("acme", 3, 0)]
+    async def found(_: Any) -> list[RetentionRemoval]:
+        return [RetentionRemoval("acme", 3, 0)]
 
     (home / "retention.toml").write_text("default = 3")
     monkeypatch.setattr("workbench.audit.compact.enforce", found)

@@ -22,8 +22,8 @@ from workbench.audit.verification.proof import check_proof, prove
 from workbench.audit.verification.witness_server import CheckpointRefusedError, CheckpointStore, WitnessServer
 from workbench.audit.write.checkpoint_signing import open_signer
 from workbench.audit.write.seals import SealLog
-from workbench.audit.write.witness import HttpWitness, Statement
-from workbench.events import Misuse
+from workbench.audit.write.witness import CheckpointStatement, HttpWitness
+from workbench.events import MisuseError
 from workbench.state.backup import back_up, restore
 
 STEPS = [
@@ -144,7 +144,7 @@ async def test_a_record_that_contradicts_its_checkpoint_keeps_its_key(folder):
     lines = folder.seals.read_bytes().splitlines(keepends=True)
     folder.seals.write_bytes(b"".join(lines[:-1]))
     before = folder.key.read_bytes()
-    with pytest.raises(Misuse, match="is not as it was signed"):
+    with pytest.raises(MisuseError, match="is not as it was signed"):
         rotate(folder)
     assert folder.key.read_bytes() == before
     assert not folder.rotations.exists()
@@ -177,9 +177,9 @@ async def test_a_proof_is_checked_with_the_key_that_its_reader_knows_old_or_new(
     assert [record["request_id"] for record in check_proof(early, old)] == [call]
     for key in (old, new, None):
         assert [record["request_id"] for record in check_proof(late, key)] == [call]
-    with pytest.raises(Misuse, match="it was made with another key"):
+    with pytest.raises(MisuseError, match="it was made with another key"):
         check_proof(early, new)
-    with pytest.raises(Misuse, match="statement by which the first key was replaced is missing"):
+    with pytest.raises(MisuseError, match="statement by which the first key was replaced is missing"):
         check_proof({key: value for key, value in late.items() if key != "rotations"}, old)
 
 
@@ -201,9 +201,9 @@ async def test_a_copy_in_a_store_carries_the_statements(open_log, make_call, hom
     assert AuditFolder(tmp_path / "copy 0").public_key.read_text() == new
     assert AuditFolder(tmp_path / "copy 0").rotations.read_bytes() == folder.rotations.read_bytes()
     store.delete("rotations/000000")
-    with pytest.raises(Misuse, match="signed by another key"):
+    with pytest.raises(MisuseError, match="signed by another key"):
         fetch(store, tmp_path / "another", new)
-    with pytest.raises(Misuse, match="is not valid"):
+    with pytest.raises(MisuseError, match="is not valid"):
         fetch(store, tmp_path / "another one")
 
 
@@ -267,7 +267,7 @@ async def test_a_witness_that_knows_the_first_key_alone_goes_on_signing(serve, f
     again = serve(first)  # it remembers the keys that followed
     await record(open_log, make_call, home, 1)
     HttpWitness(folder, again.url).send(folder.checkpoint.read_text())
-    assert Statement.of(folder.cosigned.read_text()).size == 6
+    assert CheckpointStatement.of(folder.cosigned.read_text()).size == 6
 
 
 async def test_a_witness_refuses_what_the_old_key_signs_after_its_end(serve, folder, open_log, make_call, home):
@@ -293,4 +293,4 @@ async def test_a_witness_may_be_given_the_new_key_by_name(serve, folder, open_lo
     await record(open_log, make_call, home, 1)
     server = serve(folder.public_key.read_text())
     HttpWitness(folder, server.url).send(folder.checkpoint.read_text())
-    assert Statement.of(folder.cosigned.read_text()).size == 4
+    assert CheckpointStatement.of(folder.cosigned.read_text()).size == 4

@@ -19,7 +19,7 @@ from workbench.audit.format.merkle_tree import (
     root_of,
 )
 from workbench.audit.write.checkpoint_signing import open_signer
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 ENTRIES = [b"entry %d" % number for number in range(40)]
 LEAVES = [leaf_hash(entry) for entry in ENTRIES]
@@ -116,7 +116,7 @@ def test_the_public_key_is_read_back_and_checked(key):
     origin, public = read_verifier_key(text + "\n")
     assert (origin, public.public_bytes_raw()) == ("here", key.public_key().public_bytes_raw())
     for wrong in ("", "here", "here+00000000+AAAA", text.replace("here", "there"), text[:-4] + "!!!!"):
-        with pytest.raises(Misuse):
+        with pytest.raises(MisuseError):
             read_verifier_key(wrong)
 
 

@@ -21,7 +21,7 @@ from workbench.audit.lake.compactor import Compactor
 from workbench.audit.lake.replication import fetch, ship
 from workbench.audit.lake.segment_store import open_store
 from workbench.config import Settings
-from workbench.events import Misuse, NotRecorded
+from workbench.events import MisuseError, NotRecordedError
 
 pytestmark = [pytest.mark.timeout(120)]
 
@@ -89,9 +89,9 @@ async def test_a_sink_that_cannot_keep_it_fails_the_log(how, given, sink, open_l
         if how != "no connections":
             with psycopg.connect(sink, autocommit=True) as connection:
                 connection.execute(how)
-        with pytest.raises(NotRecorded, match="sink does not keep it"):
+        with pytest.raises(NotRecordedError, match="sink does not keep it"):
             await log.write("a", make_call(tenant="a"))
-        with pytest.raises(NotRecorded):
+        with pytest.raises(NotRecordedError):
             log.put("a", make_call(tenant="a"))
         assert "sink" in log.failed
 
@@ -166,12 +166,12 @@ def calls(home: Path) -> list[Any]:
 
 async def test_settings_that_cannot_be_meant_are_refused(sink, tmp_path, settings):
     base = settings.replace(audit_min_free_bytes=1)
-    with pytest.raises(Misuse, match="audit_store is not"):
+    with pytest.raises(MisuseError, match="audit_store is not"):
         await AuditLog.open(base.replace(audit_sink=sink))
-    with pytest.raises(Misuse, match="no Postgres"):
+    with pytest.raises(MisuseError, match="no Postgres"):
         await AuditLog.open(base.replace(audit_sink="redis://x", audit_store=str(tmp_path)))
     gone = "postgresql://postgres@/x?host=/nowhere"
-    with pytest.raises(NotRecorded, match="sink does not keep it"):
+    with pytest.raises(NotRecordedError, match="sink does not keep it"):
         await AuditLog.open(base.replace(audit_sink=gone, audit_store=str(tmp_path)))
-    with pytest.raises(Misuse, match="no record"):
+    with pytest.raises(MisuseError, match="no record"):
         refill(sink, AuditFolder(tmp_path / "none"))

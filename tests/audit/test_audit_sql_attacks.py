@@ -8,7 +8,7 @@ import pytest
 
 from workbench.audit.format.folder import AuditFolder
 from workbench.audit.lake.compactor import Compactor
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 ATTACKS = [
     # --- more than one statement, or none that reads
@@ -233,7 +233,7 @@ async def test_no_attack_gets_an_answer_or_changes_a_file(two_tenants, open_read
     for reader in (open_reader(), open_reader(tenant="acme")):
         for attack in ATTACKS:
             query = attack.format(**names)
-            with pytest.raises(Misuse) as raised:
+            with pytest.raises(MisuseError) as raised:
                 reader.sql(query)
             assert "rival" not in str(raised.value), query
             assert "TOPSECRET" not in str(raised.value), query
@@ -256,7 +256,7 @@ def test_of_all_table_functions_that_there_are_only_those_without_a_source_are_a
             f"pragma {name}",
             f"call {name}()",
         ):
-            with pytest.raises(Misuse):
+            with pytest.raises(MisuseError):
                 reader.sql(query)
 
 
@@ -323,7 +323,7 @@ async def test_no_expression_is_evaluated_on_a_row_of_another_tenant(probe, two_
     for _ in range(3):  # filters may be reordered at run time
         try:
             found = str([list(row.values()) for row in reader.sql(probe).to_pylist()])  # names repeat the probe
-        except Misuse as e:
+        except MisuseError as e:
             found = str(e).split("LINE 1:")[0]
         assert "TOPSECRET" not in found
         assert "rival" not in found

@@ -16,10 +16,10 @@ from workbench.audit.compact import main
 from workbench.audit.format.folder import AuditFolder
 from workbench.audit.lake.compactor import Compactor
 from workbench.audit.lake.replication import fetch, ship
-from workbench.audit.lake.retention import DAY_US, Rules, retain
-from workbench.audit.lake.segment_checks import LakeRefused
-from workbench.audit.lake.segment_store import FolderStore, SegmentStore, StoreConflict, open_store
-from workbench.events import Misuse, Unreachable, now_us
+from workbench.audit.lake.retention import DAY_US, RetentionRules, retain
+from workbench.audit.lake.segment_checks import LakeRefusedError
+from workbench.audit.lake.segment_store import FolderStore, SegmentStore, StoreConflictError, open_store
+from workbench.events import MisuseError, UnreachableError, now_us
 
 
 @pytest.fixture(params=["folder", pytest.param("bucket", marks=[pytest.mark.interop, pytest.mark.timeout(180)])])
@@ -53,7 +53,7 @@ def calls(home: Path) -> list[Any]:
 def test_a_name_is_written_once(place):
     place.put("x/1", b"one")
     place.put("x/1", b"one")
-    with pytest.raises(StoreConflict, match="x/1"):
+    with pytest.raises(StoreConflictError, match="x/1"):
         place.put("x/1", b"two")
     assert place.get("x/1") == b"one"
     assert place.get("x/2") is None
@@ -115,7 +115,7 @@ async def test_two_records_cannot_share_a_store(place, open_log, make_call, home
     shutil.move(home, tmp_path / "first")
     again = await record(open_log, make_call, home, 12)
     Compactor(again, batch_bytes=1).run()
-    with pytest.raises(StoreConflict):
+    with pytest.raises(StoreConflictError):
         ship(again, place)
 
 
@@ -130,7 +130,7 @@ async def test_what_retention_removed_leaves_the_store_as_well(place, open_log, 
     Compactor(folder, grace_s=0).run()
     Compactor(folder, grace_s=0).run()
     ship(folder, place)
-    retain(folder, Rules({"a": 10}), grace_s=0)
+    retain(folder, RetentionRules({"a": 10}), grace_s=0)
     ship(folder, place)
     assert not [n for n in place.names("lineage/") if "tenant=a" in n]
     fetch(place, tmp_path / "other")
@@ -145,23 +145,23 @@ async def test_what_was_altered_here_is_not_copied(place, open_log, make_call, h
     Compactor(folder).run()
     path = folder.lineages()[0]
     path.write_bytes(path.read_bytes().replace(b'"n":0', b'"n":9'))
-    with pytest.raises(LakeRefused):
+    with pytest.raises(LakeRefusedError):
         ship(folder, place)
     assert place.names("heads/") == []
 
 
 async def test_a_copy_with_objects_missing_or_of_another_key_is_refused(place, open_log, make_call, home, tmp_path):
-    with pytest.raises(Misuse, match="no record"):
+    with pytest.raises(MisuseError, match="no record"):
         fetch(place, tmp_path / "none")
     folder = await record(open_log, make_call, home)
     Compactor(folder).run()
     ship(folder, place)
-    with pytest.raises(Misuse, match="another key"):
+    with pytest.raises(MisuseError, match="another key"):
         fetch(place, tmp_path / "wrong", key="mcp-workbench/audit/x+00000000+AAAA")
-    with pytest.raises(Misuse, match="holds a record"):
+    with pytest.raises(MisuseError, match="holds a record"):
         fetch(place, home)
     place.delete(place.names("lineage/")[0])
-    with pytest.raises(Misuse, match="is missing"):
+    with pytest.raises(MisuseError, match="is missing"):
         fetch(place, tmp_path / "partly")
 
 
@@ -173,13 +173,13 @@ async def test_nothing_is_shipped_while_the_compactor_works(open_log, make_call,
 
 def test_places_that_are_none_are_refused(tmp_path, monkeypatch):
     for wrong in ("ftp://x", "http://x"):
-        with pytest.raises(Misuse, match="names no store"):
+        with pytest.raises(MisuseError, match="names no store"):
             open_store(wrong)
     (tmp_path / "file").write_text("")
-    with pytest.raises(Unreachable):
+    with pytest.raises(UnreachableError):
         FolderStore(tmp_path / "file").put("a", b"")
     monkeypatch.setitem(__import__("sys").modules, "obstore.store", None)
-    with pytest.raises(Misuse, match="obstore is missing"):
+    with pytest.raises(MisuseError, match="obstore is missing"):
         open_store("s3://bucket")
 
 
@@ -195,7 +195,7 @@ def test_a_bucket_that_does_not_answer_is_said(monkeypatch):
         lambda: place.names("a"),
         lambda: place.delete("a"),
     ):
-        with pytest.raises(Unreachable):
+        with pytest.raises(UnreachableError):
             use()
 
 

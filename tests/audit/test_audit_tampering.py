@@ -23,7 +23,7 @@ from workbench.audit.format.record_keys import join_rotations, read_rotations, s
 from workbench.audit.lake.compactor import Compactor
 from workbench.audit.lake.manifest import Manifest
 from workbench.audit.write.seals import SealLog, read_seals
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 
 @pytest.fixture
@@ -475,7 +475,7 @@ async def test_the_witness_may_be_a_function(open_log, make_call, home):
 
 
 def test_a_witness_that_is_no_folder_is_refused(tmp_path: Path):
-    with pytest.raises(Misuse, match="is no folder"):
+    with pytest.raises(MisuseError, match="is no folder"):
         verify(tmp_path, witness=tmp_path / "nothing")
 
 

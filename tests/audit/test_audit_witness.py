@@ -14,8 +14,8 @@ from workbench.audit import AuditLog, verify
 from workbench.audit.format.folder import AuditFolder
 from workbench.audit.verification.witness_server import CheckpointRefusedError, CheckpointStore, WitnessServer
 from workbench.audit.write.seals import SealLog
-from workbench.audit.write.witness import HttpWitness, Statement, WitnessRefused, read_witness_key
-from workbench.events import Misuse, Unreachable
+from workbench.audit.write.witness import CheckpointStatement, HttpWitness, WitnessRefusedError, read_witness_key
+from workbench.events import MisuseError, UnreachableError
 
 
 async def record(open_log, make_call, count: int = 3, **changes: object) -> AuditLog:
@@ -57,7 +57,7 @@ async def test_a_server_takes_checkpoints_in_and_signs_them(served, open_log, ma
     log = await record(open_log, make_call, audit_witness=served.url)
     assert log.unwitnessed == ""
     cosigned = AuditFolder(home).root / "cosigned"
-    assert Statement.of(cosigned.read_text()).size == 4
+    assert CheckpointStatement.of(cosigned.read_text()).size == 4
     assert len(cosigned.read_text().partition("\n\n")[2].splitlines()) == 2  # ours and the witness's
     found = verify(home, witness=served.url)
     assert found.ok
@@ -143,14 +143,14 @@ async def test_verifying_against_a_witness_that_does_not_answer_is_no_success(op
 
 @pytest.mark.parametrize("target", ["ftp://somewhere/", "s3://bucket"])
 async def test_other_schemes_are_refused_at_the_start(open_log, target):
-    with pytest.raises(Misuse, match="audit_witness"):
+    with pytest.raises(MisuseError, match="audit_witness"):
         async with open_log(audit_witness=target):
             pass
 
 
 async def test_a_file_cannot_be_a_witness(open_log, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(Misuse, match="names the file"):
+    with pytest.raises(MisuseError, match="names the file"):
         async with open_log(audit_witness=str(tmp_path / "file")):
             pass
 
@@ -181,9 +181,9 @@ async def test_a_record_that_the_witness_does_not_know_is_refused(served, open_l
     await log.write("acme", make_call())
     await log.close()
     folder = AuditFolder(other.home)
-    with pytest.raises(WitnessRefused, match="404"):
+    with pytest.raises(WitnessRefusedError, match="404"):
         HttpWitness(folder, served.url).send(folder.checkpoint.read_text())
-    with pytest.raises(Unreachable):
+    with pytest.raises(UnreachableError):
         HttpWitness(folder, "http://127.0.0.1:9").send(folder.checkpoint.read_text())
 
 
@@ -195,7 +195,7 @@ async def test_new_records_are_sealed_and_signed_within_ten_seconds_by_default(s
             if AuditFolder(home).checkpoint.exists():
                 break
             await asyncio.sleep(0.01)
-        assert Statement.of(AuditFolder(home).checkpoint.read_text()).size == 1
+        assert CheckpointStatement.of(AuditFolder(home).checkpoint.read_text()).size == 1
         SealLog(AuditFolder(home)).sign()
 
 
@@ -246,14 +246,14 @@ async def test_a_past_rewritten_with_the_key_of_the_record_lacks_the_signature_o
     ],
 )
 async def test_what_is_no_key_of_a_witness_is_refused(change, served, home):
-    with pytest.raises(Misuse, match="key of a witness"):
+    with pytest.raises(MisuseError, match="key of a witness"):
         verify(home, witness_key=change(served.store.public_key.read_text()))
-    with pytest.raises(Misuse, match="key of a witness"):
+    with pytest.raises(MisuseError, match="key of a witness"):
         verify(home, witness_key=AuditFolder(home).public_key.read_text())
 
 
 async def test_the_key_of_the_witness_may_be_a_setting(served, open_log, make_call, home, tmp_path):
     assert read_witness_key(None) is None
     assert read_witness_key(served.store.public_key) == served.store.public_key.read_text()
-    with pytest.raises(Misuse, match="cannot be read"):
+    with pytest.raises(MisuseError, match="cannot be read"):
         read_witness_key(tmp_path / "nothing.pub")

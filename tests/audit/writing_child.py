@@ -11,7 +11,7 @@ from pathlib import Path
 from workbench.audit import AuditLog
 from workbench.audit.format import records
 from workbench.config import Settings
-from workbench.events import Call, Caller, NotRecorded, Outcome
+from workbench.events import Call, Caller, NotRecordedError, Outcome
 
 
 async def write_forever(home: Path, mode: str, segment_bytes: int, file_limit: int) -> None:
@@ -30,7 +30,7 @@ async def write_forever(home: Path, mode: str, segment_bytes: int, file_limit: i
             record = records.call(call, None, outcome, args_redacted={"n": number}, response_redacted={"x": "y" * 200})
             try:
                 batch.append((record["event_id"], log.put(tenant, record)))
-            except NotRecorded as e:
+            except NotRecordedError as e:
                 os.write(1, f"refused {e}\n".encode())
                 await log.close()
                 return

@@ -11,7 +11,7 @@ import pytest
 
 from workbench.access.app_sessions import MAX_LINKS, AppSessions
 from workbench.config import Settings
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.serve.app_guard import PROOF_HEADER, AppGuard, script_hashes
 
 COOKIE = "workbench_app_8501"
@@ -308,6 +308,6 @@ def test_scripts_inside_the_page_are_allowed_by_their_hash(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "tools.example"])
 def test_the_app_is_not_bound_beyond_this_machine(tmp_path: Path, host: str) -> None:
-    with pytest.raises(Misuse, match="whoever uses the app acts as the owner") as refused:
+    with pytest.raises(MisuseError, match="whoever uses the app acts as the owner") as refused:
         Settings.load(env={}, cwd=tmp_path, home=tmp_path / "home", app_host=host)
     assert "tunnel" in refused.value.hint

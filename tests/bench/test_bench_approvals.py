@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from workbench.cli import cli
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.platform.platform import Platform
 
 ASKED = {"payment_id": "Y-000001", "reason": "ann.lee@example.com asked"}
@@ -151,7 +151,7 @@ def test_the_command_line_changes_arguments_of_a_file_or_a_text(tmp_path: Path) 
     id = json.loads(asked.stdout)["details"]["approval"]
     for given, said in (("{", "cannot be read"), ("[1]", "no JSON object"), ("@/nowhere", "cannot be read")):
         refused = run("approvals", "approve", id, "--arguments", given)
-        assert isinstance(refused.exception, Misuse)
+        assert isinstance(refused.exception, MisuseError)
         assert said in str(refused.exception)
     (tmp_path / "instead.json").write_text('{"payment_id": "Y-000002", "reason": "wrong"}')
     done = run("approvals", "approve", id, "--arguments", f"@{tmp_path / 'instead.json'}")

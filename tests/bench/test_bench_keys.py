@@ -80,10 +80,10 @@ def test_a_key_that_cannot_be_meant_is_refused(api: Api, body: dict[str, Any], s
 def test_a_key_that_cannot_be_recorded_is_not_left_behind(
     api: Api, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from workbench.events import NotRecorded
+    from workbench.events import NotRecordedError
 
     async def full(*_: Any) -> None:
-        raise NotRecorded("The disk is full.")
+        raise NotRecordedError("The disk is full.")
 
     monkeypatch.setattr(platform, "record_access", full)
     assert make(api, subject="lost").status_code == 503

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.platform.load_run import batches, check_load, profiles, run_load, summarise
 from workbench.platform.run_file import RunningPlatform
 
@@ -39,7 +39,7 @@ def test_requests_travel_in_portions_and_none_is_lost() -> None:
 
 @pytest.mark.parametrize(("run", "rows"), [({}, []), ({"id": "r", "requests": 1, "failures": 0}, [{"ok": True}])])
 def test_what_is_no_load_run_is_refused(run: dict[str, object], rows: list[dict[str, object]]) -> None:
-    with pytest.raises(Misuse, match="lacks"):
+    with pytest.raises(MisuseError, match="lacks"):
         check_load(run, rows)
 
 
@@ -60,7 +60,7 @@ RUNNING = RunningPlatform(url="http://127.0.0.1:1", app_url="", pid=1, started=0
     ],
 )
 def test_a_run_that_cannot_be_meant_is_refused_before_it_begins(given: dict[str, Any], said: str) -> None:
-    with pytest.raises(Misuse, match=said):
+    with pytest.raises(MisuseError, match=said):
         run_load(RUNNING, "", **{"users": 1, "spawn_rate": 1.0, "seconds": 1.0, "profile": "smoke", **given})
 
 

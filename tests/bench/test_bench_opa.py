@@ -36,7 +36,7 @@ DATA = {
 def folder(tmp_path: Path) -> Path:
     made = tmp_path / "rules"
     made.mkdir()
-    for name, content in rego_engine.Files(None).read().items():
+    for name, content in rego_engine.PolicyFiles(None).read().items():
         (made / name).write_bytes(content)
     shipped = msgspec.json.decode((made / "data.json").read_bytes())
     shipped["workbench"] |= DATA
@@ -108,12 +108,12 @@ async def test_a_real_opa_and_the_embedded_engine_agree_on_approvers_and_budgets
     opa_binary: str,
     folder: Path,
 ) -> None:
-    from workbench.policy.rego.opa_client import Opa
+    from workbench.policy.rego.opa_client import OpaClient
 
     rng, port = random.Random(8), free_port()
-    here = rego_engine.RegoPolicy(rego_engine.Files(folder).read(), str(folder))
+    here = rego_engine.RegoPolicy(rego_engine.PolicyFiles(folder).read(), str(folder))
     with running(opa_binary, folder, port):
-        opa = Opa(f"http://127.0.0.1:{port}", timeout=5.0)
+        opa = OpaClient(f"http://127.0.0.1:{port}", timeout=5.0)
         answers = set()
         for _ in range(300):
             server, tool = rng.choice(["crm", "payments", 'qu"ote']), rng.choice(["delete", "find", "ü"])

@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from workbench.audit import QueryStopped
+from workbench.audit import QueryStoppedError
 from workbench.client import Workbench
-from workbench.events import Misuse, Unreachable
+from workbench.events import MisuseError, UnreachableError
 from workbench.platform.platform import Platform
 from workbench.platform.sql_process import SqlProcess
 
@@ -175,10 +175,10 @@ async def test_too_many_queries_are_turned_away_and_too_large_answers_refused(se
     try:
         asked = [process.query("select 1 as a", tenant=None) for _ in range(3)]
         found = await asyncio.gather(*asked, return_exceptions=True)
-        assert [type(f) for f in found].count(Unreachable) == 1
-        with pytest.raises(QueryStopped, match="MiB"):
+        assert [type(f) for f in found].count(UnreachableError) == 1
+        with pytest.raises(QueryStoppedError, match="MiB"):
             await process.query("select repeat('x', 1000000) as a from range(80)", tenant=None)
-        with pytest.raises(Misuse):
+        with pytest.raises(MisuseError):
             await process.query("nonsense", tenant=None)
         for tenant in range(10):
             assert (await process.query("select 1 as a", tenant=str(tenant))).num_rows == 1

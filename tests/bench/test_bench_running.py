@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.platform.ports import free, listen
 from workbench.platform.run_file import RunningPlatform, announce, find_running, process_started, withdraw
 
@@ -62,7 +62,7 @@ def test_withdrawing_leaves_the_announcement_of_another(tmp_path: Path) -> None:
 def test_a_port_that_is_taken_names_the_process_that_holds_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
-        with pytest.raises(Misuse, match=rf"Port {port} for the gateway is in use by .*process {os.getpid()}"):
+        with pytest.raises(MisuseError, match=rf"Port {port} for the gateway is in use by .*process {os.getpid()}"):
             listen("127.0.0.1", str(port), "gateway")
 
 
@@ -73,5 +73,5 @@ def test_auto_finds_a_free_port() -> None:
 
 
 def test_an_address_that_is_not_ours_is_refused() -> None:
-    with pytest.raises(Misuse, match="cannot be used for the gateway"):
+    with pytest.raises(MisuseError, match="cannot be used for the gateway"):
         listen("192.0.2.1", "auto", "gateway")

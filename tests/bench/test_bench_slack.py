@@ -19,7 +19,7 @@ import uvicorn
 
 from workbench.api import build_app
 from workbench.config import Settings
-from workbench.events import JSON, Call, Caller, Misuse
+from workbench.events import JSON, Call, Caller, MisuseError
 from workbench.platform.platform import Platform
 from workbench.policy.approvals.slack import SECRET, TOKEN, SlackChannel, read_approvers
 
@@ -338,7 +338,7 @@ def test_without_its_secrets_or_its_approvers_the_channel_is_refused(settings: S
     file.write_text(APPROVERS)
     both = {TOKEN: BOT, SECRET: SIGNING}
     for env, approvers in (({}, file), ({TOKEN: BOT}, file), (both, None), (both, tmp_path / "none.toml")):
-        with pytest.raises(Misuse) as refused:
+        with pytest.raises(MisuseError) as refused:
             SlackChannel(
                 settings.replace(slack_channel="C1", slack_approvers=approvers), lambda r: frozenset(), nobody, env=env
             )
@@ -359,5 +359,5 @@ def test_without_its_secrets_or_its_approvers_the_channel_is_refused(settings: S
 def test_an_approvers_file_that_cannot_be_meant_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "approvers.toml"
     file.write_text(content)
-    with pytest.raises(Misuse, match=r"approvers\.toml"):
+    with pytest.raises(MisuseError, match=r"approvers\.toml"):
         read_approvers(file, "local")

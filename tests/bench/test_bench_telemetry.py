@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from workbench.client import Workbench
 from workbench.platform import telemetry as module
-from workbench.platform.housekeeping import Upkeep
+from workbench.platform.housekeeping import Housekeeping
 from workbench.platform.platform import Platform
 from workbench.platform.telemetry import Telemetry, default_resource, derived_span_id, open_telemetry, wanted
 
@@ -222,7 +222,7 @@ def test_a_collector_gets_spans_and_metrics_over_otlp(
         monkeypatch.setenv("OTEL_SERVICE_NAME", "our-gateway")
 
         async def run() -> None:
-            upkeep = Upkeep(platform)
+            upkeep = Housekeeping(platform)
             upkeep.start()
             await platform.call(_call(platform))
             await upkeep.stop()

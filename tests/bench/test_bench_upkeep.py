@@ -10,9 +10,9 @@ import pytest
 
 from workbench.audit import questions
 from workbench.client import Workbench
-from workbench.events import NotRecorded
+from workbench.events import NotRecordedError
 from workbench.platform import housekeeping as module
-from workbench.platform.housekeeping import Sampler, Upkeep
+from workbench.platform.housekeeping import Housekeeping, MetricsSampler
 from workbench.platform.platform import Platform
 
 
@@ -21,7 +21,7 @@ def on_loop(wb: Workbench, function: Any, *arguments: Any) -> Any:
 
 
 def test_the_record_holds_what_prometheus_sees(wb: Workbench, platform: Platform) -> None:
-    sampler = Sampler(platform)
+    sampler = MetricsSampler(platform)
     wb.call("crm.search_customers", query="smith")
     assert on_loop(wb, sampler.sample) > 10
     shown = on_loop(wb, platform.metrics).decode()
@@ -42,7 +42,7 @@ def test_the_record_holds_what_prometheus_sees(wb: Workbench, platform: Platform
 
 
 def test_what_did_not_change_is_not_written_again(wb: Workbench, platform: Platform) -> None:
-    sampler = Sampler(platform)
+    sampler = MetricsSampler(platform)
     on_loop(wb, sampler.sample)
     assert on_loop(wb, sampler.sample) == 0
     wb.call("crm.search_customers", query="jones")
@@ -66,13 +66,13 @@ def test_the_task_samples_by_itself_and_survives_a_log_that_cannot_be_written(
     sampled: list[int] = []
 
     async def run() -> None:
-        upkeep, twice = Upkeep(platform), asyncio.Event()
+        upkeep, twice = Housekeeping(platform), asyncio.Event()
 
         def sample() -> int:
             sampled.append(1)
             if len(sampled) > 1:
                 twice.set()
-            raise NotRecorded("the disk is full")
+            raise NotRecordedError("the disk is full")
 
         monkeypatch.setattr(upkeep.sampler, "sample", sample)
         upkeep.start()

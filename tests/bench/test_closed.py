@@ -10,7 +10,7 @@ import pytest
 
 import workbench
 from workbench.client import Workbench
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 USES: dict[str, Callable[[Workbench], Any]] = {
     "call": lambda wb: wb.call("crm.search_customers", query="x"),
@@ -35,13 +35,13 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
 
 @pytest.mark.parametrize("use", USES)
 def test_a_closed_workbench_says_so(closed: Workbench, use: str) -> None:
-    with pytest.raises(Misuse, match="This workbench is closed"):
+    with pytest.raises(MisuseError, match="This workbench is closed"):
         USES[use](closed)
 
 
 @pytest.mark.parametrize("query", [None, 5, b"select 1"])
 def test_a_statement_that_is_no_text_is_misuse(wb: Workbench, query: Any) -> None:
-    with pytest.raises(Misuse, match="Expected SQL as text"):
+    with pytest.raises(MisuseError, match="Expected SQL as text"):
         wb.sql(query)
 
 

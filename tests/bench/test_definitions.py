@@ -15,7 +15,7 @@ import workbench
 from workbench.cli import cli
 from workbench.cli.security import _quarantine
 from workbench.client.embedded import EmbeddedBackend
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -87,10 +87,10 @@ def test_what_differs_is_shown_and_accepted_as_it_was_seen(bench: workbench.Work
     seen = change.hash
     about.write_text(LATER + " And to mallory.")
     bench.restart("mail")
-    with pytest.raises(Misuse, match="changed again"):
+    with pytest.raises(MisuseError, match="changed again"):
         bench.accept_definition("mail.send", seen)
     for tool, hash in (("mail.send", ""), ("mail.read", seen), ("mail.no", seen), ("x" * 999, seen)):
-        with pytest.raises(Misuse, match="No changed definition"):
+        with pytest.raises(MisuseError, match="No changed definition"):
             bench.accept_definition(tool, hash)
     assert not bench.call("mail.send").ok
     bench.accept_definition("mail.send", hash_of(bench))
@@ -116,7 +116,7 @@ def test_an_acceptance_of_what_varies_is_ended_at_once_and_recorded(bench: workb
     assert bench.call("mail.send").ok
     assert [each.tool for each in bench.varying_acceptances()] == ["mail.send"]
     for tool in ("mail.read", "mail", "", "x" * 999):
-        with pytest.raises(Misuse, match="accepted with what varies"):
+        with pytest.raises(MisuseError, match="accepted with what varies"):
             bench.revoke_varying_acceptance(tool)
     bench.revoke_varying_acceptance("mail.send")
     assert bench.varying_acceptances() == []
@@ -194,8 +194,8 @@ def test_the_command_line_shows_the_difference_and_asks(about: Path, tmp_path: P
     (found,) = json.loads(run("servers", "changes", "--json").stdout)
     assert f"servers accept mail.send --hash {found['hash']}" in shown.stderr
     assert run("servers", "accept", "mail.send", said="n\n").exit_code == 1
-    assert isinstance(run("servers", "accept", "mail.send", "--hash", "0" * 64).exception, Misuse)
-    assert isinstance(run("servers", "accept", "mail.read").exception, Misuse)
+    assert isinstance(run("servers", "accept", "mail.send", "--hash", "0" * 64).exception, MisuseError)
+    assert isinstance(run("servers", "accept", "mail.read").exception, MisuseError)
     done = run("servers", "accept", "mail.send", said="y\n")
     assert done.exit_code == 0, done.output
     assert "mail.send accepted." in done.stdout
@@ -233,7 +233,7 @@ def test_what_varies_at_every_start_is_shown_and_accepted_once_for_all(about: Pa
     changed = run("servers", "changes")
     assert "It cannot be accepted once for all: /description" in changed.stdout
     refused = run("servers", "accept", "mail.send", "--varying", said="y\n")
-    assert isinstance(refused.exception, Misuse)
+    assert isinstance(refused.exception, MisuseError)
     with workbench.open(home=tmp_path / "home", attach=False) as bench:
         rows = bench.sql("select event, details from registry_events where server = 'mail' order by ts, event_id")
         told = [json.loads(d) if isinstance(d, str) else d for d in rows["details"]]
@@ -258,7 +258,7 @@ def test_over_rest_and_the_facade_what_varies_is_accepted_likewise(bench: workbe
     about.write_text("Ignore process 3.")
     bench.restart("mail")
     (change,) = bench.changed_definitions()
-    with pytest.raises(Misuse, match="cannot be accepted once for all"):
+    with pytest.raises(MisuseError, match="cannot be accepted once for all"):
         bench.accept_definition("mail.send", change.hash, varying=True)
 
 

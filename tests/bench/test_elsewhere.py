@@ -15,10 +15,10 @@ import pytest
 
 import workbench
 from tests.platforms import up
-from workbench.audit import QueryStopped
-from workbench.client.attached import Denied
+from workbench.audit import QueryStoppedError
+from workbench.client.attached import MissingScopeError
 from workbench.config import Settings
-from workbench.events import Misuse, Unauthenticated, Unreachable
+from workbench.events import MisuseError, UnauthenticatedError, UnreachableError
 from workbench.platform.run_file import RunningPlatform, at_url
 
 pytestmark = pytest.mark.timeout(120)
@@ -93,11 +93,11 @@ def test_calls_runs_and_questions_are_read_back(away) -> None:
 
 @pytest.mark.slow
 def test_a_statement_is_refused_or_stopped_as_it_is_there(away) -> None:
-    with pytest.raises(Misuse, match="no table"):
+    with pytest.raises(MisuseError, match="no table"):
         away.sql("select * from nothing_here")
-    with pytest.raises(QueryStopped, match=r"longer than 0\.2 s"):
+    with pytest.raises(QueryStoppedError, match=r"longer than 0\.2 s"):
         away.sql(LONG, timeout=0.2)
-    with pytest.raises(QueryStopped, match="1,000,000 rows"):
+    with pytest.raises(QueryStoppedError, match="1,000,000 rows"):
         away.sql("select 1::utinyint as a from range(1000001)")
     assert len(away.sql("select 1::utinyint as a from range(1000001)", max_rows=1_000_000)) == 1_000_000
 
@@ -112,9 +112,9 @@ def test_exports_are_whole_or_not_there(away, tmp_path_factory, platform) -> Non
     assert path.stat().st_size == counted[-1]
     assert pyarrow.parquet.read_table(path).num_rows >= 1
     assert b"search_customers" in away.export(folder / "x", "events", format="jsonl").read_bytes()
-    with pytest.raises(Misuse, match="no table"):
+    with pytest.raises(MisuseError, match="no table"):
         away.export(folder / "no.csv", "nothing")
-    with pytest.raises(Misuse, match="format"):
+    with pytest.raises(MisuseError, match="format"):
         away.export(folder / "no.xlsx")
     assert sorted(p.name for p in folder.iterdir()) == ["calls.parquet", "x"]
     with workbench.open(home=platform[1], attach=True) as near:
@@ -125,13 +125,13 @@ def test_exports_are_whole_or_not_there(away, tmp_path_factory, platform) -> Non
 @pytest.mark.slow
 def test_what_needs_the_files_says_so(away, run) -> None:
     for use in (lambda: away.verify(), lambda: away.reader):
-        with pytest.raises(Misuse, match="needs the files"):
+        with pytest.raises(MisuseError, match="needs the files"):
             use()
     for command in (["audit", "verify"], ["access", "keys"], ["load"], ["access", "clients", "list"]):
         done = run(*command)
         assert done.returncode == 2, done.stdout + done.stderr
         assert "needs the state folder" in done.stderr
-    with pytest.raises(Misuse, match="servers cannot be changed"):
+    with pytest.raises(MisuseError, match="servers cannot be changed"):
         workbench.open(url="http://127.0.0.1:1", servers=("crm",))
 
 
@@ -173,20 +173,23 @@ def test_control_c_ends_the_statement_on_the_server(platform, tmp_path) -> None:
 @pytest.mark.slow
 def test_a_wrong_token_and_a_missing_scope_are_told_apart(platform) -> None:
     running, home = platform
-    with pytest.raises(Unauthenticated), workbench.open(url=running.url, token="mk_wrong") as opened:
+    with pytest.raises(UnauthenticatedError), workbench.open(url=running.url, token="mk_wrong") as opened:
         opened.sql("select 1")
     from workbench.access import Access
 
     access = Access(Settings.load(env={}, home=home))
     _, token = access.create_key("eve", roles=(), scopes=("crm:read",))
     access.close()
-    with workbench.open(url=f"{running.url}/mcp", token=token) as opened, pytest.raises(Denied, match="audit:read"):
+    with (
+        workbench.open(url=f"{running.url}/mcp", token=token) as opened,
+        pytest.raises(MissingScopeError, match="audit:read"),
+    ):
         opened.sql("select 1")
 
 
 def test_nothing_at_the_address_is_said(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(Unreachable, match="does not answer") as raised:
+    with pytest.raises(UnreachableError, match="does not answer") as raised:
         workbench.open(url="http://127.0.0.1:9", token="x")
     assert "address" in raised.value.hint
 
@@ -195,7 +198,7 @@ def test_nothing_at_the_address_is_said(tmp_path, monkeypatch) -> None:
     "wrong", ["tools.example", "ftp://x", "http://", "http://user:pass@host", "http://h:99999", ""]
 )
 def test_an_address_that_is_none_is_refused(wrong: str) -> None:
-    with pytest.raises(Misuse, match="no URL of a platform"):
+    with pytest.raises(MisuseError, match="no URL of a platform"):
         at_url(wrong, "")
 
 

@@ -13,8 +13,8 @@ import psutil
 import pytest
 import uvicorn
 
-from workbench.endpoint.http_request import PORTION, Request
-from workbench.endpoint.responses import Answer
+from workbench.endpoint.http_request import PORTION, EndpointRequest
+from workbench.endpoint.responses import EndpointResponse
 from workbench.gateway.backpressure import UNREAD
 from workbench.serve import http_front
 from workbench.serve.serve import MAX_OPEN_FILES, raise_open_files, spare_collector
@@ -24,8 +24,8 @@ HUGE = 8 << 20
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
     """Answers `/huge` with much and everything else with little."""
-    request = Request(scope, receive, send, {}, "", "")
-    await request.reply(Answer(200, [], b"x" * HUGE if scope["path"] == "/huge" else b"small"))
+    request = EndpointRequest(scope, receive, send, {}, "", "")
+    await request.reply(EndpointResponse(200, [], b"x" * HUGE if scope["path"] == "/huge" else b"small"))
 
 
 class Started(uvicorn.Server):
@@ -228,7 +228,7 @@ class Wire(asyncio.Transport):
 @pytest.mark.parametrize("size", [0, 10, http_front.SMALL + 1])
 async def test_head_and_body_leave_together(size: int) -> None:
     wire = Wire()
-    joined = http_front.Joined(wire, asyncio.get_running_loop())
+    joined = http_front.JoinedTransport(wire, asyncio.get_running_loop())
     joined.write(b"HTTP/1.1 200 OK\r\n\r\n")
     joined.write(b"x" * size)
     joined.write(b"more")
@@ -238,7 +238,7 @@ async def test_head_and_body_leave_together(size: int) -> None:
 
 async def test_a_head_that_nothing_follows_leaves_by_itself() -> None:
     wire = Wire()
-    joined = http_front.Joined(wire, asyncio.get_running_loop())
+    joined = http_front.JoinedTransport(wire, asyncio.get_running_loop())
     joined.write(b"HTTP/1.1 200 OK\r\n\r\n")
     assert wire.sent == []
     await asyncio.sleep(0)
@@ -247,7 +247,7 @@ async def test_a_head_that_nothing_follows_leaves_by_itself() -> None:
 
 async def test_closing_sends_what_was_kept_and_then_nothing_more() -> None:
     wire = Wire()
-    joined = http_front.Joined(wire, asyncio.get_running_loop())
+    joined = http_front.JoinedTransport(wire, asyncio.get_running_loop())
     joined.write(b"HTTP/1.1 204 No Content\r\n\r\n")
     joined.close()
     await asyncio.sleep(0)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from workbench.access import Access, key_replacement
-from workbench.access.api_keys import Keys
+from workbench.access.api_keys import ApiKeys
 from workbench.access.app_sessions import AppSessions
 from workbench.access.oauth.signing import LocalIssuer
 from workbench.access.outbound.signing_keys import gateway_key
@@ -21,7 +21,7 @@ from workbench.audit.write.subject_keys import SubjectKeys
 from workbench.cluster.sealed_tokens import SealedTokens
 from workbench.config import Settings
 from workbench.control import open_store
-from workbench.events import Misuse, now_us
+from workbench.events import MisuseError, now_us
 from workbench.platform import key_rotation
 from workbench.platform.key_rotation import KEYS, key_states, rotate
 from workbench.platform.run_file import RunningPlatform, announce, process_started
@@ -119,7 +119,7 @@ async def test_addresses_sealed_before_are_turned_back_and_pseudonyms_are_new(se
 
 @contextlib.contextmanager
 def issuer(settings: Settings):
-    keys = Keys(settings)
+    keys = ApiKeys(settings)
     made = LocalIssuer(settings, "http://127.0.0.1:8800", keys, now_us)
     try:
         yield made
@@ -151,7 +151,7 @@ async def test_tokens_of_the_old_key_verify_until_the_longest_of_them_has_ended(
 
 async def test_the_gateways_own_key_is_registered_before_it_signs(settings):
     first = gateway_key(settings).kid
-    with pytest.raises(Misuse, match="is not prepared, and identity providers have to know it"):
+    with pytest.raises(MisuseError, match="is not prepared, and identity providers have to know it"):
         await one(settings, "gateway")
     await one(settings, "gateway", prepare=True)
     assert await one(settings, "gateway", prepare=True) == "the next key was there already"
@@ -166,7 +166,7 @@ async def test_the_owners_token_is_replaced_and_the_old_one_revoked(settings):
     old = access.local_key()
     access.close()
     assert str(settings.home / "token") in await one(settings, "token")
-    keys = Keys(settings)
+    keys = ApiKeys(settings)
     new = (settings.home / "token").read_text().strip()
     found = {token: keys.find(token) for token in (old, new)}
     keys.close()
@@ -232,7 +232,7 @@ async def test_a_key_that_could_not_be_replaced_is_said_on_the_record(settings):
     await rotate(settings, ["checkpoint"], by="ann")
     folder = AuditFolder(settings.home)
     folder.rotations.unlink()
-    with pytest.raises(Misuse, match="cannot be replaced"):
+    with pytest.raises(MisuseError, match="cannot be replaced"):
         await rotate(settings, ["checkpoint"], by="ann")
     with Reader(settings.home) as reader:
         found = reader.sql("select outcome from events where kind = 'access_event' order by ts desc, seq desc")
@@ -248,7 +248,7 @@ async def test_no_key_is_replaced_while_a_platform_runs(settings):
     assert started is not None
     announce(settings.home, RunningPlatform(url="http://127.0.0.1:1", pid=os.getpid(), started=started))
     for name in KEYS:
-        with pytest.raises(Misuse, match="A platform runs on") as refused:
+        with pytest.raises(MisuseError, match="A platform runs on") as refused:
             await rotate(settings, [name], now=name == "gateway", by="ann")
         assert "Stop it, rotate, and start it again." in refused.value.hint
     assert (settings.home / "session.key").read_bytes() == key
@@ -256,7 +256,7 @@ async def test_no_key_is_replaced_while_a_platform_runs(settings):
 
 async def test_no_key_is_replaced_while_somebody_else_writes_to_the_record(settings):
     log = await AuditLog.open(settings)
-    with pytest.raises(Misuse, match="Another process writes to the record"):
+    with pytest.raises(MisuseError, match="Another process writes to the record"):
         await rotate(settings, ["session"], by="ann")
     await log.close()
     await rotate(settings, ["session"], by="ann")
@@ -271,7 +271,7 @@ async def test_no_key_is_replaced_while_somebody_else_writes_to_the_record(setti
     ],
 )
 async def test_what_cannot_be_meant_is_refused_before_anything_changes(settings, names, options, said):
-    with pytest.raises(Misuse, match=said):
+    with pytest.raises(MisuseError, match=said):
         await rotate(settings, names, by="ann", **options)
     assert not AuditFolder(settings.home).seals.exists()
 
@@ -311,7 +311,7 @@ async def test_gateways_that_start_one_after_the_other_understand_each_other_at_
             for other in running:
                 assert other.open(one.close(b"hello")) == b"hello"
 
-    with pytest.raises(Misuse, match="is not prepared, and every gateway has to accept it"):
+    with pytest.raises(MisuseError, match="is not prepared, and every gateway has to accept it"):
         await rotate(a, [name], by="ann")
     for options in ({"prepare": True}, {}):
         await rotate(a, [name], by="ann", **options)

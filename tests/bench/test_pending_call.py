@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import workbench
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 REACTOR = Path(__file__).parents[1] / "dashboards" / "reactor.py"
 
@@ -44,5 +44,5 @@ def test_a_cancelled_call_has_no_result_and_the_record_says_so(tmp_path: Path) -
 def test_a_closed_workbench_begins_nothing(tmp_path: Path) -> None:
     with workbench.open(home=tmp_path / "home", attach=False, servers=()) as wb:
         pass
-    with pytest.raises(Misuse, match="closed"):
+    with pytest.raises(MisuseError, match="closed"):
         wb.start_call("crm.search_customers", {})

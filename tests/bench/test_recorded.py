@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from workbench.client import Workbench
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 
 def test_saved_questions_are_listed_as_a_table_with_their_statements(wb: Workbench) -> None:
@@ -39,7 +39,7 @@ def test_a_saved_question_is_asked_by_name(wb: Workbench) -> None:
     ],
 )
 def test_what_is_no_question_says_what_there_is(wb: Workbench, name: str, given: dict[str, int], said: str) -> None:
-    with pytest.raises(Misuse) as raised:
+    with pytest.raises(MisuseError) as raised:
         wb.question(name, **given)
     assert said in raised.value.hint
 
@@ -47,7 +47,7 @@ def test_what_is_no_question_says_what_there_is(wb: Workbench, name: str, given:
 def test_an_export_by_its_ending(wb: Workbench, tmp_path) -> None:
     wb.call("crm.search_customers", query="a")
     assert b"crm" in wb.export(tmp_path / "calls.jsonl").read_bytes()
-    with pytest.raises(Misuse, match="format"):
+    with pytest.raises(MisuseError, match="format"):
         wb.export(tmp_path / "calls")
-    with pytest.raises(Misuse, match="no catalog"):
+    with pytest.raises(MisuseError, match="no catalog"):
         wb.sql("select 1", fleet=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from workbench.audit import QueryStopped
+from workbench.audit import QueryStoppedError
 from workbench.config import Settings
-from workbench.events import Misuse, Unreachable
+from workbench.events import MisuseError, UnreachableError
 from workbench.platform import sql_process
 from workbench.platform.sql_process import SqlProcess
 
@@ -65,7 +65,7 @@ async def test_it_is_stopped_and_the_next_query_is_answered(what: str, process: 
             except psutil.NoSuchProcess:
                 continue
         await asyncio.wait([asked], timeout=0.02)
-    with pytest.raises((QueryStopped, Unreachable, Misuse)):
+    with pytest.raises((QueryStoppedError, UnreachableError, MisuseError)):
         await asked
     assert most < sql_process.MAX_MEMORY
     assert (await process.query("select 2 as a", tenant="acme")).to_pylist() == [{"a": 2}]

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 import workbench
 from workbench.cli import cli
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 TOOL = "calendar.cancel_meeting"
 
@@ -64,7 +64,7 @@ def test_it_is_revoked_at_once(wb: workbench.Workbench, meetings: list[str]) -> 
     assert ask(wb, meetings[0]).ok
     assert wb.revoke_standing_approval(given.id).status == "revoked"
     assert ask(wb, meetings[0]).kind == "approval_required"
-    with pytest.raises(Misuse, match="in force"):
+    with pytest.raises(MisuseError, match="in force"):
         wb.revoke_standing_approval(given.id)
 
 
@@ -78,7 +78,7 @@ def test_it_is_revoked_at_once(wb: workbench.Workbench, meetings: list[str]) -> 
 )  # fmt: skip
 def test_terms_that_cannot_be_meant_decide_nothing(wb: workbench.Workbench, meetings: list[str], terms: Any) -> None:
     waiting = ask(wb, meetings[0]).outcome.details["approval"]
-    with pytest.raises(Misuse) as refused:
+    with pytest.raises(MisuseError) as refused:
         wb.approve(waiting, standing=terms)
     assert refused.value.hint
     assert [each.id for each in wb.approvals()] == [waiting]
@@ -98,7 +98,7 @@ def test_without_the_setting_it_is_refused(tmp_path: Path) -> None:
     with workbench.open(home=tmp_path / "home", attach=False, source="app", servers=("calendar",)) as wb:
         meeting = wb.call("calendar.list_meetings", status="scheduled", limit=1).data["meetings"][0]["meeting_id"]
         waiting = ask(wb, meeting).outcome.details["approval"]
-        with pytest.raises(Misuse, match="switched off"):
+        with pytest.raises(MisuseError, match="switched off"):
             wb.approve(waiting, standing={"uses": 1})
         assert [each.id for each in wb.approvals()] == [waiting]
 
@@ -137,7 +137,7 @@ def test_the_command_line_gives_lists_and_revokes(wb: workbench.Workbench, meeti
 )
 def test_the_command_line_says_what_it_cannot_read(command: Any, options: tuple[str, ...]) -> None:
     failed = command("approve", "apr_x", *options).exception
-    assert isinstance(failed, Misuse)
+    assert isinstance(failed, MisuseError)
     assert failed.hint
 
 
@@ -151,8 +151,8 @@ def test_ranges_and_values_of_the_command_line() -> None:
 
 
 def test_a_no_lets_nothing_be_repeated(wb: workbench.Workbench, meetings: list[str]) -> None:
-    from workbench.policy.approvals.standing_approvals import Terms
+    from workbench.policy.approvals.standing_approvals import StandingTerms
 
     waiting = ask(wb, meetings[0]).outcome.details["approval"]
-    with pytest.raises(Misuse, match="A no"):
-        wb._run(wb._backend.decide, waiting, False, "", None, "", Terms(uses=1))
+    with pytest.raises(MisuseError, match="A no"):
+        wb._run(wb._backend.decide, waiting, False, "", None, "", StandingTerms(uses=1))

@@ -33,7 +33,7 @@ from workbench.endpoint.session_preferences import WISHES
 from workbench.events import Call, RunStarted
 from workbench.gateway.task_ids import METHODS, TASKS
 from workbench.platform.platform import Platform
-from workbench.policy.approvals.standing_approvals import Terms
+from workbench.policy.approvals.standing_approvals import StandingTerms
 
 pytestmark = pytest.mark.timeout(180)  # hundreds of requests, many of which start a query
 ORIGIN = "http://127.0.0.1:8800"
@@ -236,7 +236,7 @@ def move_in(house: House, url: str) -> None:
     second = ours("POST", "/api/platform/call", asked).json["details"]["approval"]
 
     async def let_it_be_repeated() -> None:
-        await platform.decide(second, True, quillan, via="app", standing=Terms(uses=2))
+        await platform.decide(second, True, quillan, via="app", standing=StandingTerms(uses=2))
 
     house.wb._portal.call(let_it_be_repeated)
     house.standing = ours("GET", "/api/platform/standing-approvals").json["standing_approvals"][0]["id"]

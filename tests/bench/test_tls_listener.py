@@ -13,11 +13,11 @@ import httpx2
 import pytest
 
 from tests.authority import Authority, Svid, WorkloadApi, built_peer
-from workbench.access.oauth import Clients
-from workbench.access.peer_certificates import Peers
+from workbench.access.oauth import ClientStore
+from workbench.access.peer_certificates import PeerCertificates
 from workbench.api import build_app
 from workbench.audit import Reader
-from workbench.events import Misuse, Unauthenticated
+from workbench.events import MisuseError, UnauthenticatedError
 from workbench.platform.platform import Platform
 from workbench.platform.ports import listen
 from workbench.serve.serve import _listening
@@ -56,7 +56,7 @@ class Door:
         return made
 
     def workload(self, id: str, **more: Any) -> None:
-        clients = Clients(self.platform.settings)
+        clients = ClientStore(self.platform.settings)
         clients.add("Agent", tenant="acme", now_us=1, workload=id, **{"roles": ("viewer",), **more})
         clients.close()
 
@@ -109,7 +109,7 @@ async def test_a_workload_is_known_by_its_certificate(open_door: Any, files: Any
     refused = await client.post("/api/platform/call", json={"tool": "x.y", "arguments": {}})
     assert refused.status_code < 500
     # what it may do ends with the client that was made for it
-    clients = Clients(door.platform.settings)
+    clients = ClientStore(door.platform.settings)
     clients.end(AGENT, 2)
     clients.close()
     async with asyncio.timeout(10):
@@ -157,11 +157,11 @@ async def test_nobody_claims_to_be_a_workload_without_its_certificate(open_door:
     door.workload(AGENT)
     other = "spiffe://corp.example/other"
     until = leaf(AGENT).until_us
-    elsewhere = Peers(door.platform.settings).header(leaf(AGENT))
+    elsewhere = PeerCertificates(door.platform.settings).header(leaf(AGENT))
     for value in (f"X509-SVID x {until} {AGENT}", f"X509-SVID {AGENT}", "X509-SVID x", elsewhere):
         answer = await door.client(CORP.svid(other), authorization=value).post("/mcp", json=LIST)
         assert answer.status_code == 401, value
-        with pytest.raises(Unauthenticated):
+        with pytest.raises(UnauthenticatedError):
             await door.platform.authenticate([value])
 
 
@@ -245,7 +245,7 @@ async def test_a_listener_that_cannot_be_meant_is_refused(settings: Any, files: 
         changed._check()
         await open_tls(changed)
 
-    with pytest.raises(Misuse):
+    with pytest.raises(MisuseError):
         await start()
 
 

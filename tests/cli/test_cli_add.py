@@ -18,9 +18,9 @@ from click.testing import CliRunner, Result
 from workbench.cli import cli
 from workbench.cli.up import ask_inputs
 from workbench.config import Settings
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.registry import foreign_servers
-from workbench.secrets import Secrets
+from workbench.secrets import SecretResolver
 
 NPX = {"command": "npx", "args": ["-y", "pkg"]}
 
@@ -78,7 +78,7 @@ def test_the_servers_of_a_client_are_shown_and_kept(home: Path) -> None:
 
 def test_nothing_is_added_unless_somebody_says_so(home: Path) -> None:
     client(home, ".cursor/mcp.json", {"mcpServers": {"a": NPX}})
-    with pytest.raises(Misuse, match="Nobody was asked"):
+    with pytest.raises(MisuseError, match="Nobody was asked"):
         run(home, "add", "--from", "cursor")
     assert not home.exists()
 
@@ -142,7 +142,7 @@ def test_what_cannot_be_added_is_said(home: Path, name: str) -> None:
     arguments, why = WRONG[name]
     (Path.cwd() / "here.json").write_text(json.dumps({"mcpServers": {"a": NPX}}))
     (Path.cwd() / "broken.json").write_text(json.dumps({"mcpServers": {"a": {"command": "C:\\x.exe"}}}))
-    with pytest.raises(Misuse) as refused:
+    with pytest.raises(MisuseError) as refused:
         run(home, "add", "--yes", *arguments)
     assert why in str(refused.value)
     assert not home.exists()
@@ -160,7 +160,7 @@ def test_adding_again_replaces_and_another_of_that_name_does_not(home: Path) -> 
 
 def test_removing_forgets_and_says_what_there_is(home: Path) -> None:
     run(home, "add", "npm:good", "--yes")
-    with pytest.raises(Misuse, match="Did you mean good"):
+    with pytest.raises(MisuseError, match="Did you mean good"):
         run(home, "remove", "goood")
     run(home, "remove", "good")
     assert kept(home) == {}
@@ -168,7 +168,7 @@ def test_removing_forgets_and_says_what_there_is(home: Path) -> None:
 
 def test_what_is_found_is_offered_with_the_command_that_adds_it(home: Path) -> None:
     file = client(home, ".codeium/windsurf/mcp_config.json", {"mcpServers": {"a": NPX, "b": NPX}})
-    with pytest.raises(Misuse):
+    with pytest.raises(MisuseError):
         run(home, "add")
     done = CliRunner().invoke(cli, ["--home", str(home), "add"])
     assert f"2 servers in {file}" in done.output
@@ -194,4 +194,4 @@ def test_inputs_are_asked_for_once_and_kept_from_sight(settings: Settings, tmp_p
     found = foreign_servers(settings)
     assert [spec.id for spec in found.servers] == ["a"]
     assert "the input 'skipped' was not given" in found.excluded[0].reason
-    assert Secrets.of(settings).read("secret:api-key") == "key-of-ada"
+    assert SecretResolver.of(settings).read("secret:api-key") == "key-of-ada"

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from workbench.access.app_sessions import AppSessions
 from workbench.cli import cli
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.platform.run_file import RunningPlatform, announce, process_started
 
 Command = Callable[..., Result]
@@ -66,7 +66,7 @@ def test_without_an_app_it_says_how_to_start_one(home: Path, command: Command, a
     if app_url is not None:
         announced(home, app_url)
     failed = command().exception
-    assert isinstance(failed, Misuse)
+    assert isinstance(failed, MisuseError)
     assert said in str(failed)
     assert re.search(r"workbench( --home \S+)? up`", failed.hint)
 
@@ -75,5 +75,5 @@ def test_an_app_on_another_machine_has_its_links_there(command: Command, monkeyp
     monkeypatch.setenv("WORKBENCH_URL", "https://tools.example")
     monkeypatch.chdir("/")
     failed = CliRunner().invoke(cli, ["app"], standalone_mode=False).exception
-    assert isinstance(failed, Misuse)
+    assert isinstance(failed, MisuseError)
     assert "tunnel" in failed.hint

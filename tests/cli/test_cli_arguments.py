@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.cli.tools import parse_arguments
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 SCHEMA = {
     "properties": {
@@ -52,18 +52,18 @@ def test_pairs_win_over_the_document() -> None:
 
 @pytest.mark.parametrize("pair", ["smith", "=smith", ":=5", ""])
 def test_what_is_no_pair_is_refused_with_an_example(pair: str) -> None:
-    with pytest.raises(Misuse, match="key=text"):
+    with pytest.raises(MisuseError, match="key=text"):
         parse_arguments((pair,), None, SCHEMA)
 
 
 @pytest.mark.parametrize(("document", "said"), [("{", "not JSON"), ("[1]", "JSON list"), ("", "not JSON")])
 def test_a_document_that_is_no_object_is_refused(document: str, said: str) -> None:
-    with pytest.raises(Misuse, match=said):
+    with pytest.raises(MisuseError, match=said):
         parse_arguments((), document, SCHEMA)
 
 
 def test_json_that_does_not_parse_names_its_key() -> None:
-    with pytest.raises(Misuse, match="limit is not JSON"):
+    with pytest.raises(MisuseError, match="limit is not JSON"):
         parse_arguments(("limit:={",), None, SCHEMA)
 
 
@@ -73,6 +73,6 @@ def test_nothing_that_can_be_typed_crashes(pairs: list[str], document: str | Non
         return
     try:
         found = parse_arguments(tuple(pairs), document, SCHEMA)
-    except Misuse:
+    except MisuseError:
         return
     assert isinstance(found, dict)

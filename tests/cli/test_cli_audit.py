@@ -22,7 +22,7 @@ from workbench.audit.format.folder import AuditFolder
 from workbench.audit.verification.witness_server import CheckpointStore
 from workbench.cli import cli
 from workbench.config import Settings
-from workbench.events import Call, Caller, Misuse, Outcome, Tool
+from workbench.events import Call, Caller, MisuseError, Outcome, Tool
 
 Command = Callable[..., Result]
 
@@ -86,15 +86,15 @@ def test_a_call_is_proved_and_the_proof_checked_without_the_record(calls, run, s
 def test_a_proof_that_was_altered_proves_nothing(calls, run, tmp_path):
     proof = tmp_path / "proof.json"
     proof.write_text(run("audit", "prove", calls[0]).stdout.replace('\\"found\\":0', '\\"found\\":9'))
-    with pytest.raises(Misuse, match="proves nothing"):
+    with pytest.raises(MisuseError, match="proves nothing"):
         run("audit", "check", str(proof))
     proof.write_text("{")
-    with pytest.raises(Misuse, match="no proof"):
+    with pytest.raises(MisuseError, match="no proof"):
         run("audit", "check", str(proof))
 
 
 def test_a_call_that_is_not_there_cannot_be_proved(calls, run):
-    with pytest.raises(Misuse, match="no call"):
+    with pytest.raises(MisuseError, match="no call"):
         run("audit", "prove", "nothing")
 
 
@@ -104,7 +104,7 @@ def test_verify_since_leaves_older_seals_to_their_signature(calls, run, settings
     assert everything["ok"]
     assert later["ok"]
     assert later["bytes"] < everything["bytes"]
-    with pytest.raises(Misuse, match="no time"):
+    with pytest.raises(MisuseError, match="no time"):
         run("audit", "verify", "--since", "yesterday")
 
 
@@ -117,7 +117,7 @@ def test_verify_names_what_was_altered_and_says_so_in_the_exit_code(calls, run, 
 
 
 def test_verify_asks_the_witness_of_the_setting(calls, run, tmp_path):
-    with pytest.raises(Misuse, match="is no folder"):
+    with pytest.raises(MisuseError, match="is no folder"):
         run("audit", "verify", WORKBENCH_AUDIT_WITNESS=str(tmp_path / "nothing"))
 
 
@@ -148,7 +148,9 @@ def test_a_witness_is_served_until_ctrl_c(calls, settings, tmp_path):
 def test_a_check_that_is_interrupted_says_so(calls, settings: Settings, run, monkeypatch: pytest.MonkeyPatch):
     from workbench.cli import audit as commands
 
-    monkeypatch.setattr(commands.Meter, "__call__", lambda self, done, total: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(
+        commands.ProgressMeter, "__call__", lambda self, done, total: signal.raise_signal(signal.SIGINT)
+    )
     result = run("audit", "verify")
     assert "Cancelled" in result.stdout
     assert code(result) == 130
@@ -173,12 +175,12 @@ def test_calls_are_exported_to_a_file_and_to_standard_output(calls, run, tmp_pat
         calls
     )
     assert len(run("export", "--tenant", "nobody").stdout.splitlines()) == 1
-    with pytest.raises(Misuse, match="no table"):
+    with pytest.raises(MisuseError, match="no table"):
         run("export", "nothing")
 
 
 def test_retention_needs_rules_and_says_what_it_would_remove(calls, run, settings):
-    with pytest.raises(Misuse, match=r"retention\.toml"):
+    with pytest.raises(MisuseError, match=r"retention\.toml"):
         run("audit", "retain")
     (settings.home / "retention.toml").write_text("default = 1")
     assert "0 rows would be removed" in run("audit", "retain", "--dry-run").stderr
@@ -187,7 +189,7 @@ def test_retention_needs_rules_and_says_what_it_would_remove(calls, run, setting
 
 
 def test_forgetting_asks_first_and_says_what_it_destroyed(settings, run, monkeypatch):
-    with pytest.raises(Misuse, match="Nothing is encrypted"):
+    with pytest.raises(MisuseError, match="Nothing is encrypted"):
         run("audit", "forget", "ann", "--yes")
     asyncio.run(_record(settings.replace(audit_encrypt=True)))
     with pytest.raises(click.Abort):
@@ -214,7 +216,7 @@ def test_find_shows_all_events_of_one_call(calls: list[str], run: Command) -> No
 
 
 def test_find_says_when_nothing_has_the_id(calls: list[str], run: Command) -> None:
-    with pytest.raises(Misuse, match="Nothing on the record has the id 'nobody'"):
+    with pytest.raises(MisuseError, match="Nothing on the record has the id 'nobody'"):
         run("audit", "find", "nobody")
 
 

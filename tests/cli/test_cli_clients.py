@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from workbench.access import Access
 from workbench.cli import cli
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 Command = Callable[..., str]
 
@@ -44,7 +44,7 @@ def test_a_client_is_made_shown_without_its_secret_and_ended(run: Command, setti
     assert access.issuer.clients.find(id) is None
     assert "ended" in run("list")
     access.close()
-    with pytest.raises(Misuse, match="not ended before"):
+    with pytest.raises(MisuseError, match="not ended before"):
         run("end", id)
 
 
@@ -61,6 +61,6 @@ def test_a_public_client_has_no_secret(run: Command) -> None:
      ("X", "--public", "--role", "employee")],
 )  # fmt: skip
 def test_a_client_that_cannot_be_meant_is_not_made(run: Command, wrong: tuple[str, ...]) -> None:
-    with pytest.raises(Misuse):
+    with pytest.raises(MisuseError):
         run("create", *wrong)
     assert json.loads(run("list", "--json"))["clients"] == []

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from tests.platforms import up
 from workbench.cli import cli
 from workbench.config import open_control
-from workbench.events import Misuse, WorkbenchError
+from workbench.events import MisuseError, WorkbenchError
 from workbench.platform.run_file import RunningPlatform
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -120,7 +120,7 @@ def test_a_question_as_json_has_every_event(run: Command) -> None:
 
 
 def test_an_unknown_provider_is_refused(run: Command) -> None:
-    with pytest.raises(Misuse, match="skynet"):
+    with pytest.raises(MisuseError, match="skynet"):
         run("ask", "--provider", "skynet", "anything")
 
 
@@ -141,7 +141,7 @@ def test_sql_prints_rows_csv_and_json(run: Command) -> None:
 
 @pytest.mark.parametrize("statement", ["drop table tool_calls", "select 1; select 2", "select * from nothing", "selec"])
 def test_sql_that_is_no_question_is_refused(run: Command, statement: str) -> None:
-    with pytest.raises(Misuse):
+    with pytest.raises(MisuseError):
         run("sql", statement)
 
 
@@ -149,9 +149,9 @@ def test_saved_questions_are_listed_and_run(run: Command) -> None:
     names = [q["name"] for q in json.loads(run("questions", "--json").stdout)]
     assert "slowest_tools" in names
     run("questions", "slowest_tools")
-    with pytest.raises(Misuse, match="Saved are"):
+    with pytest.raises(MisuseError, match="Saved are"):
         run("questions", "nothing")
-    with pytest.raises(Misuse, match="Expected"):
+    with pytest.raises(MisuseError, match="Expected"):
         run("questions", "slowest_tools", "colour=red")
 
 
@@ -190,13 +190,13 @@ def test_permissions_are_explained(run: Command) -> None:
     assert code(refused) == 7
     assert "payments:write" in refused.stdout
     assert refused.stdout.startswith("no, by tool_scopes.missing_scopes"), "a role is no key"
-    with pytest.raises(Misuse, match="emperor"):
+    with pytest.raises(MisuseError, match="emperor"):
         run("access", "explain", "crm.search_customers", "--as", "emperor")
     assert "owner" in run("access", "roles").stdout
 
 
 def test_permissions_of_a_person_are_those_of_their_keys(run: Command) -> None:
-    with pytest.raises(Misuse, match="no role, key or holder"):
+    with pytest.raises(MisuseError, match="no role, key or holder"):
         run("access", "explain", "crm.search_customers", "--as", "zoe")
     narrow = ("access", "create", "zoe", "--role", "manager", "--scope", "tickets:read", "--json")
     id = json.loads(run(*narrow).stdout)["key"]["id"]
@@ -211,7 +211,7 @@ def test_permissions_of_a_person_are_those_of_their_keys(run: Command) -> None:
     assert code(both) == 0
     assert both.stdout.count("of zoe: ") == 3
     run("access", "revoke", id)
-    with pytest.raises(Misuse, match="usable any more"):
+    with pytest.raises(MisuseError, match="usable any more"):
         run("access", "explain", "crm.search_customers", "--as", id)
 
 

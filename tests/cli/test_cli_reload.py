@@ -15,8 +15,8 @@ import workbench
 from tests.platforms import up
 from workbench.cli import cli
 from workbench.client.embedded import EmbeddedBackend
-from workbench.events import Misuse
-from workbench.registry import Reloaded
+from workbench.events import MisuseError
+from workbench.registry import ReloadResult
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -109,10 +109,10 @@ def bench(config: Path, tmp_path: Path) -> Iterator[workbench.Workbench]:
 
 def test_what_did_not_change_runs_on(bench: workbench.Workbench, config: Path, server: Path) -> None:
     before = {state.id: state.pid for state in bench.servers()}
-    assert bench.reload_servers() == Reloaded()
+    assert bench.reload_servers() == ReloadResult()
     entries = {"second": entry(server, "two"), "greeter": entry(server, "one")}
     config.write_text(json.dumps({"mcpServers": entries}))
-    assert bench.reload_servers() == Reloaded(added=("second",))
+    assert bench.reload_servers() == ReloadResult(added=("second",))
     after = {state.id: state.pid for state in bench.servers()}
     assert list(after) == ["calendar", "second", "greeter"], "another order than the next start would have"
     assert {id: after[id] for id in before} == before
@@ -121,7 +121,7 @@ def test_what_did_not_change_runs_on(bench: workbench.Workbench, config: Path, s
 
 def test_a_configuration_that_cannot_be_read_changes_nothing(bench: workbench.Workbench, config: Path) -> None:
     config.write_text('{"mcpServers": {"greeter": ')
-    with pytest.raises(Misuse, match=r"mcp\.json"):
+    with pytest.raises(MisuseError, match=r"mcp\.json"):
         bench.reload_servers()
     assert said(bench, "greeter.greet") == "hello from one"
     assert [state.status for state in bench.servers()] == ["ready", "ready"]
@@ -131,10 +131,10 @@ def test_a_limit_of_an_entry_goes_with_it(bench: workbench.Workbench, config: Pa
     assert isinstance(bench._backend, EmbeddedBackend)
     registry = bench._backend.platform.registry
     config.write_text(json.dumps({"mcpServers": {"greeter": entry(server, "one", timeout=7)}}))
-    assert bench.reload_servers() == Reloaded(replaced=("greeter",))
+    assert bench.reload_servers() == ReloadResult(replaced=("greeter",))
     assert registry.call_timeouts == {"greeter": 7.0}
     config.write_text(json.dumps({"mcpServers": {}}))
-    assert bench.reload_servers() == Reloaded(removed=("greeter",))
+    assert bench.reload_servers() == ReloadResult(removed=("greeter",))
     assert registry.call_timeouts == {}
 
 

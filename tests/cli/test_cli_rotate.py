@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from workbench.access import Access
-from workbench.access.api_keys import Keys
+from workbench.access.api_keys import ApiKeys
 from workbench.access.oauth.signing import LocalIssuer
 from workbench.access.outbound.signing_keys import gateway_key
 from workbench.audit import AuditLog, verify
@@ -21,7 +21,7 @@ from workbench.audit.format import records
 from workbench.cli import cli
 from workbench.cluster.sealed_tokens import SealedTokens
 from workbench.config import Settings
-from workbench.events import Misuse, now_us
+from workbench.events import MisuseError, now_us
 from workbench.platform.key_rotation import KEYS
 from workbench.policy.redaction.redactor import Redactor
 
@@ -54,7 +54,7 @@ def used(settings: Settings) -> Settings:
     SealedTokens(settings.home / "session.key", b"x")
     Redactor(settings.home)
     gateway_key(settings)
-    keys, access = Keys(settings), Access(settings)
+    keys, access = ApiKeys(settings), Access(settings)
     LocalIssuer(settings, "http://127.0.0.1:8800", keys, now_us).close()
     access.local_key()
     keys.close()
@@ -104,7 +104,7 @@ def test_all_leaves_out_a_key_that_would_have_to_be_prepared(run, used):
     ],
 )
 def test_what_cannot_be_meant_is_refused(run, arguments, said):
-    with pytest.raises(Misuse, match=said):
+    with pytest.raises(MisuseError, match=said):
         run("rotate", *arguments)
 
 

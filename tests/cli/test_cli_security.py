@@ -16,7 +16,7 @@ from workbench.cli.security import SecurityCheck, examine_security
 from workbench.config import Settings, prepare_home
 from workbench.events import now_us
 from workbench.platform.run_file import RunningPlatform, announce, as_started, process_started, told, withdraw
-from workbench.registry.definitions.definition_pins import Pins
+from workbench.registry.definitions.definition_pins import DefinitionPins
 from workbench.registry.server import ServerSpec
 
 
@@ -92,7 +92,7 @@ def test_foreign_servers_are_listed_without_their_secrets(settings: Settings, tm
     config = tmp_path / "mcp.json"
     servers = {"notes": {"command": "notes-server", "env": {"NOTES_TOKEN": "hunter2"}}}
     config.write_text(json.dumps({"mcpServers": servers}))
-    pins = Pins(prepare_home(settings.home))
+    pins = DefinitionPins(prepare_home(settings.home))
     pins.register(ServerSpec(id="far", kind="url", url="http://far.example/mcp", headers={"X-Key": "hunter2"}))
     pins.close()
     checks = [c for c in examine_security(settings.replace(mcp_config=config)) if c.name == "foreign server"]

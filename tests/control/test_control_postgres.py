@@ -11,14 +11,14 @@ import pytest
 
 from tests.control.conftest import TABLES, Gateways, Open, Wire
 from tests.waiting import soon
-from workbench.access import Access, Unauthenticated
+from workbench.access import Access, UnauthenticatedError
 from workbench.config import Settings
-from workbench.control import ChangeNotice, ControlDown, open_store
+from workbench.control import ChangeNotice, ControlStoreError, open_store
 from workbench.control import change_listener as following_module
 from workbench.control import postgres as postgres_module
 from workbench.control.change_listener import ChangeListener
 from workbench.control.postgres_schema import channel
-from workbench.events import Misuse, Unreachable
+from workbench.events import MisuseError, UnreachableError
 
 PASSWORD = "s3cr%2Ft-pass"
 
@@ -162,7 +162,7 @@ def test_many_gateways_that_start_together_make_one_schema(gateways: Gateways) -
     ],
 )
 def test_a_url_that_cannot_be_read_is_refused_and_never_repeated(gateways: Gateways, url: str) -> None:
-    with pytest.raises((Misuse, ControlDown)) as refused:
+    with pytest.raises((MisuseError, ControlStoreError)) as refused:
         open_store(gateways("a", database_url=url))
     told = str(refused.value) + refused.value.hint + repr(Settings(database_url=url)) + repr(refused.value.__cause__)
     assert PASSWORD not in told
@@ -171,7 +171,7 @@ def test_a_url_that_cannot_be_read_is_refused_and_never_repeated(gateways: Gatew
 def test_who_is_away_from_the_start_is_named_without_a_secret(gateways: Gateways, free_tcp_port: int) -> None:
     settings = gateways("a", database_url=f"postgresql://u:{PASSWORD}@127.0.0.1:{free_tcp_port}/db")
     before = threading.enumerate()
-    with pytest.raises(ControlDown, match=r"127\.0\.0\.1/db, schema") as down:
+    with pytest.raises(ControlStoreError, match=r"127\.0\.0\.1/db, schema") as down:
         open_store(settings)
     assert PASSWORD not in str(down.value)
     # those of other stores, which the tests before these opened, may still be ending
@@ -180,7 +180,7 @@ def test_who_is_away_from_the_start_is_named_without_a_secret(gateways: Gateways
 
 @pytest.mark.parametrize("name", ["", "Public", "a-b", "a;drop", "x" * 60, "1a", "ä"])
 def test_a_schema_has_a_plain_name(gateways: Gateways, name: str) -> None:
-    with pytest.raises(Misuse, match="database_schema"):
+    with pytest.raises(MisuseError, match="database_schema"):
         open_store(gateways("a", database_schema=name))
 
 
@@ -188,7 +188,7 @@ def test_a_schema_of_a_later_version_is_left_alone(gateways: Gateways, opened: O
     settings = gateways("a")
     opened(settings).close()
     admin(postgres, f"update {settings.database_schema}.control_format set format = 99")
-    with pytest.raises(Misuse, match="made as format 99"):
+    with pytest.raises(MisuseError, match="made as format 99"):
         open_store(gateways("b"))
 
 
@@ -197,7 +197,7 @@ def test_a_role_that_may_not_make_the_schema_may_use_it(gateways: Gateways, open
     schema, role = settings.database_schema, f"r{settings.database_schema}"
     admin(postgres, f"create role {role} login")
     as_role = settings.database_url.replace("postgres@", f"{role}@")
-    with pytest.raises(Misuse, match="permission denied"):
+    with pytest.raises(MisuseError, match="permission denied"):
         open_store(gateways("b", database_url=as_role))
     made = Access(settings)
     _, token = made.create_key("bob", roles=("viewer",))
@@ -256,7 +256,7 @@ def test_a_key_ended_with_sql_ends_at_once(gateways: Gateways, postgres: str) ->
     _, token = access.create_key("ann", roles=("viewer",))
     access.authenticate(f"Bearer {token}")
     admin(postgres, f"update {settings.database_schema}.api_keys set revoked_us = 1 where subject = 'ann'")
-    with pytest.raises(Unauthenticated, match="revoked"):
+    with pytest.raises(UnauthenticatedError, match="revoked"):
         soon(lambda: not access.authenticate(f"Bearer {token}"))
     access.close()
 
@@ -277,7 +277,7 @@ def test_a_key_ended_before_the_gateway_listens_ends_as_soon_as_it_does(
     access.authenticate(f"Bearer {token}")
     admin(postgres, f"update {settings.database_schema}.api_keys set revoked_us = 1 where subject = 'ann'")
     begin.set()
-    with pytest.raises(Unauthenticated, match="revoked"):
+    with pytest.raises(UnauthenticatedError, match="revoked"):
         soon(lambda: not access.authenticate(f"Bearer {token}"))
     access.close()
 
@@ -311,15 +311,15 @@ def test_without_the_database_who_is_known_stays_for_the_grace_and_nobody_else(
     soon(lambda: access.store.problem)
     ticks.more = 1.0
     assert access.authenticate(f"Bearer {known}").subject == "bob"
-    with pytest.raises(ControlDown, match="does not answer"):
+    with pytest.raises(ControlStoreError, match="does not answer"):
         access.authenticate(f"Bearer {unseen}")
-    with pytest.raises(ControlDown):
+    with pytest.raises(ControlStoreError):
         access.create_key("dee", roles=("viewer",))
     assert not access.blind
 
     now.more, ticks.more = 601.0, 2.0
     assert access.blind
-    with pytest.raises(Unreachable):
+    with pytest.raises(UnreachableError):
         access.authenticate(f"Bearer {known}")
 
     wire.mend()
@@ -344,7 +344,7 @@ def test_a_key_revoked_while_a_gateway_was_cut_off_ends_there_as_soon_as_it_is_b
     other.revoke(info.id)
     assert apart.authenticate(f"Bearer {token}").subject == "bob"
     wire.mend()
-    with pytest.raises(Unauthenticated, match="revoked"):
+    with pytest.raises(UnauthenticatedError, match="revoked"):
         soon(lambda: not apart.authenticate(f"Bearer {token}"))
     apart.close()
     other.close()
@@ -364,7 +364,7 @@ async def test_the_event_loop_goes_on_while_the_database_hangs(
         await asyncio.sleep(0.001)
     assert turns > 50
     for task in asking:
-        assert isinstance(task.exception(), ControlDown)
+        assert isinstance(task.exception(), ControlStoreError)
     wire.mend()
     access.close()
 
@@ -378,7 +378,7 @@ async def test_an_approval_cannot_be_had_without_the_database_and_the_call_is_re
     desk = Approvals(settings, Redactor(settings.home))
     wire.cut()
     soon(lambda: desk.store.problem)
-    with pytest.raises(ControlDown):
+    with pytest.raises(ControlStoreError):
         await desk.wait("apr_x", 0.01)
     waiting = asyncio.create_task(desk.wait("apr_x", 30))
     await asyncio.sleep(0)

@@ -10,8 +10,8 @@ import pytest
 from tests.control.conftest import TABLES, Open
 from tests.waiting import soon
 from workbench.config import Settings
-from workbench.control import ChangeNotice, ControlDown, ControlStore, open_store
-from workbench.events import Misuse
+from workbench.control import ChangeNotice, ControlStore, ControlStoreError, open_store
+from workbench.events import MisuseError
 
 pytestmark = pytest.mark.stores("sqlite", "postgres")
 
@@ -53,7 +53,7 @@ def test_what_contradicts_what_is_stored_is_refused(things: ControlStore) -> Non
     things.change(PUT, "t", 1, None, None)
     put = "insert into things values (?, ?, null, null)"
     for values in (("t", 2), ("u", None)):
-        with pytest.raises(Misuse, match="contradicts"):
+        with pytest.raises(MisuseError, match="contradicts"):
             things.change(put, *values)
     assert things.rows("select id, n from things") == [("t", 1)]
 
@@ -144,7 +144,7 @@ def test_a_closed_store_says_nothing(settings: Settings) -> None:
     store.close()
     store.close()
     for ask in (lambda: store.rows("select 1"), lambda: store.change("select 1"), store.version, store.probe):
-        with pytest.raises(ControlDown):
+        with pytest.raises(ControlStoreError):
             ask()
 
 

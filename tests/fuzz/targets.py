@@ -22,13 +22,13 @@ import orjson
 from servers.tables.delimited import Unreadable, read_text
 from workbench.agent.env_file import read_env_file
 from workbench.endpoint.jsonrpc import BadMessageError, check_envelope, parse, request_id
-from workbench.events import Misuse, Unreachable
+from workbench.events import MisuseError, UnreachableError
 from workbench.policy import Redactor
 from workbench.policy.redaction import recognizers
 from workbench.policy.rego.rego_guard import UnsuitableValueError, checked, lint, read_module
 from workbench.policy.rego.rego_input import rego_input
 from workbench.registry.configuration.mcp_json import read_mcp_json
-from workbench.upstream.http.sse_parser import Event, events
+from workbench.upstream.http.sse_parser import SseEvent, events
 
 Target = Callable[[bytes], None]
 
@@ -67,7 +67,7 @@ def mcp_json(data: bytes) -> None:
     for name in ("mcp.json", "config.toml"):
         path = scratch() / name
         path.write_bytes(data)
-        with contextlib.suppress(Misuse):
+        with contextlib.suppress(MisuseError):
             read_mcp_json(path, env={"HOME": "/home/user"})
 
 
@@ -139,13 +139,13 @@ class _Chunks:
         return next(self._chunks, b"")
 
 
-def event_list(chunks: list[bytes]) -> list[Event] | str:
-    async def read() -> list[Event]:
+def event_list(chunks: list[bytes]) -> list[SseEvent] | str:
+    async def read() -> list[SseEvent]:
         return [event async for event in events(_Chunks(chunks), max_bytes=1 << 20)]
 
     try:
         return asyncio.run(read())
-    except Unreachable as e:
+    except UnreachableError as e:
         return str(e)
 
 

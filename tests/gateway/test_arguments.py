@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.events import JSON, Tool
-from workbench.gateway.argument_validation import BrokenSchemaError, Validators
+from workbench.gateway.argument_validation import BrokenSchemaError, SchemaValidators
 
 SCHEMA: JSON = {
     "type": "object",
@@ -49,7 +49,7 @@ def tool(schema: JSON, hash: str = "h") -> Tool:
 def test_each_mistake_is_named_with_its_place(
     arguments: JSON, path: str, given_: str, expected: str, hint: str
 ) -> None:
-    (problem,) = Validators().problems(tool(SCHEMA), arguments)
+    (problem,) = SchemaValidators().problems(tool(SCHEMA), arguments)
     assert problem["path"] == path
     assert problem["given"] == given_
     assert expected in problem["expected"]
@@ -58,7 +58,7 @@ def test_each_mistake_is_named_with_its_place(
 
 def test_no_more_than_five_mistakes_are_listed() -> None:
     schema = {"properties": {f"a{n}": {"type": "string"} for n in range(20)}}
-    assert len(Validators().problems(tool(schema), {f"a{n}": n for n in range(20)})) == 5
+    assert len(SchemaValidators().problems(tool(schema), {f"a{n}": n for n in range(20)})) == 5
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_no_more_than_five_mistakes_are_listed() -> None:
     ],
 )
 def test_a_schema_that_cannot_be_used_lets_nothing_through(schema: JSON) -> None:
-    validators = Validators()
+    validators = SchemaValidators()
     for _ in range(2):
         with pytest.raises(BrokenSchemaError, match=r"s\.t"):
             validators.problems(tool(schema), {})
@@ -79,12 +79,12 @@ def test_a_schema_that_cannot_be_used_lets_nothing_through(schema: JSON) -> None
 
 def test_a_hostile_pattern_ends_soon_and_refuses() -> None:
     schema = {"properties": {"a": {"pattern": "^(?=(a+)+$)(a+)+$"}}}
-    assert Validators().problems(tool(schema), {"a": "a" * 60 + "!"})
+    assert SchemaValidators().problems(tool(schema), {"a": "a" * 60 + "!"})
 
 
 def test_a_changed_definition_is_compiled_anew_and_old_ones_are_let_go(monkeypatch: Any) -> None:
     monkeypatch.setattr("workbench.gateway.argument_validation._MAX_SCHEMAS", 1)
-    validators = Validators()
+    validators = SchemaValidators()
     assert validators.problems(tool({"required": ["a"]}, "one"), {})
     assert not validators.problems(tool({}, "two"), {})
     assert validators.problems(tool({"required": ["a"]}, "one"), {})
@@ -102,7 +102,7 @@ def test_a_changed_definition_is_compiled_anew_and_old_ones_are_let_go(monkeypat
     )
 )
 def test_no_arguments_break_the_explanation(arguments: JSON) -> None:
-    for problem in Validators().problems(tool(SCHEMA), arguments):
+    for problem in SchemaValidators().problems(tool(SCHEMA), arguments):
         assert set(problem) == {"path", "given", "expected", "hint"}
 
 
@@ -116,5 +116,5 @@ def test_no_arguments_break_the_explanation(arguments: JSON) -> None:
 )
 def test_a_missing_argument_is_told_with_an_unknown_one_that_was_given(arguments: JSON, hint: str) -> None:
     schema: JSON = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
-    (problem,) = Validators().problems(tool(schema), arguments)
+    (problem,) = SchemaValidators().problems(tool(schema), arguments)
     assert (problem["path"], problem["hint"]) == ("name", hint)

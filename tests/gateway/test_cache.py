@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from workbench.events import JSON, Call, Caller, Tool
-from workbench.gateway.result_cache import MAX_ENTRY_BYTES, Cache
+from workbench.gateway.result_cache import MAX_ENTRY_BYTES, ResultCache
 
 ANN = Caller(tenant="local", subject="ann", roles=("viewer",))
 BOB = Caller(tenant="local", subject="bob", roles=("viewer",))
@@ -44,17 +44,17 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def cache(clock: Clock) -> Cache:
-    return Cache(10_000, clock=clock)
+def cache(clock: Clock) -> ResultCache:
+    return ResultCache(10_000, clock=clock)
 
 
-def found(cache: Cache, asked: Call, of: Tool) -> JSON | None:
+def found(cache: ResultCache, asked: Call, of: Tool) -> JSON | None:
     key = cache.key(asked, of)
     got = cache.get(key) if key is not None else None
     return got[0] if got else None
 
 
-def test_an_answer_is_kept_as_long_as_the_tool_says(cache: Cache, clock: Clock) -> None:
+def test_an_answer_is_kept_as_long_as_the_tool_says(cache: ResultCache, clock: Clock) -> None:
     declared = tool({"ttl_ms": 1000})
     cache.learn(call(x=1), declared, said())
     clock.now = 0.999
@@ -68,7 +68,7 @@ def test_an_answer_is_kept_as_long_as_the_tool_says(cache: Cache, clock: Clock) 
     ("declared", "read_only"),
     [(None, True), ({"ttl_ms": 1000}, False), ({"ttl_ms": -1}, True), ({"ttl_ms": True}, True), ("always", True)],
 )
-def test_what_does_not_declare_itself_is_not_remembered(cache: Cache, declared: Any, read_only: bool) -> None:
+def test_what_does_not_declare_itself_is_not_remembered(cache: ResultCache, declared: Any, read_only: bool) -> None:
     of = tool(declared, read_only=read_only)
     cache.learn(call(), of, said())
     assert found(cache, call(), of) is None
@@ -78,13 +78,15 @@ def test_what_does_not_declare_itself_is_not_remembered(cache: Cache, declared: 
     ("scope", "whose", "shared"),
     [("private", BOB, False), (None, BOB, False), ("public", BOB, True), ("public", STRANGER, False)],
 )
-def test_answers_belong_to_a_caller_or_to_the_tenant(cache: Cache, scope: Any, whose: Caller, shared: bool) -> None:
+def test_answers_belong_to_a_caller_or_to_the_tenant(
+    cache: ResultCache, scope: Any, whose: Caller, shared: bool
+) -> None:
     declared = tool({"ttl_ms": 1000, "scope": scope})
     cache.learn(call(), declared, said())
     assert (found(cache, call(whose), declared) is not None) is shared
 
 
-def test_a_hint_of_the_protocol_in_a_result_is_enough_and_can_only_shorten(cache: Cache, clock: Clock) -> None:
+def test_a_hint_of_the_protocol_in_a_result_is_enough_and_can_only_shorten(cache: ResultCache, clock: Clock) -> None:
     plain, declared = tool(), tool({"ttl_ms": 1000, "scope": "public"})
     cache.learn(call(), plain, said(ttlMs=500, cacheScope="private"))
     cache.learn(call(), declared, said(ttlMs=99_000, cacheScope="public"))
@@ -97,13 +99,13 @@ def test_a_hint_of_the_protocol_in_a_result_is_enough_and_can_only_shorten(cache
 
 
 @pytest.mark.parametrize("result", [said(isError=True), said(resultType="task", ttlMs=10), said("x" * MAX_ENTRY_BYTES)])
-def test_failures_unfinished_and_huge_answers_are_not_remembered(cache: Cache, result: JSON) -> None:
+def test_failures_unfinished_and_huge_answers_are_not_remembered(cache: ResultCache, result: JSON) -> None:
     declared = tool({"ttl_ms": 1000})
     cache.learn(call(), declared, result)
     assert found(cache, call(), declared) is None
 
 
-def test_what_travels_beside_the_arguments_counts(cache: Cache) -> None:
+def test_what_travels_beside_the_arguments_counts(cache: ResultCache) -> None:
     declared = tool({"ttl_ms": 1000})
     cache.learn(call(meta={"_meta": {"traceparent": "00-a"}}), declared, said())
     assert found(cache, call(meta={"_meta": {"traceparent": "00-b"}}), declared) is not None
@@ -111,7 +113,7 @@ def test_what_travels_beside_the_arguments_counts(cache: Cache) -> None:
     assert found(cache, call(meta={"requestState": "sealed"}), declared) is None
 
 
-def test_the_least_recently_used_is_dropped_first(cache: Cache) -> None:
+def test_the_least_recently_used_is_dropped_first(cache: ResultCache) -> None:
     declared = tool({"ttl_ms": 1000})
     for n in range(3):
         cache.learn(call(n=n), declared, said("x" * 3000))
@@ -120,7 +122,7 @@ def test_the_least_recently_used_is_dropped_first(cache: Cache) -> None:
     assert [found(cache, call(n=n), declared) is not None for n in range(4)] == [True, False, True, True]
 
 
-async def test_a_question_is_given_up_when_nobody_waits_for_it_any_more(cache: Cache) -> None:
+async def test_a_question_is_given_up_when_nobody_waits_for_it_any_more(cache: ResultCache) -> None:
     declared = tool({"ttl_ms": 1000})
     key = cache.key(call(), declared)
     assert key is not None

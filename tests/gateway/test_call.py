@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from workbench.events import JSON, Call, NotRecorded, Unreachable
+from workbench.events import JSON, Call, NotRecordedError, UnreachableError
 from workbench.registry.connection import RpcError
-from workbench.upstream.negotiation import Answered
+from workbench.upstream.negotiation import IncompleteAnswerError
 
 
 def call(house: Any, tool: str, arguments: JSON | None = None, **more: Any) -> Call:
@@ -181,7 +181,7 @@ async def test_progress_reaches_whoever_calls(house: Any) -> None:
 
 async def test_nothing_is_dispatched_when_nothing_can_be_recorded(house: Any) -> None:
     await house.audit.close()
-    with pytest.raises(NotRecorded):
+    with pytest.raises(NotRecordedError):
         await house.gateway.call(call(house, "calc.add", {"a": 1, "b": 2}))
     assert house.calc.calls == []
 
@@ -196,7 +196,7 @@ async def test_a_log_that_breaks_under_way_means_no_answer(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(house.audit._segments, "commit", full)
-    with pytest.raises(NotRecorded, match="No space left"):
+    with pytest.raises(NotRecordedError, match="No space left"):
         await house.gateway.call(call(house, "calc.add", {"a": 1, "b": 2}))
     # in strict mode the intent has to be durable before anything happens
     assert house.calc.calls == ([] if mode == "strict" else ["add"])
@@ -245,10 +245,10 @@ class Flaky:
 @pytest.mark.parametrize(
     ("tool", "failures", "kind", "sent"),
     [
-        ("read", [Unreachable("cut")], "ok", 2),
-        ("read", [Unreachable("cut"), Unreachable("again")], "unavailable", 2),
-        ("read", [Answered("half of it")], "unavailable", 1),
-        ("write", [Unreachable("cut")], "unavailable", 1),
+        ("read", [UnreachableError("cut")], "ok", 2),
+        ("read", [UnreachableError("cut"), UnreachableError("again")], "unavailable", 2),
+        ("read", [IncompleteAnswerError("half of it")], "unavailable", 1),
+        ("write", [UnreachableError("cut")], "unavailable", 1),
         ("write", [RpcError(-32603, "boom", {"x": 1})], "failed", 1),
     ],
 )
@@ -291,7 +291,7 @@ async def test_a_result_beyond_the_cap_is_withheld_with_advice(furnish: Any) -> 
 async def test_a_server_that_is_down_is_said_to_be(furnish: Any) -> None:
     class Down(Flaky):
         async def open(self) -> None:
-            raise Unreachable("secret stderr")
+            raise UnreachableError("secret stderr")
 
     house = await furnish(servers={"flaky": Down()})
     outcome = await house.gateway.call(call(house, "flaky.read"))

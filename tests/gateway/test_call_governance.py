@@ -10,7 +10,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp_types import ToolAnnotations
 
 from tests.gateway.conftest import until
-from workbench.events import JSON, Call, Misuse
+from workbench.events import JSON, Call, MisuseError
 from workbench.gateway import call as call_path
 from workbench.policy.redaction import recognizers
 
@@ -217,7 +217,7 @@ async def test_a_policy_may_ask_for_two_people_and_a_role(furnish: Any, tmp_path
     house = await furnish(policy=tmp_path)
     desk, asked = house.policy.approvals, call(house, "calc.erase", {"what": "all"})
     id = (await house.gateway.call(asked)).details["approval"]
-    with pytest.raises(Misuse, match="has the role manager"):
+    with pytest.raises(MisuseError, match="has the role manager"):
         desk.decide(id, True, house.caller("admin", subject="adam"), via="app")
     desk.decide(id, True, house.caller("manager", subject="bob"), via="app")
     assert (await house.gateway.call(asked)).details["approval"] == id, "one yes of two is none"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.conftest import House
-from workbench.events import Call, Caller, Decision, Misuse, Tool
+from workbench.events import Call, Caller, Decision, MisuseError, Tool
 from workbench.policy.decision_engine import DecisionEngine, EngineError
 from workbench.policy.engines import engine_table
 from workbench.policy.engines.engine_table import ENGINES, EngineRow
@@ -186,14 +186,14 @@ async def test_an_engine_that_cannot_tell_what_is_visible_or_whose_approval_is_n
     await house.gateway.judge(caller)
     assert house.gateway.tools(caller) == []
     made = asked(house, "employee")
-    with pytest.raises(Misuse, match=r"Whose approval calc\.add needs cannot be found out: OSError"):
+    with pytest.raises(MisuseError, match=r"Whose approval calc\.add needs cannot be found out: OSError"):
         await house.policy.needed(made, Tool(server="calc", name="add"))
 
 
 async def test_an_unknown_engine_is_refused_with_the_names_of_those_there_are(
     furnish: Callable[..., Awaitable[House]], example: type[DecisionEngine]
 ) -> None:
-    with pytest.raises(Misuse, match="Setting policy_engine is 'cedar'") as refused:
+    with pytest.raises(MisuseError, match="Setting policy_engine is 'cedar'") as refused:
         await furnish(policy_engine="cedar")
     assert refused.value.hint == "Expected one of: embedded-rego, opa, allowed-tools."
 

@@ -147,7 +147,7 @@ async def test_a_parked_call_is_nobody_elses_and_no_other_calls(
 async def test_a_parked_call_that_nobody_continues_ends(
     furnish: Any, browse: Any, older: tuple[Older, str], monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(suspended_calls, "PATIENCE", 0.05)
+    monkeypatch.setattr(suspended_calls, "REQUEST_TIMEOUT_S", 0.05)
     house = await furnish(servers={"older": older[1]})
     browser = browse(house, "/servers/older/mcp")
     first = (await browser.modern("tools/call", HELLO, meta=CAN_ASK)).json["result"]
@@ -251,14 +251,14 @@ async def test_sessions_that_asked_are_used_again_for_the_same_person_only(
 ) -> None:
     house = await furnish(servers={"older": older[1]})
     made: list[str] = []
-    take = session_pool.Leases._take
+    take = session_pool.SessionPool._take
 
     def watched(self: Any, key: Any) -> Any:
         found = take(self, key)
         made.append("again" if found else "new")
         return found
 
-    monkeypatch.setattr(session_pool.Leases, "_take", watched)
+    monkeypatch.setattr(session_pool.SessionPool, "_take", watched)
     for subject in ("ann", "ann", "bob"):
         browser = browse(house, "/servers/older/mcp", token=house.key("owner", subject=subject))
         session = await begin(browser, {"elicitation": {}})

@@ -14,12 +14,12 @@ from tests.gateway.crossing_server import make
 from tests.gateway.upstreams import UPSTREAMS, upstream
 from workbench.config import Settings
 from workbench.events import JSON, Call
-from workbench.registry.connection import Connection, Launched
+from workbench.registry.connection import Connection, LaunchContext
 from workbench.registry.server import ServerSpec
 from workbench.upstream import upstream_connection
-from workbench.upstream.client_responder import Respondent
+from workbench.upstream.client_responder import ClientResponder
 from workbench.upstream.deadline import renewal
-from workbench.upstream.request_attribution import Callers
+from workbench.upstream.request_attribution import CallsInFlight
 
 SERVER = Path(__file__).with_name("crossing_server.py")
 
@@ -44,7 +44,7 @@ async def advance(monkeypatch: pytest.MonkeyPatch) -> Advance:
 async def connection(request: Any, advance: Advance, serve: Any) -> AsyncIterator[Connection]:
     async with upstream(request.param, serve, make, SERVER) as found:
         if isinstance(found, str):
-            found = upstream_connection(ServerSpec(id="x", kind="url"), Launched(url=found))
+            found = upstream_connection(ServerSpec(id="x", kind="url"), LaunchContext(url=found))
         await found.open()
         yield found
         await found.close()
@@ -111,12 +111,12 @@ async def test_a_log_line_is_a_sign_of_life_of_a_call_that_is_alone_on_its_chann
     async def nobody(request: JSON) -> JSON:
         raise AssertionError
 
-    callers = Callers()
+    callers = CallsInFlight()
     line: JSON = {"method": "notifications/message", "params": {"level": "info", "data": "working"}}
-    first = await callers.enter(Respondent({}, "5:local ann", nobody))
+    first = await callers.enter(ClientResponder({}, "5:local ann", nobody))
     first.renew = lambda: renewed.append("first")
     callers.log(line)
-    second = await callers.enter(Respondent({}, "5:local ann", nobody))
+    second = await callers.enter(ClientResponder({}, "5:local ann", nobody))
     second.renew = lambda: renewed.append("second")
     callers.log(line)
     callers.leave(first, answered=True)

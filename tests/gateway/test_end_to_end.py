@@ -15,8 +15,8 @@ from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 
 from workbench.events import Call
-from workbench.upstream.http.client_pool import Pool
-from workbench.upstream.http.loopback_client import Loopback
+from workbench.upstream.http.client_pool import HttpClientPool
+from workbench.upstream.http.loopback_client import LoopbackClient
 
 CHILD = Path(__file__).parent / "stdio_child.py"
 
@@ -116,7 +116,7 @@ def sockets_to(port: int) -> list[Any]:
 
 async def test_a_hundred_cancelled_calls_leave_nothing_behind(furnish: Any, serve: Any, calc: Any) -> None:
     house = await furnish(servers={"remote": await serve(calc.mcp.streamable_http_app()) + "/mcp"})
-    pool = Pool.shared()
+    pool = HttpClientPool.shared()
     tasks = [asyncio.create_task(house.gateway.call(Call(caller=house.owner, tool="remote.hang"))) for _ in range(100)]
     async with asyncio.timeout(20):
         while calc.calls.count("hang") < 100:  # noqa: ASYNC110 - the server is another task of this loop
@@ -131,7 +131,7 @@ async def test_a_hundred_cancelled_calls_leave_nothing_behind(furnish: Any, serv
     port = int(house.registry.state("remote").url.split(":")[2].split("/")[0])
     async with asyncio.timeout(10):
         # what is left: kept connections for later calls, and the stream on which the server announces changes
-        while len(sockets_to(port)) > Loopback.shared().idle + 1:  # noqa: ASYNC110
+        while len(sockets_to(port)) > LoopbackClient.shared().idle + 1:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     connector = pool._session.connector if pool._session else None
     assert connector is not None

@@ -13,8 +13,8 @@ from mcp.server.transport_security import TransportSecuritySettings
 
 from tests.gateway.conftest import until
 from tests.gateway.test_crossings import ACCEPTED, CAN_ASK, FORM, begin, converse
-from workbench.events import JSON, Unreachable
-from workbench.registry.connection import Launched, RpcError
+from workbench.events import JSON, UnreachableError
+from workbench.registry.connection import LaunchContext, RpcError
 from workbench.registry.server import ServerSpec
 from workbench.upstream import upstream_connection
 from workbench.upstream.autodetect import UrlConnection
@@ -130,7 +130,7 @@ async def test_who_is_configured_as_sse_is_asked_for_a_stream_first(
 ) -> None:
     app, url = older
     spec = ServerSpec(id="older", kind="url", url=url, sse=True)
-    connection = upstream_connection(spec, Launched(url=url))
+    connection = upstream_connection(spec, LaunchContext(url=url))
     assert isinstance(connection, UrlConnection)
     await opened(connection)
     assert app.requests[0] == ("GET", "/sse")
@@ -250,7 +250,7 @@ ENDPOINT = b"event: endpoint\ndata: /messages?id=1\n\n"
 )
 async def test_a_stream_that_cannot_be_used_is_left(serve: Any, opened: Any, rude: Rude, told: str) -> None:
     connection = EventStreamConnection(f"{await serve(rude)}/sse", name="rude", max_bytes=4000)
-    with pytest.raises(Unreachable, match=told):
+    with pytest.raises(UnreachableError, match=told):
         await opened(connection)
     assert not connection.alive
     assert connection._http is None
@@ -259,7 +259,7 @@ async def test_a_stream_that_cannot_be_used_is_left(serve: Any, opened: Any, rud
 async def test_a_forgotten_stream_is_said_to_be(serve: Any, opened: Any) -> None:
     rude = Rude(ENDPOINT, post=404)
     rude.ends = False
-    with pytest.raises(Unreachable, match="forgotten our stream"):
+    with pytest.raises(UnreachableError, match="forgotten our stream"):
         await opened(EventStreamConnection(f"{await serve(rude)}/sse", name="rude"))
     assert rude.posted[0]["method"] == "initialize"
 
@@ -270,18 +270,18 @@ async def test_a_server_that_names_no_address_or_takes_no_message_is_given_up(
     monkeypatch.setattr(sse_connection, "OPEN_TIMEOUT_S", 0.1)
     rude = Rude(b": nothing yet\n\n")
     rude.ends = False
-    with pytest.raises(Unreachable, match="did not name an address"):
+    with pytest.raises(UnreachableError, match="did not name an address"):
         await opened(EventStreamConnection(f"{await serve(rude)}/sse", name="rude"))
-    with pytest.raises(Unreachable, match="cannot be reached"):
+    with pytest.raises(UnreachableError, match="cannot be reached"):
         await opened(EventStreamConnection("http://127.0.0.1:1/sse", name="rude"))
 
 
 async def test_neither_transport_is_said_with_both_reasons(serve: Any, opened: Any) -> None:
     nothing = Rude(post=404, status=404)
-    with pytest.raises(Unreachable, match=r"HTTP 404.*Neither Streamable HTTP nor HTTP\+SSE.*HTTP 404"):
+    with pytest.raises(UnreachableError, match=r"HTTP 404.*Neither Streamable HTTP nor HTTP\+SSE.*HTTP 404"):
         await opened(UrlConnection(f"{await serve(nothing)}/mcp", name="nothing"))
     refusing = Rude(post=401, status=200)
-    with pytest.raises(Unreachable, match="refused our credentials"):
+    with pytest.raises(UnreachableError, match="refused our credentials"):
         await opened(UrlConnection(f"{await serve(refusing)}/mcp", name="refusing"))
     assert len(refusing.posted) == 1
 
@@ -290,7 +290,7 @@ def test_what_is_launched_here_is_not_asked_for_a_stream() -> None:
     bundled = ServerSpec(id="crm", kind="bundled", trust="bundled")
 
     async def made() -> Any:
-        return upstream_connection(bundled, Launched(url="http://127.0.0.1:1/mcp"))
+        return upstream_connection(bundled, LaunchContext(url="http://127.0.0.1:1/mcp"))
 
     assert type(asyncio.run(made())) is HttpConnection
 

@@ -14,7 +14,7 @@ from mcp_types import NotificationParams, RequestParams, Result
 from tests.gateway.conftest import Browser, House, until
 from tests.gateway.test_crossings import Older
 from tests.gateway.test_upstream_http import discovered, raw, result
-from workbench.events import JSON, Unreachable
+from workbench.events import JSON, UnreachableError
 from workbench.gateway.extensions import is_extension, nearness, owners_of, scopes_of
 from workbench.registry import RpcError
 from workbench.upstream.http.streamable_http import HttpConnection
@@ -312,7 +312,7 @@ async def test_a_notification_that_a_server_refuses_is_not_said_to_be_accepted(f
 
 
 async def test_who_is_not_connected_cannot_be_told() -> None:
-    with pytest.raises(Unreachable, match="not open"):
+    with pytest.raises(UnreachableError, match="not open"):
         await HttpConnection("http://127.0.0.1:9/mcp", name="x").notify(FIND, {}, timeout=1)
-    with pytest.raises(Unreachable, match="not open"):
+    with pytest.raises(UnreachableError, match="not open"):
         await MemoryConnection(MCPServer("x"), name="x").notify(FIND, {}, timeout=1)

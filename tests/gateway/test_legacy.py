@@ -10,7 +10,7 @@ import pytest
 
 from tests.gateway.conftest import until
 from workbench.endpoint.sessions import LIFETIME_S, Sessions
-from workbench.events import Caller, Misuse
+from workbench.events import Caller, MisuseError
 
 ADD = {"name": "calc.add", "arguments": {"a": 1, "b": 2}}
 
@@ -249,5 +249,5 @@ def test_sealed_sessions_cannot_be_made_changed_or_kept_too_long(tmp_path: Any, 
     monkeypatch.setattr("workbench.endpoint.sessions.time.time", lambda: found.started + LIFETIME_S + 1)
     assert sessions.find(token, ann, "") is None
     (tmp_path / "session.key").write_bytes(b"short")
-    with pytest.raises(Misuse, match="5 bytes"):
+    with pytest.raises(MisuseError, match="5 bytes"):
         Sessions(tmp_path)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from workbench.upstream import lenient_json
 from workbench.upstream.jsonrpc_messages import decode
 from workbench.upstream.lenient_json import REPAIRED, decode_text, decode_values, note_repairs
-from workbench.upstream.negotiation import Refused
+from workbench.upstream.negotiation import NotMcpError
 
 KINDS: dict[str, tuple[bytes, Any, list[str]]] = {
     "NaN": (b'{"a":NaN}', {"a": None}, [lenient_json.NOT_A_NUMBER]),
@@ -52,7 +52,7 @@ def test_repairs_stand_in_the_meta_of_a_result() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"{", b"{} {}", b"hello", b'{"a":1} b', b"[" * 100_000])
 def test_what_has_no_certain_meaning_is_refused(data: bytes) -> None:
-    with pytest.raises(Refused, match="broken JSON"):
+    with pytest.raises(NotMcpError, match="broken JSON"):
         decode(data, "s")
 
 

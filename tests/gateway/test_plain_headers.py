@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.endpoint.http_request import Request
+from workbench.endpoint.http_request import EndpointRequest
 from workbench.endpoint.modern import _judged, _repeats
 from workbench.upstream.negotiation import CAPABILITIES_KEY, MODERN, VERSION_KEY
 
@@ -16,10 +16,10 @@ VERSIONS = [MODERN, "2025-11-25", "2099-01-01", ""]
 NAMES = ["crm.find", "other", "", "=?base64?Y3JtLmZpbmQ=?=", "größe", "a b"]
 
 
-def request(headers: dict[bytes, bytes]) -> Request:
+def request(headers: dict[bytes, bytes]) -> EndpointRequest:
     async def nothing(*_: Any) -> Any: ...
 
-    return Request({}, nothing, nothing, headers, "", "")
+    return EndpointRequest({}, nothing, nothing, headers, "", "")
 
 
 @given(

@@ -14,7 +14,7 @@ from mcp_types import ToolAnnotations
 
 from tests.gateway.conftest import Browser, House, Response, until
 from workbench.endpoint.endpoint_scope import profile_of, server_of, view_of
-from workbench.events import Call, Misuse
+from workbench.events import Call, MisuseError
 from workbench.gateway.profile_file import Profile, line_of, read_profiles
 from workbench.gateway.profiles import Profiles
 
@@ -285,7 +285,7 @@ async def test_an_open_stream_is_told_that_a_profile_has_changed(house: House) -
 def test_a_file_that_cannot_be_meant_is_refused_with_line_and_suggestion(tmp_path: Path, text: str, told: str) -> None:
     path = tmp_path / "profiles.toml"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(Misuse) as refused:
+    with pytest.raises(MisuseError) as refused:
         read_profiles(path)
     assert str(path) in str(refused.value)
     assert told in str(refused.value)
@@ -309,9 +309,9 @@ def test_names_that_nothing_has_are_told_with_line_and_suggestion(tmp_path: Path
 
 async def test_a_broken_file_stops_a_start(furnish: Any, settings: Any, tmp_path: Path) -> None:
     write(settings.home, "[a]\ntitel = 'x'")
-    with pytest.raises(Misuse, match="unknown key 'titel'"):
+    with pytest.raises(MisuseError, match="unknown key 'titel'"):
         await furnish()
-    with pytest.raises(Misuse, match="cannot be read"):
+    with pytest.raises(MisuseError, match="cannot be read"):
         await furnish(profiles=tmp_path / "nowhere.toml")
 
 

@@ -13,8 +13,8 @@ import pytest
 from workbench.audit import Reader, questions
 from workbench.audit.write import repeated_refusals
 from workbench.audit.write.byte_quota import ByteQuota
-from workbench.events import JSON, Call, Caller, Misuse, NotRecorded, Outcome
-from workbench.gateway.resolve import Resolving
+from workbench.events import JSON, Call, Caller, MisuseError, NotRecordedError, Outcome
+from workbench.gateway.resolve import ToolResolver
 
 
 def call(house: Any, tool: str, arguments: JSON | None = None, **more: Any) -> Call:
@@ -77,7 +77,7 @@ async def test_what_a_door_turns_down_counts_too(furnish: Any) -> None:
 async def test_who_is_throttled_costs_no_look_for_similar_names(furnish: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     house = await furnish(rate_per_minute=1)
     await house.gateway.call(call(house, "calc.nothing"))
-    monkeypatch.setattr(Resolving, "resolve", lambda *_: pytest.fail("it was looked for"))
+    monkeypatch.setattr(ToolResolver, "resolve", lambda *_: pytest.fail("it was looked for"))
     assert (await house.gateway.call(call(house, "calc.nothing"))).kind == "throttled"
 
 
@@ -161,7 +161,7 @@ async def test_a_tenant_that_used_up_its_bytes_is_refused_and_counted_and_others
     assert "record_bytes_per_hour" not in refused.message or "20,000" in refused.message
     assert (await house.gateway.call(call(house, "calc.add", {"a": 1, "b": 2}, caller=other))).ok
     assert house.audit.quota.full() == [house.settings.tenant]
-    with pytest.raises(NotRecorded, match="used up"):
+    with pytest.raises(NotRecordedError, match="used up"):
         house.audit.quota.check(house.settings.tenant)
     house.audit.quota.check("globex")
     await house.audit.repeats.close()
@@ -191,5 +191,5 @@ async def test_a_setting_of_zero_limits_nothing(furnish: Any) -> None:
 def test_misuse_of_the_setting_is_refused() -> None:
     from workbench.config import Settings
 
-    with pytest.raises(Misuse, match="record_bytes_per_hour"):
+    with pytest.raises(MisuseError, match="record_bytes_per_hour"):
         Settings.load(env={"WORKBENCH_RECORD_BYTES_PER_HOUR": "-1"})

@@ -17,9 +17,9 @@ from tests.gateway.test_channels import visits
 from tests.gateway.test_crossings import ACCEPTED, CAN_ASK, HELLO, Older, begin, modern_server, older_server
 from tests.redis_server import RedisServer
 from workbench.cluster import message_relay as relay_module
-from workbench.cluster.message_relay import Gone, MessageRelay, Tell
+from workbench.cluster.message_relay import MessageRelay, ProcessGoneError, Tell
 from workbench.cluster.sealed_tokens import SealedTokens
-from workbench.events import JSON, Unreachable
+from workbench.events import JSON, UnreachableError
 
 PATH = "/servers/older/mcp"
 
@@ -305,7 +305,7 @@ async def test_who_asks_a_process_that_fails_is_not_left_waiting(relays: list[Me
         raise KeyError("x")
 
     relays[1].handlers["broken"] = broken
-    with pytest.raises(Unreachable, match="has failed"):
+    with pytest.raises(UnreachableError, match="has failed"):
         await relays[0].ask(relays[1].id, "broken", {})
     assert "KeyError" in caplog.text
 
@@ -337,9 +337,9 @@ async def test_who_asks_a_process_that_ends_meanwhile_is_told(relays: list[Messa
     asking = asyncio.create_task(relays[0].ask(relays[1].id, "never", {}))
     await asyncio.wait_for(begun.wait(), 10)
     await relays[1].close()
-    with pytest.raises(Gone):
+    with pytest.raises(ProcessGoneError):
         await asking
-    with pytest.raises(Gone):
+    with pytest.raises(ProcessGoneError):
         await relays[0].ask("000000000000", "never", {})
 
 
@@ -423,7 +423,7 @@ async def test_a_redis_that_was_away_is_found_again(tmp_path: Path) -> None:
     await asyncio.wait_for(one.ready.wait(), 10)
     redis.kill()
     await until(lambda: not one.ready.is_set())
-    with pytest.raises(Unreachable, match="Redis does not answer"):
+    with pytest.raises(UnreachableError, match="Redis does not answer"):
         await one.ask("000000000000", "x", {})
     assert await one.kept("nothing") is None
     await one.keep("nothing", {}, 10)

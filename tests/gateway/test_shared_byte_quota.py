@@ -14,7 +14,7 @@ from tests.redis_server import RedisServer
 from workbench.cluster.shared_byte_quota import MIN_UNSETTLED, SharedByteQuota, byte_quota
 from workbench.config import Settings
 from workbench.control.circuit_breaker import CircuitBreaker
-from workbench.events import Call, NotRecorded, Outcome, Unreachable
+from workbench.events import Call, NotRecordedError, Outcome, UnreachableError
 
 NEVER = 3600.0
 
@@ -53,7 +53,7 @@ async def test_two_gateways_share_the_bytes_of_a_tenant(furnish: Any, redis: Red
     # the first one hears of it with its next settlement
     assert (await add(first, a=1, b=2)).ok
     assert (await add(first, a=1, b=2)).kind == "throttled"
-    with pytest.raises(NotRecorded, match="used up"):
+    with pytest.raises(NotRecordedError, match="used up"):
         first.audit.quota.check(tenant)
 
 
@@ -178,7 +178,7 @@ async def test_while_redis_is_away_a_tenant_writes_a_bounded_number_of_bytes_and
     refused = await house.gateway.call(Call(caller=house.owner, tool="calc.add", arguments={"a": 1, "b": 2}))
     assert (refused.kind, refused.details["rule"]) == ("unavailable", "record_bytes_per_hour")
     assert refused.details["retry_after"] == 1
-    with pytest.raises(NotRecorded, match="Redis has not counted the last"):
+    with pytest.raises(NotRecordedError, match="Redis has not counted the last"):
         quota.check(tenant)
     quota.check("globex")
     assert quota.full() == []
@@ -190,7 +190,7 @@ async def test_a_redis_that_comes_back_hears_of_all_bytes(tmp_path_factory: pyte
     server.kill()
     quota.add("acme", quota.unsettled_limit)
     await until(lambda: quota.script.problem)
-    with pytest.raises(Unreachable):
+    with pytest.raises(UnreachableError):
         quota.wait("acme")
     server.start()
     try:

@@ -17,7 +17,7 @@ from workbench.cluster.sealed_tokens import SealedTokens
 from workbench.control.circuit_breaker import CircuitBreaker
 from workbench.events import JSON, Call, Caller, Tool
 from workbench.gateway.redis_cache import SharedCache
-from workbench.gateway.result_cache import Cache, CacheKey
+from workbench.gateway.result_cache import CacheKey, ResultCache
 
 ANN = Caller(tenant="local", subject="ann", roles=("viewer",), scopes=frozenset({"b", "a"}))
 BOB = Caller(tenant="local", subject="bob")
@@ -46,29 +46,29 @@ def said(value: Any = 1) -> JSON:
 
 
 @pytest.fixture
-async def processes(redis: RedisServer, tmp_path: Path) -> AsyncIterator[list[Cache]]:
+async def processes(redis: RedisServer, tmp_path: Path) -> AsyncIterator[list[ResultCache]]:
     """The caches of two processes of one deployment, and of one of another."""
     (tmp_path / "other").mkdir()
     seals = [SealedTokens(home / "session.key", b"x") for home in (tmp_path, tmp_path, tmp_path / "other")]
     # nothing of another test is found, for its key is another
     shared = [SharedCache(redis.url, seal, timeout=5.0) for seal in seals]
-    yield [Cache(10_000, shared=one) for one in shared]
+    yield [ResultCache(10_000, shared=one) for one in shared]
     for one in shared:
         await one.close()
 
 
-async def written(cache: Cache) -> None:
+async def written(cache: ResultCache) -> None:
     assert cache.shared is not None
     await asyncio.gather(*cache.shared._writing)
 
 
-def key(cache: Cache, asked: Call, of: Tool) -> CacheKey:
+def key(cache: ResultCache, asked: Call, of: Tool) -> CacheKey:
     found = cache.key(asked, of)
     assert found is not None
     return found
 
 
-async def test_what_one_process_has_learned_another_knows(processes: list[Cache]) -> None:
+async def test_what_one_process_has_learned_another_knows(processes: list[ResultCache]) -> None:
     one, two, stranger = processes
     one.learn(call(x=1), tool(), said())
     await written(one)
@@ -83,7 +83,7 @@ async def test_what_one_process_has_learned_another_knows(processes: list[Cache]
     assert (two.shared.hits, two.shared.misses) == (1, 1)
 
 
-async def test_private_answers_stay_with_their_caller_across_processes(processes: list[Cache]) -> None:
+async def test_private_answers_stay_with_their_caller_across_processes(processes: list[ResultCache]) -> None:
     one, two, _ = processes
     for scope, shared in (("private", False), ("public", True)):
         of = tool(scope)
@@ -93,7 +93,7 @@ async def test_private_answers_stay_with_their_caller_across_processes(processes
         assert await two.elsewhere(key(two, call(x=scope), of)) is not None
 
 
-async def test_an_answer_ends_at_its_time_in_every_process(processes: list[Cache], redis: RedisServer) -> None:
+async def test_an_answer_ends_at_its_time_in_every_process(processes: list[ResultCache], redis: RedisServer) -> None:
     one, two, _ = processes
     of = tool(ttl_ms=50)
     one.learn(call(x="short"), of, said())
@@ -104,7 +104,7 @@ async def test_an_answer_ends_at_its_time_in_every_process(processes: list[Cache
     assert two.get(key(two, call(x="short"), of)) is None
 
 
-async def test_nobody_can_read_or_make_up_an_answer_in_redis(processes: list[Cache], redis: RedisServer) -> None:
+async def test_nobody_can_read_or_make_up_an_answer_in_redis(processes: list[ResultCache], redis: RedisServer) -> None:
     from redis.asyncio import Redis
 
     one, two, _ = processes
@@ -130,7 +130,7 @@ async def test_while_redis_is_down_servers_are_asked_and_redis_is_left_alone(tmp
     clock = [0.0]
     breaker = CircuitBreaker(failures=2, clock=lambda: clock[0])
     shared = SharedCache(redis.url, SealedTokens(tmp_path / "key", b"x"), timeout=5.0, breaker=breaker)
-    cache = Cache(shared=shared)
+    cache = ResultCache(shared=shared)
     redis.kill()
     for _ in range(4):
         assert await cache.elsewhere(key(cache, call(), tool())) is None
@@ -141,7 +141,7 @@ async def test_while_redis_is_down_servers_are_asked_and_redis_is_left_alone(tmp
     cache.learn(call(), tool(), said())
     await written(cache)
     assert breaker.state == "closed"
-    other = Cache(shared=shared)
+    other = ResultCache(shared=shared)
     assert await other.elsewhere(key(other, call(), tool())) is not None
     await shared.close()
     redis.kill()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.gateway.test_approved_params import Recording
 from workbench.events import JSON, Call, Caller
-from workbench.policy.approvals.standing_approvals import Terms
+from workbench.policy.approvals.standing_approvals import StandingTerms
 
 pytestmark = pytest.mark.stores("sqlite", "postgres")
 TOOL = "vault.empty"
@@ -30,7 +30,7 @@ async def give(house: Any, by: Caller, asked: Call, **terms: Any) -> str:
     """Say yes to `asked`, let it be repeated, and run it the first time; the id of the standing approval."""
     policy = house.policy
     id = (await house.gateway.call(asked)).details["approval"]
-    prepared = policy.standing.prepare(policy.approvals.get(id), asked.arguments, Terms(**terms), by)
+    prepared = policy.standing.prepare(policy.approvals.get(id), asked.arguments, StandingTerms(**terms), by)
     policy.approvals.decide(id, True, by, via="app")
     given = policy.standing.give(prepared, by, via="app")
     first = await house.gateway.call(asked)

@@ -14,9 +14,9 @@ from tests.gateway.conftest import Browser, House, until
 from tests.gateway.test_crossings import ACCEPTED, CAN_ASK
 from workbench.events import JSON, Caller
 from workbench.registry.connection import RpcError
-from workbench.upstream.client_responder import Respondent, whose
+from workbench.upstream.client_responder import ClientResponder, whose
 from workbench.upstream.duplex import DuplexConnection
-from workbench.upstream.request_attribution import Callers
+from workbench.upstream.request_attribution import CallsInFlight
 from workbench.upstream.stdio import StdioConnection
 
 CHILD = Path(__file__).parent / "stdio_child.py"
@@ -241,14 +241,14 @@ def duplex(house: House) -> DuplexConnection:
 # --- whose question it is ------------------------------------------------------------------------------
 
 
-def person(name: str, *, able: bool = True) -> Respondent:
+def person(name: str, *, able: bool = True) -> ClientResponder:
     async def ask(request: JSON) -> JSON:
         return {"said": name, "asked": request["params"]["n"]}
 
-    return Respondent({"elicitation": {}} if able else {}, name, ask)
+    return ClientResponder({"elicitation": {}} if able else {}, name, ask)
 
 
-def asking(callers: Callers, n: int) -> asyncio.Task[JSON]:
+def asking(callers: CallsInFlight, n: int) -> asyncio.Task[JSON]:
     message = {"id": n, "method": "elicitation/create", "params": {"n": n}}
     return asyncio.create_task(callers.answer(message))
 
@@ -259,7 +259,7 @@ async def settled() -> None:
 
 
 async def test_of_two_questions_that_may_be_of_two_people_the_later_is_refused() -> None:
-    callers = Callers()
+    callers = CallsInFlight()
     ann, bob = await callers.enter(person("ann")), await callers.enter(person("bob"))
     first, second = asking(callers, 1), asking(callers, 2)
     await settled()
@@ -273,7 +273,7 @@ async def test_of_two_questions_that_may_be_of_two_people_the_later_is_refused()
 
 
 async def test_a_call_that_began_later_is_not_meant() -> None:
-    callers = Callers()
+    callers = CallsInFlight()
     quiet, bob = await callers.enter(person("cy", able=False)), await callers.enter(person("bob"))
     question = asking(callers, 1)
     await settled()
@@ -287,7 +287,7 @@ async def test_a_call_that_began_later_is_not_meant() -> None:
 
 
 async def test_on_a_server_that_asks_people_take_turns() -> None:
-    callers = Callers()
+    callers = CallsInFlight()
     ann = await callers.enter(person("ann"))
     assert "result" in await asking(callers, 1)
     waiting = asyncio.create_task(callers.enter(person("bob")))
@@ -302,14 +302,14 @@ async def test_on_a_server_that_asks_people_take_turns() -> None:
 
 
 async def test_an_answer_is_not_waited_for_when_its_call_is_over() -> None:
-    callers, asked = Callers(), asyncio.Event()
+    callers, asked = CallsInFlight(), asyncio.Event()
 
     async def never(request: JSON) -> JSON:
         asked.set()
         await asyncio.Event().wait()
         raise RpcError(0, "")
 
-    call = await callers.enter(Respondent({"elicitation": {}}, "ann", never))
+    call = await callers.enter(ClientResponder({"elicitation": {}}, "ann", never))
     question = asking(callers, 1)
     await asked.wait()
     callers.leave(call, answered=False)

@@ -19,7 +19,7 @@ from tests.gateway.test_tasks import Worker, about, begin
 from tests.redis_server import RedisServer
 from tests.waiting import until
 from workbench.access.oauth import AuthorizationServer
-from workbench.events import Call, Caller, Unauthenticated
+from workbench.events import Call, Caller, UnauthenticatedError
 
 BACK = "http://127.0.0.1:5000/callback"
 
@@ -55,7 +55,7 @@ async def two(furnish: Any, postgres: str, redis: RedisServer, tmp_path: Path) -
 async def knows(house: Any, token: str) -> bool:
     try:
         await house.access.authenticate_async(f"Bearer {token}")
-    except Unauthenticated:
+    except UnauthenticatedError:
         return False
     return True
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from workbench.config import Settings
-from workbench.events import Misuse
-from workbench.registry.connection import Launched
+from workbench.events import MisuseError
+from workbench.registry.connection import LaunchContext
 from workbench.registry.server import ServerSpec
 from workbench.registry.server_auth import ServerAuth
-from workbench.secrets import NoSecret, Secrets
+from workbench.secrets import SecretNotFoundError, SecretResolver
 from workbench.upstream import upstream_connection
-from workbench.upstream.negotiation import Refused
+from workbench.upstream.negotiation import NotMcpError
 
 
 class Keeper:
@@ -67,9 +67,11 @@ async def keeper(calc: Any) -> Keeper:
 
 @pytest.fixture
 def connect(settings: Settings, vault: Vault) -> Any:
-    secrets = Secrets.of(settings)
+    secrets = SecretResolver.of(settings)
     secrets._sources["env"], secrets._ticks = vault, lambda: 0.0
-    return lambda url, spec=SPEC: upstream_connection(spec, Launched(url=f"{url}/mcp", headers=spec.headers), settings)
+    return lambda url, spec=SPEC: upstream_connection(
+        spec, LaunchContext(url=f"{url}/mcp", headers=spec.headers), settings
+    )
 
 
 async def opened(connection: Any, keeper: Keeper) -> Any:
@@ -125,7 +127,7 @@ async def test_a_secret_that_stays_wrong_is_not_tried_again_and_again(
     connection = await opened(connect(await serve(keeper)), keeper)
     keeper.key = "key-of-nobody"
     for _ in range(3):
-        with pytest.raises(Refused, match="refused our credentials"):
+        with pytest.raises(NotMcpError, match="refused our credentials"):
             await connection.request("tools/call", ADD, timeout=10)
     assert keeper.refused == 3
     await connection.close()
@@ -134,7 +136,7 @@ async def test_a_secret_that_stays_wrong_is_not_tried_again_and_again(
 async def test_without_the_secret_nothing_is_sent(serve: Any, keeper: Any, connect: Any, vault: Any) -> None:
     vault.value = ""
     connection = connect(await serve(keeper))
-    with pytest.raises(NoSecret, match="secret:CRM"):
+    with pytest.raises(SecretNotFoundError, match="secret:CRM"):
         await connection.open()
     assert (keeper.seen, keeper.refused) == ([], 0)
 
@@ -144,12 +146,12 @@ async def test_a_secret_that_no_header_can_hold_is_not_sent_and_not_shown(
 ) -> None:
     vault.value = "canary\r\nX-Evil: 1"
     connection = connect(await serve(keeper))
-    with pytest.raises(NoSecret) as refused:
+    with pytest.raises(SecretNotFoundError) as refused:
         await connection.open()
     assert "canary" not in str(refused.value)
     assert (keeper.seen, keeper.refused) == ([], 0)
 
 
 async def test_a_server_that_needs_secrets_is_not_reached_without_a_provider() -> None:
-    with pytest.raises(Misuse, match="needs secrets"):
-        upstream_connection(SPEC, Launched(url="http://127.0.0.1:1/mcp", headers=SPEC.headers))
+    with pytest.raises(MisuseError, match="needs secrets"):
+        upstream_connection(SPEC, LaunchContext(url="http://127.0.0.1:1/mcp", headers=SPEC.headers))

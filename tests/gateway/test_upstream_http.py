@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from mcp.server.mcpserver import Context
 
-from workbench.events import JSON, Misuse, Unreachable
-from workbench.registry.connection import Launched, RpcError
+from workbench.events import JSON, MisuseError, UnreachableError
+from workbench.registry.connection import LaunchContext, RpcError
 from workbench.registry.server import ServerSpec
 from workbench.upstream import upstream_connection
-from workbench.upstream.http.client_pool import GuardedResolver, Pool
+from workbench.upstream.http.client_pool import GuardedResolver, HttpClientPool
 from workbench.upstream.http.streamable_http import HttpConnection
-from workbench.upstream.negotiation import Answered, Refused
+from workbench.upstream.negotiation import IncompleteAnswerError, NotMcpError
 
 Handler = Callable[[dict[str, str], Any], Awaitable[tuple[int, dict[str, str], bytes]]]
 
@@ -261,18 +261,18 @@ async def test_requests_of_an_old_server_are_answered_with_an_error_and_ping_wit
 @pytest.mark.parametrize(
     ("answer", "error", "words"),
     [
-        ((401, {}, b""), Refused, "refused our credentials"),
-        ((307, {"location": "http://elsewhere/"}, b""), Refused, "redirects to"),
-        ((502, {"content-type": "text/html"}, b"<html>"), Refused, "HTTP 502"),
-        ((200, {"content-type": "text/html"}, b"<html>"), Refused, "text/html"),
-        ((202, {}, b""), Refused, "HTTP 202"),
-        ((200, AS_JSON, b"{not json"), Refused, "broken JSON"),
-        ((200, AS_JSON, b'{"a":"\xff"'), Refused, "broken JSON"),
-        ((200, AS_JSON, b'{"jsonrpc":"2.0","id":"other","result":{}}'), Refused, "no response to the request"),
-        ((200, {**AS_JSON, "content-encoding": "gzip"}, b"x"), Refused, "not in the coding gzip"),
-        ((200, AS_JSON, b"[" + b"1," * 5000 + b"1]"), Refused, "more than 9,000 bytes"),
-        ((200, AS_EVENTS, b"data: " + b"x" * 9001 + b"\n\n"), Unreachable, "event of more than"),
-        ((200, AS_EVENTS, b": nothing\n\n"), Answered, "without an answer"),
+        ((401, {}, b""), NotMcpError, "refused our credentials"),
+        ((307, {"location": "http://elsewhere/"}, b""), NotMcpError, "redirects to"),
+        ((502, {"content-type": "text/html"}, b"<html>"), NotMcpError, "HTTP 502"),
+        ((200, {"content-type": "text/html"}, b"<html>"), NotMcpError, "text/html"),
+        ((202, {}, b""), NotMcpError, "HTTP 202"),
+        ((200, AS_JSON, b"{not json"), NotMcpError, "broken JSON"),
+        ((200, AS_JSON, b'{"a":"\xff"'), NotMcpError, "broken JSON"),
+        ((200, AS_JSON, b'{"jsonrpc":"2.0","id":"other","result":{}}'), NotMcpError, "no response to the request"),
+        ((200, {**AS_JSON, "content-encoding": "gzip"}, b"x"), NotMcpError, "not in the coding gzip"),
+        ((200, AS_JSON, b"[" + b"1," * 5000 + b"1]"), NotMcpError, "more than 9,000 bytes"),
+        ((200, AS_EVENTS, b"data: " + b"x" * 9001 + b"\n\n"), UnreachableError, "event of more than"),
+        ((200, AS_EVENTS, b": nothing\n\n"), IncompleteAnswerError, "without an answer"),
     ],
 )
 async def test_a_server_that_breaks_the_protocol_is_said_to(
@@ -344,10 +344,10 @@ async def test_nothing_listening_is_unreachable() -> None:
     with socket.socket() as taken:  # bound, but not listening: nobody else gets the port meanwhile
         taken.bind(("127.0.0.1", 0))
         connection = HttpConnection(f"http://127.0.0.1:{taken.getsockname()[1]}/mcp", name="gone")
-        with pytest.raises(Unreachable, match="gone"):
+        with pytest.raises(UnreachableError, match="gone"):
             await connection.open()
     assert not connection.alive
-    with pytest.raises(Unreachable, match="not open"):
+    with pytest.raises(UnreachableError, match="not open"):
         await connection.request("tools/list", {}, timeout=1)
 
 
@@ -357,7 +357,7 @@ async def test_a_server_with_foreign_revisions_only_is_refused_with_their_names(
         return 400, AS_JSON, json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": error}).encode()
 
     url = await serve(raw(handle))
-    with pytest.raises(Unreachable, match="2031-01-01"):
+    with pytest.raises(UnreachableError, match="2031-01-01"):
         await opened(url)
 
 
@@ -393,15 +393,17 @@ async def test_an_address_from_outside_is_judged_when_it_is_dialled(calc: Any, s
     url = await serve(calc.mcp.streamable_http_app())
     spec = ServerSpec(id="outside", kind="url")
     for given in (url, "http://169.254.169.254/mcp"):
-        with pytest.raises(Misuse, match="cannot be registered"):
-            upstream_connection(spec, Launched(url=given + "/mcp", guarded=True))
+        with pytest.raises(MisuseError, match="cannot be registered"):
+            upstream_connection(spec, LaunchContext(url=given + "/mcp", guarded=True))
     # a name may lead to this machine although it does not say so
     port = url.rpartition(":")[2]
-    sly = HttpConnection(f"http://sly.example:{port}/mcp", name="outside", pool=Pool(Lying(local_allowed=False)))
-    with pytest.raises(Unreachable, match="forbidden address"):
+    sly = HttpConnection(
+        f"http://sly.example:{port}/mcp", name="outside", pool=HttpClientPool(Lying(local_allowed=False))
+    )
+    with pytest.raises(UnreachableError, match="forbidden address"):
         await sly.open()
     local = f"http://localhost:{port}/mcp"
-    connection = upstream_connection(spec, Launched(url=local, guarded=True, local_allowed=True))
+    connection = upstream_connection(spec, LaunchContext(url=local, guarded=True, local_allowed=True))
     await connection.open()
     assert connection.era == "2026-07-28"
     await connection.close()
@@ -420,12 +422,12 @@ async def test_nothing_is_sent_to_a_port_that_may_not_be_registered(serve: Any) 
     asked.clear()  # of the server's own start
     https, here = (range(443, 444),), (range(port, port + 1),)
     spec = ServerSpec(id="outside", kind="url")
-    stored = Launched(url=f"http://127.0.0.1:{port}/mcp", guarded=True, local_allowed=True, ports=https)
-    with pytest.raises(Misuse, match=f"port {port} is not allowed"):
+    stored = LaunchContext(url=f"http://127.0.0.1:{port}/mcp", guarded=True, local_allowed=True, ports=https)
+    with pytest.raises(MisuseError, match=f"port {port} is not allowed"):
         upstream_connection(spec, stored)
     for host in ("127.0.0.1", "localhost"):
         for ports, reached in ((https, False), (here, True)):
-            pool = Pool.guarded(local_allowed=True, ports=ports)
+            pool = HttpClientPool.guarded(local_allowed=True, ports=ports)
             http = pool.acquire()
             for ask in (http.get, http.post):
                 if reached:

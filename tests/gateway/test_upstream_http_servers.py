@@ -16,15 +16,15 @@ import zstandard
 from aiohttp import ServerTimeoutError
 
 from tests.gateway.odd_http_server import Handle, Reply, Sent, answer, odd_server, plain
-from workbench.events import Unreachable
-from workbench.registry.connection import Launched
+from workbench.events import UnreachableError
+from workbench.registry.connection import LaunchContext
 from workbench.registry.server import ServerSpec
 from workbench.upstream import upstream_connection
 from workbench.upstream.autodetect import UrlConnection
 from workbench.upstream.http import cold_start
 from workbench.upstream.http.failure import unreachable
 from workbench.upstream.http.streamable_http import HttpConnection
-from workbench.upstream.negotiation import Answered, Refused
+from workbench.upstream.negotiation import IncompleteAnswerError, NotMcpError
 
 JSON_TYPE = {"Content-Type": "application/json"}
 PROBLEM = {"Content-Type": "application/problem+json"}
@@ -210,7 +210,7 @@ async def test_a_small_answer_that_unpacks_to_a_large_one_is_refused(coding: str
     async with odd_server(handle) as server:
         connection = HttpConnection(f"{server.url}/mcp", name="odd", max_bytes=1 << 20)
         await connection.open()
-        with pytest.raises(Refused, match="more than 1,048,576 bytes"):
+        with pytest.raises(NotMcpError, match="more than 1,048,576 bytes"):
             await called(connection)
         await connection.close()
 
@@ -291,7 +291,7 @@ async def test_a_server_that_knows_none_of_its_sessions_is_asked_twice_and_not_f
     async with odd_server(forgetful) as server:
         connection = await opened(f"{server.url}/mcp")
         forgetful.known.clear()
-        with pytest.raises(Unreachable, match="gives no new one"):
+        with pytest.raises(UnreachableError, match="gives no new one"):
             await called(connection)
         assert (forgetful.begun, forgetful.executed) == (2, 0)
         await connection.close()
@@ -441,7 +441,7 @@ async def test_a_redirect_within_the_origin_is_followed_and_remembered(status: i
 )
 async def test_a_redirect_that_is_not_followed_says_where_it_leads(status: int, where: str, words: str) -> None:
     async with odd_server(lambda sent: Reply(status, b"", {"Location": where} if where else {})) as server:
-        with pytest.raises(Refused, match=words):
+        with pytest.raises(NotMcpError, match=words):
             await opened(f"{server.url}/mcp")
 
 
@@ -501,7 +501,7 @@ async def test_what_a_server_says_outside_of_mcp_reaches_the_caller(kind: str) -
 
     async with odd_server(lambda sent: reply if sent.rpc == "tools/call" else plain(sent)) as server:
         connection = await opened(f"{server.url}/mcp")
-        with pytest.raises(Answered, match=words) as caught:
+        with pytest.raises(IncompleteAnswerError, match=words) as caught:
             await called(connection)
         assert len(str(caught.value)) < 600
         assert len(server.of("tools/call")) == 1
@@ -523,7 +523,7 @@ async def test_what_a_server_says_outside_of_mcp_reaches_the_caller(kind: str) -
 async def test_a_server_that_wants_a_sign_in_says_which(challenge: str, words: str) -> None:
     headers = {"WWW-Authenticate": challenge, **JSON_TYPE}
     async with odd_server(lambda sent: Reply(401, rpc(-32000, "Unauthorized"), headers)) as server:
-        with pytest.raises(Refused, match=f"refused our credentials.*Unauthorized.*{words}"):
+        with pytest.raises(NotMcpError, match=f"refused our credentials.*Unauthorized.*{words}"):
             await opened(f"{server.url}/mcp")
         assert len(server.sent) == 1
 
@@ -546,7 +546,7 @@ async def test_a_refused_request_is_no_sign_that_its_server_is_ill(furnish: Any,
 async def test_a_server_that_takes_no_post_is_asked_for_a_stream_however_it_says_so() -> None:
     body = rpc(-32000, "Method not allowed.")
     async with odd_server(lambda sent: Reply(405, body if sent.method == "POST" else b"", JSON_TYPE)) as server:
-        with pytest.raises(Unreachable, match=r"Method not allowed.*Neither Streamable HTTP nor HTTP\+SSE"):
+        with pytest.raises(UnreachableError, match=r"Method not allowed.*Neither Streamable HTTP nor HTTP\+SSE"):
             await opened(f"{server.url}/mcp")
         assert server.sent[-1].method == "GET"
 
@@ -578,7 +578,7 @@ async def test_a_server_that_cannot_be_reached_is_told_with_its_address_and_a_re
         with socket.socket() as taken:  # bound, but not listening: nobody else gets the port meanwhile
             taken.bind(("127.0.0.1", 0))
             url = url.format(port=taken.getsockname()[1], plain=server.sockets[0].getsockname()[1])
-            with pytest.raises(Unreachable) as raised:
+            with pytest.raises(UnreachableError) as raised:
                 await UrlConnection(url, name="odd", stream_first=stream_first).open()
     told = str(raised.value)
     origin = url.partition("/mcp")[0].replace("user:hunter2@", "")
@@ -603,8 +603,8 @@ async def test_a_launched_server_that_cannot_be_reached_has_no_address_to_correc
         taken.bind(("127.0.0.1", 0))
         spec = ServerSpec(id="crm", kind="bundled", trust="bundled")
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(Unreachable, match=f"cannot be reached at {url}: ") as raised:
-            await upstream_connection(spec, Launched(url=f"{url}/mcp")).open()
+        with pytest.raises(UnreachableError, match=f"cannot be reached at {url}: ") as raised:
+            await upstream_connection(spec, LaunchContext(url=f"{url}/mcp")).open()
     assert raised.value.hint == ""
 
 
@@ -722,13 +722,13 @@ async def test_a_bundled_server_that_is_slow_is_waited_for_and_never_spoken_to_a
 
     async with odd_server(handle) as server:
         spec = ServerSpec(id="crm", kind="bundled", trust="bundled")
-        connection = upstream_connection(spec, Launched(url=f"{server.url}/mcp"))
+        connection = upstream_connection(spec, LaunchContext(url=f"{server.url}/mcp"))
         await connection.open()
         assert connection.era == "2026-07-28"
         await connection.close()
         monkeypatch.setattr("workbench.upstream.http.streamable_http.WAKE_TIMEOUT_S", 0.05)
-        silent = upstream_connection(spec, Launched(url=f"{server.url}/mcp"))
-        with pytest.raises(Unreachable, match="did not answer"):
+        silent = upstream_connection(spec, LaunchContext(url=f"{server.url}/mcp"))
+        with pytest.raises(UnreachableError, match="did not answer"):
             await silent.open()
     assert {sent.rpc for sent in server.sent} == {"server/discover"}
 

@@ -13,8 +13,13 @@ from hypothesis import strategies as st
 
 from tests.gateway.conftest import until
 from workbench.upstream.http import loopback_client
-from workbench.upstream.http.loopback_client import Address, BrokenConnectionError, Loopback, Response
-from workbench.upstream.request_headers import Headers, Prepared
+from workbench.upstream.http.loopback_client import (
+    BrokenConnectionError,
+    LoopbackAddress,
+    LoopbackClient,
+    LoopbackResponse,
+)
+from workbench.upstream.request_headers import PreparedHeaders, RequestHeaders
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 
@@ -29,7 +34,7 @@ class Raw:
         self.connections = 0
         self.closed = 0
         self.hang_up = False
-        self.address = Address("127.0.0.1", 1, "/mcp")
+        self.address = LoopbackAddress("127.0.0.1", 1, "/mcp")
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -56,7 +61,7 @@ async def raw() -> AsyncIterator[Raw]:
     found = Raw()
     server = await asyncio.start_server(found.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    address = Address.of(f"http://127.0.0.1:{port}/mcp")
+    address = LoopbackAddress.of(f"http://127.0.0.1:{port}/mcp")
     assert address is not None
     found.address = address
     yield found
@@ -71,14 +76,14 @@ async def raw() -> AsyncIterator[Raw]:
 
 
 @pytest.fixture
-async def client() -> AsyncIterator[Loopback]:
-    found = Loopback()
+async def client() -> AsyncIterator[LoopbackClient]:
+    found = LoopbackClient()
     yield found
     found.close()
     await asyncio.sleep(0)  # an aborted connection is closed in the next turn of the loop
 
 
-async def whole(response: Response) -> bytes:
+async def whole(response: LoopbackResponse) -> bytes:
     data = b""
     async with asyncio.timeout(10):
         while chunk := await response.readany():
@@ -86,19 +91,19 @@ async def whole(response: Response) -> bytes:
     return data
 
 
-Post = Callable[..., Awaitable[Response]]
+Post = Callable[..., Awaitable[LoopbackResponse]]
 
 
 @pytest.fixture
-def post(client: Loopback, raw: Raw) -> Post:
-    async def one(data: bytes = b"{}", **headers: str) -> Response:
+def post(client: LoopbackClient, raw: Raw) -> Post:
+    async def one(data: bytes = b"{}", **headers: str) -> LoopbackResponse:
         async with asyncio.timeout(10):
             return await client.post(raw.address, data, headers)
 
     return one
 
 
-async def test_one_connection_serves_one_request_after_the_other(raw: Raw, post: Post, client: Loopback) -> None:
+async def test_one_connection_serves_one_request_after_the_other(raw: Raw, post: Post, client: LoopbackClient) -> None:
     raw.answers = [[OK + b"content-length: 2\r\n\r\n{}"] for _ in range(3)]
     for _ in range(3):
         response = await post(b"[1]", Accept="x/y")
@@ -153,12 +158,12 @@ async def test_without_headers_there_is_no_response(raw: Raw, post: Post, parts:
         await post()
 
 
-async def test_nobody_listening_is_an_error(client: Loopback) -> None:
+async def test_nobody_listening_is_an_error(client: LoopbackClient) -> None:
     with pytest.raises(OSError):
-        await client.post(Address("127.0.0.1", 1, "/"), b"", {})
+        await client.post(LoopbackAddress("127.0.0.1", 1, "/"), b"", {})
 
 
-async def test_giving_up_closes_the_connection_so_that_the_server_notices(raw: Raw, client: Loopback) -> None:
+async def test_giving_up_closes_the_connection_so_that_the_server_notices(raw: Raw, client: LoopbackClient) -> None:
     tasks = [asyncio.create_task(client.post(raw.address, b"{}", {})) for _ in range(100)]
     await until(lambda: len(raw.requests) == 100)
     for task in tasks:
@@ -168,7 +173,7 @@ async def test_giving_up_closes_the_connection_so_that_the_server_notices(raw: R
     assert client.idle == 0
 
 
-async def test_a_response_that_is_closed_early_is_not_used_again(raw: Raw, post: Post, client: Loopback) -> None:
+async def test_a_response_that_is_closed_early_is_not_used_again(raw: Raw, post: Post, client: LoopbackClient) -> None:
     raw.answers = [[OK + b"content-length: 9\r\n\r\n{"], [OK + b"content-length: 2\r\n\r\n{}"]]
     (await post()).close()
     await until(lambda: raw.closed == 1)
@@ -177,7 +182,7 @@ async def test_a_response_that_is_closed_early_is_not_used_again(raw: Raw, post:
 
 
 async def test_a_connection_that_the_server_has_closed_or_that_is_old_is_not_used(
-    raw: Raw, post: Post, client: Loopback, monkeypatch: pytest.MonkeyPatch
+    raw: Raw, post: Post, client: LoopbackClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw.answers = [[OK + b"content-length: 2\r\n\r\n{}"] for _ in range(3)]
     raw.hang_up = True
@@ -191,7 +196,7 @@ async def test_a_connection_that_the_server_has_closed_or_that_is_old_is_not_use
 
 
 async def test_idle_connections_are_closed_after_a_while(
-    raw: Raw, post: Post, client: Loopback, monkeypatch: pytest.MonkeyPatch
+    raw: Raw, post: Post, client: LoopbackClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loopback_client, "IDLE_TIMEOUT_S", 0.05)
     raw.answers = [[OK + b"content-length: 2\r\n\r\n{}"]]
@@ -200,7 +205,7 @@ async def test_idle_connections_are_closed_after_a_while(
     await until(lambda: raw.closed == 1)
 
 
-async def test_what_nobody_asked_for_ends_the_connection(raw: Raw, post: Post, client: Loopback) -> None:
+async def test_what_nobody_asked_for_ends_the_connection(raw: Raw, post: Post, client: LoopbackClient) -> None:
     raw.answers = [
         [OK + b"content-length: 2\r\n\r\n{}", OK + b"content-length: 2\r\n\r\n[]"],
         [OK + b"content-length: 2\r\n\r\n{}"],
@@ -225,7 +230,7 @@ async def test_a_server_that_sends_faster_than_is_read_has_to_wait(raw: Raw, pos
 
     raw.serve = serve  # type: ignore[method-assign]
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    raw.address = Address("127.0.0.1", server.sockets[0].getsockname()[1], "/")
+    raw.address = LoopbackAddress("127.0.0.1", server.sockets[0].getsockname()[1], "/")
     response = await post()
     before = -1
     while sent != before:
@@ -252,7 +257,7 @@ async def test_a_server_that_sends_faster_than_is_read_has_to_wait(raw: Raw, pos
     ],
 )  # fmt: skip
 def test_only_literal_addresses_of_this_machine_are_served(url: str) -> None:
-    assert Address.of(url) is None
+    assert LoopbackAddress.of(url) is None
 
 
 @pytest.mark.parametrize(
@@ -260,27 +265,27 @@ def test_only_literal_addresses_of_this_machine_are_served(url: str) -> None:
     [("http://127.0.0.1/", ("127.0.0.1", 80)), ("http://[::1]:81", ("::1", 81)), ("http://127.0.0.1:1?a", None)],
 )
 def test_addresses_are_read(url: str, origin: Any) -> None:
-    found = Address.of(url)
+    found = LoopbackAddress.of(url)
     assert (found.origin if found else None) == origin
 
 
 @given(st.text(alphabet="ab\r\n", max_size=8))
 def test_a_header_value_cannot_bring_further_headers(value: str) -> None:
     async def attempt() -> None:
-        client = Loopback()
+        client = LoopbackClient()
         with pytest.raises(OSError) as refused:
-            await client.post(Address("127.0.0.1", 1, "/"), b"", {"X": value})
+            await client.post(LoopbackAddress("127.0.0.1", 1, "/"), b"", {"X": value})
         assert isinstance(refused.value, BrokenConnectionError) is bool({"\r", "\n"} & set(value))
 
     asyncio.run(attempt())
 
 
 async def test_headers_that_do_not_change_are_written_out_once(raw: Raw) -> None:
-    headers = Headers({"X-Static": "yes"}).of("tools/call", {"name": "add"})
-    assert isinstance(headers, Prepared)
+    headers = RequestHeaders({"X-Static": "yes"}).of("tools/call", {"name": "add"})
+    assert isinstance(headers, PreparedHeaders)
     for _ in range(2):
         raw.answers.append([OK + b"content-length: 2\r\n\r\n{}"])
-        response = await Loopback.shared().post(raw.address, b"{}", headers)
+        response = await LoopbackClient.shared().post(raw.address, b"{}", headers)
         assert await response.content.readany() == b"{}"
     first, second = (request.lower() for request in raw.requests)
     assert first == second
@@ -289,8 +294,8 @@ async def test_headers_that_do_not_change_are_written_out_once(raw: Raw) -> None
 
 
 async def test_headers_with_a_line_break_are_refused_however_often_they_are_sent(raw: Raw) -> None:
-    headers = Prepared({"X-Static": "a\r\nX-Other: b"})
+    headers = PreparedHeaders({"X-Static": "a\r\nX-Other: b"})
     for _ in range(2):
         with pytest.raises(BrokenConnectionError, match="line break"):
-            await Loopback.shared().post(raw.address, b"{}", headers)
+            await LoopbackClient.shared().post(raw.address, b"{}", headers)
     assert raw.requests == []

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from workbench.events import JSON, Unreachable
+from workbench.events import JSON, UnreachableError
 from workbench.registry.connection import RpcError
-from workbench.upstream.negotiation import LEGACY, MODERN, Refused, negotiate
+from workbench.upstream.negotiation import LEGACY, MODERN, NotMcpError, negotiate
 
 MODERN_ANSWER: JSON = {"supportedVersions": [MODERN], "capabilities": {"tools": {}}, "serverInfo": {"name": "s"}}
 OLD_ANSWER: JSON = {"protocolVersion": LEGACY[1], "capabilities": None, "serverInfo": "odd", "instructions": 7}
@@ -39,13 +39,13 @@ def says(*answers: JSON | Exception) -> Callable[[], Awaitable[JSON]]:
         ([RpcError(-32022, "no", {"supported": ["2025-11-25"]})], [OLD_ANSWER], LEGACY[1]),
         ([RpcError(-32022, "no", "odd")], [OLD_ANSWER], LEGACY[1]),
         ([RpcError(-32021, "needs roots")], [OLD_ANSWER], MODERN),
-        ([Refused("HTTP 400", 400)], [OLD_ANSWER], LEGACY[1]),
+        ([NotMcpError("HTTP 400", 400)], [OLD_ANSWER], LEGACY[1]),
         ([TimeoutError()], [OLD_ANSWER], LEGACY[1]),
         ([TimeoutError(), RpcError(-32601, "unknown")], [OLD_ANSWER], LEGACY[1]),
         ([TimeoutError(), MODERN_ANSWER], [OLD_ANSWER], MODERN),
-        ([Refused("HTTP 503", 503), MODERN_ANSWER], [OLD_ANSWER], MODERN),
-        ([Refused("HTTP 429", 429), MODERN_ANSWER], [OLD_ANSWER], MODERN),
-        ([Refused("HTTP 400", 400), MODERN_ANSWER], [OLD_ANSWER], LEGACY[1]),
+        ([NotMcpError("HTTP 503", 503), MODERN_ANSWER], [OLD_ANSWER], MODERN),
+        ([NotMcpError("HTTP 429", 429), MODERN_ANSWER], [OLD_ANSWER], MODERN),
+        ([NotMcpError("HTTP 400", 400), MODERN_ANSWER], [OLD_ANSWER], LEGACY[1]),
         ([TimeoutError(), MODERN_ANSWER], [UNSUPPORTED], MODERN),
     ],
 )
@@ -82,7 +82,7 @@ async def test_a_revision_that_nobody_knows_is_spoken_as_the_nearest(named: Any,
     ("discover", "initialize", "words"),
     [
         (RpcError(-32022, "no", {"supported": ["2031-01-01"]}), OLD_ANSWER, "speaks only 2031-01-01"),
-        (Refused("refused our credentials", 401), OLD_ANSWER, "credentials"),
+        (NotMcpError("refused our credentials", 401), OLD_ANSWER, "credentials"),
         (RpcError(-32601, "x"), RpcError(-32600, "nope"), "refused the handshake: nope"),
         (RpcError(-32601, "x"), TimeoutError(), "in time"),
         ({"tools": []}, UNSUPPORTED, "refused the handshake"),
@@ -91,13 +91,13 @@ async def test_a_revision_that_nobody_knows_is_spoken_as_the_nearest(named: Any,
 async def test_a_server_that_cannot_be_spoken_with_is_said_to_be_one(
     discover: Any, initialize: Any, words: str
 ) -> None:
-    with pytest.raises(Unreachable, match=words):
+    with pytest.raises(UnreachableError, match=words):
         await negotiate("s", says(discover), says(initialize))
 
 
 @pytest.mark.parametrize(
     ("discover", "why"),
-    [(TimeoutError(), "no answer in time"), (Refused("HTTP 500", 500), "HTTP 500"), (RpcError(-32601, "x"), "")],
+    [(TimeoutError(), "no answer in time"), (NotMcpError("HTTP 500", 500), "HTTP 500"), (RpcError(-32601, "x"), "")],
 )
 async def test_a_revision_that_was_guessed_is_said_to_be(discover: Exception, why: str) -> None:
     peer = await negotiate("s", says(discover), says(OLD_ANSWER))
@@ -105,7 +105,7 @@ async def test_a_revision_that_was_guessed_is_said_to_be(discover: Exception, wh
     assert any(why in notice and LEGACY[1] in notice for notice in peer.notices) == bool(why)
 
 
-@pytest.mark.parametrize("discover", [TimeoutError(), Refused("HTTP 503", 503)])
+@pytest.mark.parametrize("discover", [TimeoutError(), NotMcpError("HTTP 503", 503)])
 async def test_a_server_that_is_known_to_be_modern_is_never_taken_for_an_older_one(discover: Exception) -> None:
-    with pytest.raises(Unreachable, match="did not answer `server/discover`"):
+    with pytest.raises(UnreachableError, match="did not answer `server/discover`"):
         await negotiate("s", says(discover), says(OLD_ANSWER), is_modern=True)

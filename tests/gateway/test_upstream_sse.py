@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.events import Unreachable
+from workbench.events import UnreachableError
 from workbench.secrets import masking
 from workbench.upstream.http.body import read_messages
 from workbench.upstream.http.post_answer import AnswerReader
-from workbench.upstream.http.sse_parser import LARGE, Event, events
+from workbench.upstream.http.sse_parser import LARGE, SseEvent, events
 
 
 class Pieces:
@@ -29,7 +29,7 @@ class Pieces:
         return self.pieces.pop(0) if self.pieces else b""
 
 
-async def read(*pieces: bytes, max_bytes: int = 1000) -> list[Event]:
+async def read(*pieces: bytes, max_bytes: int = 1000) -> list[SseEvent]:
     return [event async for event in events(Pieces(*pieces), max_bytes=max_bytes)]
 
 
@@ -37,10 +37,10 @@ STREAM = (
     b': hello\r\nid: 7\rretry: 50\n\nevent: message\ndata: {"a":\ndata:1}\r\n\r\ndata: two\n\nunended: x\ndata: lost'
 )
 EXPECTED = [
-    Event(b"", "7", 50),
-    Event(b'{"a":\n1}', "7", None),
-    Event(b"two", "7", None),
-    Event(b"lost", "7", None, complete=False),
+    SseEvent(b"", "7", 50),
+    SseEvent(b'{"a":\n1}', "7", None),
+    SseEvent(b"two", "7", None),
+    SseEvent(b"lost", "7", None, complete=False),
 ]
 
 
@@ -51,21 +51,21 @@ async def test_events_are_the_same_however_the_bytes_are_cut(cuts: list[int]) ->
 
 
 async def test_an_event_without_end_is_refused_before_it_fills_the_memory() -> None:
-    with pytest.raises(Unreachable, match="more than 1,000 bytes"):
+    with pytest.raises(UnreachableError, match="more than 1,000 bytes"):
         await read(*[b"data: " + b"x" * 300] * 5)
-    with pytest.raises(Unreachable, match="more than 1,000 bytes"):
+    with pytest.raises(UnreachableError, match="more than 1,000 bytes"):
         await read(*[b"data: " + b"x" * 300 + b"\n"] * 5)
 
 
 async def test_ids_and_pauses_that_make_no_sense_are_ignored() -> None:
-    assert await read(b"id: a\0b\nretry: soon\ndata: x\n\n") == [Event(b"x", "", None)]
+    assert await read(b"id: a\0b\nretry: soon\ndata: x\n\n") == [SseEvent(b"x", "", None)]
 
 
 async def test_an_event_that_ends_in_bare_carriage_returns_does_not_wait_for_what_follows() -> None:
-    assert await read(b"data: 1\r\r") == [Event(b"1", "", None)]
+    assert await read(b"data: 1\r\r") == [SseEvent(b"1", "", None)]
     assert await read(b"data: 1\r", b"\r", b"data: 2", b"\r", b"\n\r", b"\n") == [
-        Event(b"1", "", None),
-        Event(b"2", "", None),
+        SseEvent(b"1", "", None),
+        SseEvent(b"2", "", None),
     ]
 
 
@@ -168,4 +168,4 @@ async def test_a_large_body_that_is_odd_is_read_too(odd: bytes) -> None:
 
 
 async def test_a_field_without_a_colon_is_an_empty_line_of_data() -> None:
-    assert await read(b"data: 1\ndata\ndata:2\ndata:  3\n\n") == [Event(b"1\n\n2\n 3", "", None)]
+    assert await read(b"data: 1\ndata\ndata:2\ndata:  3\n\n") == [SseEvent(b"1\n\n2\n 3", "", None)]

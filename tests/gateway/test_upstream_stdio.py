@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from workbench.events import JSON, Misuse, Unreachable
-from workbench.registry.connection import Launched, RpcError
+from workbench.events import JSON, MisuseError, UnreachableError
+from workbench.registry.connection import LaunchContext, RpcError
 from workbench.registry.server import ServerSpec
 from workbench.upstream import duplex, upstream_connection
 from workbench.upstream.http.streamable_http import HttpConnection
@@ -95,10 +95,10 @@ async def test_the_death_of_a_child_ends_every_request_under_way(launch: Launch)
     dying = asyncio.create_task(connection.request("tools/call", {"name": "die"}, timeout=30))
     async with asyncio.timeout(5):
         for task in (hanging, dying):
-            with pytest.raises(Unreachable, match="ended"):
+            with pytest.raises(UnreachableError, match="ended"):
                 await task
     assert not connection.alive
-    with pytest.raises(Unreachable, match="ended"):
+    with pytest.raises(UnreachableError, match="ended"):
         await connection.request("tools/list", {}, timeout=1)
 
 
@@ -107,7 +107,7 @@ async def test_long_lines_pass_and_endless_ones_end_the_connection(launch: Launc
     await connection.open()
     answer = await connection.request("tools/call", {"name": "big", "arguments": {"size": 2 << 20}}, timeout=10)
     assert len(answer["text"]) == 2 << 20
-    with pytest.raises(Unreachable, match="more than 3,145,728 bytes"):
+    with pytest.raises(UnreachableError, match="more than 3,145,728 bytes"):
         await connection.request("tools/call", {"name": "big", "arguments": {"size": 5 << 20}}, timeout=10)
 
 
@@ -115,7 +115,7 @@ async def test_a_child_that_never_answers_is_unreachable(launch: Launch, monkeyp
     monkeypatch.setattr(duplex, "PROBE_TIMEOUT_S", 0.1)
     monkeypatch.setattr(duplex, "HANDSHAKE_TIMEOUT_S", 0.1)
     connection = await launch("rude")
-    with pytest.raises(Unreachable, match="in time"):
+    with pytest.raises(UnreachableError, match="in time"):
         await connection.open()
     assert not connection.alive
 
@@ -132,16 +132,16 @@ async def test_a_server_in_this_process_is_called_without_a_transport(calc: Any)
         await calc.cancelled.wait()
     await connection.close()
     assert not connection.alive
-    with pytest.raises(Unreachable):
+    with pytest.raises(UnreachableError):
         await connection.request("tools/list", {}, timeout=1)
 
 
 async def test_what_was_launched_decides_the_transport(launch: Launch) -> None:
     spec = ServerSpec(id="s", kind="url")
-    over_http = upstream_connection(spec, Launched(url="http://127.0.0.1:1/mcp"))
+    over_http = upstream_connection(spec, LaunchContext(url="http://127.0.0.1:1/mcp"))
     assert isinstance(over_http, HttpConnection)
     piped = await launch("rude")
-    over_pipes = upstream_connection(spec, Launched(stdin=piped._stdin, stdout=piped._stdout))
+    over_pipes = upstream_connection(spec, LaunchContext(stdin=piped._stdin, stdout=piped._stdout))
     assert isinstance(over_pipes, StdioConnection)
-    with pytest.raises(Misuse, match="neither"):
-        upstream_connection(spec, Launched())
+    with pytest.raises(MisuseError, match="neither"):
+        upstream_connection(spec, LaunchContext())

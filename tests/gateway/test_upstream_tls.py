@@ -16,9 +16,9 @@ import uvicorn
 
 from tests.authority import Authority, WorkloadApi, built_peer
 from tests.gateway.conftest import StartedServer
-from workbench.events import Unreachable
+from workbench.events import UnreachableError
 from workbench.registry import read_mcp_json
-from workbench.registry.connection import Launched
+from workbench.registry.connection import LaunchContext
 from workbench.upstream import upstream_connection
 
 pytest.importorskip("spiffe")
@@ -71,7 +71,7 @@ def connect(settings: Any, tmp_path: Path) -> Callable[..., Any]:
         config = tmp_path / "mcp.json"
         config.write_text(json.dumps({"mcpServers": {"desk": {"url": url, "tls": tls}}}))
         (spec,) = read_mcp_json(config)
-        return upstream_connection(spec, Launched(url=url, headers=spec.headers), settings)
+        return upstream_connection(spec, LaunchContext(url=url, headers=spec.headers), settings)
 
     return make
 
@@ -115,7 +115,7 @@ async def test_a_server_or_a_gateway_that_is_not_who_it_should_be_is_refused(
     if what == "not believed":
         context = demanding(tmp_path, EVIL)
     connection = connect(await serve_tls(context), files)
-    with pytest.raises(Unreachable, match="cannot be reached"):
+    with pytest.raises(UnreachableError, match="cannot be reached"):
         await connection.open()
 
 
@@ -127,12 +127,12 @@ async def test_a_certificate_that_was_replaced_is_shown_from_then_on(
     await connection.open()
     assert await total(connection) == 3
     EVIL.svid(GATEWAY).write(tmp_path / "certs", "gateway")  # nobody believes this one, which shows that it is used
-    with pytest.raises(Unreachable):
+    with pytest.raises(UnreachableError):
         await total(connection)
     CORP.svid(GATEWAY).write(tmp_path / "certs", "gateway")
     assert await total(connection) == 3
     (tmp_path / "certs" / "ca.pem").write_text(EVIL.pem)  # and now the server's authority is not believed any more
-    with pytest.raises(Unreachable):
+    with pytest.raises(UnreachableError):
         await total(connection)
     await connection.close()
 
@@ -159,7 +159,7 @@ async def test_the_workload_api_gives_the_gateway_its_identity(
     connection = connect(url, {**tls, "spiffe_id": abroad})
     await connection.open()
     await connection.close()
-    with pytest.raises(Unreachable):
+    with pytest.raises(UnreachableError):
         await connect(
             await serve_tls(demanding(tmp_path, CORP, id=abroad, by=CORP)), {**tls, "spiffe_id": abroad}
         ).open()
@@ -192,11 +192,11 @@ async def test_a_server_with_go_spiffe_lets_the_gateway_in_and_nobody_else(
         said = await connection.request("tools/call", {"name": "whoami", "arguments": {}}, timeout=10)
         assert said["content"][0]["text"] == GATEWAY
         await connection.close()
-        with pytest.raises(Unreachable):
+        with pytest.raises(UnreachableError):
             await connect(url, {**tls, "spiffe_id": "spiffe://corp.example/other"}).open()
         other = "spiffe://corp.example/other"
         workload_api.publish(other, CORP.svid(other), [CORP])
-        with pytest.raises(Unreachable):
+        with pytest.raises(UnreachableError):
             await connect(url, tls).open()
     finally:
         process.kill()

@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.gateway.conftest import MODERN, House, StartedServer
-from workbench.endpoint.websocket import Exchange, WebSocketDoor
+from workbench.endpoint.websocket import WebSocketDoor, WebSocketExchange
 from workbench.serve.http_front import Front
 
 META = {"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {}}
@@ -199,7 +199,7 @@ async def test_a_large_event_comes_in_parts_and_is_told_whole() -> None:
     async def tell(data: bytes) -> None:
         told.append(data)
 
-    exchange = Exchange(b"", tell)
+    exchange = WebSocketExchange(b"", tell)
     await exchange.send(
         {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]}
     )

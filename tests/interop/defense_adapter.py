@@ -27,10 +27,10 @@ from servers.files.server import build
 from servers.files.tree import Tree
 from tests.gateway.conftest import Browser, served
 from tests.interop.scripted_server import MODERN, ScriptedServer
-from workbench.access.access_tokens import Tokens
-from workbench.access.audiences import Resources
+from workbench.access.access_tokens import AccessTokenVerifier
+from workbench.access.audiences import ProtectedResources
 from workbench.config import Settings, prepare_home
-from workbench.events import Misuse, Unauthenticated
+from workbench.events import MisuseError, UnauthenticatedError
 from workbench.policy.redaction.secret_patterns import SECRET
 from workbench.registry.configuration.mcp_json import read_configuration
 from workbench.registry.registration import registration
@@ -210,7 +210,7 @@ class Defense:
         async with gateway({"one": [{"name": "pay"}]}) as (house, _):
             try:
                 await house.registry.add(registration({"id": "one", "url": fixture["after"]["endpoint"]}))
-            except Misuse as e:
+            except MisuseError as e:
                 return verdict(str(e))
             return verdict()
 
@@ -301,10 +301,12 @@ class Defense:
                     **(limits if self._delegation else {}),
                 )  # fmt: skip
                 now = fixture["now"] * 1_000_000
-                tokens = Tokens(settings, Resources(settings), clock=lambda now=now: now, fetcher=_Published(keys))
+                tokens = AccessTokenVerifier(
+                    settings, ProtectedResources(settings), clock=lambda now=now: now, fetcher=_Published(keys)
+                )
                 try:
                     await tokens.verify(given)
-                except Unauthenticated as e:
+                except UnauthenticatedError as e:
                     return verdict(f"the token for {name}: {e}")
         return verdict()
 

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from workbench.config import Settings
-from workbench.events import Call, Caller, Misuse, Tool
-from workbench.policy import Approvals, Policy, Redactor, Refused
-from workbench.policy.approvals.approval import Needed
+from workbench.events import Call, Caller, MisuseError, Tool
+from workbench.policy import ApprovalRefusedError, Approvals, Policy, Redactor
+from workbench.policy.approvals.approval import ApprovalRequirement
 from workbench.policy.approvals.approvals import TTL_US
 
 pytestmark = pytest.mark.stores("sqlite", "postgres")
@@ -45,7 +45,7 @@ def person(name: str, *roles: str, scopes: tuple[str, ...] = ("approvals:decide"
 
 
 ANN, CAT, EVE = person("ann", "manager"), person("cat", "manager"), person("eve", "employee")
-TWO = Needed(approvers=2)
+TWO = ApprovalRequirement(approvers=2)
 
 
 @pytest.fixture
@@ -62,12 +62,12 @@ def test_two_different_people_have_to_say_yes(desk: Approvals, asked: Call, dele
     assert (first.status, [v.by for v in first.votes]) == ("pending", ["ann"])
     assert not desk.consume(request.id, asked, delete)
     assert [a.id for a in desk.pending("acme")] == [request.id]
-    with pytest.raises(Refused, match="ann has said yes already"):
+    with pytest.raises(ApprovalRefusedError, match="ann has said yes already"):
         desk.decide(request.id, True, ANN, via="cli")
     second = desk.decide(request.id, True, CAT, via="cli")
     assert (second.status, second.decided_by) == ("approved", "ann, cat")
     assert [(v.by, v.via, v.note) for v in second.votes] == [("ann", "app", "looks right"), ("cat", "cli", "")]
-    with pytest.raises(Refused, match=r"is approved\.") as late:
+    with pytest.raises(ApprovalRefusedError, match=r"is approved\.") as late:
         desk.decide(request.id, True, CAT, via="cli")
     assert "Make the same call again" in late.value.hint
     assert desk.consume(request.id, asked, delete)
@@ -78,7 +78,7 @@ def test_one_no_is_enough(desk: Approvals, asked: Call, delete: Tool) -> None:
     request = desk.request(asked, delete, TWO)
     desk.decide(request.id, True, ANN)
     assert desk.decide(request.id, False, CAT).status == "denied"
-    with pytest.raises(Refused, match="is denied"):
+    with pytest.raises(ApprovalRefusedError, match="is denied"):
         desk.decide(request.id, True, EVE)
 
 
@@ -86,7 +86,7 @@ def test_whoever_asked_is_none_of_several_approvers_not_even_the_owner(desk: App
     owner = Caller(tenant="acme", subject="ann", roles=("owner",), scopes=frozenset({"*"}))
     own = Call(caller=owner, tool=delete.qualified, arguments={})
     request = desk.request(own, delete, TWO)
-    with pytest.raises(Refused, match="none of the 2 people"):
+    with pytest.raises(ApprovalRefusedError, match="none of the 2 people"):
         desk.decide(request.id, True, owner, via="app")
     desk.decide(request.id, True, CAT)
     assert desk.decide(request.id, True, EVE).status == "approved"
@@ -99,7 +99,7 @@ def test_a_first_yes_does_not_lengthen_the_time_and_a_late_second_one_counts_for
     clock.at += TTL_US - 1
     assert desk.decide(request.id, True, ANN).expires_us == request.expires_us
     clock.at += 1
-    with pytest.raises(Refused, match="is expired"):
+    with pytest.raises(ApprovalRefusedError, match="is expired"):
         desk.decide(request.id, True, CAT)
     assert not desk.consume(request.id, asked, delete)
 
@@ -108,7 +108,7 @@ def test_of_two_who_say_yes_at_once_neither_is_lost(desk: Approvals, asked: Call
     from workbench.policy.approvals.approval import Vote
     from workbench.policy.approvals.quorum import agreed
 
-    request = desk.request(asked, delete, Needed(approvers=3))
+    request = desk.request(asked, delete, ApprovalRequirement(approvers=3))
     late = Vote(by="cat", via="app", us=desk._clock())
     stale = agreed(request, CAT, late, None, "")
     desk.decide(request.id, True, ANN)
@@ -120,17 +120,17 @@ def test_of_two_who_say_yes_at_once_neither_is_lost(desk: Approvals, asked: Call
 
 
 def test_who_decides_has_one_of_the_roles(desk: Approvals, asked: Call, delete: Tool) -> None:
-    request = desk.request(asked, delete, Needed(roles=("treasurer", "manager")))
+    request = desk.request(asked, delete, ApprovalRequirement(roles=("treasurer", "manager")))
     for by in (EVE, person("max"), "max"):
         for yes in (True, False):
-            with pytest.raises(Refused, match="has the role treasurer or manager"):
+            with pytest.raises(ApprovalRefusedError, match="has the role treasurer or manager"):
                 desk.decide(request.id, yes, by)
     assert desk.decide(request.id, True, ANN).status == "approved"
 
 
 def test_a_role_replaces_no_scope(desk: Approvals, asked: Call, delete: Tool) -> None:
-    request = desk.request(asked, delete, Needed(roles=("manager",)))
-    with pytest.raises(Refused, match="approvals:decide"):
+    request = desk.request(asked, delete, ApprovalRequirement(roles=("manager",)))
+    with pytest.raises(ApprovalRefusedError, match="approvals:decide"):
         desk.decide(request.id, True, person("max", "manager", scopes=("pii:read",)))
 
 
@@ -173,7 +173,7 @@ def test_changed_arguments_are_good_for_no_third_call_caller_tool_or_tenant(
 def test_whoever_cannot_see_the_arguments_cannot_change_them(desk: Approvals, asked: Call, delete: Tool) -> None:
     request = desk.request(asked, delete)
     for by in (person("max", scopes=("approvals:decide",)), "max"):
-        with pytest.raises(Refused, match="pii:read"):
+        with pytest.raises(ApprovalRefusedError, match="pii:read"):
             desk.decide(request.id, True, by, arguments={"id": 8})
     assert desk.pending("acme")[0].args_hash == request.args_hash
 
@@ -183,7 +183,7 @@ def test_arguments_that_are_no_plain_json_change_nothing(
     desk: Approvals, asked: Call, delete: Tool, arguments: Any
 ) -> None:
     request = desk.request(asked, delete)
-    with pytest.raises(Misuse):
+    with pytest.raises(MisuseError):
         desk.decide(request.id, True, ANN, arguments=arguments)
     assert desk.get(request.id) == request
 
@@ -195,9 +195,9 @@ def test_a_change_takes_back_what_was_said_to_other_arguments_and_has_to_be_look
     desk.decide(request.id, True, ANN)
     edited = desk.decide(request.id, True, CAT, arguments={"id": 8})
     assert (edited.status, [v.by for v in edited.votes]) == ("pending", ["cat"])
-    with pytest.raises(Refused, match="cat has changed the arguments"):
+    with pytest.raises(ApprovalRefusedError, match="cat has changed the arguments"):
         desk.decide(request.id, True, ANN)
-    with pytest.raises(Refused, match="not those that you looked at"):
+    with pytest.raises(ApprovalRefusedError, match="not those that you looked at"):
         desk.decide(request.id, True, ANN, seen=request.args_hash)
     done = desk.decide(request.id, True, ANN, seen=edited.args_hash)
     assert (done.status, done.decided_by, done.edited_by) == ("approved", "cat, ann", "cat")
@@ -206,7 +206,7 @@ def test_a_change_takes_back_what_was_said_to_other_arguments_and_has_to_be_look
 
 def test_two_requests_never_become_one(desk: Approvals, asked: Call, delete: Tool) -> None:
     one, other = desk.request(asked, delete), desk.request(change(asked, arguments={"id": 8}), delete)
-    with pytest.raises(Refused, match=other.id):
+    with pytest.raises(ApprovalRefusedError, match=other.id):
         desk.decide(one.id, True, ANN, arguments={"id": 8})
     assert {a.id for a in desk.pending("acme")} == {one.id, other.id}
 
@@ -234,14 +234,17 @@ def test_changed_arguments_are_kept_in_clear_only_while_they_are_needed(
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        ({}, Needed()),
+        ({}, ApprovalRequirement()),
         ({"servers": {"crm": {"approvers": 2}}}, TWO),
-        ({"servers": {"crm": {"approvers": 2}}, "tools": {"crm.delete": {"roles": ["dba"]}}}, Needed(roles=("dba",))),
-        ({"servers": {"other": {"approvers": 2}}, "tools": {"crm.find": {"approvers": 3}}}, Needed()),
+        (
+            {"servers": {"crm": {"approvers": 2}}, "tools": {"crm.delete": {"roles": ["dba"]}}},
+            ApprovalRequirement(roles=("dba",)),
+        ),
+        ({"servers": {"other": {"approvers": 2}}, "tools": {"crm.find": {"approvers": 3}}}, ApprovalRequirement()),
     ],
 )
 async def test_the_data_say_how_many_and_who(
-    settings: Settings, tmp_path: Path, asked: Call, delete: Tool, data: Any, expected: Needed
+    settings: Settings, tmp_path: Path, asked: Call, delete: Tool, data: Any, expected: ApprovalRequirement
 ) -> None:
     (tmp_path / "approvals.json").write_bytes(msgspec.json.encode({"workbench": {"approvals": data}}))
     policy = Policy(settings.replace(policy=tmp_path))
@@ -259,7 +262,7 @@ async def test_data_that_cannot_be_meant_let_nobody_be_asked(
     (tmp_path / "approvals.json").write_bytes(msgspec.json.encode(data))
     policy = Policy(settings.replace(policy=tmp_path))
     try:
-        with pytest.raises(Misuse, match="cannot be found out"):
+        with pytest.raises(MisuseError, match="cannot be found out"):
             await policy.needed(asked, delete)
     finally:
         policy.close()

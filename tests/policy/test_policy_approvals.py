@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from workbench.config import Settings
-from workbench.events import Call, Caller, Misuse, Tool
-from workbench.policy import Approval, Approvals, Redactor, Refused
+from workbench.events import Call, Caller, MisuseError, Tool
+from workbench.policy import Approval, ApprovalRefusedError, Approvals, Redactor
 from workbench.policy.approvals import approvals
 from workbench.policy.approvals.approvals import TTL_US
 
@@ -147,7 +147,7 @@ def test_a_caller_cannot_flood_the_inbox(
 ) -> None:
     monkeypatch.setattr(approvals, "MAX_WAITING", 3)
     made = [desk.request(change(asked, arguments={"id": i}), delete) for i in range(3)]
-    with pytest.raises(Misuse, match="3 approvals waiting"):
+    with pytest.raises(MisuseError, match="3 approvals waiting"):
         desk.request(change(asked, arguments={"id": 99}), delete)
     assert desk.request(change(asked, arguments={"id": 1}), delete).id == made[1].id
     other = change(asked, caller=change(asked.caller, subject="cy"))
@@ -156,7 +156,7 @@ def test_a_caller_cannot_flood_the_inbox(
 
 def test_arguments_that_cannot_be_bound_are_no_request(desk: Approvals, asked: Call, delete: Tool) -> None:
     for wrong in ({"a": float("nan")}, {"a": object()}, {"a": 2**70}, {"a": "x\0y"}):
-        with pytest.raises(Misuse, match="cannot be bound"):
+        with pytest.raises(MisuseError, match="cannot be bound"):
             desk.request(change(asked, arguments=wrong), delete)
 
 
@@ -172,7 +172,7 @@ def test_a_request_that_nobody_decides_ends_after_fifteen_minutes(
     clock.at += 1
     assert desk.pending("acme") == []
     assert desk.arguments(request.id, owner) == request.arguments
-    with pytest.raises(Refused, match="is expired"):
+    with pytest.raises(ApprovalRefusedError, match="is expired"):
         desk.decide(request.id, True, owner, via="app")
     assert not desk.consume(request.id, asked, delete)
 
@@ -217,7 +217,7 @@ def test_no_is_no(desk: Approvals, asked: Call, delete: Tool, owner: Caller) -> 
     request = desk.request(asked, delete)
     assert desk.decide(request.id, False, owner, via="app").status == "denied"
     assert not desk.consume(request.id, asked, delete)
-    with pytest.raises(Refused, match="is denied"):
+    with pytest.raises(ApprovalRefusedError, match="is denied"):
         desk.decide(request.id, True, owner, via="app")
 
 
@@ -229,13 +229,13 @@ def test_only_true_is_a_yes(desk: Approvals, asked: Call, delete: Tool, owner: C
 def test_a_decision_needs_the_scope_and_the_tenant(desk: Approvals, asked: Call, delete: Tool, owner: Caller) -> None:
     request = desk.request(asked, delete)
     clerk = Caller(tenant="acme", subject="cy", scopes=frozenset({"crm:*"}))
-    with pytest.raises(Refused, match="approvals:decide"):
+    with pytest.raises(ApprovalRefusedError, match="approvals:decide"):
         desk.decide(request.id, True, clerk, via="app")
-    with pytest.raises(Refused, match="no approval"):
+    with pytest.raises(ApprovalRefusedError, match="no approval"):
         desk.decide(request.id, True, change(owner, tenant="globex"), via="app")
-    with pytest.raises(Refused, match="no approval"):
+    with pytest.raises(ApprovalRefusedError, match="no approval"):
         desk.decide("apr_nosuch", True, owner, via="app")
-    with pytest.raises(Refused, match="by somebody"):
+    with pytest.raises(ApprovalRefusedError, match="by somebody"):
         desk.decide(request.id, True, "", via="app")
     manager = change(clerk, scopes=frozenset({"approvals:decide"}))
     assert desk.decide(request.id, True, manager, via="rest").status == "approved"
@@ -246,14 +246,14 @@ def test_nobody_approves_their_own_call_but_the_owner_at_a_door_with_a_person(
 ) -> None:
     request = desk.request(asked, delete)
     manager = change(asked.caller, scopes=frozenset({"approvals:decide"}))
-    with pytest.raises(Refused, match="may not decide it"):
+    with pytest.raises(ApprovalRefusedError, match="may not decide it"):
         desk.decide(request.id, True, manager, via="app")
-    with pytest.raises(Refused, match="may not decide it"):
+    with pytest.raises(ApprovalRefusedError, match="may not decide it"):
         desk.decide(request.id, True, "bob", via="app")
 
     mine = desk.request(change(asked, caller=owner), delete)
     for door in ("", "mcp", "rest", "agent", "notebook", "load"):
-        with pytest.raises(Refused, match="at the app or the command line"):
+        with pytest.raises(ApprovalRefusedError, match="at the app or the command line"):
             desk.decide(mine.id, True, owner, via=door)
     assert desk.decide(mine.id, True, owner, via="cli").decided_via == "cli"
 
@@ -324,7 +324,7 @@ def test_of_two_deciders_exactly_one_is_heard(desk: Approvals, asked: Call, dele
         start.wait()
         try:
             heard.append(desk.decide(id, approve, owner, via="app").status)
-        except Refused:
+        except ApprovalRefusedError:
             return
 
     threads = [threading.Thread(target=decide, args=(i % 2 == 0,)) for i in range(6)]

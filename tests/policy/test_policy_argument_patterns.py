@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.policy.approvals.argument_patterns import MAX_CHOICES, check_patterns, fits, matches, template
 
 APPROVED: dict[str, Any] = {
@@ -97,13 +97,13 @@ def test_a_pattern_never_takes_what_has_another_type(value: Any) -> None:
     ids=str,
 )  # fmt: skip
 def test_what_is_no_pattern_or_does_not_fit_is_refused_with_a_hint(patterns: dict[str, Any]) -> None:
-    with pytest.raises(Misuse) as refused:
+    with pytest.raises(MisuseError) as refused:
         check_patterns(patterns, APPROVED)
     assert refused.value.hint
 
 
 @pytest.mark.parametrize("prefix", ["https://a.example", "ftp://a", "https://"])
 def test_a_prefix_that_ends_inside_a_host_is_refused(prefix: str) -> None:
-    with pytest.raises(Misuse, match="name of a host"):
+    with pytest.raises(MisuseError, match="name of a host"):
         check_patterns({"/url": {"prefix": prefix}}, {"url": "https://a.example/x"})
     check_patterns({"/url": {"prefix": "https://a.example/"}}, {"url": "https://a.example/x"})

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from workbench.config import Settings
-from workbench.events import JSON, Call, Caller, Misuse, Tool
+from workbench.events import JSON, Call, Caller, MisuseError, Tool
 from workbench.policy import Policy
 from workbench.policy.rego import engine_answer, rego_engine
 from workbench.policy.rego.explain import explain
@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path | None) -> dict[str, tuple[bool, str]]:
-    files = rego_engine.Files(folder)
+    files = rego_engine.PolicyFiles(folder)
     rego = rego_engine.RegoPolicy(files.read(), files.where)
     return {r.name: (r.passed, r.message) for r in run_cases(files, rego.ask)}
 
@@ -72,7 +72,7 @@ def test_cases_of_the_folder_are_held_against_its_rules_and_say_what_came_out(fo
 )
 def test_a_case_that_tests_nothing_is_refused(folder: Path, content: str) -> None:
     (folder / "x.cases.json").write_text(content)
-    with pytest.raises(Misuse, match=r"x\.cases\.json"):
+    with pytest.raises(MisuseError, match=r"x\.cases\.json"):
         run(folder)
 
 
@@ -89,7 +89,7 @@ def test_tests_are_never_loaded_to_decide(folder: Path, settings: Settings) -> N
 def test_a_rule_with_with_is_refused_because_the_engine_may_end_its_process(folder: Path, settings: Settings) -> None:
     source = 'package ours\nx := 1\np if { x == 1 with input as {"a": 1} }\n'
     (folder / "ours.rego").write_text(source)
-    with pytest.raises(Misuse, match=r"ours\.rego:3: `with` may only stand in tests"):
+    with pytest.raises(MisuseError, match=r"ours\.rego:3: `with` may only stand in tests"):
         Policy(settings.replace(policy=folder))
 
 
@@ -204,14 +204,14 @@ def test_what_the_record_keeps_of_a_decision_is_what_the_rules_were_told(
 @pytest.mark.interop
 @pytest.mark.timeout(1200)
 def test_opa_runs_the_rego_tests_and_a_failing_one_is_named(opa_binary: str, folder: Path) -> None:
-    assert all(r.passed for r in run_rego_tests(rego_engine.Files(None), opa_binary))
+    assert all(r.passed for r in run_rego_tests(rego_engine.PolicyFiles(None), opa_binary))
     (folder / "ours_test.rego").write_text(
         "package ours_test\nimport data.workbench.tenant_quota\n"
         'test_wrong if { tenant_quota.allow == false with input as {"tenant": "a", "tool": "b", "used": 0} }\n'
     )
-    results = {r.name: r.passed for r in run_rego_tests(rego_engine.Files(folder), opa_binary)}
+    results = {r.name: r.passed for r in run_rego_tests(rego_engine.PolicyFiles(folder), opa_binary)}
     assert results["test_wrong"] is False
     assert results["test_each_form_of_the_scope_allows"] is True
     (folder / "ours_test.rego").write_text("this is no Rego")
-    with pytest.raises(Misuse, match="could not run"):
-        run_rego_tests(rego_engine.Files(folder), opa_binary)
+    with pytest.raises(MisuseError, match="could not run"):
+        run_rego_tests(rego_engine.PolicyFiles(folder), opa_binary)

@@ -16,7 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from workbench.config import Settings
-from workbench.events import Call, Caller, Decision, Misuse, Tool
+from workbench.events import Call, Caller, Decision, MisuseError, Tool
 from workbench.policy import Policy
 from workbench.policy.engines import embedded_engine
 from workbench.policy.rego import loaded_rules, rego_engine
@@ -155,7 +155,7 @@ def test_a_malformed_declaration_of_columns_never_takes_columns_away(
 
 
 def with_data(settings: Settings, tmp_path: Path, **workbench: Any) -> Policy:
-    data = json.loads(rego_engine.Files(None).read()["data.json"])
+    data = json.loads(rego_engine.PolicyFiles(None).read()["data.json"])
     data["workbench"].update(workbench)
     folder = tmp_path / "rules"
     folder.mkdir(exist_ok=True)
@@ -421,7 +421,7 @@ def test_a_changed_file_is_put_in_force_at_once_and_a_broken_one_is_not(
     assert closed.revision == policy.revision != first
 
     (folder / "tool_scopes.rego").write_text(NOTHING_GOES + "deny if nosuch(input.x)\n")
-    with pytest.raises(Misuse, match="nosuch"):
+    with pytest.raises(MisuseError, match="nosuch"):
         policy.reload()
     assert policy.revision == closed.revision
     assert "still is" in policy.problem
@@ -509,7 +509,7 @@ def test_a_policy_that_does_not_load_starts_nothing(settings: Settings, tmp_path
     folder = tmp_path / "rules"
     folder.mkdir()
     (folder / "tool_scopes.rego").write_text("package workbench.tool_scopes\n")
-    with pytest.raises(Misuse, match="no usable rule"):
+    with pytest.raises(MisuseError, match="no usable rule"):
         Policy(settings.replace(policy=folder))
-    with pytest.raises(Misuse, match="cannot be read"):
+    with pytest.raises(MisuseError, match="cannot be read"):
         Policy(settings.replace(policy=tmp_path / "nowhere"))

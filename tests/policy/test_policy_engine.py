@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import regopy
 
-from workbench.events import JSON, Misuse
+from workbench.events import JSON, MisuseError
 from workbench.policy.rego import rego_engine
 from workbench.policy.rego.rego_input import rego_input
 
-SHIPPED = rego_engine.Files(None).read()
+SHIPPED = rego_engine.PolicyFiles(None).read()
 
 
 def tool_input(**tool: Any) -> JSON:
@@ -78,19 +78,19 @@ def test_the_shipped_policy_answers_in_the_agreed_form() -> None:
     ids=str,
 )
 def test_an_answer_that_is_almost_right_is_none(change: JSON) -> None:
-    with pytest.raises(Misuse, match=r"no usable rule workbench\.tool_scopes\.decision"):
+    with pytest.raises(MisuseError, match=r"no usable rule workbench\.tool_scopes\.decision"):
         answering(json.dumps({**GOOD, **change}))
 
 
 @pytest.mark.parametrize("field", list(GOOD))
 def test_an_answer_with_a_field_missing_is_none(field: str) -> None:
-    with pytest.raises(Misuse, match="exactly the agreed fields"):
+    with pytest.raises(MisuseError, match="exactly the agreed fields"):
         answering(json.dumps({k: v for k, v in GOOD.items() if k != field}))
 
 
 def test_an_undefined_answer_is_refused_at_load_and_broken_later() -> None:
     good = json.dumps(GOOD)
-    with pytest.raises(Misuse, match="undefined"):
+    with pytest.raises(MisuseError, match="undefined"):
         policy_with(tool_scopes__rego=f"package workbench.tool_scopes\ndecision := {good} if input.never\n")
     sometimes = policy_with(
         tool_scopes__rego=f"package workbench.tool_scopes\ndecision := {good} if not input_is_odd\n"
@@ -142,12 +142,12 @@ def test_an_answer_that_repeats_awkward_text_is_broken_or_exact_but_never_anothe
     ],
 )
 def test_a_policy_that_cannot_be_trusted_is_refused_with_a_reason(files: dict[str, str], message: str) -> None:
-    with pytest.raises(Misuse, match=message):
+    with pytest.raises(MisuseError, match=message):
         policy_with(**files)
 
 
 def test_a_file_that_is_no_text_is_refused() -> None:
-    with pytest.raises(Misuse, match="no valid Rego"):
+    with pytest.raises(MisuseError, match="no valid Rego"):
         rego_engine.RegoPolicy({**SHIPPED, "tool_scopes.rego": b"\xff\xfe"}, "the test")
 
 
@@ -179,7 +179,7 @@ def test_files_of_a_folder_replace_those_of_the_same_name_only(tmp_path: Path) -
     (tmp_path / "data.json").write_text("{}")
     (tmp_path / "notes.txt").write_text("not a policy")
     (tmp_path / "own.rego").write_text("package own\nx := 1\n")
-    files = rego_engine.Files(tmp_path)
+    files = rego_engine.PolicyFiles(tmp_path)
     read = files.read()
     assert read["data.json"] == b"{}"
     assert read["tool_scopes.rego"] == SHIPPED["tool_scopes.rego"]
@@ -194,12 +194,12 @@ def test_files_of_a_folder_replace_those_of_the_same_name_only(tmp_path: Path) -
     before = files.fingerprint()
     (tmp_path / "own.rego").write_text("package own\nx := 12\n")
     assert files.fingerprint() != before
-    assert rego_engine.Files(None).fingerprint() == ()
+    assert rego_engine.PolicyFiles(None).fingerprint() == ()
 
 
 def test_a_folder_that_is_not_there_is_misuse(tmp_path: Path) -> None:
-    with pytest.raises(Misuse, match="cannot be read"):
-        rego_engine.Files(tmp_path / "nowhere").read()
+    with pytest.raises(MisuseError, match="cannot be read"):
+        rego_engine.PolicyFiles(tmp_path / "nowhere").read()
 
 
 def test_threads_share_one_policy_and_get_their_own_answers() -> None:

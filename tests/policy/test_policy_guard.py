@@ -13,7 +13,7 @@ import regopy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.policy.rego import rego_engine, rego_guard
 
 
@@ -284,7 +284,7 @@ def test_a_forbidden_function_cannot_be_brought_in_by_mocking() -> None:
 def test_findings_name_file_and_line_and_the_refusal_counts_the_rest() -> None:
     found = lint("package m\n\n" + "p if nosuch(1)\n" * 5)
     assert found[0].startswith("m0.rego:3: nosuch")
-    with pytest.raises(Misuse, match=r"m0\.rego:3.*and 2 more"):
+    with pytest.raises(MisuseError, match=r"m0\.rego:3.*and 2 more"):
         rego_guard.refuse(found, "here")
     rego_guard.refuse([], "here")
 

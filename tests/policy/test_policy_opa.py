@@ -20,12 +20,12 @@ import pytest
 
 from workbench.config import Settings
 from workbench.control.circuit_breaker import CircuitBreaker
-from workbench.events import JSON, Call, Caller, Misuse, Tool
+from workbench.events import JSON, Call, Caller, MisuseError, Tool
 from workbench.policy import Policy
 from workbench.policy.engines.embedded_engine import EmbeddedEngine
 from workbench.policy.engines.opa_engine import OpaEngine
 from workbench.policy.rego import engine_answer, rego_engine
-from workbench.policy.rego.opa_client import Opa
+from workbench.policy.rego.opa_client import OpaClient
 
 change = msgspec.structs.replace
 
@@ -36,7 +36,7 @@ def call(caller: Caller, tool: Tool, **more: Any) -> Call:
 
 @functools.cache
 def _shipped() -> rego_engine.RegoPolicy:
-    return rego_engine.RegoPolicy(rego_engine.Files(None).read(), "the package")
+    return rego_engine.RegoPolicy(rego_engine.PolicyFiles(None).read(), "the package")
 
 
 class Server:
@@ -203,7 +203,7 @@ async def test_input_that_no_engine_reads_alike_is_denied_without_asking(
 
 async def test_after_failures_opa_is_left_alone_until_a_probe_succeeds(server: Server) -> None:
     now = [0.0]
-    opa = Opa(server.url, breaker=CircuitBreaker(2, 1.0, clock=lambda: now[0]))
+    opa = OpaClient(server.url, breaker=CircuitBreaker(2, 1.0, clock=lambda: now[0]))
     working, server.answer = server.answer, lambda path, body: ok({}, "503 Service Unavailable")
     quota = rego_engine.PROBES[rego_engine.TENANT_QUOTA]
     kinds = []
@@ -221,7 +221,7 @@ async def test_after_failures_opa_is_left_alone_until_a_probe_succeeds(server: S
 
 async def test_a_call_that_is_given_up_does_not_count_as_a_failure(server: Server) -> None:
     server.answer = lambda path, body: None
-    opa = Opa(server.url, timeout=30.0, breaker=CircuitBreaker(1))
+    opa = OpaClient(server.url, timeout=30.0, breaker=CircuitBreaker(1))
     asking = asyncio.create_task(opa.ask(rego_engine.TENANT_QUOTA, rego_engine.PROBES[rego_engine.TENANT_QUOTA]))
     async with asyncio.timeout(10):
         while not server.requests:  # noqa: ASYNC110 - a list has no event
@@ -247,7 +247,7 @@ async def test_nobody_listening_is_a_denial_and_shows_up_as_a_problem(
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8181", "ftp://x", "http://", "http://u:p@x", "http://x?a=b", "http://x#y"])
 def test_an_address_that_cannot_be_meant_is_refused_at_the_start(settings: Settings, url: str) -> None:
-    with pytest.raises(Misuse, match="opa_url"):
+    with pytest.raises(MisuseError, match="opa_url"):
         Policy(settings.replace(opa_url=url))
 
 
@@ -287,7 +287,7 @@ def running(binary: str, folder: Path, port: int) -> Iterator[subprocess.Popen[b
 def rules(tmp_path: Path) -> Path:
     folder = tmp_path / "rules"
     folder.mkdir()
-    for name, content in rego_engine.Files(None).read().items():
+    for name, content in rego_engine.PolicyFiles(None).read().items():
         (folder / name).write_bytes(content)
     return folder
 

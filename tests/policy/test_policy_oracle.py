@@ -79,7 +79,7 @@ def oracle(caller: Caller, tool: Tool) -> JSON:
 
 
 def test_thousands_of_random_inputs_get_the_answer_that_the_description_gives() -> None:
-    policy = rego_engine.RegoPolicy(rego_engine.Files(None).read(), "the package")
+    policy = rego_engine.RegoPolicy(rego_engine.PolicyFiles(None).read(), "the package")
     rng = random.Random(20261120)
     rules: dict[str, int] = {}
     for _ in range(4000):
@@ -100,7 +100,7 @@ def quota_oracle(quotas: JSON, tenant: str, tool: str, used: int) -> JSON:
 
 
 def with_quotas(quotas: JSON) -> rego_engine.RegoPolicy:
-    files = rego_engine.Files(None).read()
+    files = rego_engine.PolicyFiles(None).read()
     data = json.loads(files["data.json"])
     data["workbench"]["quotas"] = quotas
     return rego_engine.RegoPolicy({**files, "data.json": json.dumps(data).encode()}, "the test")
@@ -130,7 +130,7 @@ def test_random_quotas_get_the_answer_that_the_description_gives() -> None:
 
 def opa_answers(opa_binary: str, folder: Path, inputs: list[JSON]) -> list[Any]:
     """What `opa eval` says of all inputs at once: they stand as data and are put in one by one."""
-    for name, content in rego_engine.Files(None).read().items():
+    for name, content in rego_engine.PolicyFiles(None).read().items():
         (folder / name).write_bytes(content)
     (folder / "cases.json").write_text(json.dumps({"cases": inputs}))
     query = "[d | some document in data.cases; d := data.workbench.tool_scopes.decision with input as document]"
@@ -151,7 +151,7 @@ def opa_answers(opa_binary: str, folder: Path, inputs: list[JSON]) -> list[Any]:
 def test_opa_decides_thousands_of_random_inputs_alike(opa_binary: str, tmp_path: Path) -> None:
     rng = random.Random(31)
     inputs = [engine_answer.document(*random_case(rng)) for _ in range(3000)]
-    policy = rego_engine.RegoPolicy(rego_engine.Files(None).read(), "the package")
+    policy = rego_engine.RegoPolicy(rego_engine.PolicyFiles(None).read(), "the package")
     theirs = opa_answers(opa_binary, tmp_path, inputs)
     assert len(theirs) == len(inputs)
     for document, answer in zip(inputs, theirs, strict=True):
@@ -162,7 +162,7 @@ def test_opa_decides_thousands_of_random_inputs_alike(opa_binary: str, tmp_path:
 @pytest.mark.interop
 @pytest.mark.timeout(1200)
 def test_opa_accepts_the_shipped_rules_in_strict_mode(opa_binary: str, tmp_path: Path) -> None:
-    for name, content in rego_engine.Files(None).read().items():
+    for name, content in rego_engine.PolicyFiles(None).read().items():
         (tmp_path / name).write_bytes(content)
     done = subprocess.run([opa_binary, "check", "--strict", str(tmp_path)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from workbench.config import Settings
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.policy import Redactor
 from workbench.policy.redaction import recognizers
 from workbench.policy.redaction import redactor as redaction
@@ -225,7 +225,7 @@ def test_the_key_is_private_and_a_damaged_one_is_refused(settings: Settings) -> 
     assert path.stat().st_mode & 0o777 == 0o600
     assert [p.name for p in settings.home.iterdir() if "redaction" in p.name] == ["redaction.key"]
     path.write_bytes(b"short")
-    with pytest.raises(Misuse, match="32 bytes"):
+    with pytest.raises(MisuseError, match="32 bytes"):
         Redactor(settings.home)
 
 

@@ -15,7 +15,7 @@ import pytest
 from tests.redis_server import RedisServer
 from workbench.config import Settings
 from workbench.control.circuit_breaker import CircuitBreaker
-from workbench.events import Caller, Misuse, Tool, Unreachable
+from workbench.events import Caller, MisuseError, Tool, UnreachableError
 from workbench.policy import Policy
 from workbench.policy.limits.redis_limits import SCRIPT, SharedLimits
 
@@ -170,7 +170,7 @@ async def test_without_redis_calls_are_denied_or_counted_here_as_the_setting_say
 ) -> None:
     url = f"unix://{tmp_path}/nobody.sock"
     denying = SharedLimits(2, lambda tenant, tool: 0, url=url)
-    with pytest.raises(Unreachable, match="Redis does not count calls"):
+    with pytest.raises(UnreachableError, match="Redis does not count calls"):
         await denying.use_shared(owner, find)
     assert denying.problem
     counting = SharedLimits(2, lambda tenant, tool: 0, url=url, when_down="memory")
@@ -188,7 +188,7 @@ async def test_a_redis_that_dies_denies_and_counts_again_when_it_is_back(
     assert await counting.use_shared(owner, find) is None
     server.kill()
     for _ in range(6):
-        with pytest.raises(Unreachable):
+        with pytest.raises(UnreachableError):
             await counting.use_shared(owner, find)
     assert counting.script.breaker.state != "closed"
     server.start()
@@ -205,7 +205,7 @@ async def test_a_redis_that_dies_denies_and_counts_again_when_it_is_back(
 
 @pytest.mark.parametrize("url", ["localhost:6379", "http://x", "mysql://user:hunter2@x"])
 def test_an_address_that_cannot_be_meant_is_refused_and_never_repeated(settings: Settings, url: str) -> None:
-    with pytest.raises(Misuse, match="redis_url") as refused:
+    with pytest.raises(MisuseError, match="redis_url") as refused:
         Policy(settings.replace(redis_url=url))
     assert "hunter2" not in str(refused.value)
 

@@ -16,9 +16,9 @@ import pytest
 
 from tests.redis_server import RedisServer
 from workbench.config import Settings
-from workbench.events import Caller, Misuse, Usage
+from workbench.events import Caller, MisuseError, Usage
 from workbench.policy import Policy
-from workbench.policy.limits.budgets import Limits, Spending
+from workbench.policy.limits.budgets import BudgetLedger, BudgetLimits
 from workbench.policy.rego.rego_engine import BrokenPolicyError
 
 pytestmark = pytest.mark.stores("sqlite", "postgres")
@@ -57,8 +57,10 @@ def day() -> Day:
 
 
 @pytest.fixture
-async def spending(where: Settings, day: Day) -> AsyncIterator[Spending]:
-    opened = Spending(where.replace(user_tokens_per_day=1000, user_cost_per_day=0.5), lambda _: Limits(), clock=day)
+async def spending(where: Settings, day: Day) -> AsyncIterator[BudgetLedger]:
+    opened = BudgetLedger(
+        where.replace(user_tokens_per_day=1000, user_cost_per_day=0.5), lambda _: BudgetLimits(), clock=day
+    )
     if opened._redis is not None:
         await opened._redis.flushall()
     yield opened
@@ -70,7 +72,7 @@ def used(tokens: int = 0, cost: float = 0.0) -> Usage:
     return Usage(input_tokens=tokens, cost_usd=cost)
 
 
-async def test_what_was_set_aside_is_settled_and_the_rest_can_be_used(spending: Spending, owner: Caller) -> None:
+async def test_what_was_set_aside_is_settled_and_the_rest_can_be_used(spending: BudgetLedger, owner: Caller) -> None:
     first = await spending.reserve(owner, NOTHING, 100, 900)
     assert first.tokens == 900
     assert (await spending.reserve(owner, NOTHING, 200, 300)).tokens == 0, "nobody uses what is set aside"
@@ -83,7 +85,7 @@ async def test_what_was_set_aside_is_settled_and_the_rest_can_be_used(spending: 
     assert (refused.tokens, refused.why) == (0, "Your budget of 1000 tokens for today (UTC) is used up.")
 
 
-async def test_money_ends_runs_once_it_is_used_up(spending: Spending, owner: Caller) -> None:
+async def test_money_ends_runs_once_it_is_used_up(spending: BudgetLedger, owner: Caller) -> None:
     granted = await spending.reserve(owner, NOTHING, 1, 10)
     await spending.settle(owner, granted, used(10, 0.499999))
     granted = await spending.reserve(owner, NOTHING, 1, 10)
@@ -93,7 +95,7 @@ async def test_money_ends_runs_once_it_is_used_up(spending: Spending, owner: Cal
 
 
 async def test_a_budget_is_of_one_person_of_one_tenant_and_of_one_day(
-    spending: Spending, owner: Caller, day: Day
+    spending: BudgetLedger, owner: Caller, day: Day
 ) -> None:
     await spending.reserve(owner, NOTHING, 1, 1000)
     for other in (change(owner, subject="bob"), change(owner, tenant="globex")):
@@ -107,8 +109,8 @@ async def test_the_password_of_redis_may_be_a_secret(
     settings: Settings, redis: RedisServer, owner: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WHERE_REDIS_IS", redis.url)
-    spending = Spending(
-        settings.replace(redis_url="secret:env:WHERE_REDIS_IS", user_tokens_per_day=1000), lambda _: Limits()
+    spending = BudgetLedger(
+        settings.replace(redis_url="secret:env:WHERE_REDIS_IS", user_tokens_per_day=1000), lambda _: BudgetLimits()
     )
     granted = await spending.reserve(change(owner, subject="whoever"), NOTHING, 5, 5)
     assert granted.tokens == 5
@@ -116,7 +118,7 @@ async def test_the_password_of_redis_may_be_a_secret(
     spending.close()
 
 
-async def test_runs_that_race_never_use_more_than_the_limit_together(spending: Spending, owner: Caller) -> None:
+async def test_runs_that_race_never_use_more_than_the_limit_together(spending: BudgetLedger, owner: Caller) -> None:
     granted = await asyncio.gather(*(spending.reserve(owner, NOTHING, 30, 70) for _ in range(40)))
     assert 970 < sum(g.tokens for g in granted) <= 1000
     assert all(g.tokens >= 30 or (g.tokens == 0 and g.why) for g in granted)
@@ -145,7 +147,7 @@ asyncio.run(race())
 
 @pytest.mark.slow
 def test_processes_that_race_never_use_more_than_the_limit_together(where: Settings, store: dict[str, str]) -> None:
-    Spending(where, lambda _: Limits()).close()  # the state folder is there
+    BudgetLedger(where, lambda _: BudgetLimits()).close()  # the state folder is there
     racers = [
         subprocess.Popen(
             [sys.executable, "-c", RACER, str(where.home), where.redis_url, json.dumps(store)],
@@ -158,7 +160,7 @@ def test_processes_that_race_never_use_more_than_the_limit_together(where: Setti
 
 
 async def test_the_budget_of_a_run_is_of_that_run(settings: Settings, owner: Caller) -> None:
-    spending = Spending(settings.replace(token_budget=500, cost_budget=0.25), lambda _: Limits())
+    spending = BudgetLedger(settings.replace(token_budget=500, cost_budget=0.25), lambda _: BudgetLimits())
     assert (await spending.reserve(owner, used(499), 10, 90)).tokens == 10
     assert "500 tokens of one run" in (await spending.reserve(owner, used(500), 10, 90)).why
     assert "$0.25 of one run" in (await spending.reserve(owner, used(1, 0.25), 10, 90)).why
@@ -170,21 +172,21 @@ async def test_the_budget_of_a_run_is_of_that_run(settings: Settings, owner: Cal
 @pytest.mark.parametrize(
     ("data", "who", "expected"),
     [
-        ({}, "ann", Limits(tokens_per_day=1000, tokens_per_run=200_000)),
-        ({"default": {"tokens_per_day": 10}}, "ann", Limits(tokens_per_day=10, tokens_per_run=200_000)),
-        ({"default": {"tokens_per_day": 9999}}, "ann", Limits(tokens_per_day=1000, tokens_per_run=200_000)),
+        ({}, "ann", BudgetLimits(tokens_per_day=1000, tokens_per_run=200_000)),
+        ({"default": {"tokens_per_day": 10}}, "ann", BudgetLimits(tokens_per_day=10, tokens_per_run=200_000)),
+        ({"default": {"tokens_per_day": 9999}}, "ann", BudgetLimits(tokens_per_day=1000, tokens_per_run=200_000)),
         (
             {"tenants": {"acme": {"cents_per_run": 5}}, "people": {"acme": {"bob": {"tokens_per_run": 7}}}},
-            "ann", Limits(tokens_per_day=1000, tokens_per_run=200_000, cents_per_run=5),
+            "ann", BudgetLimits(tokens_per_day=1000, tokens_per_run=200_000, cents_per_run=5),
         ),
         (
             {"tenants": {"acme": {"cents_per_run": 5}}, "people": {"acme": {"bob": {"tokens_per_run": 7}}}},
-            "bob", Limits(tokens_per_day=1000, tokens_per_run=7),
+            "bob", BudgetLimits(tokens_per_day=1000, tokens_per_run=7),
         ),
     ],
 )  # fmt: skip
 async def test_the_tighter_one_of_settings_and_policy_holds(
-    settings: Settings, tmp_path: Path, owner: Caller, data: Any, who: str, expected: Limits
+    settings: Settings, tmp_path: Path, owner: Caller, data: Any, who: str, expected: BudgetLimits
 ) -> None:
     (tmp_path / "budgets.json").write_bytes(msgspec.json.encode({"workbench": {"budgets": data}}))
     policy = Policy(settings.replace(policy=tmp_path, user_tokens_per_day=1000))
@@ -210,7 +212,7 @@ async def test_without_redis_nothing_is_granted_or_counted_here_as_the_setting_s
 ) -> None:
     gone = settings.replace(redis_url="redis://127.0.0.1:1/0", user_tokens_per_day=100)
     for down, tokens in (("deny", 0), ("memory", 50)):
-        spending = Spending(gone.replace(redis_down=down), lambda _: Limits())
+        spending = BudgetLedger(gone.replace(redis_down=down), lambda _: BudgetLimits())
         granted = await spending.reserve(owner, NOTHING, 50, 50)
         assert granted.tokens == tokens
         assert bool(granted.why) is (tokens == 0)
@@ -221,13 +223,13 @@ async def test_without_redis_nothing_is_granted_or_counted_here_as_the_setting_s
 
 @pytest.mark.parametrize("name", ["cost_budget", "user_tokens_per_day", "user_cost_per_day"])
 def test_a_negative_budget_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(Misuse, match=name):
+    with pytest.raises(MisuseError, match=name):
         Settings.load(env={}, cwd=tmp_path, **{name: -1})
 
 
 @pytest.mark.parametrize("name", ["cost_budget", "user_cost_per_day"])
 async def test_a_limit_below_one_cent_is_a_limit(settings: Settings, owner: Caller, name: str) -> None:
-    spending = Spending(settings.replace(**{name: 0.004}), lambda _: Limits())
+    spending = BudgetLedger(settings.replace(**{name: 0.004}), lambda _: BudgetLimits())
     granted = await spending.reserve(owner, NOTHING, 10, 90)
     await spending.settle(owner, granted, used(10, 0.01))
     assert (await spending.reserve(owner, used(10, 0.01), 10, 90)).tokens == 0
@@ -239,7 +241,7 @@ async def test_what_was_set_aside_in_one_place_does_not_come_back_in_the_other(
 ) -> None:
     limited = settings.replace(user_tokens_per_day=1000, redis_down="memory")
     there, here = limited.replace(redis_url=redis.url), limited.replace(redis_url="redis://127.0.0.1:1/0")
-    spending, cut_off = Spending(there, lambda _: Limits()), Spending(here, lambda _: Limits())
+    spending, cut_off = BudgetLedger(there, lambda _: BudgetLimits()), BudgetLedger(here, lambda _: BudgetLimits())
     assert spending._redis is not None
     await spending._redis.flushall()
     shared, alone = await spending.reserve(owner, NOTHING, 100, 900), await cut_off.reserve(owner, NOTHING, 100, 900)

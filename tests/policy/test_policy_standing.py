@@ -11,15 +11,15 @@ import pytest
 
 from tests.policy.test_policy_approvals import Clock
 from workbench.config import Settings
-from workbench.events import Call, Caller, Misuse, Tool
-from workbench.policy import Approvals, Redactor, Refused
-from workbench.policy.approvals.approval import Needed
+from workbench.events import Call, Caller, MisuseError, Tool
+from workbench.policy import ApprovalRefusedError, Approvals, Redactor
+from workbench.policy.approvals.approval import ApprovalRequirement
 from workbench.policy.approvals.standing_approvals import (
     MAX_ACTIVE,
     MAX_UNSEEN_SECONDS,
     StandingApproval,
     StandingApprovals,
-    Terms,
+    StandingTerms,
 )
 
 pytestmark = pytest.mark.stores("sqlite", "postgres")
@@ -41,11 +41,11 @@ class Desk:
         call: Call,
         tool: Tool,
         by: Caller,
-        needed: Needed = Needed(),
+        needed: ApprovalRequirement = ApprovalRequirement(),
         **terms: Any,
     ) -> StandingApproval:
         approval = self.approvals.request(call, tool, needed)
-        prepared = self.standing.prepare(approval, dict(call.arguments), Terms(**(terms or {"uses": 2})), by)
+        prepared = self.standing.prepare(approval, dict(call.arguments), StandingTerms(**(terms or {"uses": 2})), by)
         self.approvals.decide(approval.id, True, by, via="app")
         return self.standing.give(prepared, by, via="app")
 
@@ -144,12 +144,12 @@ def test_it_is_revoked_at_once_by_who_may_decide_in_the_tenant(
 ) -> None:
     given = desk.give(call, delete, owner)
     for other in (change(owner, tenant="globex"), call.caller):
-        with pytest.raises(Refused):
+        with pytest.raises(ApprovalRefusedError):
             desk.standing.revoke(given.id, other)
     ended = desk.standing.revoke(given.id, owner)
     assert (ended.status, ended.ended_by) == ("revoked", "ann")
     assert desk.use(call, delete) is None
-    with pytest.raises(Refused, match="in force"):
+    with pytest.raises(ApprovalRefusedError, match="in force"):
         desk.standing.revoke(given.id, owner)
 
 
@@ -160,7 +160,7 @@ def test_switched_off_none_is_given_and_none_counts(
     off = Desk(settings, desk.clock)
     try:
         assert off.use(call, delete) is None
-        with pytest.raises(Refused, match="switched off"):
+        with pytest.raises(ApprovalRefusedError, match="switched off"):
             off.give(call, delete, owner)
     finally:
         off.close()
@@ -178,7 +178,7 @@ def test_it_takes_scopes_of_its_own(
     desk: Desk, call: Call, delete: Tool, owner: Caller, scopes: Any, lacks: str
 ) -> None:
     by = change(owner, scopes=frozenset(scopes))
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ApprovalRefusedError) as refused:
         desk.give(call, delete, by)
     assert lacks in refused.value.hint
     assert desk.standing.active("acme") == []
@@ -199,7 +199,7 @@ def test_it_takes_scopes_of_its_own(
 def test_its_end_is_stated_and_within_what_the_setting_allows(
     desk: Desk, call: Call, delete: Tool, owner: Caller, terms: Any
 ) -> None:
-    with pytest.raises(Misuse) as refused:
+    with pytest.raises(MisuseError) as refused:
         desk.give(call, delete, owner, **terms)
     assert refused.value.hint
     assert desk.approvals.pending("acme"), "and nothing was decided"
@@ -209,20 +209,20 @@ def test_who_comes_with_a_token_gives_it_for_an_hour_at_most(
     desk: Desk, call: Call, delete: Tool, owner: Caller
 ) -> None:
     by = change(owner, method="jwt")
-    with pytest.raises(Misuse, match="cannot be given"):
+    with pytest.raises(MisuseError, match="cannot be given"):
         desk.give(call, delete, by, seconds=MAX_UNSEEN_SECONDS + 1)
-    with pytest.raises(Refused, match="while their token is shown"):
+    with pytest.raises(ApprovalRefusedError, match="while their token is shown"):
         desk.give(call, delete, change(by, roles=()))
     assert desk.give(call, delete, by, uses=1).seconds == MAX_UNSEEN_SECONDS
 
 
 def test_four_eyes_need_as_many_who_agree_to_the_same(desk: Desk, call: Call, delete: Tool, owner: Caller) -> None:
-    two = Needed(approvers=2)
+    two = ApprovalRequirement(approvers=2)
     cat = change(owner, subject="cat")
     given = desk.give(call, delete, owner, two, uses=2)
     assert (given.status, given.until_us) == ("pending", 0)
     assert desk.use(call, delete) is None
-    with pytest.raises(Refused, match="other terms"):
+    with pytest.raises(ApprovalRefusedError, match="other terms"):
         desk.give(call, delete, cat, two, uses=3)
     both = desk.give(call, delete, cat, two, uses=2)
     assert (both.id, both.status, both.by) == (given.id, "active", "ann, cat")
@@ -230,7 +230,7 @@ def test_four_eyes_need_as_many_who_agree_to_the_same(desk: Desk, call: Call, de
 
 
 def test_one_of_two_does_not_make_it_count(desk: Desk, call: Call, delete: Tool, owner: Caller) -> None:
-    two, cat = Needed(approvers=2), change(owner, subject="cat")
+    two, cat = ApprovalRequirement(approvers=2), change(owner, subject="cat")
     given = desk.give(call, delete, owner, two)
     desk.approvals.decide(given.approval, True, cat, via="app")  # a yes to the call alone
     assert desk.use(call, delete) is None
@@ -270,5 +270,5 @@ def test_a_tenant_has_so_many_at_a_time(
     monkeypatch.setattr("workbench.policy.approvals.standing_approvals.MAX_ACTIVE", 1)
     assert MAX_ACTIVE > 1
     desk.give(call, delete, owner)
-    with pytest.raises(Misuse, match="are active"):
+    with pytest.raises(MisuseError, match="are active"):
         desk.give(change(call, arguments={"id": 8}), delete, owner)

@@ -16,8 +16,8 @@ from mcp.server.lowlevel import Server
 from workbench.audit import AuditLog
 from workbench.audit.format import records
 from workbench.config import Settings
-from workbench.events import JSON, Unreachable
-from workbench.registry import Connection, Launched, Registry, ServerSpec
+from workbench.events import JSON, UnreachableError
+from workbench.registry import Connection, LaunchContext, Registry, ServerSpec
 from workbench.upstream.in_memory import MemoryConnection
 
 
@@ -47,7 +47,7 @@ class FaultyConnection(MemoryConnection):
 
     async def open(self) -> None:
         if self.faults.refuses:
-            raise Unreachable(self.faults.refuses)
+            raise UnreachableError(self.faults.refuses)
         self.faults.opened += 1
         self.faults.lost = False
         await super().open()
@@ -55,7 +55,7 @@ class FaultyConnection(MemoryConnection):
     async def request(self, method: str, params: JSON, *, timeout: float, **more: Any) -> JSON:
         self.faults.methods.append(method)
         if self.faults.refuses:
-            raise Unreachable(self.faults.refuses)
+            raise UnreachableError(self.faults.refuses)
         if not self.faults.answers.is_set():
             raise TimeoutError  # what a deadline would do, without waiting for it
         return await super().request(method, params, timeout=timeout, **more)
@@ -121,7 +121,7 @@ async def open_registry(settings: Settings, log: AuditLog) -> AsyncIterator[Open
     async def open_it(*neighbours: Neighbour, elsewhere: dict[str, Neighbour] | None = None, **more: Any) -> Registry:
         by_url = {n.spec.url: n for n in neighbours} | (elsewhere or {})
 
-        def connect(spec: ServerSpec, launched: Launched) -> Connection:
+        def connect(spec: ServerSpec, launched: LaunchContext) -> Connection:
             return by_url[launched.url].connect()
 
         changed = dataclasses.replace(settings, **more)

@@ -10,8 +10,8 @@ import pytest
 
 from workbench import server_manifests
 from workbench.config import Settings
-from workbench.events import Misuse
-from workbench.registry import ServerDown, ServerSpec, ServerState, UnknownTool, bundled, bundled_specs
+from workbench.events import MisuseError
+from workbench.registry import ServerDownError, ServerSpec, ServerState, UnknownToolError, bundled, bundled_specs
 from workbench.server_manifests import LaunchOptions, ServerManifest, default_servers, servers_folder
 
 
@@ -40,7 +40,7 @@ def test_settings_become_flags(settings: Settings, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["data", "files_root"])
 def test_a_folder_that_is_not_there_is_refused(settings: Settings, tmp_path: Path, name: str) -> None:
     changed = dataclasses.replace(settings, **{name: tmp_path / "nowhere"})
-    with pytest.raises(Misuse, match=f"Setting {name} is '.*nowhere', which is no folder"):
+    with pytest.raises(MisuseError, match=f"Setting {name} is '.*nowhere', which is no folder"):
         bundled_specs(changed)
 
 
@@ -49,7 +49,7 @@ def test_a_manifest_that_names_an_unknown_setting_is_refused(
 ) -> None:
     wrong = ServerManifest(id="w", command=("w.py",), launch=LaunchOptions(setting="wether"))
     monkeypatch.setattr(bundled, "bundled_manifests", lambda: (wrong,))
-    with pytest.raises(Misuse, match="bundled server 'w' names 'wether', which is no setting"):
+    with pytest.raises(MisuseError, match="bundled server 'w' names 'wether', which is no setting"):
         bundled_specs(dataclasses.replace(settings, servers=()))
 
 
@@ -57,7 +57,7 @@ def test_an_installed_package_brings_its_servers(monkeypatch: pytest.MonkeyPatch
     package = tmp_path / "site-packages" / "workbench"
     package.mkdir(parents=True)
     monkeypatch.setattr(server_manifests, "__file__", str(package / "server_manifests.py"))
-    with pytest.raises(Misuse, match="bundled servers are missing"):
+    with pytest.raises(MisuseError, match="bundled servers are missing"):
         servers_folder()
     (package / "_shipped" / "servers").mkdir(parents=True)
     assert servers_folder() == package / "_shipped" / "servers"
@@ -71,9 +71,9 @@ def test_what_is_shown_of_a_server_holds_no_secret() -> None:
 
 
 def test_errors_say_what_to_do_next() -> None:
-    assert str(UnknownTool("x.y")) == "There is no tool 'x.y'. See `workbench tools` for all tools."
-    down = ServerDown(ServerState(id="crm", kind="bundled", status="down", last_error="It burns."))
+    assert str(UnknownToolError("x.y")) == "There is no tool 'x.y'. See `workbench tools` for all tools."
+    down = ServerDownError(ServerState(id="crm", kind="bundled", status="down", last_error="It burns."))
     assert down.exit_code == 4
     assert str(down).startswith("Server 'crm' is down: It burns")
     assert "restarted by itself" in str(down)
-    assert "restarted" not in str(ServerDown(ServerState(id="crm", kind="bundled", status="stopped")))
+    assert "restarted" not in str(ServerDownError(ServerState(id="crm", kind="bundled", status="stopped")))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.events import Unreachable
+from workbench.events import UnreachableError
 from workbench.registry import ServerSpec
 from workbench.registry.processes.child_environment import environment, find_program, inherits
 from workbench.secrets import hide
@@ -126,12 +126,12 @@ def test_a_launcher_that_no_shell_put_on_the_path_is_found(tmp_path: Path, monke
     assert find_program("a-launcher", env) == str(folder / "a-launcher")
     assert env == {"PATH": f"/usr/bin:{folder}"}
     assert find_program("./a-launcher", env) == "./a-launcher"
-    with pytest.raises(Unreachable, match="'no-such-launcher' is not on the PATH"):
+    with pytest.raises(UnreachableError, match="'no-such-launcher' is not on the PATH"):
         find_program("no-such-launcher", env)
 
 
 def test_where_a_launcher_comes_from_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(Unreachable, match=r"It comes with the \.NET SDK"):
+    with pytest.raises(UnreachableError, match=r"It comes with the \.NET SDK"):
         find_program("dnx", {"PATH": str(tmp_path)})

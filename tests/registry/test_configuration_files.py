@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.config import Settings
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.registry import foreign_servers, read_configuration
 from workbench.registry.configuration.added_servers import AddedServers, portable
 from workbench.registry.configuration.formats import parse_document
@@ -22,9 +22,9 @@ from workbench.registry.configuration.identifiers import readable_id
 from workbench.registry.configuration.locations import CLIENTS, installed, places_of
 from workbench.registry.configuration.mcp_json import entry_of
 from workbench.registry.configuration.styles import find_servers
-from workbench.registry.configuration.variables import MAX_FILE_BYTES, Place, read_env_file
+from workbench.registry.configuration.variables import MAX_FILE_BYTES, ConfigurationSource, read_env_file
 from workbench.registry.definitions.name_checks import SERVER_ID, confusable
-from workbench.secrets import Secrets, hide
+from workbench.secrets import SecretResolver, hide
 
 NPX = {"command": "npx", "args": ["-y", "pkg"]}
 
@@ -73,14 +73,14 @@ def test_marked_encodings_are_read(tmp_path: Path, encoding: str) -> None:
     ],
 )
 def test_what_cannot_be_parsed_is_refused_with_its_place(tmp_path: Path, name: str, text: str, where: str) -> None:
-    with pytest.raises(Misuse, match=where):
+    with pytest.raises(MisuseError, match=where):
         read_configuration(write(tmp_path / name, text))
 
 
 def test_a_few_lines_of_yaml_do_not_become_billions_of_values() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
-    with pytest.raises(Misuse, match="more than 200000 values"):
+    with pytest.raises(MisuseError, match="more than 200000 values"):
         parse_document("\n".join(lines).encode(), Path("a.yaml"))
 
 
@@ -192,20 +192,20 @@ def test_an_input_is_read_from_the_secrets_and_stands_nowhere(settings: Settings
     settings = settings.replace(mcp_config=path)
     found = foreign_servers(settings)
     assert list(found.inputs) == ["city", "never"]
-    Secrets.of(settings).supply("city", "Bern-on-Aare", hidden=False)
+    SecretResolver.of(settings).supply("city", "Bern-on-Aare", hidden=False)
     found = foreign_servers(settings)
     assert list(found.inputs) == ["never"]
     a, b = found.servers
     assert a.env == {"K": "${secret:api-key}", "C": "${secret:city}"}
     assert b.url == "https://x.example/mcp?key=${secret:api-key}"
     assert "from-the-secrets" not in repr(found)
-    assert Secrets.of(settings).read(a.env["C"]) == "Bern-on-Aare"
+    assert SecretResolver.of(settings).read(a.env["C"]) == "Bern-on-Aare"
     assert hide("from-the-secrets in Bern-on-Aare") == "<secret> in Bern-on-Aare"
 
 
 async def test_what_a_person_gave_lasts_and_is_not_looked_for_elsewhere(settings: Settings) -> None:
     now = [0.0]
-    secrets = Secrets(settings, env={"TOKEN": "of-the-environment"}, ticks=lambda: now[0])
+    secrets = SecretResolver(settings, env={"TOKEN": "of-the-environment"}, ticks=lambda: now[0])
     secrets.supply("TOKEN", "given-by-a-person")
     now[0] = 1e9
     assert secrets.read("secret:TOKEN") == "given-by-a-person"
@@ -236,7 +236,7 @@ def test_places_depend_on_the_system() -> None:
         "darwin": "/h/Library/Application Support/Claude/claude_desktop_config.json",
         "win32": "/a/Claude/claude_desktop_config.json",
     }
-    with pytest.raises(Misuse, match="Did you mean cursor"):
+    with pytest.raises(MisuseError, match="Did you mean cursor"):
         places_of("cursr")
 
 
@@ -280,7 +280,7 @@ def test_what_is_kept_of_a_server_means_the_same_elsewhere(tmp_path: Path, name:
     found = find_servers(parse_document(path.read_bytes(), path).value, path)
     (server,) = found.servers
     added = AddedServers(tmp_path / "home")
-    _, kept = portable(server, entry_of(server), Place(path, {}, inputs=found.inputs), "a")
+    _, kept = portable(server, entry_of(server), ConfigurationSource(path, {}, inputs=found.inputs), "a")
     assert "t0ken" not in json.dumps(kept)
     assert "of the file" not in json.dumps(kept)
     added.add({"a": kept}, found.inputs)
@@ -307,12 +307,12 @@ def test_added_servers_are_forgotten_all_or_none(tmp_path: Path) -> None:
     added = AddedServers(tmp_path / "home")
     added.add({"a": NPX, "b": NPX}, {})
     added.add({"c": NPX}, {"i": {"default": "d"}})
-    with pytest.raises(Misuse, match=r"No server 'x' was added\. Added are a, b, c"):
+    with pytest.raises(MisuseError, match=r"No server 'x' was added\. Added are a, b, c"):
         added.remove(["a", "x"])
     added.remove(["a", "c"])
     assert list(added.entries()) == ["b"]
     write(added.path, "[]")
-    with pytest.raises(Misuse, match="has no 'mcpServers'"):
+    with pytest.raises(MisuseError, match="has no 'mcpServers'"):
         added.entries()
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from workbench.registry.processes.failed_starts import MAX_PERMANENT_RETRY_S, MAX_RETRY_S, Failures
+from workbench.registry.processes.failed_starts import MAX_PERMANENT_RETRY_S, MAX_RETRY_S, StartFailures
 
 
 def test_pauses_double_up_to_a_bound() -> None:
-    failures = Failures(0.5)
+    failures = StartFailures(0.5)
     pauses = []
     for n in range(12):
         failures.add(f"reason {'abc'[n % 3]}", was_ready=False)
@@ -17,7 +17,7 @@ def test_pauses_double_up_to_a_bound() -> None:
 
 
 def test_the_same_reason_again_and_again_is_said_with_a_remedy_and_tried_seldom() -> None:
-    failures = Failures(0.5)
+    failures = StartFailures(0.5)
     for pid in range(20):
         failures.add(f"process {pid} at 0x{pid:x}: no key", was_ready=False)
     assert failures.permanent
@@ -30,7 +30,7 @@ def test_the_same_reason_again_and_again_is_said_with_a_remedy_and_tried_seldom(
 
 
 def test_a_server_that_was_ready_in_between_has_no_permanent_failure() -> None:
-    failures = Failures(0.5)
+    failures = StartFailures(0.5)
     for _ in range(10):
         failures.add("It crashed.", was_ready=True)
     assert not failures.permanent

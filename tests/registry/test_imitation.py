@@ -12,7 +12,7 @@ from workbench.audit import AuditLog
 from workbench.config import Settings
 from workbench.events import Tool
 from workbench.registry import Registry, ServerSpec
-from workbench.registry.definitions.imitation import Comparison
+from workbench.registry.definitions.imitation import NameComparison
 
 
 def spec(id: str, **more: Any) -> ServerSpec:
@@ -27,7 +27,7 @@ def found(
     for name in named:
         server, _, own = name.partition(".")
         tools.setdefault(server, []).append(Tool(server=server, name=own, original=own))
-    return {r.tool: (r.other, r.imitates) for r in Comparison().resemblances(specs, tools, known or {}).values()}
+    return {r.tool: (r.other, r.imitates) for r in NameComparison().resemblances(specs, tools, known or {}).values()}
 
 
 MAIL, EVIL = spec("mail"), spec("evil")

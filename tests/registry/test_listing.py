@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.registry.conftest import tool
-from workbench.events import JSON, Misuse, Unreachable
+from workbench.events import JSON, MisuseError, UnreachableError
 from workbench.registry import RpcError, ServerSpec
 from workbench.registry.definitions.lenient_definition import presented
 from workbench.registry.definitions.listing import definition_hash, list_tools, read_definitions
@@ -194,7 +194,7 @@ async def test_pages_are_followed_by_their_cursors() -> None:
 )
 async def test_a_list_that_never_ends_or_is_none_is_given_up(page: JSON, why: str) -> None:
     wire: Any = Paged(page)
-    with pytest.raises(Unreachable, match=why):
+    with pytest.raises(UnreachableError, match=why):
         await list_tools(FOREIGN, wire, 1.0)
 
 
@@ -210,7 +210,7 @@ async def test_a_cursor_that_stands_still_ends_the_list_and_costs_nothing() -> N
 
 async def test_ever_new_cursors_come_to_an_end() -> None:
     wire: Any = Paged(*({"tools": [], "nextCursor": str(n)} for n in range(600)))
-    with pytest.raises(Unreachable, match="never end"):
+    with pytest.raises(UnreachableError, match="never end"):
         await list_tools(FOREIGN, wire, 1.0)
     assert len(wire.cursors) == 500
 
@@ -232,7 +232,7 @@ def test_ids_are_made_of_names_or_refused() -> None:
         ("x" * 49, []),
         ("!", []),
     ):
-        with pytest.raises(Misuse):
+        with pytest.raises(MisuseError):
             server_id(name, taken)
 
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.registry import ServerSpec, read_configuration, read_mcp_json
 from workbench.server_manifests import selectable_servers
 
@@ -137,7 +137,7 @@ UNREADABLE: dict[str | bytes, str] = {
 
 @pytest.mark.parametrize("text", UNREADABLE, ids=lambda text: repr(text)[:60])
 def test_a_file_is_refused_only_where_its_text_cannot_be_read(tmp_path: Path, text: str | bytes) -> None:
-    with pytest.raises(Misuse) as refusal:
+    with pytest.raises(MisuseError) as refusal:
         read(tmp_path, text)
     assert str(tmp_path / "mcp.json") in str(refusal.value)
     assert UNREADABLE[text] in str(refusal.value)
@@ -233,9 +233,9 @@ def test_what_cannot_be_used_is_left_out_alone_and_said_where_it_stands(tmp_path
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(Misuse, match=r"nowhere\.json cannot be read: No such file"):
+    with pytest.raises(MisuseError, match=r"nowhere\.json cannot be read: No such file"):
         read_mcp_json(tmp_path / "nowhere.json")
-    with pytest.raises(Misuse, match="cannot be read: Is a directory"):
+    with pytest.raises(MisuseError, match="cannot be read: Is a directory"):
         read_mcp_json(tmp_path)
 
 
@@ -248,7 +248,7 @@ def test_ids_do_not_depend_on_anything_but_the_name(tmp_path: Path) -> None:
 def read_or_refuse(folder: Path, text: bytes) -> tuple[list[ServerSpec], str | None]:
     try:
         return read(folder, text), None
-    except Misuse as e:
+    except MisuseError as e:
         return [], str(e)
 
 

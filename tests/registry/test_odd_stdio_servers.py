@@ -16,7 +16,7 @@ import pytest
 from tests.registry.conftest import flushed, recorded, until
 from workbench.audit import AuditLog
 from workbench.config import Settings
-from workbench.events import JSON, Unreachable
+from workbench.events import JSON, UnreachableError
 from workbench.registry import Registry, ServerSpec, ServerState, health, managed_server
 from workbench.registry.connection import RpcError
 from workbench.registry.processes import failed_starts, startup, stderr_lines
@@ -129,7 +129,7 @@ async def test_an_answer_that_cannot_be_read_fails_that_call_alone(
     monkeypatch.setattr(stdio, "INCOMPLETE_TIMEOUT_S", 0.1)
     registry = await launch("plain")
     async with asyncio.timeout(5):
-        with pytest.raises((Unreachable, RpcError), match=FAILURES[tool]):
+        with pytest.raises((UnreachableError, RpcError), match=FAILURES[tool]):
             await call(registry, tool)
     await call(registry, "echo")
     assert state(registry).restarts == 0
@@ -150,7 +150,7 @@ ENDS = {
 async def test_the_end_of_a_server_in_a_call_is_told_as_it_was_and_it_comes_back(launch: Launch, tool: str) -> None:
     registry = await launch("plain")
     async with asyncio.timeout(5):
-        with pytest.raises(Unreachable) as caught:
+        with pytest.raises(UnreachableError) as caught:
             await call(registry, tool)
     assert ENDS[tool] in str(caught.value)
     await until(lambda: state(registry).restarts == 1 and state(registry).status == "ready")
@@ -178,7 +178,7 @@ async def test_a_server_that_dies_of_the_first_question_is_not_asked_it_again(
     launch: Launch, settings: Settings, log: AuditLog
 ) -> None:
     registry = await launch("initialize_first")
-    with pytest.raises(Unreachable):
+    with pytest.raises(UnreachableError):
         await call(registry, "exit0")
     await until(lambda: state(registry).restarts == 1 and state(registry).status == "ready")
     await flushed(log)

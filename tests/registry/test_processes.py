@@ -18,8 +18,8 @@ import pytest
 from tests.registry.conftest import flushed, recorded, until
 from workbench.audit import AuditLog
 from workbench.config import Settings
-from workbench.events import Misuse
-from workbench.registry import Registry, ServerDown, ServerSpec, ServerState, UnknownTool, managed_server
+from workbench.events import MisuseError
+from workbench.registry import Registry, ServerDownError, ServerSpec, ServerState, UnknownToolError, managed_server
 from workbench.registry.processes import reaper
 from workbench.upstream import upstream_connection
 
@@ -188,7 +188,7 @@ async def test_nothing_is_launched_when_the_configuration_cannot_be_read(
     file = tmp_path / "mcp.json"
     file.write_text('{"mcpServers": {"a": {"command": "x"}')
     registry = Registry(dataclasses.replace(settings, mcp_config=file), log, upstream_connection)
-    with pytest.raises(Misuse, match="line 1, column 38"):
+    with pytest.raises(MisuseError, match="line 1, column 38"):
         await registry.start()
     assert registry.servers() == []
     await registry.stop()
@@ -205,15 +205,15 @@ async def test_a_server_that_cannot_be_used_is_kept_in_sight_beside_those_that_r
     await registry.start()
     try:
         assert [(s.id, s.status) for s in registry.excluded()] == [("a", "invalid"), ("off", "disabled")]
-        with pytest.raises(ServerDown, match="Did you mean 'command'"):
+        with pytest.raises(ServerDownError, match="Did you mean 'command'"):
             registry.resolve("a.anything")
-        with pytest.raises(Misuse, match="'off' is disabled and does not run"):
+        with pytest.raises(MisuseError, match="'off' is disabled and does not run"):
             await registry.restart("off")
         assert registry.exists("a", "local")
         assert state(registry, "mine").status == "ready"
         assert "These tools are hidden: who." in state(registry, "mine").notices
         assert "mine.who" not in {tool.qualified for tool in registry.tools()}
-        with pytest.raises(UnknownTool):
+        with pytest.raises(UnknownToolError):
             registry.resolve("mine.who")
         assert registry.call_timeouts == {"mine": 77.0}
     finally:

@@ -16,7 +16,7 @@ from tests.registry.conftest import until
 from workbench.registry import ServerSpec
 from workbench.registry.processes import reaper
 from workbench.registry.processes import supervisor as supervisor_module
-from workbench.registry.processes.process_marks import Marks
+from workbench.registry.processes.process_marks import ProcessMarks
 from workbench.registry.processes.supervisor import Supervisor
 
 PLATFORM = """
@@ -171,7 +171,7 @@ async def test_what_a_killed_platform_and_its_killed_reaper_left_is_ended_by_the
     try:
         assert said == [("orphans_ended", {"pids": [orphan]})]
         await until(lambda: gone(orphan))
-        other = Marks(tmp_path)
+        other = ProcessMarks(tmp_path)
         assert other.take("another") == []  # who lives is left alone
         other.give_up()
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from workbench.config import Settings
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.registry.registration import check_registration
 from workbench.registry.server import ServerSpec
 
@@ -18,7 +18,7 @@ def check(url: str, ports: tuple[str, ...] = SHIPPED) -> None:
 
 @pytest.mark.parametrize("port", [22, 23, 25, 53, 110, 139, 389, 445, 1023])
 def test_ports_of_other_services_are_refused_with_the_setting(port: int) -> None:
-    with pytest.raises(Misuse, match=rf"port {port} is not allowed.*upstream_ports"):
+    with pytest.raises(MisuseError, match=rf"port {port} is not allowed.*upstream_ports"):
         check(f"http://tools.example:{port}/mcp")
 
 
@@ -32,5 +32,5 @@ def test_the_usual_ports_and_those_of_programs_are_accepted(url: str) -> None:
 
 def test_the_setting_narrows_them() -> None:
     check("https://tools.example/mcp", ("443",))
-    with pytest.raises(Misuse, match="port 8080 is not allowed"):
+    with pytest.raises(MisuseError, match="port 8080 is not allowed"):
         check("https://tools.example:8080/mcp", ("443",))

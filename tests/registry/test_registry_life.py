@@ -10,8 +10,16 @@ import pytest
 from tests.registry.conftest import Neighbour, Open, flushed, recorded, tool, until
 from workbench.audit import AuditLog
 from workbench.config import Settings
-from workbench.events import Misuse
-from workbench.registry import Connection, Launched, Registry, ServerDown, ServerSpec, UnknownTool, managed_server
+from workbench.events import MisuseError
+from workbench.registry import (
+    Connection,
+    LaunchContext,
+    Registry,
+    ServerDownError,
+    ServerSpec,
+    UnknownToolError,
+    managed_server,
+)
 
 
 def events_of(settings: Settings, server: str) -> list[str]:
@@ -62,7 +70,7 @@ async def test_start_need_not_wait_for_the_slowest(settings: Settings, log: Audi
     by_id = {"slow": slow, "quick": quick}
     arrives = asyncio.Event()
 
-    def connect(spec: ServerSpec, launched: Launched) -> Connection:
+    def connect(spec: ServerSpec, launched: LaunchContext) -> Connection:
         connection = by_id[spec.id].connect()
         if spec.id == "slow":
             connect_now = connection.open
@@ -79,7 +87,7 @@ async def test_start_need_not_wait_for_the_slowest(settings: Settings, log: Audi
     await registry.start(lines.append, patience=0.5)
     assert [s.status for s in registry.servers()] == ["starting", "ready"]
     assert len(lines) == 1
-    with pytest.raises(ServerDown, match="Server 'slow' is starting"):
+    with pytest.raises(ServerDownError, match="Server 'slow' is starting"):
         registry.resolve("slow.a")
     arrives.set()
     await until(lambda: len(lines) == 2)
@@ -90,7 +98,7 @@ async def test_start_need_not_wait_for_the_slowest(settings: Settings, log: Audi
 async def test_stop_does_not_wait_for_a_server_that_is_still_starting(settings: Settings, log: AuditLog) -> None:
     slow = Neighbour("slow", tool("a"))
 
-    def connect(spec: ServerSpec, launched: Launched) -> Connection:
+    def connect(spec: ServerSpec, launched: LaunchContext) -> Connection:
         connection = slow.connect()
         connection.open = asyncio.Event().wait  # type: ignore[assignment, method-assign]
         return connection
@@ -125,11 +133,11 @@ async def test_a_failed_server_is_tried_again_until_it_comes(
 
 async def test_an_unknown_tool_is_refused_with_what_was_meant(open_registry: Open) -> None:
     registry = await open_registry(Neighbour("crm", tool("search_customers"), tool("get_customer")))
-    with pytest.raises(UnknownTool, match=r"no tool 'crm\.serch_customers'\. Did you mean crm\.search_customers"):
+    with pytest.raises(UnknownToolError, match=r"no tool 'crm\.serch_customers'\. Did you mean crm\.search_customers"):
         registry.resolve("crm.serch_customers")
-    with pytest.raises(UnknownTool, match=r"Did you mean crm\.get_customer\?"):
+    with pytest.raises(UnknownToolError, match=r"Did you mean crm\.get_customer\?"):
         registry.resolve("get_customer")
-    with pytest.raises(UnknownTool, match="See `workbench tools`"):
+    with pytest.raises(UnknownToolError, match="See `workbench tools`"):
         registry.resolve("quite.other")
     assert registry.suggest_server("cmr") == ("crm",)
 
@@ -138,9 +146,9 @@ async def test_a_tool_of_a_server_that_is_down_is_told_from_an_unknown_one(open_
     crm = Neighbour("crm", tool("x"))
     crm.faults.refuses = "It burns."
     registry = await open_registry(crm)
-    with pytest.raises(ServerDown, match=r"Server 'crm' has failed: It burns\."):
+    with pytest.raises(ServerDownError, match=r"Server 'crm' has failed: It burns\."):
         registry.resolve("crm.x")
-    with pytest.raises(ServerDown):
+    with pytest.raises(ServerDownError):
         registry.connection("crm")
 
 
@@ -215,7 +223,7 @@ async def test_a_silent_server_is_down_until_it_answers_again(
     crm.faults.answers.clear()
     await until(lambda: registry.servers()[0].status == "down")
     assert registry.servers()[0].health_us == 0  # what was measured before says nothing any more
-    with pytest.raises(ServerDown, match="does not answer health checks"):
+    with pytest.raises(ServerDownError, match="does not answer health checks"):
         registry.resolve("crm.a")
     assert registry.tools() == []
     assert registry.version > before
@@ -248,7 +256,7 @@ async def test_a_lost_connection_is_opened_once_more(open_registry: Open, settin
     crm = Neighbour("crm", tool("a"))
     registry = await open_registry(crm, health_interval=60.0)
     crm.faults.lost = True
-    with pytest.raises(ServerDown, match="connection was just lost"):
+    with pytest.raises(ServerDownError, match="connection was just lost"):
         registry.resolve("crm.a")
     await until(lambda: crm.faults.opened == 2)
     await until(lambda: registry.resolve("crm.a") if not crm.faults.lost and crm.connections[-1].alive else None)
@@ -301,7 +309,7 @@ async def test_restart_on_request(open_registry: Open, settings: Settings) -> No
     assert "restart_asked" in events_of(settings, "crm")
     crm.faults.refuses = "Not now."
     assert (await registry.restart("crm")).status == "down"
-    with pytest.raises(Misuse, match=r"no server 'cmr'\. Did you mean crm\?"):
+    with pytest.raises(MisuseError, match=r"no server 'cmr'\. Did you mean crm\?"):
         await registry.restart("cmr")
 
 
@@ -368,12 +376,12 @@ async def test_servers_are_looked_after_while_nothing_can_be_recorded(
 async def test_a_corrupt_control_database_is_refused(settings: Settings, log: AuditLog) -> None:
     (Path(settings.home) / "control.db").write_bytes(b"this is no database, just text" * 50)
     registry = Registry(settings, log, lambda spec, launched: Neighbour("x").connect(), specs=[])
-    with pytest.raises(Misuse, match=r"control\.db is not a readable database"):
+    with pytest.raises(MisuseError, match=r"control\.db is not a readable database"):
         await registry.start()
     await registry.stop()
 
 
 async def test_nothing_can_be_added_before_start(settings: Settings, log: AuditLog) -> None:
     registry = Registry(settings, log, lambda spec, launched: Neighbour("x").connect(), specs=[])
-    with pytest.raises(Misuse, match="not open"):
+    with pytest.raises(MisuseError, match="not open"):
         await registry.add(ServerSpec(id="x", kind="url", url="https://example.com/mcp"))

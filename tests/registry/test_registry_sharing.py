@@ -77,7 +77,7 @@ async def test_what_could_not_be_taken_over_is_tried_again(
         nonlocal asked
         asked += 1
         if asked == 1:
-            raise sharing_module.ControlDown("away for a moment")
+            raise sharing_module.ControlStoreError("away for a moment")
         return registered()
 
     monkeypatch.setattr(pins, "registered", failing_once)

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from workbench.events import JSON, Tool
-from workbench.gateway.argument_validation import Validators
+from workbench.gateway.argument_validation import SchemaValidators
 from workbench.registry import ServerSpec
 from workbench.registry.definitions.listing import read_definitions
 from workbench.registry.schemas.repair import repair_input_schema, repair_output_schema
@@ -59,7 +59,7 @@ def test_any_schema_is_read_or_its_tool_named_as_left_out_and_the_others_stay(sc
     assert "good" in tools
     assert ("odd" in tools) != ("odd" in listing.refused)
     for tool in listing.tools:
-        assert isinstance(Validators().problems(tool, {}), list)
+        assert isinstance(SchemaValidators().problems(tool, {}), list)
         assert tool.input_schema["type"] == "object"
         assert isinstance(tool.input_schema.get("properties", {}), dict)
 
@@ -124,7 +124,7 @@ def test_a_schema_that_is_right_stays_as_it_is_with_the_verdicts_of_any_validato
     found = repair_input_schema(schema)
     assert found.repairs == ()
     assert found.schema == schema
-    ours = Validators()
+    ours = SchemaValidators()
     tool = Tool(server="s", name="t", input_schema=found.schema, definition_hash="h")
     plain, other = jsonschema_rs.validator_for(schema), jsonschema.Draft202012Validator(schema)
     for each in given_:
@@ -227,8 +227,8 @@ def test_a_tool_that_no_call_can_reach_is_left_out_with_the_reason(schema: Any, 
 )
 def test_a_contradiction_that_can_be_left_out_leaves_the_tool(schema: JSON) -> None:
     (tool,) = read_definitions(FAR, [{"name": "t", "inputSchema": schema}]).tools
-    assert Validators().problems(tool, {}) == []
-    assert Validators().problems(tool, {"a": "b"})
+    assert SchemaValidators().problems(tool, {}) == []
+    assert SchemaValidators().problems(tool, {"a": "b"})
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from workbench.agent.parameter_schema import for_gemini, normalise, rename_parameters
 from workbench.events import JSON
-from workbench.gateway.argument_validation import Validators
+from workbench.gateway.argument_validation import SchemaValidators
 from workbench.registry import ServerSpec
 from workbench.registry.definitions.listing import read_definitions
 
@@ -329,7 +329,7 @@ def test_what_is_certain_is_checked_and_the_rest_is_let_through_and_named(shape:
     assert listing.refused == {}
     (tool,) = listing.tools
     assert tool.definition == definition
-    validators = Validators()
+    validators = SchemaValidators()
     for arguments in shape.fits:
         assert validators.problems(tool, arguments) == [], arguments
     for arguments in shape.fails:

@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 
 from tests.registry.conftest import tool
 from workbench import embeddings
-from workbench.events import Tool, Unreachable
+from workbench.events import Tool, UnreachableError
 from workbench.registry import ServerSpec
 from workbench.registry.definitions.listing import read_definitions
-from workbench.registry.tool_search import Index, Meaning, words
+from workbench.registry.tool_search import Embeddings, ToolIndex, words
 
 CATALOGUE = Path(os.environ.get("LIVEMCP_TOOLS", "livemcp_tools.json"))
 """Where `tools.json` of the public LiveMCPBench catalogue is: 70 servers, 527 tools (Apache-2.0), data of others."""
@@ -59,11 +59,11 @@ COMPANY = [
 
 
 @pytest.fixture(scope="module")
-def index() -> Index:
-    return Index().updated(COMPANY)
+def index() -> ToolIndex:
+    return ToolIndex().updated(COMPANY)
 
 
-def best(index: Index, query: str, **more: Any) -> str:
+def best(index: ToolIndex, query: str, **more: Any) -> str:
     return index.search(query, **more)[0][0]
 
 
@@ -81,28 +81,28 @@ def best(index: Index, query: str, **more: Any) -> str:
         ("stripes", "files.read"),
     ],
 )
-def test_a_tool_is_found_by_its_words_or_by_what_is_meant(index: Index, query: str, expected: str) -> None:
+def test_a_tool_is_found_by_its_words_or_by_what_is_meant(index: ToolIndex, query: str, expected: str) -> None:
     assert best(index, query) == expected
 
 
-def test_scores_fall_and_stay_between_zero_and_one(index: Index) -> None:
+def test_scores_fall_and_stay_between_zero_and_one(index: ToolIndex) -> None:
     scores = [score for _, score in index.search("payments of a customer", limit=50)]
     assert scores == sorted(scores, reverse=True)
     assert all(0 < s <= 1 for s in scores)
     assert len(index.search("customer", limit=2)) == 2
 
 
-def test_nothing_is_found_where_nothing_is_asked_or_allowed(index: Index) -> None:
+def test_nothing_is_found_where_nothing_is_asked_or_allowed(index: ToolIndex) -> None:
     assert index.search("") == []
     assert index.search("   ") == []
     assert index.search("invoice", limit=0) == []
     assert index.search("invoice", among=[]) == []
-    assert Index().search("invoice") == []
-    assert Index().updated([]).search("invoice") == []
+    assert ToolIndex().search("invoice") == []
+    assert ToolIndex().updated([]).search("invoice") == []
     assert [name for name, _ in index.search("invoice", among=["crm.get_customer"])] in ([], ["crm.get_customer"])
 
 
-def test_an_index_is_brought_up_to_date_without_starting_over(index: Index) -> None:
+def test_an_index_is_brought_up_to_date_without_starting_over(index: ToolIndex) -> None:
     changed = [
         *(t for t in COMPANY if t.name != "search_customers"),
         *made("weather", tool("forecast", "Rain and sunshine in the coming days.")),
@@ -127,20 +127,20 @@ def test_words() -> None:
 @hypothesis_settings(deadline=None, max_examples=60)
 @given(st.text(max_size=200))
 def test_any_text_can_be_searched_for(text: str) -> None:
-    hits = Index().updated(COMPANY).search(text)
+    hits = ToolIndex().updated(COMPANY).search(text)
     assert len({name for name, _ in hits}) == len(hits)
 
 
 def test_near_meanings_lie_near() -> None:
-    vectors = Meaning().embed(["cancel a meeting", "call off an appointment", "boil an egg", "", "\u0000"])
+    vectors = Embeddings().embed(["cancel a meeting", "call off an appointment", "boil an egg", "", "\u0000"])
     assert vectors.shape == (5, 256)
     assert vectors.dtype == np.float32
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.1
     assert np.allclose(np.linalg.norm(vectors[:3], axis=1), 1, atol=1e-5)
     assert not vectors[3].any()
-    assert Meaning().embed([]).shape == (0, 256)
-    many = Meaning().embed([f"tool number {n}" for n in range(600)])
-    assert np.allclose(many[599], Meaning().embed(["tool number 599"])[0], atol=1e-6)
+    assert Embeddings().embed([]).shape == (0, 256)
+    many = Embeddings().embed([f"tool number {n}" for n in range(600)])
+    assert np.allclose(many[599], Embeddings().embed(["tool number 599"])[0], atol=1e-6)
 
 
 def test_the_vectors_are_those_of_the_library_itself() -> None:
@@ -151,7 +151,7 @@ def test_the_vectors_are_those_of_the_library_itself() -> None:
         "print(json.dumps(model.embed(['open invoices of a customer', 'x'], norm=True).tolist()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=50)
-    assert np.allclose(Meaning().embed(["open invoices of a customer", "x"]), json.loads(done.stdout), atol=2e-3)
+    assert np.allclose(Embeddings().embed(["open invoices of a customer", "x"]), json.loads(done.stdout), atol=2e-3)
 
 
 def test_meaning_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,15 +161,15 @@ def test_meaning_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     embeddings._load.cache_clear()
-    assert Meaning().embed(["hello"]).any()
+    assert Embeddings().embed(["hello"]).any()
 
 
 def test_without_embeddings_words_still_find(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     embeddings._load.cache_clear()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(Unreachable, match="cannot be read"):
-        Meaning().embed(["x"])
-    bare = Index().updated(COMPANY)
+    with pytest.raises(UnreachableError, match="cannot be read"):
+        Embeddings().embed(["x"])
+    bare = ToolIndex().updated(COMPANY)
     assert best(bare, "invoices") == "payments.list_invoices"
     assert bare.search("invoices")[0][1] == 1.0
     assert "words only" in caplog.text
@@ -210,7 +210,7 @@ def test_words_and_meaning_together_find_more_than_words_alone(
     known = {t.qualified for t in catalogue}
     expected = [set(r["tools"]) for r in requests]
     assert not set().union(*expected) - known
-    fused = Index().updated(catalogue)
+    fused = ToolIndex().updated(catalogue)
     rankings: dict[str, list[list[str]]] = {}
     for name in ("fused", "words", "meaning"):
         with monkeypatch.context() as patch:
@@ -235,7 +235,7 @@ async def test_ten_thousand_tools_are_searched_without_holding_up_anybody(catalo
         for copy in range(20)
         for t in catalogue
     ][:10_000]
-    full = await asyncio.to_thread(Index().updated, many)
+    full = await asyncio.to_thread(ToolIndex().updated, many)
     took = []
     for query in ("book a room for two nights", "latest price of a share", "chart of sales by month and region"):
         for among in (None, {t.qualified for t in many[::2]}):

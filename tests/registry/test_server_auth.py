@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.registry import Configuration, ServerSpec, read_configuration
 from workbench.registry.registration import check_registration
 from workbench.registry.server_auth import ServerAuth
@@ -25,7 +25,7 @@ def read(folder: Path, auth: Any, **more: Any) -> ServerSpec:
 def only(found: Configuration) -> ServerSpec:
     """The one server; that it was left out is raised with the reason."""
     if found.excluded:
-        raise Misuse(found.excluded[0].reason)
+        raise MisuseError(found.excluded[0].reason)
     return found.servers[0]
 
 
@@ -66,14 +66,14 @@ OAUTH = {"type": "client_credentials", "client_id": "gw"}
     ],
 )
 def test_what_cannot_be_meant_is_refused_where_it_stands(tmp_path: Path, auth: Any, why: str) -> None:
-    with pytest.raises(Misuse, match=r"line 1, key mcpServers\.desk\.auth") as refused:
+    with pytest.raises(MisuseError, match=r"line 1, key mcpServers\.desk\.auth") as refused:
         read(tmp_path, auth)
     assert why in str(refused.value)
     assert "canary" not in str(refused.value)
 
 
 def test_a_header_is_not_set_twice(tmp_path: Path) -> None:
-    with pytest.raises(Misuse, match="'auth' and a header"):
+    with pytest.raises(MisuseError, match="'auth' and a header"):
         read(tmp_path, {"type": "secret", "secret": "secret:x"}, headers={"authorization": "Bearer x"})
 
 
@@ -91,10 +91,10 @@ def test_the_auth_of_other_clients_is_not_taken_for_ours(tmp_path: Path, auth: A
 
 def test_who_registers_a_server_gets_no_token_of_ours() -> None:
     spec = ServerSpec(id="thief", kind="url", url=URL, auth=ServerAuth(type="token_exchange", client_id="gw"))
-    with pytest.raises(Misuse, match="asks for tokens"):
+    with pytest.raises(MisuseError, match="asks for tokens"):
         check_registration(spec, local_allowed=True)
     spec = ServerSpec(id="thief", kind="url", url=URL, tls=ServerTls(cert="a", key="b"))
-    with pytest.raises(Misuse, match="or certificates"):
+    with pytest.raises(MisuseError, match="or certificates"):
         check_registration(spec, local_allowed=True)
 
 
@@ -127,12 +127,12 @@ def test_files_of_tls_are_beside_the_configuration(tmp_path: Path) -> None:
     ],
 )
 def test_tls_that_cannot_be_meant_is_refused_where_it_stands(tmp_path: Path, tls: Any, why: str) -> None:
-    with pytest.raises(Misuse, match=r"line 1, key mcpServers\.desk\.tls") as refused:
+    with pytest.raises(MisuseError, match=r"line 1, key mcpServers\.desk\.tls") as refused:
         read(tmp_path, None, tls=tls)
     assert why in str(refused.value)
 
 
 def test_tls_needs_an_address_with_tls(tmp_path: Path) -> None:
     (tmp_path / "mcp.json").write_text('{"mcpServers": {"desk": {"url": "http://x.example/mcp", "tls": {"ca": "a"}}}}')
-    with pytest.raises(Misuse, match="address without TLS"):
+    with pytest.raises(MisuseError, match="address without TLS"):
         only(read_configuration(tmp_path / "mcp.json"))

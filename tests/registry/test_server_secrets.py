@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.registry import ServerSpec, read_configuration
 from workbench.registry.registration import check_registration
 
@@ -17,7 +17,7 @@ def read(folder: Path, **entry: Any) -> ServerSpec:
     (folder / "mcp.json").write_text(json.dumps({"mcpServers": {"desk": entry}}))
     found = read_configuration(folder / "mcp.json", env={"NAME": "bar"})
     if found.excluded:
-        raise Misuse(found.excluded[0].reason)
+        raise MisuseError(found.excluded[0].reason)
     return found.servers[0]
 
 
@@ -42,12 +42,12 @@ def test_references_stay_as_they_stand(tmp_path: Path) -> None:
     ],
 )
 def test_a_secret_in_a_place_that_is_shown_is_refused(tmp_path: Path, entry: Any, key: str) -> None:
-    with pytest.raises(Misuse, match=f"line 1, key mcpServers.desk.{key}"):
+    with pytest.raises(MisuseError, match=f"line 1, key mcpServers.desk.{key}"):
         read(tmp_path, **entry)
 
 
 @pytest.mark.parametrize("value", ["secret:aws:root", "Bearer ${secret:root}"])
 def test_who_registers_a_server_cannot_have_our_secrets_sent_to_it(value: str) -> None:
     spec = ServerSpec(id="thief", kind="url", url="https://thief.example/mcp", headers={"X-Key": value})
-    with pytest.raises(Misuse, match="names a secret of this machine"):
+    with pytest.raises(MisuseError, match="names a secret of this machine"):
         check_registration(spec, local_allowed=True)

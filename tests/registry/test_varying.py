@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.registry.conftest import tool
 from workbench.events import JSON, Tool
 from workbench.registry import ServerSpec
-from workbench.registry.definitions.definition_pins import Pins
+from workbench.registry.definitions.definition_pins import DefinitionPins
 from workbench.registry.definitions.listing import pinned_parts, read_definitions
 from workbench.registry.definitions.varying_definition import MAX_FILLED, DefinitionTemplate, definition_template
 from workbench.registry.definitions.varying_text import MAX_HOLES, TextTemplate, text_template, tokens
@@ -241,7 +241,7 @@ def test_what_varies_is_bounded_as_a_whole() -> None:
 
 @pytest.fixture
 def pins(tmp_path: Path) -> Any:
-    opened = Pins(tmp_path)
+    opened = DefinitionPins(tmp_path)
     yield opened
     opened.close()
 
@@ -251,7 +251,7 @@ def listed(now: Any, **changes: Any) -> Tool:
     return found
 
 
-def test_what_was_agreed_to_passes_from_then_on_and_nothing_else(pins: Pins) -> None:
+def test_what_was_agreed_to_passes_from_then_on_and_nothing_else(pins: DefinitionPins) -> None:
     assert pins.check(FAR, [listed(1)])[0].quarantined == ""
     (held,) = pins.check(FAR, [listed(2)])
     assert held.quarantined
@@ -269,7 +269,7 @@ def test_what_was_agreed_to_passes_from_then_on_and_nothing_else(pins: Pins) -> 
     assert pins.check(FAR, [listed(1)])[0].quarantined == "", "the version before fits, too"
 
 
-def test_a_later_version_widens_what_was_agreed_to(pins: Pins) -> None:
+def test_a_later_version_widens_what_was_agreed_to(pins: DefinitionPins) -> None:
     pins.check(FAR, [listed(1)])
     pins.accept(listed(2), "ada", varying=True)
     (held,) = pins.check(FAR, [listed("10ms")])
@@ -280,7 +280,7 @@ def test_a_later_version_widens_what_was_agreed_to(pins: Pins) -> None:
     assert pins.check(FAR, [listed("soon")])[0].quarantined
 
 
-def test_accepting_one_version_ends_what_was_agreed_to(pins: Pins) -> None:
+def test_accepting_one_version_ends_what_was_agreed_to(pins: DefinitionPins) -> None:
     pins.check(FAR, [listed(1)])
     pins.accept(listed(2), "ada", varying=True)
     pins.accept(listed(5), "ada")
@@ -289,7 +289,7 @@ def test_accepting_one_version_ends_what_was_agreed_to(pins: Pins) -> None:
         pins.accept(listed(6, inputSchema={"type": "object"}), "ada", varying=True)
 
 
-def test_forgetting_a_server_forgets_what_was_agreed_to(pins: Pins) -> None:
+def test_forgetting_a_server_forgets_what_was_agreed_to(pins: DefinitionPins) -> None:
     pins.check(FAR, [listed(1)])
     pins.accept(listed(2), "ada", varying=True)
     pins.forget("far")

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from workbench.config import Settings
-from workbench.secrets import NoSecret, Secrets
+from workbench.secrets import SecretNotFoundError, SecretResolver
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mcp-workbench-tests"
 
@@ -37,7 +37,7 @@ class Safe:
     def read(self, name: str) -> tuple[str, str] | None:
         self.asked += 1
         if self.down:
-            raise NoSecret("The safe does not answer.")
+            raise SecretNotFoundError("The safe does not answer.")
         return (self.current[name], "1") if name in self.current else None
 
     def pending(self, name: str) -> str | None:
@@ -64,8 +64,8 @@ def ticks() -> Ticks:
 
 
 @pytest.fixture
-def secrets(settings: Settings, safe: Safe, ticks: Ticks) -> Secrets:
-    return Secrets(settings.replace(secrets=("env",)), ticks=ticks, sources={"env": safe})
+def secrets(settings: Settings, safe: Safe, ticks: Ticks) -> SecretResolver:
+    return SecretResolver(settings.replace(secrets=("env",)), ticks=ticks, sources={"env": safe})
 
 
 @pytest.fixture(scope="session")

@@ -6,26 +6,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.events import Misuse
-from workbench.secrets import Reference, is_reference, references
+from workbench.events import MisuseError
+from workbench.secrets import SecretReference, is_reference, references
 
 
 def test_a_reference_says_name_source_and_field() -> None:
-    assert Reference.parse("secret:crm-token") == Reference(name="crm-token")
-    assert Reference.parse("secret:CRM_TOKEN") == Reference(name="CRM_TOKEN")
-    assert Reference.parse("secret:file:crm/token") == Reference(name="crm/token", source="file")
-    assert Reference.parse("secret:aws:prod/crm#password") == Reference(name="prod/crm", source="aws", field="password")
+    assert SecretReference.parse("secret:crm-token") == SecretReference(name="crm-token")
+    assert SecretReference.parse("secret:CRM_TOKEN") == SecretReference(name="CRM_TOKEN")
+    assert SecretReference.parse("secret:file:crm/token") == SecretReference(name="crm/token", source="file")
+    assert SecretReference.parse("secret:aws:prod/crm#password") == SecretReference(
+        name="prod/crm", source="aws", field="password"
+    )
     arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:crm-AbCdEf"
-    assert Reference.parse(f"secret:aws:{arn}").name == arn
+    assert SecretReference.parse(f"secret:aws:{arn}").name == arn
 
 
 def test_references_stand_alone_or_within_a_text() -> None:
-    assert references("redis://:${secret:redis}@cache:6379/0") == [Reference(name="redis")]
+    assert references("redis://:${secret:redis}@cache:6379/0") == [SecretReference(name="redis")]
     assert references("${secret:env:USER_NAME}:${secret:file:word}") == [
-        Reference(name="USER_NAME", source="env"),
-        Reference(name="word", source="file"),
+        SecretReference(name="USER_NAME", source="env"),
+        SecretReference(name="word", source="file"),
     ]
-    assert references("secret:one") == [Reference(name="one")]
+    assert references("secret:one") == [SecretReference(name="one")]
     assert [t for t in ("plain", "a secret: thing", "${HOME}", "") if is_reference(t)] == []
 
 
@@ -38,7 +40,7 @@ def test_references_stand_alone_or_within_a_text() -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_reference_is_refused_and_not_repeated(text: str) -> None:
-    with pytest.raises(Misuse) as refused:
+    with pytest.raises(MisuseError) as refused:
         references(text)
     assert text.removeprefix("secret:").strip("${} ") not in str(refused.value.args[0]) or len(text) < 10
 
@@ -46,8 +48,8 @@ def test_what_is_no_reference_is_refused_and_not_repeated(text: str) -> None:
 @given(st.text(max_size=60))
 def test_no_name_ever_leads_out_of_a_folder(text: str) -> None:
     try:
-        found = Reference.parse(f"secret:file:{text}")
-    except Misuse:
+        found = SecretReference.parse(f"secret:file:{text}")
+    except MisuseError:
         return
     assert not found.name.startswith("/")
     assert ".." not in found.name.split("/")

@@ -10,10 +10,10 @@ import pytest
 
 from tests.secrets.conftest import Safe
 from workbench.config import Settings
-from workbench.secrets import NoSecret, Secrets
+from workbench.secrets import SecretNotFoundError, SecretResolver
 
 
-async def test_a_secret_is_read_once_and_anew_after_its_time(secrets: Secrets, safe: Any, ticks: Any) -> None:
+async def test_a_secret_is_read_once_and_anew_after_its_time(secrets: SecretResolver, safe: Any, ticks: Any) -> None:
     safe.current["T"] = "first value"
     assert [await secrets.fetch("secret:T") for _ in range(5)] == ["first value"] * 5
     assert safe.asked == 1
@@ -26,7 +26,7 @@ async def test_a_secret_is_read_once_and_anew_after_its_time(secrets: Secrets, s
 
 
 async def test_a_source_that_is_down_keeps_the_last_value_until_its_bound(
-    secrets: Secrets, safe: Any, ticks: Any
+    secrets: SecretResolver, safe: Any, ticks: Any
 ) -> None:
     safe.current["T"] = "first value"
     await secrets.fetch("secret:T")
@@ -35,12 +35,12 @@ async def test_a_source_that_is_down_keeps_the_last_value_until_its_bound(
         assert await secrets.fetch("secret:T") == "first value"
         assert secrets.read("secret:T") == "first value"
     ticks.now = 3600
-    with pytest.raises(NoSecret, match="does not answer"):
+    with pytest.raises(SecretNotFoundError, match="does not answer"):
         await secrets.fetch("secret:T")
-    with pytest.raises(NoSecret, match="does not answer"):
+    with pytest.raises(SecretNotFoundError, match="does not answer"):
         secrets.read("secret:T")
     asked = safe.asked
-    with pytest.raises(NoSecret):
+    with pytest.raises(SecretNotFoundError):
         await secrets.fetch("secret:T")
     assert safe.asked == asked  # not at every call
     safe.down = False
@@ -48,17 +48,17 @@ async def test_a_source_that_is_down_keeps_the_last_value_until_its_bound(
     assert await secrets.fetch("secret:T") == "first value"
 
 
-async def test_a_secret_that_was_taken_away_is_not_given_out(secrets: Secrets, safe: Any, ticks: Any) -> None:
+async def test_a_secret_that_was_taken_away_is_not_given_out(secrets: SecretResolver, safe: Any, ticks: Any) -> None:
     safe.current["T"] = "first value"
     await secrets.fetch("secret:T")
     del safe.current["T"]
     ticks.now = 300
-    with pytest.raises(NoSecret, match="none of env"):
+    with pytest.raises(SecretNotFoundError, match="none of env"):
         await secrets.fetch("secret:T")
 
 
 async def test_a_refused_value_is_read_anew_at_once_but_not_again_and_again(
-    secrets: Secrets, safe: Any, ticks: Any
+    secrets: SecretResolver, safe: Any, ticks: Any
 ) -> None:
     safe.current["T"] = "first value"
     await secrets.fetch("secret:T")
@@ -76,7 +76,7 @@ async def test_a_refused_value_is_read_anew_at_once_but_not_again_and_again(
 
 
 async def test_during_a_rotation_the_pending_version_is_taken_when_the_current_one_is_refused(
-    secrets: Secrets, safe: Any, ticks: Any
+    secrets: SecretResolver, safe: Any, ticks: Any
 ) -> None:
     safe.current["T"], safe.next["T"] = "first value", "second value"
     assert await secrets.fetch("secret:T") == "first value"
@@ -92,7 +92,7 @@ async def test_what_follows_a_value_is_not_asked_of_a_source_that_did_not_give_i
     settings: Settings, safe: Safe, ticks: Any
 ) -> None:
     other = Safe()
-    secrets = Secrets(settings.replace(secrets=("env", "aws")), ticks=ticks, sources={"env": safe, "aws": other})
+    secrets = SecretResolver(settings.replace(secrets=("env", "aws")), ticks=ticks, sources={"env": safe, "aws": other})
     safe.current["T"], other.current["T"], other.next["T"] = "first value", "another's value", "another's next"
     assert await secrets.fetch("secret:T") == "first value"
     assert await secrets.renew("secret:T", "first value") is None
@@ -100,7 +100,7 @@ async def test_what_follows_a_value_is_not_asked_of_a_source_that_did_not_give_i
     assert other.asked == 0
 
 
-async def test_renewing_from_a_source_that_is_down_gives_nothing_else(secrets: Secrets, safe: Any) -> None:
+async def test_renewing_from_a_source_that_is_down_gives_nothing_else(secrets: SecretResolver, safe: Any) -> None:
     safe.current["T"] = "first value"
     await secrets.fetch("secret:T")
     safe.down = True
@@ -108,14 +108,16 @@ async def test_renewing_from_a_source_that_is_down_gives_nothing_else(secrets: S
     assert await secrets.fetch("secret:T") == "first value"
 
 
-def test_many_threads_read_a_secret_once(secrets: Secrets, safe: Any) -> None:
+def test_many_threads_read_a_secret_once(secrets: SecretResolver, safe: Any) -> None:
     safe.current["T"] = "first value"
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: secrets.read("secret:T"), range(32)))
     assert (set(found), safe.asked) == ({"first value"}, 1)
 
 
-def test_a_value_that_is_due_is_read_behind_the_one_who_wants_it(secrets: Secrets, safe: Any, ticks: Any) -> None:
+def test_a_value_that_is_due_is_read_behind_the_one_who_wants_it(
+    secrets: SecretResolver, safe: Any, ticks: Any
+) -> None:
     safe.current["T"] = "first value"
     assert secrets.read("secret:T") == "first value"
     read, done = safe.read, threading.Event()
@@ -138,7 +140,7 @@ def test_a_value_that_is_due_is_read_behind_the_one_who_wants_it(secrets: Secret
     assert secrets.read("secret:T") == "second value"
 
 
-def test_where_a_secret_comes_from_is_told_without_its_value(secrets: Secrets, safe: Any, ticks: Any) -> None:
+def test_where_a_secret_comes_from_is_told_without_its_value(secrets: SecretResolver, safe: Any, ticks: Any) -> None:
     safe.current["T"] = "canary-canary"
     found = secrets.where(["Bearer ${secret:T}", "secret:LOST"])
     assert [(o.reference, o.source) for o in found] == [("secret:LOST", ""), ("secret:T", "env")]

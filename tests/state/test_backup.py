@@ -19,7 +19,7 @@ import pytest
 import workbench
 from workbench.audit import verify
 from workbench.config import Settings
-from workbench.events import Misuse, Unreachable
+from workbench.events import MisuseError, UnreachableError
 from workbench.state import snapshot as snapshots
 from workbench.state.backup import MANIFEST, BackupError, back_up, restore, try_restore
 
@@ -131,7 +131,7 @@ def test_a_compaction_that_does_not_end_is_not_waited_for_for_ever(
     monkeypatch.setattr(snapshots, "LOCK_TIMEOUT_S", 0.1)
     with (used / "audit" / "compactor.lock").open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(Unreachable, match="being compacted"):
+        with pytest.raises(UnreachableError, match="being compacted"):
             back_up(used, tmp_path / "state.tar.gz", version=VERSION)
     assert not list(tmp_path.iterdir())
     assert not list(used.glob(f"{snapshots.PREFIX}*"))
@@ -152,18 +152,18 @@ def test_without_hard_links_the_files_are_copied(used: Path, tmp_path: Path, mon
 
 def test_a_backup_never_replaces_a_file(used: Path, archive: Path) -> None:
     before = archive.read_bytes()
-    with pytest.raises(Misuse, match="exists"):
+    with pytest.raises(MisuseError, match="exists"):
         back_up(used, archive, version=VERSION)
     assert archive.read_bytes() == before
 
 
 def test_a_folder_that_is_no_state_folder_is_not_backed_up(tmp_path: Path) -> None:
-    with pytest.raises(Misuse, match="not a state folder"):
+    with pytest.raises(MisuseError, match="not a state folder"):
         back_up(tmp_path, tmp_path / "state.tar.gz", version=VERSION)
 
 
 def test_a_restore_never_writes_into_a_folder_in_use(archive: Path, used: Path, tmp_path: Path) -> None:
-    with pytest.raises(Misuse, match="is not empty"):
+    with pytest.raises(MisuseError, match="is not empty"):
         restore(archive, used)
     (tmp_path / "empty").mkdir()
     restore(archive, tmp_path / "empty")
@@ -264,14 +264,14 @@ def test_a_torn_archive_is_refused(archive: Path, tmp_path: Path) -> None:
 def test_an_archive_of_something_else_and_of_another_version_is_refused(archive: Path, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "other.tar.gz", "w:gz") as other:
         other.addfile(tarfile.TarInfo("README"))
-    with pytest.raises(Misuse, match="not a backup"):
+    with pytest.raises(MisuseError, match="not a backup"):
         try_restore(tmp_path / "other.tar.gz")
 
     def of_the_future(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
         manifest = json.loads(members[0][1]) | {"state_format": "mcp-workbench state, format 99", "version": "9.0"}
         members[0] = (members[0][0], json.dumps(manifest).encode())
 
-    with pytest.raises(Misuse, match="format 99") as refused:
+    with pytest.raises(MisuseError, match="format 99") as refused:
         try_restore(rewritten(archive, tmp_path / "future.tar.gz", of_the_future))
     assert "version 9.0" in refused.value.hint
 

@@ -14,7 +14,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp_types import ToolAnnotations
 
 from workbench.config import Settings
-from workbench.events import Misuse, RunDone
+from workbench.events import MisuseError, RunDone
 from workbench.registry import RpcError, ServerSpec
 from workbench.testing import GatewayHarness, InMemoryServer, ScriptedProvider
 from workbench.testing.fixtures import MakeGatewayHarness
@@ -104,7 +104,7 @@ async def test_another_provider_than_the_scripted_one_is_used_when_it_is_named()
     async with GatewayHarness(provider=ScriptedProvider(require_all=False)) as gateway:
         run = await gateway.ask("What is the weather?", provider="planner")
         assert isinstance(run.events[-1], RunDone)
-        with pytest.raises(Misuse, match="no provider 'planer'"):
+        with pytest.raises(MisuseError, match="no provider 'planer'"):
             await gateway.ask("What is the weather?", provider="planer")
 
 
@@ -147,17 +147,17 @@ async def test_settings_are_the_defaults_with_what_is_given(settings: Settings) 
         assert gateway.settings.rate_per_minute == 7
     async with GatewayHarness(base=settings, rate_per_minute=7) as gateway:
         assert (gateway.settings.home, gateway.settings.rate_per_minute) == (settings.home, 7)
-    with pytest.raises(Misuse, match="rate_per_minute"):
+    with pytest.raises(MisuseError, match="rate_per_minute"):
         await GatewayHarness(rate_per_minute=-7).__aenter__()
 
 
 async def test_a_harness_that_is_not_open_or_was_opened_before_says_so() -> None:
     harness = GatewayHarness()
-    with pytest.raises(Misuse, match="not open"):
+    with pytest.raises(MisuseError, match="not open"):
         await harness.call("calc.add", {})
     async with harness:
         pass
-    with pytest.raises(Misuse, match="opened before"), harness:
+    with pytest.raises(MisuseError, match="opened before"), harness:
         pass
 
 
@@ -174,7 +174,7 @@ async def test_an_in_memory_server_speaks_the_protocol_of_connections() -> None:
 
 
 def test_what_is_no_server_is_refused() -> None:
-    with pytest.raises(Misuse, match="list of functions"):
+    with pytest.raises(MisuseError, match="list of functions"):
         InMemoryServer(3).connect("calc")  # type: ignore[arg-type]
 
 
@@ -194,7 +194,7 @@ async def test_connections_and_functions_that_make_them_stand_for_servers() -> N
 async def test_a_server_that_is_specified_under_another_id_is_refused() -> None:
     program = "import sys; print(sys.stdin.readline())"
     spec = ServerSpec(id="odd", kind="command", stdio=True, command=(sys.executable, "-c", program))
-    with pytest.raises(Misuse, match="'other' is specified as 'odd'"):
+    with pytest.raises(MisuseError, match="'other' is specified as 'odd'"):
         await GatewayHarness({"other": spec}).__aenter__()
 
 

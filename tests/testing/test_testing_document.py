@@ -32,7 +32,7 @@ def my_policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder `my-policy` as `docs/policy.md` has it, where the examples run."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my-policy").mkdir()
-    for name, content in rego_engine.Files(None).read().items():
+    for name, content in rego_engine.PolicyFiles(None).read().items():
         (tmp_path / "my-policy" / name).write_bytes(content)
     rules = tmp_path / "my-policy" / "tool_scopes.rego"
     rules.write_text(patched(rules.read_text("utf-8"), block("diff")), "utf-8")

@@ -4,6 +4,6 @@ from workbench.access.api_keys import KeyInfo
 from workbench.access.callers import Access
 from workbench.access.explanation import Explanation
 from workbench.access.roles import Role, Roles
-from workbench.events import Unauthenticated
+from workbench.events import UnauthenticatedError
 
-__all__ = ["Access", "Explanation", "KeyInfo", "Role", "Roles", "Unauthenticated"]
+__all__ = ["Access", "Explanation", "KeyInfo", "Role", "Roles", "UnauthenticatedError"]

@@ -15,13 +15,13 @@ from typing import Any
 import orjson
 
 from workbench.access.api_keys import fingerprint
-from workbench.access.audiences import Resources
-from workbench.access.claims import Mapping, Verified, mapping, verified
+from workbench.access.audiences import ProtectedResources
+from workbench.access.claims import ClaimNames, VerifiedClaims, mapping, verified
 from workbench.access.introspection import CACHE_US, Introspection
 from workbench.access.issuers import Issuer, RemoteIssuer, check_algorithms
-from workbench.access.outbound.fetch import Fetcher
+from workbench.access.outbound.fetch import JsonFetcher
 from workbench.config import Settings
-from workbench.events import JSON, Unauthenticated, now_us
+from workbench.events import JSON, UnauthenticatedError, now_us
 
 MAX_TOKEN_LENGTH = 8192
 JWT_CACHE_US = 60_000_000
@@ -33,7 +33,7 @@ _OPAQUE = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """b64token of RFC 6750 §2.1."""
 
 
-class Tokens:
+class AccessTokenVerifier:
     """Verifies access tokens; what was verified is remembered by the token's hash.
 
     Args:
@@ -51,12 +51,12 @@ class Tokens:
     def __init__(
         self,
         settings: Settings,
-        resources: Resources,
+        resources: ProtectedResources,
         *,
         own: Issuer | None = None,
         clock: Callable[[], int] = now_us,
         ticks: Callable[[], float] = time.monotonic,
-        fetcher: Fetcher | None = None,
+        fetcher: JsonFetcher | None = None,
     ) -> None:
         self._settings = settings
         self._resources = resources
@@ -65,7 +65,7 @@ class Tokens:
         self._algorithms = check_algorithms(settings.oauth_algorithms)
         self._types = frozenset(each.lower().removeprefix("application/") for each in settings.oauth_token_types)
         named = [*settings.oauth_issuers, settings.oauth_introspection_url]
-        fetcher = fetcher or Fetcher([url for url in named if url])
+        fetcher = fetcher or JsonFetcher([url for url in named if url])
         self._issuers: dict[str, Issuer] = {
             url: RemoteIssuer(url, fetcher, ticks=ticks) for url in settings.oauth_issuers
         }
@@ -74,7 +74,7 @@ class Tokens:
         asked = settings.oauth_introspection_url
         self._introspection = Introspection(settings, fetcher, ticks=ticks) if asked else None
         self._names = mapping(settings)
-        self._remembered: dict[bytes, tuple[Verified, Issuer | None, JSON]] = {}
+        self._remembered: dict[bytes, tuple[VerifiedClaims, Issuer | None, JSON]] = {}
 
     @property
     def accepted(self) -> bool:
@@ -97,14 +97,14 @@ class Tokens:
         if self._introspection is not None:
             self._introspection.check()
 
-    async def verify(self, token: str) -> Verified:
+    async def verify(self, token: str) -> VerifiedClaims:
         """What a token stands for.
 
         Raises:
             Unauthenticated: it is not good, for whatever reason; nothing of it is repeated.
         """
         if len(token) > MAX_TOKEN_LENGTH or not self.accepted:
-            raise Unauthenticated("The Bearer token is not one that is accepted here.")
+            raise UnauthenticatedError("The Bearer token is not one that is accepted here.")
         mark = fingerprint(token)
         found = self._remembered.get(mark)
         if found is None or self._clock() >= found[0].until_us:
@@ -114,14 +114,14 @@ class Tokens:
             self._remembered[mark] = found
         facts, issuer, claims = found
         if issuer is not None and not await issuer.live(claims):
-            raise Unauthenticated("The token was revoked.")
+            raise UnauthenticatedError("The token was revoked.")
         return facts
 
-    async def _look(self, token: str, mark: bytes) -> tuple[Verified, Issuer | None, JSON]:
+    async def _look(self, token: str, mark: bytes) -> tuple[VerifiedClaims, Issuer | None, JSON]:
         if _JWT.fullmatch(token):
             return await self._jwt(token, mark)
         if self._introspection is None or not _OPAQUE.fullmatch(token):
-            raise Unauthenticated("The Bearer token is not one that is accepted here.")
+            raise UnauthenticatedError("The Bearer token is not one that is accepted here.")
         claims = await self._introspection.claims(token, mark)
         facts = verified(
             claims,
@@ -135,26 +135,26 @@ class Tokens:
         )
         return facts, None, {}
 
-    async def _jwt(self, token: str, mark: bytes) -> tuple[Verified, Issuer, JSON]:
+    async def _jwt(self, token: str, mark: bytes) -> tuple[VerifiedClaims, Issuer, JSON]:
         header, unverified = (_part(part) for part in token.split(".")[:2])
         issuer = self._issuers.get(unverified.get("iss") or "") if isinstance(unverified.get("iss"), str) else None
         if issuer is None:
-            raise Unauthenticated("The token is of an issuer that is not accepted.")
+            raise UnauthenticatedError("The token is of an issuer that is not accepted.")
         own = issuer is self._own
         algorithm, kid = header.get("alg"), header.get("kid")
         if not isinstance(algorithm, str) or algorithm not in ({"ES256"} if own else self._algorithms):
-            raise Unauthenticated("The token is signed with an algorithm that is not accepted.")
+            raise UnauthenticatedError("The token is signed with an algorithm that is not accepted.")
         kind = str(header.get("typ", "")).lower().removeprefix("application/")
         if kind != "at+jwt" if own else kind not in self._types:
-            raise Unauthenticated("The token is of a type that is no access token.")
+            raise UnauthenticatedError("The token is of a type that is no access token.")
         if "crit" in header or not (kid is None or isinstance(kid, str)):
-            raise Unauthenticated("The header of the token asks for what is not understood.")
+            raise UnauthenticatedError("The header of the token asks for what is not understood.")
         claims = signed_claims(token, await issuer.key(kid, algorithm), algorithm)
         if claims.get("iss") != issuer.url:
-            raise Unauthenticated("The token is of an issuer that is not accepted.")
+            raise UnauthenticatedError("The token is of an issuer that is not accepted.")
         facts = verified(
             claims,
-            Mapping(tenant="tenant") if own else self._names,
+            ClaimNames(tenant="tenant") if own else self._names,
             self._resources,
             now_us=self._clock(),
             at_most_us=JWT_CACHE_US,
@@ -183,7 +183,7 @@ def signed_claims(token: str, key: Any, algorithm: str) -> JSON:
                 warnings.simplefilter("ignore")
             payload = jws.deserialize_compact(token, key, registry=registry).payload
     except (JoseError, ValueError, TypeError) as e:
-        raise Unauthenticated("The signature of the token is not valid.") from e
+        raise UnauthenticatedError("The signature of the token is not valid.") from e
     return _object(payload)
 
 
@@ -194,7 +194,7 @@ def unverified_claims(token: str) -> JSON:
         Unauthenticated: it is no JWT.
     """
     if not _JWT.fullmatch(token):
-        raise Unauthenticated("The token is malformed.")
+        raise UnauthenticatedError("The token is malformed.")
     return _part(token.split(".")[1])
 
 
@@ -202,14 +202,14 @@ def _part(text: str) -> JSON:
     try:
         return _object(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
     except binascii.Error as e:
-        raise Unauthenticated("The Bearer token is malformed.") from e
+        raise UnauthenticatedError("The Bearer token is malformed.") from e
 
 
 def _object(data: bytes | None) -> JSON:
     try:
         found = orjson.loads(data or b"")
     except orjson.JSONDecodeError as e:
-        raise Unauthenticated("The Bearer token is malformed.") from e
+        raise UnauthenticatedError("The Bearer token is malformed.") from e
     if not isinstance(found, dict):
-        raise Unauthenticated("The Bearer token is malformed.")
+        raise UnauthenticatedError("The Bearer token is malformed.")
     return found

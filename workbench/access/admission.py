@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.access.client_address import ClientAddresses
 from workbench.access.failed_credentials import CredentialFailures, TooManyFailuresError, is_own_key
-from workbench.events import Caller, Unauthenticated
+from workbench.events import Caller, UnauthenticatedError
 
 if TYPE_CHECKING:
     from workbench.access.callers import Access
 
 
-class Admission:
+class Authenticator:
     """Checks credentials for the doors.
 
     Args:
@@ -49,7 +49,7 @@ class Admission:
         if authorization is None:
             try:
                 return await self._access.authenticate_async(None, view)
-            except Unauthenticated:
+            except UnauthenticatedError:
                 self.failures.missing(door)
                 raise
         known = self._access.remembered(authorization, view)
@@ -60,7 +60,7 @@ class Admission:
             await self.failed(scope, authorization, door, "not looked at")
         try:
             return await self._access.authenticate_async(authorization, view)
-        except Unauthenticated as e:
+        except UnauthenticatedError as e:
             await self.failed(scope, authorization, door, str(e.args[0]))
             raise
 

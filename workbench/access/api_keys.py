@@ -54,7 +54,7 @@ class KeyInfo(Record, frozen=True, kw_only=True):
         return self.revoked_us is None and (self.expires_us is None or now_us < self.expires_us)
 
 
-class Keys:
+class ApiKeys:
     """The keys of one control store.
 
     Args:
@@ -137,7 +137,7 @@ def _info(row: tuple[Any, ...]) -> KeyInfo:
     return KeyInfo(**values)
 
 
-def local_key(home: Path, keys: Keys, *, tenant: str, now_us: int) -> str:
+def local_key(home: Path, keys: ApiKeys, *, tenant: str, now_us: int) -> str:
     """The token of the local user, kept in the file `token` of a state folder; replaced when it no longer works."""
     path = home / "token"
     with keys.exclusively():  # two processes starting together make one token

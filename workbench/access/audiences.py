@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from workbench.config import Settings
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 EVERYWHERE = frozenset(("",))
 """Reach of a credential that is good at every endpoint. A server's id stands for the endpoint of that server alone,
@@ -17,7 +17,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _PART = re.compile(r"/(?:servers/([^/]{1,128})|(profiles/[^/]{1,128}))/(?:mcp|sse)")
 
 
-class Resources:
+class ProtectedResources:
     """The endpoints as resources of OAuth.
 
     They come from settings and from the port, never from the `Host` header of a request: whoever holds a token for
@@ -82,7 +82,7 @@ def _origins(settings: Settings) -> tuple[str, ...]:
             or parts.query
             or "@" in parts.netloc
         ):
-            raise Misuse(
+            raise MisuseError(
                 f"Setting public_url is {settings.public_url!r}.", hint="Expected an origin like https://tools.example."
             )
         found.append(f"{parts.scheme}://{parts.netloc.lower()}")

@@ -8,18 +8,18 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench.access.access_tokens import Tokens
-from workbench.access.admission import Admission
-from workbench.access.api_keys import KeyInfo, Keys, fingerprint, local_key, new_key_id
-from workbench.access.audiences import EVERYWHERE, Resources
+from workbench.access.access_tokens import AccessTokenVerifier
+from workbench.access.admission import Authenticator
+from workbench.access.api_keys import ApiKeys, KeyInfo, fingerprint, local_key, new_key_id
+from workbench.access.audiences import EVERYWHERE, ProtectedResources
 from workbench.access.explanation import Explanation, explain
 from workbench.access.local_user import user_name
-from workbench.access.peer_certificates import SCHEME, WORKLOAD_US, Peers
+from workbench.access.peer_certificates import SCHEME, WORKLOAD_US, PeerCertificates
 from workbench.access.roles import OWNER, Roles, check_scopes, narrowed, read_roles, roles_file
 from workbench.access.subjects import check_subject
 from workbench.config import Settings, prepare_home
-from workbench.control import ControlDown, ControlStore
-from workbench.events import Caller, Misuse, Tool, Unauthenticated, now_us
+from workbench.control import ControlStore, ControlStoreError
+from workbench.events import Caller, MisuseError, Tool, UnauthenticatedError, now_us
 from workbench.lookalikes import imitated
 
 if TYPE_CHECKING:
@@ -54,19 +54,19 @@ class Access:
         self._home = prepare_home(settings.home)
         self._clock = clock
         self._ticks = ticks
-        self._keys = Keys(settings)
+        self._keys = ApiKeys(settings)
         self._keys.store.on_change.append(self._told)
         self._roles_stamp = _stamp(roles_file(settings))
         self._roles = read_roles(roles_file(settings))
         self.problem = ""
         """Why the roles as they are edited now are not in force; empty when they are."""
-        self.resources = Resources(settings)
+        self.resources = ProtectedResources(settings)
         """The URLs of this gateway."""
-        self.peers = Peers(settings)
+        self.peers = PeerCertificates(settings)
         """Clients that are known by the certificate of their connection."""
         self.issuer = self._own_issuer()
         """Our own issuer of tokens, when the setting `oauth_server` is on and our URL is known."""
-        self.tokens = Tokens(settings, self.resources, own=self.issuer, clock=clock, ticks=ticks)
+        self.tokens = AccessTokenVerifier(settings, self.resources, own=self.issuer, clock=clock, ticks=ticks)
         """Access tokens, and where clients get them."""
         self._holders: dict[str, frozenset[str]] = {}
         """Who holds or held keys, by tenant."""
@@ -77,7 +77,7 @@ class Access:
         self._generation = 0
         self._storing = threading.Lock()
         self._local: Caller | None = None
-        self.admission = Admission(self)
+        self.admission = Authenticator(self)
         """Callers as the doors meet them."""
 
     @property
@@ -90,7 +90,7 @@ class Access:
         """Whether nobody can be known any more, because the control store has not answered for too long."""
         try:
             self._keys.version()
-        except ControlDown:
+        except ControlStoreError:
             return True
         return False
 
@@ -142,7 +142,7 @@ class Access:
         generation = self._generation
         facts = await self.tokens.verify(token)
         if like := imitated(facts.subject, await self._keys.store.aside(self._known_subjects, facts.tenant)):
-            raise Unauthenticated(f"The subject of the token can be taken for {like!r}, who holds a key here.")
+            raise UnauthenticatedError(f"The subject of the token can be taken for {like!r}, who holds a key here.")
         roles = tuple(role for role in facts.roles if role in self._roles.roles)  # issuers have roles of other uses too
         caller = Caller(
             tenant=facts.tenant,
@@ -154,7 +154,7 @@ class Access:
         )
         self._remember(authorization, generation, (caller, facts.until_us, facts.reach))
         if not _reaches(facts.reach, view):
-            raise Unauthenticated("The token is for another endpoint.")
+            raise UnauthenticatedError("The token is for another endpoint.")
         return caller
 
     def local_caller(self) -> Caller:
@@ -198,15 +198,19 @@ class Access:
         """
         tenant = self._settings.tenant if tenant is None else tenant
         if isinstance(roles, str) or isinstance(scopes, str):
-            raise Misuse("Roles and scopes of a key are lists of names.", hint="Give ('employee',), not 'employee'.")
+            raise MisuseError(
+                "Roles and scopes of a key are lists of names.", hint="Give ('employee',), not 'employee'."
+            )
         check_subject(subject, tenant, self._subjects(tenant))
         self._roles.check(roles)
         check_scopes(scopes, "The key")
         now = self._clock()
         if expires_us is not None and expires_us <= now:
-            raise Misuse("The key would have expired already.", hint="Give a time to come, in microseconds since 1970.")
+            raise MisuseError(
+                "The key would have expired already.", hint="Give a time to come, in microseconds since 1970."
+            )
         if rate_per_minute is not None and rate_per_minute < 1:
-            raise Misuse(f"A key for {rate_per_minute} calls a minute.", hint="Expected 1 or more, or no rate.")
+            raise MisuseError(f"A key for {rate_per_minute} calls a minute.", hint="Expected 1 or more, or no rate.")
         info = KeyInfo(
             id=new_key_id(),
             tenant=tenant,
@@ -219,7 +223,7 @@ class Access:
             rate_per_minute=rate_per_minute,
         )
         if not self._scopes(info):
-            raise Misuse("The key could do nothing.", hint="Give a role, or scopes that its roles grant.")
+            raise MisuseError("The key could do nothing.", hint="Give a role, or scopes that its roles grant.")
         token = self._keys.add(info)
         self._holders = {}
         return info, token
@@ -256,7 +260,7 @@ class Access:
         done = self._keys.revoke(id, self._clock())
         self._forget()
         if not done and all(key.id != id for key in self._keys.all()):
-            raise Misuse(f"There is no key {id!r}.", hint="`workbench access keys` lists them.")
+            raise MisuseError(f"There is no key {id!r}.", hint="`workbench access keys` lists them.")
         return done
 
     def local_key(self) -> str:
@@ -310,10 +314,10 @@ class Access:
         """
         if authorization is None:
             if self._settings.authentication:
-                raise Unauthenticated("The request has no Authorization header.", hint=_HINT)
+                raise UnauthenticatedError("The request has no Authorization header.", hint=_HINT)
             return self.local_caller()
         if not isinstance(authorization, str):
-            raise Unauthenticated("The Authorization header is no text.", hint=_HINT)
+            raise UnauthenticatedError("The Authorization header is no text.", hint=_HINT)
         mark = fingerprint(authorization)
         if self._ticks() >= self._check_at:
             self._look_for_changes()
@@ -321,7 +325,7 @@ class Access:
         if known is None or self._clock() >= known[1]:
             return None
         if not _reaches(known[2], view):
-            raise Unauthenticated("The token is for another endpoint.")
+            raise UnauthenticatedError("The token is for another endpoint.")
         return known[0]
 
     def _remember(self, authorization: str, generation: int, entry: tuple[Caller, int, frozenset[str]]) -> Caller:
@@ -334,24 +338,24 @@ class Access:
 
     def _token_in(self, authorization: str) -> str:
         if len(authorization) > _MAX_HEADER:
-            raise Unauthenticated("The Authorization header is too long.", hint=_HINT)
+            raise UnauthenticatedError("The Authorization header is too long.", hint=_HINT)
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
-            raise Unauthenticated("The Authorization header is not of the Bearer scheme.", hint=_HINT)
+            raise UnauthenticatedError("The Authorization header is not of the Bearer scheme.", hint=_HINT)
         return token
 
     def _key_in(self, token: str) -> KeyInfo:
         try:
             key = self._keys.find(token)
-        except ControlDown as e:
+        except ControlStoreError as e:
             if not self._keys.store.local:
                 raise  # an outage of a database elsewhere is no fault of the credential
-            raise Unauthenticated(f"No key can be checked: {e}", hint=e.hint) from e
+            raise UnauthenticatedError(f"No key can be checked: {e}", hint=e.hint) from e
         if key is None:
-            raise Unauthenticated("The Bearer token is no key of this workbench.", hint=_HINT)
+            raise UnauthenticatedError("The Bearer token is no key of this workbench.", hint=_HINT)
         if not key.usable(self._clock()):
             state = "revoked" if key.revoked_us is not None else "expired"
-            raise Unauthenticated(f"Key {key.id} is {state}.", hint="Create another one.")
+            raise UnauthenticatedError(f"Key {key.id} is {state}.", hint="Create another one.")
         return key
 
     def caller_of(self, key: KeyInfo) -> Caller:
@@ -385,7 +389,7 @@ class Access:
             if version != self._version:
                 self._version = version
                 self._forget()
-        except ControlDown:
+        except ControlStoreError:
             self._forget()  # every caller is looked up anew, and refused if that fails too
         finally:
             self._check_at = self._ticks() + CHECK_INTERVAL_S
@@ -414,7 +418,7 @@ class Access:
     def _reread(self, path: Path | None) -> None:
         try:
             self._roles = read_roles(path)
-        except Misuse as e:
+        except MisuseError as e:
             self.problem = f"The changed roles are not in force, those before still are. {e}"
             return
         self.problem = ""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from workbench.access.audiences import Resources
+from workbench.access.audiences import ProtectedResources
 from workbench.access.roles import SCOPE
 from workbench.config import Settings
-from workbench.events import JSON, Record, Unauthenticated
+from workbench.events import JSON, Record, UnauthenticatedError
 from workbench.lookalikes import subject_objection
 
 MAX_SKEW_US = 30_000_000
@@ -17,7 +17,7 @@ _MAX_NAMES = 200
 _ID = re.compile(r"[A-Za-z0-9._~:-]{1,64}")
 
 
-class Verified(Record, frozen=True, kw_only=True):
+class VerifiedClaims(Record, frozen=True, kw_only=True):
     """What a token says, once it is known to be good."""
 
     tenant: str
@@ -32,7 +32,7 @@ class Verified(Record, frozen=True, kw_only=True):
     method: Literal["jwt", "introspection"]
 
 
-class Mapping(Record, frozen=True, kw_only=True):
+class ClaimNames(Record, frozen=True, kw_only=True):
     """The names of the claims that matter."""
 
     subject: str = "sub"
@@ -46,9 +46,9 @@ class Mapping(Record, frozen=True, kw_only=True):
     """Longest time from `iat` to `exp`; 0: any."""
 
 
-def mapping(settings: Settings) -> Mapping:
+def mapping(settings: Settings) -> ClaimNames:
     """As the settings name them."""
-    return Mapping(
+    return ClaimNames(
         subject=settings.oauth_subject_claim,
         tenant=settings.oauth_tenant_claim,
         roles=settings.oauth_roles_claim,
@@ -60,8 +60,8 @@ def mapping(settings: Settings) -> Mapping:
 
 def verified(
     claims: JSON,
-    names: Mapping,
-    resources: Resources,
+    names: ClaimNames,
+    resources: ProtectedResources,
     *,
     now_us: int,
     at_most_us: int,
@@ -69,7 +69,7 @@ def verified(
     fallback_id: str,
     method: Literal["jwt", "introspection"],
     own: bool = False,
-) -> Verified:
+) -> VerifiedClaims:
     """Check times and audience (RFC 9068 §4, RFC 7662 §2.2) and read who the bearer is.
 
     Args:
@@ -85,29 +85,29 @@ def verified(
     """
     expires = _time(claims, "exp")
     if expires is None and method == "jwt":
-        raise Unauthenticated("The token says nothing of when it expires.")
+        raise UnauthenticatedError("The token says nothing of when it expires.")
     if expires is not None and now_us >= expires + MAX_SKEW_US:
-        raise Unauthenticated("The token has expired.")
+        raise UnauthenticatedError("The token has expired.")
     for claim in ("nbf", "iat"):
         begins = _time(claims, claim)
         if begins is not None and now_us < begins - MAX_SKEW_US:
-            raise Unauthenticated("The token is not valid yet.")
+            raise UnauthenticatedError("The token is not valid yet.")
     if names.max_lifetime_us:
         issued = _time(claims, "iat")
         if expires is None or issued is None or expires - issued > names.max_lifetime_us:
-            raise Unauthenticated("The token is good for longer than is accepted here.")
+            raise UnauthenticatedError("The token is good for longer than is accepted here.")
     if names.actors and "act" in claims:
         actor = claims["act"].get("sub") if isinstance(claims["act"], dict) else None
         if actor not in names.actors:
-            raise Unauthenticated("The token is used by an actor who may not act for others here.")
+            raise UnauthenticatedError("The token is used by an actor who may not act for others here.")
     if "cnf" in claims:
-        raise Unauthenticated("The token is bound to a key, and cannot be presented as a bearer token.")
+        raise UnauthenticatedError("The token is bound to a key, and cannot be presented as a bearer token.")
     reach = resources.reach(_texts(claims.get("aud"), split=False), own=own)
     if not reach:
-        raise Unauthenticated("The token is for another audience.")
+        raise UnauthenticatedError("The token is for another audience.")
     scopes = _claim(claims, names.scopes)
     id = claims.get("jti") if method == "jwt" else None
-    return Verified(
+    return VerifiedClaims(
         tenant=_name(_claim(claims, names.tenant), "tenant") if names.tenant else tenant,
         subject=_name(_claim(claims, names.subject), "subject"),
         roles=_texts(_claim(claims, names.roles), split=True),
@@ -137,15 +137,15 @@ def _time(claims: JSON, name: str) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e11:
-        raise Unauthenticated(f"The claim {name} of the token is no time.")
+        raise UnauthenticatedError(f"The claim {name} of the token is no time.")
     return int(value * 1_000_000)
 
 
 def _name(value: Any, what: str) -> str:
     if not isinstance(value, str):
-        raise Unauthenticated(f"The token names no proper {what}.")
+        raise UnauthenticatedError(f"The token names no proper {what}.")
     if why := subject_objection(value):
-        raise Unauthenticated(f"The token names no proper {what}: {why}.")
+        raise UnauthenticatedError(f"The token names no proper {what}: {why}.")
     return value
 
 

@@ -10,7 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Final
 
-from workbench.events import Record, Unauthenticated
+from workbench.events import Record, UnauthenticatedError
 
 MINUTE_S: Final = 60.0
 MAX_REMEMBERED: Final = 4096
@@ -21,7 +21,7 @@ MIN_HASHED: Final = 20
 _KEY: Final = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] (mk_[A-Za-z0-9]{1,32})_")
 
 
-class TooManyFailuresError(Unauthenticated):
+class TooManyFailuresError(UnauthenticatedError):
     """So many wrong credentials came from an address that what it shows is not looked at for a while.
 
     Args:

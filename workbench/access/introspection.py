@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from urllib.parse import quote_plus
 
-from workbench.access.outbound.fetch import Fetcher
+from workbench.access.outbound.fetch import JsonFetcher
 from workbench.config import Settings
-from workbench.events import JSON, Misuse, Unauthenticated, Unreachable
-from workbench.secrets import Secrets
+from workbench.events import JSON, MisuseError, UnauthenticatedError, UnreachableError
+from workbench.secrets import SecretResolver
 
 CACHE_US = 30_000_000
 """How long an answer is believed; a token that was revoked is good no longer than that."""
@@ -29,14 +29,16 @@ class Introspection:
         ticks: seconds that only grow.
     """
 
-    def __init__(self, settings: Settings, fetcher: Fetcher, *, ticks: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, settings: Settings, fetcher: JsonFetcher, *, ticks: Callable[[], float] = time.monotonic
+    ) -> None:
         self._url = settings.oauth_introspection_url
         self._issuers = frozenset(settings.oauth_issuers)
         self._fetcher = fetcher
         self._ticks = ticks
         self._client = settings.oauth_introspection_client
         self._variable = settings.oauth_introspection_secret_env
-        secret = Secrets.of(settings).environment().get(self._variable, "")
+        secret = SecretResolver.of(settings).environment().get(self._variable, "")
         self._basic = (quote_plus(self._client), quote_plus(secret)) if self._client and secret else None
         self._asking: dict[bytes, asyncio.Task[JSON]] = {}
         self._refused: dict[bytes, float] = {}
@@ -44,7 +46,7 @@ class Introspection:
     def check(self) -> None:
         """Raises Misuse when a client is named but its secret is not in the environment."""
         if self._client and self._basic is None:
-            raise Misuse(
+            raise MisuseError(
                 f"Client {self._client!r} has no secret for introspection.",
                 hint=f"Put it into the environment as {self._variable}.",
             )
@@ -59,28 +61,28 @@ class Introspection:
             Unauthenticated: not active, of an issuer that is not accepted, or nobody can say.
         """
         if self._refused.get(mark, 0.0) > self._ticks() or (self._client and self._basic is None):
-            raise Unauthenticated("The token is not active.")
+            raise UnauthenticatedError("The token is not active.")
         asking = self._asking.get(mark)
         if asking is None:
             if len(self._asking) >= MAX_CONCURRENT:
-                raise Unauthenticated("Too many tokens are being checked.", hint="Try again in a second.")
+                raise UnauthenticatedError("Too many tokens are being checked.", hint="Try again in a second.")
             asking = asyncio.get_running_loop().create_task(self._ask(token))
             self._asking[mark] = asking
             asking.add_done_callback(lambda _: self._asking.pop(mark, None))
         try:
             found = await asyncio.shield(asking)
-        except Unreachable as e:
-            raise Unauthenticated(f"The token cannot be checked: {e}", hint="Try again later.") from e
+        except UnreachableError as e:
+            raise UnauthenticatedError(f"The token cannot be checked: {e}", hint="Try again later.") from e
         if found.get("active") is not True:
             if len(self._refused) >= MAX_REFUSED:
                 self._refused.clear()
             self._refused[mark] = self._ticks() + REFUSED_LIFETIME_S
-            raise Unauthenticated("The token is not active.")
+            raise UnauthenticatedError("The token is not active.")
         kind = found.get("token_type")
         if kind is not None and str(kind).lower() not in ("bearer", "access_token"):
-            raise Unauthenticated("The token is no bearer token.")
+            raise UnauthenticatedError("The token is no bearer token.")
         if "iss" in found and self._issuers and found["iss"] not in self._issuers:
-            raise Unauthenticated("The token is of an issuer that is not accepted.")
+            raise UnauthenticatedError("The token is of an issuer that is not accepted.")
         return found
 
     async def _ask(self, token: str) -> JSON:

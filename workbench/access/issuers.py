@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from workbench.access.outbound.fetch import Fetcher
-from workbench.events import JSON, Misuse, Unauthenticated, Unreachable
+from workbench.access.outbound.fetch import JsonFetcher
+from workbench.events import JSON, MisuseError, UnauthenticatedError, UnreachableError
 
 FRESH_S = 300.0
 """Seconds after which keys are fetched anew; a key that was taken back is good no longer than that."""
@@ -59,11 +59,11 @@ class RemoteIssuer:
         Misuse: `url` is no https URL, nor an http URL of this machine.
     """
 
-    def __init__(self, url: str, fetcher: Fetcher, *, ticks: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, url: str, fetcher: JsonFetcher, *, ticks: Callable[[], float] = time.monotonic) -> None:
         parts = urlsplit(url)
         local = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
         if not (parts.scheme == "https" or local) or not parts.hostname or parts.query or parts.fragment:
-            raise Misuse(
+            raise MisuseError(
                 f"Issuer {url!r} cannot be used.", hint="Expected https://…, or http://localhost… to try it out."
             )
         self.url = url
@@ -90,13 +90,13 @@ class RemoteIssuer:
         if age >= FRESH_S:
             await self._refresh(FAILURE_PAUSE_S)
             if self._ticks() - self._fetched >= MAX_STALE_S:
-                raise Unauthenticated(f"The keys of {self.url} cannot be had. {self.problem}".strip())
+                raise UnauthenticatedError(f"The keys of {self.url} cannot be had. {self.problem}".strip())
         found = self._find(kid, algorithm)
         if found is None:
             await self._refresh(UNKNOWN_KEY_PAUSE_S)
             found = self._find(kid, algorithm)
         if found is None:
-            raise Unauthenticated(f"The token is signed with a key that {self.url} does not publish.")
+            raise UnauthenticatedError(f"The token is signed with a key that {self.url} does not publish.")
         return found
 
     async def _refresh(self, pause: float) -> None:
@@ -114,8 +114,8 @@ class RemoteIssuer:
             document = await self._fetcher.get(str(metadata.get("jwks_uri")))
             keys = document.get("keys")
             if not isinstance(keys, list):
-                raise Unreachable(f"The key set of {self.url} has no list of keys.")
-        except Unreachable as e:
+                raise UnreachableError(f"The key set of {self.url} has no list of keys.")
+        except UnreachableError as e:
             self.problem = str(e)
         else:
             self._keys = [key for key in keys[:MAX_KEYS] if isinstance(key, dict)]
@@ -135,21 +135,21 @@ class RemoteIssuer:
         return self._imported[mark]
 
 
-async def issuer_metadata(issuer: str, fetcher: Fetcher) -> JSON:
+async def issuer_metadata(issuer: str, fetcher: JsonFetcher) -> JSON:
     """The metadata of an issuer, under the first well-known address where they lie.
 
     Raises:
         Unreachable: there are none, or they are another issuer's.
     """
-    problem = Unreachable(f"{issuer} publishes no metadata.")
+    problem = UnreachableError(f"{issuer} publishes no metadata.")
     for url in metadata_urls(issuer):
         try:
             found = await fetcher.get(url)
-        except Unreachable as e:
+        except UnreachableError as e:
             problem = e
             continue
         if found.get("issuer") != issuer:  # RFC 8414 §3.3: the same text, or it is somebody else's
-            raise Unreachable(f"The metadata at {url} names another issuer.")
+            raise UnreachableError(f"The metadata at {url} names another issuer.")
         return found
     raise problem
 
@@ -197,5 +197,7 @@ def check_algorithms(names: Collection[str]) -> frozenset[str]:
     """The allowed algorithms. Raises Misuse for one with a shared secret, for `none`, and for an unknown one."""
     for name in names:
         if name not in SHAPES:
-            raise Misuse(f"Setting oauth_algorithms names {name!r}.", hint=f"Expected some of {', '.join(SHAPES)}.")
+            raise MisuseError(
+                f"Setting oauth_algorithms names {name!r}.", hint=f"Expected some of {', '.join(SHAPES)}."
+            )
     return frozenset(names)

@@ -10,12 +10,12 @@ import hmac
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
-from workbench.access.certificates.svid import Leaf, MissingSvidError, trust_domain_of
+from workbench.access.certificates.svid import MissingSvidError, SvidCertificate, trust_domain_of
 from workbench.config import Settings
-from workbench.events import Unauthenticated
+from workbench.events import UnauthenticatedError
 
 if TYPE_CHECKING:
-    from workbench.access.oauth.clients import Client, Clients
+    from workbench.access.oauth.clients import ClientStore, RegisteredClient
 
 SCHEME = "X509-SVID "
 WORKLOAD_US = 1_000_000
@@ -27,7 +27,7 @@ def mutual(settings: Settings) -> bool:
     return settings.tls_client_ca is not None or (settings.tls_cert is None and bool(settings.spiffe_socket))
 
 
-class Peers:
+class PeerCertificates:
     """Makes and reads the values of one process.
 
     Args:
@@ -37,13 +37,13 @@ class Peers:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._secret = token_urlsafe(32)
-        self._clients: Clients | None = None
+        self._clients: ClientStore | None = None
 
-    def header(self, leaf: Leaf) -> str:
+    def header(self, leaf: SvidCertificate) -> str:
         """The value of `Authorization` for requests on a connection with this peer. Never to be sent anywhere."""
         return f"{SCHEME}{self._secret} {leaf.until_us} {leaf.spiffe_id}"
 
-    def read(self, authorization: str) -> Leaf:
+    def read(self, authorization: str) -> SvidCertificate:
         """The peer that a value stands for.
 
         Raises:
@@ -52,13 +52,13 @@ class Peers:
         secret, _, rest = authorization.removeprefix(SCHEME).partition(" ")
         until, _, spiffe_id = rest.partition(" ")
         if not authorization.startswith(SCHEME) or not hmac.compare_digest(secret.encode(), self._secret.encode()):
-            raise Unauthenticated("The Authorization header is not of the Bearer scheme.")
+            raise UnauthenticatedError("The Authorization header is not of the Bearer scheme.")
         try:
-            return Leaf(spiffe_id=spiffe_id, trust_domain=trust_domain_of(spiffe_id), until_us=int(until))
+            return SvidCertificate(spiffe_id=spiffe_id, trust_domain=trust_domain_of(spiffe_id), until_us=int(until))
         except MissingSvidError as e:
-            raise Unauthenticated(str(e)) from e
+            raise UnauthenticatedError(str(e)) from e
 
-    async def client(self, authorization: str) -> tuple[Client, int]:
+    async def client(self, authorization: str) -> tuple[RegisteredClient, int]:
         """The client that is made for the peer, as for one that shows a JWT-SVID, and how long the peer is good.
 
         Raises:
@@ -66,13 +66,13 @@ class Peers:
         """
         peer = self.read(authorization)
         if self._clients is None:
-            from workbench.access.oauth.clients import Clients
+            from workbench.access.oauth.clients import ClientStore
 
-            self._clients = Clients(self._settings)
+            self._clients = ClientStore(self._settings)
         found = await self._clients.store.aside(self._clients.find, peer.spiffe_id)
         if found is None or found.kind != "workload":
             hint = "`workbench access clients create NAME --workload ID --role ROLE` makes one."
-            raise Unauthenticated(f"No client is made for {peer.spiffe_id}.", hint=hint)
+            raise UnauthenticatedError(f"No client is made for {peer.spiffe_id}.", hint=hint)
         return found, peer.until_us
 
     def close(self) -> None:

@@ -12,8 +12,8 @@ from workbench.access.failed_credentials import MAX_REMEMBERED, MINUTE_S, Creden
 from workbench.config import RedisDown, Settings
 from workbench.control.circuit_breaker import CircuitBreaker
 from workbench.control.redis_script import TIMEOUT_S, RedisScript, hash_of
-from workbench.events import Unreachable, new_id
-from workbench.secrets import Secrets
+from workbench.events import UnreachableError, new_id
+from workbench.secrets import SecretResolver
 
 SCRIPT: Final = """
 local now = redis.call('TIME')
@@ -99,7 +99,7 @@ class SharedCredentialFailures(CredentialFailures):
             failure = new_id()
             try:
                 wait = max(wait, await self._count_shared(address, name, failure))
-            except Unreachable:
+            except UnreachableError:
                 self._count(address, name)
                 if self._when_down == "deny":
                     self._remember(address, name, failure)
@@ -149,6 +149,6 @@ def credential_failures(settings: Settings) -> CredentialFailures:
         return CredentialFailures(settings.failed_credentials_per_minute)
     return SharedCredentialFailures(
         settings.failed_credentials_per_minute,
-        url=Secrets.of(settings).read(settings.redis_url),
+        url=SecretResolver.of(settings).read(settings.redis_url),
         when_down=settings.redis_down,
     )

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from workbench.config import Settings
-from workbench.events import Caller, Misuse, Record
+from workbench.events import Caller, MisuseError, Record
 
 OWNER = "owner"
 """The role of the user of this machine."""
@@ -58,7 +58,7 @@ class Roles:
             if name not in self.roles:
                 close = difflib.get_close_matches(name, self.roles, 1)
                 meant = f"Did you mean {close[0]!r}? " if close else ""
-                raise Misuse(f"There is no role {name!r}.", hint=f"{meant}Roles are {', '.join(self.roles)}.")
+                raise MisuseError(f"There is no role {name!r}.", hint=f"{meant}Roles are {', '.join(self.roles)}.")
 
 
 def covers(grant: str, scope: str) -> bool:
@@ -76,7 +76,7 @@ def check_scopes(scopes: Collection[str], source: str) -> None:
     """Raises Misuse when one of them is not written like a scope."""
     for scope in scopes:
         if not isinstance(scope, str) or not SCOPE.fullmatch(scope):
-            raise Misuse(
+            raise MisuseError(
                 f"{source} names the scope {scope!r}.",
                 hint="Expected names joined by colons, such as crm:read or crm:*.",
             )
@@ -97,14 +97,16 @@ def write_roles(settings: Settings) -> Path:
         Misuse: there is an edited file already, or it cannot be written.
     """
     if there := roles_file(settings):
-        raise Misuse(f"The roles in force are in {there} already.", hint="Edit that file; it is read again by itself.")
+        raise MisuseError(
+            f"The roles in force are in {there} already.", hint="Edit that file; it is read again by itself."
+        )
     path = (settings.policy or settings.home / "policy") / "roles.toml"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(_shipped())
     except OSError as e:
-        raise Misuse(f"{path} cannot be written: {e.strerror or e}.", hint="Give yourself the right.") from e
+        raise MisuseError(f"{path} cannot be written: {e.strerror or e}.", hint="Give yourself the right.") from e
     return path
 
 
@@ -122,19 +124,19 @@ def read_roles(path: Path | None) -> Roles:
     try:
         found = tomllib.loads(path.read_text("utf-8") if path else _shipped())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
-        raise Misuse(f"{source} is not readable TOML: {e}.", hint="Mend the file or move it away.") from e
+        raise MisuseError(f"{source} is not readable TOML: {e}.", hint="Mend the file or move it away.") from e
     roles: dict[str, Role] = {}
     for name, table in found.items():
         scopes = table.get("scopes") if isinstance(table, dict) else None
         if not isinstance(scopes, list):
-            raise Misuse(f"{source}: role {name!r} has no list of scopes.", hint='Expected scopes = ["crm:read"].')
+            raise MisuseError(f"{source}: role {name!r} has no list of scopes.", hint='Expected scopes = ["crm:read"].')
         unknown = set(table) - {"scopes", "description"}
         if unknown:
-            raise Misuse(
+            raise MisuseError(
                 f"{source}: role {name!r} has the key {sorted(unknown)[0]!r}.", hint="Expected scopes and description."
             )
         check_scopes(scopes, f"{source}: role {name!r}")
         roles[name] = Role(name=name, scopes=tuple(scopes), description=str(table.get("description", "")))
     if OWNER not in roles:
-        raise Misuse(f"{source} has no role {OWNER!r}, which the local user has.", hint="It may have no scopes.")
+        raise MisuseError(f"{source} has no role {OWNER!r}, which the local user has.", hint="It may have no scopes.")
     return Roles(roles, source, path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.lookalikes import imitated, subject_objection
 
 
@@ -19,9 +19,9 @@ def check_subject(subject: str, tenant: str, others: frozenset[str]) -> None:
     """
     for what, name in (("subject", subject), ("tenant", tenant)):
         if why := subject_objection(name):
-            raise Misuse(f"A key for {what} {name[:300]!r}: {why}.", hint="Give a name that people can read.")
+            raise MisuseError(f"A key for {what} {name[:300]!r}: {why}.", hint="Give a name that people can read.")
     if like := imitated(subject, others):
-        raise Misuse(
+        raise MisuseError(
             f"A key for subject {subject!r}, which can be taken for {like!r} in tenant {tenant!r}.",
             hint=f"Give {like!r}, if that is who is meant, or a name that differs more.",
         )

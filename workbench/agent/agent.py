@@ -12,7 +12,7 @@ from workbench.agent.provider import Message, ProviderStatus
 from workbench.agent.provider_choice import Chooser
 from workbench.agent.toolbox import Budget, RecordEvent, Toolbox, WaitForApproval
 from workbench.config import Settings
-from workbench.events import AnyRunEvent, Caller, Misuse, Source, new_id
+from workbench.events import AnyRunEvent, Caller, MisuseError, Source, new_id
 
 
 class Agent:
@@ -92,10 +92,10 @@ class Agent:
             Misuse: no question, no such provider, or a run of that id is under way.
         """
         if not question.strip() and not unresolved(history):
-            raise Misuse("The question is empty.", hint="Ask something in words.")
+            raise MisuseError("The question is empty.", hint="Ask something in words.")
         run = run or new_id()
         if run in self._runs:
-            raise Misuse(f"Run {run!r} is under way.", hint="Leave `run` out, or give it an id of its own.")
+            raise MisuseError(f"Run {run!r} is under way.", hint="Leave `run` out, or give it an id of its own.")
         chosen = await self._chooser.choose(provider, model)
         state = AgentRun(
             self._settings,

@@ -28,7 +28,7 @@ from workbench.agent.provider import (
 )
 from workbench.agent.provider_choice import Choice
 from workbench.agent.run_deadline import Deadline
-from workbench.agent.tool_steps import SEARCH, Steps
+from workbench.agent.tool_steps import SEARCH, ToolSteps
 from workbench.agent.toolbox import Budget, RecordEvent, Toolbox, WaitForApproval
 from workbench.agent.wire_tool_names import NameMap
 from workbench.config import Settings
@@ -114,7 +114,7 @@ class AgentRun:
             tools=len(self._visible),
             trace_id=call.trace_id,
         )
-        self._steps = Steps(
+        self._steps = ToolSteps(
             self._toolbox,
             call,
             self._emit,

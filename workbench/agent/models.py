@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config import Settings
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.provider_table import ladder
 
 SHIPPED = Path(__file__).with_name("models.toml")
@@ -27,10 +27,10 @@ def _tables(settings: Settings) -> dict[str, dict[str, Any]]:
         try:
             found = tomllib.loads(own.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise Misuse(f"{own} is not valid TOML: {error}.", hint="Mend the file or move it away.") from error
+            raise MisuseError(f"{own} is not valid TOML: {error}.", hint="Mend the file or move it away.") from error
         for name, values in found.items():
             if name not in tables or not isinstance(values, dict):
-                raise Misuse(f"{own} has an entry {name!r}.", hint=f"Expected tables named {', '.join(tables)}.")
+                raise MisuseError(f"{own} has an entry {name!r}.", hint=f"Expected tables named {', '.join(tables)}.")
             tables[name].update(values)
     return tables
 

@@ -19,9 +19,9 @@ from workbench.agent.env_file import read_env_file
 from workbench.agent.models import model_of, provider_of
 from workbench.agent.provider import Closable, Provider, ProviderStatus
 from workbench.config import Settings
-from workbench.events import Misuse, Record
+from workbench.events import MisuseError, Record
 from workbench.provider_table import PROVIDERS, key_variables, ladder, provider_names
-from workbench.secrets import NoSecret, Secrets
+from workbench.secrets import SecretNotFoundError, SecretResolver
 from workbench.secrets.masking import remember_all
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Chooser:
     def _env(self) -> Mapping[str, str]:
         if self._given is not None:
             return self._given
-        return Secrets.of(self._settings).environment(self.env_file.keys if self.env_file else {})
+        return SecretResolver.of(self._settings).environment(self.env_file.keys if self.env_file else {})
 
     def statuses(self) -> list[ProviderStatus]:
         """Every provider and whether it is ready, in the order of the ladder; asks no network."""
@@ -95,7 +95,7 @@ class Chooser:
             return ProviderStatus(name=name, ready=bool(url), model=model, why=why)
         try:
             variable = next((key for key in row.keys if self._env.get(key)), "")
-        except NoSecret as e:
+        except SecretNotFoundError as e:
             return ProviderStatus(name=name, ready=False, model=model, why=str(e))
         where = f" in {self.env_file.path}" if self._from_env_file(variable) and self.env_file else ""
         why = f"{variable} is set{where}" if variable else f"{' or '.join(row.keys)} is not set."
@@ -118,7 +118,7 @@ class Chooser:
         if name != "auto" and name not in PROVIDERS:
             close = difflib.get_close_matches(name, provider_names(), 1)
             hint = f"Did you mean {close[0]!r}?" if close else f"Expected auto, {', '.join(provider_names())}."
-            raise Misuse(f"There is no provider {name!r}.", hint=hint)
+            raise MisuseError(f"There is no provider {name!r}.", hint=hint)
         if name != "auto":
             source = (
                 "asked for" if provider else f"chosen by the setting provider ({self._settings.source_of('provider')})"
@@ -138,7 +138,7 @@ class Chooser:
             if row.chosen_by == "default":
                 break
         if wanted:
-            raise Misuse(
+            raise MisuseError(
                 f"The model {wanted!r} is of no provider that is ready here.",
                 hint="Name its provider too, e.g. --provider compatible; `workbench model` lists who is ready.",
             )

@@ -56,7 +56,7 @@ APPROVAL_TIMEOUT_S = 900.0
 """How long a person is waited for when the approval does not say when it expires."""
 
 
-class Step(msgspec.Struct, kw_only=True):
+class ToolStep(msgspec.Struct, kw_only=True):
     """One request on its way: where it stands in the run and which tool is meant."""
 
     id: str
@@ -72,7 +72,7 @@ class Step(msgspec.Struct, kw_only=True):
         return self.spec.tool.qualified if self.spec else self.request.name
 
 
-class Steps:
+class ToolSteps:
     """Runs the calls of one run through the toolbox and says each with its events.
 
     Args:
@@ -105,7 +105,7 @@ class Steps:
         self._at_once = asyncio.Semaphore(parallel)
         self._wait = wait
         self._arguments = Arguments()
-        self._open: dict[str, Step] = {}
+        self._open: dict[str, ToolStep] = {}
         self.count = 0
 
     async def perform(self, turn: int, requests: Sequence[ToolRequest]) -> ToolResults:
@@ -125,13 +125,13 @@ class Steps:
         for step in list(self._open.values()):
             await self._finish(step, _outcome(kind, step, message))
 
-    def _step(self, turn: int, number: int, request: ToolRequest) -> Step:
+    def _step(self, turn: int, number: int, request: ToolRequest) -> ToolStep:
         spec = self._names.find(request.name)
         renamed = spec.renamed if spec else {}
         arguments = {renamed.get(name, name): value for name, value in request.arguments.items()}
-        return Step(id=f"{turn}.{number}", turn=turn, request=request, spec=spec, arguments=arguments)
+        return ToolStep(id=f"{turn}.{number}", turn=turn, request=request, spec=spec, arguments=arguments)
 
-    async def _one(self, step: Step) -> ToolResult:
+    async def _one(self, step: ToolStep) -> ToolResult:
         async with self._at_once:
             self.count += 1
             self._open[step.id] = step
@@ -157,11 +157,11 @@ class Steps:
             arguments=step.arguments,
         )
 
-    async def _finish(self, step: Step, outcome: Outcome) -> None:
+    async def _finish(self, step: ToolStep, outcome: Outcome) -> None:
         self._open.pop(step.id, None)
         await self._emit(ToolDone(run=self._call.run, step=step.id, tool=step.tool, outcome=outcome))
 
-    def _unusable(self, step: Step) -> Outcome | None:
+    def _unusable(self, step: ToolStep) -> Outcome | None:
         """Why the request cannot become a call, as a result that tells the model how to mend it."""
         if step.spec is None:
             near = self._names.suggestions(step.request.name)
@@ -182,7 +182,7 @@ class Steps:
         )
         return _outcome("invalid", step, message, errors=wrong)
 
-    async def _answer(self, step: Step) -> Outcome:
+    async def _answer(self, step: ToolStep) -> Outcome:
         if step.tool == SEARCH.qualified:
             return self._search(step)
         outcome = await self._toolbox.call(self._as_call(step))
@@ -200,7 +200,7 @@ class Steps:
         message = f"A person did not approve this call of {step.tool}. Do not repeat it; say what could not be done."
         return _outcome("denied", step, message, approval=approval)
 
-    def _as_call(self, step: Step) -> Call:
+    def _as_call(self, step: ToolStep) -> Call:
         """The call, new on every try: the record knows each by its own id."""
         return msgspec.structs.replace(
             self._call,
@@ -213,7 +213,7 @@ class Steps:
             timeout_s=self._deadline.left or 0.001,
         )
 
-    def _search(self, step: Step) -> Outcome:
+    def _search(self, step: ToolStep) -> Outcome:
         query, limit = str(step.arguments["query"]), int(step.arguments.get("limit", 10))
         found = [tool for tool, _ in self._toolbox.search(self._call.caller, query, limit=limit)]
         self._offer(found)
@@ -226,7 +226,7 @@ class Steps:
         return Outcome(kind="ok", call=new_id(), tool=SEARCH.qualified, server=SEARCH.server, result=result)
 
 
-def _outcome(kind: OutcomeKind, step: Step, message: str, **details: object) -> Outcome:
+def _outcome(kind: OutcomeKind, step: ToolStep, message: str, **details: object) -> Outcome:
     server = step.spec.tool.server if step.spec else ""
     return Outcome(kind=kind, call=new_id(), tool=step.tool, server=server, message=message, details=details)
 

@@ -22,7 +22,7 @@ class Toolbox(Protocol):
         ...
 
 
-class Granted(Protocol):
+class TokenGrant(Protocol):
     """Tokens that were set aside for a turn."""
 
     @property
@@ -36,7 +36,7 @@ class Granted(Protocol):
         ...
 
 
-G = TypeVar("G", bound=Granted)
+G = TypeVar("G", bound=TokenGrant)
 
 
 class Budget(Protocol[G]):

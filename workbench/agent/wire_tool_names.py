@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from workbench.agent.parameter_schema import normalise, rename_parameters
 from workbench.agent.provider import ToolSpec
-from workbench.events import Misuse, Tool
+from workbench.events import MisuseError, Tool
 from workbench.registry.definitions.tool_names import LONG_HASH_DIGITS, MAX_WIRE_NAME, wire_name, without_hash
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -51,7 +51,7 @@ class NameMap:
             if times[own] > 1 and tool not in kept:
                 own = _hashed(own, tool)
             if own in self._specs or tool.qualified in self._names:
-                raise Misuse(
+                raise MisuseError(
                     f"Two tools are called {tool.qualified!r}.",
                     hint="Give the servers different names in mcp.json.",
                 )

@@ -23,7 +23,7 @@ from workbench.api.slack import slack_routes
 from workbench.api.tools import tool_routes
 from workbench.endpoint import McpEndpoint
 from workbench.endpoint.cors import CrossOrigin
-from workbench.endpoint.origin_check import Senders
+from workbench.endpoint.origin_check import OriginCheck
 from workbench.endpoint.single_headers import doubled
 from workbench.endpoint.websocket import WebSocketDoor
 from workbench.platform.platform import Platform
@@ -40,7 +40,7 @@ def build_app(platform: Platform) -> ASGI:
     MCP is dispatched before any framework router: it is the hot path. All other paths are the management API, behind
     the same checks of Host and Origin.
     """
-    senders = Senders(platform.settings)
+    senders = OriginCheck(platform.settings)
     endpoint, api = McpEndpoint(platform.gateway, senders), BodyReader(platform, build_api(platform))
     issuing = _authorization_server(platform)
 

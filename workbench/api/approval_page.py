@@ -19,7 +19,7 @@ from workbench.access.api_keys import fingerprint
 from workbench.access.oauth.consent import page
 from workbench.access.oauth.throttle import Throttle
 from workbench.endpoint.elicitation import PAGE
-from workbench.events import Caller, Unauthenticated, WorkbenchError
+from workbench.events import Caller, UnauthenticatedError, WorkbenchError
 from workbench.platform.platform import Platform
 from workbench.policy import Approval
 
@@ -32,7 +32,7 @@ MAX_VIEWS: Final = 512
 MAX_BYTES: Final = 64 << 10
 
 
-class Look(NamedTuple):
+class ApprovalView(NamedTuple):
     """Somebody who has shown a key and looks at one call in one browser."""
 
     key: str
@@ -51,7 +51,7 @@ class ApprovalPage:
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        self._looks: dict[str, Look] = {}
+        self._looks: dict[str, ApprovalView] = {}
         self._throttle = Throttle(time.monotonic)
 
     async def ask(self, request: Request, approval: str) -> Response:
@@ -79,7 +79,7 @@ class ApprovalPage:
             return await self._decide(request, approval, fields, browser)
         try:
             return await self._shown(request, approval, fields.get("key", "").strip(), browser)
-        except Unauthenticated:
+        except UnauthenticatedError:
             address = self._platform.access.admission.addresses.of(request.scope)
             if self._throttle.wait(address, "approval", MAX_WRONG_KEYS_PER_MINUTE):
                 return _who(approval, "Too many tries. Wait a minute.", 429)
@@ -97,7 +97,7 @@ class ApprovalPage:
         while len(self._looks) >= MAX_VIEWS:
             del self._looks[next(iter(self._looks))]
         token = secrets.token_urlsafe(32)
-        self._looks[token] = Look(key, approval, found.args_hash, browser, now + VIEW_LIFETIME_S)
+        self._looks[token] = ApprovalView(key, approval, found.args_hash, browser, now + VIEW_LIFETIME_S)
         return _call(found, token)
 
     async def _decide(self, request: Request, approval: str, fields: dict[str, str], browser: bytes) -> Response:
@@ -112,7 +112,7 @@ class ApprovalPage:
                 approval, yes, caller, via=VIA, note=fields.get("note", ""), seen=look.args_hash if yes else ""
             )
         except WorkbenchError as e:
-            return _problem(str(e), 403 if isinstance(e, Unauthenticated) else 400)
+            return _problem(str(e), 403 if isinstance(e, UnauthenticatedError) else 400)
         words = {"denied": "Denied", "approved": "Approved", "pending": "Noted; others have to agree, too"}
         return page(
             f"{words.get(decided.status, 'Done')}.",
@@ -122,7 +122,7 @@ class ApprovalPage:
     async def _person(self, key: str, request: Request) -> Caller:
         caller = await self._platform.authenticate([f"Bearer {key}"], request.scope, door="approval page")
         if caller.method not in ("key", "local"):
-            raise Unauthenticated("Not a key.")
+            raise UnauthenticatedError("Not a key.")
         return caller
 
 

@@ -11,14 +11,22 @@ from fastapi.responses import JSONResponse, Response
 
 from workbench.access.failed_credentials import TooManyFailuresError
 from workbench.endpoint.auth_challenge import challenge
-from workbench.events import JSON, Misuse, NotRecorded, Unauthenticated, Unreachable, WorkbenchError, new_id
+from workbench.events import (
+    JSON,
+    MisuseError,
+    NotRecordedError,
+    UnauthenticatedError,
+    UnreachableError,
+    WorkbenchError,
+    new_id,
+)
 from workbench.gateway.outbound_redaction import in_error
 from workbench.platform.platform import Platform
 
 ASGI = Callable[[Any, Any, Any], Awaitable[None]]
 
 STATUSES: Final[dict[type[WorkbenchError], int]] = {
-    Misuse: 400, Unauthenticated: 401, Unreachable: 503, NotRecorded: 503,
+    MisuseError: 400, UnauthenticatedError: 401, UnreachableError: 503, NotRecordedError: 503,
 }  # fmt: skip
 FAULT: Final = "workbench.fault"
 """Key of the ASGI scope: the id of the fault that was logged and answered."""
@@ -29,9 +37,10 @@ CALLER: Final = "workbench.caller"
 _log = logging.getLogger(__name__)
 
 
-class Denied(WorkbenchError):
+class ForbiddenError(WorkbenchError):
     """The caller is known but lacks a scope."""
 
+    error_kind = "Denied"
     exit_code = 7
 
     def __init__(self, scope: str) -> None:
@@ -41,8 +50,10 @@ class Denied(WorkbenchError):
         self.scope = scope
 
 
-class Unknown(WorkbenchError):
+class NotFoundError(WorkbenchError):
     """The path names something that is not there."""
+
+    error_kind = "Unknown"
 
 
 def error(kind: str, message: str, hint: str, status: int, headers: dict[str, str] | None = None) -> Response:
@@ -62,16 +73,16 @@ def known(platform: Platform, request: Request, e: WorkbenchError) -> Response:
     headers = {}
     if isinstance(e, TooManyFailuresError):
         status, headers["Retry-After"] = 429, str(e.retry_after)
-    elif isinstance(e, Unauthenticated):
+    elif isinstance(e, UnauthenticatedError):
         presented = "authorization" in request.headers
         headers["WWW-Authenticate"] = challenge(e, resource=resource(platform), presented=presented)
-    elif isinstance(e, Denied):
+    elif isinstance(e, ForbiddenError):
         status, headers["WWW-Authenticate"] = 403, challenge(scope=e.scope, resource=resource(platform), error=e)
-    elif isinstance(e, Unknown):
-        return error("Misuse", str(e.args[0]), e.hint, 404)
+    elif isinstance(e, NotFoundError):
+        return error(MisuseError.error_kind, str(e.args[0]), e.hint, 404)
     elif status == 503:
         headers["Retry-After"] = "1"
-    return error(type(e).__name__, str(e.args[0]), e.hint, status, headers)
+    return error(e.error_kind, str(e.args[0]), e.hint, status, headers)
 
 
 def fault(e: BaseException, where: str) -> JSON:

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 
 from workbench.api.body_reader import record_refused
 from workbench.api.error_responses import FAULT, error, fault, known
-from workbench.events import NotRecorded, WorkbenchError
+from workbench.events import NotRecordedError, WorkbenchError
 from workbench.platform.platform import Platform
 
 
@@ -28,7 +28,7 @@ def handle_errors(api: FastAPI, platform: Platform) -> None:
         if caller is not None:
             try:
                 await record_refused(platform, request, e.body, caller, message)  # type: ignore[attr-defined]
-            except NotRecorded as unwritten:
+            except NotRecordedError as unwritten:
                 return known(platform, request, unwritten)
         return error("Misuse", message, "See /docs.", 422)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from workbench.api.error_responses import Unknown
+from workbench.api.error_responses import NotFoundError
 from workbench.api.request_bodies import NewKey
 from workbench.api.route_helpers import answer, needs
 from workbench.events import Caller
@@ -36,7 +36,7 @@ def key_routes(platform: Platform) -> APIRouter:
     async def revoke(key: str, caller: Caller = manages) -> Response:
         """Revoke a key. It stops working at once."""
         if all(each.id != key for each in await key_management.keys(platform, caller)):
-            raise Unknown(
+            raise NotFoundError(
                 f"There is no key {key[:100]!r}.",
                 hint="`workbench access keys`, or GET /api/platform/keys, lists them.",
             )

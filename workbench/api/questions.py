@@ -70,6 +70,6 @@ async def _event_stream(events: AsyncIterator[Any]) -> AsyncIterator[bytes]:
                 yield b"data: " + msgspec.json.encode(event) + b"\n\n"
         # the status line has been sent: the error travels as the last event
         except WorkbenchError as e:
-            yield b"data: " + orjson.dumps(body_of(type(e).__name__, str(e.args[0]), e.hint)) + b"\n\n"
+            yield b"data: " + orjson.dumps(body_of(e.error_kind, str(e.args[0]), e.hint)) + b"\n\n"
         except Exception as e:  # noqa: BLE001 - it is logged with its traceback, and the reader learns its id
             yield b"data: " + orjson.dumps(fault(e, "a run")) + b"\n\n"

@@ -11,7 +11,7 @@ from fastapi import Depends, Header, Request, Security
 from fastapi.responses import Response
 from fastapi.security import HTTPBearer
 
-from workbench.api.error_responses import CALLER, Denied
+from workbench.api.error_responses import CALLER, ForbiddenError
 from workbench.events import Caller, Source
 from workbench.gateway.outbound_redaction import enter
 from workbench.platform.platform import Platform
@@ -36,7 +36,7 @@ def needs(platform: Platform, scope: str | None = None) -> Any:
         if found is None:
             found = await platform.authenticate(request.headers.getlist("authorization"), request.scope)
         if scope is not None and not found.has(scope):
-            raise Denied(scope)
+            raise ForbiddenError(scope)
         request.state.caller = found
         enter(platform.policy, found.tenant)
         return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from workbench.api.error_responses import Unknown
+from workbench.api.error_responses import NotFoundError
 from workbench.api.request_bodies import Acceptance, Registration
 from workbench.api.route_helpers import answer, needs
 from workbench.events import Caller
@@ -24,7 +24,7 @@ def server_routes(platform: Platform) -> APIRouter:
             hint = (
                 f"Did you mean {' or '.join(close)}?" if close else "`workbench servers`, or GET /servers, lists them."
             )
-            raise Unknown(f"There is no server {server[:200]!r}.", hint=hint)
+            raise NotFoundError(f"There is no server {server[:200]!r}.", hint=hint)
 
     @router.get("/servers")
     @router.get("/api/platform/servers")

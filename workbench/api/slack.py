@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from workbench.platform.platform import Platform
-from workbench.policy.approvals.slack import MAX_BYTES, NotFromSlack
+from workbench.policy.approvals.slack import MAX_BYTES, SlackSignatureError
 
 BODY_TIMEOUT_S: Final = 10.0
 """Seconds in which a click has to arrive."""
@@ -40,7 +40,7 @@ def slack_routes(api: FastAPI, platform: Platform) -> None:
             raise HTTPException(408, "the body did not arrive in time") from None
         try:
             await platform.slack.interact(body, request.headers)
-        except NotFromSlack as e:
+        except SlackSignatureError as e:
             return _refused(str(e))
         return Response(status_code=200)
 

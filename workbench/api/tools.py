@@ -16,7 +16,7 @@ from workbench.gateway.refusals import rate_headers
 from workbench.platform import standing_approval_admin
 from workbench.platform.platform import Platform
 from workbench.platform.profile_listing import listed
-from workbench.policy.approvals.standing_approvals import Terms
+from workbench.policy.approvals.standing_approvals import StandingTerms
 
 OUTCOME_STATUSES: dict[OutcomeKind, int] = {
     "ok": 200, "tool_error": 200, "invalid": 422, "not_found": 404, "denied": 403, "approval_required": 202,
@@ -65,7 +65,7 @@ def tool_routes(platform: Platform) -> APIRouter:
     @router.post("/api/platform/approvals/{approval}")
     async def decide(approval: str, body: Verdict, caller: Caller = decides, source: Source = SOURCE) -> Response:
         """Approve or deny one waiting call. An approval may change its arguments, or let its caller repeat it."""
-        terms = None if body.standing is None else Terms(**body.standing.model_dump())
+        terms = None if body.standing is None else StandingTerms(**body.standing.model_dump())
         decided = platform.decide(
             approval, body.approve, caller, via=source, note=body.note, arguments=body.arguments, seen=body.args_hash,
             standing=terms,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from workbench.audit.query.reader import QueryStopped, Reader
-    from workbench.audit.query.saved_questions import Question, questions
+    from workbench.audit.query.reader import QueryStoppedError, Reader
+    from workbench.audit.query.saved_questions import SavedQuestion, questions
     from workbench.audit.verification.findings import Finding, Verification
     from workbench.audit.verification.verifier import verify
     from workbench.audit.write.log import AuditLog
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 _HOMES = {
     "AuditLog": "write.log",
     "Finding": "verification.findings",
-    "Question": "query.saved_questions",
-    "QueryStopped": "query.reader",
+    "SavedQuestion": "query.saved_questions",
+    "QueryStoppedError": "query.reader",
     "Reader": "query.reader",
     "Verification": "verification.findings",
     "questions": "query.saved_questions",
     "verify": "verification.verifier",
 }
 
-__all__ = ["AuditLog", "Finding", "QueryStopped", "Question", "Reader", "Verification", "questions", "verify"]
+__all__ = ["AuditLog", "Finding", "QueryStoppedError", "Reader", "SavedQuestion", "Verification", "questions", "verify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from workbench.audit.lake.lake_catalog import LakeCatalog
 from workbench.audit.write.sink import Sink
 from workbench.config import Settings
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 
 def open_sink(settings: Settings) -> Sink | None:
@@ -18,7 +18,7 @@ def open_sink(settings: Settings) -> Sink | None:
     if not settings.audit_sink:
         return None
     if not settings.audit_store:
-        raise Misuse(
+        raise MisuseError(
             "The setting audit_sink is set, and audit_store is not.",
             hint="The sink keeps what is not in the store yet; set both.",
         )
@@ -35,11 +35,13 @@ def open_catalog(settings: Settings) -> LakeCatalog:
         Unreachable: it does not answer.
     """
     if not settings.audit_catalog:
-        raise Misuse("There is no catalog of a fleet.", hint="Set audit_catalog and audit_warehouse.")
+        raise MisuseError("There is no catalog of a fleet.", hint="Set audit_catalog and audit_warehouse.")
     if not settings.audit_catalog.startswith(("postgresql://", "postgres://")):
-        raise Misuse("The setting audit_catalog names no Postgres.", hint="Expected postgresql://user@host/database.")
+        raise MisuseError(
+            "The setting audit_catalog names no Postgres.", hint="Expected postgresql://user@host/database."
+        )
     if not settings.audit_warehouse:
-        raise Misuse(
+        raise MisuseError(
             "The setting audit_warehouse is empty.",
             hint="Name a folder or s3://bucket/prefix that all gateways share, for the catalog's own files.",
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from workbench.audit.fleet.fleet import publish
 from workbench.audit.format.folder import AuditFolder
-from workbench.audit.lake.compactor import GRACE_S, Compacted, Compactor
+from workbench.audit.lake.compactor import GRACE_S, CompactionResult, Compactor
 from workbench.audit.lake.manifest import Manifest
 from workbench.audit.lake.retention import FILE, enforce
 from workbench.audit.query.views_file import write_views_file
@@ -27,7 +27,7 @@ RETENTION_INTERVAL_S = 24 * 3600.0
 """How often the rules of retention are applied, besides at the start."""
 
 
-def compact(home: Path, *, grace_s: float = GRACE_S, witness: Witness | None = None) -> Compacted | None:
+def compact(home: Path, *, grace_s: float = GRACE_S, witness: Witness | None = None) -> CompactionResult | None:
     """Publish everything that is sealed, once. None when another compactor is at work.
 
     Args:

@@ -56,7 +56,7 @@ EXIT_CODE_MEANINGS: dict[int, str] = {
 """What each exit code means, for every command."""
 
 
-class Workbench(click.Group):
+class WorkbenchGroup(click.Group):
     """Commands that are imported when they run, and a did-you-mean for those that do not exist."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -96,7 +96,7 @@ class Workbench(click.Group):
             raise click.UsageError(f"{e.format_message()} Did you mean {' or '.join(close)}?", ctx) from e
 
 
-@click.group(cls=Workbench, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=WorkbenchGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--home", type=click.Path(file_okay=False), help="State folder. Default: WORKBENCH_HOME or .workbench")
 @click.version_option(__version__, message="%(version)s")
 @click.pass_context

@@ -12,7 +12,7 @@ import click
 
 from workbench.cli.clients import clients
 from workbench.cli.context import as_json, local_settings, opened, print_json, typed
-from workbench.events import Misuse, now_us
+from workbench.events import MisuseError, now_us
 
 if TYPE_CHECKING:
     from workbench.access import Access
@@ -162,7 +162,7 @@ def explain(ctx: click.Context, tool: str, who: str, as_json: bool) -> None:
         near = [] if found else [t.qualified for t in wb.tools(tool, limit=3)]
         policy = Policy(wb.settings)
     if found is None:
-        raise Misuse(f"There is no tool {tool!r}.", hint=f"Did you mean {' or '.join(near)}?" if near else "")
+        raise MisuseError(f"There is no tool {tool!r}.", hint=f"Did you mean {' or '.join(near)}?" if near else "")
     callers = _callers(access, who, wb.settings.tenant)
 
     async def decisions() -> list[Decision]:
@@ -203,10 +203,10 @@ def _callers(access: Access, who: str, tenant: str) -> list[Caller]:
     meant = [key for key in keys if key.id == who] or [key for key in keys if key.subject == who]
     usable = [access.caller_of(key) for key in meant if key.usable(now_us())]
     if meant and not usable:
-        raise Misuse(f"No key of {who} is usable any more.", hint="`workbench access keys` lists them.")
+        raise MisuseError(f"No key of {who} is usable any more.", hint="`workbench access keys` lists them.")
     if not meant:
         roles = ", ".join(access.roles.roles)
-        raise Misuse(
+        raise MisuseError(
             f"There is no role, key or holder of a key {who!r}.",
             hint=f"Roles are {roles}; `workbench access keys` lists keys and their holders.",
         )

@@ -16,11 +16,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import click
 
 from workbench.cli.context import local_settings, program
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.show import clean
 
 if TYPE_CHECKING:
-    from workbench.registry import Reloaded, ServerSpec, ServerState
+    from workbench.registry import ReloadResult, ServerSpec, ServerState
     from workbench.registry.configuration.added_servers import AddedServers
     from workbench.registry.configuration.styles import FileContent
 
@@ -32,7 +32,7 @@ _PASSWORD = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
 @dataclass
-class Plan:
+class AddPlan:
     """What would be added: by id, and what would not."""
 
     source: str = ""
@@ -81,23 +81,23 @@ def add(
     settings = local_settings("`workbench add`")
     if (source is None) == (client is None):
         _offer()
-        raise Misuse("Nothing was said to be added." if source is None else "Both SOURCE and --from are given.",
+        raise MisuseError("Nothing was said to be added." if source is None else "Both SOURCE and --from are given.",
                      hint="Give a file, a URL, npm:PACKAGE or pypi:PACKAGE, or --from CLIENT.")  # fmt: skip
     added = AddedServers(settings.home)
-    plan = Plan(source=source or "")
+    plan = AddPlan(source=source or "")
     for path, found in _sources(source, client, arguments, name, env, headers):
         _plan(plan, path, found, added, only)
     unknown = [one for one in only if not any(one in (id, spec.title) for id, spec in plan.servers.items())]
     _show(plan)
     if unknown and not plan.left_out:
-        raise Misuse(
+        raise MisuseError(
             f"There is no server {unknown[0]!r} in it.", hint=f"There are {', '.join(plan.servers) or 'none'}."
         )
     if not plan.servers:
-        raise Misuse("There is no server in it that could run.", hint="What was left out is named above.")
+        raise MisuseError("There is no server in it that could run.", hint="What was left out is named above.")
     if not yes:
         if not sys.stdin.isatty():
-            raise Misuse("Nobody was asked whether to add this.", hint="Look at what is shown, and give --yes.")
+            raise MisuseError("Nobody was asked whether to add this.", hint="Look at what is shown, and give --yes.")
         click.confirm(
             f"Run {'these' if len(plan.servers) > 1 else 'this'} at every `workbench up` from now on?", abort=True
         )
@@ -147,7 +147,7 @@ def take_over(home: Path, named: Collection[str] = ()) -> bool:
     return True
 
 
-def tell_reloaded(done: Reloaded, states: Iterable[ServerState], named: Collection[str] = ()) -> None:
+def tell_reloaded(done: ReloadResult, states: Iterable[ServerState], named: Collection[str] = ()) -> None:
     """What a running platform started and ended, and how that which it started is doing."""
     known = {state.id: state for state in states}
     for id in done.removed:
@@ -201,7 +201,7 @@ def _sources(
         places = places_of(client)
         there = [path for path in places if path.is_file()]
         if not there:
-            raise Misuse(f"{client} keeps no servers here.", hint=f"Looked at {', '.join(map(str, places))}.")
+            raise MisuseError(f"{client} keeps no servers here.", hint=f"Looked at {', '.join(map(str, places))}.")
         for path in there:
             yield path, find_servers(read_document(path).value, path)
         return
@@ -212,11 +212,13 @@ def _sources(
         yield Path.home() / FROM_ARGUMENTS, FileContent(servers=[FoundServer(name or called, entry, ())])
         return
     if arguments or env or headers or name:
-        raise Misuse(f"{source!r} is a file, and says itself what its servers are called and get.",
+        raise MisuseError(f"{source!r} is a file, and says itself what its servers are called and get.",
                      hint="Arguments, --name, --env and --header are for packages and URLs.")  # fmt: skip
     path = Path(source).expanduser()
     if not path.exists() and source.lower() in CLIENTS:
-        raise Misuse(f"There is no file {source!r}.", hint=f"Did you mean {program()} add --from {source.lower()}?")
+        raise MisuseError(
+            f"There is no file {source!r}.", hint=f"Did you mean {program()} add --from {source.lower()}?"
+        )
     yield path, find_servers(read_document(path).value, path)
 
 
@@ -225,7 +227,7 @@ def _pairs(texts: tuple[str, ...], separator: str, option: str) -> dict[str, str
     for text in texts:
         name, there, value = text.partition(separator)
         if not there or not name.strip():
-            raise Misuse(
+            raise MisuseError(
                 f"{option} {text[:80]!r} has no {separator!r}.", hint=f"Write {option} 'NAME{separator} value'."
             )
         found[name.strip()] = value.strip()
@@ -241,7 +243,7 @@ def _entry(
 
     if source.startswith(("http://", "https://")):
         if arguments or env:
-            raise Misuse(f"{source} is reached, not started.", hint="Give --header for what is sent to it.")
+            raise MisuseError(f"{source} is reached, not started.", hint="Give --header for what is sent to it.")
         host = urlsplit(source).hostname or "server"
         return re.sub(r"^(mcp|www|api)\.", "", host), {"url": source, "headers": headers}
     if source.startswith(("vscode:", "vscode-insiders:", "cursor:")):
@@ -250,12 +252,12 @@ def _entry(
     if not colon or registry not in ("npm", "pypi", "oci", "docker", "nuget"):
         return None
     if headers:
-        raise Misuse(f"{source} is started, not reached.", hint="Give --env for what it gets.")
+        raise MisuseError(f"{source} is started, not reached.", hint="Give --env for what it gets.")
     name, version = _versioned(registry, package)
     try:
         entry = package_entry(registry, name, version)
     except EntryError as e:
-        raise Misuse(f"{source[:120]}: {e.args[0]}.", hint=e.hint) from e
+        raise MisuseError(f"{source[:120]}: {e.args[0]}.", hint=e.hint) from e
     if registry in ("oci", "docker"):
         *start, image = entry["args"]
         entry["args"] = [*start, *(word for variable in env for word in ("-e", variable)), image]
@@ -287,19 +289,21 @@ def _install_link(link: str) -> tuple[str, dict[str, Any]]:
         entry = dict(json.loads(unquote(query)))
         return str(entry.get("name", "server")), entry
     except (ValueError, KeyError, TypeError) as e:
-        raise Misuse(f"{link[:80]!r} is no link to install a server.", hint="Give the URL of its MCP endpoint.") from e
+        raise MisuseError(
+            f"{link[:80]!r} is no link to install a server.", hint="Give the URL of its MCP endpoint."
+        ) from e
 
 
 # --- what would be added
 
 
-def _plan(plan: Plan, path: Path, found: FileContent, added: AddedServers, only: tuple[str, ...]) -> None:
+def _plan(plan: AddPlan, path: Path, found: FileContent, added: AddedServers, only: tuple[str, ...]) -> None:
     from workbench.registry.configuration.added_servers import portable
     from workbench.registry.configuration.mcp_json import entry_of
-    from workbench.registry.configuration.variables import EntryError, Place, inputs_in
+    from workbench.registry.configuration.variables import ConfigurationSource, EntryError, inputs_in
 
     plan.left_out += [f"{path}: {what}." for _, what in found.problems]
-    place = Place(path, inputs=found.inputs, closed=(added.home,))
+    place = ConfigurationSource(path, inputs=found.inputs, closed=(added.home,))
     before = added.entries()
     for server in found.servers:
         known = added.free_id(server.name)  # as it was called if it was added before
@@ -323,7 +327,7 @@ def _plan(plan: Plan, path: Path, found: FileContent, added: AddedServers, only:
         plan.inputs |= {name: {**found.inputs, **entry.inputs}.get(name, {}) for name in inputs_in(kept)}
 
 
-def _show(plan: Plan) -> None:
+def _show(plan: AddPlan) -> None:
     """All that would run, as it would run. What looks like a credential is named and not shown."""
     from workbench.registry.configuration.variables import inputs_in
 

@@ -28,12 +28,12 @@ def app(opened: bool, sign_out: bool, as_json: bool = False) -> None:
     """Print a link that signs one browser in to the app. It works once, within ten minutes."""
     from workbench.access.app_sessions import LINK_LIFETIME_S, AppSessions
     from workbench.config import Settings
-    from workbench.events import Misuse
+    from workbench.events import MisuseError
     from workbench.platform.run_file import find_running
 
     settings = Settings.load(home=click.get_current_context().obj.get("home"))
     if settings.url:
-        raise Misuse(
+        raise MisuseError(
             f"The app of {settings.url} runs on another machine.",
             hint="Run `workbench app` there, and open the link through a tunnel: ssh -L 8501:127.0.0.1:8501 HOST.",
         )
@@ -47,7 +47,7 @@ def app(opened: bool, sign_out: bool, as_json: bool = False) -> None:
     running = find_running(settings.home)
     if running is None or not running.app_url:
         what = "No platform runs" if running is None else "The platform was started without its app"
-        raise Misuse(f"{what} on {settings.home}.", hint="Start it with `workbench up`.")
+        raise MisuseError(f"{what} on {settings.home}.", hint="Start it with `workbench up`.")
     link = new_link(running, settings.home)
     if as_json:
         print_json({"url": link, "seconds": LINK_LIFETIME_S})

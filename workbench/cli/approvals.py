@@ -10,7 +10,7 @@ import click
 import orjson
 
 from workbench.cli.context import as_json, opened, print_json
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 
 @click.group(invoke_without_command=True)
@@ -81,7 +81,7 @@ def approve(
 def _terms(uses: int | None, minutes: float | None, allow: tuple[str, ...]) -> dict[str, Any] | None:
     if uses is None and minutes is None:
         if allow:
-            raise Misuse("--allow says what may be repeated, but not how often.", hint="Add --uses or --minutes.")
+            raise MisuseError("--allow says what may be repeated, but not how often.", hint="Add --uses or --minutes.")
         return None
     return {"uses": uses or 0, "seconds": (minutes or 0) * 60, "patterns": dict(map(_pattern, allow))}
 
@@ -89,7 +89,7 @@ def _terms(uses: int | None, minutes: float | None, allow: tuple[str, ...]) -> d
 def _pattern(given: str) -> tuple[str, dict[str, Any]]:
     pointer, equals, text = given.partition("=")
     if not equals or not text:
-        raise Misuse(f"--allow {given!r} cannot be read.", hint="Expected POINTER=PATTERN, e.g. /amount=0..100.")
+        raise MisuseError(f"--allow {given!r} cannot be read.", hint="Expected POINTER=PATTERN, e.g. /amount=0..100.")
     low, dots, high = text.partition("..")
     if dots:
         try:
@@ -152,9 +152,9 @@ def _object(given: str) -> dict[str, Any]:
         text = Path(given[1:]).read_bytes() if given.startswith("@") else given
         found = orjson.loads(text)
     except (OSError, orjson.JSONDecodeError) as e:
-        raise Misuse(f"--arguments cannot be read: {e}.", hint="Give a JSON object, or @FILE with one.") from e
+        raise MisuseError(f"--arguments cannot be read: {e}.", hint="Give a JSON object, or @FILE with one.") from e
     if not isinstance(found, dict):
-        raise Misuse("--arguments is no JSON object.", hint='Expected {"name": value, …}.')
+        raise MisuseError("--arguments is no JSON object.", hint='Expected {"name": value, …}.')
     return found
 
 

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from workbench.cli.context import as_json, local_settings, print_json, typed
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.platform.timestamps import microseconds
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _interruptible() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-class Meter:
+class ProgressMeter:
     """Progress on standard error: rewritten in place on a terminal, else a line for every tenth."""
 
     def __init__(self, unit: str = "bytes") -> None:
@@ -88,7 +88,7 @@ def verify(
     from workbench.audit import verify as check
     from workbench.audit.write.witness import read_witness_key
 
-    settings, meter = _settings(), Meter()
+    settings, meter = _settings(), ProgressMeter()
     with _interruptible() as asked:
         found = check(
             settings.home,
@@ -123,7 +123,9 @@ def find(name: str, as_json: bool) -> None:
         shown = ["ts", "kind", "tenant", "user_id", "qualified", "outcome", "latency_us", "request_id", "trace_id"]
         print_rows(found.select(shown))
     else:
-        raise Misuse(f"Nothing on the record has the id {name!r}.", hint="Expected the id of a trace, a call or a run.")
+        raise MisuseError(
+            f"Nothing on the record has the id {name!r}.", hint="Expected the id of a trace, a call or a run."
+        )
 
 
 @audit.command()
@@ -156,7 +158,7 @@ def check_file(file: IO[bytes], key: IO[str] | None, as_json: bool) -> None:
     try:
         proof = orjson.loads(file.read())
     except orjson.JSONDecodeError as e:
-        raise Misuse(f"This is no proof: {e}.", hint="Expected what `workbench audit prove` wrote.") from e
+        raise MisuseError(f"This is no proof: {e}.", hint="Expected what `workbench audit prove` wrote.") from e
     records = check_proof(proof, key.read() if key else None)
     if as_json:
         print_json(records)
@@ -185,12 +187,12 @@ def retain(dry_run: bool, as_json: bool) -> None:
     import asyncio
 
     from workbench.audit.format.folder import AuditFolder
-    from workbench.audit.lake.retention import FILE, Rules, enforce, plan
+    from workbench.audit.lake.retention import FILE, RetentionRules, enforce, plan
 
     settings = _settings()
-    rules = Rules.read(settings.home)
-    if rules == Rules():
-        raise Misuse(
+    rules = RetentionRules.read(settings.home)
+    if rules == RetentionRules():
+        raise MisuseError(
             f"There are no rules: {settings.home / FILE} is missing or empty.",
             hint="Write e.g. `default = 365` and below `[tenants]` the line `acme = 30`: days to keep.",
         )
@@ -249,7 +251,7 @@ def refill() -> None:
 
     settings = _settings()
     if not settings.audit_sink:
-        raise Misuse("There is no sink.", hint="Set audit_sink.")
+        raise MisuseError("There is no sink.", hint="Set audit_sink.")
     click.echo(f"{add_missing(settings.audit_sink, AuditFolder(settings.home))} records added.")
 
 

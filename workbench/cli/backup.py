@@ -18,12 +18,12 @@ def backup(archive: Path, check: bool, as_json: bool) -> None:
 
     The archive holds keys and tokens: it is readable by its owner alone, and belongs where only they can reach it.
     """
-    from workbench.cli.audit import Meter
+    from workbench.cli.audit import ProgressMeter
     from workbench.state.backup import back_up, try_restore
     from workbench.version import __version__
 
     settings = local_settings("`workbench backup`")
-    meter = Meter()
+    meter = ProgressMeter()
     manifest = back_up(settings.home, archive, version=__version__, progress=meter)
     meter.close()
     found = try_restore(archive) if check else None
@@ -52,12 +52,12 @@ def restore(archive: Path, check: bool, deep: bool, as_json: bool) -> None:
     Everything is verified before it is put into place. Never run a restored folder beside the one that it was taken
     from: their records would contradict each other.
     """
-    from workbench.cli.audit import Meter
+    from workbench.cli.audit import ProgressMeter
     from workbench.state.backup import restore as put_back
     from workbench.state.backup import try_restore
 
     settings = local_settings("`workbench restore`")
-    meter = Meter()
+    meter = ProgressMeter()
     if check:
         found = try_restore(archive, deep=deep, progress=meter)
     else:

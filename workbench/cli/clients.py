@@ -11,22 +11,22 @@ import click
 
 from workbench.cli.context import as_json, local_settings, print_json
 from workbench.config import Settings
-from workbench.events import Misuse, now_us
+from workbench.events import MisuseError, now_us
 
 if TYPE_CHECKING:
     from workbench.access import Access
-    from workbench.access.oauth import Clients, Grants
+    from workbench.access.oauth import ClientStore, Grants
 
 
 @contextlib.contextmanager
-def _opened() -> Iterator[tuple[Settings, Access, Clients, Grants]]:
+def _opened() -> Iterator[tuple[Settings, Access, ClientStore, Grants]]:
     from workbench.access import Access
-    from workbench.access.oauth import Clients, Grants
+    from workbench.access.oauth import ClientStore, Grants
 
     settings = local_settings("`workbench access clients`")
     with (
         contextlib.closing(Access(settings)) as access,
-        contextlib.closing(Clients(access.settings)) as clients,
+        contextlib.closing(ClientStore(access.settings)) as clients,
         contextlib.closing(Grants(access.settings)) as grants,
     ):
         yield settings, access, clients, grants
@@ -105,7 +105,7 @@ def end(id: str) -> None:
     """End a client, or what a person granted; its tokens stop working within a second."""
     with _opened() as (_, _, known, grants):
         if not (known.end(id, now_us()) or grants.end(id, now_us())):
-            raise Misuse(
+            raise MisuseError(
                 f"There is no client or grant {id!r} that was not ended before.",
                 hint="`workbench access clients list`.",
             )

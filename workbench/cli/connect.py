@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from workbench.events import JSON, Misuse, Unauthenticated, Unreachable
+from workbench.events import JSON, MisuseError, UnauthenticatedError, UnreachableError
 
 if TYPE_CHECKING:
     import aiohttp
@@ -39,12 +39,14 @@ def connect(server: str | None, profile: str | None) -> None:
     from workbench.platform.run_file import at_url, find_running
 
     if server and profile:
-        raise Misuse("Both --server and --profile are given.", hint="Give one of them.")
+        raise MisuseError("Both --server and --profile are given.", hint="Give one of them.")
     settings = Settings.load(home=click.get_current_context().obj.get("home"))
     elsewhere = at_url(settings.url, os.environ.get("WORKBENCH_TOKEN", "")) if settings.url else None
     running = elsewhere or find_running(settings.home)
     if running is None:
-        raise Unreachable(f"No platform runs on {settings.home}.", hint="Start it with `workbench up`, or give --home.")
+        raise UnreachableError(
+            f"No platform runs on {settings.home}.", hint="Start it with `workbench up`, or give --home."
+        )
     part = f"/servers/{server}" if server else f"/profiles/{profile}" if profile else ""
     asyncio.run(_bridge(running, f"{part}/ws"))
 
@@ -61,17 +63,17 @@ async def _bridge(running: RunningPlatform, path: str) -> None:
                 running.url + path, protocols=("mcp",), max_msg_size=MAX_MESSAGE_BYTES, heartbeat=20
             ) as socket,
         ):
-            await Bridge(socket).run(lines)
+            await StdioBridge(socket).run(lines)
     except aiohttp.WSServerHandshakeError as e:
         if e.status == 401:
-            raise Unauthenticated("The gateway does not accept the key.") from e
+            raise UnauthenticatedError("The gateway does not accept the key.") from e
         hint = "See `workbench servers` and `workbench profiles`." if e.status == 404 else ""
-        raise Unreachable(f"The gateway refused {path} (HTTP {e.status}).", hint=hint) from e
+        raise UnreachableError(f"The gateway refused {path} (HTTP {e.status}).", hint=hint) from e
     except aiohttp.ClientError as e:
-        raise Unreachable(f"The gateway at {running.url} cannot be reached: {e}.") from e
+        raise UnreachableError(f"The gateway at {running.url} cannot be reached: {e}.") from e
 
 
-class Bridge:
+class StdioBridge:
     """Carries messages between our standard streams and the gateway.
 
     Args:
@@ -97,7 +99,7 @@ class Bridge:
                 writing.result()
                 for id in sorted(self._waiting):
                     _write({"jsonrpc": "2.0", "id": json.loads(id), "error": _gone(self._socket)})
-                raise Unreachable(_gone(self._socket)["message"], hint="Is `workbench up` still running?")
+                raise UnreachableError(_gone(self._socket)["message"], hint="Is `workbench up` still running?")
             reading.result()
         finally:
             for task in (reading, writing):

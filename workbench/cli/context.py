@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -116,7 +116,7 @@ def local_settings(what: str) -> Settings:
 
     settings = Settings.load(home=click.get_current_context().obj.get("home"))
     if settings.url:
-        raise Misuse(
+        raise MisuseError(
             f"{what} needs the state folder, and the setting url names a platform elsewhere ({settings.url}).",
             hint="Do it on that machine, or give --home for a folder on this one.",
         )

@@ -20,7 +20,7 @@ from workbench.events import WorkbenchError, counted
 from workbench.show import clean
 
 if TYPE_CHECKING:
-    from workbench.events import Unreachable
+    from workbench.events import UnreachableError
     from workbench.registry import ServerSpec
 
 SLOW_CONTROL_MS = 20.0
@@ -302,14 +302,14 @@ def _mcp_json(settings: Settings) -> SecurityCheck:
     return _ok(finding)
 
 
-def _absent(spec: ServerSpec) -> Unreachable | None:
+def _absent(spec: ServerSpec) -> UnreachableError | None:
     """Why the program of a server cannot be started, where that shows without starting it."""
-    from workbench.events import Unreachable
+    from workbench.events import UnreachableError
     from workbench.registry.processes.child_environment import find_program
 
     try:
         find_program(spec.command[0], {"PATH": spec.env.get("PATH", os.environ.get("PATH", os.defpath))})
-    except Unreachable as e:
+    except UnreachableError as e:
         return e
     return None
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from workbench.cli.audit import Meter
+from workbench.cli.audit import ProgressMeter
 from workbench.cli.context import opened
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.platform.timestamps import microseconds
 
 
@@ -36,7 +36,7 @@ def export(
     from workbench.config import Settings, prepare_home
 
     if output is None and form == "parquet" and sys.stdout.isatty():
-        raise Misuse("Parquet is not for terminals.", hint="Name a file with -o.")
+        raise MisuseError("Parquet is not for terminals.", hint="Name a file with -o.")
     settings = Settings.load(home=click.get_current_context().obj.get("home"))
     if settings.url:
         _export_elsewhere(table, form, since, until, tenant, output)
@@ -44,7 +44,7 @@ def export(
     from workbench.audit.query.export import export as write
     from workbench.audit.query.export import export_file
 
-    home, meter = prepare_home(settings.home), Meter("rows")
+    home, meter = prepare_home(settings.home), ProgressMeter("rows")
     options = {
         "table": table,
         "format": form,
@@ -66,7 +66,7 @@ def _export_elsewhere(
 ) -> None:
     """From a platform elsewhere, which sends the rows of the tenant of the token."""
     if tenant is not None:
-        raise Misuse("--tenant cannot be given to a platform elsewhere.", hint="It sends what the token may see.")
+        raise MisuseError("--tenant cannot be given to a platform elsewhere.", hint="It sends what the token may see.")
     with opened() as bench, tempfile.TemporaryDirectory(prefix="workbench-export-") as folder:
         target = output or Path(folder) / "export"
         path = bench.export(target, table, format=form, since=since, until=until)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from workbench.cli.context import SECONDS, as_json, local_settings, opened, print_json, program, progress
-from workbench.events import Unreachable
+from workbench.events import UnreachableError
 
 if TYPE_CHECKING:
     from workbench.config import Settings
@@ -83,7 +83,7 @@ def _platform(settings: Settings) -> Iterator[RunningPlatform]:
         deadline = time.monotonic() + START_TIMEOUT_S
         while (running := find_running(settings.home)) is None:
             if child.poll() is not None or time.monotonic() > deadline:
-                raise Unreachable("The platform did not start.", hint="Try `workbench up` to see why.")
+                raise UnreachableError("The platform did not start.", hint="Try `workbench up` to see why.")
             time.sleep(0.1)
         yield running
     finally:

@@ -10,11 +10,11 @@ import click
 import orjson
 
 from workbench.cli.context import as_json, opened, print_json
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 if TYPE_CHECKING:
     from workbench.config import Settings
-    from workbench.policy.rego.explain import Explained
+    from workbench.policy.rego.explain import PolicyExplanation
 
 
 def _settings() -> Settings:
@@ -40,7 +40,7 @@ def test(ctx: click.Context, executable: str | None, as_json: bool) -> None:
     from workbench.policy.rego import rego_engine
     from workbench.policy.rego.policy_tests import run_cases, run_rego_tests
 
-    files = rego_engine.Files(_settings().policy)
+    files = rego_engine.PolicyFiles(_settings().policy)
     rego = rego_engine.RegoPolicy(files.read(), files.where)
     executable = executable or shutil.which("opa")
     results = run_cases(files, rego.ask)
@@ -67,11 +67,11 @@ def export(folder: Path) -> None:
     """Write the rules in force into FOLDER, e.g. for an OPA: opa run --server FOLDER."""
     from workbench.policy.rego import rego_engine
 
-    found = rego_engine.Files(_settings().policy).read()
+    found = rego_engine.PolicyFiles(_settings().policy).read()
     folder.mkdir(parents=True, exist_ok=True)
     there = sorted(name for name in found if (folder / name).exists())
     if there:
-        raise Misuse(f"{folder} already holds {', '.join(there)}.", hint="Name an empty folder.")
+        raise MisuseError(f"{folder} already holds {', '.join(there)}.", hint="Name an empty folder.")
     for name, content in found.items():
         (folder / name).write_bytes(content)
         click.echo(str(folder / name))
@@ -89,7 +89,7 @@ def explain(call: str, as_json: bool) -> None:
     with opened() as wb:
         rows = wb.sql("select * from tool_calls where request_id = $id or event_id = $id", {"id": call}).arrow()
         if not rows.num_rows:
-            raise Misuse(
+            raise MisuseError(
                 f"No recorded call has the id {call!r}.",
                 hint='`workbench sql "select ts, request_id, tool, policy_rule from decisions order by ts desc"`',
             )
@@ -116,7 +116,7 @@ def explain(call: str, as_json: bool) -> None:
         _print(found)
 
 
-def _print(found: Explained) -> None:
+def _print(found: PolicyExplanation) -> None:
     recorded = found.recorded
     click.echo(
         f"{recorded['decision'] or 'not decided'} by {recorded['rule']} ({recorded['engine']}, revision "

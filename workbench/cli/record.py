@@ -9,7 +9,7 @@ import click
 
 from workbench.cli.context import SECONDS, as_json, opened, print_json
 from workbench.cli.tables import print_rows, print_rows_csv, print_rows_json
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -100,7 +100,7 @@ def questions(name: str | None, parameters: tuple[str, ...], fleet: bool, as_jso
     question = saved_question(name)
     if wrong := [pair for pair in parameters if "=" not in pair]:
         expected = ", ".join(f"{k}={v}" for k, v in question.parameters.items()) or "no parameters"
-        raise Misuse(f"{name} was given {' '.join(wrong)}.", hint=f"Expected {expected}.")
+        raise MisuseError(f"{name} was given {' '.join(wrong)}.", hint=f"Expected {expected}.")
     table = _query(question.sql, question.filled(dict(pair.split("=", 1) for pair in parameters)), fleet=fleet)
     if as_json:
         print_rows_json(table)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import click
 
 from workbench.cli.context import as_json, local_settings, print_json
-from workbench.events import Misuse, now_us
+from workbench.events import MisuseError, now_us
 
 _DAY_US = 86_400_000_000
 
@@ -30,11 +30,13 @@ def rotate(names: tuple[str, ...], everything: bool, prepare: bool, now: bool, a
 
     settings = local_settings("`workbench rotate`")
     if names and everything:
-        raise Misuse("Names and --all exclude each other.", hint="Give the one or the other.")
+        raise MisuseError("Names and --all exclude each other.", hint="Give the one or the other.")
     if not names and not everything:
         if prepare or now:
             option = "--prepare" if prepare else "--now"
-            raise Misuse(f"{option} needs the name of a key.", hint=f"Expected one of {', '.join(KEYS)}, or --all.")
+            raise MisuseError(
+                f"{option} needs the name of a key.", hint=f"Expected one of {', '.join(KEYS)}, or --all."
+            )
         states = key_states(settings)
         if as_json:
             print_json(states)

@@ -19,7 +19,7 @@ from workbench.events import Record, WorkbenchError, now_us
 
 if TYPE_CHECKING:
     from workbench.registry.server import ServerSpec
-    from workbench.secrets import Origin
+    from workbench.secrets import SecretOrigin
 
 Verdict = Literal["ok", "warning", "problem"]
 
@@ -318,11 +318,11 @@ def _witness(settings: Settings) -> Iterator[SecurityCheck]:
 
 def _servers(settings: Settings) -> Iterator[SecurityCheck]:
     from workbench.registry import foreign_servers
-    from workbench.registry.definitions.definition_pins import Pins
+    from workbench.registry.definitions.definition_pins import DefinitionPins
 
     foreign: list[ServerSpec] = list(foreign_servers(settings).servers)
     if settings.database_url or (settings.home / "control.db").exists():
-        pins = Pins(settings)
+        pins = DefinitionPins(settings)
         try:
             foreign = [*foreign, *pins.registered()]
         finally:
@@ -382,17 +382,17 @@ def _quarantine(settings: Settings) -> Iterator[SecurityCheck]:
         )
 
 
-def secret_origins(settings: Settings) -> list[Origin]:
+def secret_origins(settings: Settings) -> list[SecretOrigin]:
     """Where each secret comes from that environment, settings or mcp.json name; reads them, and tells no value."""
     from workbench.registry import foreign_servers
-    from workbench.secrets import Secrets, is_reference
+    from workbench.secrets import SecretResolver, is_reference
 
     texts = [value for value in os.environ.values() if value.startswith("secret:")]
     texts += [value for name in names() if isinstance(value := getattr(settings, name), str) and is_reference(value)]
     for spec in foreign_servers(settings).servers:
         texts += [v for v in (*spec.command, *spec.env.values(), *spec.headers.values()) if is_reference(v)]
         texts += spec.auth.secrets() if spec.auth is not None else ()
-    return Secrets.of(settings).where(texts)
+    return SecretResolver.of(settings).where(texts)
 
 
 def _secrets(settings: Settings) -> Iterator[SecurityCheck]:

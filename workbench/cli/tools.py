@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from workbench.cli.context import SECONDS, as_json, console, opened, print_json, program, typed
-from workbench.events import JSON, Caller, Misuse, OutcomeKind, Unreachable, WorkbenchError, counted
+from workbench.events import JSON, Caller, MisuseError, OutcomeKind, UnreachableError, WorkbenchError, counted
 from workbench.show import clean
 
 if TYPE_CHECKING:
@@ -64,11 +64,11 @@ def tools(words: tuple[str, ...], limit: int, profile: str, as_json: bool) -> No
 
 def _not_listed(wb: Workbench) -> list[str]:
     """Why tools are not in the list that somebody may look for: of servers that are not ready, or quarantined."""
-    from workbench.client.attached import Denied
+    from workbench.client.attached import MissingScopeError
 
     try:
         states, held = wb.servers(), wb.changed_definitions()
-    except Denied:  # a caller of tools alone is told of tools alone
+    except MissingScopeError:  # a caller of tools alone is told of tools alone
         return []
     lines = [
         f"Not listed - {state.id} is {state.status}: {clean(state.last_error.split(chr(10), 1)[0])}"
@@ -169,7 +169,7 @@ def restart(server: str) -> None:
         click.echo(f"{server} was restarted and is ready: {counted(state.tools, 'tool')}.")
         return
     why = f": {clean(state.last_error)}" if state.last_error else "."
-    raise Unreachable(f"{server} was restarted and {state.condition}{typed(why)}")
+    raise UnreachableError(f"{server} was restarted and {state.condition}{typed(why)}")
 
 
 @servers.command()
@@ -289,17 +289,19 @@ def parse_arguments(pairs: tuple[str, ...], document: str | None, schema: JSON) 
         given: object = _json(text, "--args")
         if not isinstance(given, dict):
             kind = type(given).__name__
-            raise Misuse(f"--args is a JSON {kind}.", hint='Expected an object, e.g. \'{"query": "smith"}\'.')
+            raise MisuseError(f"--args is a JSON {kind}.", hint='Expected an object, e.g. \'{"query": "smith"}\'.')
         found = given
     named: set[str] = set()
     for pair in pairs:
         key, separator, value = pair.partition("=")
         name = key.removesuffix(":")
         if name in named:
-            raise Misuse(f"{name!r} was given twice.", hint='Give it once; a list is written name:=\'["a", "b"]\'.')
+            raise MisuseError(
+                f"{name!r} was given twice.", hint='Give it once; a list is written name:=\'["a", "b"]\'.'
+            )
         named.add(name)
         if not separator or key in ("", ":"):
-            raise Misuse(f"{pair!r} is no argument.", hint="Write key=text or key:=json, e.g. limit:=5.")
+            raise MisuseError(f"{pair!r} is no argument.", hint="Write key=text or key:=json, e.g. limit:=5.")
         if key.endswith(":"):
             found[key[:-1]] = _json(value, key[:-1])
         else:
@@ -311,7 +313,7 @@ def _json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as e:
-        raise Misuse(f"{where} is not JSON: {e}.", hint="Given: " + text[:200]) from e
+        raise MisuseError(f"{where} is not JSON: {e}.", hint="Given: " + text[:200]) from e
 
 
 def _fitting(text: str, schema: JSON) -> Any:

@@ -64,7 +64,7 @@ def ask_inputs(settings: Settings) -> None:
     An empty answer leaves the server out.
     """
     from workbench.registry import foreign_servers
-    from workbench.secrets import Secrets
+    from workbench.secrets import SecretResolver
     from workbench.show import clean
 
     for id, asked in foreign_servers(settings).inputs.items():
@@ -79,7 +79,7 @@ def ask_inputs(settings: Settings) -> None:
             default="", show_default=False, hide_input=hidden, err=True,
         )  # fmt: skip
         if answer:
-            Secrets.of(settings).supply(id, str(answer), hidden=hidden)
+            SecretResolver.of(settings).supply(id, str(answer), hidden=hidden)
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

@@ -17,14 +17,14 @@ from workbench.agent import ProviderStatus
 from workbench.events import (
     JSON,
     AnyRunEvent,
-    Bug,
-    Misuse,
-    NotRecorded,
+    InternalError,
+    MisuseError,
+    NotRecordedError,
     Outcome,
     Source,
     Tool,
-    Unauthenticated,
-    Unreachable,
+    UnauthenticatedError,
+    UnreachableError,
     WorkbenchError,
     run_event,
 )
@@ -32,8 +32,8 @@ from workbench.platform.changed_definitions import ChangedDefinition
 from workbench.platform.load_run import batches
 from workbench.platform.run_file import RunningPlatform
 from workbench.policy import Approval
-from workbench.policy.approvals.standing_approvals import StandingApproval, Terms
-from workbench.registry import ConfigurationRemarks, Reloaded, ServerState, VaryingAcceptance
+from workbench.policy.approvals.standing_approvals import StandingApproval, StandingTerms
+from workbench.registry import ConfigurationRemarks, ReloadResult, ServerState, VaryingAcceptance
 
 if TYPE_CHECKING:
     import aiohttp
@@ -42,15 +42,25 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], object]
 
 
-class Denied(WorkbenchError):
+class MissingScopeError(WorkbenchError):
     """The token is good, but lacks a scope."""
 
+    error_kind = "Denied"
     exit_code = 7
 
 
 _ERRORS: dict[str, type[WorkbenchError]] = {
-    e.__name__: e for e in (WorkbenchError, Bug, Misuse, Denied, Unauthenticated, Unreachable, NotRecorded)
-} | {"Refused": Misuse}  # a decision on an approval that may not be made
+    e.error_kind: e
+    for e in (
+        WorkbenchError,
+        InternalError,
+        MisuseError,
+        MissingScopeError,
+        UnauthenticatedError,
+        UnreachableError,
+        NotRecordedError,
+    )
+} | {"Refused": MisuseError}  # a decision on an approval that may not be made
 _ARROW = "application/vnd.apache.arrow.stream"
 _QUEUE_TIMEOUT_S = 60.0
 """Seconds that a statement may wait for others before it runs."""
@@ -108,9 +118,9 @@ class AttachedBackend:
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as e:
             raise self._silent(e) from e
 
-    def _silent(self, e: Exception) -> Unreachable:
+    def _silent(self, e: Exception) -> UnreachableError:
         begin = "Is this its address, and does it run?" if self.running.elsewhere else "Start it with `workbench up`;"
-        return Unreachable(
+        return UnreachableError(
             f"The platform at {self.running.url} does not answer ({type(e).__name__}).",
             hint=f"{begin} {IN_FLIGHT}",
         )
@@ -165,7 +175,7 @@ class AttachedBackend:
                             raise _error(data["error"], self.running.url)
                         yield run_event(data)
         except (aiohttp.ClientError, ConnectionError) as e:
-            raise Unreachable(
+            raise UnreachableError(
                 f"The platform at {self.running.url} went away during the run ({type(e).__name__}).",
                 hint='What had been called is on the record: `workbench sql "select * from tool_calls"`.',
             ) from e
@@ -188,7 +198,7 @@ class AttachedBackend:
         note: str = "",
         arguments: JSON | None = None,
         seen: str = "",
-        standing: Terms | None = None,
+        standing: StandingTerms | None = None,
     ) -> Approval:
         body = {"approve": approve, "note": note, "arguments": arguments, "args_hash": seen}
         if standing is not None:
@@ -207,8 +217,8 @@ class AttachedBackend:
         found = await self._request("POST", f"/api/platform/servers/{quote(server, safe='')}/restart")
         return msgspec.convert(found["server"], ServerState)
 
-    async def reload_servers(self) -> Reloaded:
-        return msgspec.convert(await self._request("POST", "/api/platform/servers/reload"), Reloaded)
+    async def reload_servers(self) -> ReloadResult:
+        return msgspec.convert(await self._request("POST", "/api/platform/servers/reload"), ReloadResult)
 
     async def changed_definitions(self) -> list[ChangedDefinition]:
         found = await self._request("GET", "/api/platform/definitions")
@@ -243,7 +253,7 @@ class AttachedBackend:
             try:
                 return pa.ipc.open_stream(await response.read()).read_all()
             except pa.ArrowInvalid as e:
-                raise Bug(f"A fault of the platform: the rows it sent do not read ({e}).") from e
+                raise InternalError(f"A fault of the platform: the rows it sent do not read ({e}).") from e
 
     async def export(
         self, path: Path, table: str, form: str, since: str | None, until: str | None, progress: Progress | None
@@ -316,14 +326,14 @@ def _document(status: int, body: bytes) -> Any:
         found = orjson.loads(body)
     except orjson.JSONDecodeError as e:
         began = body[:200].decode("utf-8", "replace")
-        raise Bug(
+        raise InternalError(
             f"A fault of the platform: it answered with status {status} and no JSON: {began!r}.",
             hint=f"Its log has more. {IN_FLIGHT}",
         ) from e
     if status >= 400 and not (
         isinstance(found, dict) and isinstance(found.get("error", found.get("kind")), (dict, str))
     ):
-        raise Bug(f"A fault of the platform: it answered with status {status} and {str(found)[:200]!r}.")
+        raise InternalError(f"A fault of the platform: it answered with status {status} and {str(found)[:200]!r}.")
     return found
 
 
@@ -331,8 +341,8 @@ def _error(found: JSON, url: str) -> WorkbenchError:
     """The error that a platform answered with; `url` is where its documentation is found."""
     hint = str(found.get("hint", "")).replace("See /docs.", f"See {url}/docs.")
     if found.get("kind") == "QueryStopped":
-        from workbench.audit import QueryStopped
+        from workbench.audit import QueryStoppedError
 
-        return QueryStopped(str(found.get("message", found)), hint=hint)
+        return QueryStoppedError(str(found.get("message", found)), hint=hint)
     kind = _ERRORS.get(str(found.get("kind")), WorkbenchError)
     return kind(str(found.get("message", found)), hint=hint)

@@ -13,8 +13,8 @@ from workbench.platform import standing_approval_admin
 from workbench.platform.changed_definitions import ChangedDefinition
 from workbench.platform.platform import Platform
 from workbench.policy import Approval
-from workbench.policy.approvals.standing_approvals import StandingApproval, Terms
-from workbench.registry import ConfigurationRemarks, Reloaded, ServerState, VaryingAcceptance
+from workbench.policy.approvals.standing_approvals import StandingApproval, StandingTerms
+from workbench.registry import ConfigurationRemarks, ReloadResult, ServerState, VaryingAcceptance
 
 
 class EmbeddedBackend:
@@ -76,7 +76,7 @@ class EmbeddedBackend:
         note: str = "",
         arguments: JSON | None = None,
         seen: str = "",
-        standing: Terms | None = None,
+        standing: StandingTerms | None = None,
     ) -> Approval:
         return await self.platform.decide(
             approval, approve, self.caller, via=self.source, note=note, arguments=arguments, seen=seen,
@@ -92,7 +92,7 @@ class EmbeddedBackend:
     async def restart(self, server: str) -> ServerState:
         return await self.platform.restart(server, self.caller)
 
-    async def reload_servers(self) -> Reloaded:
+    async def reload_servers(self) -> ReloadResult:
         return await self.platform.reload(self.caller)
 
     async def changed_definitions(self) -> list[ChangedDefinition]:

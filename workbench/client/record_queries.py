@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from workbench.client.attached import AttachedBackend
 from workbench.client.embedded import EmbeddedBackend
 from workbench.client.history import recorded_call, recorded_run
-from workbench.client.results import Questions, Result, Run
+from workbench.client.results import Result, Run, SavedQuestions
 from workbench.config import Settings
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 if TYPE_CHECKING:
-    from workbench.audit import Question, Reader, Verification
+    from workbench.audit import Reader, SavedQuestion, Verification
     from workbench.audit.query.engine import SqlEngine
     from workbench.client.data_frame import Frame
 
@@ -25,7 +25,7 @@ MAX_ROWS = 1_000_000
 """Rows that a platform elsewhere answers with at most."""
 
 
-class Recorded:
+class RecordQueries:
     """The part of `Workbench` that reads the record.
 
     The record of this machine is read as files, in this process: the gateway's own never runs analytical SQL for
@@ -108,16 +108,18 @@ class Recorded:
         from workbench.client.data_frame import frame
 
         if not isinstance(query, str):
-            raise Misuse(f"The statement is {query!r}.", hint='Expected SQL as text, e.g. "select * from tool_calls".')
+            raise MisuseError(
+                f"The statement is {query!r}.", hint='Expected SQL as text, e.g. "select * from tool_calls".'
+            )
 
         engine = self.fleet if fleet else self.engine
         return frame(engine.sql(query, parameters, max_rows=max_rows, timeout_s=timeout))
 
-    def questions(self) -> list[Question]:
+    def questions(self) -> list[SavedQuestion]:
         """The saved questions to the record; `question(name)` runs one."""
         from workbench.audit import questions
 
-        return Questions(questions())
+        return SavedQuestions(questions())
 
     def question(self, name: str, /, *, timeout: float = 30.0, **parameters: Any) -> Frame:
         """Run a saved question, e.g. `wb.question("slowest_tools", hours=1)`.
@@ -166,7 +168,7 @@ class Recorded:
         path = Path(path)
         form = format or path.suffix.removeprefix(".")
         if form not in get_args(ExportFormat):
-            raise Misuse(f"The format {form!r} is none.", hint=f"Expected {', '.join(get_args(ExportFormat))}.")
+            raise MisuseError(f"The format {form!r} is none.", hint=f"Expected {', '.join(get_args(ExportFormat))}.")
         if isinstance(self._backend, AttachedBackend) and self._backend.running.elsewhere:
             self._run(self._backend.export, path, table, form, since, until, progress)
         else:
@@ -208,7 +210,7 @@ class Recorded:
 
     def _need_files(self, what: str) -> None:
         if self.elsewhere:
-            raise Misuse(
+            raise MisuseError(
                 f"{what} needs the files, and this platform is elsewhere.",
                 hint="Do it on its machine, or on a copy: `workbench audit fetch STORE NEW_FOLDER`.",
             )
@@ -223,12 +225,12 @@ class _Elsewhere:
         self._fleet = fleet
 
     def sql(self, query: str, parameters: Any = None, *, max_rows: int | None = None, timeout_s: float = 30.0) -> Any:
-        from workbench.audit.query.reader import TRUNCATED, QueryStopped
+        from workbench.audit.query.reader import TRUNCATED, QueryStoppedError
 
         ask: Callable[..., Awaitable[Any]] = self._backend.sql
         table = self._run(ask, query, parameters, min(max_rows or MAX_ROWS, MAX_ROWS), timeout_s, self._fleet)
         if (max_rows is None or max_rows > MAX_ROWS) and TRUNCATED in (table.schema.metadata or {}):
-            raise QueryStopped(f"The answer has more than {MAX_ROWS:,} rows.", hint="Give max_rows, or export.")
+            raise QueryStoppedError(f"The answer has more than {MAX_ROWS:,} rows.", hint="Give max_rows, or export.")
         return table
 
     def interrupt(self) -> None:

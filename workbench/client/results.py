@@ -21,7 +21,7 @@ from workbench.events import (
 from workbench.registry import ServerState
 
 if TYPE_CHECKING:
-    from workbench.audit import Question
+    from workbench.audit import SavedQuestion
 
 
 class Servers(list[ServerState]):
@@ -50,7 +50,7 @@ class Tools(list[Tool]):
         return show.tools_table(self)
 
 
-class Questions(list["Question"]):
+class SavedQuestions(list["SavedQuestion"]):
     """Saved questions to the record, as a list that prints as a table."""
 
     def __repr__(self) -> str:

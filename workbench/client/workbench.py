@@ -22,21 +22,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from workbench.agent import ProviderStatus
-from workbench.client.attached import AttachedBackend, Denied
+from workbench.client.attached import AttachedBackend, MissingScopeError
 from workbench.client.embedded import EmbeddedBackend
 from workbench.client.example_questions import examples
 from workbench.client.pending_call import PendingCall
-from workbench.client.record_queries import Recorded
+from workbench.client.record_queries import RecordQueries
 from workbench.client.results import Result, Run, Servers, Tools
 from workbench.config import Settings, prepare_home
-from workbench.events import JSON, AnyRunEvent, Misuse, Source, Unreachable
+from workbench.events import JSON, AnyRunEvent, MisuseError, Source, UnreachableError
 from workbench.platform.changed_definitions import ChangedDefinition
 from workbench.platform.conversation_turns import check_question
 from workbench.platform.platform import Platform
 from workbench.platform.run_file import RunningPlatform, at_url, find_running
 from workbench.policy import Approval
-from workbench.policy.approvals.standing_approvals import StandingApproval, Terms
-from workbench.registry import ConfigurationRemarks, Reloaded, ServerState, VaryingAcceptance
+from workbench.policy.approvals.standing_approvals import StandingApproval, StandingTerms
+from workbench.registry import ConfigurationRemarks, ReloadResult, ServerState, VaryingAcceptance
 
 if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
@@ -81,21 +81,21 @@ def open(
         if changes and attach is not True:
             running = None  # an embedded platform beside it, sharing the record
         elif changes:
-            raise Misuse(
+            raise MisuseError(
                 f"A platform already runs at {running.url}; {', '.join(changes)} cannot be changed from here.",
                 hint="Stop it, or open with attach=False for an embedded one beside it.",
             )
     if running is not None:
         return Workbench(loaded, lambda: _attached(running, source))
     if attach:
-        raise Unreachable(f"No platform runs on {loaded.home}.", hint="Start one with `workbench up`.")
+        raise UnreachableError(f"No platform runs on {loaded.home}.", hint="Start one with `workbench up`.")
     prepare_home(loaded.home)
     return Workbench(loaded, functools.partial(_embedded, loaded, source))
 
 
 def _open_elsewhere(loaded: Settings, token: str | None, source: Source, changes: list[str]) -> Workbench:
     if changes:
-        raise Misuse(
+        raise MisuseError(
             f"{', '.join(sorted(changes))} cannot be changed of the platform at {loaded.url}.",
             hint="Give either url or settings of a platform of your own.",
         )
@@ -107,7 +107,7 @@ async def _attached(running: Any, source: Source) -> AttachedBackend:
     backend = AttachedBackend(running, source)
     try:
         await backend.status()
-    except Denied:  # it is there and knows the token, which may be for the record alone
+    except MissingScopeError:  # it is there and knows the token, which may be for the record alone
         pass
     except BaseException:
         await backend.close()
@@ -131,7 +131,7 @@ async def _embedded(settings: Settings, source: Source) -> EmbeddedBackend:
     return EmbeddedBackend(await Platform.open(settings), source)
 
 
-class Workbench(Recorded):
+class Workbench(RecordQueries):
     """Servers, tools, questions and the record of one state folder. Use `workbench.open()`; close it, or use `with`."""
 
     def __init__(self, settings: Settings, connect: Callable[[], Any]) -> None:
@@ -226,7 +226,7 @@ class Workbench(Recorded):
         """Restart a server; returns its state once it is ready or has failed again."""
         return self._run(self._backend.restart, server)
 
-    def reload_servers(self) -> Reloaded:
+    def reload_servers(self) -> ReloadResult:
         """Read the configuration files again: start new servers, end removed ones, restart changed ones.
 
         Returns when the started servers are ready or have failed, or after 20 seconds.
@@ -361,7 +361,7 @@ class Workbench(Recorded):
         """Deny this call."""
         return self._run(self._backend.decide, approval, False, note)
 
-    # --- the record: see also `Recorded` ------------------------------
+    # --- the record: see also `RecordQueries` ------------------------------
 
     def record_load(self, run: JSON, requests: Sequence[JSON]) -> None:
         """Record a load run, in the tables `load_runs` and `load_requests`."""
@@ -387,7 +387,7 @@ class Workbench(Recorded):
 
     def _check_open(self) -> None:
         if self._closed:
-            raise Misuse("This workbench is closed.", hint="Open another with workbench.open().")
+            raise MisuseError("This workbench is closed.", hint="Open another with workbench.open().")
 
     def _run(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Run a coroutine function on the loop thread; interrupting cancels it."""
@@ -427,11 +427,11 @@ class Workbench(Recorded):
                         pass
 
 
-def _terms(given: JSON) -> Terms:
+def _terms(given: JSON) -> StandingTerms:
     try:
-        return msgspec.convert(given, Terms)
+        return msgspec.convert(given, StandingTerms)
     except msgspec.ValidationError as e:
-        raise Misuse(
+        raise MisuseError(
             f"The terms of a standing approval cannot be read: {e}.",
             hint='Expected e.g. {"uses": 20, "seconds": 3600, "patterns": {"/amount": {"range": [0, 100]}}}.',
         ) from e

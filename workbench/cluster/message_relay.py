@@ -19,7 +19,7 @@ import msgspec
 
 from workbench.cluster.sealed_tokens import SealedTokens
 from workbench.control.redis_client import redis_client
-from workbench.events import JSON, Record, Unreachable
+from workbench.events import JSON, Record, UnreachableError
 
 if TYPE_CHECKING:
     from redis.asyncio.client import PubSub
@@ -44,8 +44,10 @@ Handler = Callable[[JSON, Tell], Awaitable[JSON]]
 _log = logging.getLogger(__name__)
 
 
-class Gone(Unreachable):
+class ProcessGoneError(UnreachableError):
     """The process that is asked is not there any more."""
+
+    error_kind = "Gone"
 
 
 class Message(Record, frozen=True, kw_only=True):
@@ -120,7 +122,7 @@ class MessageRelay:
             Unreachable: Redis does not answer, so nobody knows, or the other has failed.
         """
         if not self.ready.is_set():
-            raise Unreachable("Other gateway processes cannot be reached now: Redis does not answer.")
+            raise UnreachableError("Other gateway processes cannot be reached now: Redis does not answer.")
         message = self._message(kind, body)
         heard = self._asked[message.id] = asyncio.Queue()
         over = False
@@ -137,7 +139,7 @@ class MessageRelay:
                 if said.kind == "reply":
                     return said.body
                 if said.kind == "failed":
-                    raise Unreachable("The gateway process that was asked has failed; its log says why.")
+                    raise UnreachableError("The gateway process that was asked has failed; its log says why.")
                 if notify is not None:
                     await notify(said.body)
         except BaseException:  # nobody waits for the answer any more, whatever the reason
@@ -159,7 +161,7 @@ class MessageRelay:
         key = f"{self._prefix}:{name}"
         if not self.ready.is_set():
             return
-        with contextlib.suppress(Unreachable):
+        with contextlib.suppress(UnreachableError):
             if value is None:
                 await self._do(lambda: self._redis.delete(key))
             else:
@@ -172,7 +174,7 @@ class MessageRelay:
             return None
         try:
             found = await self._do(lambda: self._redis.get(f"{self._prefix}:{name}"))
-        except Unreachable:
+        except UnreachableError:
             return None
         data = self._seal.open(found.decode("ascii", "replace")) if isinstance(found, bytes) else None
         if data is None:
@@ -239,21 +241,21 @@ class MessageRelay:
             _log.exception("a message of another gateway process about %s", message.kind)
             kind, body = "failed", {}
         if answered:
-            with contextlib.suppress(Unreachable):
+            with contextlib.suppress(UnreachableError):
                 await self._publish(channel, self._message(kind, body, about=message.id))
 
     # --- the wire
 
     async def _deliver(self, process: str, message: Message) -> None:
         if not await self._publish(self._channel(process), message):
-            raise Gone("The gateway process that could answer has ended.")
+            raise ProcessGoneError("The gateway process that could answer has ended.")
 
     async def _check(self, process: str) -> None:
-        """Raise `Gone` when nobody listens as that process any more."""
+        """Raise `ProcessGoneError` when nobody listens as that process any more."""
         name = self._channel(process)
         counted = await self._do(lambda: self._redis.pubsub_numsub(name))
         if not dict(counted).get(name.encode()):
-            raise Gone("The gateway process that was to answer has ended.")
+            raise ProcessGoneError("The gateway process that was to answer has ended.")
 
     async def _publish(self, channel: str, message: Message) -> int:
         sealed = self._seal.close(msgspec.json.encode([channel, message]))
@@ -266,7 +268,7 @@ class MessageRelay:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 return await work()
         except (RedisError, OSError, TimeoutError) as e:
-            raise Unreachable("Other gateway processes cannot be reached now: Redis does not answer.") from e
+            raise UnreachableError("Other gateway processes cannot be reached now: Redis does not answer.") from e
 
     def _message(self, kind: str, body: JSON, *, about: str = "") -> Message:
         return Message(id=secrets.token_hex(12), sender=self.id, kind=kind, about=about, at=time.time(), body=body)

@@ -11,7 +11,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from workbench.events import Misuse, now_us
+from workbench.events import MisuseError, now_us
 from workbench.secrets.keyring import KeyRing
 
 
@@ -65,7 +65,7 @@ def _key(path: Path) -> bytes:
             temporary.unlink()
     key = path.read_bytes()
     if len(key) != 32:
-        raise Misuse(
+        raise MisuseError(
             f"{path} has {len(key)} bytes; expected 32.", hint="Move it away; clients begin new sessions then."
         )
     path.chmod(0o600)

@@ -12,8 +12,8 @@ from workbench.audit.write.byte_quota import HOUR, ByteQuota
 from workbench.config import RedisDown, Settings
 from workbench.control.circuit_breaker import CircuitBreaker
 from workbench.control.redis_script import TIMEOUT_S, RedisScript, ScriptCall, hash_of
-from workbench.events import NotRecorded, Unreachable, new_id
-from workbench.secrets import Secrets
+from workbench.events import NotRecordedError, UnreachableError, new_id
+from workbench.secrets import SecretResolver
 
 SETTLE_S: Final = 0.5
 """Seconds after which Redis has heard of bytes that were written."""
@@ -109,7 +109,7 @@ class SharedByteQuota(ByteQuota):
             and self.unsettled(tenant) >= self.unsettled_limit
             and self._clock() < self._ends
         ):
-            raise Unreachable(
+            raise UnreachableError(
                 f"Redis has not counted the last {self.unsettled(tenant):,} bytes that tenant {tenant!r} recorded.",
                 hint="Check redis_url; calls go on when it answers again.",
             )
@@ -122,8 +122,8 @@ class SharedByteQuota(ByteQuota):
     def check(self, tenant: str) -> None:
         try:
             super().check(tenant)
-        except Unreachable as e:
-            raise NotRecorded(str(e.args[0]), hint=e.hint) from e
+        except UnreachableError as e:
+            raise NotRecordedError(str(e.args[0]), hint=e.hint) from e
 
     async def settle(self) -> None:
         """Tell Redis what was written, and hear what others have.
@@ -156,7 +156,7 @@ class SharedByteQuota(ByteQuota):
         if self._settling is not None:
             self._settling.cancel()
             await asyncio.gather(self._settling, return_exceptions=True)
-        with contextlib.suppress(Unreachable):
+        with contextlib.suppress(UnreachableError):
             await self.settle()
         await self.script.disconnect()
 
@@ -174,7 +174,7 @@ class SharedByteQuota(ByteQuota):
                 self._hurry.clear()
                 try:
                     await self.settle()
-                except Unreachable:
+                except UnreachableError:
                     await asyncio.sleep(self._settle_s)  # however many bytes come together meanwhile
         finally:
             self._settling = None
@@ -190,6 +190,6 @@ def byte_quota(settings: Settings) -> ByteQuota:
         return ByteQuota(settings.record_bytes_per_hour)
     return SharedByteQuota(
         settings.record_bytes_per_hour,
-        url=Secrets.of(settings).read(settings.redis_url),
+        url=SecretResolver.of(settings).read(settings.redis_url),
         when_down=settings.redis_down,
     )

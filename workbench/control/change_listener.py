@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from workbench.control.postgres_schema import channel
-from workbench.control.statement_timeout import Patience, shut
+from workbench.control.statement_timeout import StatementTimeout, shut
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -36,7 +36,7 @@ class ChangeListener:
     def __init__(
         self,
         connect: Callable[[], Connection[Any]],
-        patience: Patience,
+        patience: StatementTimeout,
         schema: str,
         counted: int,
         changed: Callable[[str, str], None],

@@ -13,20 +13,22 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from workbench.events import Misuse, Unreachable
+from workbench.events import MisuseError, UnreachableError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Row = tuple[Any, ...]
 
 
-class ControlDown(Unreachable):
+class ControlStoreError(UnreachableError):
     """The control store does not answer. What only it can say is not known, and so not allowed."""
 
+    error_kind = "ControlDown"
 
-def contradiction() -> Misuse:
+
+def contradiction() -> MisuseError:
     """Raised where a row cannot be stored beside those that are there, as when two do the same at once."""
-    return Misuse("That contradicts what somebody else has stored meanwhile.", hint="Look again, then try again.")
+    return MisuseError("That contradicts what somebody else has stored meanwhile.", hint="Look again, then try again.")
 
 
 class ChangeNotice(NamedTuple):

@@ -10,7 +10,7 @@ from workbench.config import Settings, prepare_home
 from workbench.control.control_store import ControlStore
 from workbench.control.key_files import SHARED
 from workbench.control.sqlite import SqliteStore
-from workbench.secrets import Secrets
+from workbench.secrets import SecretResolver
 from workbench.secrets.keyring import ring_path
 
 
@@ -36,7 +36,7 @@ def open_store(where: Settings | Path) -> ControlStore:
         return SqliteStore(home)
     from workbench.control.postgres import PostgresStore
 
-    url = Secrets.of(where).read(where.database_url)
+    url = SecretResolver.of(where).read(where.database_url)
     store = PostgresStore(url, where.database_schema, home, grace=where.database_grace)
     try:
         for name in SHARED:

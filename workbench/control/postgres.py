@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from workbench.control.change_listener import ChangeListener
-from workbench.control.control_store import ChangeNotice, ControlDown, ControlStore, P, Row, T, contradiction
+from workbench.control.control_store import ChangeNotice, ControlStore, ControlStoreError, P, Row, T, contradiction
 from workbench.control.key_files import agree_on
 from workbench.control.postgres_schema import check_name, lock_number, make_schema, make_tables, translated
-from workbench.control.statement_timeout import Patience
-from workbench.events import MissingPackageError, Misuse
+from workbench.control.statement_timeout import StatementTimeout
+from workbench.events import MissingPackageError, MisuseError
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
@@ -88,7 +88,7 @@ class PostgresStore(ControlStore):
     def version(self) -> int:
         following = self._database.following
         if monotonic() - following.heard_at > self._database.grace:
-            raise ControlDown(self.problem or "The control database does not answer.", hint=_HINT)
+            raise ControlStoreError(self.problem or "The control database does not answer.", hint=_HINT)
         return following.version
 
     async def aside(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -97,7 +97,7 @@ class PostgresStore(ControlStore):
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 return await loop.run_in_executor(self._database.threads, lambda: work(*args, **kwargs))
         except TimeoutError as e:
-            raise ControlDown("The control database took too long to answer.", hint=_HINT) from e
+            raise ControlStoreError("The control database took too long to answer.", hint=_HINT) from e
 
     def share(self, path: Path, make: Callable[[], bytes]) -> None:
         agree_on(self, path, make)
@@ -119,7 +119,7 @@ class PostgresStore(ControlStore):
     @property
     def _database(self) -> _Database:
         if self._closed:
-            raise ControlDown("The control store is closed.")
+            raise ControlStoreError("The control store is closed.")
         return self._shared
 
 
@@ -134,7 +134,7 @@ class _Database:
         self.stores: set[PostgresStore] = set()
         self.threads = ThreadPoolExecutor(MAX_CONNECTIONS, "control")
         self._held = threading.local()
-        self._patience = Patience(CONNECT_TIMEOUT_S)
+        self._patience = StatementTimeout(CONNECT_TIMEOUT_S)
         try:
             with self._failing(), contextlib.closing(self._connect()) as db, self._patience.bounded(db):
                 make_schema(db, schema)
@@ -168,7 +168,7 @@ class _Database:
                 yield held
             return
         if self.following.down:
-            raise ControlDown(self.problem, hint=_HINT)
+            raise ControlStoreError(self.problem, hint=_HINT)
         with self._failing(), self._pool.connection() as free, self._patience.bounded(free):
             yield free
 
@@ -230,14 +230,14 @@ class _Database:
         except errors.InsufficientPrivilege as e:
             why = str(e).strip().split("\n", 1)[0]
             hint = "Give the role the right to make the schema, or make it with a role that may and grant its use."
-            raise Misuse(f"The control database ({self.where}) refuses: {why}.", hint=hint) from e
+            raise MisuseError(f"The control database ({self.where}) refuses: {why}.", hint=hint) from e
         except psycopg.IntegrityError as e:
             raise contradiction() from e
         except (psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError):
             raise
         except psycopg.Error as e:
             why = str(e).strip().split("\n", 1)[0] or type(e).__name__
-            raise ControlDown(f"The control database ({self.where}) does not answer: {why}.", hint=_HINT) from e
+            raise ControlStoreError(f"The control database ({self.where}) does not answer: {why}.", hint=_HINT) from e
 
 
 _open: dict[tuple[str, str, Path], _Database] = {}
@@ -252,7 +252,7 @@ def _shared(url: str, schema: str, home: Path, grace: float) -> _Database:
         return _open[key]
 
 
-def _end(pool: Any, following: ChangeListener, patience: Patience, threads: ThreadPoolExecutor) -> None:
+def _end(pool: Any, following: ChangeListener, patience: StatementTimeout, threads: ThreadPoolExecutor) -> None:
     threads.shutdown(wait=False, cancel_futures=True)
     following.stop()
     patience.stop()
@@ -268,11 +268,11 @@ def _arguments(url: str) -> dict[str, Any]:
         raise MissingPackageError("psycopg", "postgres") from e
     expected = "Expected postgresql://user:password@host:5432/database; percent-encode what is special in a password."
     if not re.match(r"postgres(?:ql)?://", url) or urlsplit(url).netloc.count("@") > 1:
-        raise Misuse("Setting database_url cannot be read.", hint=expected)
+        raise MisuseError("Setting database_url cannot be read.", hint=expected)
     try:
         found = conninfo_to_dict(url)
     except psycopg.Error:
-        raise Misuse("Setting database_url cannot be read.", hint=expected) from None
+        raise MisuseError("Setting database_url cannot be read.", hint=expected) from None
     defaults = {
         "application_name": "workbench", "connect_timeout": 2, "tcp_user_timeout": 3000,
         "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 2,

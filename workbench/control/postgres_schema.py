@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from workbench.control.control_store import ChangeNotice
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -39,7 +39,7 @@ end $$;
 def check_name(schema: str) -> str:
     """The name of a schema as it may stand in statements. Raises Misuse for any other."""
     if not _NAME.fullmatch(schema):
-        raise Misuse(
+        raise MisuseError(
             f"Setting database_schema is {schema[:80]!r}.", hint="Expected small letters, digits and underscores."
         )
     return schema
@@ -65,7 +65,7 @@ def make_schema(db: Connection[Any], schema: str) -> None:
             db.execute(_OWN.format(format=FORMAT, schema=schema).encode())
     found = _format(db)
     if found is None or found > FORMAT:
-        raise Misuse(
+        raise MisuseError(
             f"The schema {schema} of the control database was made as format {found}; this version reads {FORMAT}.",
             hint="Use the version that made it, or set database_schema to another name.",
         )

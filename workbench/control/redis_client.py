@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -28,7 +28,7 @@ def redis_client(url: str, timeout: float | None, setting: str = "redis_url") ->
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
     except ImportError as e:
-        raise Misuse(f"Setting {setting} needs the package redis.", hint="pip install redis") from e
+        raise MisuseError(f"Setting {setting} needs the package redis.", hint="pip install redis") from e
     try:
         client: Redis = Redis.from_url(
             url,
@@ -40,5 +40,7 @@ def redis_client(url: str, timeout: float | None, setting: str = "redis_url") ->
         )
     except ValueError as e:
         # the URL may hold a password, so it is not repeated
-        raise Misuse(f"Setting {setting} cannot be read.", hint="Expected redis://host:6379/0 or rediss://…") from e
+        raise MisuseError(
+            f"Setting {setting} cannot be read.", hint="Expected redis://host:6379/0 or rediss://…"
+        ) from e
     return client

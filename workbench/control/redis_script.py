@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from workbench.control.circuit_breaker import CircuitBreaker
 from workbench.control.redis_client import redis_client
-from workbench.events import Unreachable
+from workbench.events import UnreachableError
 
 TIMEOUT_S = 0.25
 """Seconds for one answer, connecting included."""
@@ -89,7 +89,7 @@ class RedisScript:
         from redis.exceptions import RedisError
 
         if not self.breaker.admit():
-            raise Unreachable(
+            raise UnreachableError(
                 f"Redis has failed repeatedly and is not asked for a moment, so {self._counted} cannot be counted."
             )
         try:
@@ -98,7 +98,7 @@ class RedisScript:
         except (RedisError, OSError, TimeoutError, ValueError, TypeError) as e:
             self.breaker.failed()
             self.problem = f"Redis does not count {self._counted} ({type(e).__name__})."
-            raise Unreachable(self.problem, hint="Check redis_url; calls go on when it answers again.") from e
+            raise UnreachableError(self.problem, hint="Check redis_url; calls go on when it answers again.") from e
         except BaseException:
             self.breaker.released()
             raise

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config import open_control
-from workbench.control.control_store import ChangeNotice, ControlDown, ControlStore, P, Row, T, contradiction
+from workbench.control.control_store import ChangeNotice, ControlStore, ControlStoreError, P, Row, T, contradiction
 
 
 class SqliteStore(ControlStore):
@@ -101,6 +101,6 @@ def _failing() -> Iterator[None]:
     except sqlite3.IntegrityError as e:
         raise contradiction() from e
     except sqlite3.Error as e:
-        raise ControlDown(
+        raise ControlStoreError(
             f"control.db in the state folder does not answer: {e}.", hint="Look at the file, its rights and the disk."
         ) from e

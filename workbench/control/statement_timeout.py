@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 
-class Patience:
+class StatementTimeout:
     """Shuts the connection under whoever has waited for too long; they get the error of a lost connection.
 
     Args:

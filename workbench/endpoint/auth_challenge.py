@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from workbench.events import JSON, Unauthenticated
+from workbench.events import JSON, UnauthenticatedError
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 
@@ -15,7 +15,7 @@ def challenge(
     """The value of `WWW-Authenticate` for a 401 or 403.
 
     Args:
-        error: `Unauthenticated` when the caller was not accepted; anything else means that it only lacks scopes.
+        error: `UnauthenticatedError` when the caller was not accepted; anything else means that it only lacks scopes.
         scope: all scopes that are needed, separated by blanks, so that the client can ask for all of them at once.
         resource: URL of the endpoint; the metadata document's address is derived from it.
         presented: whether a credential was sent; without one, no error is named (RFC 6750 §3.1).
@@ -23,7 +23,7 @@ def challenge(
     parts = []
     if resource:
         parts.append(f'resource_metadata="{_metadata_url(resource)}"')
-    if isinstance(error, Unauthenticated):
+    if isinstance(error, UnauthenticatedError):
         if presented:
             parts.append('error="invalid_token"')
     elif scope:

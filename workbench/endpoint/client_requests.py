@@ -7,10 +7,10 @@ import secrets
 from typing import Any, Final
 
 from workbench.cluster.message_relay import MessageRelay, Tell
-from workbench.endpoint.http_request import Stream
+from workbench.endpoint.http_request import EventStream
 from workbench.endpoint.sessions import Session
-from workbench.events import JSON, Caller, Unreachable
-from workbench.upstream.client_responder import Respondent, askable, whose
+from workbench.events import JSON, Caller, UnreachableError
+from workbench.upstream.client_responder import ClientResponder, askable, whose
 from workbench.upstream.jsonrpc_messages import rpc_error
 
 Key = tuple[str, str, str, str]
@@ -19,7 +19,7 @@ Key = tuple[str, str, str, str]
 ANSWER: Final = "answer"
 
 
-class Questions:
+class ClientRequests:
     """What is asked now, and of whom; only the client that was asked can answer, at whichever gateway process.
 
     Args:
@@ -33,7 +33,7 @@ class Questions:
         if relay is not None:
             relay.handlers[ANSWER] = self._answered_elsewhere
 
-    def respondent(self, caller: Caller, session: Session | None, stream: Stream | None) -> Respondent | None:
+    def respondent(self, caller: Caller, session: Session | None, stream: EventStream | None) -> ClientResponder | None:
         """The client of a session as somebody who can be asked; None when it cannot be."""
         capabilities = askable(session.capabilities) if session is not None else {}
         if session is None or stream is None or not capabilities:
@@ -53,7 +53,7 @@ class Questions:
             finally:
                 del self._open[key]
 
-        return Respondent(capabilities, whose(caller), ask)
+        return ClientResponder(capabilities, whose(caller), ask)
 
     async def answered(self, caller: Caller, session: Session | None, message: JSON) -> bool:
         """Take a response that a client sent to where it is waited for; False when nobody waits for it any more.
@@ -69,7 +69,7 @@ class Questions:
             return self._take(key, message)
         try:
             answer = await self._relay.ask(parts[1], ANSWER, {"key": key, "message": message})
-        except Unreachable:
+        except UnreachableError:
             return False
         return answer.get("taken") is True
 

@@ -1,6 +1,6 @@
 """Web pages of other origins that may talk to us: preflights and response headers (CORS, WHATWG Fetch §3.2).
 
-Only origins that `Senders` accepts get any of this; to all others a browser shows nothing of an answer. Cookies are
+Only origins that `OriginCheck` accepts get any of this; to all others a browser shows nothing of an answer. Cookies are
 never asked for: a page has to present a credential of its own.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 from typing import Any, Final
 
 from workbench.endpoint.http_request import Receive, Scope, Send
-from workbench.endpoint.origin_check import Senders
+from workbench.endpoint.origin_check import OriginCheck
 
 MAX_AGE_S: Final = 7200
 """How long a browser may remember the answer to a preflight; none remembers it longer."""
@@ -34,7 +34,7 @@ class CrossOrigin:
         senders: says which origins are accepted.
     """
 
-    def __init__(self, app: Any, senders: Senders) -> None:
+    def __init__(self, app: Any, senders: OriginCheck) -> None:
         self._app = app
         self._senders = senders
 

@@ -10,10 +10,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from workbench.endpoint import jsonrpc
-from workbench.endpoint.responses import JSON_TYPE, Answer, summary
+from workbench.endpoint.responses import JSON_TYPE, EndpointResponse, summary
 from workbench.events import JSON, Call, Outcome
 from workbench.gateway.approval_gate import APPROVAL_KEY
-from workbench.upstream.client_responder import Respondent
+from workbench.upstream.client_responder import ClientResponder
 from workbench.upstream.negotiation import CAPABILITIES_KEY
 
 PAGE: Final = "/approvals/"
@@ -22,8 +22,8 @@ URL_ELICITATION_REQUIRED: Final = -32042
 
 
 def say_approval(
-    id: Any, outcome: Outcome, call: Call, resource: str, respondent: Respondent | None, *, modern: bool
-) -> Answer | None:
+    id: Any, outcome: Outcome, call: Call, resource: str, respondent: ClientResponder | None, *, modern: bool
+) -> EndpointResponse | None:
     """The answer that sends the user of a client to the page; None where the client can show none.
 
     Args:
@@ -46,12 +46,14 @@ def say_approval(
     if modern:
         questions = {APPROVAL_KEY: {"method": "elicitation/create", "params": asked}}
         told = {"resultType": "input_required", "inputRequests": questions, "_meta": meta}
-        return Answer(200, [JSON_TYPE], jsonrpc.result(id, told))
+        return EndpointResponse(200, [JSON_TYPE], jsonrpc.result(id, told))
     data = {"elicitations": [{**asked, "elicitationId": approval}], **meta}
-    return Answer(200, [JSON_TYPE], jsonrpc.error(id, URL_ELICITATION_REQUIRED, outcome.message, data, cleared=True))
+    return EndpointResponse(
+        200, [JSON_TYPE], jsonrpc.error(id, URL_ELICITATION_REQUIRED, outcome.message, data, cleared=True)
+    )
 
 
-def shows_pages(call: Call, respondent: Respondent | None, *, modern: bool) -> bool:
+def shows_pages(call: Call, respondent: ClientResponder | None, *, modern: bool) -> bool:
     """Whether the client declared that it can send its user to a URL."""
     if modern:
         declared = (call.meta.get("_meta") or {}).get(CAPABILITIES_KEY)

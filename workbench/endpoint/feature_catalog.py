@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from workbench import error_codes
 from workbench.endpoint.endpoint_scope import profile_of, server_of
 from workbench.endpoint.resource_uris import PAGE, qualified, split
-from workbench.events import JSON, Caller, Misuse, Unreachable
+from workbench.events import JSON, Caller, MisuseError, UnreachableError
 from workbench.gateway.call import Gateway
 from workbench.gateway.extensions import OFFERED, is_extension, owners_of, scopes_of
 from workbench.gateway.method_tools import method_tool
@@ -24,7 +24,7 @@ from workbench.gateway.wire_names import SEPARATOR
 from workbench.registry.connection import Connection, RpcError
 from workbench.registry.definitions.hidden_characters import visible, visible_definition
 from workbench.registry.definitions.tool_names import is_hashed, safe_name, wire_name
-from workbench.registry.server import ServerDown
+from workbench.registry.server import ServerDownError
 
 FRESH_S: Final = 60.0
 """Seconds after which a list is asked for again although nothing was announced."""
@@ -38,7 +38,7 @@ MAX_PAGES: Final = 100
 MAX_ENTRIES: Final = 10_000
 
 
-class Kind(NamedTuple):
+class FeatureKind(NamedTuple):
     """One of the lists that servers have."""
 
     capability: str
@@ -48,9 +48,9 @@ class Kind(NamedTuple):
     named_by: str
 
 
-PROMPTS: Final = Kind("prompts", "prompts/list", "prompts", "name")
-RESOURCES: Final = Kind("resources", "resources/list", "resources", "uri")
-TEMPLATES: Final = Kind("resources", "resources/templates/list", "resourceTemplates", "uriTemplate")
+PROMPTS: Final = FeatureKind("prompts", "prompts/list", "prompts", "name")
+RESOURCES: Final = FeatureKind("resources", "resources/list", "resources", "uri")
+TEMPLATES: Final = FeatureKind("resources", "resources/templates/list", "resourceTemplates", "uriTemplate")
 KINDS: Final = {kind.method: kind for kind in (PROMPTS, RESOURCES, TEMPLATES)}
 
 
@@ -74,7 +74,7 @@ class _Known(NamedTuple):
     entries: list[JSON]
 
 
-class Offers:
+class FeatureCatalog:
     """The lists of all servers, asked for when they are needed and kept until they change.
 
     Args:
@@ -83,8 +83,8 @@ class Offers:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._known: dict[tuple[str, Kind], _Known] = {}
-        self._asking: dict[tuple[str, Kind], asyncio.Task[list[JSON]]] = {}
+        self._known: dict[tuple[str, FeatureKind], _Known] = {}
+        self._asking: dict[tuple[str, FeatureKind], asyncio.Task[list[JSON]]] = {}
         gateway.registry.on_message.append(self._heard)
 
     # --- what a caller is shown
@@ -129,7 +129,7 @@ class Offers:
             found["completions"] = {}
         return self._gateway.outbound.prose(found, caller.tenant)
 
-    async def listed(self, caller: Caller, view: str, kind: Kind) -> list[JSON]:
+    async def listed(self, caller: Caller, view: str, kind: FeatureKind) -> list[JSON]:
         """The entries of one kind that a caller sees, in a stable order, under the names that are understood here."""
         servers = self.servers(caller, view, kind.capability)
         lists = dict(zip(servers, await asyncio.gather(*(self.of(id, kind) for id in servers)), strict=True))
@@ -243,12 +243,12 @@ class Offers:
 
     # --- what servers list
 
-    async def of(self, server: str, kind: Kind) -> list[JSON]:
+    async def of(self, server: str, kind: FeatureKind) -> list[JSON]:
         """What one server lists; what it last listed while it cannot be asked."""
         known = self._known.get((server, kind))
         try:
             connection = self._gateway.registry.connection(server)
-        except (Misuse, ServerDown):
+        except (MisuseError, ServerDownError):
             return known.entries if known else []
         if known and known.connection is connection and time.monotonic() - known.at < FRESH_S:
             return known.entries
@@ -260,27 +260,27 @@ class Offers:
             asking.add_done_callback(lambda done: self._answered(server, kind, done))
         return await asyncio.shield(asking)
 
-    async def _ask(self, server: str, kind: Kind, connection: Connection) -> list[JSON]:
+    async def _ask(self, server: str, kind: FeatureKind, connection: Connection) -> list[JSON]:
         known = self._known.get((server, kind))
         try:
             entries = await _pages(kind, connection, self._gateway.settings.call_timeout)
         except RpcError:
             entries = []  # it has no such list
-        except (Unreachable, TimeoutError):
+        except (UnreachableError, TimeoutError):
             entries = known.entries if known else []
         self._known[server, kind] = _Known(connection, time.monotonic(), entries)
         return entries
 
-    def _answered(self, server: str, kind: Kind, done: asyncio.Task[list[JSON]]) -> None:
+    def _answered(self, server: str, kind: FeatureKind, done: asyncio.Task[list[JSON]]) -> None:
         if self._asking.get((server, kind)) is done:
             del self._asking[server, kind]
 
-    async def _twice(self, kind: Kind, tenant: str, view: str) -> set[str]:
+    async def _twice(self, kind: FeatureKind, tenant: str, view: str) -> set[str]:
         lists = await asyncio.gather(*(self.of(server, kind) for server in self._having(kind, tenant, view)))
         counted = Counter(name for entries in lists for name in {entry[kind.named_by] for entry in entries})
         return {name for name, times in counted.items() if times > 1}
 
-    def _having(self, kind: Kind, tenant: str, view: str) -> list[str]:
+    def _having(self, kind: FeatureKind, tenant: str, view: str) -> list[str]:
         # a server that is down keeps its addresses: they must not fall to another one meanwhile
         known = {server for server, of in self._known if of is kind}
         states = [s for s in self._gateway.registry.servers(tenant) if self.shows(view, s.id)]
@@ -289,7 +289,7 @@ class Offers:
     def _capabilities(self, server: str) -> JSON:
         try:
             return self._gateway.registry.connection(server).capabilities
-        except (Misuse, ServerDown):
+        except (MisuseError, ServerDownError):
             return {}
 
     def _can_subscribe(self, server: str) -> bool:
@@ -305,7 +305,7 @@ class Offers:
                 self._asking.pop(key, None)
 
 
-async def _pages(kind: Kind, connection: Connection, timeout: float) -> list[JSON]:
+async def _pages(kind: FeatureKind, connection: Connection, timeout: float) -> list[JSON]:
     entries: dict[str, JSON] = {}
     params: JSON = {}
     for _ in range(MAX_PAGES):
@@ -321,7 +321,7 @@ async def _pages(kind: Kind, connection: Connection, timeout: float) -> list[JSO
     return [entries[name] for name in sorted(entries)][:MAX_ENTRIES]
 
 
-def _shown(entry: JSON, kind: Kind) -> JSON:
+def _shown(entry: JSON, kind: FeatureKind) -> JSON:
     """An entry with hidden characters written out, except in what it is asked for by."""
     shown: JSON = visible_definition(entry)
     if kind.named_by != "name" and isinstance(name := entry.get("name"), str):

@@ -8,14 +8,14 @@ from typing import Any, Final
 from workbench import error_codes
 from workbench.endpoint import jsonrpc
 from workbench.endpoint.endpoint_scope import server_of
-from workbench.endpoint.feature_catalog import KINDS, AmbiguousNameError, Offers, UnknownOwnerError
-from workbench.endpoint.http_request import Request, RunningRequest, Stream
+from workbench.endpoint.feature_catalog import KINDS, AmbiguousNameError, FeatureCatalog, UnknownOwnerError
+from workbench.endpoint.http_request import EndpointRequest, EventStream, RunningRequest
 from workbench.endpoint.lists import TTL_MS
-from workbench.endpoint.responses import JSON_TYPE, Answer, say_error
+from workbench.endpoint.responses import JSON_TYPE, EndpointResponse, say_error
 from workbench.endpoint.tools_call import ToolCalls, request_is_modern
 from workbench.events import JSON
 from workbench.gateway.extensions import is_extension
-from workbench.upstream.client_responder import Respondent
+from workbench.upstream.client_responder import ClientResponder
 from workbench.upstream.jsonrpc_messages import encode
 
 READ: Final = ("resources/read", "prompts/get", "completion/complete")
@@ -44,7 +44,7 @@ class Features:
         calls: runs what reaches a server, under the rules and on the record.
     """
 
-    def __init__(self, offers: Offers, calls: ToolCalls) -> None:
+    def __init__(self, offers: FeatureCatalog, calls: ToolCalls) -> None:
         self._offers = offers
         self._calls = calls
         self._outbound = calls.outbound
@@ -55,17 +55,17 @@ class Features:
 
     async def answer(
         self,
-        request: Request,
+        request: EndpointRequest,
         id: Any,
         method: str,
         params: JSON,
         protocol: str,
         running: RunningRequest,
-        stream: Stream | None,
+        stream: EventStream | None,
         *,
         session: str = "",
-        respondent: Respondent | None = None,
-    ) -> Answer:
+        respondent: ClientResponder | None = None,
+    ) -> EndpointResponse:
         """Answer one request whose method `serves`."""
         if method in KINDS:
             return await self._list(request, id, method, params, modern=request_is_modern(protocol))
@@ -81,7 +81,9 @@ class Features:
         call, problem = self._calls.of_method(request, tool, own, protocol, session=session)
         return await self._calls.answer(request, id, call, problem, running, stream, respondent)
 
-    async def told(self, request: Request, method: str, params: JSON, protocol: str, *, session: str = "") -> Answer:
+    async def told(
+        self, request: EndpointRequest, method: str, params: JSON, protocol: str, *, session: str = ""
+    ) -> EndpointResponse:
         """Answer a notification of an extension: whether it was passed on."""
         try:
             tool = self._offers.method(request.caller, request.view, method)
@@ -90,7 +92,9 @@ class Features:
         call, problem = self._calls.of_method(request, tool, params, protocol, session=session)
         return await self._calls.tell(request, call, problem)
 
-    async def _list(self, request: Request, id: Any, method: str, params: JSON, *, modern: bool) -> Answer:
+    async def _list(
+        self, request: EndpointRequest, id: Any, method: str, params: JSON, *, modern: bool
+    ) -> EndpointResponse:
         kind = KINDS[method]
         entries = await self._offers.listed(request.caller, request.view, kind)
         entries = await self._outbound.entries(entries, request.caller.tenant)
@@ -109,9 +113,9 @@ class Features:
         if modern:
             # What is filtered for one caller must not be shared with another (server/utilities/caching).
             value |= {"ttlMs": TTL_MS, "cacheScope": "private", "resultType": "complete"}
-        return Answer(200, [JSON_TYPE], jsonrpc.result(id, value))
+        return EndpointResponse(200, [JSON_TYPE], jsonrpc.result(id, value))
 
-    async def _routed(self, request: Request, method: str, params: JSON) -> tuple[str, JSON]:
+    async def _routed(self, request: EndpointRequest, method: str, params: JSON) -> tuple[str, JSON]:
         """The server that is meant, and the params with the name that it knows."""
         if method == "prompts/get":
             server, name = await self._prompt(request, params.get("name"))
@@ -130,7 +134,7 @@ class Features:
             return server, {**params, "ref": {**ref, "uri": uri}}
         raise UnroutableRequestError("params.ref has to be a ref/prompt with a name or a ref/resource with a uri.")
 
-    async def _prompt(self, request: Request, name: Any) -> tuple[str, Any]:
+    async def _prompt(self, request: EndpointRequest, name: Any) -> tuple[str, Any]:
         alone = server_of(request.view)
         if not isinstance(name, str):
             if alone:
@@ -141,7 +145,7 @@ class Features:
             raise UnroutableRequestError(f"There is no prompt {name[:200]!r}. {_HOW}")
         return server, own
 
-    async def owner(self, request: Request, uri: Any) -> tuple[str, str]:
+    async def owner(self, request: EndpointRequest, uri: Any) -> tuple[str, str]:
         """The server behind the endpoint of a request that has a resource, and its address there.
 
         Raises:
@@ -150,7 +154,7 @@ class Features:
         view, uri = server_of(request.view), self._outbound.opened_address(uri, request.caller.tenant)
         return (view, uri) if view and isinstance(uri, str) else await self._owner(request, uri)
 
-    async def _owner(self, request: Request, uri: Any) -> tuple[str, str]:
+    async def _owner(self, request: EndpointRequest, uri: Any) -> tuple[str, str]:
         if not isinstance(uri, str):
             raise UnroutableRequestError("params.uri is no text.")
         try:

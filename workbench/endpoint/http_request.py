@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from workbench.endpoint import jsonrpc
 from workbench.endpoint.outbox import PORTION, Outbox
-from workbench.endpoint.responses import JSON_TYPE, Answer
+from workbench.endpoint.responses import JSON_TYPE, EndpointResponse
 from workbench.events import Caller
 from workbench.gateway.backpressure import UNREAD
 from workbench.upstream.jsonrpc_messages import encode
@@ -38,7 +38,7 @@ class BodyTooLargeError(Exception):
     """The body has more bytes than allowed."""
 
 
-class Request:
+class EndpointRequest:
     """An authenticated request to one of the endpoints.
 
     Args:
@@ -111,7 +111,7 @@ class Request:
             raise ClientGoneError
         return b"".join(parts)
 
-    async def reply(self, answer: Answer) -> None:
+    async def reply(self, answer: EndpointResponse) -> None:
         """Send one complete response."""
         body, fields = answer.body, answer.headers
         if self.events_only and answer.status == 200 and JSON_TYPE in fields:
@@ -147,10 +147,10 @@ def _hold(size: int) -> None:
     UNREAD.bytes += size
 
 
-class Stream:
+class EventStream:
     """An event stream that begins with the first notification. Who notifies faster than the client reads, waits."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: EndpointRequest) -> None:
         self._request = request
         self._outbox: Outbox | None = None
 
@@ -178,7 +178,7 @@ class Stream:
         self.outbox.abandon()
 
 
-class Departures:
+class DisconnectWatcher:
     """Has clients watched whose calls take long, for going away. One timer serves all calls: nearly all are over before
     it comes, and a timer for each would cost more than checking its arguments."""
 
@@ -221,7 +221,7 @@ class RunningRequest:
         departures: with `receive`, what has the client watched.
     """
 
-    def __init__(self, receive: Receive | None, departures: Departures | None = None) -> None:
+    def __init__(self, receive: Receive | None, departures: DisconnectWatcher | None = None) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._task = task

@@ -16,14 +16,14 @@ from urllib.parse import parse_qs, quote
 import msgspec
 
 from workbench import error_codes
-from workbench.cluster.message_relay import Gone, MessageRelay, Tell
+from workbench.cluster.message_relay import MessageRelay, ProcessGoneError, Tell
 from workbench.endpoint import jsonrpc
-from workbench.endpoint.http_request import Request, Stream
-from workbench.endpoint.legacy import SESSION, Legacy, announcement
-from workbench.endpoint.responses import JSON_TYPE, Answer
+from workbench.endpoint.http_request import EndpointRequest, EventStream
+from workbench.endpoint.legacy import SESSION, LegacyProtocol, announcement
+from workbench.endpoint.responses import JSON_TYPE, EndpointResponse
 from workbench.endpoint.sessions import Session
-from workbench.endpoint.subscriptions import KINDS, Announcements, Wanted
-from workbench.events import JSON, Caller, Unreachable
+from workbench.endpoint.subscriptions import KINDS, Announcements, SubscriptionFilter
+from workbench.events import JSON, Caller, UnreachableError
 
 PATH: Final = "/sse"
 """How the path ends at which the stream is opened; messages are sent to the same path."""
@@ -42,9 +42,9 @@ POSTED: Final = "posted"
 CARRIED: Final = ("mcp-protocol-version", "traceparent")
 """Headers of a message that count at the process that has its stream."""
 
-_ACCEPTED: Final = Answer(202, [(b"content-type", b"text/plain; charset=utf-8")], b"Accepted")
-_BUSY: Final = Answer(503, [(b"retry-after", b"5")], b"")
-_NO_STREAM: Final = Answer(
+_ACCEPTED: Final = EndpointResponse(202, [(b"content-type", b"text/plain; charset=utf-8")], b"Accepted")
+_BUSY: Final = EndpointResponse(503, [(b"retry-after", b"5")], b"")
+_NO_STREAM: Final = EndpointResponse(
     404, [JSON_TYPE], jsonrpc.error(None, error_codes.INVALID_REQUEST, "There is no such stream: open one.")
 )
 _BEFORE_HANDSHAKE: Final = ("initialize", "ping", "server/discover")
@@ -55,26 +55,26 @@ async def _nothing(*_: Any) -> Any:
     raise AssertionError("a message from another process has no connection here")
 
 
-class Channel(Stream):
+class SseChannel(EventStream):
     """One open stream, and what is under way on it.
 
     Args:
         request: that opened it.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: EndpointRequest) -> None:
         super().__init__(request)
         self.id = secrets.token_urlsafe(24)
         self.caller = request.caller
         self.view = request.view
         self.session: Session | None = None
         """What the handshake on it has agreed on."""
-        self.wanted = Wanted(frozenset())
+        self.wanted = SubscriptionFilter(frozenset())
         self.turns = asyncio.Semaphore(MAX_CONCURRENT)
         self.waiting = 0
         self.tasks: set[asyncio.Task[None]] = set()
 
-    def belongs_to(self, request: Request) -> bool:
+    def belongs_to(self, request: EndpointRequest) -> bool:
         """Whether a message comes from the principal who opened the stream, at the same endpoint."""
         opened, sent = self.caller, request.caller
         return (opened.tenant, opened.subject, self.view) == (sent.tenant, sent.subject, request.view)
@@ -95,7 +95,7 @@ class Channel(Stream):
         return True
 
 
-class Channels:
+class SseChannels:
     """All open streams of this transport.
 
     Args:
@@ -104,25 +104,25 @@ class Channels:
         relay: reaches the streams of other processes; None where there is no way to them.
     """
 
-    def __init__(self, legacy: Legacy, announcements: Announcements, relay: MessageRelay | None = None) -> None:
+    def __init__(self, legacy: LegacyProtocol, announcements: Announcements, relay: MessageRelay | None = None) -> None:
         self._legacy = legacy
         self._announcements = announcements
         self._relay = relay
         if relay is not None:
             relay.handlers[POSTED] = self._posted_elsewhere
-        self._open: dict[str, Channel] = {}
+        self._open: dict[str, SseChannel] = {}
         self._callers: Counter[tuple[str, str]] = Counter()
 
-    async def open(self, request: Request) -> None:
+    async def open(self, request: EndpointRequest) -> None:
         """Answer a GET: the stream, which begins with the address for messages."""
         whose = (request.caller.tenant, request.caller.subject)
         if not request.takes_events:
-            await request.reply(Answer(406, [], b""))
+            await request.reply(EndpointResponse(406, [], b""))
             return
         if len(self._open) >= MAX_CHANNELS or self._callers[whose] >= MAX_PER_CALLER or self._announcements.full:
-            await request.reply(Answer(503, [(b"retry-after", b"30")], b"Too many streams are open."))
+            await request.reply(EndpointResponse(503, [(b"retry-after", b"30")], b"Too many streams are open."))
             return
-        channel = Channel(request)
+        channel = SseChannel(request)
         if self._relay is not None:
             channel.id = f"{self._relay.id}-{channel.id}"
         self._open[channel.id] = channel
@@ -135,7 +135,7 @@ class Channels:
             self._callers -= Counter([whose])
             await self._close(channel)
 
-    async def take(self, request: Request, message: Any) -> None:
+    async def take(self, request: EndpointRequest, message: Any) -> None:
         """Answer a POST: whatever there is to say to it is said on the stream."""
         named = parse_qs(request.scope.get("query_string", b"").decode("latin-1")).get("session", [""])[0]
         holder, dash, _ = named.partition("-")
@@ -144,7 +144,9 @@ class Channels:
         else:
             await request.reply(await self._taken(named, request, message))
 
-    async def _handed_on(self, relay: MessageRelay, holder: str, named: str, request: Request, message: Any) -> Answer:
+    async def _handed_on(
+        self, relay: MessageRelay, holder: str, named: str, request: EndpointRequest, message: Any
+    ) -> EndpointResponse:
         """Hand a message to the process that has its stream; what that one replies."""
         body = {
             "channel": named,
@@ -156,23 +158,23 @@ class Channels:
         }
         try:
             answer = await relay.ask(holder, POSTED, body)
-        except Gone:
+        except ProcessGoneError:
             return _NO_STREAM
-        except Unreachable:
-            return Answer(503, [(b"retry-after", b"1")], b"")
+        except UnreachableError:
+            return EndpointResponse(503, [(b"retry-after", b"1")], b"")
         headers = [(name.encode(), value.encode()) for name, value in answer["headers"]]
-        return Answer(answer["status"], headers, answer["body"].encode())
+        return EndpointResponse(answer["status"], headers, answer["body"].encode())
 
     async def _posted_elsewhere(self, body: JSON, _: Tell) -> JSON:
         """Take a message that reached another process, which has found out who sent it."""
         headers = {name.encode(): value.encode() for name, value in body["headers"].items()}
-        request = Request({"path": PATH}, _nothing, _nothing, headers, body["view"], body["resource"])
+        request = EndpointRequest({"path": PATH}, _nothing, _nothing, headers, body["view"], body["resource"])
         request.caller = msgspec.convert(body["caller"], Caller)
         answer = await self._taken(body["channel"], request, body["message"])
         told = [[name.decode(), value.decode()] for name, value in answer.headers]
         return {"status": answer.status, "headers": told, "body": answer.body.decode()}
 
-    async def _taken(self, named: str, request: Request, message: Any) -> Answer:
+    async def _taken(self, named: str, request: EndpointRequest, message: Any) -> EndpointResponse:
         """Take a message to a stream of this process; the reply to its POST."""
         channel = self._open.get(named)
         if channel is None or not channel.belongs_to(request):
@@ -192,17 +194,17 @@ class Channels:
         task.add_done_callback(lambda _: channel.turns.release())
         return _ACCEPTED
 
-    async def _answer(self, channel: Channel, request: Request, message: Any) -> None:
+    async def _answer(self, channel: SseChannel, request: EndpointRequest, message: Any) -> None:
         answer = await self._said(channel, request, message)
         if answer.body:
             await channel.outbox.put(*jsonrpc.event_parts(answer.body))
 
-    async def _said(self, channel: Channel, request: Request, message: Any) -> Answer:
+    async def _said(self, channel: SseChannel, request: EndpointRequest, message: Any) -> EndpointResponse:
         if isinstance(message, list):
             return await self._legacy.batch(request, channel.session, message)
         if channel.session is None and isinstance(message, dict) and message.get("method") not in _BEFORE_HANDSHAKE:
             told = "initialize has to come first."
-            return Answer(200, [], jsonrpc.error(message.get("id"), error_codes.INVALID_REQUEST, told))
+            return EndpointResponse(200, [], jsonrpc.error(message.get("id"), error_codes.INVALID_REQUEST, told))
         answer = await self._legacy.one(request, channel.session, message, channel)
         token = next((value for name, value in answer.headers if name == SESSION), None)
         if token is not None and channel.session is None:
@@ -210,7 +212,7 @@ class Channels:
             channel.wanted.kinds = frozenset(KINDS)
         return answer
 
-    async def _close(self, channel: Channel) -> None:
+    async def _close(self, channel: SseChannel) -> None:
         """The client is gone, and what is under way for it ends."""
         for task in channel.tasks:
             task.cancel()

@@ -10,15 +10,15 @@ import msgspec
 from workbench import error_codes
 from workbench.cluster.message_relay import Tell
 from workbench.endpoint import jsonrpc
-from workbench.endpoint.client_requests import Questions
+from workbench.endpoint.client_requests import ClientRequests
 from workbench.endpoint.features import Features
-from workbench.endpoint.http_request import Request, RunningRequest, Stream
-from workbench.endpoint.lists import Lists
-from workbench.endpoint.resource_subscriptions import Watches
-from workbench.endpoint.responses import JSON_TYPE, Answer, say_error
+from workbench.endpoint.http_request import EndpointRequest, EventStream, RunningRequest
+from workbench.endpoint.lists import FeatureLists
+from workbench.endpoint.resource_subscriptions import ResourceSubscriptions
+from workbench.endpoint.responses import JSON_TYPE, EndpointResponse, say_error
 from workbench.endpoint.session_preferences import DEFAULT_LEVEL, WISHES, SessionPreferences, with_level
 from workbench.endpoint.sessions import Session, Sessions
-from workbench.endpoint.subscriptions import Announcements, Wanted
+from workbench.endpoint.subscriptions import Announcements, SubscriptionFilter
 from workbench.endpoint.tools_call import ToolCalls
 from workbench.events import JSON, Caller
 from workbench.gateway.call import Gateway
@@ -35,9 +35,9 @@ MAX_IN_BATCH: Final = 100
 CANCELLED: Final = "cancelled"
 ENDED: Final = "ended"
 
-_ACCEPTED: Final = Answer(202, [], b"")
+_ACCEPTED: Final = EndpointResponse(202, [], b"")
 _TEXT: Final = (b"content-type", b"text/plain; charset=utf-8")
-_NOBODY_ASKED: Final = Answer(
+_NOBODY_ASKED: Final = EndpointResponse(
     400,
     [JSON_TYPE],
     jsonrpc.error(
@@ -48,7 +48,7 @@ _NOBODY_ASKED: Final = Answer(
 )
 
 
-class Legacy:
+class LegacyProtocol:
     """Answers requests of the older revisions on behalf of one endpoint.
 
     A session carries nothing but what was agreed on, so requests without one are served as well, and any replica can
@@ -58,11 +58,11 @@ class Legacy:
     def __init__(
         self,
         gateway: Gateway,
-        lists: Lists,
+        lists: FeatureLists,
         calls: ToolCalls,
         reading: Features,
         announcements: Announcements,
-        watches: Watches,
+        watches: ResourceSubscriptions,
     ) -> None:
         self._lists = lists
         self._calls = calls
@@ -70,13 +70,13 @@ class Legacy:
         self._announcements = announcements
         self._wishes = SessionPreferences(reading, watches, gateway.relay)
         self._sessions = Sessions(gateway.settings.home)
-        self._questions = Questions(gateway.relay)
+        self._questions = ClientRequests(gateway.relay)
         self._under_way: dict[tuple[Any, ...], RunningRequest] = {}
         self._relay = gateway.relay
         if gateway.relay is not None:
             gateway.relay.handlers |= {CANCELLED: self._cancelled_elsewhere, ENDED: self._ended_elsewhere}
 
-    async def answer(self, request: Request, message: Any) -> None:
+    async def answer(self, request: EndpointRequest, message: Any) -> None:
         """Answer one POST whose body was `message`."""
         session = self._session(request)
         if session is None and SESSION in request.headers:
@@ -84,37 +84,37 @@ class Legacy:
         elif isinstance(message, list):
             await request.reply(await self.batch(request, session, message))
         else:
-            stream = Stream(request) if request.takes_events else None
+            stream = EventStream(request) if request.takes_events else None
             answer = await self.one(request, session, message, stream)
             if stream is not None and stream.started:
                 await stream.finish(answer.body)
             else:
                 await request.reply(answer)
 
-    async def listen(self, request: Request) -> None:
+    async def listen(self, request: EndpointRequest) -> None:
         """Answer a GET: the stream on which changes are announced."""
         session = self._session(request)
         if session is None:
             missing = say_error(None, error_codes.INVALID_REQUEST, "A stream needs the Mcp-Session-Id of a session.")
             await request.reply(_no_session() if SESSION in request.headers else missing)
         elif not request.takes_events:
-            await request.reply(Answer(406, [_TEXT], b"Accept has to list text/event-stream."))
+            await request.reply(EndpointResponse(406, [_TEXT], b"Accept has to list text/event-stream."))
         elif self._announcements.full:
-            await request.reply(Answer(503, [(b"retry-after", b"30")], b""))
+            await request.reply(EndpointResponse(503, [(b"retry-after", b"30")], b""))
         else:
             wish = await self._wishes.told_here(request, session)
             await self._announcements.keep(request, b": listening\n\n", announcement, wish.wanted)
 
-    async def end(self, request: Request) -> None:
+    async def end(self, request: EndpointRequest) -> None:
         """Answer a DELETE: the session is over."""
         session = self._session(request)
         if session is None:
             await request.reply(_no_session())
             return
         self.over(session)
-        await request.reply(Answer(204, [], b""))
+        await request.reply(EndpointResponse(204, [], b""))
 
-    def begun(self, token: str, request: Request, wanted: Wanted) -> Session | None:
+    def begun(self, token: str, request: EndpointRequest, wanted: SubscriptionFilter) -> Session | None:
         """The session of that id, on a stream of its own that announces what is `wanted`."""
         session = self._sessions.find(token, request.caller, request.view)
         if session is not None:
@@ -139,13 +139,13 @@ class Legacy:
             running.stop()
         return {}
 
-    def _session(self, request: Request) -> Session | None:
+    def _session(self, request: EndpointRequest) -> Session | None:
         token = request.header(SESSION)
         return None if token is None else self._sessions.find(token, request.caller, request.view)
 
     # --- messages
 
-    async def batch(self, request: Request, session: Session | None, messages: list[Any]) -> Answer:
+    async def batch(self, request: EndpointRequest, session: Session | None, messages: list[Any]) -> EndpointResponse:
         """Several messages at once (2025-03-26, basic/index "Batching"); the answers come in the same order."""
         revision = session.revision if session else request.header(b"mcp-protocol-version") or BATCHES
         if revision != BATCHES or not 0 < len(messages) <= MAX_IN_BATCH:
@@ -156,11 +156,17 @@ class Legacy:
         bodies = [answer.body for answer in answers if answer.body]
         if any(answer.status == 503 for answer in answers):
             return next(answer for answer in answers if answer.status == 503)
-        return Answer(200, [JSON_TYPE], b"[" + b",".join(bodies) + b"]") if bodies else _ACCEPTED
+        return EndpointResponse(200, [JSON_TYPE], b"[" + b",".join(bodies) + b"]") if bodies else _ACCEPTED
 
     async def one(
-        self, request: Request, session: Session | None, message: Any, stream: Stream | None, *, batched: bool = False
-    ) -> Answer:
+        self,
+        request: EndpointRequest,
+        session: Session | None,
+        message: Any,
+        stream: EventStream | None,
+        *,
+        batched: bool = False,
+    ) -> EndpointResponse:
         """The answer to one message; of a notification or a response, that it was accepted.
 
         Args:
@@ -195,18 +201,18 @@ class Legacy:
                 )
             return self._initialize(request, id, params)
         if method == "ping":
-            return Answer(200, [JSON_TYPE], jsonrpc.result(id, {}))
+            return EndpointResponse(200, [JSON_TYPE], jsonrpc.result(id, {}))
         if method == "tools/list":
             if params.get("cursor") is not None:
                 told = "There is no such cursor: all tools are on one page."
                 return say_error(id, error_codes.INVALID_PARAMS, told, modern=False)
             listed = await self._lists.tools(request.caller, request.view, modern=False)
-            return Answer(200, [JSON_TYPE], jsonrpc.encoded_result(id, listed))
+            return EndpointResponse(200, [JSON_TYPE], jsonrpc.encoded_result(id, listed))
         if method in WISHES and session is not None:
             return await self._wishes.answer(request, session, id, method, params)
         return say_error(id, error_codes.METHOD_NOT_FOUND, f"There is no method {method[:100]!r} here.", modern=False)
 
-    def _initialize(self, request: Request, id: Any, params: JSON) -> Answer:
+    def _initialize(self, request: EndpointRequest, id: Any, params: JSON) -> EndpointResponse:
         asked = params.get("protocolVersion")
         if not isinstance(asked, str):
             return say_error(id, error_codes.INVALID_PARAMS, "initialize needs a protocolVersion.", modern=False)
@@ -225,11 +231,17 @@ class Legacy:
             "serverInfo": self._lists.server_info(request.caller, request.view),
             "instructions": self._lists.instructions(request.caller, request.view),
         }
-        return Answer(200, [JSON_TYPE, (SESSION, token.encode())], jsonrpc.result(id, value))
+        return EndpointResponse(200, [JSON_TYPE, (SESSION, token.encode())], jsonrpc.result(id, value))
 
     async def _call(
-        self, request: Request, session: Session | None, id: Any, method: str, params: JSON, stream: Stream | None
-    ) -> Answer:
+        self,
+        request: EndpointRequest,
+        session: Session | None,
+        id: Any,
+        method: str,
+        params: JSON,
+        stream: EventStream | None,
+    ) -> EndpointResponse:
         revision = session.revision if session else request.header(b"mcp-protocol-version") or BATCHES
         session_id = session.id if session else ""
         running = RunningRequest(None)
@@ -270,7 +282,7 @@ def announcement(method: str, params: JSON) -> bytes:
     return jsonrpc.event(encode({"jsonrpc": "2.0", "method": method, **({"params": params} if params else {})}))
 
 
-def _no_session() -> Answer:
-    return Answer(
+def _no_session() -> EndpointResponse:
+    return EndpointResponse(
         404, [JSON_TYPE], jsonrpc.error(None, error_codes.INVALID_REQUEST, "There is no such session: initialize.")
     )

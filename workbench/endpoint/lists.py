@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from workbench.endpoint.endpoint_scope import profile_of, server_of
-from workbench.endpoint.feature_catalog import ORIGINAL, Offers
+from workbench.endpoint.feature_catalog import ORIGINAL, FeatureCatalog
 from workbench.endpoint.resource_uris import with_page
 from workbench.events import JSON, Caller, Tool
 from workbench.gateway.call import Gateway, identity
@@ -31,11 +31,11 @@ NOTES: Final = "workbench/notes"
 """Key in `_meta` of a listed tool: what a person should know of it, in sentences."""
 
 
-class Lists:
+class FeatureLists:
     """The lists of one gateway, for each of its endpoints; see `views`."""
 
     def __init__(self, gateway: Gateway) -> None:
-        self.offers = Offers(gateway)
+        self.offers = FeatureCatalog(gateway)
         self._gateway = gateway
         self._encoded: dict[Any, bytes] = {}
         self._bytes = 0

@@ -19,18 +19,18 @@ from workbench.endpoint.auth_challenge import WELL_KNOWN, challenge, metadata
 from workbench.endpoint.cors import CrossOrigin
 from workbench.endpoint.endpoint_scope import profile_of, view_of, without_slash
 from workbench.endpoint.features import Features
-from workbench.endpoint.http_request import BodyTooLargeError, ClientGoneError, Receive, Request, Scope, Send
-from workbench.endpoint.http_sse import PATH, Channels
-from workbench.endpoint.legacy import Legacy
-from workbench.endpoint.lists import Lists
-from workbench.endpoint.modern import Modern
-from workbench.endpoint.origin_check import Senders
-from workbench.endpoint.resource_subscriptions import Watches
-from workbench.endpoint.responses import JSON_TYPE, Answer, say_error
+from workbench.endpoint.http_request import BodyTooLargeError, ClientGoneError, EndpointRequest, Receive, Scope, Send
+from workbench.endpoint.http_sse import PATH, SseChannels
+from workbench.endpoint.legacy import LegacyProtocol
+from workbench.endpoint.lists import FeatureLists
+from workbench.endpoint.modern import ModernProtocol
+from workbench.endpoint.origin_check import OriginCheck
+from workbench.endpoint.resource_subscriptions import ResourceSubscriptions
+from workbench.endpoint.responses import JSON_TYPE, EndpointResponse, say_error
 from workbench.endpoint.single_headers import is_single
 from workbench.endpoint.subscriptions import Announcements
 from workbench.endpoint.tools_call import ToolCalls
-from workbench.events import Unauthenticated, Unreachable
+from workbench.events import UnauthenticatedError, UnreachableError
 from workbench.gateway.call import Gateway
 from workbench.gateway.outbound_redaction import enter, in_error
 from workbench.upstream.jsonrpc_messages import encode
@@ -48,7 +48,7 @@ _ACCEPTABLE: Final = (b"application/json", b"*/*", b"application/*")
 class BadHeadersError(Exception):
     """The headers cannot be accepted; `answer` says why."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: EndpointResponse) -> None:
         super().__init__()
         self.answer = answer
 
@@ -61,16 +61,16 @@ class McpEndpoint:
         senders: says which hosts and origins are accepted; by default as the settings say.
     """
 
-    def __init__(self, gateway: Gateway, senders: Senders | None = None) -> None:
+    def __init__(self, gateway: Gateway, senders: OriginCheck | None = None) -> None:
         self._gateway = gateway
-        self._lists = Lists(gateway)
-        calls, watches = ToolCalls(gateway), Watches(gateway)
+        self._lists = FeatureLists(gateway)
+        calls, watches = ToolCalls(gateway), ResourceSubscriptions(gateway)
         announcements = Announcements(gateway, watches)
         reading = Features(self._lists.offers, calls)
-        self._modern = Modern(gateway, self._lists, calls, reading, announcements, watches)
-        self._legacy = Legacy(gateway, self._lists, calls, reading, announcements, watches)
-        self._channels = Channels(self._legacy, announcements, gateway.relay)
-        self._senders = Senders(gateway.settings) if senders is None else senders
+        self._modern = ModernProtocol(gateway, self._lists, calls, reading, announcements, watches)
+        self._legacy = LegacyProtocol(gateway, self._lists, calls, reading, announcements, watches)
+        self._channels = SseChannels(self._legacy, announcements, gateway.relay)
+        self._senders = OriginCheck(gateway.settings) if senders is None else senders
         self._cross_origin = CrossOrigin(self._serve, self._senders)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,7 +84,7 @@ class McpEndpoint:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, endpoint, view = _endpoint_of(scope["path"])
         about = path != endpoint
-        request = Request(scope, receive, send, {}, view or "", "")
+        request = EndpointRequest(scope, receive, send, {}, view or "", "")
         try:
             request.headers = _headers(scope["headers"])
             host = self._check_sender(request)
@@ -98,9 +98,9 @@ class McpEndpoint:
             await request.reply(_plain(404, f"There is no MCP endpoint here; see {known}."))
         elif about:
             told = metadata(request.resource, self._lists.scopes(), self._gateway.access.tokens.issuers)
-            await request.reply(Answer(200, [JSON_TYPE], encode(told)))
+            await request.reply(EndpointResponse(200, [JSON_TYPE], encode(told)))
         elif scope["method"] == "OPTIONS":
-            await request.reply(Answer(204, [(b"allow", _allowed(path, older=True))], b""))
+            await request.reply(EndpointResponse(204, [(b"allow", _allowed(path, older=True))], b""))
         elif not self._recognised(request) and (refused := await self._authenticated(request)) is not None:
             await request.reply(refused)
         elif missing := self._missing(request):
@@ -108,7 +108,7 @@ class McpEndpoint:
         else:
             await self._answer(request, scope["method"])
 
-    async def _answer(self, request: Request, method: str) -> None:
+    async def _answer(self, request: EndpointRequest, method: str) -> None:
         revision = request.header(b"mcp-protocol-version")
         older = revision is None or revision in _LEGACY
         most = self._gateway.settings.max_request_bytes if method == "POST" else 0
@@ -127,7 +127,7 @@ class McpEndpoint:
         else:
             await self._dispatch(request, method, body, older=older)
 
-    async def _dispatch(self, request: Request, method: str, body: bytes, *, older: bool) -> None:
+    async def _dispatch(self, request: EndpointRequest, method: str, body: bytes, *, older: bool) -> None:
         path = _endpoint_of(request.scope["path"])[0]
         of_2024 = path.endswith(PATH)
         if of_2024 and method == "GET":
@@ -140,7 +140,7 @@ class McpEndpoint:
             await self._legacy.end(request)
             return
         if method != "POST":
-            await request.reply(Answer(405, [(b"allow", _allowed(path, older=older))], b""))
+            await request.reply(EndpointResponse(405, [(b"allow", _allowed(path, older=older))], b""))
             return
         try:
             message = jsonrpc.parse(body)
@@ -158,7 +158,7 @@ class McpEndpoint:
             else:
                 await self._modern.answer(request, message)
 
-    def _missing(self, request: Request) -> str:
+    def _missing(self, request: EndpointRequest) -> str:
         """What the path names that there is not, in words; empty when it is there."""
         view = request.view
         if name := profile_of(view):
@@ -168,7 +168,7 @@ class McpEndpoint:
 
     # --- who is asking
 
-    def _check_sender(self, request: Request) -> str:
+    def _check_sender(self, request: EndpointRequest) -> str:
         """The Host header, if it names us; a page of another origin must not reach us through the user's browser."""
         host, origin = request.header(b"host"), request.header(b"origin")
         refused = self._senders.refusal(host, origin)
@@ -176,12 +176,12 @@ class McpEndpoint:
             raise BadHeadersError(_plain(*refused))
         return str(host).lower()
 
-    def _recognised(self, request: Request) -> bool:
+    def _recognised(self, request: EndpointRequest) -> bool:
         """Whether the caller presented a credential that was looked at lately; all others are for `_authenticated`."""
         header = request.header(b"authorization")
         try:
             caller = None if header is None else self._gateway.access.remembered(header, request.view)
-        except Unauthenticated:
+        except UnauthenticatedError:
             return False
         if caller is None:
             return False
@@ -189,7 +189,7 @@ class McpEndpoint:
         enter(self._gateway.policy, caller.tenant)
         return True
 
-    async def _authenticated(self, request: Request) -> Answer | None:
+    async def _authenticated(self, request: EndpointRequest) -> EndpointResponse | None:
         """How a request is answered whose caller is not known; None when the caller is."""
         header = request.header(b"authorization")
         try:
@@ -199,22 +199,22 @@ class McpEndpoint:
             enter(self._gateway.policy, request.caller.tenant)
         except TooManyFailuresError as e:
             body = jsonrpc.error(None, 429, str(e), {"workbench/outcome": {"kind": "unauthenticated"}})
-            return Answer(429, [JSON_TYPE, (b"retry-after", b"%d" % e.retry_after)], body)
-        except Unauthenticated:
+            return EndpointResponse(429, [JSON_TYPE, (b"retry-after", b"%d" % e.retry_after)], body)
+        except UnauthenticatedError:
             return self._challenge(request)
-        except Unreachable:
+        except UnreachableError:
             # not 401: a client would throw away a credential that is good
             body = jsonrpc.error(None, error_codes.OVERLOADED, "Nobody can say now who is calling.", {})
-            return Answer(503, [JSON_TYPE, (b"retry-after", b"1")], body)
+            return EndpointResponse(503, [JSON_TYPE, (b"retry-after", b"1")], body)
         return None
 
-    def _challenge(self, request: Request) -> Answer:
+    def _challenge(self, request: EndpointRequest) -> EndpointResponse:
         presented = b"authorization" in request.headers
         scope = " ".join(self._lists.reading_scopes())
-        told = challenge(Unauthenticated(""), scope=scope, resource=request.resource, presented=presented)
+        told = challenge(UnauthenticatedError(""), scope=scope, resource=request.resource, presented=presented)
         words = "The credential is not valid." if presented else "Authenticate with `Authorization: Bearer <key>`."
         body = jsonrpc.error(None, 401, words, {"workbench/outcome": {"kind": "unauthenticated"}})
-        return Answer(401, [JSON_TYPE, (b"www-authenticate", told.encode("latin-1"))], body)
+        return EndpointResponse(401, [JSON_TYPE, (b"www-authenticate", told.encode("latin-1"))], body)
 
 
 @lru_cache(256)
@@ -245,7 +245,7 @@ def _headers(raw: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     return headers
 
 
-def _check_content(request: Request) -> None:
+def _check_content(request: EndpointRequest) -> None:
     """Only plain JSON is read: nothing that a form could send, and nothing compressed."""
     headers = request.headers
     accept = headers.get(b"accept", b"*/*") or b"*/*"
@@ -274,7 +274,9 @@ def _describes_itself(message: object) -> bool:
     return isinstance(meta, dict) and VERSION_KEY in meta
 
 
-def _plain(status: int, words: str, *, close: bool = False) -> Answer:
+def _plain(status: int, words: str, *, close: bool = False) -> EndpointResponse:
     """An answer outside of JSON-RPC; with `close` the connection is not used again, for its rest is unread."""
     headers = [(b"content-type", b"text/plain; charset=utf-8")]
-    return Answer(status, [*headers, (b"connection", b"close")] if close else headers, in_error(words).encode())
+    return EndpointResponse(
+        status, [*headers, (b"connection", b"close")] if close else headers, in_error(words).encode()
+    )

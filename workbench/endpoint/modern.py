@@ -19,14 +19,14 @@ from workbench import error_codes
 from workbench.endpoint import jsonrpc
 from workbench.endpoint.endpoint_scope import profile_of, server_of
 from workbench.endpoint.features import Features, UnroutableRequestError
-from workbench.endpoint.http_request import Departures, Request, RunningRequest, Stream
-from workbench.endpoint.lists import Lists
-from workbench.endpoint.resource_subscriptions import Watches
-from workbench.endpoint.responses import ACCEPTED, JSON_TYPE, Answer, say_error, say_not_recorded
-from workbench.endpoint.subscriptions import KINDS, Announcements, Wanted
-from workbench.endpoint.task_subscriptions import Followed
+from workbench.endpoint.http_request import DisconnectWatcher, EndpointRequest, EventStream, RunningRequest
+from workbench.endpoint.lists import FeatureLists
+from workbench.endpoint.resource_subscriptions import ResourceSubscriptions
+from workbench.endpoint.responses import ACCEPTED, JSON_TYPE, EndpointResponse, say_error, say_not_recorded
+from workbench.endpoint.subscriptions import KINDS, Announcements, SubscriptionFilter
+from workbench.endpoint.task_subscriptions import FollowedTasks
 from workbench.endpoint.tools_call import ToolCalls, wants_notifications
-from workbench.events import JSON, Call, NotRecorded
+from workbench.events import JSON, Call, NotRecordedError
 from workbench.gateway.call import Gateway
 from workbench.gateway.extensions import is_extension
 from workbench.gateway.task_ids import METHODS, NO_TASK, TASKS
@@ -41,17 +41,17 @@ MAX_IN_LISTEN: Final = 100
 """Resources that one stream announces."""
 
 
-class Modern:
+class ModernProtocol:
     """Answers requests of 2026-07-28 on behalf of one endpoint."""
 
     def __init__(
         self,
         gateway: Gateway,
-        lists: Lists,
+        lists: FeatureLists,
         calls: ToolCalls,
         reading: Features,
         announcements: Announcements,
-        watches: Watches,
+        watches: ResourceSubscriptions,
     ) -> None:
         self._gateway = gateway
         self._lists = lists
@@ -59,11 +59,11 @@ class Modern:
         self._reading = reading
         self._announcements = announcements
         self._watches = watches
-        self._departures = Departures()
+        self._departures = DisconnectWatcher()
         self._mirrored: dict[str, JSON] = {}
         self._mirrored_version = -1
 
-    async def answer(self, request: Request, message: Any) -> None:
+    async def answer(self, request: EndpointRequest, message: Any) -> None:
         """Answer one POST whose body was `message`."""
         try:
             message = jsonrpc.check_envelope(message)
@@ -93,26 +93,30 @@ class Modern:
         else:
             await request.reply(await self._answer(request, id, method, params))
 
-    async def _notified(self, request: Request, method: str, params: JSON) -> Answer:
+    async def _notified(self, request: EndpointRequest, method: str, params: JSON) -> EndpointResponse:
         """Those of extensions are passed on. Others have no effect: at this revision a client cancels by leaving."""
         unsupported = unsupported_protocol_version_rejection(request.header(b"mcp-protocol-version") or "")
         if unsupported is not None:
             return say_error(None, unsupported.code, unsupported.message, unsupported.data)
         return await self._reading.told(request, method, params, MODERN) if is_extension(method) else ACCEPTED
 
-    async def _answer(self, request: Request, id: Any, method: str, params: JSON) -> Answer:
+    async def _answer(self, request: EndpointRequest, id: Any, method: str, params: JSON) -> EndpointResponse:
         if method == "server/discover":
-            return Answer(200, [JSON_TYPE], jsonrpc.result(id, self._lists.discovered(request.caller, request.view)))
+            return EndpointResponse(
+                200, [JSON_TYPE], jsonrpc.result(id, self._lists.discovered(request.caller, request.view))
+            )
         if method == "tools/list":
             if params.get("cursor") is not None:
                 return say_error(id, error_codes.INVALID_PARAMS, "There is no such cursor: all tools are on one page.")
             listed = await self._lists.tools(request.caller, request.view, modern=True)
-            return Answer(200, [JSON_TYPE], jsonrpc.encoded_result(id, listed))
+            return EndpointResponse(200, [JSON_TYPE], jsonrpc.encoded_result(id, listed))
         return say_error(id, error_codes.METHOD_NOT_FOUND, f"There is no method {method[:100]!r} here.")
 
     # --- calls
 
-    async def _call(self, request: Request, id: Any, params: JSON, rejected: InboundLadderRejection | None) -> None:
+    async def _call(
+        self, request: EndpointRequest, id: Any, params: JSON, rejected: InboundLadderRejection | None
+    ) -> None:
         call, problem = self._calls.read(request, params, MODERN)
         rejected = rejected or self._mismatch(request, call)
         if rejected is not None:
@@ -120,19 +124,19 @@ class Modern:
                 await self._calls.refuse(request, id, call, rejected.code, rejected.message, rejected.data)
             )
             return
-        stream = Stream(request) if request.takes_events and wants_notifications(call) else None
+        stream = EventStream(request) if request.takes_events and wants_notifications(call) else None
         running = RunningRequest(request.receive, self._departures)
         await self._send(
             request, await self._calls.answer(request, id, call, problem, running, stream), running, stream
         )
 
-    async def _read(self, request: Request, id: Any, method: str, params: JSON) -> None:
+    async def _read(self, request: EndpointRequest, id: Any, method: str, params: JSON) -> None:
         running = RunningRequest(request.receive, self._departures)
-        stream = Stream(request) if request.takes_events and is_extension(method) else None
+        stream = EventStream(request) if request.takes_events and is_extension(method) else None
         answer = await self._reading.answer(request, id, method, params, MODERN, running, stream)
         await self._send(request, answer, running, stream)
 
-    async def _task(self, request: Request, id: Any, method: str, params: JSON) -> None:
+    async def _task(self, request: EndpointRequest, id: Any, method: str, params: JSON) -> None:
         """A request about a task, to the server that has it."""
         named, mirrored = params.get("taskId"), request.header(b"mcp-name")
         if mirrored is None or decode_header_value(mirrored) != named:
@@ -155,7 +159,9 @@ class Modern:
         running = RunningRequest(request.receive, self._departures)
         await self._send(request, await self._calls.answer(request, id, call, problem, running, None), running, None)
 
-    async def _send(self, request: Request, answer: Answer, running: RunningRequest, stream: Stream | None) -> None:
+    async def _send(
+        self, request: EndpointRequest, answer: EndpointResponse, running: RunningRequest, stream: EventStream | None
+    ) -> None:
         """Send the answer where somebody still waits for it."""
         if stream is None or not stream.started:
             if not running.stopped:
@@ -165,7 +171,7 @@ class Modern:
         else:
             await stream.finish(answer.body)
 
-    def _mismatch(self, request: Request, call: Call) -> InboundLadderRejection | None:
+    def _mismatch(self, request: EndpointRequest, call: Call) -> InboundLadderRejection | None:
         """Whether arguments and their mirrors in `Mcp-Param-*` headers disagree (streamable-http, "Custom headers")."""
         registry = self._gateway.registry
         if self._mirrored_version != registry.version:
@@ -187,7 +193,7 @@ class Modern:
 
     # --- announcements
 
-    async def _listen(self, request: Request, id: Any, params: JSON) -> None:
+    async def _listen(self, request: EndpointRequest, id: Any, params: JSON) -> None:
         """A stream that announces changes of lists and resources (basic/patterns/subscriptions)."""
         wanted = params.get("notifications")
         if not isinstance(wanted, dict):
@@ -196,10 +202,10 @@ class Modern:
             )
             return
         if not request.takes_events:
-            await request.reply(Answer(406, [], b""))
+            await request.reply(EndpointResponse(406, [], b""))
             return
         if self._announcements.full:
-            await request.reply(Answer(503, [(b"retry-after", b"30")], b""))
+            await request.reply(EndpointResponse(503, [(b"retry-after", b"30")], b""))
             return
         if wanted.get("taskIds") and not _knows_tasks(params):
             await request.reply(_undeclared(id, "notifications.taskIds"))
@@ -207,7 +213,7 @@ class Modern:
         kinds = frozenset(kind for kind in KINDS if wanted.get(f"{kind}ListChanged") is True)
         try:
             watched = await self._watched(request, wanted.get("resourceSubscriptions"))
-        except NotRecorded as e:
+        except NotRecordedError as e:
             await request.reply(say_not_recorded(id, e))
             return
         honoured: JSON = {f"{kind}ListChanged": True for kind in KINDS if kind in kinds}
@@ -227,12 +233,12 @@ class Modern:
 
         first = frame("notifications/subscriptions/acknowledged", {"notifications": honoured})
         try:
-            await self._announcements.keep(request, first, frame, Wanted(kinds, watched, followed))
+            await self._announcements.keep(request, first, frame, SubscriptionFilter(kinds, watched, followed))
         finally:
             self._watches.remove(watched)
             self._announcements.following.remove(followed.ids)
 
-    async def _followed(self, request: Request, ids: Any) -> Followed:
+    async def _followed(self, request: EndpointRequest, ids: Any) -> FollowedTasks:
         """Of the tasks that a client wants to hear of, its own whose servers agree to tell."""
         following, known = self._announcements.following, {}
         for id in ids[:MAX_IN_LISTEN] if isinstance(ids, list) and not following.full else ():
@@ -242,9 +248,11 @@ class Modern:
                 known[task.server, task.id] = (task, id)
         agreed = await following.add([task for task, _ in known.values()]) if known else set()
         profile = profile_of(request.view)
-        return Followed(self._gateway, request.caller, profile, {key: known[key][1] for key in known if key in agreed})
+        return FollowedTasks(
+            self._gateway, request.caller, profile, {key: known[key][1] for key in known if key in agreed}
+        )
 
-    async def _watched(self, request: Request, uris: Any) -> dict[tuple[str, str], str]:
+    async def _watched(self, request: EndpointRequest, uris: Any) -> dict[tuple[str, str], str]:
         """Of the addresses that a client wants to hear of, those that there are and that it may read."""
         watched: dict[tuple[str, str], str] = {}
         for uri in uris[:MAX_IN_LISTEN] if isinstance(uris, list) else ():
@@ -266,12 +274,12 @@ def _knows_tasks(params: JSON) -> bool:
     return isinstance(extensions, dict) and TASKS in extensions
 
 
-def _undeclared(id: Any, what: str) -> Answer:
+def _undeclared(id: Any, what: str) -> EndpointResponse:
     needed: JSON = {"requiredCapabilities": {"extensions": {TASKS: {}}}}
     return say_error(id, MISSING_CAPABILITY, f"{what} needs a client that declares the extension {TASKS}.", needed)
 
 
-def _repeats(request: Request, method: str, params: JSON) -> bool:
+def _repeats(request: EndpointRequest, method: str, params: JSON) -> bool:
     """Whether the headers of a `tools/call` plainly repeat what its body says, as those of nearly every one do."""
     headers, meta, name = request.headers, params.get("_meta"), params.get("name")
     return (
@@ -288,7 +296,7 @@ def _repeats(request: Request, method: str, params: JSON) -> bool:
     )
 
 
-def _judged(request: Request, message: JSON) -> InboundLadderRejection | None:
+def _judged(request: EndpointRequest, message: JSON) -> InboundLadderRejection | None:
     """What is wrong with the metadata of a request, in body or headers; None when nothing is."""
     headers = {name.decode(): value for name in _ROUTING if (value := request.header(name)) is not None}
     if not _describes_itself(message) and (unknown := _unknown_revision(headers["mcp-protocol-version"])):

@@ -19,7 +19,7 @@ _DEFAULT_PORT: Final = re.compile(r"(?<=^http://)([^/]+):80$|(?<=^https://)([^/]
 _log = logging.getLogger(__name__)
 
 
-class Senders:
+class OriginCheck:
     """Checks the `Host` and `Origin` headers of a request, on every path.
 
     Accepted are pages of our own address and of the app, and the origins in `allowed_origins`. Other pages of this

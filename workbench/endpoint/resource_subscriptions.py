@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Collection, Coroutine
 from typing import Any, Final
 
-from workbench.events import Call, Caller, Misuse, Outcome, Unreachable
+from workbench.events import Call, Caller, MisuseError, Outcome, UnreachableError
 from workbench.gateway.call import Gateway
 from workbench.registry.connection import Connection, RpcError
-from workbench.registry.server import ServerDown
+from workbench.registry.server import ServerDownError
 
 SUBSCRIBE: Final = "resources/subscribe"
 UNSUBSCRIBE: Final = "resources/unsubscribe"
@@ -19,7 +19,7 @@ MAX_WATCHED: Final = 10_000
 TIMEOUT_S: Final = 10.0
 
 
-class Watches:
+class ResourceSubscriptions:
     """Counts who watches what, and tells servers when the first comes and the last goes.
 
     Args:
@@ -70,7 +70,7 @@ class Watches:
         return again
 
     async def _forget(self, server: str, uri: str) -> None:
-        with contextlib.suppress(Misuse, ServerDown):
+        with contextlib.suppress(MisuseError, ServerDownError):
             await _tell(self._gateway.registry.connection(server), UNSUBSCRIBE, uri)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -80,5 +80,5 @@ class Watches:
 
 
 async def _tell(connection: Connection, method: str, uri: str) -> None:
-    with contextlib.suppress(RpcError, Unreachable, TimeoutError):
+    with contextlib.suppress(RpcError, UnreachableError, TimeoutError):
         await connection.request(method, {"uri": uri}, timeout=TIMEOUT_S)

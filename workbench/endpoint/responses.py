@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from workbench import error_codes
 from workbench.endpoint import jsonrpc
 from workbench.endpoint.auth_challenge import challenge
-from workbench.events import JSON, NotRecorded, Outcome
+from workbench.events import JSON, NotRecordedError, Outcome
 from workbench.gateway.extensions import is_extension
 from workbench.gateway.refusals import rate_headers
 
@@ -29,7 +29,7 @@ SHED: Final = ("busy", "breaker")
 """Rules under which a call is turned away at once, to come again: the client has to act on that, not the model."""
 
 
-class Answer(NamedTuple):
+class EndpointResponse(NamedTuple):
     """One HTTP response. In a stream or a batch only the body counts."""
 
     status: int
@@ -37,11 +37,11 @@ class Answer(NamedTuple):
     body: bytes
 
 
-ACCEPTED: Final = Answer(202, [], b"")
+ACCEPTED: Final = EndpointResponse(202, [], b"")
 """To a notification or a response."""
 
 
-def say_outcome(id: object, outcome: Outcome, *, modern: bool, resource: str = "") -> Answer:
+def say_outcome(id: object, outcome: Outcome, *, modern: bool, resource: str = "") -> EndpointResponse:
     """The answer to `tools/call`.
 
     What the model can act on (a failed tool, wrong arguments, a needed approval, a timeout) is a tool result with
@@ -67,11 +67,11 @@ def say_outcome(id: object, outcome: Outcome, *, modern: bool, resource: str = "
     return _tool_result(id, told, modern=modern)
 
 
-def say_of_method(id: object, outcome: Outcome, *, modern: bool, resource: str = "") -> Answer:
+def say_of_method(id: object, outcome: Outcome, *, modern: bool, resource: str = "") -> EndpointResponse:
     """The answer to a method other than `tools/call`: its result, or else an error, for it has no `isError`."""
     if outcome.kind in ("ok", "tool_error") and outcome.result is not None:
         if is_extension(outcome.tool.partition(".")[2]) and not modern:
-            return Answer(
+            return EndpointResponse(
                 200, [JSON_TYPE], jsonrpc.result(id, outcome.result)
             )  # what its results mean is its own matter
         return _tool_result(id, outcome.result, modern=modern)
@@ -89,7 +89,7 @@ def say_of_method(id: object, outcome: Outcome, *, modern: bool, resource: str =
     return _error(status if modern else 200, [], id, code, outcome)
 
 
-def _refusal(id: object, outcome: Outcome, *, modern: bool, resource: str) -> Answer | None:
+def _refusal(id: object, outcome: Outcome, *, modern: bool, resource: str) -> EndpointResponse | None:
     """The answer to what a client has to act on, and to errors of the server; None for the rest."""
     details = outcome.details
     if missing := details.get("missing_scopes"):
@@ -108,20 +108,20 @@ def _refusal(id: object, outcome: Outcome, *, modern: bool, resource: str) -> An
     if upstream := details.get("rpc_error"):
         body = jsonrpc.error(id, upstream["code"], upstream["message"], upstream["data"], cleared=True)
         status = error_codes.HTTP_STATUS.get(upstream["code"], 200) if modern else 200
-        return Answer(status, [JSON_TYPE], body)
+        return EndpointResponse(status, [JSON_TYPE], body)
     return None
 
 
-def say_not_recorded(id: object, error: NotRecorded) -> Answer:
+def say_not_recorded(id: object, error: NotRecordedError) -> EndpointResponse:
     """The answer when nothing may be answered."""
     body = jsonrpc.error(id, error_codes.NOT_RECORDED, str(error), {"workbench/outcome": {"kind": "not_recorded"}})
-    return Answer(503, [JSON_TYPE, (b"retry-after", b"1")], body)
+    return EndpointResponse(503, [JSON_TYPE, (b"retry-after", b"1")], body)
 
 
-def say_error(id: object, code: int, message: str, data: object = None, *, modern: bool = True) -> Answer:
+def say_error(id: object, code: int, message: str, data: object = None, *, modern: bool = True) -> EndpointResponse:
     """A JSON-RPC error with the HTTP status that belongs to it."""
     status = error_codes.HTTP_STATUS.get(code, 200) if modern else 200
-    return Answer(status, [JSON_TYPE], jsonrpc.error(id, code, message, data))
+    return EndpointResponse(status, [JSON_TYPE], jsonrpc.error(id, code, message, data))
 
 
 def summary(outcome: Outcome) -> JSON:
@@ -144,19 +144,19 @@ def _labelled(outcome: Outcome, result: JSON) -> JSON:
     return {**result, "_meta": {**meta, SOURCE: source} if isinstance(meta, dict) else {SOURCE: source}}
 
 
-def _tool_result(id: object, value: JSON, *, modern: bool) -> Answer:
+def _tool_result(id: object, value: JSON, *, modern: bool) -> EndpointResponse:
     kind = value.get("resultType")
     if modern and kind is None:
         value = {**value, "resultType": "complete"}  # required since 2026-07-28; older servers do not send it
     elif not modern and kind not in (None, "complete"):
         text = f"The server answered with {kind!r}, which needs a client of protocol revision 2026-07-28."
         value = {"content": [{"type": "text", "text": text}], "isError": True}
-    return Answer(200, [JSON_TYPE], jsonrpc.result(id, value))
+    return EndpointResponse(200, [JSON_TYPE], jsonrpc.result(id, value))
 
 
-def _error(status: int, headers: Headers, id: object, code: int, outcome: Outcome) -> Answer:
+def _error(status: int, headers: Headers, id: object, code: int, outcome: Outcome) -> EndpointResponse:
     data = {"workbench/outcome": summary(outcome), **_hoisted(outcome)}
-    return Answer(status, [JSON_TYPE, *headers], jsonrpc.error(id, code, outcome.message, data, cleared=True))
+    return EndpointResponse(status, [JSON_TYPE, *headers], jsonrpc.error(id, code, outcome.message, data, cleared=True))
 
 
 def _hoisted(outcome: Outcome) -> JSON:

@@ -9,13 +9,13 @@ from workbench.cluster.message_relay import MessageRelay, Tell
 from workbench.endpoint import jsonrpc
 from workbench.endpoint.endpoint_scope import profile_of
 from workbench.endpoint.features import Features, UnroutableRequestError
-from workbench.endpoint.http_request import Request
-from workbench.endpoint.resource_subscriptions import SUBSCRIBE, UNSUBSCRIBE, Watches
-from workbench.endpoint.responses import JSON_TYPE, Answer, say_error, say_not_recorded, say_of_method
+from workbench.endpoint.http_request import EndpointRequest
+from workbench.endpoint.resource_subscriptions import SUBSCRIBE, UNSUBSCRIBE, ResourceSubscriptions
+from workbench.endpoint.responses import JSON_TYPE, EndpointResponse, say_error, say_not_recorded, say_of_method
 from workbench.endpoint.sessions import LIFETIME_S, Session
-from workbench.endpoint.subscriptions import KINDS, Wanted
+from workbench.endpoint.subscriptions import KINDS, SubscriptionFilter
 from workbench.endpoint.tools_call import LEVELS, LOG_LEVEL
-from workbench.events import JSON, NotRecorded
+from workbench.events import JSON, NotRecordedError
 
 WISHES: Final = ("logging/setLevel", SUBSCRIBE, UNSUBSCRIBE)
 
@@ -33,8 +33,8 @@ class SessionPreference:
 
     def __init__(self) -> None:
         self.level = DEFAULT_LEVEL
-        self.wanted = Wanted(frozenset(KINDS))
-        self.stream: Request | None = None
+        self.wanted = SubscriptionFilter(frozenset(KINDS))
+        self.stream: EndpointRequest | None = None
         """On which they are told here, once there was one."""
 
     def to_dict(self) -> JSON:
@@ -54,7 +54,7 @@ class SessionPreferences:
         relay: reaches other processes; None where there is no way to them.
     """
 
-    def __init__(self, reading: Features, watches: Watches, relay: MessageRelay | None = None) -> None:
+    def __init__(self, reading: Features, watches: ResourceSubscriptions, relay: MessageRelay | None = None) -> None:
         self._reading = reading
         self._watches = watches
         self._relay = relay
@@ -89,7 +89,7 @@ class SessionPreferences:
         _adopt(wish, await self._relay.kept(_name(session.id)))
         return wish
 
-    async def told_here(self, request: Request, session: Session) -> SessionPreference:
+    async def told_here(self, request: EndpointRequest, session: Session) -> SessionPreference:
         """The wish of a session whose stream `request` opens."""
         wish = await self.known(session) if self._relay is not None else self.keep(session)
         wish.stream = request
@@ -125,13 +125,17 @@ class SessionPreferences:
             await self._relay.keep(_name(session.id), wish.to_dict(), LIFETIME_S)
             self._relay.tell(WISHED, {"session": session.id})
 
-    async def answer(self, request: Request, session: Session, id: Any, method: str, params: JSON) -> Answer:
+    async def answer(
+        self, request: EndpointRequest, session: Session, id: Any, method: str, params: JSON
+    ) -> EndpointResponse:
         """Answer one of the methods in `WISHES`."""
         answer = await self._answer(request, session, id, method, params)
         await self._share(session, self.keep(session))
         return answer
 
-    async def _answer(self, request: Request, session: Session, id: Any, method: str, params: JSON) -> Answer:
+    async def _answer(
+        self, request: EndpointRequest, session: Session, id: Any, method: str, params: JSON
+    ) -> EndpointResponse:
         await self.known(session)
         wish = self.keep(session)
         if method == "logging/setLevel":
@@ -159,7 +163,7 @@ class SessionPreferences:
             outcome = await self._watches.add(
                 request.caller, *found, protocol=session.revision, session=session.id, profile=profile_of(request.view)
             )
-        except NotRecorded as e:
+        except NotRecordedError as e:
             return say_not_recorded(id, e)
         if not outcome.ok:
             return say_of_method(id, outcome, modern=False, resource=request.resource)
@@ -186,5 +190,5 @@ def _adopt(wish: SessionPreference, value: JSON | None) -> None:
         wish.level = value["level"]
 
 
-def _done(id: Any) -> Answer:
-    return Answer(200, [JSON_TYPE], jsonrpc.result(id, {}))
+def _done(id: Any) -> EndpointResponse:
+    return EndpointResponse(200, [JSON_TYPE], jsonrpc.result(id, {}))

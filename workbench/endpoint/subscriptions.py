@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from workbench.endpoint.endpoint_scope import profile_of
-from workbench.endpoint.http_request import Request
+from workbench.endpoint.http_request import EndpointRequest
 from workbench.endpoint.outbox import Outbox
-from workbench.endpoint.resource_subscriptions import Watches
-from workbench.endpoint.task_subscriptions import ACKNOWLEDGED, CHANGED, Followed, TaskSubscriptions, agreed
-from workbench.events import JSON, Tool, Unauthenticated, Unreachable
+from workbench.endpoint.resource_subscriptions import ResourceSubscriptions
+from workbench.endpoint.task_subscriptions import ACKNOWLEDGED, CHANGED, FollowedTasks, TaskSubscriptions, agreed
+from workbench.events import JSON, Tool, UnauthenticatedError, UnreachableError
 from workbench.gateway.call import Gateway
 from workbench.registry.connection import Connection
 
@@ -31,7 +31,7 @@ Frame = Callable[[str, JSON], bytes]
 """Makes the bytes that announce something, of a method and its params."""
 
 
-class Wanted:
+class SubscriptionFilter:
     """What a client wants to be told.
 
     Args:
@@ -44,17 +44,17 @@ class Wanted:
         self,
         kinds: frozenset[str],
         watched: dict[tuple[str, str], str] | None = None,
-        followed: Followed | None = None,
+        followed: FollowedTasks | None = None,
     ) -> None:
         self.kinds = kinds
         self.watched = {} if watched is None else watched
         self.followed = followed
 
 
-class _Open:
+class _OpenStream:
     """A stream, and what has not been announced on it yet. A change that is announced already is not queued twice."""
 
-    def __init__(self, view: str, tenant: str, wanted: Wanted) -> None:
+    def __init__(self, view: str, tenant: str, wanted: SubscriptionFilter) -> None:
         self.view = view
         self.tenant = tenant
         self.wanted = wanted
@@ -84,10 +84,10 @@ class Announcements:
         watches: the resources that somebody wants to be told of.
     """
 
-    def __init__(self, gateway: Gateway, watches: Watches) -> None:
+    def __init__(self, gateway: Gateway, watches: ResourceSubscriptions) -> None:
         self._gateway = gateway
         self._watches = watches
-        self._streams: set[_Open] = set()
+        self._streams: set[_OpenStream] = set()
         self._ready = self._ready_servers()
         self._tools = self._tools_of_tenants()
         self.following = TaskSubscriptions(gateway)
@@ -103,7 +103,13 @@ class Announcements:
         return len(self._streams) >= MAX_STREAMS
 
     async def keep(
-        self, request: Request, first: bytes, frame: Frame, wanted: Wanted, *, outbox: Outbox | None = None
+        self,
+        request: EndpointRequest,
+        first: bytes,
+        frame: Frame,
+        wanted: SubscriptionFilter,
+        *,
+        outbox: Outbox | None = None,
     ) -> None:
         """Answer `request` with a stream until the client goes away or its credential is no longer good.
 
@@ -114,7 +120,7 @@ class Announcements:
             outbox: of this request, where others add to it as well.
         """
         outbox = outbox or request.outbox()
-        stream = _Open(request.view, request.caller.tenant, wanted)
+        stream = _OpenStream(request.view, request.caller.tenant, wanted)
         self._streams.add(stream)
         loop = asyncio.get_running_loop()
         gone = loop.create_task(_until_gone(request, stream.changed))
@@ -141,14 +147,14 @@ class Announcements:
                         await outbox.put(frame(method, params))
                 if stream.due:
                     stream.changed.set()
-        except (Unauthenticated, Unreachable):  # the client begins another one when it can be told who it is
+        except (UnauthenticatedError, UnreachableError):  # the client begins another one when it can be told who it is
             await outbox.end()
         finally:
             outbox.abandon()
             gone.cancel()
             self._streams.discard(stream)
 
-    async def _still_good(self, request: Request) -> bool:
+    async def _still_good(self, request: EndpointRequest) -> bool:
         """Whether there is what a stream shows.
 
         Raises:
@@ -249,6 +255,6 @@ class Announcements:
         return found
 
 
-async def _until_gone(request: Request, changed: asyncio.Event) -> None:
+async def _until_gone(request: EndpointRequest, changed: asyncio.Event) -> None:
     await request.receive()  # the body has been read, so all that can come is that the client leaves
     changed.set()

@@ -12,11 +12,11 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Coroutine
 from typing import Any, Final
 
-from workbench.events import JSON, Call, Caller, Misuse, NotRecorded, Unreachable
+from workbench.events import JSON, Call, Caller, MisuseError, NotRecordedError, UnreachableError
 from workbench.gateway.call import Gateway
-from workbench.gateway.task_ids import Task
+from workbench.gateway.task_ids import SealedTask
 from workbench.registry.connection import FOLLOW, UNFOLLOW, Connection, RpcError
-from workbench.registry.server import ServerDown
+from workbench.registry.server import ServerDownError
 from workbench.upstream.negotiation import MODERN
 
 CHANGED: Final = "notifications/tasks"
@@ -50,14 +50,14 @@ class TaskSubscriptions:
         """Whether no further task can be followed."""
         return len(self._followers) >= MAX_FOLLOWED
 
-    async def add(self, tasks: Collection[Task]) -> set[Key]:
+    async def add(self, tasks: Collection[SealedTask]) -> set[Key]:
         """Follow tasks; those that their servers agreed to announce. `remove` them some time."""
         keys = {(task.server, task.id) for task in tasks}
         new = [key for key in keys if not self._followers[key]]
         self._followers.update(keys)
         try:
             for server, id in new:
-                with contextlib.suppress(Misuse, ServerDown):
+                with contextlib.suppress(MisuseError, ServerDownError):
                     await _tell(self._gateway.registry.connection(server), FOLLOW, id)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TIMEOUT_S):
@@ -93,7 +93,7 @@ class TaskSubscriptions:
             self._heard.set()
 
     async def _forget(self, server: str, id: str) -> None:
-        with contextlib.suppress(Misuse, ServerDown):
+        with contextlib.suppress(MisuseError, ServerDownError):
             await _tell(self._gateway.registry.connection(server), UNFOLLOW, id)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -102,7 +102,7 @@ class TaskSubscriptions:
         task.add_done_callback(self._tasks.discard)
 
 
-class Followed:
+class FollowedTasks:
     """The tasks that one stream announces.
 
     Args:
@@ -132,7 +132,7 @@ class Followed:
         )
         try:
             outcome = await self._gateway.call(call)
-        except NotRecorded:
+        except NotRecordedError:
             return None
         if not outcome.ok or outcome.result is None:
             return None
@@ -145,7 +145,7 @@ class Followed:
 
 async def _tell(connection: Connection, method: str, id: str) -> None:
     if connection.era == MODERN:
-        with contextlib.suppress(RpcError, Unreachable, TimeoutError):
+        with contextlib.suppress(RpcError, UnreachableError, TimeoutError):
             await connection.request(method, {"taskId": id}, timeout=TIMEOUT_S)
 
 

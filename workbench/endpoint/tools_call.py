@@ -11,13 +11,20 @@ import msgspec
 from workbench import error_codes
 from workbench.endpoint.elicitation import say_approval
 from workbench.endpoint.endpoint_scope import profile_of, server_of
-from workbench.endpoint.http_request import Request, RunningRequest, Stream
-from workbench.endpoint.responses import ACCEPTED, Answer, say_error, say_not_recorded, say_of_method, say_outcome
-from workbench.events import JSON, Call, NotRecorded, Outcome, OutcomeKind, new_trace_id
+from workbench.endpoint.http_request import EndpointRequest, EventStream, RunningRequest
+from workbench.endpoint.responses import (
+    ACCEPTED,
+    EndpointResponse,
+    say_error,
+    say_not_recorded,
+    say_of_method,
+    say_outcome,
+)
+from workbench.events import JSON, Call, NotRecordedError, Outcome, OutcomeKind, new_trace_id
 from workbench.gateway.call import Gateway
 from workbench.gateway.method_tools import is_method, split
 from workbench.gateway.refusals import unknown
-from workbench.upstream.client_responder import Respondent
+from workbench.upstream.client_responder import ClientResponder
 from workbench.upstream.jsonrpc_messages import Notify
 from workbench.upstream.negotiation import CAPABILITIES_KEY, VERSION_KEY
 
@@ -47,7 +54,7 @@ class ToolCalls:
         self.outbound = gateway.outbound
         self._names = gateway.wire_names
 
-    def read(self, request: Request, params: JSON, protocol: str, *, session: str = "") -> tuple[Call, str]:
+    def read(self, request: EndpointRequest, params: JSON, protocol: str, *, session: str = "") -> tuple[Call, str]:
         """The call that `params` describe, and what is wrong with them, if anything.
 
         Siblings of `name` and `arguments` and further keys of `_meta` are kept for the server as they are.
@@ -83,7 +90,7 @@ class ToolCalls:
         return call, problem
 
     def of_method(
-        self, request: Request, tool: str, params: JSON, protocol: str, *, session: str = ""
+        self, request: EndpointRequest, tool: str, params: JSON, protocol: str, *, session: str = ""
     ) -> tuple[Call, str]:
         """Like `read`, of a method other than `tools/call`; `tool` is its qualified name, e.g. `crm.resources/read`."""
         meta = params.get("_meta")
@@ -107,13 +114,13 @@ class ToolCalls:
 
     async def run(
         self,
-        request: Request,
+        request: EndpointRequest,
         id: Any,
         call: Call,
         running: RunningRequest,
-        stream: Stream | None,
-        respondent: Respondent | None = None,
-    ) -> Answer:
+        stream: EventStream | None,
+        respondent: ClientResponder | None = None,
+    ) -> EndpointResponse:
         """Run the call and give its answer; in a stream only the body counts.
 
         Args:
@@ -127,7 +134,7 @@ class ToolCalls:
             with running:
                 notify = leveled(stream.notify, call) if stream is not None else None
                 outcome = await self._gateway.call(call, notify=notify, respondent=respondent)
-        except NotRecorded as e:
+        except NotRecordedError as e:
             return say_not_recorded(id, e)
         if running.stopped:
             return say_error(id, CANCELLED, "The request was cancelled.", modern=modern)
@@ -141,7 +148,7 @@ class ToolCalls:
         say = say_of_method if is_method(call.tool) else say_outcome
         return say(id, outcome, modern=modern, resource=request.resource)
 
-    async def tell(self, request: Request, call: Call, problem: str) -> Answer:
+    async def tell(self, request: EndpointRequest, call: Call, problem: str) -> EndpointResponse:
         """Pass a notification on, and say whether that was allowed and done."""
         try:
             if problem:
@@ -150,13 +157,13 @@ class ToolCalls:
                 )
             else:
                 outcome = await self._gateway.call(msgspec.structs.replace(call, oneway=True))
-        except NotRecorded as e:
+        except NotRecordedError as e:
             return say_not_recorded(None, e)
         return ACCEPTED if outcome.ok else say_of_method(None, outcome, modern=True, resource=request.resource)
 
     async def refuse(
         self,
-        request: Request,
+        request: EndpointRequest,
         id: Any,
         call: Call,
         code: int,
@@ -164,24 +171,24 @@ class ToolCalls:
         data: Any = None,
         *,
         kind: OutcomeKind = "invalid",
-    ) -> Answer:
+    ) -> EndpointResponse:
         """The answer to a call that cannot be understood, or must not be; it is recorded like any other."""
         try:
             await self._gateway.refuse(call, kind, problem, code=code)
-        except NotRecorded as e:
+        except NotRecordedError as e:
             return say_not_recorded(id, e)
         return say_error(id, code, problem, data, modern=request_is_modern(call.protocol))
 
     def answer(
         self,
-        request: Request,
+        request: EndpointRequest,
         id: Any,
         call: Call,
         problem: str,
         running: RunningRequest,
-        stream: Stream | None,
-        respondent: Respondent | None = None,
-    ) -> Awaitable[Answer]:
+        stream: EventStream | None,
+        respondent: ClientResponder | None = None,
+    ) -> Awaitable[EndpointResponse]:
         """`run`, or `refuse` where `read` found a problem; to be awaited, without a frame of its own."""
         if problem:
             method = call.tool.partition(".")[2] if is_method(call.tool) else "tools/call"

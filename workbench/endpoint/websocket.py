@@ -77,9 +77,9 @@ class WebSocketDoor:
         if self._open >= MAX_SOCKETS:
             await _refuse(send, 503, "Too many sockets are open.", (b"retry-after", b"30"))
             return
-        conversation = Conversation(self._endpoint, self._registry, scope, f"{found[1]}/mcp", send)
+        conversation = WebSocketSession(self._endpoint, self._registry, scope, f"{found[1]}/mcp", send)
         # A request of no consequence tells whether host, origin, credential and path are accepted.
-        asked = Exchange(_DISCOVER)
+        asked = WebSocketExchange(_DISCOVER)
         await conversation.ask(asked, conversation.modern_headers("server/discover", MODERN, {}))
         if asked.status != 200:
             await _refuse(send, asked.status, asked.body.decode("utf-8", "replace"), *asked.headers)
@@ -92,7 +92,7 @@ class WebSocketDoor:
             self._open -= 1
 
 
-class Exchange:
+class WebSocketExchange:
     """One message as an HTTP request, and what is answered to it.
 
     Args:
@@ -145,7 +145,7 @@ class Exchange:
         return next((value for key, value in self.headers if key.lower() == name), None)
 
 
-class Conversation:
+class WebSocketSession:
     """One open socket.
 
     Args:
@@ -168,7 +168,7 @@ class Conversation:
             "server": scope.get("server"), "scheme": "https" if scope.get("scheme") == "wss" else "http",
         }  # fmt: skip
         self._session: list[tuple[bytes, bytes]] = []
-        self._under_way: dict[tuple[str, Any], Exchange] = {}
+        self._under_way: dict[tuple[str, Any], WebSocketExchange] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, receive: Receive) -> None:
@@ -187,9 +187,11 @@ class Conversation:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             if self._session:
-                await self.ask(Exchange(b""), self._session, method="DELETE")
+                await self.ask(WebSocketExchange(b""), self._session, method="DELETE")
 
-    async def ask(self, exchange: Exchange, headers: list[tuple[bytes, bytes]], *, method: str = "POST") -> None:
+    async def ask(
+        self, exchange: WebSocketExchange, headers: list[tuple[bytes, bytes]], *, method: str = "POST"
+    ) -> None:
         """Have the endpoint answer one request."""
         scope = {**self._scope, "method": method, "headers": [*self._headers, *_FIXED, *headers]}
         await self._endpoint(scope, exchange.receive, exchange.send)
@@ -233,7 +235,7 @@ class Conversation:
             if key in self._under_way:
                 await self._tell(jsonrpc.error(id, error_codes.INVALID_REQUEST, "A request with this id is under way."))
                 return
-            exchange = self._under_way[key] = Exchange(body, self._tell)
+            exchange = self._under_way[key] = WebSocketExchange(body, self._tell)
             if method == "initialize":  # what comes next needs the session that this opens
                 await self._answer(exchange, key, id, known)
             else:
@@ -248,13 +250,13 @@ class Conversation:
             if exchange is not None and exchange.modern:
                 exchange.gone.set()
                 return
-        exchange = Exchange(body, self._tell)
+        exchange = WebSocketExchange(body, self._tell)
         await self.ask(exchange, self._headers_of(message))
         await self._finish(exchange, None)
         if message.get("method") == "notifications/initialized" and self._session:
             self._spawn(self._listen())
 
-    async def _answer(self, exchange: Exchange, key: tuple[str, Any], id: Any, message: JSON) -> None:
+    async def _answer(self, exchange: WebSocketExchange, key: tuple[str, Any], id: Any, message: JSON) -> None:
         try:
             headers = self._headers_of(message)
             exchange.modern = headers is not self._session
@@ -273,7 +275,7 @@ class Conversation:
             return self.modern_headers(str(message.get("method")), meta[VERSION_KEY], params)
         return self._session
 
-    async def _finish(self, exchange: Exchange, id: Any) -> None:
+    async def _finish(self, exchange: WebSocketExchange, id: Any) -> None:
         if not exchange.streamed and exchange.body:
             await self._tell(_with_id(exchange, id))
         elif id is not None and not exchange.status and not exchange.gone.is_set():
@@ -283,7 +285,7 @@ class Conversation:
 
     async def _listen(self) -> None:
         """What the server says by itself, at older revisions."""
-        await self.ask(Exchange(b"", self._tell), self._session, method="GET")
+        await self.ask(WebSocketExchange(b"", self._tell), self._session, method="GET")
 
     async def _tell(self, data: bytes) -> None:
         await self._send({"type": "websocket.send", "text": data.decode()})
@@ -297,7 +299,7 @@ class Conversation:
         task.add_done_callback(self._tasks.discard)
 
 
-def _with_id(exchange: Exchange, id: Any) -> bytes:
+def _with_id(exchange: WebSocketExchange, id: Any) -> bytes:
     """The answer as a message for the request `id`: what HTTP says with a status alone, JSON-RPC says as an error."""
     kind = exchange.header(b"content-type") or b""
     if not kind.startswith(b"application/json"):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from workbench.audit.format import records
-from workbench.events import JSON, Call, Decision, Misuse, Tool, Unreachable
-from workbench.gateway.refusals import Refusal, denied
+from workbench.events import JSON, Call, Decision, MisuseError, Tool, UnreachableError
+from workbench.gateway.refusals import CallRefusedError, denied
 from workbench.gateway.standing_approval import StandingUse
 from workbench.policy.approvals.bound_params import passed_on
 from workbench.policy.approvals.standing_approvals import StandingApproval
@@ -30,7 +30,7 @@ OPEN_TIMEOUT_S = 20.0
 """How long a client that opened the approval page is kept waiting for the decision, before it is asked again."""
 
 
-class Granted(NamedTuple):
+class ApprovedCall(NamedTuple):
     """A call that somebody has said yes to."""
 
     call: Call
@@ -58,7 +58,7 @@ def _with_meta(result: JSON, key: str, said: JSON) -> JSON:
     return {**result, "_meta": {**(meta if isinstance(meta, dict) else {}), key: said}}
 
 
-class Approving:
+class ApprovalGate:
     """Turns a decision that needs an approval into one that has it.
 
     Args:
@@ -73,7 +73,7 @@ class Approving:
         self._audit = audit
         self._doing: set[asyncio.Future[Any]] = set()
 
-    async def approved(self, call: Call, tool: Tool, decision: Decision) -> Granted:
+    async def approved(self, call: Call, tool: Tool, decision: Decision) -> ApprovedCall:
         """The call and its decision with a live approval of exactly this call; without one, people are asked.
 
         Raises:
@@ -84,7 +84,7 @@ class Approving:
         call, answer = answered(call)
         if answer in ("decline", "cancel"):
             told = f"The page on which {call.tool} could be approved was not opened. Nothing was done."
-            raise Refusal("denied", told, decision=decision, rule="approvals")
+            raise CallRefusedError("denied", told, decision=decision, rule="approvals")
         approval: Approval | None = None
         try:
             key = approval_id(call) or approvals.binding(call, tool)
@@ -92,31 +92,37 @@ class Approving:
             if taken is None and not approval_id(call):
                 standing = await self._whole(self._standing.of(call, tool))
                 if standing is not None:
-                    return Granted(passed_on(call, askable), await self._allowed(call, tool, standing.id), standing)
+                    return ApprovedCall(
+                        passed_on(call, askable), await self._allowed(call, tool, standing.id), standing
+                    )
             if taken is None:
                 approval = await self._whole(self._requested(call, tool))
                 if answer == "accept":  # the page is open, so somebody may be about to decide
                     approval = await approvals.wait(approval.id, OPEN_TIMEOUT_S) or approval
                     if approval.status == "denied":
                         told = f"{approval.decided_by} has denied this call. {approval.note}".rstrip()
-                        raise Refusal("denied", told, decision=decision, rule="approvals", approval=approval.id)
+                        raise CallRefusedError(
+                            "denied", told, decision=decision, rule="approvals", approval=approval.id
+                        )
                     taken = await self._whole(self._redeemed(key, call, tool))
             if taken is not None:
                 used, arguments = taken
                 call = passed_on(call, askable)  # what the approval is not bound to does not reach the tool
                 if used.edited_by:
                     call = msgspec.structs.replace(call, arguments=arguments)
-                return Granted(call, await self._allowed(call, tool, used.id), used)
-        except Misuse as e:
-            raise Refusal("denied", str(e), decision=decision, rule="approvals") from e
-        except Unreachable as e:
-            raise Refusal("unavailable", str(e), decision=decision, rule="approvals", retry_after=1) from e
+                return ApprovedCall(call, await self._allowed(call, tool, used.id), used)
+        except MisuseError as e:
+            raise CallRefusedError("denied", str(e), decision=decision, rule="approvals") from e
+        except UnreachableError as e:
+            raise CallRefusedError("unavailable", str(e), decision=decision, rule="approvals", retry_after=1) from e
         assert approval is not None
         message = (
             f"{decision.reason} Approval {approval.id} was asked for. Once it is granted (`workbench approvals`, or "
             "the Approvals page of the app), make exactly the same call again."
         )
-        raise Refusal("approval_required", message, decision=decision, rule=decision.rule, approval=approval.id)
+        raise CallRefusedError(
+            "approval_required", message, decision=decision, rule=decision.rule, approval=approval.id
+        )
 
     async def _allowed(self, call: Call, tool: Tool, approval: str) -> Decision:
         """What the rules say of the call now that it is approved. Raises Refusal where they do not allow it."""

@@ -22,7 +22,7 @@ class BrokenSchemaError(Exception):
     """The tool's own schema cannot be used, so no arguments can be called valid."""
 
 
-class Validators:
+class SchemaValidators:
     """Compiled schemas, one per tool definition.
 
     References to other documents are refused rather than fetched (server/tools: "MUST NOT auto-dereference").

@@ -22,30 +22,30 @@ from workbench.events import (
     Call,
     Caller,
     Decision,
-    NotRecorded,
+    NotRecordedError,
     Outcome,
     OutcomeKind,
     Tool,
 )
-from workbench.gateway.approval_gate import Approving, Granted
-from workbench.gateway.argument_validation import BrokenSchemaError, Validators
+from workbench.gateway.approval_gate import ApprovalGate, ApprovedCall
+from workbench.gateway.argument_validation import BrokenSchemaError, SchemaValidators
 from workbench.gateway.call_metrics import CallMetrics
-from workbench.gateway.call_rates import Rates
-from workbench.gateway.call_record import Keeper
-from workbench.gateway.dispatch import Dispatch
-from workbench.gateway.outbound_redaction import LARGE, READY_TIMEOUT_S, Outbound
+from workbench.gateway.call_rates import CallRates
+from workbench.gateway.call_record import CallRecorder
+from workbench.gateway.dispatch import Dispatcher
+from workbench.gateway.outbound_redaction import LARGE, READY_TIMEOUT_S, OutboundRedaction
 from workbench.gateway.portability import readable
 from workbench.gateway.profiles import Profiles
-from workbench.gateway.refusals import Refusal, State, denied, say, text_of
-from workbench.gateway.resolve import Resolving
+from workbench.gateway.refusals import CallRefusedError, CallState, denied, say, text_of
+from workbench.gateway.resolve import ToolResolver
 from workbench.gateway.result_validation import ResultSchemas
 from workbench.gateway.sensitive_forms import refusal_of, sensitive_questions
 from workbench.gateway.wire_names import WireNames
 from workbench.policy.argument_guard import MAX_INLINE_BYTES, guarded
 from workbench.registry.definitions.poisoning_signals import of_result, plain
 from workbench.scanning import PostponedError, work_aside
-from workbench.secrets import Secrets
-from workbench.upstream.client_responder import Respondent
+from workbench.secrets import SecretResolver
+from workbench.upstream.client_responder import ClientResponder
 from workbench.upstream.jsonrpc_messages import Notify, encode
 
 if TYPE_CHECKING:
@@ -80,25 +80,27 @@ class Gateway:
         self.policy = policy
         self.audit = audit
         self.tally = CallMetrics()
-        self._validators = Validators()
+        self._validators = SchemaValidators()
         self._result_schemas = ResultSchemas(lambda tool, why: registry.withhold_output_schema(tool, why))
         self.profiles = Profiles(settings, registry)
         self.wire_names = WireNames(settings, registry)
         self.relay = _relay(settings)
-        self.dispatch = Dispatch(settings, registry, self.relay)
-        self._resolving = Resolving(self)
-        self.approving = Approving(policy, access, audit)
-        self._rates = Rates(policy.limits, audit.quota)
-        self._keeper = Keeper(policy)
+        self.dispatch = Dispatcher(settings, registry, self.relay)
+        self._resolving = ToolResolver(self)
+        self.approving = ApprovalGate(policy, access, audit)
+        self._rates = CallRates(policy.limits, audit.quota)
+        self._keeper = CallRecorder(policy)
         self._lists: dict[Any, list[Tool]] = {}
         # two, because a third would only make the event loop wait longer for its turn
         self._threads = ThreadPoolExecutor(2, "redaction", initializer=work_aside)
-        self.outbound = Outbound(policy, self._threads, settings.max_result_bytes)
+        self.outbound = OutboundRedaction(policy, self._threads, settings.max_result_bytes)
         self._recording: set[asyncio.Future[Any]] = set()
 
     # --- the call path ------------------------------------------------------------------------------
 
-    async def call(self, call: Call, *, notify: Notify | None = None, respondent: Respondent | None = None) -> Outcome:
+    async def call(
+        self, call: Call, *, notify: Notify | None = None, respondent: ClientResponder | None = None
+    ) -> Outcome:
         """Run one tool once, or say why not. A tool's failure and every refusal are outcomes, not exceptions.
 
         Cancelling the task cancels the call on the server, and the call is recorded as cancelled.
@@ -114,15 +116,17 @@ class Gateway:
         """
         started = perf_counter_ns()
         call, problem, size = readable(call)
-        state = State(size)
-        granted: Granted | None = None
+        state = CallState(size)
+        granted: ApprovedCall | None = None
         try:
             # 1. Who: the door has turned the credential into `call.caller`; no record can be kept without a log.
             if self.audit.failed:
-                raise NotRecorded(f"The audit log cannot be written: {self.audit.failed}.")
+                raise NotRecordedError(f"The audit log cannot be written: {self.audit.failed}.")
             self._rates.admit(call.caller)
             if problem:
-                raise Refusal("invalid", f"The arguments of {call.tool} cannot be used: {problem}.", rule="portable")
+                raise CallRefusedError(
+                    "invalid", f"The arguments of {call.tool} cannot be used: {problem}.", rule="portable"
+                )
 
             # 2. What: the tool of that name on a server that answers.
             tool, connection = self._resolving.resolve(call)
@@ -165,17 +169,17 @@ class Gateway:
 
             # 6. Shape it: nothing leaves that the decision withholds, and nothing larger than agreed.
             outcome = await self._shape(call, state, result, started)
-        except Refusal as refusal:
+        except CallRefusedError as refusal:
             outcome = state.refused(call, refusal)
             if not state.counted:
                 await self._rates.charge(call.caller, refusal)
-        except NotRecorded:
+        except NotRecordedError:
             raise
         except asyncio.CancelledError:
             self._put_cancelled(call, state, started)
             raise
         except Exception as bug:
-            broken = Refusal("failed", f"The gateway has a bug: {type(bug).__name__}.")
+            broken = CallRefusedError("failed", f"The gateway has a bug: {type(bug).__name__}.")
             await self._record(call, state, state.refused(call, broken), started)
             raise
 
@@ -200,11 +204,11 @@ class Gateway:
             NotRecorded: the record cannot be written.
         """
         call, _, size = readable(call)
-        state = State(size)
-        refusal = Refusal(kind, message, **details)
+        state = CallState(size)
+        refusal = CallRefusedError(kind, message, **details)
         try:
             self._rates.admit(call.caller)
-        except Refusal as used:  # recorded as what it is; the door answers as it meant to
+        except CallRefusedError as used:  # recorded as what it is; the door answers as it meant to
             await self._record(call, state, state.refused(call, used), perf_counter_ns())
             return state.refused(call, refusal)
         await self._rates.charge(call.caller, refusal)
@@ -272,9 +276,9 @@ class Gateway:
         try:
             problems = self._validators.problems(tool, call.arguments)
         except BrokenSchemaError as e:
-            raise Refusal("unavailable", str(e), decision=decision, rule="schema") from e
+            raise CallRefusedError("unavailable", str(e), decision=decision, rule="schema") from e
         if problems:
-            raise Refusal("invalid", say(tool, problems[0]), decision=decision, **problems[0], errors=problems)
+            raise CallRefusedError("invalid", say(tool, problems[0]), decision=decision, **problems[0], errors=problems)
         return decision
 
     def _guards(self, tool: Tool) -> bool:
@@ -289,11 +293,11 @@ class Gateway:
             return guarded(decision, call)
         return await asyncio.get_running_loop().run_in_executor(self._threads, guarded, decision, call)
 
-    async def _shape(self, call: Call, state: State, result: JSON, started: int) -> Outcome:
+    async def _shape(self, call: Call, state: CallState, result: JSON, started: int) -> Outcome:
         decision = state.decision
         assert decision is not None
         if "inputRequests" in result and (field := sensitive_questions(result)):
-            raise Refusal("failed", refusal_of(field), rule="sensitive_question", field=field)
+            raise CallRefusedError("failed", refusal_of(field), rule="sensitive_question", field=field)
         encoded = encode(result)
         count, size = 0, len(encoded)
         if size <= LARGE:
@@ -306,7 +310,7 @@ class Gateway:
         most = min(decision.max_result_bytes or self.settings.max_result_bytes, self.settings.max_result_bytes)
         if size > most:
             message = f"The result has {size:,} bytes; at most {most:,} are passed on. Ask for less, e.g. with a limit."
-            raise Refusal("failed", message, rule="max_result_bytes", bytes=size)
+            raise CallRefusedError("failed", message, rule="max_result_bytes", bytes=size)
         if size <= _SHORT or plain(encoded):
             signals = of_result(encoded)
         else:
@@ -335,7 +339,7 @@ class Gateway:
 
     # --- the record: reached exactly once per call -----------------------------------------------------
 
-    async def _record(self, call: Call, state: State, outcome: Outcome, started: int) -> Outcome:
+    async def _record(self, call: Call, state: CallState, outcome: Outcome, started: int) -> Outcome:
         tool = state.tool
         if outcome.result is None:
             outcome = msgspec.structs.replace(outcome, latency_us=(perf_counter_ns() - started) // 1000)
@@ -396,11 +400,11 @@ class Gateway:
         if not recording.cancelled():
             recording.exception()  # nobody may be waiting for it any more
 
-    def _put_cancelled(self, call: Call, state: State, started: int) -> None:
+    def _put_cancelled(self, call: Call, state: CallState, started: int) -> None:
         """Nobody waits for an answer any more, so nobody waits for the acknowledgement either."""
-        gone = state.refused(call, Refusal("cancelled", "The caller went away or asked to stop."))
+        gone = state.refused(call, CallRefusedError("cancelled", "The caller went away or asked to stop."))
         gone = msgspec.structs.replace(gone, latency_us=(perf_counter_ns() - started) // 1000)
-        with contextlib.suppress(NotRecorded):
+        with contextlib.suppress(NotRecordedError):
             try:
                 kept = self._keeper.keep(call, state.tool, gone, inline=True)
             except PostponedError:
@@ -426,7 +430,7 @@ def _relay(settings: Settings) -> MessageRelay | None:
     from workbench.cluster.message_relay import MessageRelay
 
     seal = SealedTokens(settings.home / "session.key", b"gateway relay v1")
-    return MessageRelay(Secrets.of(settings).read(settings.redis_url), seal)
+    return MessageRelay(SecretResolver.of(settings).read(settings.redis_url), seal)
 
 
 def identity(caller: Caller) -> tuple[Any, ...]:

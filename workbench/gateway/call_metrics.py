@@ -13,7 +13,7 @@ BUCKETS_US = (
 """Upper bounds of the latency buckets, in microseconds; one more catches the rest."""
 
 
-class Latencies:
+class LatencyHistogram:
     """A histogram of one tool's latencies."""
 
     __slots__ = ("buckets", "total_us")
@@ -22,7 +22,7 @@ class Latencies:
         self.buckets = [0] * (len(BUCKETS_US) + 1)
         self.total_us = 0
 
-    def add(self, other: Latencies) -> None:
+    def add(self, other: LatencyHistogram) -> None:
         """Take in another histogram."""
         self.buckets = [mine + theirs for mine, theirs in zip(self.buckets, other.buckets, strict=True)]
         self.total_us += other.total_us
@@ -34,7 +34,7 @@ class CallMetrics:
     def __init__(self) -> None:
         self.calls: dict[tuple[str, str, str, str], int] = {}
         """By tenant, server, tool and outcome."""
-        self.latencies: dict[tuple[str, str, str], Latencies] = {}
+        self.latencies: dict[tuple[str, str, str], LatencyHistogram] = {}
         """By tenant, server and tool."""
 
     def count(self, outcome: Outcome, tenant: str) -> None:
@@ -45,7 +45,7 @@ class CallMetrics:
         self.calls[key] = self.calls.get(key, 0) + 1
         found = self.latencies.get((tenant, server, tool))
         if found is None:
-            found = self.latencies[tenant, server, tool] = Latencies()
+            found = self.latencies[tenant, server, tool] = LatencyHistogram()
         found.buckets[bisect_left(BUCKETS_US, outcome.latency_us)] += 1
         found.total_us += outcome.latency_us
 
@@ -54,15 +54,15 @@ class CallMetrics:
         """Those who have called."""
         return {whose for whose, *_ in list(self.calls)}
 
-    def of(self, tenant: str | None) -> tuple[dict[tuple[str, str, str], int], dict[tuple[str, str], Latencies]]:
+    def of(self, tenant: str | None) -> tuple[dict[tuple[str, str, str], int], dict[tuple[str, str], LatencyHistogram]]:
         """Calls by server, tool and outcome, and latencies by server and tool: of one tenant, or of all together."""
         calls: dict[tuple[str, str, str], int] = {}
         for (whose, *rest), number in list(self.calls.items()):
             if tenant in (None, whose):
                 server, tool, kind = rest
                 calls[server, tool, kind] = calls.get((server, tool, kind), 0) + number
-        latencies: dict[tuple[str, str], Latencies] = {}
+        latencies: dict[tuple[str, str], LatencyHistogram] = {}
         for (whose, server, tool), found in list(self.latencies.items()):
             if tenant in (None, whose):
-                latencies.setdefault((server, tool), Latencies()).add(found)
+                latencies.setdefault((server, tool), LatencyHistogram()).add(found)
         return calls, latencies

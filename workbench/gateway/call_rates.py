@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 from workbench.audit.write.byte_quota import ByteQuota
-from workbench.events import Caller, Decision, Tool, Unreachable
-from workbench.gateway.refusals import Refusal
-from workbench.policy.limits.rate_limits import RateLimits, Used
+from workbench.events import Caller, Decision, Tool, UnreachableError
+from workbench.gateway.refusals import CallRefusedError
+from workbench.policy.limits.rate_limits import ExceededLimit, RateLimits
 
 RATE: Final = "rate_limit"
 BYTES: Final = "record_bytes_per_hour"
 """Names of the rules, as outcome and record have them."""
 
 
-class Rates:
+class CallRates:
     """Counts every call once, whatever becomes of it.
 
     Args:
@@ -38,11 +38,11 @@ class Rates:
             raise throttled(used, caller)
         try:
             wait = self._quota.wait(caller.tenant)
-        except Unreachable as e:
-            raise Refusal("unavailable", str(e), rule=BYTES, retry_after=1) from e
+        except UnreachableError as e:
+            raise CallRefusedError("unavailable", str(e), rule=BYTES, retry_after=1) from e
         if wait:
             self._quota.refuse(caller.tenant)
-            raise Refusal("throttled", self._quota.words(caller.tenant, wait), rule=BYTES, retry_after=wait)
+            raise CallRefusedError("throttled", self._quota.words(caller.tenant, wait), rule=BYTES, retry_after=wait)
 
     def count(self, caller: Caller, tool: Tool, decision: Decision) -> None:
         """Count a call that nothing else stands against so far.
@@ -62,12 +62,12 @@ class Rates:
         """
         try:
             used = await self._limits.use_shared(caller, tool)
-        except Unreachable as e:
-            raise Refusal("unavailable", str(e), decision=decision, rule=RATE, retry_after=1) from e
+        except UnreachableError as e:
+            raise CallRefusedError("unavailable", str(e), decision=decision, rule=RATE, retry_after=1) from e
         if used is not None:
             raise throttled(used, caller, tool, decision)
 
-    async def charge(self, caller: Caller, refusal: Refusal) -> None:
+    async def charge(self, caller: Caller, refusal: CallRefusedError) -> None:
         """Count a call that was turned down before `count`, unless a used-up rate of the caller is why."""
         details = refusal.details
         if details.get("rule") in (RATE, BYTES) and details.get("window") != "tool":
@@ -78,12 +78,14 @@ class Rates:
             await self._limits.charge_shared(caller)
 
 
-def throttled(used: Used, caller: Caller, tool: Tool | None = None, decision: Decision | None = None) -> Refusal:
+def throttled(
+    used: ExceededLimit, caller: Caller, tool: Tool | None = None, decision: Decision | None = None
+) -> CallRefusedError:
     """Says which limit is used up, and how long to wait."""
     whose = f"{tool.qualified} in {caller.tenant}" if tool is not None and used.name == "tool" else caller.subject
     message = f"The {used.limit} calls per minute of {whose} are used up. Wait {used.retry_s} s, then call again."
     numbers = {"limit": used.limit, "remaining": used.remaining, "reset_s": used.reset_s}
-    return Refusal(
+    return CallRefusedError(
         "throttled", message, decision=decision, rule=RATE, retry_after=used.retry_s, rate=numbers,
         window=used.name,
     )  # fmt: skip

@@ -25,7 +25,7 @@ one is, too, when there is much in it to look at closely."""
 _log = logging.getLogger(__name__)
 
 
-class Keeper:
+class CallRecorder:
     """Makes records of calls.
 
     Args:

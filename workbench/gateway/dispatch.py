@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 
 from workbench.cluster.sealed_tokens import SealedTokens
 from workbench.config import Settings
-from workbench.events import JSON, Call, Tool, Unreachable
+from workbench.events import JSON, Call, Tool, UnreachableError
 from workbench.gateway.backpressure import UNREAD
 from workbench.gateway.method_tools import is_method
-from workbench.gateway.refusals import Refusal
-from workbench.gateway.result_cache import Answered, Cache, CacheKey
-from workbench.gateway.server_requests import Dialogues
+from workbench.gateway.refusals import CallRefusedError
+from workbench.gateway.result_cache import Answered, CacheKey, ResultCache
+from workbench.gateway.server_requests import ServerRequests
 from workbench.gateway.task_ids import METHODS, TaskIds
 from workbench.registry.connection import Connection, RequestRefusedError, RpcError
-from workbench.registry.server import Overloaded
-from workbench.secrets import Secrets
-from workbench.upstream.client_responder import Respondent
+from workbench.registry.server import OverloadedError
+from workbench.secrets import SecretResolver
+from workbench.upstream.client_responder import ClientResponder
 from workbench.upstream.jsonrpc_messages import Notify
-from workbench.upstream.negotiation import Answered as PartlyAnswered
-from workbench.upstream.negotiation import Refused
+from workbench.upstream.negotiation import IncompleteAnswerError as PartlyAnswered
+from workbench.upstream.negotiation import NotMcpError
 from workbench.upstream.per_caller import acting_for
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from workbench.registry import Registry
 
 
-class Dispatch:
+class Dispatcher:
     """Sends calls to their servers.
 
     Args:
@@ -40,8 +40,8 @@ class Dispatch:
     """
 
     def __init__(self, settings: Settings, registry: Registry, relay: MessageRelay | None = None) -> None:
-        self.cache = Cache(shared=_shared_cache(settings))
-        self.dialogues = Dialogues(settings.home, relay)
+        self.cache = ResultCache(shared=_shared_cache(settings))
+        self.dialogues = ServerRequests(settings.home, relay)
         self.tasks = TaskIds(settings.home)
         self.under_way = 0
         self._settings = settings
@@ -58,7 +58,7 @@ class Dispatch:
         connection: Connection,
         notify: Notify | None,
         started: int,
-        respondent: Respondent | None = None,
+        respondent: ClientResponder | None = None,
     ) -> tuple[JSON, JSON]:
         """The server's result, and what is to be said of how it was got: nothing, or that it was remembered.
 
@@ -113,10 +113,12 @@ class Dispatch:
         connection: Connection,
         notify: Notify | None,
         started: int,
-        respondent: Respondent | None = None,
+        respondent: ClientResponder | None = None,
     ) -> JSON:
         if self.under_way >= self._most or UNREAD.too_many:
-            raise Refusal("unavailable", "Too many calls are under way. Try again in 1 s.", rule="busy", retry_after=1)
+            raise CallRefusedError(
+                "unavailable", "Too many calls are under way. Try again in 1 s.", rule="busy", retry_after=1
+            )
         limit, longest = self.timeout(call, tool), self.longest(call, tool)
         method, params, meta = _request(call, tool)
         if method in METHODS:
@@ -140,19 +142,19 @@ class Dispatch:
                     return self.tasks.shown(call, tool, result)
                 except RequestRefusedError as e:
                     raise _refused_by_server(tool, e) from e
-                except Unreachable as e:
+                except UnreachableError as e:
                     if last or not tool.idempotent or isinstance(e, PartlyAnswered) or not connection.alive:
-                        wait = e.retry_s if isinstance(e, Refused) else 0
-                        raise Refusal("unavailable", str(e), server=tool.server, retry_after=wait or 1) from e
+                        wait = e.retry_s if isinstance(e, NotMcpError) else 0
+                        raise CallRefusedError("unavailable", str(e), server=tool.server, retry_after=wait or 1) from e
             raise AssertionError("unreachable")
-        except Overloaded as e:
-            raise Refusal("unavailable", str(e), server=tool.server, rule=e.rule, retry_after=e.retry_s) from e
+        except OverloadedError as e:
+            raise CallRefusedError("unavailable", str(e), server=tool.server, rule=e.rule, retry_after=e.retry_s) from e
         except TimeoutError as e:
             raise _late(tool, limit, longest, (perf_counter_ns() - started) / 1e9) from e
         except RpcError as e:
             error = {"code": e.code, "message": str(e.args[0]), "data": e.data}
             told = f"{tool.server} answered with error {e.code}: {e}"
-            raise Refusal("failed", told, code=e.code, rpc_error=error) from e
+            raise CallRefusedError("failed", told, code=e.code, rpc_error=error) from e
         finally:
             acting_for.reset(acting)
             self.under_way -= 1
@@ -185,26 +187,28 @@ def _shared_cache(settings: Settings) -> SharedCache | None:
         return None
     from workbench.gateway.redis_cache import SharedCache
 
-    url = Secrets.of(settings).read(settings.cache_url)
+    url = SecretResolver.of(settings).read(settings.cache_url)
     return SharedCache(url, SealedTokens(settings.home / "session.key", b"remembered answer v1"))
 
 
-def _late(tool: Tool, limit: float, longest: float, spent: float = 0.0) -> Refusal:
+def _late(tool: Tool, limit: float, longest: float, spent: float = 0.0) -> CallRefusedError:
     """The refusal of a call that was given up after `spent` seconds."""
     if spent >= longest > limit:
         message = f"{tool.qualified} reported progress but no result within {longest:g} s and was cancelled."
-        return Refusal("timeout", message, timeout_s=longest)
+        return CallRefusedError("timeout", message, timeout_s=longest)
     since = " of its last message" if spent >= limit + 1 else ""
-    return Refusal(
+    return CallRefusedError(
         "timeout", f"{tool.qualified} did not answer within {limit:g} s{since} and was cancelled.", timeout_s=limit
     )
 
 
-def _refused_by_server(tool: Tool, error: RequestRefusedError) -> Refusal:
+def _refused_by_server(tool: Tool, error: RequestRefusedError) -> CallRefusedError:
     """An HTTP error of the server about this one call, in its own words."""
     if error.retry_s:
-        return Refusal("unavailable", str(error), server=tool.server, status=error.status, retry_after=error.retry_s)
-    return Refusal("failed", str(error), server=tool.server, status=error.status)
+        return CallRefusedError(
+            "unavailable", str(error), server=tool.server, status=error.status, retry_after=error.retry_s
+        )
+    return CallRefusedError("failed", str(error), server=tool.server, status=error.status)
 
 
 def _request(call: Call, tool: Tool) -> tuple[str, JSON, JSON]:

@@ -28,7 +28,7 @@ from workbench.registry.connection import RpcError
 from workbench.registry.definitions.tool_names import concealed
 from workbench.registry.server import ServerState
 from workbench.scanning import PostponedError
-from workbench.upstream.client_responder import Respondent
+from workbench.upstream.client_responder import ClientResponder
 from workbench.upstream.jsonrpc_messages import Notify, encode
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def _size_of(notification: JSON) -> int:
     return len(encode(notification))
 
 
-class Outbound:
+class OutboundRedaction:
     """Takes out of what leaves for a client whatever is not for it.
 
     Args:
@@ -119,7 +119,7 @@ class Outbound:
 
         return cleaned
 
-    def respondent(self, respondent: Respondent | None, call: Call, decision: Decision) -> Respondent | None:
+    def respondent(self, respondent: ClientResponder | None, call: Call, decision: Decision) -> ClientResponder | None:
         """`respondent` for what the caller of a permitted call may be asked."""
         if respondent is None:
             return None

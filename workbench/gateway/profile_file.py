@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 
-from workbench.events import Misuse, Record, Tool
+from workbench.events import MisuseError, Record, Tool
 from workbench.registry.definitions.hidden_characters import hidden_character
 from workbench.registry.definitions.name_checks import close_names, confusable
 
@@ -25,7 +25,7 @@ _OVERRIDES: Final = ("title", "description")
 _GLOB = re.compile(r"[*?\[]")
 
 
-class Override(Record, frozen=True, kw_only=True):
+class ToolOverride(Record, frozen=True, kw_only=True):
     """What a profile says of a tool instead of its server; None leaves the server's own words."""
 
     title: str | None = None
@@ -46,7 +46,7 @@ class Profile(Record, frozen=True, kw_only=True):
     """`server.tool`: exactly these tools, of whichever server."""
     without: tuple[str, ...] = ()
     """`server.tool`: not these."""
-    override: dict[str, Override] = msgspec.field(default_factory=dict)
+    override: dict[str, ToolOverride] = msgspec.field(default_factory=dict)
 
     def has(self, qualified: str) -> bool:
         """Whether a tool belongs to it."""
@@ -197,13 +197,17 @@ class _Reader:
     def _parse(self) -> dict[str, Any]:
         try:
             if self._path.stat().st_size > MAX_BYTES:
-                raise Misuse(f"{self._path} is larger than {MAX_BYTES} bytes.", hint="Is it really a profiles.toml?")
+                raise MisuseError(
+                    f"{self._path} is larger than {MAX_BYTES} bytes.", hint="Is it really a profiles.toml?"
+                )
             self._text = self._path.read_text(encoding="utf-8")
             return tomllib.loads(self._text)
         except OSError as e:
-            raise Misuse(f"{self._path} cannot be read: {e.strerror or e}.", hint="Check the setting profiles.") from e
+            raise MisuseError(
+                f"{self._path} cannot be read: {e.strerror or e}.", hint="Check the setting profiles."
+            ) from e
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-            raise Misuse(f"{self._path} is not valid TOML: {e}.", hint="Mend the file.") from e
+            raise MisuseError(f"{self._path} is not valid TOML: {e}.", hint="Mend the file.") from e
 
     def _profile(self, name: str, table: dict[str, Any]) -> Profile:
         for key in table:
@@ -246,7 +250,7 @@ class _Reader:
                 self._refuse(name, pattern, f"{pattern!r} is no tool", f"Expected server.tool, e.g. '{pattern}.*'.")
         return tuple(value)
 
-    def _overrides(self, name: str, table: Any) -> dict[str, Override]:
+    def _overrides(self, name: str, table: Any) -> dict[str, ToolOverride]:
         if not isinstance(table, dict):
             self._refuse(name, "override", "override is no table", f'Expected [{name}.override."server.tool"].')
         found = {}
@@ -256,7 +260,7 @@ class _Reader:
             for key in words:
                 if key not in _OVERRIDES:
                     self._refuse(name, tool, f"unknown key {key!r}", self._meant(key, _OVERRIDES))
-            found[tool] = Override(**{key: self._text_of(name, key, words) for key in words})
+            found[tool] = ToolOverride(**{key: self._text_of(name, key, words) for key in words})
         return found
 
     def _meant(self, key: str, known: tuple[str, ...]) -> str:
@@ -265,4 +269,4 @@ class _Reader:
 
     def _refuse(self, profile: str, needle: str, what: str, hint: str) -> NoReturn:
         line = line_of(self._text, profile, needle)
-        raise Misuse(f"{self._path}, line {line}, profile {profile!r}: {what}.", hint=hint)
+        raise MisuseError(f"{self._path}, line {line}, profile {profile!r}: {what}.", hint=hint)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from workbench.config import Settings
-from workbench.events import JSON, Call, Caller, Misuse, Outcome, Tool
+from workbench.events import JSON, Call, Caller, MisuseError, Outcome, Tool
 from workbench.gateway.profile_file import Profile, ProfileFile, read_profiles
 from workbench.registry.definitions.name_checks import close_names
 
@@ -76,7 +76,7 @@ class Profiles:
         if found is None:
             close = close_names(name, self._file.profiles, 1)
             hint = f"Did you mean {close[0]!r}?" if close else "See `workbench profiles`."
-            raise Misuse(f"There is no profile {name[:100]!r}.", hint=hint)
+            raise MisuseError(f"There is no profile {name[:100]!r}.", hint=hint)
         return found
 
     def all(self) -> list[Profile]:
@@ -130,7 +130,7 @@ class Profiles:
         self._mark = mark
         try:
             self._file, self.broken = self._read(), ""
-        except Misuse as e:
+        except MisuseError as e:
             self.broken = f"{e} The profiles that were read before stay in force."
         self.revision += 1
         for told in self.on_change:
@@ -148,7 +148,7 @@ class Profiles:
             return None
 
 
-class Within:
+class ProfileGateway:
     """The gateway as it is through one profile, for an agent: no other tools can be found or called.
 
     Args:

@@ -10,7 +10,7 @@ from workbench.events import JSON, Call, Decision, Outcome, OutcomeKind, Tool
 _MAX_LENGTH = 2000
 
 
-class Refusal(Exception):
+class CallRefusedError(Exception):
     """Ends a call before or instead of an answer; becomes its outcome.
 
     Args:
@@ -27,7 +27,7 @@ class Refusal(Exception):
         self.details = details
 
 
-class State:
+class CallState:
     """What is known of a call so far, for the outcome that ends it wherever it ends."""
 
     __slots__ = ("approval", "arguments_bytes", "counted", "decision", "details", "tool", "upstream_us")
@@ -44,7 +44,7 @@ class State:
         self.approval = ""
         """Id of the approval that this call has used up."""
 
-    def refused(self, call: Call, refusal: Refusal) -> Outcome:
+    def refused(self, call: Call, refusal: CallRefusedError) -> Outcome:
         """The outcome of a call that ended with `refusal`."""
         return Outcome(
             kind=refusal.kind,
@@ -58,19 +58,21 @@ class State:
         )
 
 
-def denied(decision: Decision) -> Refusal:
+def denied(decision: Decision) -> CallRefusedError:
     """Names the rule, and every scope that is missing."""
     missing = list(decision.missing_scopes)
     reason = decision.reason or "The policy does not allow this call."
     hint = f" Ask for a key with {', '.join(missing)}." if missing else ""
     more = {"missing_scopes": missing} if missing else {}
-    return Refusal("denied", f"{reason}{hint} (rule {decision.rule})", decision=decision, rule=decision.rule, **more)
+    return CallRefusedError(
+        "denied", f"{reason}{hint} (rule {decision.rule})", decision=decision, rule=decision.rule, **more
+    )
 
 
-def unknown(name: str, suggestions: Sequence[str]) -> Refusal:
+def unknown(name: str, suggestions: Sequence[str]) -> CallRefusedError:
     """Names what the tool was probably meant to be."""
     hint = f"Did you mean {' or '.join(suggestions)}?" if suggestions else "List the tools to see which there are."
-    return Refusal("not_found", f"There is no tool {name[:200]!r}. {hint}", suggestions=list(suggestions))
+    return CallRefusedError("not_found", f"There is no tool {name[:200]!r}. {hint}", suggestions=list(suggestions))
 
 
 def say(tool: Tool, problem: JSON) -> str:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workbench.events import Call, Caller, Misuse, Tool
+from workbench.events import Call, Caller, MisuseError, Tool
 from workbench.gateway.extensions import scopes_of
 from workbench.gateway.method_tools import SCHEMAS, is_method, method_tool
-from workbench.gateway.refusals import Refusal, unknown
+from workbench.gateway.refusals import CallRefusedError, unknown
 from workbench.gateway.task_ids import METHODS
 from workbench.registry.connection import Connection
 from workbench.registry.definitions.name_checks import close_names
-from workbench.registry.server import ServerDown, UnknownTool
+from workbench.registry.server import ServerDownError, UnknownToolError
 
 if TYPE_CHECKING:
     from workbench.gateway.call import Gateway
 
 
-class Resolving:
+class ToolResolver:
     """Finds tools for the call path.
 
     Args:
@@ -40,9 +40,9 @@ class Resolving:
             if is_method(call.tool):
                 return self._method(call)
             tool, connection = self._registry.resolve(call.tool)
-        except UnknownTool as e:
+        except UnknownToolError as e:
             raise self._unknown(call) from e
-        except ServerDown as e:
+        except ServerDownError as e:
             down = e.state
             if not self._registry.exists(down.id, call.caller.tenant):
                 raise self._unknown(call) from e
@@ -51,12 +51,12 @@ class Resolving:
             runs = down.status not in ("disabled", "invalid")
             then = "it is started again by itself" if runs else "its configuration has to be changed first"
             message = f"Server {down.id!r} {down.condition}; {then}.{why}"
-            raise Refusal("unavailable", message, server=down.id, status=down.status, retry_after=1) from e
+            raise CallRefusedError("unavailable", message, server=down.id, status=down.status, retry_after=1) from e
         if tool.tenant and tool.tenant != call.caller.tenant:
             raise self._unknown(call)
         if tool.quarantined:
             message = f"{tool.qualified} is quarantined: {tool.quarantined} An administrator has to accept the change."
-            raise Refusal("unavailable", message, rule="quarantined")
+            raise CallRefusedError("unavailable", message, rule="quarantined")
         return tool, connection
 
     def everything(self, caller: Caller) -> list[Tool]:
@@ -69,7 +69,7 @@ class Resolving:
         """Refuse what does not belong to the profile through which the call came, as if it did not exist."""
         profile = self._gateway.profiles.find(call.profile)
         if profile is None:
-            raise Refusal("not_found", f"There is no profile {call.profile[:100]!r}.", rule="profile")
+            raise CallRefusedError("not_found", f"There is no profile {call.profile[:100]!r}.", rule="profile")
         server, _, name = call.tool.partition(".")
         if name in METHODS:
             inside = profile.has(self._gateway.dispatch.tasks.of(call).tool)
@@ -81,7 +81,7 @@ class Resolving:
     def _method(self, call: Call) -> tuple[Tool, Connection]:
         server, _, method = call.tool.partition(".")
         if not self._registry.exists(server, call.caller.tenant):
-            raise Refusal("not_found", f"There is no server {server[:200]!r}.", server=server)
+            raise CallRefusedError("not_found", f"There is no server {server[:200]!r}.", server=server)
         try:
             scopes: tuple[str, ...] = ()
             if method in METHODS:
@@ -89,10 +89,10 @@ class Resolving:
             elif method not in SCHEMAS:
                 scopes = scopes_of(self._registry, server, method)
             return method_tool(server, method, scopes), self._registry.connection(server)
-        except Misuse as e:
-            raise Refusal("not_found", str(e), server=server) from e
+        except MisuseError as e:
+            raise CallRefusedError("not_found", str(e), server=server) from e
 
-    def _unknown(self, call: Call) -> Refusal:
+    def _unknown(self, call: Call) -> CallRefusedError:
         """Names of tools that the caller may not see are nobody's business, and not whether there are any."""
         known = [tool.qualified for tool in self._gateway.tools(call.caller, call.profile)]
         return unknown(call.tool, close_names(call.tool, known))

@@ -50,14 +50,14 @@ Answered = tuple[JSON, JSON]
 """A result, and what is to be said of how it was got."""
 
 
-class _Kept(NamedTuple):
+class _CachedResult(NamedTuple):
     result: JSON
     size: int
     since: float
     until: float
 
 
-class Flight:
+class InFlightRequest:
     """One question to a server that several callers wait for."""
 
     __slots__ = ("task", "waiting")
@@ -67,7 +67,7 @@ class Flight:
         self.waiting = 0
 
 
-class Cache:
+class ResultCache:
     """Answers by `CacheKey`, the least recently used dropped first.
 
     A tool is cacheable when it is read-only and says so: in its definition (`_meta`, `workbench/cache`), or with
@@ -87,12 +87,12 @@ class Cache:
         clock: Callable[[], float] = time.monotonic,
         shared: SharedCache | None = None,
     ) -> None:
-        self.flights: dict[CacheKey, Flight] = {}
+        self.flights: dict[CacheKey, InFlightRequest] = {}
         self.hits = self.misses = 0
         self.shared = shared
         self._most_bytes = most_bytes
         self._clock = clock
-        self._kept: OrderedDict[CacheKey, _Kept] = OrderedDict()
+        self._kept: OrderedDict[CacheKey, _CachedResult] = OrderedDict()
         self._bytes = 0
         self._hinted: dict[str, bool] = {}
 
@@ -129,7 +129,7 @@ class Cache:
 
     def fly(self, key: CacheKey, asking: asyncio.Future[Answered]) -> None:
         """Let others wait for the answer that `asking` is about to get."""
-        flight = self.flights[key] = Flight(asking)
+        flight = self.flights[key] = InFlightRequest(asking)
         asking.add_done_callback(lambda _: self._landed(key, flight))
 
     @contextmanager
@@ -180,7 +180,7 @@ class Cache:
             return False
         self._forget(key)
         now = self._clock()
-        self._kept[key] = _Kept(result, size, now - age, now + ttl)
+        self._kept[key] = _CachedResult(result, size, now - age, now + ttl)
         self._bytes += size
         while self._bytes > self._most_bytes:
             self._forget(next(iter(self._kept)))
@@ -191,7 +191,7 @@ class Cache:
         if kept is not None:
             self._bytes -= kept.size
 
-    def _landed(self, key: CacheKey, flight: Flight) -> None:
+    def _landed(self, key: CacheKey, flight: InFlightRequest) -> None:
         if self.flights.get(key) is flight:
             del self.flights[key]
         if flight.task.done() and not flight.task.cancelled():

@@ -23,10 +23,10 @@ from workbench.cluster.message_relay import MessageRelay
 from workbench.cluster.sealed_tokens import SealedTokens
 from workbench.error_codes import INVALID_PARAMS
 from workbench.events import JSON, Call, Record, digest
-from workbench.gateway.refusals import Refusal
-from workbench.gateway.suspended_calls import Asked, Parked, Parking
+from workbench.gateway.refusals import CallRefusedError
+from workbench.gateway.suspended_calls import InputRequest, SuspendedCall, SuspendedCalls
 from workbench.registry.connection import Connection
-from workbench.upstream.client_responder import Respondent, askable, whose
+from workbench.upstream.client_responder import ClientResponder, askable, whose
 from workbench.upstream.jsonrpc_messages import Notify
 from workbench.upstream.negotiation import CAPABILITIES_KEY, MODERN
 
@@ -53,7 +53,7 @@ class RequestState(Record, frozen=True, kw_only=True):
     """Id of that process."""
 
 
-class Dialogues:
+class ServerRequests:
     """Carries requests to servers, with whatever is asked on the way.
 
     Args:
@@ -64,7 +64,7 @@ class Dialogues:
     def __init__(self, home: Path, relay: MessageRelay | None = None) -> None:
         self._home = home
         self._sealed: SealedTokens | None = None
-        self._parking = Parking(relay)
+        self._parking = SuspendedCalls(relay)
         self._parked = self._parking.waiting
 
     async def request(
@@ -78,7 +78,7 @@ class Dialogues:
         timeout: float,
         longest: float,
         notify: Notify | None,
-        respondent: Respondent | None,
+        respondent: ClientResponder | None,
     ) -> JSON:
         """The result of one request, or that the client is asked for input.
 
@@ -118,7 +118,7 @@ class Dialogues:
             return await connection.request(
                 method, params, timeout=timeout, longest=longest, notify=notify, meta=meta, respondent=_nobody(call)
             )
-        parked = Parked(capabilities, whose(call.caller), notify)
+        parked = SuspendedCall(capabilities, whose(call.caller), notify)
         parked.request = asyncio.get_running_loop().create_task(
             connection.request(
                 method,
@@ -143,7 +143,7 @@ class Dialogues:
         timeout: float,
         longest: float,
         notify: Notify | None,
-        respondent: Respondent,
+        respondent: ClientResponder,
     ) -> JSON:
         """Put what a modern server asks to an older client, and ask the server again."""
         meta = {**meta, CAPABILITIES_KEY: respondent.capabilities}
@@ -160,11 +160,11 @@ class Dialogues:
             asked = {**params, "inputResponses": dict(zip(questions, answers, strict=True))}
             if "requestState" in result:
                 asked["requestState"] = result["requestState"]
-        raise Refusal("failed", f"The server asked for input more than {MAX_ROUNDS} times.", rule="rounds")
+        raise CallRefusedError("failed", f"The server asked for input more than {MAX_ROUNDS} times.", rule="rounds")
 
-    def _told(self, call: Call, found: JSON | Asked) -> JSON:
+    def _told(self, call: Call, found: JSON | InputRequest) -> JSON:
         """The result, or the questions with the place where the call waits for their answers."""
-        if not isinstance(found, Asked):
+        if not isinstance(found, InputRequest):
             return found
         state = self._seal(call, parked=found.handle, at=found.at)
         return {"resultType": "input_required", "inputRequests": found.questions, "requestState": state}
@@ -214,13 +214,13 @@ async def _all_of(work: Iterable[Coroutine[Any, Any, JSON]]) -> list[JSON]:
             task.cancel()
 
 
-def _nobody(call: Call) -> Respondent:
+def _nobody(call: Call) -> ClientResponder:
     """A client that cannot be asked anything; a server on one channel for all has to know whose call it is, though."""
 
     async def ask(request: JSON) -> JSON:
         raise AssertionError("a client without capabilities was asked")
 
-    return Respondent({}, whose(call.caller), ask)
+    return ClientResponder({}, whose(call.caller), ask)
 
 
 def _asks(result: JSON) -> bool:
@@ -231,5 +231,5 @@ def _request(call: Call) -> str:
     return digest([call.tool, call.arguments])
 
 
-def _invalid(message: str) -> Refusal:
-    return Refusal("invalid", message, malformed=True, code=INVALID_PARAMS)
+def _invalid(message: str) -> CallRefusedError:
+    return CallRefusedError("invalid", message, malformed=True, code=INVALID_PARAMS)

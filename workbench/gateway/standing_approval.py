@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from workbench.audit.format import records
 from workbench.events import Call, Tool, now_us
-from workbench.policy.approvals.standing_approvals import SCOPE, Giver, StandingApproval, StandingMatch
+from workbench.policy.approvals.standing_approvals import SCOPE, StandingApproval, StandingApprover, StandingMatch
 
 if TYPE_CHECKING:
     from workbench.access import Access
@@ -49,7 +49,7 @@ class StandingUse:
     def _may(self, standing: StandingApproval) -> bool:
         return all(self._still_may(standing.tenant, giver) for giver in standing.votes)
 
-    def _still_may(self, tenant: str, giver: Giver) -> bool:
+    def _still_may(self, tenant: str, giver: StandingApprover) -> bool:
         """Whether somebody still has the rights to give it: by a key that is good now, or by what their roles grant.
 
         Who came with a token or a certificate shows their roles anew with each request alone, which is why such an

@@ -6,19 +6,19 @@ import asyncio
 import secrets
 from typing import Any, Final, NamedTuple
 
-from workbench.cluster.message_relay import Gone, MessageRelay, Tell
+from workbench.cluster.message_relay import MessageRelay, ProcessGoneError, Tell
 from workbench.error_codes import INVALID_PARAMS
-from workbench.events import JSON, Unreachable
-from workbench.gateway.refusals import Refusal
+from workbench.events import JSON, UnreachableError
+from workbench.gateway.refusals import CallRefusedError
 from workbench.registry.connection import RpcError
-from workbench.upstream.client_responder import REQUEST_TIMEOUT_S, Respondent
+from workbench.upstream.client_responder import REQUEST_TIMEOUT_S, ClientResponder
 from workbench.upstream.jsonrpc_messages import Notify, rpc_error
 
 MAX_SUSPENDED: Final = 1024
 RESUME: Final = "resume"
 
 
-class Asked(NamedTuple):
+class InputRequest(NamedTuple):
     """What the client is asked, and where the call waits meanwhile."""
 
     questions: JSON
@@ -27,11 +27,11 @@ class Asked(NamedTuple):
     """Id of the process that holds the call."""
 
 
-class Parked:
+class SuspendedCall:
     """A request to an older server that waits for the client's answers."""
 
     def __init__(self, capabilities: JSON, whose: str, notify: Notify | None) -> None:
-        self.respondent = Respondent(capabilities, whose, self._ask)
+        self.respondent = ClientResponder(capabilities, whose, self._ask)
         self.request: asyncio.Task[JSON] | None = None
         self.expiry: asyncio.TimerHandle | None = None
         self.tell = notify
@@ -68,7 +68,7 @@ class Parked:
             self._open.pop(key, None)
 
 
-class Parking:
+class SuspendedCalls:
     """The calls that wait in this process, and the way to those that wait in others.
 
     Args:
@@ -76,7 +76,7 @@ class Parking:
     """
 
     def __init__(self, relay: MessageRelay | None = None) -> None:
-        self.waiting: dict[str, Parked] = {}
+        self.waiting: dict[str, SuspendedCall] = {}
         self.here = relay.id if relay is not None else secrets.token_hex(6)
         self._relay = relay
         if relay is not None:
@@ -87,7 +87,7 @@ class Parking:
         """Whether no further call can wait."""
         return len(self.waiting) >= MAX_SUSPENDED
 
-    async def until_asked(self, parked: Parked) -> JSON | Asked:
+    async def until_asked(self, parked: SuspendedCall) -> JSON | InputRequest:
         """The result, or what the client is asked while the call waits here."""
         assert parked.request is not None
         loop = asyncio.get_running_loop()
@@ -106,9 +106,11 @@ class Parking:
         handle = secrets.token_urlsafe(16)
         self.waiting[handle] = parked
         parked.expiry = loop.call_later(REQUEST_TIMEOUT_S, self._expire, handle)
-        return Asked(parked.questions, handle, self.here)
+        return InputRequest(parked.questions, handle, self.here)
 
-    async def resume(self, at: str, handle: str, whose: str, answers: Any, notify: Notify | None) -> JSON | Asked:
+    async def resume(
+        self, at: str, handle: str, whose: str, answers: Any, notify: Notify | None
+    ) -> JSON | InputRequest:
         """Continue a call with a client's answers, wherever it waits.
 
         Args:
@@ -131,7 +133,7 @@ class Parking:
         body = {"handle": handle, "whose": whose, "answers": answers if isinstance(answers, dict) else {}}
         try:
             return _read(await self._relay.ask(at, RESUME, body, notify=notify), at)
-        except Gone as e:
+        except ProcessGoneError as e:
             raise _over("The gateway process that held this call has ended. Make the call again.") from e
 
     async def close(self) -> None:
@@ -141,7 +143,7 @@ class Parking:
             self._expire(handle)
         await asyncio.gather(*waiting, return_exceptions=True)
 
-    async def _resume(self, handle: str, whose: str, answers: Any, notify: Notify | None) -> JSON | Asked:
+    async def _resume(self, handle: str, whose: str, answers: Any, notify: Notify | None) -> JSON | InputRequest:
         parked = self.waiting.get(handle)
         if parked is None or parked.request is None or parked.respondent.whose != whose:
             raise _over("What the server asked has expired, or was answered already. Make the call again.")
@@ -156,15 +158,15 @@ class Parking:
         """Continue a call for a client whose answers reached another process."""
         try:
             found = await self._resume(body["handle"], body["whose"], body["answers"], tell)
-        except Refusal as e:
+        except CallRefusedError as e:
             return {"over": str(e)}
         except RpcError as e:
             return {"error": {"code": e.code, "message": str(e.args[0]), "data": e.data}}
-        except Unreachable as e:
+        except UnreachableError as e:
             return {"unreachable": str(e)}
         except TimeoutError:
             return {"late": True}
-        return {"asked": [found.questions, found.handle]} if isinstance(found, Asked) else {"result": found}
+        return {"asked": [found.questions, found.handle]} if isinstance(found, InputRequest) else {"result": found}
 
     def _expire(self, handle: str) -> None:
         parked = self.waiting.pop(handle, None)
@@ -172,21 +174,21 @@ class Parking:
             parked.request.cancel()
 
 
-def _read(answer: JSON, at: str) -> JSON | Asked:
+def _read(answer: JSON, at: str) -> JSON | InputRequest:
     """What another process says of a call that waited there."""
     if "asked" in answer:
         questions, handle = answer["asked"]
-        return Asked(questions, handle, at)
+        return InputRequest(questions, handle, at)
     if "over" in answer:
         raise _over(answer["over"])
     if "error" in answer:
         raise rpc_error(answer["error"])
     if "unreachable" in answer:
-        raise Unreachable(answer["unreachable"])
+        raise UnreachableError(answer["unreachable"])
     if "late" in answer:
         raise TimeoutError
     return answer["result"]  # type: ignore[no-any-return]
 
 
-def _over(message: str) -> Refusal:
-    return Refusal("invalid", message, rule="parked", malformed=True, code=INVALID_PARAMS)
+def _over(message: str) -> CallRefusedError:
+    return CallRefusedError("invalid", message, rule="parked", malformed=True, code=INVALID_PARAMS)

@@ -14,7 +14,7 @@ import msgspec
 from workbench.cluster.sealed_tokens import SealedTokens
 from workbench.error_codes import INVALID_PARAMS
 from workbench.events import JSON, Call, Caller, Record, Tool
-from workbench.gateway.refusals import Refusal
+from workbench.gateway.refusals import CallRefusedError
 
 TASKS: Final = "io.modelcontextprotocol/tasks"
 METHODS: Final = ("tasks/get", "tasks/update", "tasks/cancel")
@@ -24,7 +24,7 @@ NO_TASK: Final = "There is no such task."
 _MAX_LENGTH: Final = 8192
 
 
-class Task(Record, frozen=True, kw_only=True):
+class SealedTask(Record, frozen=True, kw_only=True):
     """What is sealed into the id of a task."""
 
     tenant: str
@@ -53,12 +53,12 @@ class TaskIds:
         self._home = home
         self._sealed: SealedTokens | None = None
 
-    def read(self, id: Any) -> Task | None:
+    def read(self, id: Any) -> SealedTask | None:
         """What an id stands for; None when it was not given out here."""
         data = self._seal.open(id) if isinstance(id, str) and len(id) <= _MAX_LENGTH else None
-        return msgspec.json.decode(data, type=Task) if data is not None else None
+        return msgspec.json.decode(data, type=SealedTask) if data is not None else None
 
-    def of(self, call: Call) -> Task:
+    def of(self, call: Call) -> SealedTask:
         """The task that a call of one of `METHODS` is about.
 
         Raises:
@@ -66,7 +66,7 @@ class TaskIds:
         """
         task = self.read(call.arguments.get("taskId"))
         if task is None or not task.belongs_to(call.caller) or task.server != call.tool.partition(".")[0]:
-            raise Refusal("not_found", NO_TASK, rule="tasks", code=INVALID_PARAMS)
+            raise CallRefusedError("not_found", NO_TASK, rule="tasks", code=INVALID_PARAMS)
         return task
 
     def shown(self, call: Call, tool: Tool, result: JSON) -> JSON:
@@ -78,7 +78,7 @@ class TaskIds:
             return {**result, "taskId": call.arguments["taskId"]}
         if result.get("resultType") != "task":
             return result
-        task = Task(
+        task = SealedTask(
             tenant=call.caller.tenant,
             subject=call.caller.subject,
             server=tool.server,

@@ -13,7 +13,7 @@ from pathlib import Path
 from socket import socket
 
 from workbench.config import Settings
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 
 def shipped(folder: str) -> Path:
@@ -26,7 +26,7 @@ def shipped(folder: str) -> Path:
     for candidate in (package.parent / folder, package / "_shipped" / folder):
         if candidate.is_dir():
             return candidate
-    raise Misuse(
+    raise MisuseError(
         f"The folder {folder!r} is missing beside {package}.", hint="Install again, or clone the project whole."
     )
 

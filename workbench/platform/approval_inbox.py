@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from workbench.audit.format import records
-from workbench.events import JSON, Caller, Misuse, NotRecorded, Unreachable
-from workbench.gateway.argument_validation import Validators
+from workbench.events import JSON, Caller, MisuseError, NotRecordedError, UnreachableError
+from workbench.gateway.argument_validation import SchemaValidators
 from workbench.gateway.refusals import say
 from workbench.platform import standing_approval_admin
 from workbench.policy import Approval
 from workbench.policy.approvals.slack import VIA as SLACK
-from workbench.policy.approvals.standing_approvals import Terms
+from workbench.policy.approvals.standing_approvals import StandingTerms
 
 if TYPE_CHECKING:
     from workbench.platform.platform import Platform
@@ -26,7 +26,7 @@ EXPIRY_INTERVAL_S = 60.0
 _log = logging.getLogger(__name__)
 
 
-class Inbox:
+class ApprovalInbox:
     """The approvals of one platform.
 
     Args:
@@ -61,7 +61,7 @@ class Inbox:
         note: str = "",
         arguments: JSON | None = None,
         seen: str = "",
-        standing: Terms | None = None,
+        standing: StandingTerms | None = None,
     ) -> Approval:
         """Approve or deny one waiting call; a yes may change its arguments, or let the call be repeated.
 
@@ -83,7 +83,7 @@ class Inbox:
         if arguments is not None:
             self._check_arguments(await desk.store.aside(desk.get, approval), arguments, caller)
         if standing is not None and not approve:
-            raise Misuse("A no lets nothing be repeated.", hint="Leave out the terms, or approve.")
+            raise MisuseError("A no lets nothing be repeated.", hint="Leave out the terms, or approve.")
         prepared = (
             None
             if standing is None
@@ -109,11 +109,11 @@ class Inbox:
             return  # deciding it says so
         tool = next((tool for tool in self._registry.tools() if tool.qualified == approval.tool), None)
         if tool is None or tool.definition_hash != approval.definition_hash:
-            raise Misuse(
+            raise MisuseError(
                 f"{approval.tool} has changed since it was called.", hint="Deny the call, so that it is made anew."
             )
-        if problems := Validators().problems(tool, arguments):
-            raise Misuse(say(tool, problems[0]))
+        if problems := SchemaValidators().problems(tool, arguments):
+            raise MisuseError(say(tool, problems[0]))
 
     async def decide_in_slack(self, approval: str, approve: bool, caller: Caller) -> Approval:
         """`decide`, by a click in Slack."""
@@ -136,8 +136,8 @@ class Inbox:
             await asyncio.sleep(EXPIRY_INTERVAL_S)
             try:
                 await self.expire()
-            except NotRecorded as e:
+            except NotRecordedError as e:
                 # calls are refused meanwhile, so nothing can be done with what has ended unrecorded
                 _log.warning("the end of an approval was not recorded: %s", e)
-            except Unreachable as e:
+            except UnreachableError as e:
                 _log.warning("approvals cannot be ended now: %s", e)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from workbench.events import JSON, Caller, Misuse, Record, Tool
+from workbench.events import JSON, Caller, MisuseError, Record, Tool
 from workbench.registry import VaryingAcceptance
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ async def accept(platform: Platform, tool: str, hash: str, caller: Caller, *, va
             varies in it cannot be told.
     """
     if not hash or all(each.tool != tool for each in await changed(platform, caller)):
-        raise Misuse(
+        raise MisuseError(
             f"No changed definition of {tool[:200]!r} waits to be accepted.",
             hint="`workbench servers changes` shows those that do, each with the hash to name.",
         )
@@ -124,7 +124,7 @@ async def revoke_varying(platform: Platform, tool: str, caller: Caller) -> None:
         Misuse: there is none of that tool here, or it is another tenant's to end.
     """
     if all(each.tool != tool for each in await varying(platform, caller)):
-        raise Misuse(
+        raise MisuseError(
             f"No definition of {tool[:200]!r} was accepted with what varies in it.",
             hint="`workbench servers varying` shows those that were.",
         )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from workbench.agent import AssistantMessage, Message, UserMessage
-from workbench.events import JSON, Misuse
+from workbench.events import JSON, MisuseError
 
 MAX_QUESTION: Final = 20_000
 """Characters of a question."""
@@ -15,9 +15,9 @@ MAX_QUESTION: Final = 20_000
 def check_question(question: str) -> None:
     """Raises Misuse when there is nothing to answer, or more than is read."""
     if not question.strip():
-        raise Misuse("The question is empty.", hint='Ask in words: `workbench ask "How many tickets are open?"`.')
+        raise MisuseError("The question is empty.", hint='Ask in words: `workbench ask "How many tickets are open?"`.')
     if len(question) > MAX_QUESTION:
-        raise Misuse(
+        raise MisuseError(
             f"The question has {len(question):,} characters; at most {MAX_QUESTION:,} are read.",
             hint="Put long texts into files, and serve their folder: `workbench up --knowledge FOLDER`.",
         )
@@ -37,5 +37,5 @@ def messages(history: Sequence[JSON]) -> tuple[Message, ...]:
             case {"role": "assistant", "text": str(text)}:
                 made.append(AssistantMessage(text=text))
             case _:
-                raise Misuse(f"A turn of the history is {turn!r}.", hint='Expected {"role": "user", "text": "…"}.')
+                raise MisuseError(f"A turn of the history is {turn!r}.", hint='Expected {"role": "user", "text": "…"}.')
     return tuple(made)

@@ -8,7 +8,7 @@ from typing import Final
 from workbench.access.failed_credentials import CredentialFailure
 from workbench.audit import AuditLog
 from workbench.audit.format import records
-from workbench.events import JSON, NotRecorded
+from workbench.events import JSON, NotRecordedError
 
 SINGLY: Final = 5
 """Failures of one credential at one address that are recorded one by one in a minute; the others are counted."""
@@ -34,7 +34,7 @@ class CredentialRecorder:
         try:
             if not self._audit.repeats.add(self._tenant, key, lambda: self._record(failure), singly=SINGLY):
                 self._audit.put(self._tenant, self._record(failure))
-        except NotRecorded as e:
+        except NotRecordedError as e:
             _log.warning("a refused credential was not recorded: %s", e)
 
     def _record(self, failure: CredentialFailure) -> JSON:

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from workbench.audit.format import records
-from workbench.events import NotRecorded
+from workbench.events import NotRecordedError
 from workbench.platform.telemetry import Telemetry, open_telemetry
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ SAMPLE_INTERVAL_S = 15.0
 _log = logging.getLogger(__name__)
 
 
-class Sampler:
+class MetricsSampler:
     """Writes what `/metrics` shows into the record of each tenant, as far as it changed since the last time."""
 
     def __init__(self, platform: Platform) -> None:
@@ -59,11 +59,11 @@ class Sampler:
         return written
 
 
-class Upkeep:
+class Housekeeping:
     """The tasks of one platform; they live as long as it does."""
 
     def __init__(self, platform: Platform) -> None:
-        self.sampler = Sampler(platform)
+        self.sampler = MetricsSampler(platform)
         self.telemetry: Telemetry | None = None
         self._audit = platform.audit
         self._tasks: list[asyncio.Task[None]] = []
@@ -91,6 +91,6 @@ class Upkeep:
             await asyncio.sleep(SAMPLE_INTERVAL_S)
             try:
                 self.sampler.sample()
-            except NotRecorded as e:
+            except NotRecordedError as e:
                 # calls are refused for the same reason, and say so
                 _log.warning("metrics were not sampled: %s", e)

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from workbench.access.api_keys import KeyInfo
-from workbench.events import Caller, Misuse
+from workbench.events import Caller, MisuseError
 
 if TYPE_CHECKING:
     from workbench.platform.platform import Platform
@@ -46,10 +46,12 @@ async def create(
         NotRecorded: the record cannot be written; the key was ended again.
     """
     if rate_per_minute is not None and caller.tenant != platform.settings.tenant:
-        raise Misuse("A rate of its own is given by those who run this platform.", hint="Leave rate_per_minute out.")
+        raise MisuseError(
+            "A rate of its own is given by those who run this platform.", hint="Leave rate_per_minute out."
+        )
     beyond = sorted(s for s in platform.access.granted(roles, scopes) if not caller.has(s))
     if beyond:
-        raise Misuse(
+        raise MisuseError(
             f"The key would hold {', '.join(beyond)}, which you do not.",
             hint="Give other roles, or narrow it by scopes.",
         )
@@ -86,7 +88,7 @@ async def revoke(platform: Platform, id: str, caller: Caller) -> bool:
     """
     found = next((key for key in await keys(platform, caller) if key.id == id), None)
     if found is None:
-        raise Misuse(
+        raise MisuseError(
             f"There is no key {id[:100]!r}.", hint="`workbench access keys`, or GET /api/platform/keys, lists them."
         )
     done = await asyncio.to_thread(platform.access.revoke, id)

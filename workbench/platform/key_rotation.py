@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from workbench.access.api_keys import Keys, local_key
+from workbench.access.api_keys import ApiKeys, local_key
 from workbench.access.app_sessions import AppSessions
 from workbench.access.key_replacement import KeyFile
 from workbench.access.local_user import read_private
@@ -27,7 +27,7 @@ from workbench.audit.write.seals import SealLog
 from workbench.audit.write.subject_keys import FILE, SubjectKeys
 from workbench.audit.write.witness import open_witness
 from workbench.config import Settings, prepare_home
-from workbench.events import Misuse, Record, WorkbenchError, now_us
+from workbench.events import MisuseError, Record, WorkbenchError, now_us
 from workbench.platform.run_file import find_running
 from workbench.secrets.keyring import KeyRing
 
@@ -138,7 +138,7 @@ class KeyState(Record, frozen=True, kw_only=True):
     """How many earlier keys are still accepted, or kept to read."""
 
 
-class Rotated(Record, frozen=True, kw_only=True):
+class RotationResult(Record, frozen=True, kw_only=True):
     """What was done with one key."""
 
     name: str
@@ -186,7 +186,7 @@ def _changed_us(path: Path) -> int | None:
 
 async def rotate(
     settings: Settings, names: list[str], *, prepare: bool = False, now: bool = False, by: str
-) -> list[Rotated]:
+) -> list[RotationResult]:
     """Replace keys, each on the record before it is done.
 
     Args:
@@ -205,12 +205,12 @@ async def rotate(
     keys = [_key(name) for name in names]
     _check(settings, keys, prepare, now)
     _check_alone(home, settings)
-    done: list[Rotated] = []
+    done: list[RotationResult] = []
     log = await AuditLog.open(settings)
     try:
         for key in keys:
             if not _exists(settings, key):
-                done.append(Rotated(name=key.name, done="there is none yet"))
+                done.append(RotationResult(name=key.name, done="there is none yet"))
                 continue
             act = "prepared" if prepare else "replaced"
             await _record(log, settings, f"key to be {act}", key, by)
@@ -234,21 +234,23 @@ def _key(name: str) -> PlatformKey:
     try:
         return KEYS[name]
     except KeyError:
-        raise Misuse(f"There is no key {name[:100]!r}.", hint=f"Expected one of {', '.join(KEYS)}.") from None
+        raise MisuseError(f"There is no key {name[:100]!r}.", hint=f"Expected one of {', '.join(KEYS)}.") from None
 
 
 def _check(settings: Settings, keys: list[PlatformKey], prepare: bool, now: bool) -> None:
     if prepare and now:
-        raise Misuse("--prepare and --now exclude each other.", hint="A key that leaked is replaced with --now alone.")
+        raise MisuseError(
+            "--prepare and --now exclude each other.", hint="A key that leaked is replaced with --now alone."
+        )
     for key in keys:
         if prepare and not key.ring:
             names = ", ".join(name for name, each in KEYS.items() if each.ring)
-            raise Misuse(f"The key {key.name} needs no preparation.", hint=f"--prepare is for {names}.")
+            raise MisuseError(f"The key {key.name} needs no preparation.", hint=f"--prepare is for {names}.")
         if prepare or now or not _exists(settings, key):
             continue
         if (key.needs_next or (key.ring and settings.database_url)) and _key_file(settings, key).ring().next is None:
             why = "identity providers have to know it" if key.needs_next else "every gateway has to accept it"
-            raise Misuse(
+            raise MisuseError(
                 f"The next key of {key.name} is not prepared, and {why} before it is used.",
                 hint=f"Run `workbench rotate {key.name} --prepare`, see docs/key-rotation.md; or --now if it leaked.",
             )
@@ -265,14 +267,14 @@ def _check_alone(home: Path, settings: Settings) -> None:
     """Whoever has a key in memory would go on with the old one."""
     running = find_running(home)
     if running is not None:
-        raise Misuse(
+        raise MisuseError(
             f"A platform runs on {home} (process {running.pid}) and holds these keys.",
             hint="Stop it, rotate, and start it again."
             + (" Other gateways may go on: see docs/key-rotation.md." if settings.database_url else ""),
         )
     for path in sorted(AuditFolder(home).writers.glob("*.lock")):
         if _held(path):
-            raise Misuse(
+            raise MisuseError(
                 f"Another process writes to the record of {home} ({path.name}), and holds these keys.",
                 hint="End notebooks and commands that use this state folder, then try again.",
             )
@@ -299,16 +301,16 @@ def _key_file(settings: Settings, key: PlatformKey) -> KeyFile:
     return KeyFile(settings, key.file, key.make)
 
 
-def _prepare(settings: Settings, key: PlatformKey) -> Rotated:
+def _prepare(settings: Settings, key: PlatformKey) -> RotationResult:
     made = _key_file(settings, key).prepare()
     notes = ["Register it: `workbench access identity` prints both keys."] if key.needs_next else []
     if settings.database_url:
         notes.append("Restart every gateway, one after the other; then rotate.")
     said = "the next key is there and will be accepted" if made else "the next key was there already"
-    return Rotated(name=key.name, done=said, notes=tuple(notes))
+    return RotationResult(name=key.name, done=said, notes=tuple(notes))
 
 
-def _rotate_ring(settings: Settings, key: PlatformKey, now: bool) -> Rotated:
+def _rotate_ring(settings: Settings, key: PlatformKey, now: bool) -> RotationResult:
     if now:
         _key_file(settings, key).replace()
     else:
@@ -320,20 +322,22 @@ def _rotate_ring(settings: Settings, key: PlatformKey, now: bool) -> Rotated:
         notes.append("Its public key is what `workbench access identity` prints; remove the old one at the provider.")
     if now and key.name == "redaction":
         notes.append("Addresses with sealed personal data that clients kept cannot be read any more.")
-    return Rotated(name=key.name, done="replaced" + (", the old key counts no more" if now else ""), notes=tuple(notes))
+    return RotationResult(
+        name=key.name, done="replaced" + (", the old key counts no more" if now else ""), notes=tuple(notes)
+    )
 
 
 # --- the others ---------------------------------------------------------------------------------------
 
 
-def _rotate(settings: Settings, key: PlatformKey, now: bool) -> Rotated:
+def _rotate(settings: Settings, key: PlatformKey, now: bool) -> RotationResult:
     if key.ring:
         return _rotate_ring(settings, key, now)
     return {"token": _token, "app": _app, "subjects": _subjects, "checkpoint": _checkpoint}[key.name](settings)
 
 
-def _token(settings: Settings) -> Rotated:
-    keys = Keys(settings)
+def _token(settings: Settings) -> RotationResult:
+    keys = ApiKeys(settings)
     try:
         old = keys.find(read_private(settings.home / "token"))
         if old is not None:
@@ -342,23 +346,25 @@ def _token(settings: Settings) -> Rotated:
     finally:
         keys.close()
     where = settings.home / "token"
-    return Rotated(name="token", done=f"replaced; the new token is in {where}", notes=("Clients need the new token.",))
+    return RotationResult(
+        name="token", done=f"replaced; the new token is in {where}", notes=("Clients need the new token.",)
+    )
 
 
-def _app(settings: Settings) -> Rotated:
+def _app(settings: Settings) -> RotationResult:
     AppSessions(settings.home).clear()
-    return Rotated(name="app", done="every browser is signed out")
+    return RotationResult(name="app", done="every browser is signed out")
 
 
-def _subjects(settings: Settings) -> Rotated:
+def _subjects(settings: Settings) -> RotationResult:
     try:
         with contextlib.closing(SubjectKeys(settings.home)) as keys:
-            return Rotated(name="subjects", done=f"{keys.rotate()} keys are kept to read and used no more")
+            return RotationResult(name="subjects", done=f"{keys.rotate()} keys are kept to read and used no more")
     except sqlite3.Error as e:
-        raise Misuse(f"The keys of people cannot be written: {e}.", hint=f"Look at {settings.home / FILE}.") from e
+        raise MisuseError(f"The keys of people cannot be written: {e}.", hint=f"Look at {settings.home / FILE}.") from e
 
 
-def _checkpoint(settings: Settings) -> Rotated:
+def _checkpoint(settings: Settings) -> RotationResult:
     folder = AuditFolder(settings.home)
     for _ in SealLog(folder).replace_key():
         pass  # each step is durable before the next
@@ -368,4 +374,4 @@ def _checkpoint(settings: Settings) -> Rotated:
             open_witness(folder, settings.audit_witness).send(folder.checkpoint.read_text(encoding="utf-8"))
         except (WorkbenchError, OSError) as e:
             notes.append(f"The witness does not have it yet, and gets it with the next checkpoint: {e}")
-    return Rotated(name="checkpoint", done="replaced", notes=tuple(notes))
+    return RotationResult(name="checkpoint", done="replaced", notes=tuple(notes))

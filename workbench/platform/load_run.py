@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from workbench.events import JSON, MissingPackageError, Misuse, WorkbenchError, new_id, now_us
+from workbench.events import JSON, MissingPackageError, MisuseError, WorkbenchError, new_id, now_us
 from workbench.platform.app_process import shipped
 from workbench.platform.run_file import RunningPlatform
 
@@ -105,9 +105,11 @@ def profiles() -> list[str]:
 def _check(profile: str, **numbers: float) -> None:
     for name, number in numbers.items():
         if not 0 < number < float("inf"):
-            raise Misuse(f"A load run with {name}={number:g} cannot be meant.", hint="Expected a number above zero.")
+            raise MisuseError(
+                f"A load run with {name}={number:g} cannot be meant.", hint="Expected a number above zero."
+            )
     if profile not in (known := profiles()):
-        raise Misuse(f"There is no load profile {profile!r}.", hint=f"Expected {', '.join(known)}.")
+        raise MisuseError(f"There is no load profile {profile!r}.", hint=f"Expected {', '.join(known)}.")
 
 
 def summarise(requests: Sequence[JSON]) -> JSON:
@@ -140,7 +142,7 @@ def check_load(run: JSON, requests: Sequence[JSON]) -> None:
     """
     missing = [k for k in ("id", "requests", "failures") if k not in run]
     if missing or any("latency_us" not in r or "ok" not in r for r in requests):
-        raise Misuse(
+        raise MisuseError(
             f"The load run lacks {', '.join(missing) or 'latency_us or ok in a request'}.",
             hint="Send what `workbench load` sends.",
         )

@@ -23,28 +23,28 @@ from workbench.events import (
     AnyRunEvent,
     Call,
     Caller,
-    Misuse,
-    NotRecorded,
+    MisuseError,
+    NotRecordedError,
     Outcome,
     RunDone,
     RunStarted,
     Source,
     Tool,
     TurnDone,
-    Unauthenticated,
-    Unreachable,
+    UnauthenticatedError,
+    UnreachableError,
     new_id,
     now_us,
 )
 from workbench.gateway import Gateway
-from workbench.gateway.profiles import Within
+from workbench.gateway.profiles import ProfileGateway
 from workbench.platform import profile_listing
-from workbench.platform.approval_inbox import Inbox
+from workbench.platform.approval_inbox import ApprovalInbox
 from workbench.platform.compactor_process import CompactorProcess
 from workbench.platform.connection_limits import ConnectionCounts
 from workbench.platform.conversation_turns import messages
 from workbench.platform.credential_recorder import CredentialRecorder
-from workbench.platform.housekeeping import Upkeep
+from workbench.platform.housekeeping import Housekeeping
 from workbench.platform.load_run import check_load
 from workbench.platform.sql_process import SqlProcess
 from workbench.policy import Approval, Policy
@@ -53,12 +53,12 @@ from workbench.registry import (
     ConfigurationRemarks,
     ConnectionFactory,
     Registry,
-    Reloaded,
+    ReloadResult,
     ServerSpec,
     ServerState,
     registration,
 )
-from workbench.secrets import Secrets
+from workbench.secrets import SecretResolver
 from workbench.upstream import upstreams
 from workbench.version import __version__
 
@@ -107,8 +107,8 @@ class Platform:
         profile_listing.follow(gateway, self._happened)
         access.admission.failures = credential_failures(settings)
         access.admission.failures.on_failure = CredentialRecorder(audit, settings.tenant).take
-        self.upkeep = Upkeep(self)
-        self.inbox = Inbox(self)
+        self.upkeep = Housekeeping(self)
+        self.inbox = ApprovalInbox(self)
         self.slack: SlackChannel | None = None
         if settings.slack_channel:
             self.slack = SlackChannel(settings, lambda roles: access.roles.scopes(roles), self.inbox.decide_in_slack)
@@ -138,7 +138,7 @@ class Platform:
             NotRecorded: the log cannot be written.
         """
         prepare_home(settings.home)
-        await Secrets.of(settings).prepare(settings)
+        await SecretResolver.of(settings).prepare(settings)
         audit = await AuditLog.open(settings, quota=byte_quota(settings))
         registry: Registry | None = None
         rooms = ExitStack()
@@ -201,7 +201,7 @@ class Platform:
         tenant = self.settings.tenant
         try:
             self.audit.put(tenant, records.registry_event("platform", event, detail, tenant=tenant))
-        except NotRecorded as e:
+        except NotRecordedError as e:
             _log.warning("%s was not recorded: %s", event, e)
 
     def adopt(self, pid: int) -> None:
@@ -224,7 +224,7 @@ class Platform:
             Unauthenticated: none, more than one, or not a valid one; or too many that were not, from that address.
         """
         if len(headers) > 1:
-            raise Unauthenticated("Two Authorization headers were sent.", hint="Send one.")
+            raise UnauthenticatedError("Two Authorization headers were sent.", hint="Send one.")
         presented = headers[0] if headers else None
         if scope is None:
             return await self.access.authenticate_async(presented)
@@ -355,7 +355,7 @@ class Platform:
         try:
             events = self.agent.ask(
                 question, caller, provider=provider, model=model, run=run, history=messages(history), source=source,
-                toolbox=Within(self.gateway, profile) if within else None,
+                toolbox=ProfileGateway(self.gateway, profile) if within else None,
                 instructions=within.instructions if within else "",
             )  # fmt: skip
             async with aclosing(events) as stream:  # type: ignore[type-var]
@@ -391,7 +391,7 @@ class Platform:
     async def _approved(self, approval: str, timeout: float) -> bool:
         try:
             decided = await self.policy.approvals.wait(approval, timeout)
-        except Unreachable:
+        except UnreachableError:
             return False
         return decided is not None and decided.status == "approved"
 
@@ -402,7 +402,7 @@ class Platform:
         return await self.inbox.pending(caller)
 
     async def decide(self, approval: str, approve: bool, caller: Caller, *, via: str, **more: Any) -> Approval:
-        """Approve or deny one waiting call; see `Inbox.decide`."""
+        """Approve or deny one waiting call; see `ApprovalInbox.decide`."""
         return await self.inbox.decide(approval, approve, caller, via=via, **more)
 
     async def expire_approvals(self) -> int:
@@ -426,14 +426,14 @@ class Platform:
         await self._administered(server, "restart requested", caller)
         return await self.registry.restart(server)
 
-    async def reload(self, caller: Caller) -> Reloaded:
+    async def reload(self, caller: Caller) -> ReloadResult:
         """Read the configuration of servers anew, and start, end and replace servers so that they are as it says.
 
         Raises:
             Misuse: the caller's tenant does not run this workbench, or the configuration cannot be meant.
         """
         if not self.operates(caller):
-            raise Misuse(
+            raise MisuseError(
                 "The configuration on disk is that of all tenants, and another one runs it.",
                 hint="Ask those who run this workbench.",
             )
@@ -477,16 +477,16 @@ class Platform:
         await asyncio.gather(*(w for w in written if w is not None))
 
     def check_owner(self, server: str, caller: Caller) -> None:
-        """Raise `Misuse` unless it is the caller's tenant that runs this server."""
+        """Raise `MisuseError` unless it is the caller's tenant that runs this server."""
         spec = self.registry.spec(server)
         if spec is None and self.registry.exists(server, caller.tenant):
             state = self.registry.state(server)
             assert state is not None
-            raise Misuse(f"Server {server!r} is {state.status} and does not run.", hint=state.last_error)
+            raise MisuseError(f"Server {server!r} is {state.status} and does not run.", hint=state.last_error)
         if spec is None or not spec.exists_for(caller.tenant):
-            raise Misuse(f"There is no server {server!r}.", hint="List the servers to see which there are.")
+            raise MisuseError(f"There is no server {server!r}.", hint="List the servers to see which there are.")
         if not spec.tenant and not self.operates(caller):
-            raise Misuse(
+            raise MisuseError(
                 f"Server {server!r} serves all tenants and is run by another one.",
                 hint="Ask those who run this workbench.",
             )

@@ -6,7 +6,7 @@ import errno
 import socket
 from typing import Final
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 OPTIONS: Final = {"gateway": "--port", "app": "--app-port", "tls": "--tls-port"}
 """The option of `workbench up` that chooses the port of each listener."""
@@ -32,11 +32,13 @@ def listen(host: str, port: str, what: str) -> socket.socket:
     except OSError as e:
         bound.close()
         if e.errno == errno.EADDRINUSE:
-            raise Misuse(
+            raise MisuseError(
                 f"Port {port} for the {what} is in use by {holder(int(port))}.",
                 hint=f"Stop it, or use another port: `workbench up {OPTIONS[what]} auto` takes a free one.",
             ) from e
-        raise Misuse(f"{host}:{port} cannot be used for the {what}: {e.strerror}.", hint="Check host and port.") from e
+        raise MisuseError(
+            f"{host}:{port} cannot be used for the {what}: {e.strerror}.", hint="Check host and port."
+        ) from e
     bound.setblocking(False)
     return bound
 

@@ -14,7 +14,7 @@ from workbench.gateway.call_metrics import BUCKETS_US
 if TYPE_CHECKING:
     from workbench.access.failed_credentials import CredentialFailures
     from workbench.audit.write.byte_quota import ByteQuota
-    from workbench.gateway.result_cache import Cache
+    from workbench.gateway.result_cache import ResultCache
     from workbench.platform.connection_limits import ConnectionCounts
     from workbench.platform.platform import Platform
 
@@ -64,7 +64,7 @@ class PlatformCollector:
         yield failed
 
 
-def _of_cache(cache: Cache) -> Iterable[Metric]:
+def _of_cache(cache: ResultCache) -> Iterable[Metric]:
     """What the gateway remembered, and how often that spared a server a question."""
     shared = cache.shared
     lookups = CounterMetricFamily(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from workbench.audit.format import records
-from workbench.events import JSON, Caller, Misuse, Unreachable
+from workbench.events import JSON, Caller, MisuseError, UnreachableError
 from workbench.platform.timestamps import microseconds
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class RecordDesk:
         name = table_of(table)
         span = {"--since": microseconds(since), "--until": microseconds(until)}
         if self._exports >= MAX_EXPORTS:
-            raise Unreachable(f"{MAX_EXPORTS} exports run already.", hint="Try again when one of them is done.")
+            raise UnreachableError(f"{MAX_EXPORTS} exports run already.", hint="Try again when one of them is done.")
         self._exports += 1
         try:
             await self._note("export", {"table": name, "format": format, "since": since, "until": until}, caller)
@@ -127,5 +127,5 @@ async def _output(process: asyncio.subprocess.Process) -> AsyncIterator[bytes]:
     if await process.wait():
         with contextlib.suppress(orjson.JSONDecodeError, KeyError):
             error = orjson.loads(said)
-            raise Misuse(error["message"], hint=error["hint"])
-        raise Unreachable("The export broke off.", hint="What was received is not all of it; try again.")
+            raise MisuseError(error["message"], hint=error["hint"])
+        raise UnreachableError("The export broke off.", hint="What was received is not all of it; try again.")

@@ -19,7 +19,7 @@ import msgspec
 import psutil
 
 from workbench.config import Settings, names
-from workbench.events import Misuse, Record
+from workbench.events import MisuseError, Record
 
 
 class RunningPlatform(Record, frozen=True, kw_only=True):
@@ -93,7 +93,7 @@ def at_url(url: str, token: str) -> RunningPlatform:
     except ValueError:
         sound = False
     if not sound:
-        raise Misuse(f"{url!r} is no URL of a platform.", hint="Expected e.g. https://tools.example:8800.")
+        raise MisuseError(f"{url!r} is no URL of a platform.", hint="Expected e.g. https://tools.example:8800.")
     path = found.path.rstrip("/").removesuffix("/mcp").rstrip("/")
     return RunningPlatform(url=f"{found.scheme}://{found.netloc}{path}", pid=0, started=0.0, token=token)
 

@@ -21,7 +21,7 @@ import orjson
 
 from workbench.audit.fleet.fleet import open_fleet
 from workbench.config import Settings
-from workbench.events import JSON, Misuse, Unreachable
+from workbench.events import JSON, MisuseError, UnreachableError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -113,17 +113,17 @@ class SqlProcess:
         async with self._child() as child:
             failed, payload = await child.ask(request, timeout_s)
         if failed:
-            from workbench.audit import QueryStopped
+            from workbench.audit import QueryStoppedError
 
             error = orjson.loads(payload)
-            kinds = {"QueryStopped": QueryStopped, "Unreachable": Unreachable}
-            raise kinds.get(error["kind"], Misuse)(error["message"], hint=error["hint"])
+            kinds = {kind.error_kind: kind for kind in (QueryStoppedError, UnreachableError)}
+            raise kinds.get(error["kind"], MisuseError)(error["message"], hint=error["hint"])
         return payload
 
     @contextlib.asynccontextmanager
     async def _child(self) -> AsyncIterator[_Child]:
         if self._waiting >= MAX_WAITING + MAX_PROCESSES:
-            raise Unreachable(f"{MAX_WAITING} queries of the record wait already.", hint="Ask again in a moment.")
+            raise UnreachableError(f"{MAX_WAITING} queries of the record wait already.", hint="Ask again in a moment.")
         self._waiting += 1
         try:
             async with self._free:
@@ -156,13 +156,15 @@ class _Child:
             self._answered = True
             return found
         except TimeoutError as e:
-            from workbench.audit import QueryStopped
+            from workbench.audit import QueryStoppedError
 
             await self.kill()  # its answer would be taken for the next one's
-            raise QueryStopped(f"The query took longer than {timeout_s:g} s.", hint="Narrow it, e.g. by time.") from e
+            raise QueryStoppedError(
+                f"The query took longer than {timeout_s:g} s.", hint="Narrow it, e.g. by time."
+            ) from e
         except (asyncio.IncompleteReadError, ConnectionError) as e:
             await self.kill()
-            raise Unreachable(
+            raise UnreachableError(
                 "The process that reads the record ended.", hint="Ask again; for less, if it happens again."
             ) from e
         except asyncio.CancelledError:
@@ -225,8 +227,8 @@ def _serve(home: Path) -> None:
         request = orjson.loads(line)
         try:
             failed, payload = 0, _answer(_reader(readers, home, request["tenant"], request["fleet"]), request)
-        except (Misuse, Unreachable) as e:
-            failed, payload = 1, orjson.dumps({"message": e.args[0], "hint": e.hint, "kind": type(e).__name__})
+        except (MisuseError, UnreachableError) as e:
+            failed, payload = 1, orjson.dumps({"message": e.args[0], "hint": e.hint, "kind": e.error_kind})
         sys.stdout.buffer.write(_LENGTH.pack(len(payload), failed) + payload)
         sys.stdout.buffer.flush()
 
@@ -247,7 +249,7 @@ def _reader(readers: Readers, home: Path, tenant: str | None, fleet: bool) -> Sq
 
 
 def _answer(reader: SqlEngine, request: JSON) -> bytes:
-    from workbench.audit import QueryStopped
+    from workbench.audit import QueryStoppedError
 
     table = reader.sql(
         request["sql"], request["parameters"], max_rows=request["max_rows"], timeout_s=request["timeout_s"]
@@ -256,7 +258,7 @@ def _answer(reader: SqlEngine, request: JSON) -> bytes:
         payload = _json_bytes(table) if request["form"] == "json" else _arrow_bytes(table)
         if len(payload) <= MAX_BYTES:
             return payload
-    raise QueryStopped(f"The answer has more than {MAX_BYTES >> 20} MiB.", hint="Ask for less, or use an export.")
+    raise QueryStoppedError(f"The answer has more than {MAX_BYTES >> 20} MiB.", hint="Ask for less, or use an export.")
 
 
 def _json_bytes(table: pa.Table) -> bytes:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workbench.audit.format import records
-from workbench.events import JSON, Caller, Misuse
-from workbench.policy.approvals.approval import Refused
-from workbench.policy.approvals.standing_approvals import Prepared, StandingApproval, Terms
+from workbench.events import JSON, Caller, MisuseError
+from workbench.policy.approvals.approval import ApprovalRefusedError
+from workbench.policy.approvals.standing_approvals import PreparedStandingApproval, StandingApproval, StandingTerms
 
 if TYPE_CHECKING:
     from workbench.platform.platform import Platform
 
 
-async def prepare(platform: Platform, approval: str, arguments: JSON | None, terms: Terms, caller: Caller) -> Prepared:
+async def prepare(
+    platform: Platform, approval: str, arguments: JSON | None, terms: StandingTerms, caller: Caller
+) -> PreparedStandingApproval:
     """Check that a yes of `caller` to a waiting call may let it be repeated on these terms.
 
     Raises:
@@ -21,16 +23,16 @@ async def prepare(platform: Platform, approval: str, arguments: JSON | None, ter
     """
     desk, standing = platform.policy.approvals, platform.policy.standing
 
-    def check() -> Prepared:
+    def check() -> PreparedStandingApproval:
         found = desk.get(approval)
         if found is None or found.tenant != caller.tenant or found.status != "pending":
-            raise Refused(
+            raise ApprovalRefusedError(
                 f"There is no approval {approval[:80]!r} that waits.", hint="`workbench approvals` lists those that do."
             )
         clear = arguments if arguments is not None else desk.arguments(approval, caller)
         now = {tool.qualified: tool.definition_hash for tool in platform.registry.tools()}
         if now.get(found.tool) != found.definition_hash:
-            raise Misuse(
+            raise MisuseError(
                 f"{found.tool} has changed since it was called, or its server is not ready.",
                 hint="Deny the call, so that it is made anew.",
             )
@@ -39,7 +41,9 @@ async def prepare(platform: Platform, approval: str, arguments: JSON | None, ter
     return await standing.store.aside(check)
 
 
-async def give(platform: Platform, prepared: Prepared, caller: Caller, *, via: str, note: str) -> StandingApproval:
+async def give(
+    platform: Platform, prepared: PreparedStandingApproval, caller: Caller, *, via: str, note: str
+) -> StandingApproval:
     """Keep what was prepared, once the yes itself counts; on the record before anybody hears of it."""
     standing = platform.policy.standing
     given = await standing.store.aside(standing.give, prepared, caller, via=via, note=note)

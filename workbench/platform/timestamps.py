@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 
 def microseconds(text: str | None) -> int:
@@ -18,5 +18,5 @@ def microseconds(text: str | None) -> int:
     try:
         found = datetime.fromisoformat(text)
     except ValueError as e:
-        raise Misuse(f"{text!r} is no time.", hint="Expected e.g. 2026-11-20 or 2026-11-20T14:30.") from e
+        raise MisuseError(f"{text!r} is no time.", hint="Expected e.g. 2026-11-20 or 2026-11-20T14:30.") from e
     return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1e6)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from workbench.events import Call, Caller, Decision, Tool
 
 if TYPE_CHECKING:
-    from workbench.policy.approvals.approval import Needed
+    from workbench.policy.approvals.approval import ApprovalRequirement
 
 
 class EngineError(RuntimeError):
@@ -87,7 +87,7 @@ class DecisionEngine(Protocol):
         """
         return None
 
-    async def approvers(self, call: Call, tool: Tool) -> Needed | None:
+    async def approvers(self, call: Call, tool: Tool) -> ApprovalRequirement | None:
         """Whose approval a call needs that needs one; None, the default, leaves that to `approvers.rego` here.
 
         Raises:

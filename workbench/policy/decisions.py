@@ -17,20 +17,20 @@ import msgspec
 
 from workbench.config import Settings
 from workbench.control import open_store
-from workbench.events import JSON, Call, Caller, Decision, Misuse, Tool
-from workbench.policy.approvals.approval import Needed
+from workbench.events import JSON, Call, Caller, Decision, MisuseError, Tool
+from workbench.policy.approvals.approval import ApprovalRequirement
 from workbench.policy.approvals.approvals import Approvals
 from workbench.policy.approvals.standing_approvals import StandingApprovals
 from workbench.policy.decision_engine import DecisionEngine, EngineError, denied
 from workbench.policy.engines.embedded_engine import EmbeddedEngine
 from workbench.policy.engines.engine_table import open_engine
-from workbench.policy.limits.budgets import Limits, Spending
+from workbench.policy.limits.budgets import BudgetLedger, BudgetLimits
 from workbench.policy.limits.rate_limits import RateLimits
 from workbench.policy.redaction.redactor import Redactor
 from workbench.policy.rego import rego_engine
 from workbench.policy.rego.engine_answer import approvers_input
 from workbench.policy.rego.loaded_rules import LoadedRules
-from workbench.secrets import Secrets
+from workbench.secrets import SecretResolver
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Policy:
         """Who decides calls."""
         self.limits = _limits(settings, self.quota)
         with contextlib.closing(open_store(settings)):  # gateways that share it agree on keys before one is read
-            self.spending = Spending(settings, self._budget)
+            self.spending = BudgetLedger(settings, self._budget)
             self.redactor = Redactor(settings.home)
             self.approvals = Approvals(settings, self.redactor)
             self.standing = StandingApprovals(settings, self.redactor)
@@ -188,7 +188,7 @@ class Policy:
         """What a list for `caller` is made by; another one whenever it may have changed."""
         return self.engine.visibility_version(caller)
 
-    async def needed(self, call: Call, tool: Tool) -> Needed:
+    async def needed(self, call: Call, tool: Tool) -> ApprovalRequirement:
         """Whose yes a call needs that needs a human's.
 
         Raises:
@@ -199,11 +199,11 @@ class Policy:
                 found = await self.engine.approvers(call, tool)
             if found is None:
                 answer = self.rules.ask(rego_engine.APPROVERS, approvers_input(call.caller, tool))
-                found = Needed(approvers=answer["approvers"], roles=tuple(answer["roles"]))
+                found = ApprovalRequirement(approvers=answer["approvers"], roles=tuple(answer["roles"]))
             if found.approvers < 1 or any(type(role) is not str for role in found.roles):
                 raise EngineError("approvers or roles are not as agreed")
         except Exception as e:
-            raise Misuse(f"Whose approval {tool.qualified} needs cannot be found out: {_plain(e)}.") from e
+            raise MisuseError(f"Whose approval {tool.qualified} needs cannot be found out: {_plain(e)}.") from e
         return found
 
     def quota(self, tenant: str, tool: str) -> int:
@@ -215,10 +215,10 @@ class Policy:
         found = self.engine.quota(tenant, tool)
         return self.rules.quota(tenant, tool) if found is None else found
 
-    def _budget(self, caller: Caller) -> Limits:
+    def _budget(self, caller: Caller) -> BudgetLimits:
         """What the rules here let somebody use, whoever decides calls."""
         asked = {"tenant": caller.tenant, "subject": caller.subject, "roles": list(caller.roles)}
-        return Limits(**self.rules.ask(rego_engine.BUDGETS, asked))
+        return BudgetLimits(**self.rules.ask(rego_engine.BUDGETS, asked))
 
     def _within_quota(self, decision: Decision, call: Call, usage: JSON) -> Decision:
         """`decision`, or a denial where `tenant_quota.rego` says that the quota is used up."""
@@ -296,6 +296,6 @@ def _limits(settings: Settings, quota: Callable[[str, str], int]) -> RateLimits:
     return SharedLimits(
         settings.rate_per_minute,
         quota,
-        url=Secrets.of(settings).read(settings.redis_url),
+        url=SecretResolver.of(settings).read(settings.redis_url),
         when_down=settings.redis_down,
     )

@@ -10,11 +10,18 @@ from workbench.registry.configuration.mcp_json import (
     read_configuration,
     read_mcp_json,
 )
-from workbench.registry.connection import Connection, ConnectionFactory, Launched, RpcError
+from workbench.registry.connection import Connection, ConnectionFactory, LaunchContext, RpcError
 from workbench.registry.definitions.definition_pins import VaryingAcceptance
 from workbench.registry.registration import registration
-from workbench.registry.registry import Registry, Reloaded
-from workbench.registry.server import Overloaded, ReplicaState, ServerDown, ServerSpec, ServerState, UnknownTool
+from workbench.registry.registry import Registry, ReloadResult
+from workbench.registry.server import (
+    OverloadedError,
+    ReplicaState,
+    ServerDownError,
+    ServerSpec,
+    ServerState,
+    UnknownToolError,
+)
 
 __all__ = [
     "Configuration",
@@ -22,16 +29,16 @@ __all__ = [
     "Connection",
     "ConnectionFactory",
     "ExcludedServer",
-    "Launched",
-    "Overloaded",
+    "LaunchContext",
+    "OverloadedError",
     "Registry",
-    "Reloaded",
+    "ReloadResult",
     "ReplicaState",
     "RpcError",
-    "ServerDown",
+    "ServerDownError",
     "ServerSpec",
     "ServerState",
-    "UnknownTool",
+    "UnknownToolError",
     "VaryingAcceptance",
     "bundled_specs",
     "foreign_servers",

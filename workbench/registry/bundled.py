@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config import Settings, names
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.registry.configuration.added_servers import FILE
 from workbench.registry.configuration.mcp_json import Configuration, read_configuration
 from workbench.registry.server import ServerSpec
-from workbench.secrets import NoSecret, Secrets
+from workbench.secrets import SecretNotFoundError, SecretResolver
 from workbench.server_manifests import ServerManifest, bundled_manifests, selectable_servers
 
 
@@ -64,8 +64,8 @@ def _has_secret(settings: Settings) -> Callable[[str], bool]:
 
     def has(name: str) -> bool:
         try:
-            return bool(Secrets.of(settings).read(f"secret:{name}"))
-        except (NoSecret, Misuse):
+            return bool(SecretResolver.of(settings).read(f"secret:{name}"))
+        except (SecretNotFoundError, MisuseError):
             return False
 
     return has
@@ -107,7 +107,7 @@ def _flags(settings: Settings, manifest: ServerManifest) -> list[str]:
 def _setting(settings: Settings, manifest: ServerManifest, name: str) -> Any:
     """The value of a setting that a manifest names."""
     if name not in names():
-        raise Misuse(
+        raise MisuseError(
             f"The manifest of the bundled server {manifest.id!r} names {name!r}, which is no setting.",
             hint="See `workbench doctor` for all settings.",
         )
@@ -116,5 +116,7 @@ def _setting(settings: Settings, manifest: ServerManifest, name: str) -> Any:
 
 def _existing(path: Path, name: str) -> str:
     if not path.is_dir():
-        raise Misuse(f"Setting {name} is {str(path)!r}, which is no folder.", hint="Give the path of an existing one.")
+        raise MisuseError(
+            f"Setting {name} is {str(path)!r}, which is no folder.", hint="Give the path of an existing one."
+        )
     return str(path.resolve())

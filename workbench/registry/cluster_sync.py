@@ -6,8 +6,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from workbench.control import ControlDown, ControlStore
-from workbench.events import NotRecorded
+from workbench.control import ControlStore, ControlStoreError
+from workbench.events import NotRecordedError
 
 RETRY_PAUSE_S = 2.0
 """Pause before what could not be taken over is tried again."""
@@ -15,7 +15,7 @@ _TABLES = ("", "registry_pins", "registry_servers")
 _log = logging.getLogger(__name__)
 
 
-class Sharing:
+class ClusterSync:
     """Has what other gateways register, remove and accept taken over as soon as it is told of.
 
     Args:
@@ -45,7 +45,7 @@ class Sharing:
             self._changed.clear()
             try:
                 await self._step()
-            except (ControlDown, NotRecorded) as e:
+            except (ControlStoreError, NotRecordedError) as e:
                 _log.warning("what other gateways changed was not taken over: %s", e)
                 await asyncio.sleep(RETRY_PAUSE_S)
                 self._changed.set()

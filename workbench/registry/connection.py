@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from workbench.events import JSON, Unreachable, WorkbenchError
+from workbench.events import JSON, UnreachableError, WorkbenchError
 from workbench.registry.server import ServerSpec
 
 FOLLOW: Final = "workbench/tasks/follow"
@@ -24,7 +24,7 @@ class RpcError(WorkbenchError):
         self.data = data
 
 
-class RequestRefusedError(Unreachable):
+class RequestRefusedError(UnreachableError):
     """The server refused one request, outside of JSON-RPC; it is well, and may answer others.
 
     Attributes:
@@ -37,7 +37,7 @@ class RequestRefusedError(Unreachable):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Launched:
+class LaunchContext:
     """What a connection needs in order to talk to a server that now runs or is reachable."""
 
     url: str = ""
@@ -128,4 +128,4 @@ class Connection(Protocol):
         """Whether a request has a chance; False once the transport is known to be lost."""
 
 
-ConnectionFactory = Callable[[ServerSpec, Launched], Connection]
+ConnectionFactory = Callable[[ServerSpec, LaunchContext], Connection]

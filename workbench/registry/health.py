@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from workbench.events import WorkbenchError
 from workbench.registry.connection import Connection, RpcError
-from workbench.registry.registry_events import Journal
+from workbench.registry.registry_events import RegistryEvents
 
 MAX_MISSES = 2
 """Failed checks in a row after which a server counts as down."""
@@ -26,7 +26,7 @@ MIN_RECORD_INTERVAL_S = 60.0
 """An unchanged health is recorded at most this often, in seconds."""
 
 
-class Beat(NamedTuple):
+class HealthCheck(NamedTuple):
     """The result of one check."""
 
     ok: bool
@@ -40,7 +40,7 @@ class Beat(NamedTuple):
     """Not answered, because a call that is under way may occupy the server."""
 
 
-class Pulse:
+class HealthMonitor:
     """Checks the health of one server and remembers what it needs to judge it.
 
     A server that works on one call at a time is silent for as long as a call may take. So silence makes a server `down`
@@ -49,7 +49,7 @@ class Pulse:
     and there are servers that never answer `ping`.
     """
 
-    def __init__(self, server: str, journal: Journal, *, interval: float, call_timeout: float) -> None:
+    def __init__(self, server: str, journal: RegistryEvents, *, interval: float, call_timeout: float) -> None:
         self._server = server
         self._journal = journal
         self._patience = max(1.0, min(interval, PROBE_TIMEOUT_S))
@@ -80,7 +80,7 @@ class Pulse:
         self._misses, self._answered = 0, asyncio.get_running_loop().time()
         self._excused = False
 
-    async def beat(self, connection: Connection, busy_since: float | None = None) -> Beat:
+    async def beat(self, connection: Connection, busy_since: float | None = None) -> HealthCheck:
         """Check once, with a request that is legal in the era of the connection.
 
         Args:
@@ -102,7 +102,7 @@ class Pulse:
             if busy:
                 self._excused, self._misses, self._answered = True, 0, since
                 self._record(True, 0, "It is busy with a call.")
-                return Beat(True, busy=True)
+                return HealthCheck(True, busy=True)
             if heard_at < since:
                 why = "It does not answer health checks."
                 if self._excused:
@@ -113,12 +113,12 @@ class Pulse:
         self._record(not why, elapsed, why)
         if not why:
             self.answered()
-            return Beat(True, elapsed)
+            return HealthCheck(True, elapsed)
         self._misses += 1
         silent = asyncio.get_running_loop().time() - self._answered
         down = self._misses >= MAX_MISSES
         longest = self._silence if self._excused else min(self._silence, SILENCE_TIMEOUT_S)
-        return Beat(False, elapsed, why, down, lost=(gone and down) or silent > longest)
+        return HealthCheck(False, elapsed, why, down, lost=(gone and down) or silent > longest)
 
     async def _ask(self, connection: Connection, method: str) -> None:
         if method != "ping" or "tools" not in connection.capabilities:

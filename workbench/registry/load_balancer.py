@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from workbench.events import JSON, Unreachable
+from workbench.events import JSON, UnreachableError
 from workbench.registry.connection import FOLLOW, UNFOLLOW, Connection, RequestRefusedError, RpcError
 from workbench.registry.managed_server import ManagedServer
-from workbench.registry.server import Overloaded
+from workbench.registry.server import OverloadedError
 
 EVERYWHERE: Final = ("resources/subscribe", "resources/unsubscribe", FOLLOW, UNFOLLOW)
 """Methods that are about what a server announces by itself: each replica announces what it sees, so each is told."""
@@ -18,7 +18,7 @@ SILENCE_TIMEOUT_S: Final = 0.5
 """Seconds that a call must have waited, for its timeout to say something of the replica: callers may be in a hurry."""
 
 
-class Balanced:
+class BalancedConnection:
     """The connection to a server, whichever of its replicas answers; implements `registry.Connection`.
 
     Among the replicas that can be called, each request goes to the one with the fewest requests under way (Envoy and
@@ -94,7 +94,7 @@ class Balanced:
         except (RpcError, RequestRefusedError):
             breaker.succeeded()
             raise
-        except Unreachable as e:
+        except UnreachableError as e:
             breaker.failed(str(e))
             entry.suspect()
             raise
@@ -158,18 +158,20 @@ class Balanced:
             raise self._refusal()
         return best
 
-    def _refusal(self) -> Unreachable | Overloaded:
+    def _refusal(self) -> UnreachableError | OverloadedError:
         there = [entry for entry in self._replicas if entry.reachable]
         if not there:
             for entry in self._replicas:
                 entry.suspect()
-            return Unreachable(f"Server {self._id!r} has just lost its connection.")
+            return UnreachableError(f"Server {self._id!r} has just lost its connection.")
         busy = [entry for entry in there if entry.breaker.state == "closed"]
         if busy:
-            return Overloaded(f"Server {self._id!r} has as many calls under way as it may.", rule="busy", retry_s=1)
+            return OverloadedError(
+                f"Server {self._id!r} has as many calls under way as it may.", rule="busy", retry_s=1
+            )
         wait = min(entry.breaker.retry_s for entry in there)
         why = f"Calls to server {self._id!r} have failed several times in a row; it is asked again once it is well."
-        return Overloaded(why, rule="breaker", retry_s=wait)
+        return OverloadedError(why, rule="breaker", retry_s=wait)
 
 
 async def drained(entry: ManagedServer, seconds: float) -> bool:

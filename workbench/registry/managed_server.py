@@ -12,18 +12,18 @@ from typing import Any, TypeVar
 import msgspec
 
 from workbench.config import Settings
-from workbench.events import JSON, Tool, Unreachable, WorkbenchError, now_us
-from workbench.registry.connection import Connection, ConnectionFactory, Launched, RpcError
-from workbench.registry.definitions.definition_pins import Pins
-from workbench.registry.definitions.listing import Listing, list_tools
+from workbench.events import JSON, Tool, UnreachableError, WorkbenchError, now_us
+from workbench.registry.connection import Connection, ConnectionFactory, LaunchContext, RpcError
+from workbench.registry.definitions.definition_pins import DefinitionPins
+from workbench.registry.definitions.listing import ToolListing, list_tools
 from workbench.registry.definitions.listing_changes import tool_changes
 from workbench.registry.definitions.name_checks import shown
-from workbench.registry.health import PROBE_TIMEOUT_S, Pulse
-from workbench.registry.processes.failed_starts import Failures
+from workbench.registry.health import PROBE_TIMEOUT_S, HealthMonitor
+from workbench.registry.processes.failed_starts import StartFailures
 from workbench.registry.processes.server_process import ServerProcess
 from workbench.registry.processes.startup import within_start_timeout
 from workbench.registry.processes.supervisor import Supervisor
-from workbench.registry.registry_events import Journal
+from workbench.registry.registry_events import RegistryEvents
 from workbench.registry.remedies import remedy
 from workbench.registry.replica_breaker import BreakerState, ReplicaBreaker
 from workbench.registry.server import ServerSpec, ServerState, ServerStatus, shown_url
@@ -62,8 +62,8 @@ class ManagedServer(ServerProcess):
         settings: Settings,
         supervisor: Supervisor,
         connect: ConnectionFactory,
-        pins: Pins,
-        journal: Journal,
+        pins: DefinitionPins,
+        journal: RegistryEvents,
         changed: Callable[[], None],
         replica: int = 0,
     ) -> None:
@@ -101,10 +101,10 @@ class ManagedServer(ServerProcess):
         self._changed = changed
         self._wake = asyncio.Event()
         self._relist = self._restart = self._was_ready = False
-        self._failures = Failures(settings.restart_backoff)
+        self._failures = StartFailures(settings.restart_backoff)
         self._listed_at = self._list_from = 0.0
         longest = max((settings.call_timeout, spec.call_timeout_s, *settings.tool_timeouts.values()))
-        self._pulse = Pulse(spec.id, journal, interval=settings.health_interval, call_timeout=longest)
+        self._pulse = HealthMonitor(spec.id, journal, interval=settings.health_interval, call_timeout=longest)
         self._task: asyncio.Task[None] | None = None
         self._state = ServerState(
             id=spec.id,
@@ -224,7 +224,7 @@ class ManagedServer(ServerProcess):
         self._relist = self._restart = False
         self._wake.clear()
         if self.spec.kind == "url":
-            self._launched = Launched(
+            self._launched = LaunchContext(
                 url=await self._supervisor.filled(self.spec.url),
                 headers=self.spec.headers,
                 guarded=self.spec.source == "registered",
@@ -287,7 +287,7 @@ class ManagedServer(ServerProcess):
     async def _reopen(self) -> None:
         """One new connection: the server was restarted behind its address, or our session with it has expired."""
         if self.spec.stdio:
-            raise Unreachable("It closed its output.")
+            raise UnreachableError("It closed its output.")
         self._journal.event(self.spec.id, "reconnecting", {})
         await self._open()
 
@@ -297,8 +297,8 @@ class ManagedServer(ServerProcess):
             listing = await list_tools(self.spec, connection, timeout)
         except RpcError as e:
             if "tools" in connection.capabilities:
-                raise Unreachable(f"It refused to list its tools: {e} (code {e.code}).") from e
-            listing = Listing()  # a server of resources or prompts alone
+                raise UnreachableError(f"It refused to list its tools: {e} (code {e.code}).") from e
+            listing = ToolListing()  # a server of resources or prompts alone
         self._pulse.answered()
         self._listed_at = asyncio.get_running_loop().time()
         tools = await asyncio.to_thread(self._pins.check, self.spec, listing.tools)

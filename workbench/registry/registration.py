@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from workbench.address import check_url
-from workbench.events import Misuse, digest
+from workbench.events import MisuseError, digest
 from workbench.registry.definitions.name_checks import close_names, header_objection, shown
 from workbench.registry.server import ServerSpec
 from workbench.secrets import is_reference
@@ -31,20 +31,20 @@ def registration(data: Any, *, tenant: str = "", prefixed: bool = False) -> Serv
         Misuse: it is no object, lacks `id` or `url`, has a key or a value that is not expected, or an id of others.
     """
     if not isinstance(data, dict):
-        raise Misuse(f"A registration is an object, not {type(data).__name__}.", hint=f"Give {', '.join(KEYS)}.")
+        raise MisuseError(f"A registration is an object, not {type(data).__name__}.", hint=f"Give {', '.join(KEYS)}.")
     for key in data:
         if key not in KEYS:
             close = close_names(str(key), KEYS, 1)
             hint = f"Did you mean {close[0]!r}?" if close else f"Expected {', '.join(KEYS)}."
-            raise Misuse(f"A registration has no key {key!r}.", hint=hint)
+            raise MisuseError(f"A registration has no key {key!r}.", hint=hint)
     for key in ("id", "url"):
         if not data.get(key):
-            raise Misuse(f"The registration lacks {key!r}.", hint="Give an id and the URL of an MCP endpoint.")
+            raise MisuseError(f"The registration lacks {key!r}.", hint="Give an id and the URL of an MCP endpoint.")
     spec = ServerSpec(kind="url", source="registered", tenant=tenant, **data)
     _check_types(spec)
     prefix = f"{re.sub('[^a-z0-9]+', '-', tenant.lower()).strip('-')[:24] or digest(tenant)[:8]}-"
     if prefixed and not spec.id.startswith(prefix):
-        raise Misuse(
+        raise MisuseError(
             f"Server name {spec.id!r} is not one for tenant {tenant!r}.",
             hint=f"Here the names of its servers begin with {prefix!r}.",
         )
@@ -59,26 +59,26 @@ def check_registration(spec: ServerSpec, *, local_allowed: bool, ports: Sequence
     """
     _check_types(spec)
     if spec.auth is not None or spec.tls is not None:
-        raise Misuse(
+        raise MisuseError(
             f"Server {spec.id!r} asks for tokens or certificates of this gateway.",
             hint="Who registers a server sends its own credential; `auth` and `tls` are read from an mcp.json on disk.",
         )
     if spec.kind != "url" or spec.command or spec.env or spec.cwd or spec.stdio:
-        raise Misuse(
+        raise MisuseError(
             f"Server {spec.id!r} has a launch command.",
             hint="Only a URL can be registered here; commands are read from an mcp.json on disk.",
         )
     check_url(spec.url, local_allowed=local_allowed, ports=port_ranges(ports))
     for name, value in spec.headers.items():
         if is_reference(value):
-            raise Misuse(
+            raise MisuseError(
                 f"Server {spec.id!r} cannot be registered: the header {name!r} names a secret of this machine.",
                 hint="Who registers a server sends its own credential; secrets are named in an mcp.json on disk.",
             )
         if why := header_objection(name, value):
-            raise Misuse(f"Server {spec.id!r} cannot be registered: {why}.", hint="Mend or remove the header.")
+            raise MisuseError(f"Server {spec.id!r} cannot be registered: {why}.", hint="Mend or remove the header.")
     if spec.title != shown(spec.title, 200) or spec.description != shown(spec.description, 2_000):
-        raise Misuse(
+        raise MisuseError(
             f"Title or description of server {spec.id!r} is too long or has hidden characters.",
             hint="Use plain text, at most 200 and 2000 characters.",
         )
@@ -88,4 +88,4 @@ def _check_types(spec: ServerSpec) -> None:
     try:
         msgspec.convert(msgspec.to_builtins(spec), ServerSpec)  # the constructor takes values of any type
     except (msgspec.ValidationError, TypeError) as e:
-        raise Misuse(f"The server cannot be registered: {e}.", hint="Give id, url, and headers as texts.") from e
+        raise MisuseError(f"The server cannot be registered: {e}.", hint="Give id, url, and headers as texts.") from e

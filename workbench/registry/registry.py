@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from workbench.config import Settings
-from workbench.events import JSON, Misuse, Record, Tool
+from workbench.events import JSON, MisuseError, Record, Tool
 from workbench.registry.bundled import configured_servers
-from workbench.registry.cluster_sync import Sharing
+from workbench.registry.cluster_sync import ClusterSync
 from workbench.registry.configuration.mcp_json import Configuration
 from workbench.registry.connection import Connection, ConnectionFactory
-from workbench.registry.definitions.definition_pins import Pins, VaryingAcceptance, acceptance_detail
+from workbench.registry.definitions.definition_pins import DefinitionPins, VaryingAcceptance, acceptance_detail
 from workbench.registry.definitions.name_checks import close_names, confusable, server_id
 from workbench.registry.definitions.varying_definition import DefinitionTemplate
 from workbench.registry.processes.supervisor import Supervisor
 from workbench.registry.registration import check_registration
-from workbench.registry.registry_events import Journal
-from workbench.registry.replica_set import Group
-from workbench.registry.server import ServerDown, ServerSpec, ServerState, UnknownTool
+from workbench.registry.registry_events import RegistryEvents
+from workbench.registry.replica_set import ReplicaSet
+from workbench.registry.server import ServerDownError, ServerSpec, ServerState, UnknownToolError
 from workbench.registry.tool_catalog import ToolCatalog
-from workbench.secrets import Secrets
+from workbench.secrets import SecretResolver
 
 if TYPE_CHECKING:
     from workbench.audit import AuditLog
 
 
-class Reloaded(Record, frozen=True, kw_only=True):
+class ReloadResult(Record, frozen=True, kw_only=True):
     """What changed when the configuration was read again; ids of servers."""
 
     added: tuple[str, ...] = ()
@@ -65,20 +65,20 @@ class Registry:
         self.on_open: list[Callable[[str, Connection], None]] = []
         """Functions to call with a server's id and each new connection to it, or to one of its replicas."""
         self._settings = settings
-        self._journal = Journal(audit, settings.tenant)
+        self._journal = RegistryEvents(audit, settings.tenant)
         self.on_event = self._journal.on_event
         """Told of what happens to servers: the id, the event, and details, as they are put on the record."""
         self.supervisor = Supervisor(
             settings.home,
             lambda event, detail: self._journal.event("platform", event, detail),
-            Secrets.of(settings),
+            SecretResolver.of(settings),
         )
         self._connect = connect
         self._given = specs
-        self._entries: dict[str, Group] = {}
+        self._entries: dict[str, ReplicaSet] = {}
         self._catalog = ToolCatalog()
-        self._pins: Pins | None = None
-        self._sharing: Sharing | None = None
+        self._pins: DefinitionPins | None = None
+        self._sharing: ClusterSync | None = None
         self._editing = asyncio.Lock()
         self._settling: set[asyncio.Task[None]] = set()
         self._alike: dict[str, str] = {}
@@ -114,7 +114,7 @@ class Registry:
             Misuse: the configuration cannot be meant; nothing was launched then.
         """
         configured = await asyncio.to_thread(self._configured)
-        self._pins = Pins(self._settings)
+        self._pins = DefinitionPins(self._settings)
         self._catalog.names = self._pins.names()
         specs = self._choose(configured, self._pins.registered())
         await self.supervisor.open(launches=any(spec.command for spec in specs))
@@ -124,7 +124,7 @@ class Registry:
             asyncio.create_task(self._settle(e, progress), name=f"start of {e.spec.id}") for e in self._entries.values()
         }
         if not self._pins.store.local:
-            self._sharing = Sharing(self._pins.store, self._in_step)
+            self._sharing = ClusterSync(self._pins.store, self._in_step)
         if self._settling:
             await asyncio.wait(self._settling, timeout=patience)
         await self._catalog.indexed()
@@ -195,14 +195,14 @@ class Registry:
             if entry.connection.alive:
                 return tool, entry.connection
             entry.suspect()
-            raise ServerDown(entry.state)
+            raise ServerDownError(entry.state)
         server = qualified.partition(".")[0]
         if server in self._excluded and server not in self._entries:
-            raise ServerDown(self._excluded[server])
+            raise ServerDownError(self._excluded[server])
         entry_of = self._entries.get(server)
         if entry_of is not None and not entry_of.callable:
-            raise ServerDown(entry_of.state)
-        raise UnknownTool(qualified, self.suggest(qualified))
+            raise ServerDownError(entry_of.state)
+        raise UnknownToolError(qualified, self.suggest(qualified))
 
     def connection(self, id: str) -> Connection:
         """The connection to one server, for what is not a tool call.
@@ -213,7 +213,7 @@ class Registry:
         """
         entry = self._entry(id)
         if not entry.callable:
-            raise ServerDown(entry.state)
+            raise ServerDownError(entry.state)
         return entry.connection
 
     def search(self, query: str, limit: int = 20, among: Collection[str] | None = None) -> list[tuple[Tool, float]]:
@@ -275,7 +275,7 @@ class Registry:
         """
         entry = self._entry(id)
         if entry.spec.source != "registered":
-            raise Misuse(
+            raise MisuseError(
                 f"Server {id!r} was not registered while running.", hint=f"It is configured in {entry.spec.source}."
             )
         async with self._editing:
@@ -287,7 +287,7 @@ class Registry:
         await entry.stop(drain=True)
         await self._catalog.indexed()
 
-    async def reload(self, *, patience: float | None = None) -> Reloaded:
+    async def reload(self, *, patience: float | None = None) -> ReloadResult:
         """Take over what the configuration on disk says now: start what is new, end what is gone, replace what differs.
 
         Args:
@@ -302,7 +302,7 @@ class Registry:
             configured = await asyncio.to_thread(self._configured)
             wanted = {spec.id: spec for spec in self._choose(configured, await asyncio.to_thread(pins.registered))}
             own = {id: entry.spec for id, entry in self._entries.items()}
-            done = Reloaded(
+            done = ReloadResult(
                 added=tuple(id for id in wanted if id not in own),
                 removed=tuple(id for id in own if id not in wanted),
                 replaced=tuple(id for id in wanted if id in own and wanted[id] != own[id]),
@@ -360,7 +360,7 @@ class Registry:
             UnknownTool: no ready server lists it.
         """
         if qualified not in self._catalog.by_name:
-            raise UnknownTool(qualified, self.suggest(qualified))
+            raise UnknownToolError(qualified, self.suggest(qualified))
         return self._opened_pins().changes(self._catalog.by_name[qualified][0])
 
     def varying(self, qualified: str) -> DefinitionTemplate | str:
@@ -370,7 +370,7 @@ class Registry:
             UnknownTool: no ready server lists it.
         """
         if qualified not in self._catalog.by_name:
-            raise UnknownTool(qualified, self.suggest(qualified))
+            raise UnknownToolError(qualified, self.suggest(qualified))
         return self._opened_pins().template(self._catalog.by_name[qualified][0])
 
     async def accept(self, qualified: str, *, by: str, seen: str = "", varying: bool = False) -> Tool:
@@ -388,10 +388,12 @@ class Registry:
             NotRecorded: the log cannot record it, so nothing was accepted.
         """
         if qualified not in self._catalog.by_name:
-            raise UnknownTool(qualified, self.suggest(qualified))
+            raise UnknownToolError(qualified, self.suggest(qualified))
         tool, entry = self._catalog.by_name[qualified]
         if seen and seen != tool.definition_hash:
-            raise Misuse(f"The definition of {qualified!r} has changed again.", hint="Look at the change once more.")
+            raise MisuseError(
+                f"The definition of {qualified!r} has changed again.", hint="Look at the change once more."
+            )
         pins = self._opened_pins()
         detail = await asyncio.to_thread(acceptance_detail, pins, tool, by, varying=varying)
         await self._journal.of_tenant(tool.tenant).decided(tool.server, "definition_accepted", detail)
@@ -432,7 +434,7 @@ class Registry:
         """The id for a server of `tenant`; of what exists for others alone, a refusal tells nothing."""
         id = server_id(name, [state.id for state in self.servers(tenant)])
         if confusable(id, self._entries):
-            raise Misuse(f"Server name {name!r} cannot be used.", hint="Give the server another name.")
+            raise MisuseError(f"Server name {name!r} cannot be used.", hint="Give the server another name.")
         return id
 
     async def _in_step(self) -> None:
@@ -496,8 +498,8 @@ class Registry:
             detail = {"why": state.last_error, "status": state.status}
             self._journal.of_tenant(state.tenant).event(state.id, "not_started", detail)
 
-    def _enter(self, spec: ServerSpec) -> Group:
-        entry = Group(
+    def _enter(self, spec: ServerSpec) -> ReplicaSet:
+        entry = ReplicaSet(
             spec,
             settings=self._settings,
             supervisor=self.supervisor,
@@ -515,7 +517,7 @@ class Registry:
         entry.start()
         return entry
 
-    async def _settle(self, entry: Group, progress: Callable[[str], None] | None) -> None:
+    async def _settle(self, entry: ReplicaSet, progress: Callable[[str], None] | None) -> None:
         await entry.settled()
         if progress is not None:
             state = entry.state
@@ -525,21 +527,21 @@ class Registry:
                 else f"{state.id}: {state.status}. {state.last_error}"
             )
 
-    def _entry(self, id: str) -> Group:
+    def _entry(self, id: str) -> ReplicaSet:
         if id in self._excluded and id not in self._entries:
             state = self._excluded[id]
-            raise Misuse(f"Server {id!r} {state.condition} and does not run.", hint=state.last_error)
+            raise MisuseError(f"Server {id!r} {state.condition} and does not run.", hint=state.last_error)
         if id not in self._entries:
             close = self.suggest_server(id)
-            raise Misuse(
+            raise MisuseError(
                 f"There is no server {id!r}.",
                 hint=f"Did you mean {' or '.join(close)}?" if close else "See `workbench servers`.",
             )
         return self._entries[id]
 
-    def _opened_pins(self) -> Pins:
+    def _opened_pins(self) -> DefinitionPins:
         if self._pins is None:
-            raise Misuse("The registry is not open.", hint="Call start() first.")
+            raise MisuseError("The registry is not open.", hint="Call start() first.")
         return self._pins
 
     def _said(self, id: str, message: JSON) -> None:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from workbench.events import JSON, NotRecorded
+from workbench.events import JSON, NotRecordedError
 
 if TYPE_CHECKING:
     from workbench.audit import AuditLog
@@ -16,7 +16,7 @@ OnEvent = Callable[[str, str, JSON], None]
 _log = logging.getLogger(__name__)
 
 
-class Journal:
+class RegistryEvents:
     """Writes registry events and health checks to the audit log, under one tenant.
 
     Args:
@@ -34,13 +34,13 @@ class Journal:
         self.on_event: list[OnEvent] = [] if on_event is None else on_event
         """Told of each event: the server, what happened, and details. Shared with the journals made from this one."""
 
-    def of_tenant(self, tenant: str) -> Journal:
+    def of_tenant(self, tenant: str) -> RegistryEvents:
         """The journal of servers that exist for one tenant alone; without one, this."""
-        return Journal(self._audit, tenant, on_event=self.on_event) if tenant else self
+        return RegistryEvents(self._audit, tenant, on_event=self.on_event) if tenant else self
 
-    def of_replica(self, number: int) -> Journal:
+    def of_replica(self, number: int) -> RegistryEvents:
         """The same journal for one of several replicas: its events say which."""
-        return Journal(self._audit, self._tenant, replica=number, on_event=self.on_event)
+        return RegistryEvents(self._audit, self._tenant, replica=number, on_event=self.on_event)
 
     def event(self, server: str, event: str, detail: JSON | None = None) -> None:
         """Something has happened to a server by itself. The record follows when it can."""
@@ -72,6 +72,6 @@ class Journal:
     def _put(self, record: JSON) -> None:
         try:
             self._audit.put(self._tenant, record)
-        except NotRecorded as e:
+        except NotRecordedError as e:
             # Servers go on being looked after: calls are refused by the gateway while nothing can be recorded.
             _log.warning("a registry event was not recorded: %s", e)

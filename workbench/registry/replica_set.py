@@ -11,11 +11,11 @@ import msgspec
 from workbench.config import Settings
 from workbench.events import Tool
 from workbench.registry.connection import ConnectionFactory
-from workbench.registry.definitions.definition_pins import Pins
-from workbench.registry.load_balancer import Balanced, drained
+from workbench.registry.definitions.definition_pins import DefinitionPins
+from workbench.registry.load_balancer import BalancedConnection, drained
 from workbench.registry.managed_server import ManagedServer
 from workbench.registry.processes.supervisor import Supervisor
-from workbench.registry.registry_events import Journal
+from workbench.registry.registry_events import RegistryEvents
 from workbench.registry.server import ReplicaState, ServerSpec, ServerState
 
 DRAIN_TIMEOUT_S: Final = 10.0
@@ -24,7 +24,7 @@ DRAIN_TIMEOUT_S: Final = 10.0
 _BEST_FIRST = ("ready", "starting", "down", "failed", "stopped")
 
 
-class Group:
+class ReplicaSet:
     """One server. Each replica is launched, watched and restarted by an `ManagedServer` of its own.
 
     Replicas are copies of the same program, so that the tools of the first one that is ready are those of the server.
@@ -46,8 +46,8 @@ class Group:
         settings: Settings,
         supervisor: Supervisor,
         connect: ConnectionFactory,
-        pins: Pins,
-        journal: Journal,
+        pins: DefinitionPins,
+        journal: RegistryEvents,
         changed: Callable[[], None],
     ) -> None:
         self.spec = spec
@@ -62,7 +62,7 @@ class Group:
             )
             for number, each in enumerate(specs)
         ]  # fmt: skip
-        self.connection = Balanced(spec.id, self.replicas, most=settings.calls_per_replica)
+        self.connection = BalancedConnection(spec.id, self.replicas, most=settings.calls_per_replica)
 
     @property
     def callable(self) -> bool:
@@ -130,7 +130,7 @@ class Group:
             await entry.settled.wait()
             entry.draining = False
 
-    async def apply(self, pins: Pins) -> None:
+    async def apply(self, pins: DefinitionPins) -> None:
         """Judge the tools of all replicas again: a definition was accepted, here or elsewhere."""
         for entry in self.replicas:
             judged = entry.tools

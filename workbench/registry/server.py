@@ -158,9 +158,10 @@ class ServerState(Record, frozen=True, kw_only=True):
         return "has failed" if self.status == "failed" else f"is {self.status}"
 
 
-class Overloaded(WorkbenchError):
+class OverloadedError(WorkbenchError):
     """Nothing was sent: all replicas have too much to do (`rule` is `busy`) or keep failing (`breaker`)."""
 
+    error_kind = "Overloaded"
     exit_code = 4
 
     def __init__(self, message: str, *, rule: Literal["busy", "breaker"], retry_s: int) -> None:
@@ -169,8 +170,10 @@ class Overloaded(WorkbenchError):
         super().__init__(message, hint=f"Try again in {retry_s} s.")
 
 
-class UnknownTool(WorkbenchError):
+class UnknownToolError(WorkbenchError):
     """No ready server lists a tool of that name."""
+
+    error_kind = "UnknownTool"
 
     def __init__(self, name: str, suggestions: tuple[str, ...] = ()) -> None:
         self.name = name
@@ -179,9 +182,10 @@ class UnknownTool(WorkbenchError):
         super().__init__(f"There is no tool {name!r}.", hint=hint)
 
 
-class ServerDown(WorkbenchError):
+class ServerDownError(WorkbenchError):
     """The server of that tool is known, but cannot be called now."""
 
+    error_kind = "ServerDown"
     exit_code = 4
 
     def __init__(self, state: ServerState) -> None:

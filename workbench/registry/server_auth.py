@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from workbench.events import Misuse, Record
+from workbench.events import MisuseError, Record
 from workbench.secrets import is_reference
 
 AuthType = Literal["client_credentials", "token_exchange", "secret"]
@@ -64,25 +64,25 @@ def server_auth(values: dict[str, str]) -> ServerAuth:
     """
     kind = values.get("type", "")
     if kind not in KEYS:
-        raise Misuse(f"'type' of 'auth' is {kind!r}", hint=f"Expected one of {', '.join(KEYS)}.")
+        raise MisuseError(f"'type' of 'auth' is {kind!r}", hint=f"Expected one of {', '.join(KEYS)}.")
     unknown = next((key for key in values if key not in ("type", *KEYS[kind])), None)
     if unknown is not None:
-        raise Misuse(f"{unknown!r} beside type {kind!r}", hint=f"Expected {', '.join(KEYS[kind])}.")
+        raise MisuseError(f"{unknown!r} beside type {kind!r}", hint=f"Expected {', '.join(KEYS[kind])}.")
     for name in _REFERENCES:
         if values.get(name) and not is_reference(values[name]):
             hint = f"Put it into a secret, and its name here: {name} = secret:NAME."
-            raise Misuse(f"{name!r} is not the name of a secret", hint=hint)
+            raise MisuseError(f"{name!r} is not the name of a secret", hint=hint)
     needed = "secret" if kind == "secret" else "client_id"
     if not values.get(needed):
-        raise Misuse(f"'auth' of type {kind!r} lacks {needed!r}", hint=f"Add {needed!r}.")
+        raise MisuseError(f"'auth' of type {kind!r} lacks {needed!r}", hint=f"Add {needed!r}.")
     if values.get("method", METHODS[0]) not in METHODS:
-        raise Misuse(f"'method' is {values['method']!r}", hint=f"Expected one of {', '.join(METHODS)}.")
+        raise MisuseError(f"'method' is {values['method']!r}", hint=f"Expected one of {', '.join(METHODS)}.")
     made = ServerAuth(**values)  # type: ignore[arg-type]
     given = {"client_secret_basic": made.client_secret, "private_key_jwt": True, "jwt_svid": True}
     if kind != "secret" and not given[made.proof]:
-        raise Misuse(f"method {made.proof!r} without 'client_secret'", hint="Add client_secret = secret:NAME.")
+        raise MisuseError(f"method {made.proof!r} without 'client_secret'", hint="Add client_secret = secret:NAME.")
     if (made.client_secret and made.proof != "client_secret_basic") or (
         made.private_key and made.proof != "private_key_jwt"
     ):
-        raise Misuse("'method' and what the client has do not go together", hint="Leave out method, or the other.")
+        raise MisuseError("'method' and what the client has do not go together", hint="Leave out method, or the other.")
     return made

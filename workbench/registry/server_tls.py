@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from workbench.events import Misuse, Record
+from workbench.events import MisuseError, Record
 
 KEYS = ("spiffe_id", "ca", "cert", "key", "workload_api")
 PATHS = ("ca", "cert", "key")
@@ -36,19 +36,19 @@ def server_tls(values: dict[str, str]) -> ServerTls:
     """
     unknown = next((key for key in values if key not in KEYS), None)
     if unknown is not None:
-        raise Misuse(f"unknown key {unknown!r}", hint=f"Expected {', '.join(KEYS)}.")
+        raise MisuseError(f"unknown key {unknown!r}", hint=f"Expected {', '.join(KEYS)}.")
     made = ServerTls(**values)
     if made.spiffe_id and not _SPIFFE_ID.fullmatch(made.spiffe_id):
-        raise Misuse(f"'spiffe_id' is {made.spiffe_id[:200]!r}", hint="Expected spiffe://trust.domain/path.")
+        raise MisuseError(f"'spiffe_id' is {made.spiffe_id[:200]!r}", hint="Expected spiffe://trust.domain/path.")
     if made.workload_api:
         if made.ca or made.cert or made.key:
-            raise Misuse("'workload_api' beside files", hint="Expected the Workload API or files, not both.")
+            raise MisuseError("'workload_api' beside files", hint="Expected the Workload API or files, not both.")
         if not made.spiffe_id:
-            raise Misuse("'workload_api' without 'spiffe_id'", hint="Say who the server has to be.")
+            raise MisuseError("'workload_api' without 'spiffe_id'", hint="Say who the server has to be.")
         if not made.workload_api.startswith("unix:"):
-            raise Misuse("'workload_api' is no unix socket", hint="Expected unix:///path/of/agent.sock.")
+            raise MisuseError("'workload_api' is no unix socket", hint="Expected unix:///path/of/agent.sock.")
     elif made.spiffe_id and not made.ca:
-        raise Misuse("'spiffe_id' without 'ca'", hint="Name the file of the trust domain's authorities.")
+        raise MisuseError("'spiffe_id' without 'ca'", hint="Name the file of the trust domain's authorities.")
     if bool(made.cert) != bool(made.key):
-        raise Misuse("'cert' without 'key', or the other way round", hint="Name both files.")
+        raise MisuseError("'cert' without 'key', or the other way round", hint="Name both files.")
     return made

@@ -9,12 +9,12 @@ from typing import Final
 import msgspec
 
 from workbench.events import Tool
-from workbench.registry.definitions.imitation import Comparison, Resemblance
+from workbench.registry.definitions.imitation import NameComparison, Resemblance
 from workbench.registry.definitions.name_checks import close_names
 from workbench.registry.definitions.tool_notices import tool_notices
-from workbench.registry.replica_set import Group
+from workbench.registry.replica_set import ReplicaSet
 from workbench.registry.schemas.value_keywords import shown
-from workbench.registry.tool_search import Index
+from workbench.registry.tool_search import ToolIndex
 
 MAX_WITHHELD: Final = 10_000
 """Definitions whose output schema is not listed; beyond, further ones stay listed."""
@@ -27,7 +27,7 @@ class ToolCatalog:
         self.version = 0
         self.on_change: list[Callable[[], None]] = []
         self.tools: list[Tool] = []
-        self.by_name: dict[str, tuple[Tool, Group]] = {}
+        self.by_name: dict[str, tuple[Tool, ReplicaSet]] = {}
         self.known: dict[str, Tool] = {}
         """Qualified name → tool, those of servers included that cannot be called now."""
         self.names: dict[str, list[str]] = {}
@@ -37,11 +37,11 @@ class ToolCatalog:
         """Qualified name and hash of a definition → why its output schema is not listed."""
         self.notices: dict[str, tuple[str, ...]] = {}
         """Server → what a person should know of its tools."""
-        self._comparison = Comparison()
-        self._index = Index()
+        self._comparison = NameComparison()
+        self._index = ToolIndex()
         self._indexing: asyncio.Task[None] | None = None
 
-    def rebuild(self, entries: Collection[Group]) -> None:
+    def rebuild(self, entries: Collection[ReplicaSet]) -> None:
         """Take over what the ready ones of `entries` offer, given in the order of entering."""
         listed = {e.spec.id: e.tools for e in entries}
         self.resemblances = self._comparison.resemblances((e.spec for e in entries), listed, self.names)

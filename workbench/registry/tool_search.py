@@ -14,14 +14,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from workbench.embeddings import Meaning
-from workbench.events import Tool, Unreachable
+from workbench.embeddings import Embeddings
+from workbench.events import Tool, UnreachableError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Index", "Meaning", "words"]
+__all__ = ["Embeddings", "ToolIndex", "words"]
 
 K1, B = 1.2, 0.6
 FUSION = 10.0
@@ -99,24 +99,24 @@ def _parameters(properties: dict[str, Any]) -> list[str]:
     return found
 
 
-class Index:
+class ToolIndex:
     """An immutable index over a list of tools; `updated` makes the next one and reuses what has not changed."""
 
-    def __init__(self, meaning: Meaning | None = None) -> None:
+    def __init__(self, meaning: Embeddings | None = None) -> None:
         """
         Args:
             meaning: where vectors come from. Loaded when the first tools are indexed.
         """
         self.tools: Sequence[Tool] = ()
-        self._meaning: Meaning | None = Meaning() if meaning is None else meaning
+        self._meaning: Embeddings | None = Embeddings() if meaning is None else meaning
         self._entries: dict[tuple[str, str], _Entry] = {}
         self._names: list[str] = []
         self._postings: dict[str, tuple[NDArray[np.int64], NDArray[np.float32]]] = {}
         self._vectors: NDArray[np.float32] | None = None
 
-    def updated(self, tools: Sequence[Tool]) -> Index:
+    def updated(self, tools: Sequence[Tool]) -> ToolIndex:
         """An index over `tools`. Takes milliseconds per hundred new ones; run it in a thread."""
-        new = Index.__new__(Index)
+        new = ToolIndex.__new__(ToolIndex)
         new.tools = tools
         new._names = [tool.qualified for tool in tools]
         keys = [(name, tool.definition_hash) for name, tool in zip(new._names, tools, strict=True)]
@@ -176,7 +176,7 @@ class Index:
         try:
             for entry, vector in zip(missing, self._meaning.embed([e.text for e in missing]), strict=True):
                 entry.vector = vector
-        except Unreachable as e:
+        except UnreachableError as e:
             logging.getLogger(__name__).warning("tools are searched by words only: %s", e)
             self._meaning = None
             return

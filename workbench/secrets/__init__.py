@@ -10,15 +10,15 @@ from workbench.secrets.masking import (
     remember_all,
     remember_named,
 )
-from workbench.secrets.reference import Reference, is_reference, references
-from workbench.secrets.secret_resolver import Origin, Secrets
-from workbench.secrets.sources import NoSecret
+from workbench.secrets.reference import SecretReference, is_reference, references
+from workbench.secrets.secret_resolver import SecretOrigin, SecretResolver
+from workbench.secrets.sources import SecretNotFoundError
 
 __all__ = [
-    "NoSecret",
-    "Origin",
-    "Reference",
-    "Secrets",
+    "SecretNotFoundError",
+    "SecretOrigin",
+    "SecretReference",
+    "SecretResolver",
     "hide",
     "hide_bytes",
     "hide_in_logs",

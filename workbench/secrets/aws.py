@@ -7,7 +7,7 @@ import threading
 from typing import Any, Final
 
 from workbench.events import MissingPackageError
-from workbench.secrets.sources import NoSecret
+from workbench.secrets.sources import SecretNotFoundError
 
 CURRENT: Final = "AWSCURRENT"
 PENDING: Final = "AWSPENDING"
@@ -51,12 +51,14 @@ class SecretsManager:
             code = str(e.response.get("Error", {}).get("Code", "unknown"))
             if code in _ABSENT:
                 return None
-            raise NoSecret(f"AWS does not give the secret {name!r}: {code}.", hint=_HINTS.get(code, "")) from None
+            raise SecretNotFoundError(
+                f"AWS does not give the secret {name!r}: {code}.", hint=_HINTS.get(code, "")
+            ) from None
         except faults.BotoCoreError as e:
-            raise NoSecret(f"AWS cannot be asked for the secret {name!r}: {e}.") from None
+            raise SecretNotFoundError(f"AWS cannot be asked for the secret {name!r}: {e}.") from None
         value = found.get("SecretString")
         if not isinstance(value, str) or not value:
-            raise NoSecret(f"The secret {name!r} of AWS holds no text.")
+            raise SecretNotFoundError(f"The secret {name!r} of AWS holds no text.")
         return value, str(found.get("VersionId", ""))
 
     def _open(self) -> Any:

@@ -14,10 +14,10 @@ from typing import NamedTuple, Self
 
 import msgspec
 
-from workbench.events import Misuse, now_us
+from workbench.events import MisuseError, now_us
 
 
-class Previous(NamedTuple):
+class PreviousKey(NamedTuple):
     """A key that was replaced."""
 
     key: bytes
@@ -29,7 +29,7 @@ class KeyRing(NamedTuple):
     """The keys that are accepted besides the one in use."""
 
     next: bytes | None = None
-    previous: tuple[Previous, ...] = ()
+    previous: tuple[PreviousKey, ...] = ()
 
     @classmethod
     def beside(cls, path: Path) -> Self:
@@ -44,7 +44,7 @@ class KeyRing(NamedTuple):
         except FileNotFoundError:
             return cls()
         except ValueError as e:
-            raise Misuse(
+            raise MisuseError(
                 f"{ring} does not hold keys: {e}.", hint="Restore it from a copy, or move it away: old keys end then."
             ) from e
 
@@ -60,7 +60,7 @@ class KeyRing(NamedTuple):
         try:
             found = msgspec.json.decode(content, type=_Stored)
             after = None if found.next is None else b64decode(found.next, validate=True)
-            return cls(after, tuple(Previous(b64decode(key, validate=True), until) for key, until in found.previous))
+            return cls(after, tuple(PreviousKey(b64decode(key, validate=True), until) for key, until in found.previous))
         except (msgspec.DecodeError, binascii.Error) as e:
             raise ValueError(str(e)) from e
 
@@ -72,10 +72,10 @@ class KeyRing(NamedTuple):
         )
         return msgspec.json.encode(stored)
 
-    def accepted(self) -> list[Previous]:
+    def accepted(self) -> list[PreviousKey]:
         """The next key and those of the previous that are accepted now."""
         now = now_us()
-        after = [] if self.next is None else [Previous(self.next, None)]
+        after = [] if self.next is None else [PreviousKey(self.next, None)]
         return after + [old for old in self.previous if old.until_us is None or now < old.until_us]
 
     def prepared(self, key: bytes) -> Self:
@@ -86,7 +86,7 @@ class KeyRing(NamedTuple):
         """Without the next key, which is in use now, and with the one that it replaced; what ended is left out."""
         now = now_us()
         kept = tuple(each for each in self.previous if each.key != old and (each.until_us or now + 1) > now)
-        return self._replace(next=None, previous=(Previous(old, until_us), *kept))
+        return self._replace(next=None, previous=(PreviousKey(old, until_us), *kept))
 
 
 class _Stored(msgspec.Struct, forbid_unknown_fields=True):

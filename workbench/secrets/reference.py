@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal, get_args
 
-from workbench.events import Misuse, Record
+from workbench.events import MisuseError, Record
 
 SourceName = Literal["env", "file", "aws"]
 SOURCES: tuple[SourceName, ...] = get_args(SourceName)
@@ -18,7 +18,7 @@ _FIELD = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 EXPECTED = "Expected secret:NAME, secret:aws:NAME or secret:aws:NAME#FIELD; sources are env, file and aws."
 
 
-class Reference(Record, frozen=True, kw_only=True):
+class SecretReference(Record, frozen=True, kw_only=True):
     """Which secret is meant. Says nothing of its value."""
 
     name: str
@@ -28,7 +28,7 @@ class Reference(Record, frozen=True, kw_only=True):
     """Which field of the JSON object that the secret holds; empty takes all of it."""
 
     @classmethod
-    def parse(cls, text: str) -> Reference:
+    def parse(cls, text: str) -> SecretReference:
         """The reference that `text` is, with or without `secret:`.
 
         Raises:
@@ -41,7 +41,7 @@ class Reference(Record, frozen=True, kw_only=True):
         parts = name.split("/")
         odd = not _NAME.fullmatch(name) or ".." in parts or "" in parts or (source is None and ":" in name)
         if odd or (has_field and not _FIELD.fullmatch(field)):
-            raise Misuse("That is no reference to a secret.", hint=EXPECTED)
+            raise MisuseError("That is no reference to a secret.", hint=EXPECTED)
         return cls(name=name, source=source, field=field)
 
     def __str__(self) -> str:
@@ -54,19 +54,19 @@ def is_reference(text: str) -> bool:
     return text.startswith(PREFIX) or "${secret:" in text
 
 
-def references(text: str) -> list[Reference]:
+def references(text: str) -> list[SecretReference]:
     """The references in `text`, in their order.
 
     Raises:
         Misuse: one of them is malformed.
     """
     if text.startswith(PREFIX):
-        return [Reference.parse(text)]
-    return [Reference.parse(match.group(1)) for match in _WITHIN.finditer(text)]
+        return [SecretReference.parse(text)]
+    return [SecretReference.parse(match.group(1)) for match in _WITHIN.finditer(text)]
 
 
-def filled(text: str, values: dict[Reference, str]) -> str:
+def filled(text: str, values: dict[SecretReference, str]) -> str:
     """`text` with the values in place of its references."""
     if text.startswith(PREFIX):
-        return values[Reference.parse(text)]
-    return _WITHIN.sub(lambda match: values[Reference.parse(match.group(1))], text)
+        return values[SecretReference.parse(text)]
+    return _WITHIN.sub(lambda match: values[SecretReference.parse(match.group(1))], text)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from workbench.config import Settings
-from workbench.events import Misuse, Record
+from workbench.events import MisuseError, Record
 from workbench.secrets.masking import hide_in_logs, remember, remember_all
-from workbench.secrets.reference import PREFIX, SOURCES, Reference, SourceName, filled, is_reference, references
-from workbench.secrets.sources import Environment, Folder, NoSecret, Source
+from workbench.secrets.reference import PREFIX, SOURCES, SecretReference, SourceName, filled, is_reference, references
+from workbench.secrets.sources import EnvironmentSource, FolderSource, SecretNotFoundError, SecretSource
 
 FAILURE_PAUSE_S: Final = 5.0
 """Least seconds between two attempts to read a secret whose source does not answer."""
@@ -25,7 +25,7 @@ RENEWAL_PAUSE_S: Final = 10.0
 """Least seconds between two readings of one secret because somebody refused its value."""
 
 
-class Origin(Record, frozen=True, kw_only=True):
+class SecretOrigin(Record, frozen=True, kw_only=True):
     """Where a secret comes from; never its value."""
 
     reference: str
@@ -37,7 +37,7 @@ class Origin(Record, frozen=True, kw_only=True):
     """Why it could not be read the last time; empty when it was."""
 
 
-class _Kept:
+class _CachedSecret:
     """What is remembered of one secret."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class _Kept:
         self.refreshing = False
 
 
-class Secrets:
+class SecretResolver:
     """Reads secrets by reference, each once for as long as `secrets_ttl` says.
 
     A source that does not answer leaves the last value good until `secrets_stale`; then nothing is given out. A source
@@ -62,7 +62,7 @@ class Secrets:
         sources: instead of those of the settings.
     """
 
-    _shared: ClassVar[dict[tuple[Any, ...], Secrets]] = {}
+    _shared: ClassVar[dict[tuple[Any, ...], SecretResolver]] = {}
     _sharing: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(
@@ -71,7 +71,7 @@ class Secrets:
         *,
         env: Mapping[str, str] | None = None,
         ticks: Callable[[], float] = time.monotonic,
-        sources: Mapping[str, Source] | None = None,
+        sources: Mapping[str, SecretSource] | None = None,
     ) -> None:
         check_sources(settings.secrets)
         self._order: tuple[str, ...] = settings.secrets
@@ -79,12 +79,12 @@ class Secrets:
         self._fresh, self._stale = settings.secrets_ttl, settings.secrets_stale
         self._env = env
         self._ticks = ticks
-        self._sources: dict[str, Source] = dict(sources or {})
+        self._sources: dict[str, SecretSource] = dict(sources or {})
         self._opening = threading.Lock()
-        self._kept: dict[Reference, _Kept] = {}
+        self._kept: dict[SecretReference, _CachedSecret] = {}
 
     @classmethod
-    def of(cls, settings: Settings) -> Secrets:
+    def of(cls, settings: Settings) -> SecretResolver:
         """The secrets of this process under these settings: all rooms share what was read."""
         key = (settings.secrets, secrets_folder(settings), settings.secrets_ttl, settings.secrets_stale)
         with cls._sharing:
@@ -159,12 +159,12 @@ class Secrets:
         env = os.environ if self._env is None else self._env
         return _Resolved(self, {**defaults, **env} if defaults else env)
 
-    def where(self, wanted: Sequence[str] = ()) -> list[Origin]:
+    def where(self, wanted: Sequence[str] = ()) -> list[SecretOrigin]:
         """Where each secret that was asked for, and each in `wanted`, comes from; reads those not known yet."""
         for text in wanted:
             self._refresh_all(references(text))
         return [
-            Origin(
+            SecretOrigin(
                 reference=str(reference), source=kept.source if kept.value is not None else "",
                 age_s=max(0.0, self._ticks() - kept.read_at) if kept.value is not None else 0.0, problem=kept.problem,
             )
@@ -182,7 +182,7 @@ class Secrets:
         Raises:
             Misuse: no secret can have that name.
         """
-        kept = self._kept.setdefault(Reference.parse(name), _Kept())
+        kept = self._kept.setdefault(SecretReference.parse(name), _CachedSecret())
         with kept.lock:
             kept.value, kept.source, kept.problem = value, SUPPLIED, ""
             kept.read_at = kept.tried_at = float("inf")
@@ -191,7 +191,7 @@ class Secrets:
 
     # --- what is kept
 
-    def _value(self, reference: Reference) -> str:
+    def _value(self, reference: SecretReference) -> str:
         age = self._age(reference)
         kept = self._kept.get(reference)
         if kept is None or age >= self._stale:
@@ -201,43 +201,45 @@ class Secrets:
             threading.Thread(target=self._refresh_behind, args=(reference, kept), daemon=True).start()
         return self._good(reference)
 
-    def _good(self, reference: Reference) -> str:
+    def _good(self, reference: SecretReference) -> str:
         """The value, unless nobody has vouched for it for too long."""
         kept = self._kept[reference]
         value = kept.value
         if value is None or self._ticks() - kept.read_at >= self._stale:
-            raise NoSecret(kept.problem or f"The secret {str(reference)!r} cannot be had.", hint=_hint(reference))
+            raise SecretNotFoundError(
+                kept.problem or f"The secret {str(reference)!r} cannot be had.", hint=_hint(reference)
+            )
         return value
 
-    def _age(self, reference: Reference) -> float:
+    def _age(self, reference: SecretReference) -> float:
         kept = self._kept.get(reference)
         return float("inf") if kept is None else self._ticks() - kept.read_at
 
-    def _refresh_behind(self, reference: Reference, kept: _Kept) -> None:
+    def _refresh_behind(self, reference: SecretReference, kept: _CachedSecret) -> None:
         try:
             self._refresh(reference, self._fresh)
         finally:
             kept.refreshing = False
 
-    def _refresh_all(self, wanted: Sequence[Reference]) -> None:
+    def _refresh_all(self, wanted: Sequence[SecretReference]) -> None:
         for reference in wanted:
             self._refresh(reference, self._fresh)
 
-    def _renew_all(self, wanted: Sequence[Reference]) -> None:
+    def _renew_all(self, wanted: Sequence[SecretReference]) -> None:
         for reference in wanted:
             self._renew(reference)
 
-    def _refresh(self, reference: Reference, older: float) -> None:
+    def _refresh(self, reference: SecretReference, older: float) -> None:
         """Read a secret that is older than so many seconds, once for all who want it."""
-        kept = self._kept.setdefault(reference, _Kept())
+        kept = self._kept.setdefault(reference, _CachedSecret())
         with kept.lock:
             now = self._ticks()
             if now - kept.read_at < older or now - kept.tried_at < FAILURE_PAUSE_S:
                 return
             self._read(reference, kept, pending=False)
 
-    def _renew(self, reference: Reference) -> None:
-        kept = self._kept.setdefault(reference, _Kept())
+    def _renew(self, reference: SecretReference) -> None:
+        kept = self._kept.setdefault(reference, _CachedSecret())
         with kept.lock:
             before, now = kept.value, self._ticks()
             if now - kept.renewed_at < RENEWAL_PAUSE_S:
@@ -247,16 +249,16 @@ class Secrets:
             if kept.value == before:
                 self._read(reference, kept, pending=True)
 
-    def _filled(self, text: str, wanted: Sequence[Reference]) -> str:
+    def _filled(self, text: str, wanted: Sequence[SecretReference]) -> str:
         return filled(text, {reference: self._good(reference) for reference in wanted})
 
-    def _read(self, reference: Reference, kept: _Kept, *, pending: bool) -> None:
+    def _read(self, reference: SecretReference, kept: _CachedSecret, *, pending: bool) -> None:
         if kept.source == SUPPLIED:
             return  # nobody else knows another
         kept.tried_at = self._ticks()
         try:
             found = self._ask(reference, pending=pending)
-        except (NoSecret, Misuse) as e:
+        except (SecretNotFoundError, MisuseError) as e:
             kept.problem = f"The secret {str(reference)!r} cannot be had. {e}"
             return
         if found is None:
@@ -270,7 +272,7 @@ class Secrets:
         kept.read_at, kept.problem = self._ticks(), ""
         remember(kept.value)
 
-    def _ask(self, reference: Reference, *, pending: bool) -> tuple[str, str] | None:
+    def _ask(self, reference: SecretReference, *, pending: bool) -> tuple[str, str] | None:
         if pending:  # the value that follows is where the one in force is, and not another's of the same name
             kept = self._kept[reference].source
             order: tuple[str, ...] = (kept,) if kept else ()
@@ -288,27 +290,27 @@ class Secrets:
                 return name, _field(value, reference)
         return None
 
-    def _source(self, name: str) -> Source:
+    def _source(self, name: str) -> SecretSource:
         with self._opening:
             if name not in self._sources:
                 if name == "env":
-                    self._sources[name] = Environment(self._env)
+                    self._sources[name] = EnvironmentSource(self._env)
                 elif name == "file":
-                    self._sources[name] = Folder(self._folder)
+                    self._sources[name] = FolderSource(self._folder)
                 else:
                     from workbench.secrets.aws import SecretsManager
 
                     self._sources[name] = SecretsManager()
             return self._sources[name]
 
-    def _where(self, reference: Reference) -> str:
+    def _where(self, reference: SecretReference) -> str:
         return reference.source or ", ".join(self._order) or "no source at all"
 
 
 class _Resolved(Mapping[str, str]):
     """An environment whose references are resolved when they are looked at."""
 
-    def __init__(self, secrets: Secrets, env: Mapping[str, str]) -> None:
+    def __init__(self, secrets: SecretResolver, env: Mapping[str, str]) -> None:
         self._secrets, self._env = secrets, env
 
     def __getitem__(self, name: str) -> str:
@@ -333,10 +335,10 @@ def check_sources(names: Sequence[str]) -> None:
     """Raises Misuse when the setting `secrets` names a source that there is not."""
     for name in names:
         if name not in SOURCES:
-            raise Misuse(f"Setting secrets names {name!r}.", hint=f"Sources are {', '.join(SOURCES)}.")
+            raise MisuseError(f"Setting secrets names {name!r}.", hint=f"Sources are {', '.join(SOURCES)}.")
 
 
-def _field(value: str, reference: Reference) -> str:
+def _field(value: str, reference: SecretReference) -> str:
     if not reference.field:
         return value
     try:
@@ -344,11 +346,11 @@ def _field(value: str, reference: Reference) -> str:
     except (ValueError, TypeError, KeyError, IndexError):
         found = None
     if not isinstance(found, str | int) or isinstance(found, bool) or found == "":
-        raise NoSecret(f"It holds no JSON object with the text {reference.field!r}.")
+        raise SecretNotFoundError(f"It holds no JSON object with the text {reference.field!r}.")
     return str(found)
 
 
-def _hint(reference: Reference) -> str:
+def _hint(reference: SecretReference) -> str:
     where: dict[SourceName | None, str] = {
         "env": f"Set the variable {reference.name}.", "file": "Put it into the secrets folder, mode 0600.",
         "aws": "Look at its name, region and the rights of this process.",

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
-from workbench.events import Unreachable
+from workbench.events import UnreachableError
 
 MAX_SECRET_BYTES: Final = 64 << 10
 """Bytes of one secret."""
@@ -17,11 +17,13 @@ MAX_SECRET_BYTES: Final = 64 << 10
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-class NoSecret(Unreachable):
+class SecretNotFoundError(UnreachableError):
     """A secret cannot be had: nobody has it, or who should does not answer. The message names it and holds no value."""
 
+    error_kind = "NoSecret"
 
-class Source(Protocol):
+
+class SecretSource(Protocol):
     """One place that keeps secrets. Reading may wait for a network, so it is done in a thread."""
 
     name: str
@@ -37,7 +39,7 @@ class Source(Protocol):
         """The value that is about to take the place of the one in force, while it is being rotated."""
 
 
-class Environment:
+class EnvironmentSource:
     """Variables of the environment, for development and for containers."""
 
     name = "env"
@@ -53,7 +55,7 @@ class Environment:
         return None
 
 
-class Folder:
+class FolderSource:
     """Files of one folder, one secret each, readable by their owner alone.
 
     Args:
@@ -72,20 +74,22 @@ class Folder:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as e:
-            raise NoSecret(f"The secret {name!r} cannot be read from {path}: {e.strerror}.") from e
+            raise SecretNotFoundError(f"The secret {name!r} cannot be read from {path}: {e.strerror}.") from e
         try:
             found = os.fstat(descriptor)
             if why := _objection(found):
-                raise NoSecret(f"The secret {name!r} is not read from {path}: {why}.", hint=f"chmod 600 {path}")
+                raise SecretNotFoundError(
+                    f"The secret {name!r} is not read from {path}: {why}.", hint=f"chmod 600 {path}"
+                )
             data = os.read(descriptor, MAX_SECRET_BYTES + 1)
         finally:
             os.close(descriptor)
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError as e:
-            raise NoSecret(f"The secret {name!r} in {path} is no UTF-8 text.") from e.with_traceback(None)
+            raise SecretNotFoundError(f"The secret {name!r} in {path} is no UTF-8 text.") from e.with_traceback(None)
         if len(data) > MAX_SECRET_BYTES:
-            raise NoSecret(f"The secret {name!r} in {path} is larger than {MAX_SECRET_BYTES:,} bytes.")
+            raise SecretNotFoundError(f"The secret {name!r} in {path} is larger than {MAX_SECRET_BYTES:,} bytes.")
         text = text.removesuffix("\n").removesuffix("\r")
         return (text, f"file of {found.st_mtime_ns}") if text else None
 

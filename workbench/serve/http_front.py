@@ -38,7 +38,7 @@ async def too_many(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-class Joined:
+class JoinedTransport:
     """A transport that sends the head of an answer together with what follows it in the same turn of the event loop.
 
     uvicorn writes head and body one after another, and each `write` is a system call and a packet of its own. A head
@@ -143,7 +143,7 @@ class Front(HttpToolsProtocol):
     _refused = False
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(Joined(transport, self.loop, lambda: self._unfinished))  # type: ignore[arg-type]
+        super().connection_made(JoinedTransport(transport, self.loop, lambda: self._unfinished))  # type: ignore[arg-type]
         if self._counts is not None:
             self._held = self._counts.connect(self._peer())
             if self._held is None:

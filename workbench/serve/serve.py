@@ -17,9 +17,9 @@ import uvicorn
 
 import workbench
 from workbench.access.app_sessions import AppSessions
-from workbench.access.certificates.tls_context import Tls
+from workbench.access.certificates.tls_context import TlsContext
 from workbench.config import Settings, prepare_home
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.platform.app_process import AppProcess
 from workbench.platform.platform import Platform, Progress
 from workbench.platform.ports import listen
@@ -60,7 +60,7 @@ async def serve(settings: Settings, build_app: Callable[[Platform], ASGI], *, pr
     raise_open_files()
     running = find_running(settings.home)
     if running is not None:
-        raise Misuse(
+        raise MisuseError(
             f"A platform already runs on {settings.home}: {running.url} (process {running.pid}).",
             hint="Use it, stop it, or give this one another state folder with --home.",
         )
@@ -109,7 +109,7 @@ async def serve(settings: Settings, build_app: Callable[[Platform], ASGI], *, pr
 
 @contextlib.asynccontextmanager
 async def _listening(
-    asgi: ASGI, settings: Settings, platform: Platform, tls: Tls | None, bound: socket | None
+    asgi: ASGI, settings: Settings, platform: Platform, tls: TlsContext | None, bound: socket | None
 ) -> AsyncIterator[None]:
     """Serve the same application with TLS meanwhile, where that is asked for."""
     if tls is None or bound is None:
@@ -170,7 +170,7 @@ def spare_collector() -> None:
 class _Server(uvicorn.Server):
     """uvicorn that says when it listens, and leaves signals to us: it re-raises SIGTERM before we could clean up."""
 
-    def __init__(self, asgi: ASGI, largest: int, *, tls: Tls | None = None, http: Any = Front) -> None:
+    def __init__(self, asgi: ASGI, largest: int, *, tls: TlsContext | None = None, http: Any = Front) -> None:
         self.when_started: Callable[[], None] = lambda: None
         super().__init__(
             uvicorn.Config(

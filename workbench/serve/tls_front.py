@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from workbench.access.certificates.svid import MissingSvidError, leaf_of, trust_domain_of
-from workbench.access.certificates.tls_context import Tls, server_tls
-from workbench.access.certificates.tls_identity import Identity, IdentityFiles, WorkloadIdentity
-from workbench.access.peer_certificates import Peers
+from workbench.access.certificates.tls_context import TlsContext, server_tls
+from workbench.access.certificates.tls_identity import IdentityFiles, TlsIdentity, WorkloadIdentity
+from workbench.access.peer_certificates import PeerCertificates
 from workbench.config import Settings
-from workbench.events import Misuse, Unreachable, now_us
+from workbench.events import MisuseError, UnreachableError, now_us
 from workbench.platform.connection_limits import ConnectionCounts
 from workbench.serve.http_front import Front
 
@@ -18,7 +18,7 @@ from workbench.serve.http_front import Front
 class TlsFront(Front):
     """One connection. Its peer, where it has to have an identity, stands in for a credential in each request."""
 
-    def __init__(self, *args: Any, tls: Tls, peers: Peers, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, tls: TlsContext, peers: PeerCertificates, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._tls = tls
         self._peers = peers
@@ -48,7 +48,7 @@ class TlsFront(Front):
         super().on_headers_complete()
 
 
-async def open_tls(settings: Settings) -> Tls:
+async def open_tls(settings: Settings) -> TlsContext:
     """What the settings say of TLS at the front.
 
     Raises:
@@ -62,28 +62,30 @@ async def open_tls(settings: Settings) -> Tls:
             domain = _own_domain(identity)
         tls = server_tls(identity, domain)
         tls.current()
-    except (OSError, Unreachable) as e:  # of which the errors of TLS are some
+    except (OSError, UnreachableError) as e:  # of which the errors of TLS are some
         identity.close()
-        raise Misuse(f"The listener with TLS cannot be opened: {e}", hint="See docs/access.md, TLS.") from e
+        raise MisuseError(f"The listener with TLS cannot be opened: {e}", hint="See docs/access.md, TLS.") from e
     except BaseException:
         identity.close()
         raise
     return tls
 
 
-def protocol(tls: Tls, peers: Peers, counts: ConnectionCounts | None = None) -> Callable[..., TlsFront]:
+def protocol(
+    tls: TlsContext, peers: PeerCertificates, counts: ConnectionCounts | None = None
+) -> Callable[..., TlsFront]:
     """Makes the connections of one listener."""
     return lambda *args, **kwargs: TlsFront(*args, tls=tls, peers=peers, counts=counts, **kwargs)
 
 
-def _identity(settings: Settings) -> tuple[Identity, str | None]:
+def _identity(settings: Settings) -> tuple[TlsIdentity, str | None]:
     """Where certificates come from, and whose workloads may come: None for anybody, empty for our own trust domain."""
     files = (settings.tls_cert, settings.tls_key)
     if settings.tls_client_ca is not None and not all(files):
-        raise Misuse("Setting tls_client_ca needs tls_cert and tls_key.", hint="Name all three files.")
+        raise MisuseError("Setting tls_client_ca needs tls_cert and tls_key.", hint="Name all three files.")
     if any(files):
         if not all(files):
-            raise Misuse("Settings tls_cert and tls_key belong together.", hint="Name both files.")
+            raise MisuseError("Settings tls_cert and tls_key belong together.", hint="Name both files.")
         domain = None if settings.tls_client_ca is None else settings.tls_trust_domain
         found = IdentityFiles(
             ca=settings.tls_client_ca,
@@ -93,7 +95,7 @@ def _identity(settings: Settings) -> tuple[Identity, str | None]:
         )
         return found, domain
     if not settings.spiffe_socket:
-        raise Misuse("Setting tls_port needs a certificate.", hint="Set tls_cert and tls_key, or spiffe_socket.")
+        raise MisuseError("Setting tls_port needs a certificate.", hint="Set tls_cert and tls_key, or spiffe_socket.")
     return WorkloadIdentity.of(settings.spiffe_socket), settings.tls_trust_domain
 
 
@@ -104,15 +106,15 @@ def _of(settings: Settings) -> str:
     own = IdentityFiles(ca=None, cert=settings.tls_cert, key=settings.tls_key)
     try:
         return _own_domain(own)
-    except Unreachable:
+    except UnreachableError:
         return ""
 
 
-def _own_domain(identity: Identity) -> str:
+def _own_domain(identity: TlsIdentity) -> str:
     try:
         return trust_domain_of(identity.now().spiffe_id)
     except MissingSvidError as e:
         hint = "Set tls_trust_domain to the trust domain whose workloads may come."
-        raise Misuse(
+        raise MisuseError(
             "Our own certificate is no X.509-SVID, so whose workloads may come is not known.", hint=hint
         ) from e

@@ -22,7 +22,7 @@ from typing import IO, Any, Final, cast
 import msgspec
 
 from workbench.config import FORMAT as STATE_FORMAT
-from workbench.events import Misuse, Record, WorkbenchError
+from workbench.events import MisuseError, Record, WorkbenchError
 from workbench.state.snapshot import SnapshotFile, snapshot
 
 BACKUP_FORMAT: Final = "workbench backup 1"
@@ -62,7 +62,7 @@ class BackupManifest(Record, frozen=True, kw_only=True):
         return sum(entry.bytes for entry in self.files.values())
 
 
-class Restored(Record, frozen=True, kw_only=True):
+class RestoreResult(Record, frozen=True, kw_only=True):
     """What a restore, or the trial of one, found."""
 
     manifest: BackupManifest
@@ -87,9 +87,9 @@ def back_up(home: Path, target: Path, *, version: str, progress: Progress | None
         OSError: a disk says no; no archive is left then.
     """
     if not (home / "FORMAT").exists():
-        raise Misuse(f"{home} is not a state folder.", hint="Name it with --home or WORKBENCH_HOME.")
+        raise MisuseError(f"{home} is not a state folder.", hint="Name it with --home or WORKBENCH_HOME.")
     if target.exists():
-        raise Misuse(f"{target} exists.", hint="Choose another name: a backup never replaces one.")
+        raise MisuseError(f"{target} exists.", hint="Choose another name: a backup never replaces one.")
     temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     try:
         with snapshot(home) as files:
@@ -171,7 +171,7 @@ def _member(name: str, size: int, mode: int) -> tarfile.TarInfo:
 # --- restoring
 
 
-def restore(source: Path, home: Path, *, deep: bool = False, progress: Progress | None = None) -> Restored:
+def restore(source: Path, home: Path, *, deep: bool = False, progress: Progress | None = None) -> RestoreResult:
     """Put a backup into place, after everything in it was checked.
 
     Args:
@@ -186,7 +186,7 @@ def restore(source: Path, home: Path, *, deep: bool = False, progress: Progress 
         OSError: a disk says no.
     """
     if home.exists() and (not home.is_dir() or any(home.iterdir())):
-        raise Misuse(f"{home} is not empty.", hint="Move it away, or restore into another folder with --home.")
+        raise MisuseError(f"{home} is not empty.", hint="Move it away, or restore into another folder with --home.")
     home.parent.mkdir(parents=True, exist_ok=True)
     staging = home.with_name(f".{home.name}.restore-{os.getpid()}")
     try:
@@ -199,7 +199,7 @@ def restore(source: Path, home: Path, *, deep: bool = False, progress: Progress 
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def try_restore(source: Path, *, deep: bool = False, progress: Progress | None = None) -> Restored:
+def try_restore(source: Path, *, deep: bool = False, progress: Progress | None = None) -> RestoreResult:
     """Restore into a temporary folder, check everything, and remove it again.
 
     Raises:
@@ -211,7 +211,7 @@ def try_restore(source: Path, *, deep: bool = False, progress: Progress | None =
         return _unpacked(source, Path(folder) / "home", deep=deep, progress=progress)
 
 
-def _unpacked(source: Path, target: Path, *, deep: bool, progress: Progress | None) -> Restored:
+def _unpacked(source: Path, target: Path, *, deep: bool, progress: Progress | None) -> RestoreResult:
     target.mkdir(mode=0o700)
     try:
         with tarfile.open(source, "r:gz") as archive:
@@ -220,13 +220,15 @@ def _unpacked(source: Path, target: Path, *, deep: bool, progress: Progress | No
         if isinstance(e, OSError) and e.errno is not None:
             raise
         raise BackupError(f"{source} is damaged: {e}.", hint="Use another backup.") from e
-    return Restored(manifest=manifest, databases=_check_databases(target), record=_verified(target, deep=deep))
+    return RestoreResult(manifest=manifest, databases=_check_databases(target), record=_verified(target, deep=deep))
 
 
 def _extract(archive: tarfile.TarFile, target: Path, progress: Progress | None) -> BackupManifest:
     first = archive.next()
     if first is None or first.name != MANIFEST or first.size > MAX_MANIFEST_BYTES:
-        raise Misuse(f"This is not a backup: it does not begin with {MANIFEST}.", hint="Expected a backup's archive.")
+        raise MisuseError(
+            f"This is not a backup: it does not begin with {MANIFEST}.", hint="Expected a backup's archive."
+        )
     content = archive.extractfile(first)
     assert content is not None
     try:
@@ -234,7 +236,7 @@ def _extract(archive: tarfile.TarFile, target: Path, progress: Progress | None) 
     except msgspec.DecodeError as e:
         raise BackupError(f"{MANIFEST} cannot be read: {e}.", hint="Use another backup.") from e
     if manifest.format != BACKUP_FORMAT or manifest.state_format != STATE_FORMAT.strip():
-        raise Misuse(
+        raise MisuseError(
             f"The backup is of the format {manifest.format!r} with a state folder {manifest.state_format!r}.",
             hint=f"This version reads {BACKUP_FORMAT!r} with {STATE_FORMAT.strip()!r}; restore it with version "
             f"{manifest.version}.",

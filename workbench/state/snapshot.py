@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from workbench.audit.format.folder import AuditFolder
-from workbench.events import Unreachable
+from workbench.events import UnreachableError
 
 LOCK_TIMEOUT_S: Final = 60.0
 """How long a compaction that is under way is waited for."""
@@ -84,7 +84,7 @@ def _lock(fd: int, kind: int, path: Path) -> None:
             fcntl.flock(fd, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > end:
-                raise Unreachable(
+                raise UnreachableError(
                     f"The record is being compacted for more than {LOCK_TIMEOUT_S:.0f} s ({path.name} is locked).",
                     hint="Try again when it has ended.",
                 ) from None

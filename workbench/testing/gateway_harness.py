@@ -21,11 +21,11 @@ from workbench.client.results import Run
 from workbench.client.workbench import Workbench
 from workbench.config import Settings
 from workbench.endpoint import McpEndpoint
-from workbench.events import JSON, Call, Caller, Misuse, Outcome, Source
+from workbench.events import JSON, Call, Caller, MisuseError, Outcome, Source
 from workbench.gateway import Gateway
 from workbench.platform.platform import Platform
 from workbench.policy import Approval, Policy
-from workbench.registry import Connection, Launched, Registry, ServerSpec
+from workbench.registry import Connection, LaunchContext, Registry, ServerSpec
 from workbench.testing.in_memory_server import InMemoryServer
 from workbench.testing.scripted_provider import ScriptedProvider, SingleProviderChooser
 from workbench.upstream import upstream_connection
@@ -132,7 +132,7 @@ class GatewayHarness:
 
     def _prepare(self) -> Settings:
         if self._platform is not None:
-            raise Misuse("This harness was opened before.", hint="Make a new one.")
+            raise MisuseError("This harness was opened before.", hint="Make a new one.")
         if self._base is not None:
             return self._base.replace(**({"home": self.home} if self.home else {}), **self._given)
         if self.home is None:
@@ -140,7 +140,7 @@ class GatewayHarness:
             self.home = Path(self._temporary.name)
         try:
             return Settings.load(env={}, cwd=self.home, home=self.home, **{"servers": (), **self._given})
-        except Misuse:
+        except MisuseError:
             self._remove()
             raise
 
@@ -153,7 +153,7 @@ class GatewayHarness:
         )
         return self._platform
 
-    def _connect(self, settings: Settings, spec: ServerSpec, launched: Launched) -> Connection:
+    def _connect(self, settings: Settings, spec: ServerSpec, launched: LaunchContext) -> Connection:
         server = self.servers.get(spec.id)
         if isinstance(server, InMemoryServer):
             return server.connect(spec.id)
@@ -179,7 +179,7 @@ class GatewayHarness:
             Misuse: the harness is not open.
         """
         if self._platform is None:
-            raise Misuse("The harness is not open.", hint="Use it in a `with` or an `async with` statement.")
+            raise MisuseError("The harness is not open.", hint="Use it in a `with` or an `async with` statement.")
         return self._platform
 
     @property
@@ -405,7 +405,7 @@ def _spec(id: str, server: _Known) -> ServerSpec:
         return server.spec(id)
     if isinstance(server, ServerSpec):
         if server.id != id:
-            raise Misuse(f"The server {id!r} is specified as {server.id!r}.", hint="Give both the same id.")
+            raise MisuseError(f"The server {id!r} is specified as {server.id!r}.", hint="Give both the same id.")
         return server
     url = server if isinstance(server, str) else f"memory://{id}"
     return ServerSpec(id=id, kind="url", url=url, source="workbench.testing")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from mcp.server import Server
 from mcp.server.mcpserver import MCPServer
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.registry import ServerSpec
 from workbench.upstream.in_memory import MemoryConnection
 
@@ -21,8 +21,8 @@ class InMemoryServer:
     Args:
         server: an `MCPServer`, a low-level `Server`, or functions: name, docstring and annotations of each become a
             tool, as with `MCPServer.add_tool`.
-        trust: `bundled` for a server whose tools' scope labels count, as those of the servers that come with the
-            workbench do; see docs/access.md.
+        trust: `bundled` for a server whose tools' scope labels count (see docs/access.md), as for the servers that are
+            bundled.
         tenant: the only tenant for which it exists; empty: all.
 
     Example:
@@ -54,7 +54,7 @@ class InMemoryServer:
         if not isinstance(self.server, Sequence) and hasattr(self.server, "run"):
             return MemoryConnection(self.server, name=name)
         if not isinstance(self.server, Sequence) or not all(map(callable, self.server)):
-            raise Misuse(
+            raise MisuseError(
                 f"Server {name!r} is {self.server!r}.", hint="Give a server object of the SDK, or a list of functions."
             )
         server: MCPServer[Any] = MCPServer(name)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from workbench.address import check_url
 from workbench.config import Settings
-from workbench.events import Misuse
-from workbench.registry.connection import Connection, ConnectionFactory, Launched
+from workbench.events import MisuseError
+from workbench.registry.connection import Connection, ConnectionFactory, LaunchContext
 from workbench.registry.server import ServerSpec
 from workbench.secrets import is_reference, remember_named
-from workbench.upstream.negotiation import Answered
+from workbench.upstream.negotiation import IncompleteAnswerError
 
-__all__ = ["Answered", "upstream_connection", "upstreams"]
+__all__ = ["IncompleteAnswerError", "upstream_connection", "upstreams"]
 
 
 def upstreams(settings: Settings) -> ConnectionFactory:
@@ -18,7 +18,7 @@ def upstreams(settings: Settings) -> ConnectionFactory:
     return lambda spec, launched: upstream_connection(spec, launched, settings)
 
 
-def upstream_connection(spec: ServerSpec, launched: Launched, settings: Settings | None = None) -> Connection:
+def upstream_connection(spec: ServerSpec, launched: LaunchContext, settings: Settings | None = None) -> Connection:
     """The connection to a server that now runs or is reachable; `open` it before use.
 
     Args:
@@ -42,12 +42,12 @@ def upstream_connection(spec: ServerSpec, launched: Launched, settings: Settings
         )
     if launched.url:
         from workbench.upstream.autodetect import behind_url
-        from workbench.upstream.http.client_pool import Pool
+        from workbench.upstream.http.client_pool import HttpClientPool
 
         if launched.guarded:
             # The stored URL is judged again whenever it is used: a check at registration alone can be gone around.
             check_url(launched.url, local_allowed=launched.local_allowed, ports=launched.ports)
-            pool = Pool.guarded(local_allowed=launched.local_allowed, ports=launched.ports)
+            pool = HttpClientPool.guarded(local_allowed=launched.local_allowed, ports=launched.ports)
             return behind_url(spec, launched.url, launched.headers, pool)
         if spec.trust != "bundled":
             for name, value in launched.headers.items():
@@ -57,9 +57,9 @@ def upstream_connection(spec: ServerSpec, launched: Launched, settings: Settings
             from workbench.upstream.authenticated import authorised
 
             if settings is None:
-                raise Misuse(
+                raise MisuseError(
                     f"Server {spec.id!r} needs secrets or certificates.", hint="Open the workbench with its settings."
                 )
             return authorised(spec, launched, settings)
-        return behind_url(spec, launched.url, launched.headers, Pool.shared())
-    raise Misuse(f"Server {spec.id!r} has neither pipes nor a URL.", hint="Give it a command or a url.")
+        return behind_url(spec, launched.url, launched.headers, HttpClientPool.shared())
+    raise MisuseError(f"Server {spec.id!r} has neither pipes nor a URL.", hint="Give it a command or a url.")

@@ -5,27 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 from workbench.access.certificates.svid import trust_domain_of
-from workbench.access.certificates.tls_context import Tls, client_tls
-from workbench.access.certificates.tls_identity import Identity, IdentityFiles, WorkloadIdentity
+from workbench.access.certificates.tls_context import TlsContext, client_tls
+from workbench.access.certificates.tls_identity import IdentityFiles, TlsIdentity, WorkloadIdentity
 from workbench.config import Settings
 from workbench.events import Caller
-from workbench.registry.connection import Connection, Launched
+from workbench.registry.connection import Connection, LaunchContext
 from workbench.registry.server import ServerSpec
 from workbench.registry.server_tls import ServerTls
-from workbench.secrets import Secrets, is_reference
+from workbench.secrets import SecretResolver, is_reference
 from workbench.upstream.autodetect import behind_url
-from workbench.upstream.credential import Credential, SecretHeaders, Several
-from workbench.upstream.http.client_pool import Pool
+from workbench.upstream.credential import CombinedCredential, Credential, SecretHeaders
+from workbench.upstream.http.client_pool import HttpClientPool
 from workbench.upstream.http.streamable_http import HttpConnection
 from workbench.upstream.per_caller import OnBehalf
 from workbench.upstream.token_credential import TokenHeaders, oauth_client
 
 
-def authorised(spec: ServerSpec, launched: Launched, settings: Settings) -> Connection:
+def authorised(spec: ServerSpec, launched: LaunchContext, settings: Settings) -> Connection:
     """The connection to a server whose headers name secrets, or for which `auth` or `tls` is configured."""
     plain = {name: value for name, value in launched.headers.items() if not is_reference(value)}
     referred = {name: value for name, value in launched.headers.items() if name not in plain}
-    auth, secrets = spec.auth, Secrets.of(settings)
+    auth, secrets = spec.auth, SecretResolver.of(settings)
     if auth is not None and auth.type == "secret":
         value = auth.secret if auth.secret.startswith("${") else f"${{{auth.secret}}}"
         referred[auth.header] = f"{auth.scheme} {value}".strip()
@@ -34,7 +34,7 @@ def authorised(spec: ServerSpec, launched: Launched, settings: Settings) -> Conn
 
     def connection(*credentials: Credential) -> HttpConnection:
         carried = [SecretHeaders(referred, secrets), *credentials] if referred else [*credentials]
-        pool = Pool(credential=Several(*carried) if carried else None, tls=tls)
+        pool = HttpClientPool(credential=CombinedCredential(*carried) if carried else None, tls=tls)
         return behind_url(spec, launched.url, plain, pool)
 
     if auth is None or auth.type == "secret":
@@ -50,9 +50,9 @@ def authorised(spec: ServerSpec, launched: Launched, settings: Settings) -> Conn
     return OnBehalf(own, of_caller)
 
 
-def _tls(about: ServerTls) -> Tls:
+def _tls(about: ServerTls) -> TlsContext:
     """Who the server has to be, and who we are to it."""
-    identity: Identity
+    identity: TlsIdentity
     if about.workload_api:
         identity = WorkloadIdentity.of(about.workload_api)
     else:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from workbench.events import JSON, Unreachable
+from workbench.events import JSON, UnreachableError
 from workbench.registry.server import ServerSpec
-from workbench.upstream.client_responder import Respondent
-from workbench.upstream.http.client_pool import Pool
+from workbench.upstream.client_responder import ClientResponder
+from workbench.upstream.http.client_pool import HttpClientPool
 from workbench.upstream.http.sse_connection import EventStreamConnection
 from workbench.upstream.http.streamable_http import HttpConnection
 from workbench.upstream.jsonrpc_messages import Notify
-from workbench.upstream.negotiation import Refused
+from workbench.upstream.negotiation import NotMcpError
 
 _NO_SUCH_TRANSPORT: Final = frozenset(range(400, 500)) - {401, 402, 403, 407, 408, 413, 425, 429}
 
 
-def behind_url(spec: ServerSpec, url: str, headers: Mapping[str, str], pool: Pool) -> HttpConnection:
+def behind_url(spec: ServerSpec, url: str, headers: Mapping[str, str], pool: HttpClientPool) -> HttpConnection:
     """The connection to a server behind `url`; what is launched here speaks Streamable HTTP."""
     if spec.kind != "url":
         return HttpConnection(url, headers, name=spec.id, pool=pool, is_modern=spec.trust == "bundled")
@@ -42,7 +42,7 @@ class UrlConnection(HttpConnection):
         headers: Mapping[str, str] | None = None,
         *,
         name: str = "",
-        pool: Pool | None = None,
+        pool: HttpClientPool | None = None,
         stream_first: bool = False,
     ) -> None:
         super().__init__(url, headers, name=name, pool=pool)
@@ -72,13 +72,13 @@ class UrlConnection(HttpConnection):
         first, second = (self._open_stream, super().open) if self._stream_first else (super().open, self._open_stream)
         try:
             await first()
-        except Refused as e:
+        except NotMcpError as e:
             if e.status not in _NO_SUCH_TRANSPORT:
                 raise
             try:
                 await second()
-            except Unreachable as other:
-                raise Unreachable(f"{e} Neither Streamable HTTP nor HTTP+SSE is spoken there: {other}") from e
+            except UnreachableError as other:
+                raise UnreachableError(f"{e} Neither Streamable HTTP nor HTTP+SSE is spoken there: {other}") from e
 
     async def close(self) -> None:
         """End streams and sessions, and give the sockets back."""
@@ -95,7 +95,7 @@ class UrlConnection(HttpConnection):
         timeout: float | None,
         notify: Notify | None = None,
         meta: JSON | None = None,
-        respondent: Respondent | None = None,
+        respondent: ClientResponder | None = None,
         longest: float | None = None,
     ) -> JSON:
         """See `registry.Connection.request`."""

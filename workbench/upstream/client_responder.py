@@ -20,12 +20,12 @@ REQUEST_TIMEOUT_S: Final = 300.0
 
 
 def whose(caller: Caller) -> str:
-    """The principal, as `Respondent.whose` has it. Names may have blanks, and nobody is taken for another."""
+    """The principal, as `ClientResponder.whose` has it. Names may have blanks, and nobody is taken for another."""
     return f"{len(caller.tenant)}:{caller.tenant} {caller.subject}"
 
 
 @dataclass(frozen=True)
-class Respondent:
+class ClientResponder:
     """The client behind a request, as far as a server can ask it something."""
 
     capabilities: JSON
@@ -60,7 +60,7 @@ class Respondent:
             error: JSON = {"code": e.code, "message": str(e.args[0])}
             return {"id": message["id"], "error": error if e.data is None else {**error, "data": e.data}}
 
-    def unhurried(self, deadline: asyncio.Timeout) -> Respondent:
+    def unhurried(self, deadline: asyncio.Timeout) -> ClientResponder:
         """The same, with `deadline` standing still while somebody thinks about an answer."""
 
         async def ask(request: JSON) -> JSON:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from workbench.registry.definitions.name_checks import header_objection
-from workbench.secrets import NoSecret, Secrets
+from workbench.secrets import SecretNotFoundError, SecretResolver
 
 
 class Credential(Protocol):
@@ -31,7 +31,7 @@ class SecretHeaders:
         secrets: resolves them.
     """
 
-    def __init__(self, headers: Mapping[str, str], secrets: Secrets) -> None:
+    def __init__(self, headers: Mapping[str, str], secrets: SecretResolver) -> None:
         self._wanted = dict(headers)
         self._secrets = secrets
 
@@ -39,7 +39,7 @@ class SecretHeaders:
         made = await self._secrets.fill(self._wanted)
         for name, value in made.items():
             if header_objection(name, value):  # which says what is wrong with the value, and so something of it
-                raise NoSecret(f"The secret for the header {name!r} has characters that no header can have.")
+                raise SecretNotFoundError(f"The secret for the header {name!r} has characters that no header can have.")
         return made
 
     async def renew(self, refused: Mapping[str, str]) -> bool:
@@ -49,7 +49,7 @@ class SecretHeaders:
         return renewed
 
 
-class Several:
+class CombinedCredential:
     """More than one credential at once.
 
     Args:
@@ -66,7 +66,7 @@ class Several:
         return any([await part.renew(refused) for part in self._parts])
 
 
-class Presenting:
+class CredentialMiddleware:
     """Middleware of the HTTP client: every request carries the credential, and is sent once more after a 401.
 
     A server that answers 401 has not looked at the request, so that nothing is done twice.

@@ -8,16 +8,16 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Final
 
-from workbench.events import JSON, Unreachable
+from workbench.events import JSON, UnreachableError
 from workbench.registry.connection import RpcError
 from workbench.upstream import negotiation
-from workbench.upstream.client_responder import Respondent
+from workbench.upstream.client_responder import ClientResponder
 from workbench.upstream.deadline import Renew, renewal
 from workbench.upstream.jsonrpc_messages import Notify, of_request, request_id, result_of, with_own_token
-from workbench.upstream.negotiation import MODERN, Answered, Peer, Refused
+from workbench.upstream.negotiation import MODERN, IncompleteAnswerError, NotMcpError, PeerInfo
 from workbench.upstream.notification_relay import NotificationRelay
-from workbench.upstream.notification_stream import CHANGES, KINDS, WATCHED, Watching, declared
-from workbench.upstream.request_attribution import CARRIED, Callers, UnderWay
+from workbench.upstream.notification_stream import CHANGES, KINDS, WATCHED, NotificationStream, declared
+from workbench.upstream.request_attribution import CARRIED, CallsInFlight, UnderWay
 
 HANDSHAKE_TIMEOUT_S: Final = 30.0
 """Seconds for the handshake; a first start may have to compile or download."""
@@ -30,7 +30,7 @@ OURS: Final = ("initialize", "server/", "tools/", "prompts/", "resources/", "com
 """How the methods begin that only clients send."""
 
 
-class _Waiting:
+class _PendingRequest:
     """A request that is under way."""
 
     __slots__ = ("call", "future", "method", "received", "relay", "renew")
@@ -80,14 +80,14 @@ class DuplexConnection:
         self.on_notification: Callable[[JSON], None] | None = None
         self._declared = CARRIED if capabilities is None else capabilities
         self._older = older
-        self._callers = Callers()
-        self._peer = Peer("")
-        self._waiting: dict[int, _Waiting] = {}
+        self._callers = CallsInFlight()
+        self._peer = PeerInfo("")
+        self._waiting: dict[int, _PendingRequest] = {}
         self._ids = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._lost = f"The connection to server {name!r} is not open."
         self._why_closed = f"The connection to server {name!r} was closed."
-        self._watching = Watching(self._listen, self._spawn)
+        self._watching = NotificationStream(self._listen, self._spawn)
         self._handshake_timeout = handshake_timeout
         self.heard_at = 0.0
         """When a message of the server was last received, by the clock of the event loop."""
@@ -147,12 +147,12 @@ class DuplexConnection:
         timeout: float | None,
         notify: Notify | None = None,
         meta: JSON | None = None,
-        respondent: Respondent | None = None,
+        respondent: ClientResponder | None = None,
         longest: float | None = None,
     ) -> JSON:
         """See `registry.Connection.request`."""
         if not self._peer.revision:
-            raise Unreachable(self._lost)
+            raise UnreachableError(self._lost)
         if self._peer.modern and method in WATCHED:
             return self._watching.take(method, params)
         async with asyncio.timeout(timeout) as deadline:
@@ -169,7 +169,7 @@ class DuplexConnection:
     async def notify(self, method: str, params: JSON, *, timeout: float | None, meta: JSON | None = None) -> None:
         """See `registry.Connection.notify`."""
         if self._lost:
-            raise Unreachable(self._lost)
+            raise UnreachableError(self._lost)
         async with asyncio.timeout(timeout):
             await self._send({"jsonrpc": "2.0", "method": method, "params": self._body(params, meta)})
 
@@ -187,7 +187,7 @@ class DuplexConnection:
 
     # --- requests
 
-    def _adopt(self, peer: Peer) -> None:
+    def _adopt(self, peer: PeerInfo) -> None:
         self._peer = peer
         self.era, self.instructions = peer.revision, peer.instructions
         self.server_info, self.capabilities = peer.info, peer.capabilities
@@ -204,7 +204,7 @@ class DuplexConnection:
             self.ignores_probe = False
             if "error" in self._late_answer:
                 return result_of(self._late_answer, self._probe_id, self.name, "server/discover")
-        self._peer = Peer(MODERN)
+        self._peer = PeerInfo(MODERN)
         self.probed = True
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
@@ -214,7 +214,7 @@ class DuplexConnection:
             raise
 
     async def _initialize(self) -> JSON:
-        self._peer = Peer(negotiation.LEGACY[0])
+        self._peer = PeerInfo(negotiation.LEGACY[0])
         longest = HANDSHAKE_TIMEOUT_S if self._handshake_timeout is None else self._handshake_timeout
         async with asyncio.timeout(longest if longest < float("inf") else None):
             found = await self._exchange("initialize", negotiation.initialize_params(self._declared), None, None)
@@ -231,14 +231,14 @@ class DuplexConnection:
         renew: Renew | None = None,
     ) -> JSON:
         if self._lost:
-            raise Unreachable(self._lost)
+            raise UnreachableError(self._lost)
         id = next(self._ids)
         if method == "server/discover" and not self._probe_id:
             self._probe_id = id
         meta, notify = with_own_token(meta, notify, id)
         body = self._body(params, meta)
         relay = NotificationRelay(notify) if notify is not None else None
-        waiting = _Waiting(method, asyncio.get_running_loop().create_future(), relay, call, renew)
+        waiting = _PendingRequest(method, asyncio.get_running_loop().create_future(), relay, call, renew)
         if call is not None:
             call.relay = relay
         self._waiting[id] = waiting
@@ -268,13 +268,13 @@ class DuplexConnection:
         """Ask a modern server to announce changes; it stays silent about them otherwise."""
         try:
             await self._exchange("subscriptions/listen", {"notifications": wanted}, None, declared(wanted))
-        except (RpcError, Unreachable):
+        except (RpcError, UnreachableError):
             return  # no such method, or no server any more: the registry polls
 
     async def _send_unwatched(self, message: JSON) -> None:
         try:
             await self._send(message)
-        except Unreachable:
+        except UnreachableError:
             return  # whoever reads the channel has noticed it, too
 
     # --- what comes in
@@ -312,7 +312,7 @@ class DuplexConnection:
             id = next(iter(self._waiting))
         waiting = self._waiting.get(id) if id is not None else None
         if waiting is not None and not waiting.future.done():
-            error = Refused(f"Server {self.name!r} answered with broken JSON: {why.rstrip('.')}.", 200)
+            error = NotMcpError(f"Server {self.name!r} answered with broken JSON: {why.rstrip('.')}.", 200)
             waiting.future.set_exception(error)
 
     async def _asked(self, message: JSON) -> None:
@@ -340,7 +340,7 @@ class DuplexConnection:
         self._lost = why
         for waiting in self._waiting.values():
             if not waiting.future.done():
-                waiting.future.set_exception(Answered(why) if waiting.received else Unreachable(why))
+                waiting.future.set_exception(IncompleteAnswerError(why) if waiting.received else UnreachableError(why))
                 waiting.future.exception()  # whoever stopped waiting must not leave an unread error behind
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

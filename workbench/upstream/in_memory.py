@@ -11,7 +11,7 @@ import mcp_types
 from mcp.shared.memory import create_client_server_memory_streams
 from mcp.shared.message import SessionMessage
 
-from workbench.events import JSON, Unreachable
+from workbench.events import JSON, UnreachableError
 from workbench.upstream.duplex import DuplexConnection
 
 if TYPE_CHECKING:
@@ -57,12 +57,12 @@ class MemoryConnection(DuplexConnection):
 
     async def _send(self, message: JSON) -> None:
         if self._lost:
-            raise Unreachable(self._lost)
+            raise UnreachableError(self._lost)
         try:
             await self._write.send(SessionMessage(mcp_types.jsonrpc_message_adapter.validate_python(message)))
         except (anyio.BrokenResourceError, anyio.ClosedResourceError) as e:
             self._end(f"Server {self.name!r} ended.")
-            raise Unreachable(self._lost) from e
+            raise UnreachableError(self._lost) from e
 
     async def _disconnect(self) -> None:
         await self._stack.aclose()

@@ -13,7 +13,7 @@ from workbench.registry.connection import RpcError
 from workbench.scanning import in_pieces
 from workbench.secrets import hide_bytes, hide_in_pieces
 from workbench.upstream.lenient_json import decode_values, note_repairs
-from workbench.upstream.negotiation import METHOD_NOT_FOUND, Refused
+from workbench.upstream.negotiation import METHOD_NOT_FOUND, NotMcpError
 from workbench.upstream.tool_result import tool_result
 
 Notify = Callable[[JSON], Awaitable[None]]
@@ -47,7 +47,7 @@ def decode(data: bytes, server: str) -> Any:
             values, rest, repairs = [], "", []
         if len(values) == 1 and not rest:
             return note_repairs(values[0], repairs)
-        raise Refused(f"Server {server!r} answered with broken JSON: {e}.", 200) from e
+        raise NotMcpError(f"Server {server!r} answered with broken JSON: {e}.", 200) from e
 
 
 async def decode_large(data: bytes) -> Any:
@@ -97,7 +97,7 @@ def result_of(message: Any, id: int, server: str, method: str = "") -> JSON:
             return tool_result(result)
         if "result" in message:
             return result or {}
-    raise Refused(f"Server {server!r} answered with a message that is no response to the request.", 200)
+    raise NotMcpError(f"Server {server!r} answered with a message that is no response to the request.", 200)
 
 
 def _responds(message: JSON, id: int) -> bool:

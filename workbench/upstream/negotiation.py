@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final
 
-from workbench.events import JSON, Unreachable
+from workbench.events import JSON, UnreachableError
 from workbench.registry.connection import RpcError
 from workbench.version import __version__
 
@@ -37,11 +37,13 @@ UNSUPPORTED_VERSION: Final = -32022
 CLIENT_INFO: Final[JSON] = {"name": "mcp-workbench", "version": __version__}
 
 
-class Answered(Unreachable):
+class IncompleteAnswerError(UnreachableError):
     """Some of an answer arrived and then no more: the server has seen the request, so it must not be sent again."""
 
+    error_kind = "Answered"
 
-class Refused(Answered):
+
+class NotMcpError(IncompleteAnswerError):
     """The server answered, but not in MCP."""
 
     def __init__(self, message: str, status: int, *, hint: str = "") -> None:
@@ -52,7 +54,7 @@ class Refused(Answered):
 
 
 @dataclass(frozen=True)
-class Peer:
+class PeerInfo:
     """What a server said of itself when it was opened."""
 
     revision: str
@@ -119,7 +121,7 @@ async def negotiate(
     initialize: Callable[[], Awaitable[JSON]],
     *,
     is_modern: bool = False,
-) -> Peer:
+) -> PeerInfo:
     """Ask in the modern way first; whatever is no modern answer leads to the handshake (basic/versioning).
 
     Silence, and a refusal that would meet any request, say nothing of the revision: a server that is loading or has too
@@ -140,7 +142,7 @@ async def negotiate(
         if found is not None:
             return found
         if unasked and is_modern:
-            raise Unreachable(f"Server {name!r} did not answer `server/discover`: {unasked}.")
+            raise UnreachableError(f"Server {name!r} did not answer `server/discover`: {unasked}.")
     try:
         older = _legacy_peer(await initialize())
     except RpcError as e:
@@ -149,12 +151,12 @@ async def negotiate(
             found, _ = await _asked(name, discover)
             if found is not None:
                 return found
-        raise Unreachable(
+        raise UnreachableError(
             f"Server {name!r} refused the handshake: {e} (code {e.code}).",
             hint=f"Expected an MCP server of revision {MODERN} or {LEGACY[-1]} to {LEGACY[0]}.",
         ) from e
     except TimeoutError as e:
-        raise Unreachable(f"Server {name!r} did not answer the handshake in time.") from e
+        raise UnreachableError(f"Server {name!r} did not answer the handshake in time.") from e
     if discover is not None and unasked:
         found, unasked = await _asked(name, discover)
         if found is not None:
@@ -162,13 +164,13 @@ async def negotiate(
     return replace(older, unasked=unasked)
 
 
-async def _asked(name: str, discover: Callable[[], Awaitable[JSON]]) -> tuple[Peer | None, str]:
+async def _asked(name: str, discover: Callable[[], Awaitable[JSON]]) -> tuple[PeerInfo | None, str]:
     """The server as a modern one, None when it is none; and why there was no answer, empty when there was one."""
     try:
         return _modern_peer(await discover()), ""
     except RpcError as e:
         return _modern_by_error(name, e), ""
-    except Refused as e:
+    except NotMcpError as e:
         if e.status in (401, 403, 407):
             raise
         return None, f"HTTP {e.status}" if e.status in _OF_ANY_REQUEST or e.status >= 500 else ""
@@ -176,7 +178,7 @@ async def _asked(name: str, discover: Callable[[], Awaitable[JSON]]) -> tuple[Pe
         return None, "no answer in time"
 
 
-def _modern_peer(result: JSON) -> Peer | None:
+def _modern_peer(result: JSON) -> PeerInfo | None:
     versions = result.get("supportedVersions")
     if not isinstance(versions, list) or MODERN not in versions:
         return None
@@ -185,21 +187,21 @@ def _modern_peer(result: JSON) -> Peer | None:
     return _peer(MODERN, info or result.get("serverInfo"), result)
 
 
-def _modern_by_error(name: str, error: RpcError) -> Peer | None:
+def _modern_by_error(name: str, error: RpcError) -> PeerInfo | None:
     if error.code == UNSUPPORTED_VERSION:
         supported = _supported(error.data)
         if supported and not any(v in LEGACY for v in supported):
-            raise Unreachable(
+            raise UnreachableError(
                 f"Server {name!r} speaks only {', '.join(map(str, supported))}.",
                 hint=f"This gateway speaks {MODERN} and {LEGACY[-1]} to {LEGACY[0]}.",
             )
         return None
     if error.code in (HEADER_MISMATCH, MISSING_CAPABILITY):
-        return Peer(MODERN, capabilities={"tools": {}})
+        return PeerInfo(MODERN, capabilities={"tools": {}})
     return None
 
 
-def _legacy_peer(result: JSON) -> Peer:
+def _legacy_peer(result: JSON) -> PeerInfo:
     """The server that answered the handshake with `result`.
 
     A revision that is not ours is no reason to refuse it: what is used of the protocol is the same in all revisions
@@ -213,9 +215,9 @@ def _legacy_peer(result: JSON) -> Peer:
     return _peer(nearest, result.get("serverInfo"), result, named=str(named)[:100])
 
 
-def _peer(revision: str, info: Any, result: JSON, named: str = "") -> Peer:
+def _peer(revision: str, info: Any, result: JSON, named: str = "") -> PeerInfo:
     capabilities, instructions = result.get("capabilities"), result.get("instructions")
-    return Peer(
+    return PeerInfo(
         revision=revision,
         info=info if isinstance(info, dict) else {},
         capabilities=capabilities if isinstance(capabilities, dict) else {},

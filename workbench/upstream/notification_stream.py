@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from workbench.events import JSON, Unreachable
+from workbench.events import JSON, UnreachableError
 from workbench.registry.connection import FOLLOW, UNFOLLOW, RpcError
 from workbench.upstream.negotiation import CAPABILITIES_KEY
 
@@ -43,7 +43,7 @@ async def keep_listening(
             pause = 1.0
         except RpcError:
             return  # the server offers changes but not this way; the registry polls
-        except (Unreachable, aiohttp.ClientError, OSError):
+        except (UnreachableError, aiohttp.ClientError, OSError):
             missed = True
         await asyncio.sleep(pause)
         pause, missed = min(pause * 2, MAX_PAUSE_S), True
@@ -54,7 +54,7 @@ def declared(wanted: JSON) -> JSON | None:
     return {CAPABILITIES_KEY: {"extensions": {TASKS: {}}}} if "taskIds" in wanted else None
 
 
-class Watching:
+class NotificationStream:
     """What older servers have methods for: a modern one is told all addresses at once, on a stream of their own, and
     so it is of tasks.
 

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Final
 
-from workbench.access.outbound.oauth_client import NoToken
+from workbench.access.outbound.oauth_client import TokenUnavailableError
 from workbench.events import JSON, Caller
 from workbench.registry.connection import Connection, RpcError
-from workbench.upstream.negotiation import Refused
+from workbench.upstream.negotiation import NotMcpError
 
 acting_for: ContextVar[Caller | None] = ContextVar("acting_for", default=None)
 """For whom the call that is under way is made; None for what the gateway does by itself."""
@@ -112,10 +112,10 @@ class OnBehalf:
         try:
             connection = await asyncio.shield(seat.opening)
             return await getattr(connection, how)(method, params, **more)
-        except NoToken as e:
+        except TokenUnavailableError as e:
             # of one caller alone, so it must not count against the server
             raise RpcError(NO_TOKEN, str(e)) from e
-        except Refused as e:
+        except NotMcpError as e:
             if e.status not in (401, 403):
                 raise
             raise RpcError(NO_TOKEN, f"{str(e.args[0]).rstrip('.')}, which were got for {caller.subject}.") from e

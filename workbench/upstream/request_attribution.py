@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from workbench.events import JSON
-from workbench.upstream.client_responder import NEEDED, Respondent
+from workbench.upstream.client_responder import NEEDED, ClientResponder
 from workbench.upstream.deadline import Renew
 from workbench.upstream.jsonrpc_messages import answer_to_server
 from workbench.upstream.negotiation import METHOD_NOT_FOUND
@@ -29,7 +29,7 @@ UNCLEAR: Final = -32603
 class UnderWay:
     """A call that was sent and not answered."""
 
-    respondent: Respondent
+    respondent: ClientResponder
     relay: NotificationRelay | None = None
     """Where logs go; None when the client wants none."""
     renew: Renew | None = None
@@ -48,7 +48,7 @@ class _Question:
     """Whether one of them went away unanswered: it may have been that one."""
 
 
-class Callers:
+class CallsInFlight:
     """The calls under way on one channel."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Callers:
         self.asks = False
         """Whether the server has ever asked anything."""
 
-    async def enter(self, respondent: Respondent) -> UnderWay:
+    async def enter(self, respondent: ClientResponder) -> UnderWay:
         """Take note of a call before it is sent.
 
         On a server that is known to ask, those who can be asked take turns with other principals: of two questions at

@@ -24,14 +24,14 @@ MAX_PREPARED: Final = 2000
 """Tools of a server whose headers are kept ready."""
 
 
-class Prepared(CIMultiDict[str]):
+class PreparedHeaders(CIMultiDict[str]):
     """Headers that do not change any more, so that the lines they become are made once."""
 
     lines: str | None = None
     """As they are sent, each with its line break; None when they were not sent so far."""
 
 
-class Headers:
+class RequestHeaders:
     """Makes the headers of requests to one server; those of one tool are made once.
 
     Args:
@@ -40,7 +40,7 @@ class Headers:
 
     def __init__(self, base: Mapping[str, str]) -> None:
         self._base = base
-        self._made: dict[tuple[str, str | None], Prepared] = {}
+        self._made: dict[tuple[str, str | None], PreparedHeaders] = {}
         self._mirrored: dict[str, dict[tuple[str, ...], str]] = {}
 
     def rebase(self, base: Mapping[str, str]) -> None:
@@ -54,7 +54,7 @@ class Headers:
         name = params.get(key) if key is not None else None
         headers = self._made.get((method, name)) if name is None or isinstance(name, str) else None
         if headers is None:
-            headers = Prepared({istr(each): value for each, value in self._base.items()})
+            headers = PreparedHeaders({istr(each): value for each, value in self._base.items()})
             headers[istr("Mcp-Method")] = method
             if isinstance(name, str):
                 headers[istr("Mcp-Name")] = encode_header_value(name)

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from workbench.events import JSON
 from workbench.registry.connection import Connection
-from workbench.upstream.client_responder import Respondent
+from workbench.upstream.client_responder import ClientResponder
 from workbench.upstream.jsonrpc_messages import encode
 
 MAX_IDLE: Final = 32
@@ -19,14 +19,14 @@ IDLE_TIMEOUT_S: Final = 60.0
 Key = tuple[str, bytes]
 
 
-class Lendable(Connection, Protocol):
+class PooledConnection(Connection, Protocol):
     """A connection with a session of its own."""
 
-    respondent: Respondent | None
+    respondent: ClientResponder | None
     """Who is asked what the server asks: whose call it serves now."""
 
 
-class Leases:
+class SessionPool:
     """Lends sessions out, one call each, and keeps a few for the next call of the same principal.
 
     Older servers send what they ask on the stream of a request or on the session's own, as they like. Nobody else uses
@@ -36,13 +36,13 @@ class Leases:
         make: a new connection that declares these capabilities; not opened.
     """
 
-    def __init__(self, make: Callable[[JSON], Lendable]) -> None:
+    def __init__(self, make: Callable[[JSON], PooledConnection]) -> None:
         self._make = make
-        self._idle: list[tuple[Key, float, Lendable]] = []
-        self._lent: set[Lendable] = set()
+        self._idle: list[tuple[Key, float, PooledConnection]] = []
+        self._lent: set[PooledConnection] = set()
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def request(self, method: str, params: JSON, respondent: Respondent, **more: Any) -> JSON:
+    async def request(self, method: str, params: JSON, respondent: ClientResponder, **more: Any) -> JSON:
         """Like `Connection.request`, on a session of its own."""
         key = (respondent.whose, encode(respondent.capabilities))
         connection = self._take(key) or self._make(respondent.capabilities)
@@ -69,7 +69,7 @@ class Leases:
         self._idle.clear()
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    def _take(self, key: Key) -> Lendable | None:
+    def _take(self, key: Key) -> PooledConnection | None:
         self._tidy()
         for position, (of, _, connection) in enumerate(self._idle):
             if of == key and connection.alive:
@@ -82,7 +82,7 @@ class Leases:
         while self._idle and (len(self._idle) > MAX_IDLE or self._idle[0][1] < oldest):
             self._close(self._idle.pop(0)[2])
 
-    def _close(self, connection: Lendable) -> None:
+    def _close(self, connection: PooledConnection) -> None:
         async def close() -> None:
             with contextlib.suppress(Exception):
                 await connection.close()

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from workbench.events import JSON, Unreachable
+from workbench.events import JSON, UnreachableError
 from workbench.registry.processes.stderr_lines import clean_line, recent_and_earlier
 from workbench.secrets import hide
 from workbench.upstream.duplex import DuplexConnection
@@ -84,14 +84,14 @@ class StdioConnection(DuplexConnection):
 
     async def _send(self, message: JSON) -> None:
         if self._lost:
-            raise Unreachable(self._lost)
+            raise UnreachableError(self._lost)
         try:
             self._stdin.write(encode(message) + b"\n")
             await self._stdin.drain()
         except (OSError, RuntimeError) as e:
             how = await self._how_it_ended(f"It does not read its input any more: {e or type(e).__name__}.")
             self._end(self._ended(how))
-            raise Unreachable(self._lost) from e
+            raise UnreachableError(self._lost) from e
 
     @property
     def output(self) -> list[str]:

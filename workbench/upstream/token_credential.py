@@ -7,13 +7,13 @@ from functools import partial
 from typing import Final
 
 from workbench.access.certificates.tls_identity import jwt_svid
-from workbench.access.outbound.fetch import Fetcher
-from workbench.access.outbound.oauth_client import OAuthClient, Registration
+from workbench.access.outbound.fetch import JsonFetcher
+from workbench.access.outbound.oauth_client import ClientRegistration, OAuthClient
 from workbench.access.outbound.signing_keys import gateway_key
 from workbench.config import Settings
 from workbench.events import Caller
 from workbench.registry.server_auth import ServerAuth
-from workbench.secrets import Secrets
+from workbench.secrets import SecretResolver
 
 _NAME: Final = "Authorization"
 
@@ -39,12 +39,12 @@ class TokenHeaders:
 
 def oauth_client(server: str, auth: ServerAuth, settings: Settings) -> OAuthClient:
     """The gateway as a client of whoever issues tokens for the server at this URL."""
-    about = Registration(
+    about = ClientRegistration(
         server=server, client_id=auth.client_id, method=auth.proof, secret=auth.client_secret or auth.private_key,
         issuer=auth.issuer, resource=auth.resource, audience=auth.audience, scope=auth.scope,
     )  # fmt: skip
     # both addresses stand in a file on disk, so they may be anywhere; what they lead to may not
-    fetcher = Fetcher([server, auth.issuer])
+    fetcher = JsonFetcher([server, auth.issuer])
     socket = settings.spiffe_socket
     svid = partial(jwt_svid, socket) if socket else None
-    return OAuthClient(about, Secrets.of(settings), lambda: gateway_key(settings), fetcher, svid=svid)
+    return OAuthClient(about, SecretResolver.of(settings), lambda: gateway_key(settings), fetcher, svid=svid)

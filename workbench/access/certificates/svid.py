@@ -14,7 +14,7 @@ class MissingSvidError(ValueError):
     """A certificate is none, or is not the one that was expected."""
 
 
-class Leaf(Record, frozen=True, kw_only=True):
+class SvidCertificate(Record, frozen=True, kw_only=True):
     """What the certificate of a peer says, once its chain was verified."""
 
     spiffe_id: str
@@ -35,7 +35,7 @@ def trust_domain_of(spiffe_id: str) -> str:
     return found[1]
 
 
-def leaf_of(certificate: bytes | None) -> Leaf:
+def leaf_of(certificate: bytes | None) -> SvidCertificate:
     """What a verified certificate says of its holder.
 
     Args:
@@ -64,7 +64,7 @@ def leaf_of(certificate: bytes | None) -> Leaf:
     if usage is None or not usage.digital_signature or usage.key_cert_sign or usage.crl_sign:
         raise MissingSvidError("The certificate of the peer is not for signatures of a workload.")
     until = int(found.not_valid_after_utc.timestamp() * 1e6)
-    return Leaf(spiffe_id=uris[0], trust_domain=trust_domain_of(uris[0]), until_us=until)
+    return SvidCertificate(spiffe_id=uris[0], trust_domain=trust_domain_of(uris[0]), until_us=until)
 
 
 def _extension(certificate: Any, oid: Any) -> Any:

@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from workbench.access.certificates.svid import MissingSvidError, leaf_of, trust_domain_of
-from workbench.access.certificates.tls_identity import Identity, Material
-from workbench.events import Unreachable
+from workbench.access.certificates.tls_identity import TlsIdentity, TlsMaterial
+from workbench.events import UnreachableError
 
 Judge = Callable[[bytes | None], None]
 """Called with the certificate of the peer, in DER, once its chain was verified; refuses it by `MissingSvidError`."""
 
 
-class Rotating(ssl.SSLContext):
+class RotatingTlsContext(ssl.SSLContext):
     """A context that hands every handshake to the one of the moment. Made by `client_tls` and `server_tls`."""
 
     _current: Callable[[], ssl.SSLContext]
@@ -29,7 +29,7 @@ class Rotating(ssl.SSLContext):
         raise NotImplementedError("Connections here are of the event loop.")
 
 
-class Tls:
+class TlsContext:
     """One side of TLS connections.
 
     Args:
@@ -38,14 +38,14 @@ class Tls:
         protocol: of the ssl module, for client or server.
     """
 
-    def __init__(self, identity: Identity, make: Callable[[Material], ssl.SSLContext], protocol: int) -> None:
+    def __init__(self, identity: TlsIdentity, make: Callable[[TlsMaterial], ssl.SSLContext], protocol: int) -> None:
         self.identity = identity
         self.generation = 0
         """Grows when somebody is believed no longer, so that connections of before are not either."""
         self._make = make
-        self._material: Material | None = None
+        self._material: TlsMaterial | None = None
         self._made: ssl.SSLContext | None = None
-        self.context = Rotating(protocol)
+        self.context = RotatingTlsContext(protocol)
         """For whoever opens connections or listens."""
         self.context._current = self.current
 
@@ -57,7 +57,7 @@ class Tls:
         """
         try:
             material = self.identity.now()
-        except Unreachable as e:
+        except UnreachableError as e:
             raise ssl.SSLError(str(e)) from e
         if self._made is None or material is not self._material:
             made = self._make(material)
@@ -69,7 +69,7 @@ class Tls:
         return self._made
 
 
-def client_tls(identity: Identity, expected: str = "") -> Tls:
+def client_tls(identity: TlsIdentity, expected: str = "") -> TlsContext:
     """TLS towards a server.
 
     Args:
@@ -86,7 +86,7 @@ def client_tls(identity: Identity, expected: str = "") -> Tls:
         if found != expected:
             raise MissingSvidError(f"The server is {found}, and not {expected}.")
 
-    def make(material: Material) -> ssl.SSLContext:
+    def make(material: TlsMaterial) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if expected:
             context.check_hostname = False
@@ -96,10 +96,10 @@ def client_tls(identity: Identity, expected: str = "") -> Tls:
             return _furnished(context, material, None)
         return _furnished(context, material, domain)
 
-    return Tls(identity, make, ssl.PROTOCOL_TLS_CLIENT)
+    return TlsContext(identity, make, ssl.PROTOCOL_TLS_CLIENT)
 
 
-def server_tls(identity: Identity, trust_domain: str | None = None) -> Tls:
+def server_tls(identity: TlsIdentity, trust_domain: str | None = None) -> TlsContext:
     """TLS of a listener.
 
     Args:
@@ -112,7 +112,7 @@ def server_tls(identity: Identity, trust_domain: str | None = None) -> Tls:
         if found.trust_domain != trust_domain:
             raise MissingSvidError(f"The client {found.spiffe_id} is of another trust domain.")
 
-    def make(material: Material) -> ssl.SSLContext:
+    def make(material: TlsMaterial) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         # A session that is taken up again would not be asked for its certificate.
         context.options |= ssl.OP_NO_TICKET
@@ -124,10 +124,10 @@ def server_tls(identity: Identity, trust_domain: str | None = None) -> Tls:
         context.verify_mode = ssl.CERT_REQUIRED
         return _furnished(context, material, trust_domain)
 
-    return Tls(identity, make, ssl.PROTOCOL_TLS_SERVER)
+    return TlsContext(identity, make, ssl.PROTOCOL_TLS_SERVER)
 
 
-def _furnished(context: ssl.SSLContext, material: Material, trust_domain: str | None) -> ssl.SSLContext:
+def _furnished(context: ssl.SSLContext, material: TlsMaterial, trust_domain: str | None) -> ssl.SSLContext:
     """The context with our certificate, and with the authorities of one trust domain (None: of nobody)."""
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if trust_domain is not None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol
 
 from workbench.access.certificates.svid import MissingSvidError, leaf_of
-from workbench.events import MissingPackageError, Record, Unreachable, now_us
+from workbench.events import MissingPackageError, Record, UnreachableError, now_us
 
 CHECK_INTERVAL_S: Final = 1.0
 """How often files are looked at for changes."""
@@ -27,7 +27,7 @@ FIRST_TIMEOUT_S: Final = 5.0
 _PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
-class Material(Record, frozen=True, kw_only=True):
+class TlsMaterial(Record, frozen=True, kw_only=True):
     """Certificates and key of one moment."""
 
     chain: str = ""
@@ -49,7 +49,7 @@ class Material(Record, frozen=True, kw_only=True):
             return ""
 
 
-class Identity(Protocol):
+class TlsIdentity(Protocol):
     """Where the material comes from."""
 
     def open(self) -> None:
@@ -58,7 +58,7 @@ class Identity(Protocol):
     async def ready(self) -> None:
         """Wait for the first material, a few seconds at most."""
 
-    def now(self) -> Material:
+    def now(self) -> TlsMaterial:
         """The material of this moment; the same object until it changes.
 
         Raises:
@@ -96,7 +96,7 @@ class IdentityFiles:
         self._ticks = ticks
         self._seen: list[Any] = []
         self._looked = float("-inf")
-        self._material: Material | None = None
+        self._material: TlsMaterial | None = None
         self.problem = ""
         """Why the files as they are now are not in force; empty when they are."""
 
@@ -106,12 +106,12 @@ class IdentityFiles:
     async def ready(self) -> None:
         return None
 
-    def now(self) -> Material:
+    def now(self) -> TlsMaterial:
         if self._ticks() - self._looked >= CHECK_INTERVAL_S:
             self._looked = self._ticks()
             self._look()
         if self._material is None:
-            raise Unreachable(self.problem)
+            raise UnreachableError(self.problem)
         return self._material
 
     def close(self) -> None:
@@ -124,21 +124,21 @@ class IdentityFiles:
                 return
             material = self._read()
             checked(material)
-        except (OSError, ValueError, Unreachable) as e:
+        except (OSError, ValueError, UnreachableError) as e:
             self.problem = f"The certificates cannot be used: {e}"
             return
         self._seen, self._material, self.problem = seen, material, ""
 
-    def _read(self) -> Material:
+    def _read(self) -> TlsMaterial:
         text = {name: path.read_text("ascii") if path is not None else "" for name, path in self._paths.items()}
         key = self._paths["key"]
         if key is not None and key.stat().st_mode & 0o077:
-            raise Unreachable(f"Others may read {key}.", hint=f"chmod 600 {key}")
+            raise UnreachableError(f"Others may read {key}.", hint=f"chmod 600 {key}")
         found = frozenset(_PEM.findall(text["ca"]))
         if self._paths["ca"] is not None and not found:
-            raise Unreachable(f"{self._paths['ca']} holds no certificate.")
+            raise UnreachableError(f"{self._paths['ca']} holds no certificate.")
         authorities = {self._domain: found} if found else {}
-        return Material(chain=text["cert"], key=text["key"], authorities=authorities)
+        return TlsMaterial(chain=text["cert"], key=text["key"], authorities=authorities)
 
 
 class WorkloadIdentity:
@@ -161,7 +161,7 @@ class WorkloadIdentity:
         self.socket = socket
         self._ticks = ticks
         self._users = 0
-        self._material: Material | None = None
+        self._material: TlsMaterial | None = None
         self._client: Any = None
         self._stream: Any = None
         self._started = float("-inf")
@@ -184,14 +184,16 @@ class WorkloadIdentity:
         if self._material is None:
             await asyncio.to_thread(self._first.wait, FIRST_TIMEOUT_S)
 
-    def now(self) -> Material:
+    def now(self) -> TlsMaterial:
         self._start()
         material = self._material
         if material is None:
             why = self.problem or "It has given no certificate yet."
-            raise Unreachable(f"The Workload API at {self.socket} gives no identity: {why}")
+            raise UnreachableError(f"The Workload API at {self.socket} gives no identity: {why}")
         if leaf_of(_der(material.chain)).until_us <= now_us():
-            raise Unreachable(f"Our certificate has expired, and {self.socket} gives no other. {self.problem}".strip())
+            raise UnreachableError(
+                f"Our certificate has expired, and {self.socket} gives no other. {self.problem}".strip()
+            )
         return material
 
     def close(self) -> None:
@@ -234,7 +236,7 @@ class WorkloadIdentity:
             )
             for bundle in context.x509_bundle_set.bundles
         }
-        self._material, self.problem = Material(chain=chain, key=key, authorities=authorities), ""
+        self._material, self.problem = TlsMaterial(chain=chain, key=key, authorities=authorities), ""
         self._first.set()
 
     def _broke_off(self, error: Exception) -> None:
@@ -259,10 +261,10 @@ async def jwt_svid(socket: str, audience: str) -> str:
     try:
         return await asyncio.to_thread(fetch)
     except PySpiffeError as e:
-        raise Unreachable(f"The Workload API at {socket} gives no JWT-SVID: {e}") from e
+        raise UnreachableError(f"The Workload API at {socket} gives no JWT-SVID: {e}") from e
 
 
-def checked(material: Material) -> None:
+def checked(material: TlsMaterial) -> None:
     """Raises Unreachable when certificate and key do not belong together, or one of them cannot be read."""
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -270,15 +272,15 @@ def checked(material: Material) -> None:
     for authority in (each for domain in material.authorities.values() for each in domain):
         x509.load_pem_x509_certificate(authority.encode())
     if bool(material.chain) != bool(material.key):
-        raise Unreachable("A certificate needs its key, and a key its certificate.")
+        raise UnreachableError("A certificate needs its key, and a key its certificate.")
     if material.chain:
         certificate = x509.load_pem_x509_certificate(material.chain.encode())
         try:
             key = load_pem_private_key(material.key.encode(), None)
         except (ValueError, TypeError):
-            raise Unreachable("The key cannot be read.") from None
+            raise UnreachableError("The key cannot be read.") from None
         if key.public_key() != certificate.public_key():
-            raise Unreachable("The key is not that of the certificate.")
+            raise UnreachableError("The key is not that of the certificate.")
 
 
 def _der(chain: str) -> bytes | None:

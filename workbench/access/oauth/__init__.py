@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workbench.access.oauth.clients import Client, Clients
+from workbench.access.oauth.clients import ClientStore, RegisteredClient
 from workbench.access.oauth.grants import Grant, Grants
 
 if TYPE_CHECKING:
     from workbench.access.oauth.authorization_server import AuthorizationServer
 
-__all__ = ["AuthorizationServer", "Client", "Clients", "Grant", "Grants"]
+__all__ = ["AuthorizationServer", "ClientStore", "Grant", "Grants", "RegisteredClient"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,18 +14,26 @@ from starlette.routing import Route
 
 from workbench.access.callers import Access
 from workbench.access.failed_credentials import TooManyFailuresError
-from workbench.access.oauth.authorize import Authorize
-from workbench.access.oauth.clients import Client, Documents, is_document_url
+from workbench.access.oauth.authorize import AuthorizationEndpoint
+from workbench.access.oauth.clients import ClientMetadataDocuments, RegisteredClient, is_document_url
 from workbench.access.oauth.grants import Grant
-from workbench.access.oauth.requests import OAuthRequestError, Parameters, answer, body, client_of, form, object_of
+from workbench.access.oauth.requests import (
+    OAuthRequestError,
+    RequestParameters,
+    answer,
+    body,
+    client_of,
+    form,
+    object_of,
+)
 from workbench.access.oauth.throttle import Throttle
-from workbench.access.oauth.workloads import Workloads
-from workbench.access.outbound.fetch import Fetcher
+from workbench.access.oauth.workloads import WorkloadAssertions
+from workbench.access.outbound.fetch import JsonFetcher
 from workbench.access.peer_certificates import mutual
 from workbench.access.roles import SCOPE, narrowed
-from workbench.control import ControlDown
+from workbench.control import ControlStoreError
 from workbench.control.control_store import P, T
-from workbench.events import JSON, Caller, Misuse, NotRecorded, Unauthenticated, now_us
+from workbench.events import JSON, Caller, MisuseError, NotRecordedError, UnauthenticatedError, now_us
 
 Recorder = Callable[[str, JSON, str, str], Awaitable[None]]
 """Puts what happened on the record: event, detail, tenant, subject."""
@@ -62,10 +70,10 @@ class AuthorizationServer:
         record: Recorder,
         clock: Callable[[], int] = now_us,
         ticks: Callable[[], float] = time.monotonic,
-        fetcher: Fetcher | None = None,
+        fetcher: JsonFetcher | None = None,
     ) -> None:
         if access.issuer is None:
-            raise Misuse(
+            raise MisuseError(
                 "There is no authorization server here.",
                 hint="Switch oauth_server on, and give a port or a public_url.",
             )
@@ -80,10 +88,12 @@ class AuthorizationServer:
         self._scopes = scopes
         self._record = record
         socket = self._settings.oauth_spiffe_socket
-        self.workloads = Workloads(socket, (self.url, f"{self.url}/oauth/token"), ticks=ticks) if socket else None
+        self.workloads = (
+            WorkloadAssertions(socket, (self.url, f"{self.url}/oauth/token"), ticks=ticks) if socket else None
+        )
         """Programs that show a JWT-SVID, where the setting `oauth_spiffe_socket` names who can check it."""
-        self._documents = Documents(fetcher or Fetcher(), ticks)
-        authorize = Authorize(self)
+        self._documents = ClientMetadataDocuments(fetcher or JsonFetcher(), ticks)
+        authorize = AuthorizationEndpoint(self)
         routes = [
             Route(METADATA, self._metadata),
             Route("/oauth/jwks", self._keys),
@@ -108,7 +118,7 @@ class AuthorizationServer:
 
     # --- what the endpoints share ------------------------------
 
-    async def client(self, id: str) -> Client | None:
+    async def client(self, id: str) -> RegisteredClient | None:
         """The client of this id, by whichever way it is known."""
         if is_document_url(id):
             return await self._documents.find(id)
@@ -122,14 +132,14 @@ class AuthorizationServer:
         """Who holds a key. Raises Unauthenticated when it is none; a token that was issued here is none either."""
         caller = await self.ask(self._access.authenticate, f"Bearer {key.strip()}")
         if caller.method != "key":
-            raise Unauthenticated("Not a key.")
+            raise UnauthenticatedError("Not a key.")
         return caller
 
     def peer(self, authorization: str) -> str:
         """The SPIFFE ID of the connection's peer; empty when the value is not of our TLS front."""
         try:
             return self._access.peers.read(authorization).spiffe_id
-        except Unauthenticated:
+        except UnauthenticatedError:
             return ""
 
     def scopes(self, text: str) -> tuple[str, ...]:
@@ -155,7 +165,9 @@ class AuthorizationServer:
                 raise OAuthRequestError("invalid_target", "A resource goes beyond what was granted.")
         return tuple(asked)
 
-    async def record(self, event: str, client: Client, detail: JSON, *, subject: str = "", tenant: str = "") -> None:
+    async def record(
+        self, event: str, client: RegisteredClient, detail: JSON, *, subject: str = "", tenant: str = ""
+    ) -> None:
         """Put what happened on the record."""
         about = {"client": client.id, "name": client.name, "kind": client.kind, **detail}
         await self._record(event, about, tenant or client.tenant or self._settings.tenant, subject or client.id)
@@ -166,10 +178,10 @@ class AuthorizationServer:
                 return await handler(request)
             except OAuthRequestError as e:
                 return (await self._refused(request, e)).response()
-            except NotRecorded:
+            except NotRecordedError:
                 words = "Nothing can be recorded, so nothing is issued."
                 return OAuthRequestError("temporarily_unavailable", words, 503, {"Retry-After": "1"}).response()
-            except ControlDown:
+            except ControlStoreError:
                 words = "Clients and grants cannot be looked up, so nothing is issued."
                 return OAuthRequestError("temporarily_unavailable", words, 503, {"Retry-After": "1"}).response()
 
@@ -265,7 +277,7 @@ class AuthorizationServer:
             )
         return await self._granted_token(client, grant, asked, kind)
 
-    async def _own_token(self, client: Client, asked: Parameters) -> Response:
+    async def _own_token(self, client: RegisteredClient, asked: RequestParameters) -> Response:
         """Client credentials (RFC 6749 §4.4)."""
         if not client.acts_alone:
             raise OAuthRequestError("unauthorized_client", "The client may not have tokens of its own.")
@@ -282,7 +294,9 @@ class AuthorizationServer:
         )  # fmt: skip
         return await self._issue(client, token, claims, "client_credentials")
 
-    async def _granted_token(self, client: Client, grant: Grant, asked: Parameters, kind: str) -> Response:
+    async def _granted_token(
+        self, client: RegisteredClient, grant: Grant, asked: RequestParameters, kind: str
+    ) -> Response:
         wanted = self.scopes(asked.get("scope")) if kind == "refresh_token" else ()
         scopes = narrowed(grant.scopes, wanted) if wanted else frozenset(grant.scopes)
         if not scopes:
@@ -296,7 +310,9 @@ class AuthorizationServer:
         refresh = await self.ask(grants.new_refresh_token, grant, now) if client.refreshes else ""
         return await self._issue(client, token, claims, kind, refresh)
 
-    async def _issue(self, client: Client, token: str, claims: JSON, kind: str, refresh: str = "") -> Response:
+    async def _issue(
+        self, client: RegisteredClient, token: str, claims: JSON, kind: str, refresh: str = ""
+    ) -> Response:
         kept = ("jti", "aud", "scope", "exp", "grant")
         detail = {"grant_type": kind, **{name: claims[name] for name in kept if name in claims}}
         await self.record("token issued", client, detail, subject=claims["sub"], tenant=claims["tenant"])
@@ -365,7 +381,7 @@ class AuthorizationServer:
                 tenant=self._settings.tenant, now_us=self.clock(), kind="registered",
                 confidential=way != "none", redirect_uris=uris, refreshes="refresh_token" in grants,
             )  # fmt: skip
-        except Misuse as e:
+        except MisuseError as e:
             raise OAuthRequestError("invalid_redirect_uri", str(e.args[0])) from e
         await self.record("client registered", client, {"redirect_uris": list(client.redirect_uris)})
         found = {
@@ -379,7 +395,7 @@ class AuthorizationServer:
         """The claims of an access token of ours that holds now."""
         try:
             claims = await self.issuer.claims(token)
-        except Unauthenticated:
+        except UnauthenticatedError:
             return None
         good = claims.get("iss") == self.url and claims["exp"] * 1_000_000 > self.clock()
         return claims if good and await self.issuer.live(claims) else None

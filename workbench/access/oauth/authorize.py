@@ -10,14 +10,21 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from workbench.access.oauth import redirect_uris
-from workbench.access.oauth.consent import COOKIE, PENDING_LIFETIME_S, Asked, Pending, consent_page, error_page
-from workbench.access.oauth.requests import OAuthRequestError, Parameters, form, parameters
+from workbench.access.oauth.consent import (
+    COOKIE,
+    PENDING_LIFETIME_S,
+    AuthorizationRequest,
+    PendingAuthorizations,
+    consent_page,
+    error_page,
+)
+from workbench.access.oauth.requests import OAuthRequestError, RequestParameters, form, parameters
 from workbench.access.roles import narrowed
-from workbench.events import Caller, Unauthenticated
+from workbench.events import Caller, UnauthenticatedError
 
 if TYPE_CHECKING:
     from workbench.access.oauth.authorization_server import AuthorizationServer
-    from workbench.access.oauth.clients import Client
+    from workbench.access.oauth.clients import RegisteredClient
 
 MAX_REQUESTS_PER_MINUTE = 60
 MAX_WRONG_KEYS_PER_MINUTE = 10
@@ -26,7 +33,7 @@ _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 _BROWSER = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
-class Authorize:
+class AuthorizationEndpoint:
     """Shows the page, and turns what was decided into a code.
 
     Args:
@@ -35,7 +42,7 @@ class Authorize:
 
     def __init__(self, server: AuthorizationServer) -> None:
         self._server = server
-        self._pending = Pending(server.issuer.grants.store, server.clock)
+        self._pending = PendingAuthorizations(server.issuer.grants.store, server.clock)
 
     async def ask(self, request: Request) -> Response:
         """GET: check the request and show the page. Who it is for cannot be told before the URI they gave is known."""
@@ -87,7 +94,7 @@ class Authorize:
             return consent_page(asked, id, wrong="Too many tries. Wait a minute.", status=429)
         try:
             person = await self._server.person(given.get("key"))
-        except Unauthenticated:
+        except UnauthenticatedError:
             await self._server.wrong_key(request, given.get("key"))
             if not await self._server.ask(self._pending.wrong_key, id):
                 return error_page("Too many wrong keys. Start again from the program that sent you here.", 403)
@@ -99,7 +106,7 @@ class Authorize:
             return error_page(_OVER)
         return await self._grant(asked, person, tuple(sorted(scopes)))
 
-    async def _grant(self, asked: Asked, person: Caller, scopes: tuple[str, ...]) -> Response:
+    async def _grant(self, asked: AuthorizationRequest, person: Caller, scopes: tuple[str, ...]) -> Response:
         detail = {"scopes": scopes, "resources": asked.resources, "credential": person.credential}
         await self._server.record("consent given", asked.client, detail, subject=person.subject, tenant=person.tenant)
         _, code = await self._server.ask(
@@ -117,7 +124,7 @@ class Authorize:
         )
         return self._send(asked.redirect_uri, asked.state, code=code)
 
-    def _read(self, client: Client, uri: str, asked: Parameters) -> Asked:
+    def _read(self, client: RegisteredClient, uri: str, asked: RequestParameters) -> AuthorizationRequest:
         """The rest of the request; what is wrong with it may be told to the client."""
         if asked.need("response_type") != "code":
             raise OAuthRequestError("unsupported_response_type", "The response type has to be code.")
@@ -130,7 +137,7 @@ class Authorize:
         if len(asked.get("state")) > 2048:
             raise OAuthRequestError("invalid_request", "The state is too long.")
         scopes = self._server.scopes(asked.get("scope"))
-        return Asked(
+        return AuthorizationRequest(
             client=client,
             redirect_uri=uri,
             given_redirect=bool(asked.get("redirect_uri")),
@@ -147,7 +154,7 @@ class Authorize:
         return RedirectResponse(target, status, headers)
 
 
-def _redirect_uri(client: Client | None, asked: Parameters) -> str:
+def _redirect_uri(client: RegisteredClient | None, asked: RequestParameters) -> str:
     """Where the answer goes, once it is certain that the client registered it."""
     if client is None:
         raise OAuthRequestError("invalid_client", "The client is not known here.")

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 from workbench.access.api_keys import fingerprint, new_key_id
 from workbench.access.oauth.redirect_uris import objection
-from workbench.access.outbound.fetch import Fetcher
+from workbench.access.outbound.fetch import JsonFetcher
 from workbench.config import Settings
 from workbench.control import ChangeNotice, open_store
-from workbench.events import JSON, Misuse, Record, Unreachable
+from workbench.events import JSON, MisuseError, Record, UnreachableError
 
 MAX_REGISTERED = 1000
 """Clients that may have registered themselves; beyond that nobody can until some are ended."""
@@ -37,7 +37,7 @@ _WORKLOAD = re.compile(r"spiffe://[a-z0-9._-]{1,255}(/[A-Za-z0-9._-]+)+")
 _SHOWN = re.compile(r"[^\x00-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2066-\u2069]{1,100}")
 
 
-class Client(Record, frozen=True, kw_only=True):
+class RegisteredClient(Record, frozen=True, kw_only=True):
     """A program that asks for tokens, without its secret."""
 
     id: str
@@ -61,7 +61,7 @@ class Client(Record, frozen=True, kw_only=True):
         return self.confidential and bool(self.roles or self.scopes)
 
 
-class Clients:
+class ClientStore:
     """The clients of one control store.
 
     Args:
@@ -85,7 +85,7 @@ class Clients:
         redirect_uris: Collection[str] = (),
         refreshes: bool = True,
         workload: str = "",
-    ) -> tuple[Client, str]:
+    ) -> tuple[RegisteredClient, str]:
         """Make a client; the second value is its secret, which is never shown again (empty for one without).
 
         Args:
@@ -95,19 +95,21 @@ class Clients:
             Misuse: a client that could do nothing, a redirect URI that is not acceptable, or too many clients.
         """
         if not _SHOWN.fullmatch(name):
-            raise Misuse(f"A client of the name {name!r}.", hint="Expected 1 to 100 printable characters.")
+            raise MisuseError(f"A client of the name {name!r}.", hint="Expected 1 to 100 printable characters.")
         if len(redirect_uris) > MAX_REDIRECTS:
-            raise Misuse(f"A client has {len(redirect_uris)} redirect URIs.", hint=f"At most {MAX_REDIRECTS}.")
+            raise MisuseError(f"A client has {len(redirect_uris)} redirect URIs.", hint=f"At most {MAX_REDIRECTS}.")
         if workload and (not _WORKLOAD.fullmatch(workload) or not confidential):
-            raise Misuse(f"A workload has the id {workload[:200]!r}.", hint="Expected spiffe://trust.domain/path.")
+            raise MisuseError(f"A workload has the id {workload[:200]!r}.", hint="Expected spiffe://trust.domain/path.")
         if "*" in scopes:
-            raise Misuse("A client has the scope '*'.", hint="Give it the role owner instead, if that is meant.")
+            raise MisuseError("A client has the scope '*'.", hint="Give it the role owner instead, if that is meant.")
         for uri in redirect_uris:
             if why := objection(uri):
-                raise Misuse(f"Redirect URI {str(uri)[:200]!r} is not acceptable: {why}.")
+                raise MisuseError(f"Redirect URI {str(uri)[:200]!r} is not acceptable: {why}.")
         if not redirect_uris and not (confidential and (roles or scopes)):
-            raise Misuse("The client could do nothing.", hint="Give it a redirect URI, or roles or scopes of its own.")
-        client = Client(
+            raise MisuseError(
+                "The client could do nothing.", hint="Give it a redirect URI, or roles or scopes of its own."
+            )
+        client = RegisteredClient(
             id=workload or f"mc_{new_key_id()}", kind="workload" if workload else kind, name=name,
             confidential=confidential, tenant=tenant,
             roles=tuple(roles), scopes=tuple(scopes), redirect_uris=tuple(redirect_uris), refreshes=refreshes,
@@ -117,9 +119,9 @@ class Clients:
         row = {name: json.dumps(getattr(client, name)) for name in _TUPLES}
         with self.store.exclusively("clients"):
             if kind == "registered" and self._registered() >= MAX_REGISTERED:
-                raise Misuse("Too many clients have registered.", hint="End some: `workbench access clients`.")
+                raise MisuseError("Too many clients have registered.", hint="End some: `workbench access clients`.")
             if workload and self.find(workload) is not None:
-                raise Misuse(f"There is a client {workload} already.", hint="End it first.")
+                raise MisuseError(f"There is a client {workload} already.", hint="End it first.")
             self.store.change("delete from oauth_clients where id = ?", client.id)  # one that was ended
             self.store.change(
                 "insert into oauth_clients values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, null)",
@@ -128,7 +130,7 @@ class Clients:
             )  # fmt: skip
         return client, secret
 
-    def find(self, id: str) -> Client | None:
+    def find(self, id: str) -> RegisteredClient | None:
         """The client of this id, unless it was ended."""
         row = self.store.row(f"{_SELECT} where id = ? and revoked_us is null", id)
         return None if row is None else _client(row)
@@ -139,7 +141,7 @@ class Clients:
         known = row[0] if row and secret else None
         return bool(known) and hmac.compare_digest(str(known), fingerprint(secret).hex())
 
-    def all(self) -> list[Client]:
+    def all(self) -> list[RegisteredClient]:
         """All clients, oldest first; ended ones too."""
         return [_client(row) for row in self.store.rows(f"{_SELECT} order by created_us, id")]
 
@@ -163,14 +165,16 @@ _SELECT = (
 )
 
 
-def _client(row: tuple[Any, ...]) -> Client:
-    values = dict(zip(Client.__struct_fields__, row, strict=True))
+def _client(row: tuple[Any, ...]) -> RegisteredClient:
+    values = dict(zip(RegisteredClient.__struct_fields__, row, strict=True))
     for name in _TUPLES:
         values[name] = tuple(json.loads(values[name]))
-    return Client(**{**values, "confidential": bool(values["confidential"]), "refreshes": bool(values["refreshes"])})
+    return RegisteredClient(
+        **{**values, "confidential": bool(values["confidential"]), "refreshes": bool(values["refreshes"])}
+    )
 
 
-class Documents:
+class ClientMetadataDocuments:
     """Clients that are known by the URL of a document about them (draft-ietf-oauth-client-id-metadata-document).
 
     Args:
@@ -178,12 +182,12 @@ class Documents:
         ticks: seconds that only grow.
     """
 
-    def __init__(self, fetcher: Fetcher, ticks: Any) -> None:
+    def __init__(self, fetcher: JsonFetcher, ticks: Any) -> None:
         self._fetcher = fetcher
         self._ticks = ticks
-        self._known: dict[str, tuple[Client, float]] = {}
+        self._known: dict[str, tuple[RegisteredClient, float]] = {}
 
-    async def find(self, url: str) -> Client | None:
+    async def find(self, url: str) -> RegisteredClient | None:
         """The client whose document lies at `url`; None when there is no proper one."""
         if not is_document_url(url):
             return None
@@ -192,7 +196,7 @@ class Documents:
             return known[0]
         try:
             client = document_client(url, await self._fetcher.get(url, most=MAX_DOCUMENT_BYTES))
-        except (Unreachable, Misuse):
+        except (UnreachableError, MisuseError):
             return None
         if len(self._known) >= MAX_DOCUMENTS:
             self._known.clear()
@@ -213,21 +217,23 @@ def is_document_url(id: str) -> bool:
     )  # fmt: skip
 
 
-def document_client(url: str, document: JSON) -> Client:
+def document_client(url: str, document: JSON) -> RegisteredClient:
     """The client that a document describes.
 
     Raises:
         Misuse: it is not about this URL, keeps a secret, or has no acceptable redirect URI.
     """
     if document.get("client_id") != url:
-        raise Misuse("The document is about another client.")
+        raise MisuseError("The document is about another client.")
     if document.get("token_endpoint_auth_method", "none") != "none" or "client_secret" in document:
-        raise Misuse("The client of a public document can keep no secret.", hint="token_endpoint_auth_method is none.")
+        raise MisuseError(
+            "The client of a public document can keep no secret.", hint="token_endpoint_auth_method is none."
+        )
     name, uris = document.get("client_name"), document.get("redirect_uris")
     if not isinstance(uris, list) or not 0 < len(uris) <= MAX_REDIRECTS or any(objection(uri) for uri in uris):
-        raise Misuse("The document names no acceptable redirect_uris.")
+        raise MisuseError("The document names no acceptable redirect_uris.")
     grants = document.get("grant_types", ["authorization_code"])
-    return Client(
+    return RegisteredClient(
         id=url,
         kind="document",
         name=name if isinstance(name, str) and _SHOWN.fullmatch(name) else str(urlsplit(url).hostname),

@@ -12,7 +12,7 @@ import msgspec
 from starlette.responses import HTMLResponse, Response
 
 from workbench.access.api_keys import fingerprint
-from workbench.access.oauth.clients import Client
+from workbench.access.oauth.clients import RegisteredClient
 from workbench.access.oauth.redirect_uris import LOOPBACK, source
 from workbench.control import ControlStore
 
@@ -36,10 +36,10 @@ button { font: inherit; padding: .5rem 1.2rem; margin: 1rem .5rem 0 0 } .wrong {
 """
 
 
-class Asked(NamedTuple):
+class AuthorizationRequest(NamedTuple):
     """A valid authorization request."""
 
-    client: Client
+    client: RegisteredClient
     redirect_uri: str
     given_redirect: bool
     """Whether the request named the redirect URI; then the token request has to name it too."""
@@ -49,7 +49,7 @@ class Asked(NamedTuple):
     resources: tuple[str, ...]
 
 
-class Pending:
+class PendingAuthorizations:
     """Requests that wait for a person, each bound to the browser it was shown in; any gateway may get the answer.
 
     Args:
@@ -62,7 +62,7 @@ class Pending:
         self._clock = clock
         store.prepare("consent", _TABLE)
 
-    def add(self, asked: Asked, browser: str) -> str:
+    def add(self, asked: AuthorizationRequest, browser: str) -> str:
         """Keep a request; the value names it in the form."""
         now, id = self._clock(), secrets.token_urlsafe(32)
         self._store.change(
@@ -76,13 +76,13 @@ class Pending:
         )  # fmt: skip
         return id
 
-    def find(self, id: str, browser: str) -> Asked | None:
+    def find(self, id: str, browser: str) -> AuthorizationRequest | None:
         """The request, when it still waits and was shown in this browser."""
         query = "select asked, browser from oauth_requests where id = ? and expires_us > ?"
         row = self._store.row(query, _mark(id), self._clock())
         if row is None or not secrets.compare_digest(row[1], _mark(browser)):
             return None
-        return msgspec.json.decode(row[0], type=Asked)
+        return msgspec.json.decode(row[0], type=AuthorizationRequest)
 
     def wrong_key(self, id: str) -> bool:
         """Count a wrong key. False when the request is void by that."""
@@ -101,7 +101,7 @@ def _mark(secret: str) -> str:
     return fingerprint(secret).hex()
 
 
-def consent_page(asked: Asked, id: str, *, wrong: str = "", status: int = 200) -> Response:
+def consent_page(asked: AuthorizationRequest, id: str, *, wrong: str = "", status: int = 200) -> Response:
     """What the client asks for, and the form that answers it."""
     client = asked.client
     where = urlsplit(asked.redirect_uri)

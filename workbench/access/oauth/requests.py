@@ -18,7 +18,7 @@ from workbench.events import JSON
 
 if TYPE_CHECKING:
     from workbench.access.oauth.authorization_server import AuthorizationServer
-    from workbench.access.oauth.clients import Client
+    from workbench.access.oauth.clients import RegisteredClient
 
 MAX_BODY_BYTES = 64 << 10
 BODY_TIMEOUT_S = 10.0
@@ -42,7 +42,7 @@ class OAuthRequestError(Exception):
         return answer(body, self.status, self.headers)
 
 
-class Parameters:
+class RequestParameters:
     """The parameters of a request; only `resource` may stand more than once (RFC 6749 §3.1, RFC 8707 §2)."""
 
     def __init__(self, pairs: list[tuple[str, str]]) -> None:
@@ -67,7 +67,7 @@ class Parameters:
         return self._values[name]
 
 
-async def form(request: Request) -> Parameters:
+async def form(request: Request) -> RequestParameters:
     """The parameters in the body of a POST."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
@@ -75,7 +75,7 @@ async def form(request: Request) -> Parameters:
     return parameters(await body(request))
 
 
-def parameters(encoded: bytes) -> Parameters:
+def parameters(encoded: bytes) -> RequestParameters:
     """Parameters as a form or a query encodes them."""
     try:
         pairs = parse_qsl(
@@ -83,7 +83,7 @@ def parameters(encoded: bytes) -> Parameters:
         )
     except ValueError as e:
         raise OAuthRequestError("invalid_request", "The parameters cannot be read.") from e
-    return Parameters(pairs)
+    return RequestParameters(pairs)
 
 
 async def body(request: Request) -> bytes:
@@ -110,7 +110,7 @@ def answer(value: JSON, status: int = 200, headers: Mapping[str, str] | None = N
     return Response(orjson.dumps(value), status, {**NO_STORE, **(headers or {})}, "application/json")
 
 
-async def client_of(server: AuthorizationServer, request: Request, asked: Parameters) -> Client:
+async def client_of(server: AuthorizationServer, request: Request, asked: RequestParameters) -> RegisteredClient:
     """The client that a request to token, introspection or revocation endpoint comes from (RFC 6749 §2.3).
 
     Raises:
@@ -141,7 +141,7 @@ async def client_of(server: AuthorizationServer, request: Request, asked: Parame
     return client
 
 
-async def _workload(server: AuthorizationServer, asked: Parameters, *, twice: bool) -> Client:
+async def _workload(server: AuthorizationServer, asked: RequestParameters, *, twice: bool) -> RegisteredClient:
     """The client that an assertion proves (RFC 7521 §4.2)."""
     if twice:
         raise OAuthRequestError("invalid_request", "The client authenticates in two ways.")
@@ -153,7 +153,7 @@ async def _workload(server: AuthorizationServer, asked: Parameters, *, twice: bo
     return await _known_workload(server, id)
 
 
-async def _known_workload(server: AuthorizationServer, id: str) -> Client:
+async def _known_workload(server: AuthorizationServer, id: str) -> RegisteredClient:
     """The client that is made for a SPIFFE ID."""
     client = await server.ask(server.issuer.clients.find, id)
     if client is None or client.kind != "workload":

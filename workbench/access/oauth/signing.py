@@ -7,14 +7,14 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from workbench.access.access_tokens import signed_claims
-from workbench.access.api_keys import Keys
-from workbench.access.oauth.clients import Clients
+from workbench.access.api_keys import ApiKeys
+from workbench.access.oauth.clients import ClientStore
 from workbench.access.oauth.grants import Grants
 from workbench.access.outbound.signing_keys import made, other_keys, private_key, published
 from workbench.config import Settings
-from workbench.control import ControlDown
+from workbench.control import ControlStoreError
 from workbench.control.factory import share_key
-from workbench.events import JSON, Unauthenticated, new_id
+from workbench.events import JSON, UnauthenticatedError, new_id
 
 ALGORITHM = "ES256"
 
@@ -33,9 +33,9 @@ class LocalIssuer:
         Misuse: the file holds something else.
     """
 
-    def __init__(self, settings: Settings, url: str, keys: Keys, clock: Callable[[], int]) -> None:
+    def __init__(self, settings: Settings, url: str, keys: ApiKeys, clock: Callable[[], int]) -> None:
         self.url = url
-        self.clients = Clients(settings)
+        self.clients = ClientStore(settings)
         self.grants = Grants(settings)
         self._clock = clock
         path = settings.home / "oauth.key"
@@ -51,7 +51,7 @@ class LocalIssuer:
         """The key of ours that is meant."""
         found = self._keys.get(kid or "") if algorithm == ALGORITHM else None
         if found is None:
-            raise Unauthenticated("The token is signed with a key that is not ours.")
+            raise UnauthenticatedError("The token is signed with a key that is not ours.")
         return found
 
     async def claims(self, token: str) -> JSON:
@@ -61,15 +61,15 @@ class LocalIssuer:
             Unauthenticated: none did.
         """
         for key in self._keys.values():
-            with contextlib.suppress(Unauthenticated):
+            with contextlib.suppress(UnauthenticatedError):
                 return signed_claims(token, key, ALGORITHM)
-        raise Unauthenticated("The token is signed with a key that is not ours.")
+        raise UnauthenticatedError("The token is signed with a key that is not ours.")
 
     async def live(self, claims: JSON) -> bool:
         """Whether neither token, grant, client nor the person's key was taken back, as far as can be told."""
         try:
             return await self.grants.store.aside(self.grants.live, claims, self._clock())
-        except ControlDown:
+        except ControlStoreError:
             return False
 
     def key_set(self) -> JSON:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from workbench.access.access_tokens import unverified_claims
 from workbench.access.oauth.requests import OAuthRequestError
-from workbench.events import MissingPackageError, Unauthenticated
+from workbench.events import MissingPackageError, UnauthenticatedError
 
 if TYPE_CHECKING:
     from spiffe import JwtBundleSet
@@ -31,7 +31,7 @@ TIMEOUT_S = 3.0
 MAX_TOKEN_LENGTH = 8192
 
 
-class Workloads:
+class WorkloadAssertions:
     """Checks JWT-SVIDs.
 
     Args:
@@ -87,7 +87,7 @@ class Workloads:
             if bundle is None:
                 return None
             return str(JwtSvid.parse_and_validate(assertion, bundle, self._audiences).spiffe_id)
-        except (Unauthenticated, PySpiffeError, ValueError, TypeError, LookupError, AttributeError):
+        except (UnauthenticatedError, PySpiffeError, ValueError, TypeError, LookupError, AttributeError):
             return None  # whatever the library stumbles over is no proof
 
     async def _refresh(self) -> None:

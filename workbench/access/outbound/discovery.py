@@ -5,8 +5,8 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from workbench.access.issuers import issuer_metadata
-from workbench.access.outbound.fetch import Fetcher, origin
-from workbench.events import Record, Unreachable
+from workbench.access.outbound.fetch import JsonFetcher, origin
+from workbench.events import Record, UnreachableError
 
 PROTECTED = "/.well-known/oauth-protected-resource"
 
@@ -20,7 +20,7 @@ class TokenEndpoint(Record, frozen=True, kw_only=True):
     """What the tokens are to be for (RFC 8707)."""
 
 
-async def token_endpoint(server: str, fetcher: Fetcher, *, issuer: str = "", resource: str = "") -> TokenEndpoint:
+async def token_endpoint(server: str, fetcher: JsonFetcher, *, issuer: str = "", resource: str = "") -> TokenEndpoint:
     """The endpoint that issues tokens for the server at this URL.
 
     Without `issuer` the server is asked for its own, and is believed if that is of the server's own origin: else
@@ -34,32 +34,32 @@ async def token_endpoint(server: str, fetcher: Fetcher, *, issuer: str = "", res
     metadata = await issuer_metadata(issuer, fetcher)
     url = metadata.get("token_endpoint")
     if not isinstance(url, str) or origin(url) == "":
-        raise Unreachable(f"The issuer {issuer} names no token endpoint.")
+        raise UnreachableError(f"The issuer {issuer} names no token endpoint.")
     return TokenEndpoint(issuer=issuer, url=url, resource=resource or server)
 
 
-async def _named_by(server: str, fetcher: Fetcher, resource: str) -> tuple[str, str]:
+async def _named_by(server: str, fetcher: JsonFetcher, resource: str) -> tuple[str, str]:
     """Issuer and resource as the server's metadata name them (RFC 9728 §3)."""
     parts = urlsplit(server)
     base = f"{parts.scheme}://{parts.netloc}"
-    found, problem = None, Unreachable(f"The server {server} does not say who issues tokens for it.")
+    found, problem = None, UnreachableError(f"The server {server} does not say who issues tokens for it.")
     for path in dict.fromkeys((parts.path.rstrip("/"), "")):
         try:
             found = await fetcher.get(f"{base}{PROTECTED}{path}")
-        except Unreachable as e:
+        except UnreachableError as e:
             problem = e
             continue
         if found.get("resource") not in (f"{base}{path}", f"{base}{path}/", server):
-            raise Unreachable(f"The metadata of {server} are about another resource.")  # RFC 9728 §3.3
+            raise UnreachableError(f"The metadata of {server} are about another resource.")  # RFC 9728 §3.3
         break
     if found is None:
-        raise Unreachable(str(problem.args[0]), hint="Name the issuer in `auth` of this server.") from problem
+        raise UnreachableError(str(problem.args[0]), hint="Name the issuer in `auth` of this server.") from problem
     issuers = found.get("authorization_servers")
     if not isinstance(issuers, list) or not issuers or not all(isinstance(one, str) for one in issuers):
-        raise Unreachable(f"The metadata of {server} name no issuer.", hint="Name it in `auth` of this server.")
+        raise UnreachableError(f"The metadata of {server} name no issuer.", hint="Name it in `auth` of this server.")
     own = next((one for one in issuers if origin(one) == origin(server)), None)
     if own is None:
-        raise Unreachable(
+        raise UnreachableError(
             f"The server {server} has its tokens issued by {str(issuers[0])[:200]!r}, which nobody here has confirmed.",
             hint="If that is right, put it as issuer into `auth` of this server.",
         )

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from workbench.address import check_url
-from workbench.events import JSON, Misuse, Unreachable
+from workbench.events import JSON, MisuseError, UnreachableError
 from workbench.version import __version__
 
 MAX_DOCUMENT_BYTES = 256 << 10
@@ -25,7 +25,7 @@ TIMEOUT_S = 5.0
 _ERROR = re.compile(r"[a-z_]{1,60}")
 
 
-class ErrorAnswer(Unreachable):
+class ErrorStatusError(UnreachableError):
     """It answers, with another status than 200.
 
     Args:
@@ -33,12 +33,14 @@ class ErrorAnswer(Unreachable):
         error: the code of OAuth (RFC 6749 §5.2), where there is one; nothing else of the answer is kept.
     """
 
+    error_kind = "ErrorAnswer"
+
     def __init__(self, url: str, status: int, error: str) -> None:
         self.status, self.error = status, error
         super().__init__(f"{url} answers with status {status}{f' ({error})' if error else ''}.")
 
 
-class Fetcher:
+class JsonFetcher:
     """Gets JSON from issuers and clients.
 
     A URL is dialled when its origin was named in the settings, or when it is https and leads to public addresses only,
@@ -108,15 +110,15 @@ class Fetcher:
                 body = await _read(response.content, most)
                 status = response.status
         except (aiohttp.ClientError, OSError, TimeoutError) as e:
-            raise Unreachable(f"{url} does not answer: {str(e) or type(e).__name__}.") from e
+            raise UnreachableError(f"{url} does not answer: {str(e) or type(e).__name__}.") from e
         if status != 200:
-            raise ErrorAnswer(url, status, _error(body))
+            raise ErrorStatusError(url, status, _error(body))
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError as e:
-            raise Unreachable(f"{url} answers with something that is no JSON.") from e
+            raise UnreachableError(f"{url} answers with something that is no JSON.") from e
         if not isinstance(document, dict):
-            raise Unreachable(f"{url} answers with JSON that is no object.")
+            raise UnreachableError(f"{url} answers with JSON that is no object.")
         return document
 
 
@@ -150,7 +152,7 @@ def origin(url: str) -> str:
 def _check(url: str) -> None:
     try:
         endpoint = check_url(url)
-    except Misuse as e:
-        raise Unreachable(f"{url[:200]!r} must not be dialled.", hint="It leads into our own network.") from e
+    except MisuseError as e:
+        raise UnreachableError(f"{url[:200]!r} must not be dialled.", hint="It leads into our own network.") from e
     if endpoint.scheme != "https":
-        raise Unreachable(f"{url[:200]!r} must not be dialled.", hint="Expected https.")
+        raise UnreachableError(f"{url[:200]!r} must not be dialled.", hint="Expected https.")

@@ -15,10 +15,10 @@ from typing import Final, Literal
 from urllib.parse import quote_plus
 
 from workbench.access.outbound.discovery import TokenEndpoint, token_endpoint
-from workbench.access.outbound.fetch import ErrorAnswer, Fetcher
+from workbench.access.outbound.fetch import ErrorStatusError, JsonFetcher
 from workbench.access.outbound.signing_keys import SigningKey, imported
-from workbench.events import JSON, Caller, Record, Unreachable
-from workbench.secrets import Secrets, remember
+from workbench.events import JSON, Caller, Record, UnreachableError
+from workbench.secrets import SecretResolver, remember
 
 MAX_SKEW_S: Final = 30.0
 """Seconds before its end from which on a token is not used any more; a quarter of the lifetime of short ones."""
@@ -40,11 +40,13 @@ SPIFFE_ASSERTION: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-spiff
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{1,16384}=*")
 
 
-class NoToken(Unreachable):
+class TokenUnavailableError(UnreachableError):
     """The identity provider gives no token, or cannot be asked."""
 
+    error_kind = "NoToken"
 
-class Registration(Record, frozen=True, kw_only=True):
+
+class ClientRegistration(Record, frozen=True, kw_only=True):
     """How an identity provider knows this gateway, and what its tokens are to be for."""
 
     server: str
@@ -81,10 +83,10 @@ class OAuthClient:
 
     def __init__(
         self,
-        registration: Registration,
-        secrets: Secrets,
+        registration: ClientRegistration,
+        secrets: SecretResolver,
         key: Callable[[], SigningKey],
-        fetcher: Fetcher,
+        fetcher: JsonFetcher,
         *,
         svid: Callable[[str], Awaitable[str]] | None = None,
         ticks: Callable[[], float] = time.monotonic,
@@ -98,7 +100,7 @@ class OAuthClient:
         self._endpoint: tuple[TokenEndpoint, float] | None = None
         self._kept: OrderedDict[tuple[str, str], _Token] = OrderedDict()
         self._getting: dict[tuple[str, str], asyncio.Task[_Token]] = {}
-        self._failed: dict[tuple[str, str], tuple[NoToken, float]] = {}
+        self._failed: dict[tuple[str, str], tuple[TokenUnavailableError, float]] = {}
         self._renewed: dict[tuple[str, str], float] = {}
 
     async def token(self, caller: Caller | None = None) -> str:
@@ -114,7 +116,7 @@ class OAuthClient:
             return kept.value
         failed = self._failed.get(whose)
         if failed is not None and self._ticks() < failed[1]:
-            raise NoToken(str(failed[0].args[0]), hint=failed[0].hint)
+            raise TokenUnavailableError(str(failed[0].args[0]), hint=failed[0].hint)
         getting = self._getting.get(whose)
         if getting is None:
             getting = asyncio.get_running_loop().create_task(self._get(whose, caller))
@@ -141,12 +143,12 @@ class OAuthClient:
     async def _get(self, whose: tuple[str, str], caller: Caller | None) -> _Token:
         try:
             token = await self._ask(caller)
-        except Unreachable as e:
-            error = NoToken(f"No token for {self._about.server}: {e.args[0]}", hint=e.hint)
+        except UnreachableError as e:
+            error = TokenUnavailableError(f"No token for {self._about.server}: {e.args[0]}", hint=e.hint)
             if len(self._failed) >= MAX_CALLERS:
                 self._failed.clear()
             self._failed[whose] = (error, self._ticks() + FAILURE_PAUSE_S)
-            if not isinstance(e, ErrorAnswer):
+            if not isinstance(e, ErrorStatusError):
                 self._endpoint = None  # it may have moved
             raise error from None
         self._failed.pop(whose, None)
@@ -178,7 +180,7 @@ class OAuthClient:
             secret = await self._secrets.fetch(about.secret)
             try:
                 return await self._fetcher.post(endpoint.url, form, basic=_basic(about.client_id, secret))
-            except ErrorAnswer as e:
+            except ErrorStatusError as e:
                 if e.status != 401 and e.error != "invalid_client":
                     raise
                 other = await self._secrets.renew(about.secret, secret)
@@ -187,7 +189,7 @@ class OAuthClient:
             return await self._fetcher.post(endpoint.url, form, basic=_basic(about.client_id, other))
         if about.method == "jwt_svid":
             if self._svid is None:
-                raise Unreachable("No Workload API is configured.", hint="Set spiffe_socket.")
+                raise UnreachableError("No Workload API is configured.", hint="Set spiffe_socket.")
             proof = {"client_assertion_type": SPIFFE_ASSERTION, "client_assertion": await self._svid(endpoint.issuer)}
         else:
             signed = (await self._signing_key()).proof(about.client_id, endpoint.issuer)
@@ -219,9 +221,9 @@ def _token(answer: JSON, asked: float) -> _Token:
         answer.get("expires_in", DEFAULT_LIFETIME_S),
     )
     if not isinstance(value, str) or not _TOKEN.fullmatch(value):
-        raise Unreachable("The identity provider answered without an access token.")
+        raise UnreachableError("The identity provider answered without an access token.")
     if not isinstance(kind, str) or kind.lower() != "bearer":
-        raise Unreachable("The identity provider issued a token of a kind that is not Bearer.")
+        raise UnreachableError("The identity provider issued a token of a kind that is not Bearer.")
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < 1e9:
-        raise Unreachable("The identity provider issued a token without a proper lifetime.")
+        raise UnreachableError("The identity provider issued a token without a proper lifetime.")
     return _Token(value=value, until=asked + seconds - min(MAX_SKEW_S, seconds / 4))

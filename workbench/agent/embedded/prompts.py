@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workbench.agent.embedded.choices import Offer
+from workbench.agent.embedded.choices import ToolOffer
 from workbench.agent.planner.answer.render_rows import is_trouble, of_trouble
 from workbench.agent.planner.language.figures import label, salient, shown
-from workbench.agent.planner.language.question_parser import Need, Question
+from workbench.agent.planner.language.question_parser import Need, ParsedQuestion
 from workbench.agent.planner.tables.local_query import ordered
 from workbench.agent.planner.tables.query_parser import read
 from workbench.agent.planner.tables.table_columns import columns_of, match
-from workbench.agent.planner.tools.tool_records import Step
+from workbench.agent.planner.tools.tool_records import FinishedCall
 from workbench.events import JSON, canonical
 
 NEXT = "no_more_calls"
@@ -28,7 +28,7 @@ SYSTEM = (
 )
 
 
-def _tool(offer: Offer) -> str:
+def _tool(offer: ToolOffer) -> str:
     """A tool in a line: its arguments with the values they may take now."""
     given = [f"{name}{_shown_values(schema)}" for name, schema in offer.schema["properties"].items()]
     return f"- {offer.shape.tool.qualified}({', '.join(given)}): {_first(offer.shape.tool.description)}"
@@ -44,13 +44,13 @@ def _first(description: str) -> str:
     return text if len(text) <= 100 else text[:97] + "…"
 
 
-def opening(question: Question) -> str:
+def opening(question: ParsedQuestion) -> str:
     """The question, with the dates that its words stand for."""
     when = "; ".join(f"“{p.text}” is {p.shown()}" for n in question.needs for p in n.periods)
     return f"Today is {question.today}. {'Dates: ' + when + '. ' if when else ''}Question: {question.text}"
 
 
-def asking(need: Need, offers: Sequence[Offer], may_stop: bool, hint: str = "") -> str:
+def asking(need: Need, offers: Sequence[ToolOffer], may_stop: bool, hint: str = "") -> str:
     """The decision of this turn. `hint`: arguments that a reading of the words suggests; the model may take others."""
     lines = "\n".join(_tool(o) for o in offers)
     stop = f"\n- {NEXT}(): the results above already say it" if may_stop else ""
@@ -58,7 +58,7 @@ def asking(need: Need, offers: Sequence[Offer], may_stop: bool, hint: str = "") 
     return f"Tools that can be called now:\n{lines}{stop}{suggested}\nWhich one finds this: “{need.text}”?"
 
 
-def decision_schema(offers: Sequence[Offer], may_stop: bool) -> JSON:
+def decision_schema(offers: Sequence[ToolOffer], may_stop: bool) -> JSON:
     """The JSON schema that the reply must fit: one branch per tool."""
     branches: list[JSON] = [
         {
@@ -84,13 +84,13 @@ def decision_schema(offers: Sequence[Offer], may_stop: bool) -> JSON:
     return {"anyOf": branches} if len(branches) > 1 else branches[0]
 
 
-def call_text(step: Step) -> str:
+def call_text(step: FinishedCall) -> str:
     """A finished call as the model's own reply."""
     return f'{{"tool": "{step.tool}", "arguments": {canonical(step.arguments).decode()}}}'
 
 
 def result_text(
-    step: Step, limit: int = RESULT_CHARACTERS, question: Question | None = None, need: Need | None = None
+    step: FinishedCall, limit: int = RESULT_CHARACTERS, question: ParsedQuestion | None = None, need: Need | None = None
 ) -> str:
     """A result in few words: its figures, and its rows with the columns that matter.
 
@@ -132,7 +132,7 @@ def result_text(
     return text if len(text) <= limit else text[:limit].rsplit("\n", 1)[0] + "\n- …"
 
 
-def _arranged(rows: list[JSON], question: Question, need: Need) -> list[JSON]:
+def _arranged(rows: list[JSON], question: ParsedQuestion, need: Need) -> list[JSON]:
     """Rows in the order that matters: a model of this size finds no maximum in a list."""
     if need.order not in ("desc", "asc"):
         return sorted(rows, key=lambda r: not any(map(is_trouble, r.values()))) if of_trouble(question) else rows
@@ -143,7 +143,7 @@ def _arranged(rows: list[JSON], question: Question, need: Need) -> list[JSON]:
     return ordered(rows, key, need.order == "desc") if key else rows
 
 
-def _kinds(step: Step) -> list[list[JSON]]:
+def _kinds(step: FinishedCall) -> list[list[JSON]]:
     """Rows grouped by their columns: an object and the list it holds are shown differently."""
     groups: dict[frozenset[str], list[JSON]] = {}
     for row in step.rows:
@@ -151,7 +151,7 @@ def _kinds(step: Step) -> list[list[JSON]]:
     return list(groups.values())[:3]
 
 
-def answering(question: Question, need: Need, steps: Sequence[Step]) -> list[JSON]:
+def answering(question: ParsedQuestion, need: Need, steps: Sequence[FinishedCall]) -> list[JSON]:
     """The messages from which one part is answered: its results only, no tools. A small model strays in a long text."""
     last = len(steps) - 1
     blocks = "\n\n".join(
@@ -174,7 +174,7 @@ def answering(question: Question, need: Need, steps: Sequence[Step]) -> list[JSO
     ]
 
 
-def records(question: Question, need: Need, steps: Sequence[Step]) -> str:
+def records(question: ParsedQuestion, need: Need, steps: Sequence[FinishedCall]) -> str:
     """What a part of the answer rests on, quoted from the last result: a small model drops ids and dates."""
     found = next((s for s in reversed(steps) if s.ok and not s.empty), None)
     if found is None:

@@ -51,8 +51,10 @@ Progress = Callable[[str], None]
 """Is given a line for a person who waits."""
 
 
-class BrokenWeights(WorkbenchError):
+class ModelWeightsError(WorkbenchError):
     """A model file is not what it should be."""
+
+    error_kind = "BrokenWeights"
 
 
 def folders(settings: Settings) -> list[Path]:
@@ -85,12 +87,12 @@ def verify(path: Path, progress: Progress | None = None) -> None:
     """
     size = path.stat().st_size
     if size != SIZE:
-        raise BrokenWeights(f"{path} has {size:,} bytes, expected {SIZE:,}.", hint="Remove it and pull again.")
+        raise ModelWeightsError(f"{path} has {size:,} bytes, expected {SIZE:,}.", hint="Remove it and pull again.")
     if progress:
         progress(f"Checking {size / 1e6:,.0f} MB against the pinned SHA-256.")
     with path.open("rb") as f:
         found = hashlib.file_digest(f, "sha256")
     if found.hexdigest() != SHA256:
-        raise BrokenWeights(
+        raise ModelWeightsError(
             f"{path} has SHA-256 {found.hexdigest()}, expected {SHA256}.", hint="Remove it and pull again."
         )

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from workbench.agent.planner.answer.render_rows import asked_keys
-from workbench.agent.planner.further_calls import Finding
+from workbench.agent.planner.further_calls import NeedProgress
 from workbench.agent.planner.language.entities import STRONG, Entity
 from workbench.agent.planner.language.lexicon import MEASURING, alike, listed
 from workbench.agent.planner.language.question_parser import Need
@@ -21,7 +21,7 @@ _PLACES = (
 )
 
 
-def told_already(need: Need, before: Finding | None) -> bool:
+def told_already(need: Need, before: NeedProgress | None) -> bool:
     """The figure that is asked for stands in the ranking that answers the part before (`and how much is it`)."""
     if before is None or before.need.order not in ("desc", "asc") or not _follows(need):
         return False
@@ -29,7 +29,7 @@ def told_already(need: Need, before: Finding | None) -> bool:
     return bool(re.search(r"\bhow (?:much|many)\b", need.text, re.I)) and len(rest) <= 1 and not need.by
 
 
-def same_row(need: Need, before: Finding | None) -> Finding | None:
+def same_row(need: Need, before: NeedProgress | None) -> NeedProgress | None:
     """Another field of the one row that the part before found, or None."""
     if before is None or not _follows(need) or before.table is None or not before.table.order or not before.steps:
         return None
@@ -47,10 +47,10 @@ def same_row(need: Need, before: Finding | None) -> Finding | None:
     if not keys:
         return None
     table = replace(before.table, order="", fields=tuple(keys))
-    return Finding(need, steps=before.steps, table=table, names=before.names, periods=True)
+    return NeedProgress(need, steps=before.steps, table=table, names=before.names, periods=True)
 
 
-def about_person(need: Need, before: Finding | None) -> Need | None:
+def about_person(need: Need, before: NeedProgress | None) -> Need | None:
     """The need about the person that the part before found, when it says `they`; None when it says no such thing."""
     if before is None or not _PERSON.search(need.text) or not before.steps or not _follows(need):
         return None
@@ -67,7 +67,7 @@ def about_person(need: Need, before: Finding | None) -> Need | None:
     return None
 
 
-def waits(need: Need, before: Finding | None) -> bool:
+def waits(need: Need, before: NeedProgress | None) -> bool:
     """The part before must be answered first."""
     asked = before is not None and bool(before.calls) and re.match(r"\s*who\b", before.need.text, re.I) is not None
     return asked and _PERSON.search(need.text) is not None and _follows(need)

@@ -8,10 +8,10 @@ from typing import Any
 from workbench.agent.planner.answer.passages import named, text_of
 from workbench.agent.planner.language.question_parser import Need
 from workbench.agent.planner.tables.table_query import Query
-from workbench.agent.planner.tools.argument_values import Filled
-from workbench.agent.planner.tools.candidates import Candidates
-from workbench.agent.planner.tools.tool_profile import Shape
-from workbench.agent.planner.tools.tool_records import Step, contains
+from workbench.agent.planner.tools.argument_values import FilledArguments
+from workbench.agent.planner.tools.candidates import CandidateRanking
+from workbench.agent.planner.tools.tool_profile import ToolProfile
+from workbench.agent.planner.tools.tool_records import FinishedCall, contains
 from workbench.events import JSON, canonical
 
 MAX_PAGES = 16
@@ -20,22 +20,22 @@ NEXT_PAGE = ("next_offset", "next_cursor", "nextCursor", "next_page", "next")
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedCall:
     """A call to make next."""
 
-    shape: Shape
+    shape: ToolProfile
     arguments: JSON
     why: str
 
 
 @dataclass
-class Finding:
+class NeedProgress:
     """What is known about one need so far."""
 
     need: Need
-    steps: list[Step] = field(default_factory=list)
+    steps: list[FinishedCall] = field(default_factory=list)
     """Calls whose results answer it; the last one is the answer itself."""
-    calls: list[Planned] = field(default_factory=list)
+    calls: list[PlannedCall] = field(default_factory=list)
     """Calls that are needed first."""
     note: str = ""
     """Why there is no answer, for a person."""
@@ -59,12 +59,12 @@ class Finding:
     """Nothing fitted the period; the answer is about all times."""
 
 
-class Gathering(Candidates):
+class FurtherCalls(CandidateRanking):
     """Reads on where one result is not all."""
 
-    done: dict[tuple[str, bytes], Step]
+    done: dict[tuple[str, bytes], FinishedCall]
 
-    def paged(self, shape: Shape, arguments: JSON, first: Step, finding: Finding) -> Step:
+    def paged(self, shape: ToolProfile, arguments: JSON, first: FinishedCall, finding: NeedProgress) -> FinishedCall:
         """All pages of a result as one, or the calls for further pages. Ends early when a wanted id was found."""
         offset = next((p for p in shape.takes("offset") if p.name not in arguments), None)
         wanted = [e.value for e in finding.need.entities if e.kind in ("id", "uuid")]
@@ -90,7 +90,9 @@ class Gathering(Candidates):
             whole, page = replace(whole, rows=(*whole.rows, *found.rows)), found
         return whole
 
-    def _together(self, shape: Shape, filled: Filled, arguments: JSON, first: Step, finding: Finding) -> Step:
+    def _together(
+        self, shape: ToolProfile, filled: FilledArguments, arguments: JSON, first: FinishedCall, finding: NeedProgress
+    ) -> FinishedCall:
         """All pages of a result, and of the same call with the further values that a word stands for."""
         whole = self.paged(shape, arguments, first, finding)
         for name, values in filled.any_of.items():
@@ -107,7 +109,7 @@ class Gathering(Candidates):
                     whole = replace(whole, rows=(*whole.rows, *further.rows), scalars=joined)
         return whole
 
-    def _shared(self, shape: Shape, arguments: JSON, part: Step, finding: Finding) -> Finding:
+    def _shared(self, shape: ToolProfile, arguments: JSON, part: FinishedCall, finding: NeedProgress) -> NeedProgress:
         """How many there are with what the words single out, of how many without."""
         singled = [p.name for p in shape.takes("choice", "flag") if p.name in arguments]
         bare = {k: v for k, v in arguments.items() if k not in singled}
@@ -123,7 +125,7 @@ class Gathering(Candidates):
             finding.note = f"{shape.tool.qualified} does not say how many there are"
         return finding
 
-    def _read(self, shape: Shape, need: Need, found: Step, finding: Finding) -> None:
+    def _read(self, shape: ToolProfile, need: Need, found: FinishedCall, finding: NeedProgress) -> None:
         """Read the first documents that a search found, where a tool does that; else take what the search shows."""
         texts: list[tuple[str, str, str]] = []
         for row in found.rows[:3]:
@@ -152,7 +154,7 @@ class Gathering(Candidates):
         if not finding.calls:
             finding.passages = texts
 
-    def _namesakes(self, need: Need, done: Step) -> str:
+    def _namesakes(self, need: Need, done: FinishedCall) -> str:
         """What to say when the id that a call was made with is one of several that fit as well."""
         given = (
             [done.arguments[p.name] for p in done.shape.takes("id") if p.name in done.arguments] if done.shape else []
@@ -172,14 +174,14 @@ class Gathering(Candidates):
                 return f"checked only for {chosen}, the first of {found.total or len(found.rows)} that fit"
         return ""
 
-    def past(self, shape: Shape, arguments: JSON) -> Step | None:
+    def past(self, shape: ToolProfile, arguments: JSON) -> FinishedCall | None:
         """The finished call with these arguments, if there was one."""
         return self.done.get((shape.tool.qualified, canonical(arguments)))
 
-    def plan(self, finding: Finding, shape: Shape, arguments: JSON, why: str) -> None:
-        finding.calls.append(Planned(shape, arguments, why))
+    def plan(self, finding: NeedProgress, shape: ToolProfile, arguments: JSON, why: str) -> None:
+        finding.calls.append(PlannedCall(shape, arguments, why))
 
 
-def next_page(page: Step) -> Any:
+def next_page(page: FinishedCall) -> Any:
     """Where the next page begins, as the result says; None on the last one."""
     return next((page.scalars[k] for k in NEXT_PAGE if page.scalars.get(k) not in (None, "", False)), None)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workbench.agent.planner.tools.tool_profile import Shape
-from workbench.agent.planner.tools.tool_records import Step, step
+from workbench.agent.planner.tools.tool_profile import ToolProfile
+from workbench.agent.planner.tools.tool_records import FinishedCall, step
 from workbench.agent.provider import AssistantMessage, Message, ToolResults, UserMessage
 from workbench.events import canonical
 
@@ -16,12 +16,12 @@ def last_question(conversation: Sequence[Message]) -> tuple[str, tuple[str, ...]
     return (asked[-1], tuple(asked[:-1])) if asked else ("", ())
 
 
-def finished_steps(conversation: Sequence[Message], shapes: Sequence[Shape]) -> list[Step]:
+def finished_steps(conversation: Sequence[Message], shapes: Sequence[ToolProfile]) -> list[FinishedCall]:
     """The finished calls since the last question, each once."""
     asked = [n for n, m in enumerate(conversation) if isinstance(m, UserMessage)]
     messages = conversation[asked[-1] :] if asked else []
     by_name = {s.name: s for s in shapes} | {s.tool.qualified: s for s in shapes}
-    found: dict[tuple[str, bytes], Step] = {}
+    found: dict[tuple[str, bytes], FinishedCall] = {}
     requests = {r.id: r for m in messages if isinstance(m, AssistantMessage) for r in m.requests}
     for message in messages:
         for result in message.results if isinstance(message, ToolResults) else ():

@@ -9,28 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workbench.agent.planner.further_calls import Finding, Gathering, next_page
+from workbench.agent.planner.further_calls import FurtherCalls, NeedProgress, next_page
 from workbench.agent.planner.language.entities import STRONG
 from workbench.agent.planner.language.lexicon import MEASURING, alike, split, terms
-from workbench.agent.planner.language.question_parser import Need, Question, field_beside
-from workbench.agent.planner.tables.table_questions import Ask, Lack, Tables
+from workbench.agent.planner.language.question_parser import Need, ParsedQuestion, field_beside
+from workbench.agent.planner.tables.table_questions import MissingColumn, TableCall, Tables
 from workbench.agent.planner.tables.table_tools import kits
-from workbench.agent.planner.tools.argument_values import Filled
+from workbench.agent.planner.tools.argument_values import FilledArguments
 from workbench.agent.planner.tools.candidates import is_ordered, reads_prose
 from workbench.agent.planner.tools.fill_arguments import fill
 from workbench.agent.planner.tools.relevance import Relevance
-from workbench.agent.planner.tools.tool_profile import Shape
-from workbench.agent.planner.tools.tool_records import Step, contains
+from workbench.agent.planner.tools.tool_profile import ToolProfile
+from workbench.agent.planner.tools.tool_records import FinishedCall, contains
 from workbench.events import JSON, canonical
 
 MAX_CALLS_PER_NEED = 6
 MAX_CALLS = 24
 
 
-class Pursuit(Gathering):
+class QuestionPlan(FurtherCalls):
     """Pursues all needs of one question over one catalogue and one history."""
 
-    def __init__(self, question: Question, shapes: Sequence[Shape], steps: Sequence[Step]) -> None:
+    def __init__(self, question: ParsedQuestion, shapes: Sequence[ToolProfile], steps: Sequence[FinishedCall]) -> None:
         self.question = question
         self.steps = list(steps)
         self.shapes = [s for s in shapes if not s.tool.quarantined]
@@ -43,13 +43,13 @@ class Pursuit(Gathering):
             for s in self.shapes
             if s.tool.server == k.server and (s.takes("collection", "sql"))
         }
-        self.done: dict[tuple[str, bytes], Step] = {(s.tool, canonical(s.arguments)): s for s in steps}
+        self.done: dict[tuple[str, bytes], FinishedCall] = {(s.tool, canonical(s.arguments)): s for s in steps}
 
     # --- which tools
 
     # --- chains
 
-    def _chained(self, shape: Shape, filled: Filled, need: Need, finding: Finding) -> bool:
+    def _chained(self, shape: ToolProfile, filled: FilledArguments, need: Need, finding: NeedProgress) -> bool:
         """Plan what must be known before `shape` can be called. True when something was planned."""
         subject = self._subject(need)
         wants = [p for p in filled.missing if p.role in ("id", "name", "email", "other")]
@@ -72,9 +72,9 @@ class Pursuit(Gathering):
 
     # --- one need
 
-    def pursue(self, need: Need) -> Finding:
+    def pursue(self, need: Need) -> NeedProgress:
         """The state of one need: settled, or the calls to make next."""
-        finding = Finding(need)
+        finding = NeedProgress(need)
         known = self._known(need)
         if known:
             finding.steps.append(known)
@@ -88,7 +88,7 @@ class Pursuit(Gathering):
         if not ranked:
             finding.note = self._withheld(need) or "no tool fits"
             return finding
-        blank: Finding | None = None
+        blank: NeedProgress | None = None
         tried = 0
         for _, shape in ranked:
             if tried >= MAX_CALLS_PER_NEED:
@@ -106,17 +106,19 @@ class Pursuit(Gathering):
             finding.note = outcome.note or finding.note
         return blank or finding
 
-    def _tabled(self, need: Need, ranked: list[tuple[float, Shape]], finding: Finding) -> Finding | None:
+    def _tabled(
+        self, need: Need, ranked: list[tuple[float, ToolProfile]], finding: NeedProgress
+    ) -> NeedProgress | None:
         """The table route, where a table explains more of the need than the best tool does."""
         if not self.tables.kits or need.kind == "do":
             return None
         found = self.tables.explore(need, self._explained(need, ranked))
-        if isinstance(found, Ask):
+        if isinstance(found, TableCall):
             self.plan(finding, found.shape, found.arguments, found.why)
             return finding
         if found is None:
             return None
-        if isinstance(found, Lack):
+        if isinstance(found, MissingColumn):
             finding.note = found.text
             return finding
         if not found.step.ok:
@@ -126,9 +128,9 @@ class Pursuit(Gathering):
             finding.periods = True
         return finding
 
-    def _try(self, shape: Shape, need: Need, finding: Finding) -> Finding | None:
+    def _try(self, shape: ToolProfile, need: Need, finding: NeedProgress) -> NeedProgress | None:
         """One candidate: what to call, or what it answered; None when it cannot be called at all."""
-        result = Finding(need)
+        result = NeedProgress(need)
         filled = fill(shape, need, self.question, self.steps)
         if self._chained(shape, filled, need, result):
             return result
@@ -179,7 +181,7 @@ class Pursuit(Gathering):
             return result
         return result
 
-    def _every_row(self, need: Need, filled: Filled, first: Step) -> bool:
+    def _every_row(self, need: Need, filled: FilledArguments, first: FinishedCall) -> bool:
         """One page is not enough: something is computed over all rows, or the rows must be searched here."""
         over_all = (
             need.measure in ("avg", "median", "distinct", "sum") or bool(need.by) or need.order in ("desc", "asc")
@@ -195,7 +197,7 @@ class Pursuit(Gathering):
         narrowed = need.measure == "count" and any(w in held for w in need.words)
         return over_all or unused or narrowed
 
-    def _concerns(self, step: Step, filled: Filled, need: Need) -> bool:
+    def _concerns(self, step: FinishedCall, filled: FilledArguments, need: Need) -> bool:
         """The answer is about what the need names: it was asked for, or stands in the rows."""
         if reads_prose(step.shape) and filled.guessed and step.rows:
             # a search by meaning always returns something; it is an answer when it speaks of what was asked
@@ -212,7 +214,7 @@ class Pursuit(Gathering):
             return any(e.value.lower() in str(step.data).lower() for e in own)
         return any(contains(row, e.value) for row in step.rows for e in own)
 
-    def _variants(self, shape: Shape, filled: Filled) -> list[tuple[JSON, bool | None]]:
+    def _variants(self, shape: ToolProfile, filled: FilledArguments) -> list[tuple[JSON, bool | None]]:
         """The arguments, then weaker forms: without a relative period, with fewer guessed words."""
         base = dict(filled.arguments)
         found: list[tuple[JSON, bool | None]] = [(base, False)]
@@ -235,12 +237,12 @@ class Pursuit(Gathering):
             unique.setdefault(canonical(arguments), (arguments, wider))
         return list(unique.values())
 
-    def _conclusive(self, shape: Shape, need: Need) -> bool:
+    def _conclusive(self, shape: ToolProfile, need: Need) -> bool:
         """An empty answer that needs no second opinion: the tool was asked by id or by choices, not by guessed text."""
         filled = fill(shape, need, self.question, self.steps)
         return not filled.guessed and (filled.linked or bool(filled.used) or bool(filled.arguments))
 
-    def _known(self, need: Need) -> Step | None:
+    def _known(self, need: Need) -> FinishedCall | None:
         """An earlier result about the same subject that already has every asked field (`account status`)."""
         if need.kind != "ask" or need.analytic or not need.words:
             return None
@@ -262,7 +264,7 @@ class Pursuit(Gathering):
         return None
 
 
-def _first_few(done: Step) -> bool:
+def _first_few(done: FinishedCall) -> bool:
     """A list that was cut at its limit, or is a list of the best, and does not say how many there are in all."""
     shape = done.shape
     if shape is None or not done.listed or done.total is not None or next_page(done) is not None:

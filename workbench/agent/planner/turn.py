@@ -7,12 +7,12 @@ from datetime import date
 
 from workbench.agent.planner.answer.compose import answer
 from workbench.agent.planner.followups import about_person, same_row, told_already, waits
-from workbench.agent.planner.further_calls import Finding, Planned
+from workbench.agent.planner.further_calls import NeedProgress, PlannedCall
 from workbench.agent.planner.language.question_parser import understand
-from workbench.agent.planner.question_plan import MAX_CALLS, Pursuit
+from workbench.agent.planner.question_plan import MAX_CALLS, QuestionPlan
 from workbench.agent.planner.tables.joins import joined
-from workbench.agent.planner.tools.tool_profile import Shape
-from workbench.agent.planner.tools.tool_records import Step
+from workbench.agent.planner.tools.tool_profile import ToolProfile
+from workbench.agent.planner.tools.tool_records import FinishedCall
 from workbench.events import canonical
 
 MAX_CONCURRENT = 4
@@ -20,8 +20,8 @@ MAX_CONCURRENT = 4
 
 
 def next_turn(
-    text: str, shapes: Sequence[Shape], steps: Sequence[Step], today: date, earlier: tuple[str, ...] = ()
-) -> tuple[list[Planned], str]:
+    text: str, shapes: Sequence[ToolProfile], steps: Sequence[FinishedCall], today: date, earlier: tuple[str, ...] = ()
+) -> tuple[list[PlannedCall], str]:
     """The calls of this turn, or no calls and the answer.
 
     Args:
@@ -32,8 +32,8 @@ def next_turn(
         earlier: previous questions of the same conversation.
     """
     question = understand(text, today, earlier)
-    pursuit = Pursuit(question, shapes, steps)
-    findings: list[Finding] = []
+    pursuit = QuestionPlan(question, shapes, steps)
+    findings: list[NeedProgress] = []
     both = joined(pursuit, question)
     if both is not None:
         findings.append(both)
@@ -42,7 +42,7 @@ def next_turn(
         if told_already(need, before) or waits(need, before):
             continue
         findings.append(same_row(need, before) or pursuit.pursue(about_person(need, before) or need))
-    calls: dict[tuple[str, bytes], Planned] = {}
+    calls: dict[tuple[str, bytes], PlannedCall] = {}
     for finding in findings:
         for call in finding.calls:
             calls.setdefault((call.shape.tool.qualified, canonical(call.arguments)), call)

@@ -24,7 +24,7 @@ from workbench.agent.provider import (
     TurnEnd,
     UserMessage,
 )
-from workbench.agent.providers.provider_errors import Faults, fault, fault_of_status
+from workbench.agent.providers.provider_errors import ProviderErrorTranslator, fault, fault_of_status
 from workbench.agent.providers.tool_call_arguments import count, piece, requested, safe_id, safe_tool_name
 from workbench.events import JSON, Usage
 from workbench.provider_table import PROVIDERS
@@ -82,8 +82,8 @@ class Anthropic:
             "stream": True,
             "timeout": sdk.Timeout(min(timeout, SILENCE_TIMEOUT_S), connect=min(timeout, 10.0)),
         }
-        message = _Streamed()
-        with Faults(self.name, key=KEY, sdk=sdk.AnthropicError) as faults:
+        message = _StreamedMessage()
+        with ProviderErrorTranslator(self.name, key=KEY, sdk=sdk.AnthropicError) as faults:
             async with self._client.messages.with_streaming_response.create(**request) as response:
                 faults.streaming = True
                 async for event in sdk.AsyncStream.raw_events(response.http_response):
@@ -105,7 +105,7 @@ class Anthropic:
             )
         return sdk
 
-    def _finish(self, message: _Streamed) -> list[Part]:
+    def _finish(self, message: _StreamedMessage) -> list[Part]:
         """The requests and the end of the turn, once the message is complete.
 
         Raises:
@@ -142,7 +142,7 @@ class Anthropic:
             self._client = None
 
 
-class _Streamed:
+class _StreamedMessage:
     """One message on its way: blocks, usage and stop reason as far as they have come."""
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ from workbench.agent.provider import (
     TurnEnd,
     UserMessage,
 )
-from workbench.agent.providers.provider_errors import Faults, fault
+from workbench.agent.providers.provider_errors import ProviderErrorTranslator, fault
 from workbench.agent.providers.tool_call_arguments import count, piece, requested, safe_tool_name
 from workbench.events import JSON, Record, Usage
 from workbench.provider_table import PROVIDERS
@@ -166,8 +166,8 @@ class Compatible:
         }
         if tools:  # an empty list is refused by some
             request["tools"] = [_tool(spec) for spec in tools]
-        completion = _Streamed()
-        with Faults(self.name, key=KEY, sdk=sdk.OpenAIError) as faults:
+        completion = _StreamedCompletion()
+        with ProviderErrorTranslator(self.name, key=KEY, sdk=sdk.OpenAIError) as faults:
             self.model = self.model or await self._first_model()
             stream = await self._client.chat.completions.create(model=self.model, **request)
             faults.streaming = True
@@ -187,7 +187,7 @@ class Compatible:
             self._client = sdk.AsyncOpenAI(api_key=self._key, base_url=self._base_url, max_retries=MAX_RETRIES)
         return sdk
 
-    def _finish(self, completion: _Streamed) -> list[Part]:
+    def _finish(self, completion: _StreamedCompletion) -> list[Part]:
         """The requests and the end of the turn, once the completion is complete.
 
         Raises:
@@ -214,7 +214,7 @@ class Compatible:
             self._client = None
 
 
-class _Streamed:
+class _StreamedCompletion:
     """One completion on its way."""
 
     def __init__(self) -> None:

@@ -30,7 +30,7 @@ from workbench.agent.provider import (
     TurnEnd,
     UserMessage,
 )
-from workbench.agent.providers.provider_errors import Faults, fault
+from workbench.agent.providers.provider_errors import ProviderErrorTranslator, fault
 from workbench.agent.providers.tool_call_arguments import MADE, count, piece, requested, safe_tool_name
 from workbench.events import JSON, Usage
 from workbench.provider_table import PROVIDERS
@@ -105,8 +105,8 @@ class Gemini:
             "config": self._config(types, conversation, tools, max_output_tokens, timeout),
         }
         until = time.monotonic() + timeout
-        answer = _Streamed()
-        with Faults(self.name, key=KEY, sdk=errors.APIError) as faults:
+        answer = _StreamedContent()
+        with ProviderErrorTranslator(self.name, key=KEY, sdk=errors.APIError) as faults:
             first, chunks = await self._open(request, errors.APIError, until)
             faults.streaming = True
             async with contextlib.aclosing(chunks):
@@ -178,7 +178,7 @@ class Gemini:
             await asyncio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
-    def _finish(self, answer: _Streamed) -> list[Part]:
+    def _finish(self, answer: _StreamedContent) -> list[Part]:
         """The requests and the end of the turn, once the content is complete.
 
         Raises:
@@ -218,7 +218,7 @@ class Gemini:
             self._client = None
 
 
-class _Streamed:
+class _StreamedContent:
     """One content on its way: parts, requests, usage and finish reason as far as they have come."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ from workbench.agent.provider import (
     TurnEnd,
     UserMessage,
 )
-from workbench.agent.providers.provider_errors import Faults, fault, fault_of_status
+from workbench.agent.providers.provider_errors import ProviderErrorTranslator, fault, fault_of_status
 from workbench.agent.providers.tool_call_arguments import count, piece, requested, safe_id, safe_tool_name
 from workbench.events import JSON, Usage
 from workbench.provider_table import PROVIDERS
@@ -82,7 +82,7 @@ class OpenAI:
         final: Any = None
         items: list[JSON] = []
         refusal = ""
-        with Faults(self.name, key=KEY, sdk=sdk.OpenAIError) as faults:
+        with ProviderErrorTranslator(self.name, key=KEY, sdk=sdk.OpenAIError) as faults:
             stream = await self._open(sdk, request)
             faults.streaming = True
             async with stream:

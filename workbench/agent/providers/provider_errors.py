@@ -64,7 +64,7 @@ def fault_of_status(status: int, provider: str, message: str, *, code: str = "",
     return fault(kind, provider, f"HTTP {status}: {message}", key=key)
 
 
-class Faults:
+class ProviderErrorTranslator:
     """Turns what an SDK raises inside the block into `ProviderError`; everything else passes.
 
     Args:
@@ -78,7 +78,7 @@ class Faults:
         self.streaming = False
         """Whether the answer has begun: a lost connection then means a cut turn."""
 
-    def __enter__(self) -> Faults:
+    def __enter__(self) -> ProviderErrorTranslator:
         return self
 
     def __exit__(

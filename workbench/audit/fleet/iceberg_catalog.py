@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from workbench.audit.format.columns import COLUMNS
 from workbench.audit.lake.lake_catalog import Member
 from workbench.audit.lake.manifest import CurrentFiles, Manifest
-from workbench.audit.lake.segment_store import StoreConflict
-from workbench.events import MissingPackageError, Unreachable
+from workbench.audit.lake.segment_store import StoreConflictError
+from workbench.events import MissingPackageError, UnreachableError
 
 if TYPE_CHECKING:
     from pyiceberg.catalog.sql import SqlCatalog
@@ -105,7 +105,7 @@ class IcebergCatalog:
         with _reachable():
             table = self._table() or self._create()
             if (known := table.properties.get(_OWNER + root)) not in (None, owner):
-                raise StoreConflict(
+                raise StoreConflictError(
                     f"Another record publishes its files from {root} (its key is {known}).",
                     hint="Give every gateway a folder of its own on a shared disk, or an audit_store.",
                 )
@@ -130,7 +130,7 @@ class IcebergCatalog:
                     try:
                         snapshot.append_data_file(parquet_file_to_data_file(table.io, change.table_metadata, path))
                     except FileNotFoundError as e:
-                        raise Unreachable(
+                        raise UnreachableError(
                             f"{path} is not there, so nothing was published.",
                             hint="The next run of the compactor copies it.",
                         ) from e
@@ -250,4 +250,4 @@ def _reachable() -> Iterator[None]:
         yield
     except (DBAPIError, psycopg.Error, CommitFailedException) as e:
         said = str(getattr(e, "orig", None) or e).strip().splitlines()[0]
-        raise Unreachable(f"The catalog of the record cannot be used: {said}.", hint="See audit_catalog.") from e
+        raise UnreachableError(f"The catalog of the record cannot be used: {said}.", hint="See audit_catalog.") from e

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from workbench.audit.format.columns import COLUMNS
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -45,9 +45,9 @@ def translate(query: str, parameters: Any = None, *, tables: Collection[str] = (
     try:
         trees = [tree for tree in sqlglot.parse(_numbered(query), read="duckdb") if tree is not None]
     except sqlglot.errors.SqlglotError as e:
-        raise Misuse(f"The server does not understand this statement: {e}.", hint=_HINT) from e
+        raise MisuseError(f"The server does not understand this statement: {e}.", hint=_HINT) from e
     if len(trees) != 1 or not isinstance(trees[0], exp.Query | exp.Values):
-        raise Misuse("The server answers one SELECT.", hint=_HINT)
+        raise MisuseError("The server answers one SELECT.", hint=_HINT)
     tree = _with_values(trees[0], parameters)
     _check(tree, {name.lower() for name in tables})
     return say(tree)
@@ -86,7 +86,7 @@ def _with_values(tree: exp.Expr, parameters: Any) -> exp.Expr:
     given = {str(n): v for n, v in enumerate(parameters, 1)} if listed else dict(parameters or {})
     for node in list(tree.find_all(exp.Placeholder, exp.Parameter)):
         if node.name not in given:
-            raise Misuse(f"No value was given for the parameter {node.name}.", hint="")
+            raise MisuseError(f"No value was given for the parameter {node.name}.", hint="")
         node.replace(_literal(given[node.name]))
     return tree
 
@@ -96,12 +96,12 @@ def _literal(value: Any) -> exp.Expr:
 
     if value is None or isinstance(value, bool | int | float | str):
         if isinstance(value, str) and "\0" in value:
-            raise Misuse("A parameter holds the character 0, which Postgres has not.", hint="")
+            raise MisuseError("A parameter holds the character 0, which Postgres has not.", hint="")
         return exp.convert(value)
     if isinstance(value, datetime | date):
         kind = "TIMESTAMP" if isinstance(value, datetime) else "DATE"
         return exp.cast(exp.Literal.string(value.isoformat()), kind)
-    raise Misuse(f"A parameter is {type(value).__name__}.", hint="Expected a number, text or a time.")
+    raise MisuseError(f"A parameter is {type(value).__name__}.", hint="Expected a number, text or a time.")
 
 
 def _check(tree: exp.Expr, tables: set[str]) -> None:
@@ -110,12 +110,12 @@ def _check(tree: exp.Expr, tables: set[str]) -> None:
     common = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
     for table in tree.find_all(exp.Table):
         if table.args.get("db") or table.args.get("catalog") or not isinstance(table.this, exp.Identifier):
-            raise Misuse(f"The server cannot read from {table.sql('duckdb')}.", hint=_HINT)
+            raise MisuseError(f"The server cannot read from {table.sql('duckdb')}.", hint=_HINT)
         if table.name.lower() not in tables | common:
-            raise Misuse(f"There is no table {table.name}.", hint="")
+            raise MisuseError(f"There is no table {table.name}.", hint="")
     for node in tree.find_all(exp.Anonymous, exp.AnonymousAggFunc, exp.Command, exp.Lambda, exp.Dot):
         if str(node.this).lower() not in FUNCTIONS or not isinstance(node, exp.Anonymous):
-            raise Misuse(f"{node.sql('duckdb')} cannot be said on the server.", hint=_HINT)
+            raise MisuseError(f"{node.sql('duckdb')} cannot be said on the server.", hint=_HINT)
 
 
 def _decimal(node: exp.Expr) -> bool:
@@ -162,7 +162,7 @@ def _plain(node: exp.Expr) -> exp.Expr:
     if isinstance(node, exp.TryCast):
         name = {"BIGINT": "try_bigint", "DOUBLE": "try_double", "BOOLEAN": "try_boolean"}.get(node.to.sql("duckdb"))
         if name is None:
-            raise Misuse(f"{node.sql('duckdb')} cannot be said on the server.", hint=_HINT)
+            raise MisuseError(f"{node.sql('duckdb')} cannot be said on the server.", hint=_HINT)
         return exp.func(name, exp.cast(node.this, "TEXT"))
     if isinstance(node, exp.ArgMax | exp.ArgMin):
         order = exp.Ordered(this=node.expression, desc=isinstance(node, exp.ArgMax), nulls_first=False)

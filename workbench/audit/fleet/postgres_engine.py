@@ -19,9 +19,9 @@ from workbench.audit.fleet.postgres_tables import ALL, ONE
 from workbench.audit.format.columns import COLUMNS
 from workbench.audit.lake.rollups import hourly_columns
 from workbench.audit.query.engine import Parameters
-from workbench.audit.query.reader import TRUNCATED, QueryStopped
+from workbench.audit.query.reader import TRUNCATED, QueryStoppedError
 from workbench.audit.query.views import TABLES, create_views
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 if TYPE_CHECKING:
     import pyarrow
@@ -82,7 +82,7 @@ class PostgresEngine:
             bound = self._binder.sql(query, params=parameters)
             return bound.limit(0).to_arrow_table().schema
         except duckdb.Error as e:
-            raise Misuse(str(e), hint="") from e
+            raise MisuseError(str(e), hint="") from e
 
     @contextlib.contextmanager
     def _session(self, timeout_s: float) -> Iterator[Any]:
@@ -101,12 +101,12 @@ class PostgresEngine:
                 yield connection
             except psycopg.errors.QueryCanceled as e:
                 said = self._stop or f"The query took longer than {timeout_s:g} s."
-                raise QueryStopped(said, hint="Narrow it, e.g. by time.") from e
+                raise QueryStoppedError(said, hint="Narrow it, e.g. by time.") from e
             except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as e:
-                raise Misuse("No gateway has loaded its rows there yet.", hint="`workbench audit publish`.") from e
+                raise MisuseError("No gateway has loaded its rows there yet.", hint="`workbench audit publish`.") from e
             except (psycopg.errors.DataError, psycopg.errors.ProgrammingError, psycopg.errors.NotSupportedError) as e:
                 said = str(e).strip().splitlines()[0]
-                raise Misuse(f"Postgres refuses the statement: {said}.", hint="Say it in simpler SQL.") from e
+                raise MisuseError(f"Postgres refuses the statement: {said}.", hint="Say it in simpler SQL.") from e
             finally:
                 self._running = None
 
@@ -118,7 +118,7 @@ class PostgresEngine:
             got = [str(column.name) for column in cursor.description or ()]
             moved = (one != other for one, other in zip(got, names, strict=False) if {one, other} <= _COLUMNS)
             if len(got) != len(names) or any(moved):  # e.g. after `SELECT *` over some joins
-                raise Misuse("The server gives these columns in another order.", hint="Name them in the SELECT.")
+                raise MisuseError("The server gives these columns in another order.", hint="Name them in the SELECT.")
             while batch := cursor.fetchmany(_BATCH):
                 rows += batch
                 if max_rows is not None and len(rows) > max_rows:
@@ -145,7 +145,9 @@ def _table(rows: list[tuple[Any, ...]], schema: Any, max_rows: int | None) -> py
             for values, field in zip(columns, schema, strict=True)
         ]
     except (pa.ArrowException, TypeError, ValueError) as e:
-        raise Misuse(f"The server answers with other types: {e}.", hint="Ask for columns and simple values.") from e
+        raise MisuseError(
+            f"The server answers with other types: {e}.", hint="Ask for columns and simple values."
+        ) from e
     return pa.Table.from_arrays(arrays, schema=schema.with_metadata({TRUNCATED: b"true"} if cut else None))
 
 

@@ -14,7 +14,7 @@ from workbench.audit.format.folder import AuditFolder
 from workbench.audit.format.record_keys import first_key
 from workbench.audit.lake.lake_catalog import Member
 from workbench.audit.lake.manifest import Manifest
-from workbench.events import MissingPackageError, Misuse, Unreachable
+from workbench.events import MissingPackageError, MisuseError, UnreachableError
 
 if TYPE_CHECKING:
     import duckdb
@@ -76,12 +76,14 @@ def connect(url: str, **options: Any) -> Iterator[Any]:
     except ImportError as e:
         raise MissingPackageError(str(e.name), "postgres") from e
     if not url.startswith(("postgresql://", "postgres://")):
-        raise Misuse("The setting audit_engine names no Postgres.", hint="Expected postgresql://user@host/database.")
+        raise MisuseError(
+            "The setting audit_engine names no Postgres.", hint="Expected postgresql://user@host/database."
+        )
     try:
         with psycopg.connect(url, **options) as connection:
             yield connection
     except psycopg.Error as e:
-        raise Unreachable(f"Postgres refuses: {str(e).strip().splitlines()[0]}.", hint="See audit_engine.") from e
+        raise UnreachableError(f"Postgres refuses: {str(e).strip().splitlines()[0]}.", hint="See audit_engine.") from e
 
 
 class _Load:

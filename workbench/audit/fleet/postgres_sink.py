@@ -18,7 +18,7 @@ from workbench.audit.format.hash_chain import LINE
 from workbench.audit.format.record_keys import first_key
 from workbench.audit.lake.segment_store import SegmentStore
 from workbench.audit.write.seals import read_seals
-from workbench.events import MissingPackageError, Misuse
+from workbench.events import MissingPackageError, MisuseError
 
 WRITE_TIMEOUT_S = 8.0
 """How long a lost connection is mended before the record counts as not written; less than the log waits for a disk."""
@@ -49,7 +49,9 @@ class PostgresSink:
 
     def __init__(self, url: str, home: Path) -> None:
         if not url.startswith(("postgresql://", "postgres://")):
-            raise Misuse("The setting audit_sink names no Postgres.", hint="Expected postgresql://user@host/database.")
+            raise MisuseError(
+                "The setting audit_sink names no Postgres.", hint="Expected postgresql://user@host/database."
+            )
         try:
             import psycopg
         except ImportError as e:
@@ -152,7 +154,7 @@ def refill(url: str, folder: AuditFolder) -> int:
         OSError: the disk says no.
     """
     if not folder.public_key.exists():
-        raise Misuse(f"There is no record in {folder.home}.", hint="Fetch it from its store first.")
+        raise MisuseError(f"There is no record in {folder.home}.", hint="Fetch it from its store first.")
     owner = first_key(folder)
     have = _sequences(folder)
     missing: dict[str, list[bytes]] = {}

@@ -16,7 +16,7 @@ import binascii
 import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -87,9 +87,11 @@ def read_verifier_key(text: str) -> tuple[str, Ed25519PublicKey]:
         raw = base64.b64decode(encoded, validate=True)
         key = Ed25519PublicKey.from_public_bytes(raw[1:])
     except (ValueError, binascii.Error) as e:
-        raise Misuse("This is no checkpoint key.", hint="Expected origin+keyid+base64, as in checkpoint.pub.") from e
+        raise MisuseError(
+            "This is no checkpoint key.", hint="Expected origin+keyid+base64, as in checkpoint.pub."
+        ) from e
     if raw[:1] != b"\x01" or key_id(origin, key).hex() != named:
-        raise Misuse(f"The key id {named!r} does not belong to this key.", hint="Fetch checkpoint.pub again.")
+        raise MisuseError(f"The key id {named!r} does not belong to this key.", hint="Fetch checkpoint.pub again.")
     return origin, key
 
 

@@ -12,7 +12,7 @@ import hashlib
 import time
 from typing import TYPE_CHECKING
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -60,9 +60,9 @@ def read_cosigner_key(text: str) -> tuple[str, Ed25519PublicKey]:
         raw = base64.b64decode(encoded, validate=True)
         key = Ed25519PublicKey.from_public_bytes(raw[1:])
     except (ValueError, binascii.Error) as e:
-        raise Misuse("This is no key of a witness.", hint=hint) from e
+        raise MisuseError("This is no key of a witness.", hint=hint) from e
     if raw[:1] != _ALGORITHM or _key_id(name, key).hex() != named:
-        raise Misuse(f"The key id {named!r} does not belong to a key of a witness.", hint=hint)
+        raise MisuseError(f"The key id {named!r} does not belong to a key of a witness.", hint=hint)
     return name, key
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from workbench.config import open_control
-from workbench.events import Misuse, now_us
+from workbench.events import MisuseError, now_us
 
 _TABLE = """create table if not exists audit_existence (
     id integer primary key check (id = 1), writers integer not null, seals integer not null, records integer not null,
@@ -23,7 +23,7 @@ _TABLE = """create table if not exists audit_existence (
 _log = logging.getLogger(__name__)
 
 
-class Remembered(NamedTuple):
+class RecordExistence(NamedTuple):
     """What the control database knows of the record."""
 
     writers: int
@@ -40,7 +40,7 @@ class Remembered(NamedTuple):
         return datetime.fromtimestamp(self.at_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def remembered(home: Path) -> Remembered | None:
+def remembered(home: Path) -> RecordExistence | None:
     """What is known of the record under a state folder; None when nothing is. The database is only read."""
     path = home / "control.db"
     if not path.is_file():
@@ -48,7 +48,7 @@ def remembered(home: Path) -> Remembered | None:
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path, timeout=5.0)) as db:
         row = db.execute("select writers, seals, records, root, at_us from audit_existence").fetchone()
         if row is not None:
-            return Remembered(row[0], row[1], row[2], base64.b64decode(row[3]), row[4])
+            return RecordExistence(row[0], row[1], row[2], base64.b64decode(row[3]), row[4])
     return None
 
 
@@ -76,6 +76,6 @@ def _write(home: Path, statement: str, values: tuple[int | str, ...]) -> None:
         with contextlib.closing(open_control(home)) as db:
             db.execute(_TABLE)
             db.execute(statement, values)
-    except (sqlite3.Error, Misuse) as e:
+    except (sqlite3.Error, MisuseError) as e:
         # the record itself is written all the same, and the next signature says it again
         _log.warning("the control database does not remember the record: %s", e)

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from workbench.audit.format.checkpoint import Checkpoint, UnknownKeyError, read_checkpoint, read_verifier_key
 from workbench.audit.format.folder import AuditFolder
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -61,7 +61,7 @@ class Rotation(NamedTuple):
         previous, after = lines[3].removeprefix(PREVIOUS), lines[4].removeprefix(NEXT)
         try:
             keys = read_verifier_key(previous), read_verifier_key(after)
-        except Misuse as e:
+        except MisuseError as e:
             raise ValueError(str(e.args[0])) from e
         for _, key in keys:
             checkpoint = read_checkpoint(note, lines[0], key)

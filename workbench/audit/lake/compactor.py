@@ -24,7 +24,7 @@ from workbench.audit.format.merkle_tree import Frontier
 from workbench.audit.lake.manifest import Manifest
 from workbench.audit.lake.merge_plan import due, file_of, groups
 from workbench.audit.lake.rollups import merge_rollups, select_rollup
-from workbench.audit.lake.segment_checks import LakeRefused, check_segment, lineage_has, read_range
+from workbench.audit.lake.segment_checks import LakeRefusedError, check_segment, lineage_has, read_range
 from workbench.audit.lake.trace_index import select_ids
 from workbench.audit.write.seals import SealLog, Witness, read_seals
 from workbench.events import JSON, now_us
@@ -44,7 +44,7 @@ _ROW_GROUP = 20_480
 lookup reads little; the files do not become larger for it."""
 
 
-class Compacted(NamedTuple):
+class CompactionResult(NamedTuple):
     """What one run did."""
 
     segments: int
@@ -80,7 +80,7 @@ class Compactor:
         self._batch_bytes = batch_bytes
         self._spill = folder.root / "spill"
 
-    def run(self, *, today: str | None = None) -> Compacted | None:
+    def run(self, *, today: str | None = None) -> CompactionResult | None:
         """Publish everything sealed, merge finished days, remove what long stopped counting.
 
         Args:
@@ -102,7 +102,7 @@ class Compactor:
                 rows += self._publish(connection, *batch)
                 segments += len(batch[1])
             merged = self._merge(connection, today or datetime.now(UTC).date().isoformat())
-            return Compacted(segments, rows, merged, self.remove_retired())
+            return CompactionResult(segments, rows, merged, self.remove_retired())
 
     @contextmanager
     def alone(self) -> Iterator[tuple[bool, duckdb.DuckDBPyConnection]]:
@@ -171,7 +171,7 @@ class Compactor:
         rows = _count(connection, "batch")
         expected = sum(seal["rows"] for seal in batch)
         if rows != expected:
-            raise LakeRefused(
+            raise LakeRefusedError(
                 f"{rows} of {expected} lines of {batch[0]['segment']} … can be read.",
                 hint="Run `workbench audit verify --deep`.",
             )
@@ -192,7 +192,7 @@ class Compactor:
         """Root of the tree over the lines of one sealed range of lineage: with it, one line can be proved alone."""
         content = read_range(self._folder, state)
         if hashlib.sha256(content).hexdigest() != state["sha256"]:
-            raise LakeRefused(
+            raise LakeRefusedError(
                 f"The lineage {state['file']} is not what its seal says.", hint="Run `workbench audit verify --deep`."
             )
         frontier = Frontier()
@@ -330,7 +330,7 @@ class Compactor:
         dropped = _dropped(connection, everything, day, without)
         part = self._write(connection, self._folder.lake / name, f"SELECT * FROM {everything} {kept} {_SORTED}", day)
         if part["rows"] + sum(item["rows"] for item in dropped) != rows:
-            raise LakeRefused(f"The files of {day} hold {part['rows']} rows, the manifest says {rows}.", hint="")
+            raise LakeRefusedError(f"The files of {day} hold {part['rows']} rows, the manifest says {rows}.", hint="")
         sums = merge_rollups(read(manifest.rollups))
         rollup = self._write_rollup(connection, name, sums, day)
         index = self._write_index(connection, name, f"(SELECT * FROM {everything} {kept})", day)

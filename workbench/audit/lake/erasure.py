@@ -8,7 +8,7 @@ from workbench.audit.format.folder import AuditFolder
 from workbench.audit.format.records import administration
 from workbench.audit.write.log import AuditLog
 from workbench.audit.write.subject_keys import FILE, SubjectKeys
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 if TYPE_CHECKING:
     from workbench.config import Settings
@@ -25,12 +25,16 @@ async def forget(settings: Settings, tenant: str, subject: str) -> int:
         NotRecorded: the log cannot be written; then the keys are still there.
     """
     if not (AuditFolder(settings.home).home / FILE).exists():
-        raise Misuse("Nothing is encrypted on this record.", hint="Set WORKBENCH_AUDIT_ENCRYPT=true for what comes.")
+        raise MisuseError(
+            "Nothing is encrypted on this record.", hint="Set WORKBENCH_AUDIT_ENCRYPT=true for what comes."
+        )
     log = await AuditLog.open(settings)
     keys = SubjectKeys(settings.home)
     try:
         if not keys.known(tenant, subject):
-            raise Misuse(f"There is no key of {subject!r} in tenant {tenant!r}.", hint="Look at user_id in tool_calls.")
+            raise MisuseError(
+                f"There is no key of {subject!r} in tenant {tenant!r}.", hint="Look at user_id in tool_calls."
+            )
         await log.write(tenant, administration("forget", {"subject": subject}, None, tenant=tenant))
         return keys.forget(tenant, subject)
     finally:

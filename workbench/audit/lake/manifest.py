@@ -12,7 +12,7 @@ import orjson
 from workbench.audit.format.columns import select_lines, select_nothing, select_parquet
 from workbench.audit.format.folder import AuditFolder, replace_durably
 from workbench.audit.lake.rollups import select_hourly
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Manifest:
         except FileNotFoundError:
             return cls()
         except (TypeError, orjson.JSONDecodeError) as e:
-            raise Misuse(
+            raise MisuseError(
                 f"{folder.manifest} is damaged ({e}).", hint="Run `workbench audit verify`; restore it from a copy."
             ) from e
 

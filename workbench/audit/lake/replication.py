@@ -20,17 +20,17 @@ from workbench.audit.format.merkle_tree import Frontier
 from workbench.audit.format.record_keys import RecordKeys, Rotation, join_rotations, read_rotations, rotations_text
 from workbench.audit.lake.compactor import Compactor
 from workbench.audit.lake.manifest import Manifest
-from workbench.audit.lake.segment_checks import LakeRefused, read_range
+from workbench.audit.lake.segment_checks import LakeRefusedError, read_range
 from workbench.audit.lake.segment_store import SegmentStore, digest
 from workbench.audit.write.checkpoint_signing import open_signer
 from workbench.audit.write.seals import read_seals
 from workbench.config import prepare_home
-from workbench.events import JSON, Misuse
+from workbench.events import JSON, MisuseError
 
 _KINDS = ("parts", "rollups", "indexes")
 
 
-class Shipped(NamedTuple):
+class ReplicationResult(NamedTuple):
     """What one run copied."""
 
     seals: int
@@ -39,7 +39,7 @@ class Shipped(NamedTuple):
 
 def ship(
     folder: AuditFolder, store: SegmentStore, announce: Callable[[Manifest], object] = lambda manifest: None
-) -> Shipped | None:
+) -> ReplicationResult | None:
     """Copy what was sealed since the last time. None when the compactor is at work.
 
     May be killed at any point: a copy counts from the moment its head is there.
@@ -63,20 +63,22 @@ class _Shipment:
         self._store = store
         self._objects = 0
 
-    def run(self) -> Shipped:
+    def run(self) -> ReplicationResult:
         entries = read_seals(self._folder)
         manifest = Manifest.read(self._folder)
         last = max((n for n, (_, seal) in enumerate(entries) if seal.get("type") == "lake"), default=-1) + 1
         entries = entries[:last]
         done = self._shipped()
         if last <= done:
-            return Shipped(0, 0)
+            return ReplicationResult(0, 0)
         signer = open_signer(self._folder)
         if signer is None:
-            raise LakeRefused("The record has no signing key any more.", hint="Run `workbench audit verify`.")
+            raise LakeRefusedError("The record has no signing key any more.", hint="Run `workbench audit verify`.")
         rotations = read_rotations(rotations_text(self._folder))
         if rotations and rotations[-1].checkpoint.size > last:
-            return Shipped(0, 0)  # a copy must have all that the old key signed; the next compaction reaches that far
+            return ReplicationResult(
+                0, 0
+            )  # a copy must have all that the old key signed; the next compaction reaches that far
         self._ship_keys(rotations)
         removed = {(p["file"], p["start"]) for _, s in entries if s.get("type") == "retention" for p in s["lineage"]}
         current = {item["path"]: item for kind in _KINDS for item in getattr(manifest, kind)}
@@ -96,7 +98,7 @@ class _Shipment:
         finally:
             for name in gone:
                 self._store.delete(name)
-        return Shipped(last - done, self._objects)
+        return ReplicationResult(last - done, self._objects)
 
     def _ship_keys(self, rotations: list[Rotation]) -> None:
         """Objects are written once, so the first key stays and the statements stand beside it."""
@@ -150,8 +152,8 @@ def range_name(part: JSON) -> str:
     return f"lineage/{part['file']}/{part['start']:012d}-{part['bytes']:012d}"
 
 
-def _not_as_sealed(name: str) -> LakeRefused:
-    return LakeRefused(f"{name} is not what its seal says.", hint="Run `workbench audit verify --deep`.")
+def _not_as_sealed(name: str) -> LakeRefusedError:
+    return LakeRefusedError(f"{name} is not what its seal says.", hint="Run `workbench audit verify --deep`.")
 
 
 def fetch(store: SegmentStore, home: Path, key: str | None = None) -> int:
@@ -168,20 +170,20 @@ def fetch(store: SegmentStore, home: Path, key: str | None = None) -> int:
     """
     folder = AuditFolder(prepare_home(home))
     if folder.seals.exists():
-        raise Misuse(f"{home} holds a record.", hint="Name a new folder.")
+        raise MisuseError(f"{home} holds a record.", hint="Name a new folder.")
     heads = store.names("heads/")
     public = store.get("checkpoint.pub")
     if not heads or public is None:
-        raise Misuse("There is no record in this store.", hint="Is it the place that audit_store names?")
+        raise MisuseError("There is no record in this store.", hint="Is it the place that audit_store names?")
     rotations = join_rotations(_object(store, name).decode() for name in store.names("rotations/"))
     head = orjson.loads(_object(store, heads[-1]))
     try:
         keys = _keys(public.decode(), rotations)
         if key is not None and key.strip() not in keys.chain.keys:
-            raise Misuse("The record in this store is signed by another key.", hint="Do not use it.")
+            raise MisuseError("The record in this store is signed by another key.", hint="Do not use it.")
         keys.read(head["checkpoint"])
     except ValueError as e:
-        raise Misuse(f"The checkpoint in this store is not valid: {e}.", hint="Do not use it.") from e
+        raise MisuseError(f"The checkpoint in this store is not valid: {e}.", hint="Do not use it.") from e
     folder.prepare()
     seals = _fetch_seals(store, head["seals"])
     removed = {(p["file"], p["start"]) for s in seals if s["type"] == "retention" for p in s["lineage"]}
@@ -213,7 +215,7 @@ def _keys(first: str, rotations: str) -> RecordKeys:
 def _object(store: SegmentStore, name: str) -> bytes:
     content = store.get(name)
     if content is None:
-        raise Misuse(f"{name} is missing in the store.", hint="Objects were removed from it; fetch another copy.")
+        raise MisuseError(f"{name} is missing in the store.", hint="Objects were removed from it; fetch another copy.")
     return content
 
 
@@ -225,7 +227,7 @@ def _seal_chunks(store: SegmentStore, until: int) -> list[bytes]:
             chunks.append(_object(store, name))
             reached = last
     if reached != until:
-        raise Misuse(f"Only {reached} of {until} seals are in the store.", hint="Objects were removed from it.")
+        raise MisuseError(f"Only {reached} of {until} seals are in the store.", hint="Objects were removed from it.")
     return chunks
 
 

@@ -22,7 +22,7 @@ from workbench.audit.format.folder import AuditFolder
 from workbench.audit.lake.compactor import Compactor
 from workbench.audit.lake.manifest import Manifest
 from workbench.audit.write.seals import SealLog, read_seals
-from workbench.events import JSON, Misuse, now_us
+from workbench.events import JSON, MisuseError, now_us
 
 if TYPE_CHECKING:
     from workbench.config import Settings
@@ -35,7 +35,7 @@ _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Rules:
+class RetentionRules:
     """For how many days each tenant's records are kept."""
 
     tenants: Mapping[str, int] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Rules:
     """For tenants without a rule of their own; None keeps forever."""
 
     @classmethod
-    def read(cls, home: Path) -> Rules:
+    def read(cls, home: Path) -> RetentionRules:
         """The rules in `retention.toml`; without the file everything is kept.
 
         Raises:
@@ -55,14 +55,16 @@ class Rules:
         except FileNotFoundError:
             return cls()
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-            raise Misuse(f"{path} does not read: {e}.", hint="Expected `default = 365` and a table [tenants].") from e
+            raise MisuseError(
+                f"{path} does not read: {e}.", hint="Expected `default = 365` and a table [tenants]."
+            ) from e
         unknown = sorted(set(found) - {"default", "tenants"})
         tenants = found.get("tenants", {})
         if unknown or not isinstance(tenants, dict):
-            raise Misuse(f"{path} sets {', '.join(unknown) or 'tenants'}.", hint="Expected default and [tenants].")
+            raise MisuseError(f"{path} sets {', '.join(unknown) or 'tenants'}.", hint="Expected default and [tenants].")
         for name, days in [("default", found.get("default", 1)), *tenants.items()]:
             if not isinstance(days, int) or isinstance(days, bool) or days < 1:
-                raise Misuse(f"{path} keeps {name} for {days!r} days.", hint="Expected a whole number above zero.")
+                raise MisuseError(f"{path} keeps {name} for {days!r} days.", hint="Expected a whole number above zero.")
         return cls(tenants, found.get("default"))
 
     def days(self, tenant: str) -> int | None:
@@ -71,7 +73,7 @@ class Rules:
 
 
 @dataclass
-class Removal:
+class RetentionRemoval:
     """What a rule removes, or would remove, of one tenant."""
 
     tenant: str
@@ -106,7 +108,7 @@ class Removal:
         }  # fmt: skip
 
 
-def plan(folder: AuditFolder, rules: Rules, now: int | None = None) -> list[Removal]:
+def plan(folder: AuditFolder, rules: RetentionRules, now: int | None = None) -> list[RetentionRemoval]:
     """What the rules would remove now. Only what is compacted counts.
 
     Args:
@@ -116,7 +118,7 @@ def plan(folder: AuditFolder, rules: Rules, now: int | None = None) -> list[Remo
     waiting = {path.name for _, _, path in folder.segments()}
     seals = [seal for _, seal in read_seals(folder)]
     stated = {(part["file"], part["start"]) for seal in seals for part in _stated(seal)}
-    removals: dict[str, Removal] = {}
+    removals: dict[str, RetentionRemoval] = {}
     for seal in seals:
         if seal.get("type") != "segment" or seal["number"] >= manifest.marks.get(seal["writer"], 0):
             continue
@@ -139,18 +141,20 @@ def _stated(seal: JSON) -> list[JSON]:
     return seal["lineage"] if seal.get("type") == "retention" else []
 
 
-def _removal(removals: dict[str, Removal], rules: Rules, tenant: str, now: int | None) -> Removal | None:
+def _removal(
+    removals: dict[str, RetentionRemoval], rules: RetentionRules, tenant: str, now: int | None
+) -> RetentionRemoval | None:
     days = rules.days(tenant)
     if days is None:
         return None
     if tenant not in removals:
         moment = datetime.fromtimestamp((now or now_us()) / 1e6, UTC) - timedelta(days=days)
         midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-        removals[tenant] = Removal(tenant, days, int(midnight.timestamp()) * 1_000_000)
+        removals[tenant] = RetentionRemoval(tenant, days, int(midnight.timestamp()) * 1_000_000)
     return removals[tenant]
 
 
-def _count_lake(folder: AuditFolder, manifest: Manifest, removals: dict[str, Removal]) -> None:
+def _count_lake(folder: AuditFolder, manifest: Manifest, removals: dict[str, RetentionRemoval]) -> None:
     import duckdb
 
     latest = max((r.before_us for r in removals.values()), default=0)
@@ -173,7 +177,9 @@ def _begin_us(date: str) -> int:
     return int(datetime.fromisoformat(date).replace(tzinfo=UTC).timestamp()) * 1_000_000
 
 
-def retain(folder: AuditFolder, rules: Rules, *, grace_s: float | None = None, now: int | None = None) -> list[Removal]:
+def retain(
+    folder: AuditFolder, rules: RetentionRules, *, grace_s: float | None = None, now: int | None = None
+) -> list[RetentionRemoval]:
     """Remove what the rules say. May be killed at any point: what was stated is removed by the next run.
 
     Args:
@@ -187,7 +193,7 @@ def retain(folder: AuditFolder, rules: Rules, *, grace_s: float | None = None, n
     compactor = Compactor(folder) if grace_s is None else Compactor(folder, grace_s=grace_s)
     with compactor.alone() as (alone, connection):
         if not alone:
-            raise Misuse("The compactor is at work.", hint="Try again in a moment.")
+            raise MisuseError("The compactor is at work.", hint="Try again in a moment.")
         removals = plan(folder, rules, now)
         for removal in removals:
             if removal.lineage:
@@ -203,7 +209,7 @@ def retain(folder: AuditFolder, rules: Rules, *, grace_s: float | None = None, n
     return removals
 
 
-async def enforce(settings: Settings) -> list[Removal]:
+async def enforce(settings: Settings) -> list[RetentionRemoval]:
     """Remove what `retention.toml` says, and put that on the record of each tenant.
 
     Raises:
@@ -213,7 +219,7 @@ async def enforce(settings: Settings) -> list[Removal]:
     from workbench.audit.format.records import administration
     from workbench.audit.write.log import AuditLog
 
-    removals = await asyncio.to_thread(retain, AuditFolder(settings.home), Rules.read(settings.home))
+    removals = await asyncio.to_thread(retain, AuditFolder(settings.home), RetentionRules.read(settings.home))
     if removals:
         log = await AuditLog.open(settings)
         try:
@@ -225,7 +231,7 @@ async def enforce(settings: Settings) -> list[Removal]:
     return removals
 
 
-def _state(folder: AuditFolder, removal: Removal, now: int | None) -> None:
+def _state(folder: AuditFolder, removal: RetentionRemoval, now: int | None) -> None:
     SealLog(folder).append(
         {
             "v": 1,

@@ -10,8 +10,10 @@ from workbench.audit.write.recovery import lines_of
 from workbench.events import JSON, WorkbenchError
 
 
-class LakeRefused(WorkbenchError):
+class LakeRefusedError(WorkbenchError):
     """A sealed segment is not what its seal says; it must not be published as if it were."""
+
+    error_kind = "LakeRefused"
 
 
 def check_segment(path: Path, seal: JSON) -> None:
@@ -22,7 +24,7 @@ def check_segment(path: Path, seal: JSON) -> None:
     except FileNotFoundError:
         found = "missing"
     if found != seal["sha256"]:
-        raise LakeRefused(
+        raise LakeRefusedError(
             f"The segment {path.name} is not what its seal says.", hint="Run `workbench audit verify --deep`."
         )
 

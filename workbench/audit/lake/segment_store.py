@@ -15,15 +15,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from workbench.audit.format.folder import sync_folder
-from workbench.events import MissingPackageError, Misuse, Unreachable, WorkbenchError
+from workbench.events import MissingPackageError, MisuseError, UnreachableError, WorkbenchError
 
 Content = bytes | Path
 
 _RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
 
 
-class StoreConflict(WorkbenchError):
+class StoreConflictError(WorkbenchError):
     """An object of this name exists and holds something else: the store belongs to another record."""
+
+    error_kind = "StoreConflict"
 
 
 class SegmentStore(Protocol):
@@ -56,7 +58,7 @@ def open_store(target: str) -> SegmentStore:
     if target.startswith(("s3://", "gs://", "az://")):
         return BucketStore(target)
     if "://" in target:
-        raise Misuse(f"{target!r} names no store.", hint="Expected a folder, or s3://bucket/prefix.")
+        raise MisuseError(f"{target!r} names no store.", hint="Expected a folder, or s3://bucket/prefix.")
     return FolderStore(Path(target).expanduser())
 
 
@@ -81,8 +83,8 @@ def _client_options() -> Any:
     return {"allow_http": os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")}
 
 
-def _conflict(name: str) -> StoreConflict:
-    return StoreConflict(
+def _conflict(name: str) -> StoreConflictError:
+    return StoreConflictError(
         f"{name} is in the store already and holds something else.", hint="Give every state folder a store of its own."
     )
 
@@ -112,7 +114,7 @@ class FolderStore:
             finally:
                 temporary.unlink(missing_ok=True)
         except OSError as e:
-            raise Unreachable(f"The store {self._root} cannot be written: {e}.") from e
+            raise UnreachableError(f"The store {self._root} cannot be written: {e}.") from e
 
     def get(self, name: str) -> bytes | None:
         try:
@@ -148,7 +150,7 @@ class BucketStore:
         try:
             self._store: Any = from_url(url, client_options=_client_options(), retry_config=_RETRIES)
         except (BaseError, ValueError) as e:
-            raise Misuse(f"{url!r} names no bucket: {e}.", hint="Expected s3://bucket/prefix.") from e
+            raise MisuseError(f"{url!r} names no bucket: {e}.", hint="Expected s3://bucket/prefix.") from e
 
     def put(self, name: str, content: Content) -> None:
         import obstore
@@ -195,7 +197,7 @@ def _reachable(name: str) -> Iterator[None]:
     except (AlreadyExistsError, FileNotFoundError, PermissionDeniedError):
         raise
     except BaseError as e:
-        raise Unreachable(f"The store cannot be used for {name}: {str(e).splitlines()[0]}.") from e
+        raise UnreachableError(f"The store cannot be used for {name}: {str(e).splitlines()[0]}.") from e
 
 
 def digest(content: bytes) -> str:

@@ -36,7 +36,7 @@ def select_ids(events: str) -> str:
     )
 
 
-class Place(NamedTuple):
+class IndexLocation(NamedTuple):
     """Where in the lake events of an id may be."""
 
     part: str
@@ -45,7 +45,7 @@ class Place(NamedTuple):
     last: Any
 
 
-class Lookup:
+class TraceLookup:
     """The events of one id, as SQL over the few places that may hold them.
 
     Args:
@@ -93,7 +93,7 @@ class Lookup:
         parameters["of"] = self._tenant
         return f"SELECT * FROM ({everything}) WHERE tenant = $of ORDER BY ts, seq", parameters
 
-    def _places(self) -> list[Place]:
+    def _places(self) -> list[IndexLocation]:
         indexes = self._files.indexes
         if not indexes:
             return []
@@ -103,7 +103,7 @@ class Lookup:
             f"hive_partitioning=false) WHERE id = {_HASH.format('$id')}",
             {"id": self._value},
         ).fetchall()
-        return [Place(indexes[str(file)], *rest) for file, *rest in rows if self._tenant in (None, rest[0])]
+        return [IndexLocation(indexes[str(file)], *rest) for file, *rest in rows if self._tenant in (None, rest[0])]
 
     def _lines(self, segment: Path) -> Iterator[tuple[str, str]]:
         """Whole lines of a segment of the log that hold the id under its name."""

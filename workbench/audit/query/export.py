@@ -18,7 +18,7 @@ import orjson
 
 from workbench.audit.query.reader import Reader
 from workbench.audit.query.views import TABLES
-from workbench.events import Misuse, WorkbenchError, now_us
+from workbench.events import MisuseError, WorkbenchError, now_us
 
 if TYPE_CHECKING:
     import pyarrow
@@ -51,7 +51,7 @@ def table_of(name: str) -> str:
     found = _ALIASES.get(name, name)
     if found not in TABLES or found == "tool_calls_hourly":
         tables = ", ".join(table for table in TABLES if table != "tool_calls_hourly")
-        raise Misuse(f"There is no table {name!r} to export.", hint=f"Expected calls or one of {tables}.")
+        raise MisuseError(f"There is no table {name!r} to export.", hint=f"Expected calls or one of {tables}.")
     return found
 
 

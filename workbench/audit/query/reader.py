@@ -19,10 +19,10 @@ from workbench.audit.format.columns import quoted
 from workbench.audit.format.folder import AuditFolder
 from workbench.audit.lake.lake_catalog import FolderCatalog, LakeCatalog
 from workbench.audit.lake.segment_store import open_bucket_files
-from workbench.audit.lake.trace_index import IdColumn, Lookup
+from workbench.audit.lake.trace_index import IdColumn, TraceLookup
 from workbench.audit.query.views import REVEAL, REVEALED, TABLES, create_views, show_files
 from workbench.audit.write.subject_keys import FILE, SubjectKeys
-from workbench.events import Misuse, Unreachable
+from workbench.events import MisuseError, UnreachableError
 
 if TYPE_CHECKING:
     import pyarrow
@@ -33,9 +33,10 @@ TRUNCATED = b"truncated"
 _BATCH = 2048
 
 
-class QueryStopped(Misuse):
+class QueryStoppedError(MisuseError):
     """A query was interrupted, took longer than it may, or needed more memory."""
 
+    error_kind = "QueryStopped"
     exit_code = 5
 
 
@@ -198,13 +199,13 @@ class Reader:
                 yield
             except duckdb.InterruptException as e:
                 said = self._stop or "The query was cancelled."
-                raise QueryStopped(said, hint="Narrow it, e.g. by time.") from e
+                raise QueryStoppedError(said, hint="Narrow it, e.g. by time.") from e
             except duckdb.OutOfMemoryException as e:
-                raise QueryStopped("The query needs more memory than it may use.", hint="Narrow it.") from e
+                raise QueryStoppedError("The query needs more memory than it may use.", hint="Narrow it.") from e
             except duckdb.Error as e:
-                raise Misuse(str(e), hint="") from e
+                raise MisuseError(str(e), hint="") from e
             except FileNotFoundError as e:  # of a bucket
-                raise Unreachable(f"A file of the record is not there: {e}.", hint="Ask again.") from e
+                raise UnreachableError(f"A file of the record is not there: {e}.", hint="Ask again.") from e
             finally:
                 timer.cancel()
                 timer.join()  # a thread that still knows us at the end of the program makes DuckDB complain of leaks
@@ -231,7 +232,7 @@ class Reader:
             QueryStopped: it took too long.
         """
         with self._running(timeout_s):
-            lookup = Lookup(self._connection, self._catalog.current(), column, value, self.tenant)
+            lookup = TraceLookup(self._connection, self._catalog.current(), column, value, self.tenant)
             select, parameters = lookup.select()
             found = self._connection.sql(f"SELECT {self._columns} FROM ({select})", params=parameters)
             return self._collect(found, None)

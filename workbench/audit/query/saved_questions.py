@@ -14,13 +14,13 @@ from typing import Any
 
 import orjson
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 _PARAMETER = re.compile(r"^-- \$([a-z_]+) = (.+)$")
 
 
 @dataclass(frozen=True)
-class Question:
+class SavedQuestion:
     """One saved question. Run it with `reader.sql(question.sql, {**question.parameters, **given})`."""
 
     name: str
@@ -38,11 +38,11 @@ class Question:
         unknown = sorted(set(given) - set(self.parameters))
         if unknown:
             expected = ", ".join(f"{k}={v}" for k, v in self.parameters.items()) or "no parameters"
-            raise Misuse(f"{self.name} was given {', '.join(unknown)}.", hint=f"Expected {expected}.")
+            raise MisuseError(f"{self.name} was given {', '.join(unknown)}.", hint=f"Expected {expected}.")
         return {**self.parameters, **given}
 
 
-def read_question(name: str, text: str) -> Question:
+def read_question(name: str, text: str) -> SavedQuestion:
     """The question that a file holds.
 
     Raises:
@@ -50,7 +50,7 @@ def read_question(name: str, text: str) -> Question:
     """
     lines = text.splitlines()
     if not lines or not lines[0].startswith("-- ") or _PARAMETER.match(lines[0]):
-        raise Misuse(f"The question {name} has no description.", hint="Begin the file with `-- what it answers`.")
+        raise MisuseError(f"The question {name} has no description.", hint="Begin the file with `-- what it answers`.")
     parameters = {}
     for line in lines[1:]:
         match = _PARAMETER.match(line)
@@ -61,12 +61,14 @@ def read_question(name: str, text: str) -> Question:
             quoted = len(default) > 1 and default[0] == default[-1] == "'"
             parameters[match[1]] = default[1:-1] if quoted else orjson.loads(default)
         except orjson.JSONDecodeError as e:
-            raise Misuse(f"The question {name} gives ${match[1]} the default {default}.", hint="Quote text.") from e
+            raise MisuseError(
+                f"The question {name} gives ${match[1]} the default {default}.", hint="Quote text."
+            ) from e
     sql = "\n".join(lines[1 + len(parameters) :]).strip()
-    return Question(name, lines[0].removeprefix("-- ").strip(), sql, parameters)
+    return SavedQuestion(name, lines[0].removeprefix("-- ").strip(), sql, parameters)
 
 
-def questions() -> list[Question]:
+def questions() -> list[SavedQuestion]:
     """The questions that ship, by name."""
     folder = files("workbench.audit.query").joinpath("questions")
     found = [file for file in folder.iterdir() if file.name.endswith(".sql")]
@@ -76,7 +78,7 @@ def questions() -> list[Question]:
     ]
 
 
-def saved_question(name: str) -> Question:
+def saved_question(name: str) -> SavedQuestion:
     """The question of that name.
 
     Raises:
@@ -86,5 +88,5 @@ def saved_question(name: str) -> Question:
     if name not in known:
         close = get_close_matches(name, known, 1)
         hint = f"Did you mean {close[0]}?" if close else "Saved are: " + ", ".join(known)
-        raise Misuse(f"No saved question {name!r}.", hint=hint)
+        raise MisuseError(f"No saved question {name!r}.", hint=hint)
     return known[name]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 if TYPE_CHECKING:
     import duckdb
@@ -65,18 +65,18 @@ class SqlGuard:
         try:
             tree = orjson.loads(parsed)
         except orjson.JSONDecodeError as e:
-            raise Misuse("The statement is nested too deeply.", hint="Say it with common tables (WITH).") from e
+            raise MisuseError("The statement is nested too deeply.", hint="Say it with common tables (WITH).") from e
         if tree["error"]:
             if tree.get("error_type") == "not implemented":
-                raise Misuse("This statement is not a SELECT.", hint=self._hint())
+                raise MisuseError("This statement is not a SELECT.", hint=self._hint())
             self._connection.extract_statements(query)  # raises the same complaint, with the line and a caret
-            raise Misuse(f"SQL error: {tree['error_message']}", hint="")
+            raise MisuseError(f"SQL error: {tree['error_message']}", hint="")
         if len(tree["statements"]) != 1:
-            raise Misuse(f"{len(tree['statements'])} statements were given, expected one.", hint=self._hint())
+            raise MisuseError(f"{len(tree['statements'])} statements were given, expected one.", hint=self._hint())
         common = {name.lower() for name in _common_tables(tree)}
         for name in common:
             if not _CTE_NAME.match(name) or (name in self._taken and name not in self._tables):
-                raise Misuse(f"{name!r} cannot name a common table here.", hint="Take another plain name.")
+                raise MisuseError(f"{name!r} cannot name a common table here.", hint="Take another plain name.")
         self._check_node(tree["statements"][0], common)
 
     def _hint(self) -> str:
@@ -93,7 +93,7 @@ class SqlGuard:
         if "class" in node:
             self._check_expression(node)
         elif "cte_map" in node and kind not in _QUERY_NODES:
-            raise Misuse(f"A statement may not contain {kind.removesuffix('_QUERY_NODE')}.", hint=self._hint())
+            raise MisuseError(f"A statement may not contain {kind.removesuffix('_QUERY_NODE')}.", hint=self._hint())
         elif kind and "sample" in node and "alias" in node:
             self._check_source(kind, node, common)
         for value in node.values():
@@ -102,17 +102,17 @@ class SqlGuard:
     def _check_expression(self, node: dict[str, Any]) -> None:
         name = str(node.get("function_name", "")).lower()
         if name in _FORBIDDEN_FUNCTIONS or name.startswith(("pg_", "duckdb_", "pragma_", "read_", "__")):
-            raise Misuse(f"The function {name}() is not available here.", hint=self._hint())
+            raise MisuseError(f"The function {name}() is not available here.", hint=self._hint())
 
     def _check_source(self, kind: str, node: dict[str, Any], common: set[str]) -> None:
         if kind not in _SOURCES:
-            raise Misuse(f"A query may not read from {kind}.", hint=self._hint())
+            raise MisuseError(f"A query may not read from {kind}.", hint=self._hint())
         if kind == "TABLE_FUNCTION":
             name = str((node.get("function") or {}).get("function_name", "")).lower()
             if name not in _TABLE_FUNCTIONS:
-                raise Misuse(f"The table function {name}() is not available here.", hint=self._hint())
+                raise MisuseError(f"The table function {name}() is not available here.", hint=self._hint())
         if kind == "SHOW_REF" and not (node.get("show_type") in ("DESCRIBE", "SUMMARY") and node.get("query")):
-            raise Misuse("SHOW is not available here.", hint="Use `describe <table>` or `from tables`.")
+            raise MisuseError("SHOW is not available here.", hint="Use `describe <table>` or `from tables`.")
         if kind == "BASE_TABLE":
             self._check_table(node, common)
 
@@ -121,12 +121,12 @@ class SqlGuard:
         name = str(node.get("table_name", ""))
         others = node.get("schema_name") or node.get("catalog_name") or node.get("at_clause")
         if others or path not in ([], [name]):
-            raise Misuse(f"The table {'.'.join(path) or name} is not available here.", hint=self._hint())
+            raise MisuseError(f"The table {'.'.join(path) or name} is not available here.", hint=self._hint())
         if name.lower() in self._tables or name.lower() in common:
             return
         close = get_close_matches(name.lower(), self._tables, 1)
         hint = f"Did you mean {close[0]}?" if close else self._hint()
-        raise Misuse(f"There is no table {name}.", hint=hint)
+        raise MisuseError(f"There is no table {name}.", hint=hint)
 
 
 def _common_tables(node: Any) -> Iterator[str]:

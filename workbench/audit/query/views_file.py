@@ -65,7 +65,7 @@ def _stamp(folder: AuditFolder) -> tuple[int, int, int]:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-class Difference(NamedTuple):
+class ViewsDifference(NamedTuple):
     """In what `audit.duckdb` is not what would be written."""
 
     message: str
@@ -73,7 +73,7 @@ class Difference(NamedTuple):
     """Whether it is only that its views read the record in another folder."""
 
 
-def views_difference(folder: AuditFolder) -> Difference | None:
+def views_difference(folder: AuditFolder) -> ViewsDifference | None:
     """What is different about `audit.duckdb`: views that hide, add or change rows, or read another folder.
 
     Returns:
@@ -91,16 +91,16 @@ def views_difference(folder: AuditFolder) -> Difference | None:
         with duckdb.connect(str(folder.views), read_only=True) as connection:
             theirs = _objects(connection)
     except duckdb.Error as e:
-        return Difference(f"it cannot be read as a file of views: {str(e).splitlines()[0][:200]}", moved=False)
+        return ViewsDifference(f"it cannot be read as a file of views: {str(e).splitlines()[0][:200]}", moved=False)
     if ours == theirs:
         return None
     roots = {match for sql in theirs.values() for match in _ROOT.findall(sql)}
     root = roots.pop() if len(roots) == 1 else ""
     if root and {name: sql.replace(root, str(folder.root)) for name, sql in theirs.items()} == ours:
-        return Difference(f"its views read the record in {root}", moved=True)
+        return ViewsDifference(f"its views read the record in {root}", moved=True)
     changed = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
     more = f" and {len(changed) - 5} more" if len(changed) > 5 else ""
-    return Difference(f"not as this version writes it: {', '.join(changed[:5])}{more}", moved=False)
+    return ViewsDifference(f"not as this version writes it: {', '.join(changed[:5])}{more}", moved=False)
 
 
 _ROOT = re.compile(r"'([^']*)/MANIFEST\.json'")

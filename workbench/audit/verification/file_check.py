@@ -18,7 +18,7 @@ from workbench.audit.format.hash_chain import ChainBreak, ChainState, follow
 from workbench.audit.lake.manifest import Manifest
 from workbench.audit.lake.retention import is_erased
 from workbench.audit.verification.findings import Finding, Progress, Verification
-from workbench.audit.verification.sealed_claims import Range, Stated
+from workbench.audit.verification.sealed_claims import SealedClaims, SealedRange
 from workbench.audit.write.recovery import lines_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 20
 
 
-class _Cancelled(Exception):
+class _CancelledError(Exception):
     pass
 
 
@@ -51,7 +51,7 @@ class ContentsCheck:
         self._counting = threading.Lock()
         # Before the seals are read: whatever the manifest says was sealed before it was published.
         self._manifest, self._manifest_digest, self._manifest_problem = self._read_manifest()
-        self._stated = Stated(self._manifest, [path.name for _, _, path in folder.segments()])
+        self._stated = SealedClaims(self._manifest, [path.name for _, _, path in folder.segments()])
         self.take = self._stated.take
         """Takes in one seal."""
 
@@ -79,7 +79,7 @@ class ContentsCheck:
             self._check_unknown_segments()
             self._check_lake_rows(manifest)
             self._count_superseded(manifest)
-        except _Cancelled:
+        except _CancelledError:
             self._found.cancelled = True
 
     def _size_of_it_all(self, manifest: Manifest, waiting: list[dict[str, Any]]) -> int:
@@ -96,7 +96,7 @@ class ContentsCheck:
             if self._progress is not None:
                 self._progress(self._found.bytes, max(self._total, self._found.bytes))
             if self._cancel is not None and self._cancel():
-                raise _Cancelled
+                raise _CancelledError
 
     def _alive_or_killed(self, writer: str) -> bool:
         """Whether lines after the last seal are to be expected: a writer that closed left no lock file behind."""
@@ -104,10 +104,10 @@ class ContentsCheck:
 
     # --- lineage --------------------------------------------------------
 
-    def _lineage_check(self, name: str, ranges: list[Range]) -> tuple[int, Callable[[], None]]:
+    def _lineage_check(self, name: str, ranges: list[SealedRange]) -> tuple[int, Callable[[], None]]:
         return ranges[-1].bytes, partial(self._check_lineage, self._folder.lineage / name, ranges)
 
-    def _check_lineage(self, path: Path, ranges: list[Range]) -> None:
+    def _check_lineage(self, path: Path, ranges: list[SealedRange]) -> None:
         """Digest of every sealed range; on a difference, or when deep, the chain of its lines."""
         tenant, writer = ranges[0].tenant, ranges[0].writer
         where = f"lineage/{path.parent.name}/{path.name}"
@@ -138,7 +138,7 @@ class ContentsCheck:
                 start = entry.bytes
             self._check_tail(file, start, where, state, writer)
 
-    def _removed(self, file: BinaryIO, entry: Range) -> bool:
+    def _removed(self, file: BinaryIO, entry: SealedRange) -> bool:
         """Whether a range is gone, and a rule that is stated and fits says so."""
         if (entry.file, entry.start) not in self._stated.removable.ranges:
             return False
@@ -158,7 +158,7 @@ class ContentsCheck:
             self._step(len(chunk))
         return digest.hexdigest() if left == 0 else "too short"
 
-    def _first_bad(self, file: BinaryIO, start: int, entry: Range, state: ChainState) -> ChainBreak | None:
+    def _first_bad(self, file: BinaryIO, start: int, entry: SealedRange, state: ChainState) -> ChainBreak | None:
         reached, broken = follow(state, self._lines(file, start, entry.bytes), entry.head)
         if broken is None and reached.seq < entry.seq:
             return ChainBreak(reached.seq, f"the file ends here; {entry.seq - reached.seq} lines are missing")

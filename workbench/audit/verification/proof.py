@@ -16,7 +16,7 @@ from workbench.audit.format.merkle_tree import included, inclusion, leaf_hash
 from workbench.audit.format.record_keys import RecordKeys, join_rotations
 from workbench.audit.lake.segment_checks import read_range
 from workbench.audit.write.seals import read_seals
-from workbench.events import JSON, Misuse
+from workbench.events import JSON, MisuseError
 
 FORMAT = "mcp-workbench audit proof 1"
 
@@ -38,7 +38,7 @@ def prove(home: Path, call_id: str, *, tenant: str | None = None) -> JSON:
         found = reader.events_of("request_id", call_id).to_pylist()
     rows = [row for row in found if row["kind"] in ("call", "intent")]
     if not rows:
-        raise Misuse(
+        raise MisuseError(
             f"There is no call {call_id!r} on the record.", hint="Look it up: select request_id from tool_calls."
         )
     folder = AuditFolder(home)
@@ -47,7 +47,7 @@ def prove(home: Path, call_id: str, *, tenant: str | None = None) -> JSON:
         keys = RecordKeys.in_folder(folder)
         checkpoint = keys.read(folder.checkpoint.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError) as e:
-        raise Misuse(f"The record has no valid checkpoint: {e}.", hint="Run `workbench audit verify`.") from e
+        raise MisuseError(f"The record has no valid checkpoint: {e}.", hint="Run `workbench audit verify`.") from e
     leaves = [leaf_hash(entry) for entry, _ in seals[: checkpoint.size]]
     entries = []
     for row in rows:
@@ -84,7 +84,7 @@ def _entry(
                 "seal_position": index,
                 "seal_path": [step.hex() for step in inclusion(index, leaves)],
             }
-    raise Misuse(
+    raise MisuseError(
         f"The call is recorded in {file} as number {seq}, but not in a signed tree yet.",
         hint="Proofs exist once the compactor has published it: a minute or two after the call.",
     )
@@ -102,8 +102,8 @@ def check_proof(proof: JSON, key: str | None = None) -> list[JSON]:
         Misuse: it proves nothing; the message says which step fails.
     """
 
-    def fail(step: str) -> Misuse:
-        return Misuse(f"This proves nothing: {step}.", hint="Get the proof and the key again from their source.")
+    def fail(step: str) -> MisuseError:
+        return MisuseError(f"This proves nothing: {step}.", hint="Get the proof and the key again from their source.")
 
     try:
         if proof["format"] != FORMAT:

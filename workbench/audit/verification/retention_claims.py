@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.events import now_us
 
 if TYPE_CHECKING:
-    from workbench.audit.verification.sealed_claims import Range
+    from workbench.audit.verification.sealed_claims import SealedRange
 
 _DAY_US = 86_400_000_000
 
@@ -23,7 +23,7 @@ class RemovalRules:
         self.lake_rows = 0
         """Rows that were left out of the lake."""
 
-    def take(self, seal: dict[str, Any], known: Mapping[str, Sequence[Range]]) -> str:
+    def take(self, seal: dict[str, Any], known: Mapping[str, Sequence[SealedRange]]) -> str:
         """Take in a `retention` line; returns what is wrong with it, or nothing.
 
         Args:

@@ -10,7 +10,7 @@ from workbench.audit.lake.manifest import Manifest
 from workbench.audit.verification.retention_claims import RemovalRules
 
 
-class Range(NamedTuple):
+class SealedRange(NamedTuple):
     """A part of a lineage file, as its seal states it."""
 
     file: str
@@ -28,7 +28,7 @@ class Range(NamedTuple):
     """No line of it is younger."""
 
 
-class Stated:
+class SealedClaims:
     """The statements of one record.
 
     Args:
@@ -37,7 +37,7 @@ class Stated:
     """
 
     def __init__(self, manifest: Manifest, segments: Collection[str]) -> None:
-        self.ranges: dict[str, list[Range]] = {}
+        self.ranges: dict[str, list[SealedRange]] = {}
         """By file, in order."""
         self.waiting: list[dict[str, Any]] = []
         """Seals of segments that are not in the lake yet."""
@@ -80,7 +80,7 @@ class Stated:
     def _take_segment(self, seal: dict[str, Any]) -> None:
         writer, newest = intern(seal["writer"]), max(seal["first_us"] or 0, seal["last_us"] or 0)
         for state in seal["lineage"]:
-            part = Range(
+            part = SealedRange(
                 intern(state["file"]), intern(state["tenant"]), writer, state["start"], state["bytes"], state["rows"],
                 state["seq"], state["head"], state["sha256"], seal["sealed_us"], newest,
             )  # fmt: skip

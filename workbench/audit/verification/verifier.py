@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from workbench.audit.format.cosignature import cosigned_at, read_cosigner_key
-from workbench.audit.format.existence_witness import Remembered, remembered
+from workbench.audit.format.existence_witness import RecordExistence, remembered
 from workbench.audit.format.folder import AuditFolder
 from workbench.audit.format.merkle_tree import Frontier
 from workbench.audit.format.record_keys import InvalidRotationsError, RecordKeys, rotations_text
 from workbench.audit.verification.findings import Finding, Progress, Verification
 from workbench.audit.write.seals import each_seal
-from workbench.audit.write.witness import HttpWitness, Statement, is_url
-from workbench.events import Misuse, Unreachable
+from workbench.audit.write.witness import CheckpointStatement, HttpWitness, is_url
+from workbench.events import MisuseError, UnreachableError
 
 _QUICK_WITNESSES = 1000
 """Copies of checkpoints that a quick check of a witness folder reads: the newest ones."""
@@ -132,7 +132,7 @@ def _check_views(found: Verification, folder: AuditFolder) -> None:
 def _size_of(note: str) -> int:
     """How many seals a checkpoint says that it signs; 0 when it does not read, which is found out elsewhere."""
     try:
-        return Statement.of(note).size
+        return CheckpointStatement.of(note).size
     except ValueError:
         return 0
 
@@ -151,7 +151,7 @@ def _keys(folder: AuditFolder) -> RecordKeys | Finding:
         return Finding("checkpoint.pub", "the public key is missing, no signature can be checked")
     try:
         return RecordKeys.of(public, rotations_text(folder))
-    except Misuse as e:
+    except MisuseError as e:
         return Finding("checkpoint.pub", str(e))
     except (InvalidRotationsError, UnicodeDecodeError) as e:
         return Finding("checkpoint.rotations", str(e))
@@ -168,7 +168,7 @@ def _check_cosigned(found: Verification, folder: AuditFolder, witness_key: str |
         return []
     try:
         found.cosigned_s = cosigned_at(note, name, key)
-        found.cosigned = Statement.of(note).size
+        found.cosigned = CheckpointStatement.of(note).size
     except ValueError as e:
         found.findings.append(Finding("cosigned", f"not what the witness signed: {e}"))
         return []
@@ -181,7 +181,7 @@ def _ask_witness(found: Verification, witness: HttpWitness, note: str | None, se
         return  # the checkpoint is not ours to send
     try:
         said = witness.confirm(note, seals)
-    except Unreachable as e:
+    except UnreachableError as e:
         said = str(e.args[0])
     if said:
         found.findings.append(Finding("seals.jsonl", said))
@@ -195,7 +195,9 @@ def _witness_notes(witness: Path | str | Iterable[str] | None, deep: bool) -> li
     if isinstance(witness, (Path, str)):
         witness = Path(witness).expanduser()
         if not witness.is_dir():
-            raise Misuse(f"{witness} is no folder.", hint="Name the folder that holds the copies of the checkpoints.")
+            raise MisuseError(
+                f"{witness} is no folder.", hint="Name the folder that holds the copies of the checkpoints."
+            )
         copies = sorted(witness.glob("*.checkpoint"))[0 if deep else -_QUICK_WITNESSES :]
         return [(path.name, path.read_text(encoding="utf-8")) for path in copies]
     return [(f"witness {number}", note) for number, note in enumerate(witness)]
@@ -246,7 +248,7 @@ def _check_signatures(
             found.witnessed = max(found.witnessed, checkpoint.size)
 
 
-def _check_existence(found: Verification, folder: AuditFolder, known: Remembered, seals: _SealsRead) -> None:
+def _check_existence(found: Verification, folder: AuditFolder, known: RecordExistence, seals: _SealsRead) -> None:
     """Whether what the control database remembers is still there: the folder may be gone whole, its key as well."""
     if known.seals > seals.size:
         what = "the record is missing" if not seals.size else "a part of the record is missing"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from workbench.events import NotRecorded
+from workbench.events import NotRecordedError
 
 HOUR: Final = 3600
 
@@ -67,7 +67,7 @@ class ByteQuota:
         """
         if wait := self.wait(tenant):
             self.refuse(tenant)
-            raise NotRecorded(self.words(tenant, wait), hint="Wait, or raise the setting record_bytes_per_hour.")
+            raise NotRecordedError(self.words(tenant, wait), hint="Wait, or raise the setting record_bytes_per_hour.")
 
     async def close(self) -> None:
         """Let go of what is shared with other gateways, where there is something."""

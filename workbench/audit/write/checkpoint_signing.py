@@ -34,7 +34,7 @@ from workbench.audit.format.record_keys import (
     rotations_text,
     statement_body,
 )
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -143,7 +143,7 @@ def finish_rotation(folder: AuditFolder) -> None:
         return
     try:
         keys = RecordKeys.in_folder(folder)
-    except (FileNotFoundError, Misuse, InvalidRotationsError, UnicodeDecodeError):
+    except (FileNotFoundError, MisuseError, InvalidRotationsError, UnicodeDecodeError):
         return
     last: Rotation | None = keys.rotations[-1] if keys.rotations else None
     with contextlib.suppress(FileNotFoundError):

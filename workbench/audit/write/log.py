@@ -20,14 +20,14 @@ from workbench.audit.format.existence_witness import remember_writer
 from workbench.audit.format.folder import AuditFolder, new_writer_id
 from workbench.audit.format.records import KINDS, ROUTINE
 from workbench.audit.write.byte_quota import ByteQuota
-from workbench.audit.write.repeated_refusals import Repeats
+from workbench.audit.write.repeated_refusals import RepeatedRefusals
 from workbench.audit.write.seals import SealLog, Witness
 from workbench.audit.write.sink import Sink
 from workbench.audit.write.subject_keys import SubjectKeys
 from workbench.audit.write.witness import WitnessSender, open_witness
 from workbench.audit.write.writer import SegmentWriter
 from workbench.config import prepare_home
-from workbench.events import JSON, Misuse, NotRecorded
+from workbench.events import JSON, MisuseError, NotRecordedError
 from workbench.json_values import plain
 from workbench.secrets import hide_bytes, redactors
 
@@ -109,7 +109,7 @@ class AuditLog:
         except BaseException:
             self._release_lock()
             raise
-        self.repeats = Repeats(self, folder.pending)
+        self.repeats = RepeatedRefusals(self, folder.pending)
         """Refusals that are counted instead of being recorded one by one."""
         self._check_space()
         remember_writer(folder.home)
@@ -149,11 +149,11 @@ class AuditLog:
                 if sink is not None:
                     sink.close()
                 raise
-            with contextlib.suppress(NotRecorded):  # a log that cannot be written says so when it is used
+            with contextlib.suppress(NotRecordedError):  # a log that cannot be written says so when it is used
                 await log.repeats.recover()
             return log
         except OSError as e:
-            raise NotRecorded(
+            raise NotRecordedError(
                 f"The audit log in {settings.home} cannot be opened: {e}.",
                 hint="Make the folder writable, or set WORKBENCH_HOME to another one.",
             ) from e
@@ -250,8 +250,8 @@ class AuditLog:
         await self.quota.close()
         await asyncio.sleep(0)  # lets acknowledgements that the thread scheduled arrive
 
-    def _refusal(self, why: str) -> NotRecorded:
-        return NotRecorded(
+    def _refusal(self, why: str) -> NotRecordedError:
+        return NotRecordedError(
             f"The audit log cannot record this: {why}.",
             hint="Nothing is answered unrecorded. Free disk space or mend the cause, then restart the platform.",
         )
@@ -275,7 +275,7 @@ class AuditLog:
         self._settle(waiters, self._refusal(self._failed))
 
     @staticmethod
-    def _settle(waiters: list[_Waiter], error: NotRecorded | None) -> None:
+    def _settle(waiters: list[_Waiter], error: NotRecordedError | None) -> None:
         for waiter in waiters:
             if waiter.done():
                 continue
@@ -362,7 +362,7 @@ class AuditLog:
 
 def _encode(tenant: str, record: JSON) -> bytes:
     if record.get("kind") not in KINDS:
-        raise Misuse(f"A record of kind {record.get('kind')!r} was given.", hint="Use a builder of audit.records.")
+        raise MisuseError(f"A record of kind {record.get('kind')!r} was given.", hint="Use a builder of audit.records.")
     if record.get("tenant") != tenant:
         record = {**record, "tenant": tenant}
     try:
@@ -371,7 +371,7 @@ def _encode(tenant: str, record: JSON) -> bytes:
         body = orjson.dumps(plain(record))
     body = hide_bytes(body)  # whoever brought it here: no secret that this process has read is recorded
     if len(body) > _MAX_RECORD_BYTES:
-        raise Misuse(
+        raise MisuseError(
             f"A record of {len(body)} bytes was given; {_MAX_RECORD_BYTES} is the most.",
             hint="Builders of audit.records bound every value.",
         )

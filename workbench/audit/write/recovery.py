@@ -26,7 +26,7 @@ _CLOCK_SLACK_US = 86_400_000_000
 """So far the clock may have been set back since a writer started."""
 
 
-class Mended(NamedTuple):
+class RecoveryResult(NamedTuple):
     """What was found and done for one dead writer."""
 
     writer: str
@@ -49,7 +49,7 @@ class _Base(NamedTuple):
     size: int
 
 
-def recover(folder: AuditFolder, witness: Witness | None = None) -> list[Mended]:
+def recover(folder: AuditFolder, witness: Witness | None = None) -> list[RecoveryResult]:
     """Mend and seal what every dead writer left; living ones (their lock is held) are not touched.
 
     Raises:
@@ -112,7 +112,7 @@ class _Recovery:
         self.lineage_added = 0
         self.log_added = 0
 
-    def run(self) -> Mended:
+    def run(self) -> RecoveryResult:
         # Read under the lock: another process may have mended this writer in the meantime.
         sealed = self._sealed_number()
         segments = [
@@ -127,7 +127,7 @@ class _Recovery:
         self.bases = self._bases(set(logged))
         kept = self._lineage_tails()
         if not segments and not any(kept.values()):
-            return Mended(self.writer, 0, self.torn, 0, 0)
+            return RecoveryResult(self.writer, 0, self.torn, 0, 0)
         lost = [
             content
             for tenant, lines in kept.items()
@@ -142,7 +142,7 @@ class _Recovery:
             if kept.get(tenant) or logged.get(tenant)
         ]
         self._seal(segments, states)
-        return Mended(self.writer, len(segments), self.torn, self.lineage_added, self.log_added)
+        return RecoveryResult(self.writer, len(segments), self.torn, self.lineage_added, self.log_added)
 
     def _my_seals(self) -> Iterator[JSON]:
         """The newest first. They are read from the end, as far as it takes."""

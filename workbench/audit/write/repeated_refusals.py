@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from workbench.events import JSON, NotRecorded, now_us
+from workbench.events import JSON, NotRecordedError, now_us
 
 if TYPE_CHECKING:
     from workbench.audit.write.log import AuditLog
@@ -57,7 +57,7 @@ class _Kind:
         self.slot = 0
 
 
-class Repeats:
+class RepeatedRefusals:
     """Counts refusals that are alike. For the event loop of the log alone.
 
     Args:
@@ -126,7 +126,7 @@ class Repeats:
             assert kind.record is not None
             try:
                 waiter = self._log.put(kind.tenant, _summed(kind.record, kind.count, kind.first_us, kind.last_us))
-            except NotRecorded as e:
+            except NotRecordedError as e:
                 _log.warning("%d refusals were not recorded yet: %s", kind.count, e)
                 kind.slot = self._journal.begin(kind.tenant, kind.record, kind.first_us, kind.count)
                 self._pending[key] = kind

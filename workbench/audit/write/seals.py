@@ -26,8 +26,8 @@ from workbench.audit.write.checkpoint_signing import (
     replace_key,
     seals_locked,
 )
-from workbench.audit.write.tree_checkpoint import Standing
-from workbench.events import JSON, Misuse
+from workbench.audit.write.tree_checkpoint import TreeState
+from workbench.events import JSON, MisuseError
 
 Witness = Path | Callable[[str], object]
 """Where copies of checkpoints go: a folder that the platform cannot rewrite, or a function that sends one away."""
@@ -54,7 +54,7 @@ class SealLog:
 
     def _resume(self) -> None:
         """Begin where the last process stopped, if nobody touched the seals since; else they are all read again."""
-        standing = Standing.read(self._folder)
+        standing = TreeState.read(self._folder)
         if standing is None or self._signed is None or not standing.is_signed_by(self._signed):
             return
         known = self._known
@@ -72,7 +72,7 @@ class SealLog:
             return RecordKeys.in_folder(self._folder).read(note)
         except FileNotFoundError:
             return None
-        except (ValueError, Misuse, UnicodeDecodeError):
+        except (ValueError, MisuseError, UnicodeDecodeError):
             self._trusted = False  # altered: it stays as it is, for `verify` to name
             return None
 
@@ -120,7 +120,7 @@ class SealLog:
             tree = self._frontier.size, self._frontier.root()
             as_signed = tree == self._signed[1:3] if self._signed is not None else not self._frontier.size
             if not self._trusted or self._signer is None or not as_signed:
-                raise Misuse(
+                raise MisuseError(
                     "The checkpoint key cannot be replaced: the record is not as it was signed, or its key is missing.",
                     hint="Run `workbench audit verify`; it names what is wrong.",
                 )
@@ -177,7 +177,7 @@ class SealLog:
         self._signed = new
         if self._continues:
             remember_seals(self._folder.home, new.size, self._records, new.root)
-        Standing.of(self._frontier, self._records, fd).write(self._folder)
+        TreeState.of(self._frontier, self._records, fd).write(self._folder)
         send_to_witness(self._witness, new)
 
     def _has_key_of(self, public: str) -> bool:

@@ -18,7 +18,7 @@ from workbench.audit.format.merkle_tree import Frontier
 from workbench.events import JSON
 
 
-class Standing(NamedTuple):
+class TreeState(NamedTuple):
     """The tree over the seals after some signature, and the file that they are in."""
 
     frontier: Frontier
@@ -35,13 +35,13 @@ class Standing(NamedTuple):
         return self.frontier.size
 
     @classmethod
-    def of(cls, frontier: Frontier, records: int, fd: int) -> Standing:
+    def of(cls, frontier: Frontier, records: int, fd: int) -> TreeState:
         """The standing of an open file of seals whose lines `frontier` has taken in, all of them."""
         found = os.fstat(fd)
         return cls(frontier, records, found.st_size, found.st_ino, found.st_ctime_ns)
 
     @classmethod
-    def read(cls, folder: AuditFolder) -> Standing | None:
+    def read(cls, folder: AuditFolder) -> TreeState | None:
         """What was kept, if it is about the file that is there."""
         try:
             kept = orjson.loads(folder.frontier.read_bytes())

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from workbench.audit.format.folder import AuditFolder, replace_durably
 from workbench.audit.format.merkle_tree import consistency, leaf_hash
 from workbench.audit.format.record_keys import InvalidRotationsError, read_rotations, rotations_text
-from workbench.events import Misuse, Unreachable, WorkbenchError
+from workbench.events import MisuseError, UnreachableError, WorkbenchError
 
 _log = logging.getLogger(__name__)
 _TIMEOUT_S = 10.0
@@ -26,15 +26,19 @@ _RETRY_PAUSE_S = 5.0
 _SIZE_TYPE = "text/x.tlog.size"
 
 
-class WitnessRefused(WorkbenchError):
+class WitnessRefusedError(WorkbenchError):
     """The witness saw another history, or knows nothing of this record."""
 
+    error_kind = "WitnessRefused"
 
-class WitnessLacksKey(WitnessRefused):
+
+class WitnessKeyError(WitnessRefusedError):
     """The witness does not know the key that signed the checkpoint."""
 
+    error_kind = "WitnessLacksKey"
 
-class Statement(NamedTuple):
+
+class CheckpointStatement(NamedTuple):
     """What the text of a checkpoint says, unchecked."""
 
     origin: str
@@ -42,7 +46,7 @@ class Statement(NamedTuple):
     root: str
 
     @classmethod
-    def of(cls, note: str) -> Statement:
+    def of(cls, note: str) -> CheckpointStatement:
         """The first three lines of a note."""
         origin, size, root = note.split("\n", 3)[:3]
         return cls(origin, int(size), root)
@@ -60,9 +64,11 @@ def check_target(target: str) -> None:
         Misuse: another scheme, or a file.
     """
     if "://" in target and not is_url(target):
-        raise Misuse(f"Setting audit_witness is {target!r}.", hint="Expected a folder, or an http(s) URL.")
+        raise MisuseError(f"Setting audit_witness is {target!r}.", hint="Expected a folder, or an http(s) URL.")
     if not is_url(target) and Path(target).exists() and not Path(target).is_dir():
-        raise Misuse(f"Setting audit_witness names the file {target}.", hint="Expected a folder, or an http(s) URL.")
+        raise MisuseError(
+            f"Setting audit_witness names the file {target}.", hint="Expected a folder, or an http(s) URL."
+        )
 
 
 def read_witness_key(path: Path | None) -> str | None:
@@ -76,7 +82,7 @@ def read_witness_key(path: Path | None) -> str | None:
     try:
         return path.expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
-        raise Misuse(f"The key of the witness cannot be read: {e}.", hint="Name a copy of its witness.pub.") from e
+        raise MisuseError(f"The key of the witness cannot be read: {e}.", hint="Name a copy of its witness.pub.") from e
 
 
 class FolderWitness:
@@ -92,7 +98,7 @@ class FolderWitness:
             OSError: the folder cannot be written.
         """
         self._path.mkdir(parents=True, exist_ok=True)
-        target = self._path / f"{Statement.of(note).size:012d}.checkpoint"
+        target = self._path / f"{CheckpointStatement.of(note).size:012d}.checkpoint"
         if not target.exists():
             replace_durably(target, note.encode(), 0o644)
 
@@ -123,7 +129,7 @@ class HttpWitness:
         """
         try:
             answer = self._add(note)
-        except WitnessLacksKey:
+        except WitnessKeyError:
             if not self._tell_rotations():
                 raise
             answer = self._add(note)
@@ -143,7 +149,7 @@ class HttpWitness:
 
     def _add(self, note: str) -> str | None:
         """The signatures of the witness under a checkpoint; None when it has seen a later one."""
-        statement = Statement.of(note)
+        statement = CheckpointStatement.of(note)
         for _ in range(3):
             told = self._known
             seen, answer = self._post(statement, note)
@@ -157,8 +163,10 @@ class HttpWitness:
                 break
             self._known = seen
         if seen == statement.size:
-            raise WitnessRefused(f"The witness saw another tree of {seen} seals.", hint="Run `workbench audit verify`.")
-        raise WitnessRefused("The witness does not agree with itself on what it saw.", hint="Look at its log.")
+            raise WitnessRefusedError(
+                f"The witness saw another tree of {seen} seals.", hint="Run `workbench audit verify`."
+            )
+        raise WitnessRefusedError("The witness does not agree with itself on what it saw.", hint="Look at its log.")
 
     def confirm(self, note: str, leaves: int) -> str:
         """What speaks against the record, as the witness sees it; empty when it confirms it.
@@ -170,7 +178,7 @@ class HttpWitness:
         Raises:
             Unreachable: the server does not answer.
         """
-        statement = Statement.of(note)
+        statement = CheckpointStatement.of(note)
         try:
             seen, _ = self._confirmed(statement, note)
             if seen is None:
@@ -182,19 +190,19 @@ class HttpWitness:
             if seen < statement.size:
                 self._known = seen
                 self.send(note)
-        except WitnessRefused as e:
+        except WitnessRefusedError as e:
             return str(e.args[0])
         return ""
 
-    def _confirmed(self, statement: Statement, note: str) -> tuple[int | None, str]:
+    def _confirmed(self, statement: CheckpointStatement, note: str) -> tuple[int | None, str]:
         try:
             return self._post(statement, note, old=statement.size)
-        except WitnessLacksKey:
+        except WitnessKeyError:
             if not self._tell_rotations():
                 raise
             return self._post(statement, note, old=statement.size)
 
-    def _post(self, statement: Statement, note: str, *, old: int | None = None) -> tuple[int | None, str]:
+    def _post(self, statement: CheckpointStatement, note: str, *, old: int | None = None) -> tuple[int | None, str]:
         """None and the witness's signatures when it agreed, else the size that it saw."""
         known = self._known if old is None else old
         proof = self._proof(min(known, statement.size), statement.size)
@@ -209,14 +217,14 @@ class HttpWitness:
                 if e.code == 409 and e.headers.get_content_type() == _SIZE_TYPE and text.isdecimal():
                     return int(text), ""
             if e.code in (403, 404, 409, 422):
-                kind = WitnessLacksKey if e.code == 403 else WitnessRefused
+                kind = WitnessKeyError if e.code == 403 else WitnessRefusedError
                 raise kind(
                     f"The witness refuses the checkpoint of {statement.size} seals ({e.code}): {text[:200]}",
                     hint="It must know this record's checkpoint.pub; if it does, run `workbench audit verify`.",
                 ) from e
-            raise Unreachable(f"The witness at {self._url} answered {e.code}.") from e
+            raise UnreachableError(f"The witness at {self._url} answered {e.code}.") from e
         except (OSError, ValueError) as e:
-            raise Unreachable(f"The witness at {self._url} does not answer: {e}.") from e
+            raise UnreachableError(f"The witness at {self._url} does not answer: {e}.") from e
 
     def _proof(self, first: int, second: int) -> list[bytes]:
         if first in (0, second):
@@ -287,7 +295,7 @@ class WitnessSender:
                 return
             try:
                 self._witness.send(note)
-                self.problem, self.sent = "", Statement.of(note).size
+                self.problem, self.sent = "", CheckpointStatement.of(note).size
             except (WorkbenchError, OSError) as e:
                 if not self.problem:
                     _log.warning("a checkpoint did not reach the witness: %s", e)

@@ -31,7 +31,7 @@ _ROUTINE_FACTOR = 90
 """Records of routine (health checks, samples of metrics), when they are alone, wait so many times longer for a seal."""
 
 
-class Chain:
+class TenantChain:
     """One tenant's lines of one writer: the next sequence number, the last hash, and the lineage file."""
 
     __slots__ = ("digest", "head", "path", "rows", "seq", "size", "start", "tenant")
@@ -93,8 +93,8 @@ class SegmentWriter:
         self._durable = durable
         self._segment_bytes = segment_bytes
         self._segment_seconds = segment_seconds
-        self._chains: dict[str, Chain] = {}
-        self._touched: dict[str, Chain] = {}
+        self._chains: dict[str, TenantChain] = {}
+        self._touched: dict[str, TenantChain] = {}
         self._undigested: list[bytes] = []
         self._pending: dict[str, list[bytes]] = {}
         self._pending_bytes = 0
@@ -145,7 +145,7 @@ class SegmentWriter:
             chain = self._chains.get(tenant)
             if chain is None:
                 path = self._folder.lineage_of(tenant, self._writer)
-                chain = self._chains[tenant] = Chain(tenant, path, head)
+                chain = self._chains[tenant] = TenantChain(tenant, path, head)
             chain.seq, chain.head = seq, head
         return by_tenant
 
@@ -200,7 +200,7 @@ class SegmentWriter:
     def _lineage_due(self) -> float:
         return max(0.0, self._pending_since + _LINEAGE_DELAY_S - time.monotonic())
 
-    def _lineage_fd(self, chain: Chain) -> int:
+    def _lineage_fd(self, chain: TenantChain) -> int:
         fd = self._open.get(chain.tenant)
         if fd is not None:
             self._open.move_to_end(chain.tenant)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from workbench.events import JSON, Call, Caller, Misuse, Record, Tool, digest
+from workbench.events import JSON, Call, Caller, MisuseError, Record, Tool, digest
 from workbench.policy.approvals.bound_params import UnbindableError, bound_params, params_hash
 from workbench.policy.rego import rego_guard
 
@@ -27,7 +27,7 @@ class Vote(Record, frozen=True, kw_only=True):
     note: str = ""
 
 
-class Needed(Record, frozen=True, kw_only=True):
+class ApprovalRequirement(Record, frozen=True, kw_only=True):
     """Whose yes a call needs, as the rules say."""
 
     approvers: int = 1
@@ -80,39 +80,41 @@ class Approval(Record, frozen=True, kw_only=True):
     """Hash of that; empty when there is nothing."""
 
 
-class Refused(Misuse):
+class ApprovalRefusedError(MisuseError):
     """This decision may not be made: by this person, at this door, or any more."""
+
+    error_kind = "Refused"
 
 
 def check_decider(approval: Approval, by: Caller | str, via: str) -> None:
     """Raises Refused when `by` may not decide `approval` at the door `via`: scope, four eyes, a door with a person."""
     name = by if isinstance(by, str) else by.subject
     if not name:
-        raise Refused("An approval needs to be decided by somebody.", hint="Name the person who decides.")
+        raise ApprovalRefusedError("An approval needs to be decided by somebody.", hint="Name the person who decides.")
     if isinstance(by, Caller) and not by.has("approvals:decide"):
-        raise Refused(f"{name} may not decide approvals.", hint="The scope approvals:decide is needed.")
+        raise ApprovalRefusedError(f"{name} may not decide approvals.", hint="The scope approvals:decide is needed.")
     if approval.roles and not (isinstance(by, Caller) and set(by.roles) & set(approval.roles)):
-        raise Refused(
+        raise ApprovalRefusedError(
             f"{name} may not decide calls of {approval.tool}.",
             hint=f"Who decides them has the role {' or '.join(approval.roles)}.",
         )
     if name != approval.subject:
         return
     if approval.approvers > 1:
-        raise Refused(
+        raise ApprovalRefusedError(
             f"{name} made this call and is none of the {approval.approvers} people it needs.",
             hint="Somebody else has to.",
         )
     if not (isinstance(by, Caller) and by.has("approvals:self")):
-        raise Refused(f"{name} made this call and may not decide it.", hint="Somebody else has to.")
+        raise ApprovalRefusedError(f"{name} made this call and may not decide it.", hint="Somebody else has to.")
     if via not in HUMAN_DOORS:
-        raise Refused(
+        raise ApprovalRefusedError(
             f"One's own call is decided at the app or the command line, not via {via or 'nothing'!r}.",
             hint="Open the approvals in the app, or decide on the command line.",
         )
 
 
-class Bound(Record, frozen=True, kw_only=True):
+class ApprovalBinding(Record, frozen=True, kw_only=True):
     """What an approval is bound to, as hashes."""
 
     arguments: str
@@ -122,7 +124,7 @@ class Bound(Record, frozen=True, kw_only=True):
     """Of all of it, with tenant, caller and tool."""
 
 
-def bind(call: Call, tool: Tool) -> Bound:
+def bind(call: Call, tool: Tool) -> ApprovalBinding:
     """Everything that an approval of this call is bound to.
 
     Raises:
@@ -133,14 +135,14 @@ def bind(call: Call, tool: Tool) -> Bound:
         of_params = params_hash(bound_params(call))
         definition_hash = tool.definition_hash or digest(tool.to_dict())
     except UnbindableError as e:
-        raise Misuse(f"{call.tool} cannot be approved: {e}.", hint="Send less beside the arguments.") from e
+        raise MisuseError(f"{call.tool} cannot be approved: {e}.", hint="Send less beside the arguments.") from e
     except (rego_guard.UnsuitableValueError, TypeError, ValueError) as e:
-        raise Misuse(
+        raise MisuseError(
             f"The arguments of {call.tool} cannot be bound to an approval: {e}.", hint="Send plain JSON."
         ) from e
     caller = call.caller
     whole = binding(caller.tenant, caller.subject, tool.qualified, args_hash, definition_hash, of_params)
-    return Bound(arguments=args_hash, definition=definition_hash, params=of_params, whole=whole)
+    return ApprovalBinding(arguments=args_hash, definition=definition_hash, params=of_params, whole=whole)
 
 
 def binding(tenant: str, subject: str, tool: str, args_hash: str, definition_hash: str, params: str) -> str:

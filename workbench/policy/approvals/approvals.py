@@ -17,11 +17,19 @@ import msgspec
 import orjson
 
 from workbench.config import Settings
-from workbench.control import ChangeNotice, ControlDown, open_store
-from workbench.events import JSON, Call, Caller, Misuse, Tool, now_us
-from workbench.policy.approvals.approval import Approval, Needed, Refused, Vote, bind, binding, check_decider
+from workbench.control import ChangeNotice, ControlStoreError, open_store
+from workbench.events import JSON, Call, Caller, MisuseError, Tool, now_us
+from workbench.policy.approvals.approval import (
+    Approval,
+    ApprovalRefusedError,
+    ApprovalRequirement,
+    Vote,
+    bind,
+    binding,
+    check_decider,
+)
 from workbench.policy.approvals.bound_params import bound_params, kept_params
-from workbench.policy.approvals.quorum import Agreed, agreed
+from workbench.policy.approvals.quorum import QuorumResult, agreed
 from workbench.policy.redaction.redactor import Redactor
 
 TTL_US = 15 * 60 * 1_000_000
@@ -77,7 +85,7 @@ class Approvals:
         """Called with each new request once it is on the record."""
         self._waiting: dict[str, set[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = {}
 
-    def request(self, call: Call, tool: Tool, needed: Needed = Needed()) -> Approval:  # noqa: B008 - frozen
+    def request(self, call: Call, tool: Tool, needed: ApprovalRequirement = ApprovalRequirement()) -> Approval:  # noqa: B008 - frozen
         """Ask for a human's yes to `call`. The same call asked twice is one request, as long as it is alive.
 
         Args:
@@ -96,7 +104,7 @@ class Approvals:
         caller = call.caller
         waiting = "select count(*) from approvals where tenant = ? and subject = ? and status = 'pending'"
         if self._one(waiting, caller.tenant, caller.subject)[0] >= MAX_WAITING:
-            raise Misuse(
+            raise MisuseError(
                 f"{caller.subject} has {MAX_WAITING} approvals waiting.",
                 hint="Decide them, or let them expire in 15 minutes.",
             )
@@ -126,7 +134,7 @@ class Approvals:
         self._change(f"insert into approvals ({names}) values ({marks}) on conflict do nothing", *row.values())
         live = self._live(bound.whole)
         if live is None:
-            raise Misuse("The approval ended while it was being asked for.", hint="Make the call again.")
+            raise MisuseError("The approval ended while it was being asked for.", hint="Make the call again.")
         return live
 
     def decide(
@@ -160,7 +168,9 @@ class Approvals:
         """
         approval = self.get(id)
         if approval is None or (isinstance(by, Caller) and by.tenant != approval.tenant):
-            raise Refused(f"There is no approval {id!r}.", hint="`workbench approvals` lists those that wait.")
+            raise ApprovalRefusedError(
+                f"There is no approval {id!r}.", hint="`workbench approvals` lists those that wait."
+            )
         name = by if isinstance(by, str) else by.subject
         check_decider(approval, by, via)
         if approve is True:
@@ -178,16 +188,16 @@ class Approvals:
         after = self.get(id)
         if not done or after is None:
             if after is not None and after.status == "pending":
-                raise Refused(f"Approval {id} has just changed.", hint="Look at it again.")
-            raise _ended(after) if after is not None else Refused(f"Approval {id} is gone.")
+                raise ApprovalRefusedError(f"Approval {id} has just changed.", hint="Look at it again.")
+            raise _ended(after) if after is not None else ApprovalRefusedError(f"Approval {id} is gone.")
         self._wake(id)
         return after
 
-    def _agree(self, before: Approval, after: Agreed, vote: Vote) -> bool:
+    def _agree(self, before: Approval, after: QuorumResult, vote: Vote) -> bool:
         """Keep one more yes, unless anything about the approval has changed since it was read."""
         taken = self._live(after.bound)
         if taken is not None and taken.id != before.id:
-            raise Refused("A call with exactly these arguments waits already.", hint=f"Decide {taken.id}.")
+            raise ApprovalRefusedError("A call with exactly these arguments waits already.", hint=f"Decide {taken.id}.")
         edited, final = after.arguments, after.status == "approved"
         changes: dict[str, Any] = {
             "status": after.status,
@@ -242,7 +252,7 @@ class Approvals:
         """
         try:
             bound = bind(call, tool).whole
-        except Misuse:
+        except MisuseError:
             return None
         if not key:
             return None
@@ -343,7 +353,7 @@ class Approvals:
                     approval = await self.store.aside(self._seen, id)
                     if approval is None or approval.status != "pending" or left <= 0:
                         return approval
-                except ControlDown:
+                except ControlStoreError:
                     if left <= 0:
                         raise
                 try:
@@ -401,7 +411,7 @@ def _approval(row: tuple[Any, ...]) -> Approval:
     return msgspec.convert(values, Approval)
 
 
-def _ended(approval: Approval) -> Refused:
+def _ended(approval: Approval) -> ApprovalRefusedError:
     again = "Make the call again to ask anew."
     hint = "Make the same call again: it runs once." if approval.status == "approved" else again
-    return Refused(f"Approval {approval.id} is {approval.status}.", hint=hint)
+    return ApprovalRefusedError(f"Approval {approval.id} is {approval.status}.", hint=hint)

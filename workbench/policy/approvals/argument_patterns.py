@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from workbench.events import JSON, Misuse, digest
+from workbench.events import JSON, MisuseError, digest
 from workbench.policy.rego import rego_guard
 
 MAX_PATTERNS: Final = 20
@@ -35,18 +35,20 @@ def check_patterns(patterns: Mapping[str, Any], arguments: JSON) -> None:
         Misuse: a pointer leads nowhere, a pattern is none, or an approved value does not fit its own pattern.
     """
     if len(patterns) > MAX_PATTERNS:
-        raise Misuse(f"{len(patterns)} patterns are too many.", hint=f"Give at most {MAX_PATTERNS}.")
+        raise MisuseError(f"{len(patterns)} patterns are too many.", hint=f"Give at most {MAX_PATTERNS}.")
     for pointer, pattern in patterns.items():
         _check_pattern(pointer, pattern)
         try:
             value = _at(arguments, pointer)
         except LookupError:
-            raise Misuse(
+            raise MisuseError(
                 f"Nothing stands at {pointer!r} in the approved arguments.",
                 hint="Give a JSON pointer to one of their values, e.g. /amount or /items/0/id.",
             ) from None
         if not fits(pattern, value):
-            raise Misuse(f"The approved value at {pointer} does not fit its own pattern.", hint="Widen the pattern.")
+            raise MisuseError(
+                f"The approved value at {pointer} does not fit its own pattern.", hint="Widen the pattern."
+            )
 
 
 def template(arguments: JSON, pointers: list[str]) -> str | None:
@@ -91,23 +93,25 @@ def fits(pattern: JSON, value: Any) -> bool:
 
 def _check_pattern(pointer: str, pattern: Any) -> None:
     if not pointer.startswith("/"):
-        raise Misuse(f"{pointer!r} is no JSON pointer to an argument.", hint="Expected e.g. /amount or /items/0/id.")
+        raise MisuseError(
+            f"{pointer!r} is no JSON pointer to an argument.", hint="Expected e.g. /amount or /items/0/id."
+        )
     if not isinstance(pattern, dict) or len(pattern) != 1:
-        raise Misuse(f"The pattern at {pointer} cannot be read.", hint=_FORMS)
+        raise MisuseError(f"The pattern at {pointer} cannot be read.", hint=_FORMS)
     ((form, given),) = pattern.items()
     match form, given:
         case "enum", [*choices] if 0 < len(choices) <= MAX_CHOICES and all(map(_is_scalar, choices)):
             return
         case "prefix", str() if 0 < len(given) <= MAX_PREFIX:
             if _ORIGIN.fullmatch(given):
-                raise Misuse(
+                raise MisuseError(
                     f"The prefix at {pointer} ends inside the name of a host, which anybody can lengthen.",
                     hint=f"End it with a slash: {given}/",
                 )
             return
         case "range", [low, high] if _is_number(low) and _is_number(high) and low <= high:
             return
-    raise Misuse(f"The pattern at {pointer} cannot be read.", hint=_FORMS)
+    raise MisuseError(f"The pattern at {pointer} cannot be read.", hint=_FORMS)
 
 
 def _is_scalar(value: Any) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from workbench.events import JSON, Caller, Misuse, digest
-from workbench.policy.approvals.approval import Approval, Refused, Vote, binding
+from workbench.events import JSON, Caller, MisuseError, digest
+from workbench.policy.approvals.approval import Approval, ApprovalRefusedError, Vote, binding
 from workbench.policy.rego import rego_guard
 
 
-class Agreed(NamedTuple):
+class QuorumResult(NamedTuple):
     """An approval after one more yes."""
 
     status: str
@@ -22,7 +22,7 @@ class Agreed(NamedTuple):
     """The changed arguments; None where they stay as they are."""
 
 
-def agreed(approval: Approval, by: Caller | str, vote: Vote, arguments: JSON | None, seen: str) -> Agreed:
+def agreed(approval: Approval, by: Caller | str, vote: Vote, arguments: JSON | None, seen: str) -> QuorumResult:
     """What a yes of `by` makes of `approval`.
 
     Args:
@@ -38,29 +38,29 @@ def agreed(approval: Approval, by: Caller | str, vote: Vote, arguments: JSON | N
         Misuse: the changed arguments are no plain JSON.
     """
     if seen and seen != approval.args_hash:
-        raise Refused("The arguments are not those that you looked at.", hint="Look at them again.")
+        raise ApprovalRefusedError("The arguments are not those that you looked at.", hint="Look at them again.")
     if approval.edited_by and approval.edited_by != vote.by and not seen and arguments is None:
-        raise Refused(
+        raise ApprovalRefusedError(
             f"{approval.edited_by} has changed the arguments.",
             hint=f"Look at them, and say which you mean: their hash is {approval.args_hash}.",
         )
     args_hash, votes = approval.args_hash, approval.votes
     if arguments is not None:
         if not isinstance(by, Caller) or not by.has("pii:read"):
-            raise Refused(
+            raise ApprovalRefusedError(
                 f"{vote.by} sees the arguments without personal data and may not change them.",
                 hint="The scope pii:read is needed.",
             )
         try:
             args_hash = digest(rego_guard.checked(arguments))
         except (rego_guard.UnsuitableValueError, TypeError, ValueError) as e:
-            raise Misuse(f"The changed arguments are no plain JSON: {e}.", hint="Send one JSON object.") from e
+            raise MisuseError(f"The changed arguments are no plain JSON: {e}.", hint="Send one JSON object.") from e
     if args_hash != approval.args_hash:
         votes = ()
     elif any(vote.by == earlier.by for earlier in votes):
-        raise Refused(f"{vote.by} has said yes already.", hint="Somebody else has to, too.")
+        raise ApprovalRefusedError(f"{vote.by} has said yes already.", hint="Somebody else has to, too.")
     votes = (*votes, vote)
-    return Agreed(
+    return QuorumResult(
         "approved" if len(votes) >= approval.approvers else "pending",
         votes,
         args_hash,

@@ -21,10 +21,10 @@ import orjson
 
 from workbench.config import Settings
 from workbench.control import open_store
-from workbench.events import JSON, Caller, Misuse, Record
-from workbench.policy.approvals.approval import Approval, Refused
+from workbench.events import JSON, Caller, MisuseError, Record
+from workbench.policy.approvals.approval import Approval, ApprovalRefusedError
 from workbench.policy.approvals.slack_card import APPROVE, DENY, card, fallback
-from workbench.secrets import Secrets
+from workbench.secrets import SecretResolver
 
 if TYPE_CHECKING:
     from slack_sdk.web.async_client import AsyncWebClient
@@ -40,16 +40,18 @@ _TABLE = """create table if not exists approval_cards (
   approval text primary key, channel text not null, ts text not null) strict;"""
 
 Decide = Callable[[str, bool, Caller], Awaitable[Approval]]
-"""Decides an approval and puts it on the record; raises `Refused`."""
+"""Decides an approval and puts it on the record; raises `ApprovalRefusedError`."""
 
 _log = logging.getLogger(__name__)
 
 
-class NotFromSlack(Misuse):
+class SlackSignatureError(MisuseError):
     """A request that Slack did not sign, or signed too long ago, or that came twice."""
 
+    error_kind = "NotFromSlack"
 
-class Approver(Record, frozen=True, kw_only=True):
+
+class SlackApprover(Record, frozen=True, kw_only=True):
     """Who a member of a Slack workspace is here."""
 
     team: str
@@ -59,7 +61,7 @@ class Approver(Record, frozen=True, kw_only=True):
     tenant: str
 
 
-def read_approvers(path: Path, tenant: str) -> dict[tuple[str, str], Approver]:
+def read_approvers(path: Path, tenant: str) -> dict[tuple[str, str], SlackApprover]:
     """The approvers' file: tables `[[approver]]` with `team`, `user`, `subject`, `roles` and, where needed, `tenant`.
 
     Raises:
@@ -69,19 +71,19 @@ def read_approvers(path: Path, tenant: str) -> dict[tuple[str, str], Approver]:
     try:
         entries = tomllib.loads(path.read_text(encoding="utf-8")).get("approver", [])
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise Misuse(f"The approvers' file {path} cannot be read: {e}.", hint=expected) from e
-    found: dict[tuple[str, str], Approver] = {}
+        raise MisuseError(f"The approvers' file {path} cannot be read: {e}.", hint=expected) from e
+    found: dict[tuple[str, str], SlackApprover] = {}
     for entry in entries if isinstance(entries, list) else [None]:
         texts = ("team", "user", "subject")
         if not isinstance(entry, dict) or not all(isinstance(entry.get(t), str) and entry[t] for t in texts):
-            raise Misuse(f"An entry of {path} lacks team, user or subject.", hint=expected)
+            raise MisuseError(f"An entry of {path} lacks team, user or subject.", hint=expected)
         roles, own = entry.get("roles"), entry.get("tenant", tenant)
         if not isinstance(roles, list) or not all(isinstance(r, str) for r in roles) or not isinstance(own, str):
-            raise Misuse(f"The roles of {entry['subject']} in {path} are no list of names.", hint=expected)
+            raise MisuseError(f"The roles of {entry['subject']} in {path} are no list of names.", hint=expected)
         key = (entry["team"], entry["user"])
         if key in found or set(entry) - {*texts, "roles", "tenant"}:
-            raise Misuse(f"{entry['subject']} in {path} stands twice or has unknown fields.", hint=expected)
-        found[key] = Approver(team=key[0], user=key[1], subject=entry["subject"], roles=tuple(roles), tenant=own)
+            raise MisuseError(f"{entry['subject']} in {path} stands twice or has unknown fields.", hint=expected)
+        found[key] = SlackApprover(team=key[0], user=key[1], subject=entry["subject"], roles=tuple(roles), tenant=own)
     return found
 
 
@@ -112,12 +114,12 @@ class SlackChannel:
             from slack_sdk.signature import SignatureVerifier
             from slack_sdk.web.async_client import AsyncWebClient
         except ImportError as e:
-            raise Misuse("Setting slack_channel needs the package slack_sdk.", hint="pip install slack_sdk") from e
-        env = Secrets.of(settings).environment() if env is None else env
+            raise MisuseError("Setting slack_channel needs the package slack_sdk.", hint="pip install slack_sdk") from e
+        env = SecretResolver.of(settings).environment() if env is None else env
         missing = [name for name in (TOKEN, SECRET) if not env.get(name)]
         if missing or settings.slack_approvers is None:
             wanted = [*missing, *(["setting slack_approvers"] if settings.slack_approvers is None else [])]
-            raise Misuse(f"Setting slack_channel needs {' and '.join(wanted)}.", hint="See docs/policy.md, Slack.")
+            raise MisuseError(f"Setting slack_channel needs {' and '.join(wanted)}.", hint="See docs/policy.md, Slack.")
         self.problem = ""
         """Why the last card could not be posted; empty when it could."""
         self._channel = settings.slack_channel
@@ -223,28 +225,28 @@ class SlackChannel:
         )
         try:
             await self._decide(approval, approve, caller)
-        except Refused as e:
+        except ApprovalRefusedError as e:
             self._tell(channel, user, str(e))
 
     def _check(self, body: bytes, headers: Mapping[str, str]) -> None:
         named = {name.lower(): value for name, value in headers.items()}
         stamp, signature = named.get("x-slack-request-timestamp", ""), named.get("x-slack-signature", "")
         if len(body) > MAX_BYTES:
-            raise NotFromSlack("The request is too large for a click.")
+            raise SlackSignatureError("The request is too large for a click.")
         fresh = stamp.isascii() and stamp.isdigit() and abs(self._clock() - int(stamp[:15])) <= WINDOW_S
         if not fresh:
-            raise NotFromSlack("The request has no timestamp of the last five minutes.")
+            raise SlackSignatureError("The request has no timestamp of the last five minutes.")
         try:
             known = self._verifier.generate_signature(timestamp=stamp, body=body)
         except UnicodeDecodeError:
             known = None
         # bytes, because texts beyond ASCII cannot be compared in constant time
         if known is None or not _same(known.encode(), signature.encode("utf-8", "replace")):
-            raise NotFromSlack("The signature of the request is not Slack's.")
+            raise SlackSignatureError("The signature of the request is not Slack's.")
         now = self._clock()
         with self._lock:
             if signature in self._seen:
-                raise NotFromSlack("This very request was seen before.")
+                raise SlackSignatureError("This very request was seen before.")
             self._seen[signature] = now
             while self._seen and (len(self._seen) > _SEEN or next(iter(self._seen.values())) < now - 2 * WINDOW_S):
                 self._seen.popitem(last=False)
@@ -272,9 +274,9 @@ def _click(body: bytes) -> tuple[str, str, str, bool, str]:
         team, user = click["team"]["id"], click["user"]["id"]
         channel = (click.get("channel") or {}).get("id") or ""
     except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise Misuse("The request is no click on a card.") from e
+        raise MisuseError("The request is no click on a card.") from e
     if kind != "block_actions" or name not in (APPROVE, DENY):
-        raise Misuse(f"The action {str(name)[:50]!r} is none of ours.")
+        raise MisuseError(f"The action {str(name)[:50]!r} is none of ours.")
     if not all(isinstance(text, str) and text for text in (team, user, value)) or not isinstance(channel, str):
-        raise Misuse("The request is no click on a card.")
+        raise MisuseError("The request is no click on a card.")
     return team, user, channel, name == APPROVE, value

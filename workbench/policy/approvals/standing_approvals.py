@@ -17,8 +17,8 @@ import orjson
 
 from workbench.config import Settings
 from workbench.control import open_store
-from workbench.events import JSON, Call, Caller, Misuse, Record, Tool, digest, now_us
-from workbench.policy.approvals.approval import Approval, Refused, bind
+from workbench.events import JSON, Call, Caller, MisuseError, Record, Tool, digest, now_us
+from workbench.policy.approvals.approval import Approval, ApprovalRefusedError, bind
 from workbench.policy.approvals.argument_patterns import check_patterns, matches, template
 from workbench.policy.redaction.redactor import Redactor
 
@@ -50,7 +50,7 @@ create index if not exists standing_approvals_active on standing_approvals (tena
 """
 
 
-class Terms(Record, frozen=True, kw_only=True):
+class StandingTerms(Record, frozen=True, kw_only=True):
     """What somebody lets a caller repeat. At least one of `uses` and `seconds` is given; the setting limits both."""
 
     uses: int = 0
@@ -61,7 +61,7 @@ class Terms(Record, frozen=True, kw_only=True):
     """JSON pointer → `enum`, `prefix` or `range`; all other arguments stay as they were approved."""
 
 
-class Giver(Record, frozen=True, kw_only=True):
+class StandingApprover(Record, frozen=True, kw_only=True):
     """Somebody who agreed to a standing approval, with what shows later whether they still may."""
 
     by: str
@@ -95,7 +95,7 @@ class StandingApproval(Record, frozen=True, kw_only=True):
     seconds: int
     approvers: int
     """How many people have to agree to it."""
-    votes: tuple[Giver, ...] = ()
+    votes: tuple[StandingApprover, ...] = ()
     created_us: int
     until_us: int
     """End of its time; 0 while it is pending."""
@@ -119,12 +119,12 @@ class StandingApproval(Record, frozen=True, kw_only=True):
         return {"id": self.id, "uses_left": self.left, "until_us": self.until_us, "by": self.by}
 
 
-class Prepared(NamedTuple):
+class PreparedStandingApproval(NamedTuple):
     """A standing approval that was checked and is not kept yet."""
 
     approval: Approval
     args_hash: str
-    terms: Terms
+    terms: StandingTerms
     arguments: JSON
 
 
@@ -160,7 +160,9 @@ class StandingApprovals:
         """Whether the setting `standing_approvals` allows any."""
         return self.max_uses > 0
 
-    def prepare(self, approval: Approval, arguments: JSON, terms: Terms, by: Caller) -> Prepared:
+    def prepare(
+        self, approval: Approval, arguments: JSON, terms: StandingTerms, by: Caller
+    ) -> PreparedStandingApproval:
         """Check that `by` may give a standing approval on these terms, with their yes to `approval`.
 
         Args:
@@ -174,42 +176,48 @@ class StandingApprovals:
             Misuse: the terms cannot be meant.
         """
         if not self.on:
-            raise Refused("Standing approvals are switched off.", hint="The setting standing_approvals allows them.")
+            raise ApprovalRefusedError(
+                "Standing approvals are switched off.", hint="The setting standing_approvals allows them."
+            )
         if not by.has(SCOPE) or not by.has("approvals:decide"):
-            raise Refused(f"{by.subject} may not give standing approvals.", hint=f"The scope {SCOPE} is needed.")
+            raise ApprovalRefusedError(
+                f"{by.subject} may not give standing approvals.", hint=f"The scope {SCOPE} is needed."
+            )
         if not by.has("pii:read"):
-            raise Refused(
+            raise ApprovalRefusedError(
                 f"{by.subject} sees the arguments without personal data and may not let them be repeated.",
                 hint="The scope pii:read is needed.",
             )
         longest = self.max_seconds if by.method in ("local", "key") else min(self.max_seconds, MAX_UNSEEN_SECONDS)
         if by.method not in ("local", "key") and not by.roles:
-            raise Refused(
+            raise ApprovalRefusedError(
                 f"What {by.subject} may do is only known while their token is shown.",
                 hint="Give it with a key, or with a token that names roles.",
             )
         if not terms.uses and not terms.seconds:
-            raise Misuse("A standing approval needs an end.", hint="Say how many uses, or how many seconds, or both.")
+            raise MisuseError(
+                "A standing approval needs an end.", hint="Say how many uses, or how many seconds, or both."
+            )
         if not 0 <= terms.uses <= self.max_uses:
-            raise Misuse(f"{terms.uses} uses cannot be given.", hint=f"Expected 1 to {self.max_uses}.")
+            raise MisuseError(f"{terms.uses} uses cannot be given.", hint=f"Expected 1 to {self.max_uses}.")
         if terms.seconds and not MIN_SECONDS <= terms.seconds <= longest:
-            raise Misuse(
+            raise MisuseError(
                 f"{terms.seconds:g} seconds cannot be given.", hint=f"Expected {MIN_SECONDS:g} to {longest:g}."
             )
         check_patterns(terms.patterns, arguments)
-        whole = Terms(
+        whole = StandingTerms(
             uses=terms.uses or self.max_uses, seconds=int(terms.seconds or longest), patterns=dict(terms.patterns)
         )
-        prepared = Prepared(approval, digest(arguments), whole, arguments)
+        prepared = PreparedStandingApproval(approval, digest(arguments), whole, arguments)
         before = self._of_approval(approval.id)
         if before is not None and before[0].args_hash == prepared.args_hash and before[1] != _terms_hash(prepared):
-            raise Refused(
+            raise ApprovalRefusedError(
                 f"{before[0].by} has agreed to other terms.",
                 hint=f"Agree to the same: {before[0].uses} uses, {before[0].seconds} s, {dict(before[0].patterns)}.",
             )
         return prepared
 
-    def give(self, prepared: Prepared, by: Caller, *, via: str, note: str = "") -> StandingApproval:
+    def give(self, prepared: PreparedStandingApproval, by: Caller, *, via: str, note: str = "") -> StandingApproval:
         """Keep it, or add one more yes to it; it is active once as many people agreed as the call itself needs.
 
         Raises:
@@ -218,7 +226,7 @@ class StandingApprovals:
         """
         now = self._clock()
         approval, terms = prepared.approval, prepared.terms
-        vote = Giver(by=by.subject, via=via, us=now, note=note[:2000], method=by.method, roles=by.roles)
+        vote = StandingApprover(by=by.subject, via=via, us=now, note=note[:2000], method=by.method, roles=by.roles)
         with self.store.exclusively("standing approvals"):
             before = self._of_approval(approval.id)
             if before is not None and before[1] != _terms_hash(prepared):
@@ -226,7 +234,7 @@ class StandingApprovals:
                 before = None
             votes = (*(before[0].votes if before else ()), vote)
             if len({each.by for each in votes}) < len(votes):
-                raise Refused(f"{by.subject} has agreed already.", hint="Somebody else has to, too.")
+                raise ApprovalRefusedError(f"{by.subject} has agreed already.", hint="Somebody else has to, too.")
             active = len(votes) >= approval.approvers
             changes: dict[str, Any] = {
                 "votes": msgspec.json.encode(votes).decode(),
@@ -242,7 +250,7 @@ class StandingApprovals:
                 return self._get(before[0].id)
             return self._insert(prepared, changes, now)
 
-    def _insert(self, prepared: Prepared, changes: dict[str, Any], now: int) -> StandingApproval:
+    def _insert(self, prepared: PreparedStandingApproval, changes: dict[str, Any], now: int) -> StandingApproval:
         approval, terms = prepared.approval, prepared.terms
         count = "select count(*) from standing_approvals where tenant = ? and status in ('pending', 'active')"
         self.store.change(
@@ -252,7 +260,7 @@ class StandingApprovals:
         )
         found = self.store.row(count, approval.tenant)
         if found is not None and found[0] >= MAX_ACTIVE:
-            raise Misuse(f"{MAX_ACTIVE} standing approvals are active.", hint="Revoke those that nobody needs.")
+            raise MisuseError(f"{MAX_ACTIVE} standing approvals are active.", hint="Revoke those that nobody needs.")
         kept = self._redactor.record
         row = {
             "id": f"sta_{secrets.token_urlsafe(16)}",
@@ -290,7 +298,7 @@ class StandingApprovals:
             return StandingMatch(None)
         try:
             bound = bind(call, tool)
-        except Misuse:
+        except MisuseError:
             return StandingMatch(None)
         caller, now, voided = call.caller, self._clock(), []
         rows = self.store.rows(
@@ -332,10 +340,14 @@ class StandingApprovals:
             Refused: there is none of that id in the tenant that could still be used, or it is not theirs to end.
         """
         if not by.has("approvals:decide"):
-            raise Refused(f"{by.subject} may not revoke standing approvals.", hint="approvals:decide is needed.")
+            raise ApprovalRefusedError(
+                f"{by.subject} may not revoke standing approvals.", hint="approvals:decide is needed."
+            )
         found = self.store.row("select tenant from standing_approvals where id = ?", id)
         if found is None or found[0] != by.tenant or not self._end(id, "revoked", by.subject, "It was revoked."):
-            raise Refused(f"There is no standing approval {id[:80]!r} in force.", hint="List those that are.")
+            raise ApprovalRefusedError(
+                f"There is no standing approval {id[:80]!r} in force.", hint="List those that are."
+            )
         return self._get(id)
 
     def active(self, tenant: str, definitions: Mapping[str, str] | None = None) -> list[StandingApproval]:
@@ -386,7 +398,7 @@ class StandingApprovals:
         return _standing(row)
 
 
-def _terms_hash(prepared: Prepared) -> str:
+def _terms_hash(prepared: PreparedStandingApproval) -> str:
     terms = prepared.terms
     return digest([prepared.args_hash, terms.uses, int(terms.seconds), dict(terms.patterns)])
 

@@ -12,7 +12,7 @@ from workbench.config import Settings
 from workbench.events import Call, Caller, Decision, Tool
 from workbench.policy.decision_engine import DecisionEngine
 from workbench.policy.rego import rego_engine
-from workbench.policy.rego.engine_answer import Verdict, document, verdict, within_size
+from workbench.policy.rego.engine_answer import EngineAnswer, document, verdict, within_size
 from workbench.policy.rego.loaded_rules import LoadedRules
 
 _MAX_CACHED = 8192
@@ -25,7 +25,7 @@ class _Cache:
 
     def __init__(self, rego: rego_engine.RegoPolicy) -> None:
         self.rego = rego
-        self.verdicts: dict[Any, Verdict] = {}
+        self.verdicts: dict[Any, EngineAnswer] = {}
 
 
 class EmbeddedEngine(DecisionEngine):
@@ -53,7 +53,7 @@ class EmbeddedEngine(DecisionEngine):
     def visible(self, caller: Caller, tool: Tool) -> bool:
         return self._verdict(caller, tool).decision.allow
 
-    def _verdict(self, caller: Caller, tool: Tool) -> Verdict:
+    def _verdict(self, caller: Caller, tool: Tool) -> EngineAnswer:
         rego, cache = self._rules.current, self._cache
         if cache.rego is not rego:
             cache = self._cache = _Cache(rego)

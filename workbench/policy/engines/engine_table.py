@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from workbench.config import Settings
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.policy.decision_engine import DecisionEngine
 from workbench.policy.engines.embedded_engine import EmbeddedEngine
 from workbench.policy.engines.opa_engine import OpaEngine
@@ -44,4 +44,4 @@ def open_engine(settings: Settings, rules: LoadedRules) -> DecisionEngine:
         if row.name == settings.policy_engine:
             return row.open(settings, rules)
     names = ", ".join(row.name for row in ENGINES)
-    raise Misuse(f"Setting policy_engine is {settings.policy_engine!r}.", hint=f"Expected one of: {names}.")
+    raise MisuseError(f"Setting policy_engine is {settings.policy_engine!r}.", hint=f"Expected one of: {names}.")

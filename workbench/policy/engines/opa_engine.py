@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 from workbench.config import Settings
 from workbench.events import Call, Caller, Decision, Tool
-from workbench.policy.approvals.approval import Needed
+from workbench.policy.approvals.approval import ApprovalRequirement
 from workbench.policy.decision_engine import DecisionEngine, EngineError
 from workbench.policy.rego import rego_engine
 from workbench.policy.rego.engine_answer import approvers_input, document, verdict, within_size
 from workbench.policy.rego.loaded_rules import LoadedRules
-from workbench.policy.rego.opa_client import NAME, Opa
+from workbench.policy.rego.opa_client import NAME, OpaClient
 from workbench.policy.rego.opa_visibility_cache import OpaVisibilityCache
-from workbench.secrets import Secrets
+from workbench.secrets import SecretResolver
 
 _MAX_QUOTAS = 8192
 _QUOTA_TIMEOUT_S = 1.0
@@ -37,7 +37,9 @@ class OpaEngine(DecisionEngine):
     needs_prefetch = True
 
     def __init__(self, settings: Settings, rules: LoadedRules) -> None:
-        self.client = Opa(settings.opa_url, Secrets.of(settings).environment().get("WORKBENCH_OPA_TOKEN", ""))
+        self.client = OpaClient(
+            settings.opa_url, SecretResolver.of(settings).environment().get("WORKBENCH_OPA_TOKEN", "")
+        )
         self.lists = OpaVisibilityCache(self.client)
         self.url = settings.opa_url
         self.description = f"OPA at {settings.opa_url}"
@@ -70,9 +72,9 @@ class OpaEngine(DecisionEngine):
             raise EngineError("OPA has given no quota")
         return self._quotas[tenant, tool][1]
 
-    async def approvers(self, call: Call, tool: Tool) -> Needed:
+    async def approvers(self, call: Call, tool: Tool) -> ApprovalRequirement:
         answer, _ = await self.client.ask(rego_engine.APPROVERS, approvers_input(call.caller, tool))
-        return Needed(approvers=answer["approvers"], roles=tuple(answer["roles"]))
+        return ApprovalRequirement(approvers=answer["approvers"], roles=tuple(answer["roles"]))
 
     @property
     def problem(self) -> str:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workbench.config import Settings
 from workbench.control import open_store
-from workbench.events import Caller, Record, Unreachable, Usage
+from workbench.events import Caller, Record, UnreachableError, Usage
 from workbench.policy.rego import rego_engine
-from workbench.secrets import Secrets
+from workbench.secrets import SecretResolver
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -44,7 +44,7 @@ return {most, ''}
 """KEYS: the day of a person. ARGV: least and most tokens, limits of tokens and micro-dollars, seconds to keep it."""
 
 
-class Limits(Record, frozen=True, kw_only=True):
+class BudgetLimits(Record, frozen=True, kw_only=True):
     """What one person may use; 0 means no limit. Money is in cents of a US dollar."""
 
     tokens_per_day: int = 0
@@ -53,7 +53,7 @@ class Limits(Record, frozen=True, kw_only=True):
     cents_per_run: int = 0
 
 
-class Granted(NamedTuple):
+class TokenReservation(NamedTuple):
     """Tokens that were set aside for a turn."""
 
     tokens: int
@@ -66,7 +66,7 @@ class Granted(NamedTuple):
     """Whether they were set aside in Redis."""
 
 
-class Spending:
+class BudgetLedger:
     """Counts what people's runs use, in the control store or, with `redis_url`, in Redis.
 
     Args:
@@ -76,11 +76,11 @@ class Spending:
     """
 
     def __init__(
-        self, settings: Settings, rules: Callable[[Caller], Limits], *, clock: Callable[[], float] = time.time
+        self, settings: Settings, rules: Callable[[Caller], BudgetLimits], *, clock: Callable[[], float] = time.time
     ) -> None:
         self._rules = rules
         self._clock = clock
-        self._everybody = Limits(
+        self._everybody = BudgetLimits(
             tokens_per_day=settings.user_tokens_per_day,
             cents_per_day=_cents(settings.user_cost_per_day),
             tokens_per_run=settings.token_budget,
@@ -94,19 +94,21 @@ class Spending:
             from workbench.control.redis_client import redis_client
             from workbench.control.redis_script import TIMEOUT_S
 
-            self._redis = redis_client(Secrets.of(settings).read(settings.redis_url), TIMEOUT_S)
+            self._redis = redis_client(SecretResolver.of(settings).read(settings.redis_url), TIMEOUT_S)
             self._script = self._redis.register_script(SCRIPT)
 
-    def limits(self, caller: Caller) -> Limits:
+    def limits(self, caller: Caller) -> BudgetLimits:
         """The tighter ones of settings and policy.
 
         Raises:
             Broken: the rules give no usable answer.
         """
         own, found = self._everybody, self._rules(caller)
-        return Limits(**{name: _tighter(getattr(own, name), getattr(found, name)) for name in Limits.__struct_fields__})
+        return BudgetLimits(
+            **{name: _tighter(getattr(own, name), getattr(found, name)) for name in BudgetLimits.__struct_fields__}
+        )
 
-    async def reserve(self, caller: Caller, run: Usage, least: int, most: int) -> Granted:
+    async def reserve(self, caller: Caller, run: Usage, least: int, most: int) -> TokenReservation:
         """Set tokens aside for one turn. Whatever is broken grants nothing.
 
         Args:
@@ -118,28 +120,30 @@ class Spending:
         try:
             limits = self.limits(caller)
         except rego_engine.BrokenPolicyError:
-            return Granted(0, "What may be used cannot be found out: the policy gives no answer.", "")
+            return TokenReservation(0, "What may be used cannot be found out: the policy gives no answer.", "")
         if limits.cents_per_run and run.cost_usd * 100 >= limits.cents_per_run:
-            return Granted(0, f"The budget of ${limits.cents_per_run / 100:.2f} of one run is used up.", "")
+            return TokenReservation(0, f"The budget of ${limits.cents_per_run / 100:.2f} of one run is used up.", "")
         if limits.tokens_per_run:
             left = limits.tokens_per_run - run.input_tokens - run.output_tokens
             most = min(most, max(left, least))
             if left <= 0:
-                return Granted(0, f"The budget of {limits.tokens_per_run} tokens of one run is used up.", "")
+                return TokenReservation(0, f"The budget of {limits.tokens_per_run} tokens of one run is used up.", "")
         if not limits.tokens_per_day and not limits.cents_per_day:
-            return Granted(most, "", "")
+            return TokenReservation(most, "", "")
         day = time.strftime("%Y-%m-%d", time.gmtime(self._clock()))
         try:
             tokens, lacking, shared = await self._take(caller, day, least, most, limits)
-        except Unreachable as e:
-            return Granted(0, f"What may be used cannot be found out: {e}", "")
+        except UnreachableError as e:
+            return TokenReservation(0, f"What may be used cannot be found out: {e}", "")
         if lacking == "money":
-            return Granted(0, f"Your budget of ${limits.cents_per_day / 100:.2f} for today (UTC) is used up.", "")
+            return TokenReservation(
+                0, f"Your budget of ${limits.cents_per_day / 100:.2f} for today (UTC) is used up.", ""
+            )
         if lacking:
-            return Granted(0, f"Your budget of {limits.tokens_per_day} tokens for today (UTC) is used up.", "")
-        return Granted(tokens, "", day, shared)
+            return TokenReservation(0, f"Your budget of {limits.tokens_per_day} tokens for today (UTC) is used up.", "")
+        return TokenReservation(tokens, "", day, shared)
 
-    async def settle(self, caller: Caller, granted: Granted, usage: Usage) -> None:
+    async def settle(self, caller: Caller, granted: TokenReservation, usage: Usage) -> None:
         """Count what a turn has really used instead of what was set aside."""
         if not granted.day:
             return
@@ -179,14 +183,16 @@ class Spending:
         """Let go of the store."""
         self._store.close()
 
-    async def _take(self, caller: Caller, day: str, least: int, most: int, limits: Limits) -> tuple[int, str, bool]:
+    async def _take(
+        self, caller: Caller, day: str, least: int, most: int, limits: BudgetLimits
+    ) -> tuple[int, str, bool]:
         micros = limits.cents_per_day * _MICROS // 100
         if self._redis is not None:
             arguments = [least, most, limits.tokens_per_day, micros, _KEPT_S]
             try:
                 tokens, lacking = await _asked(self._script(keys=[_key(caller, day)], args=arguments))
                 return int(tokens), lacking.decode() if isinstance(lacking, bytes) else str(lacking), True
-            except Unreachable:
+            except UnreachableError:
                 if self._when_down != "memory":
                     raise
         limit = limits.tokens_per_day
@@ -230,7 +236,7 @@ async def _asked(answer: Any) -> Any:
     try:
         return await answer
     except (RedisError, OSError, TimeoutError) as e:
-        raise Unreachable(f"Redis does not count ({type(e).__name__}).") from e
+        raise UnreachableError(f"Redis does not count ({type(e).__name__}).") from e
 
 
 def _key(caller: Caller, day: str) -> str:

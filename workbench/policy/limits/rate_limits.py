@@ -20,7 +20,7 @@ WINDOW_S = 60.0
 _SWEEP_FROM = 1024
 
 
-class Used(Record, frozen=True, kw_only=True):
+class ExceededLimit(Record, frozen=True, kw_only=True):
     """A limit that is used up."""
 
     name: str
@@ -58,13 +58,13 @@ class RateLimits:
     problem = ""
     """Why the counters cannot be reached; counters in memory always can."""
 
-    def use(self, caller: Caller, tool: Tool) -> Used | None:
+    def use(self, caller: Caller, tool: Tool) -> ExceededLimit | None:
         """Count one call. None when it may go on; else what is used up, and nothing is counted."""
         wait = self.check(caller, tool)
         if wait is None:
             return None
         numbers = self.numbers(caller, tool)
-        return Used(
+        return ExceededLimit(
             name=numbers["name"],
             limit=numbers["limit"],
             remaining=0,
@@ -72,7 +72,7 @@ class RateLimits:
             retry_s=max(1, math.ceil(wait)),
         )
 
-    async def use_shared(self, caller: Caller, tool: Tool) -> Used | None:
+    async def use_shared(self, caller: Caller, tool: Tool) -> ExceededLimit | None:
         """`use`, where the counters may lie in another process.
 
         Raises:
@@ -80,7 +80,7 @@ class RateLimits:
         """
         return self.use(caller, tool)
 
-    def waiting(self, caller: Caller) -> Used | None:
+    def waiting(self, caller: Caller) -> ExceededLimit | None:
         """What keeps a caller from everything for now; None when a call may be looked at. Nothing is counted."""
         rate = self.rate(caller)
         held = self._windows.get(("caller", caller.tenant, caller.subject))
@@ -93,7 +93,9 @@ class RateLimits:
             if wait is None:
                 return None
             reset = self._numbers("caller", own, rate, now)["reset_s"]
-        return Used(name="caller", limit=rate, remaining=0, reset_s=max(reset, 1), retry_s=max(1, math.ceil(wait)))
+        return ExceededLimit(
+            name="caller", limit=rate, remaining=0, reset_s=max(reset, 1), retry_s=max(1, math.ceil(wait))
+        )
 
     def charge(self, caller: Caller) -> None:
         """Count a call against its caller alone that was turned down before `use` was asked."""

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from workbench.config import RedisDown
 from workbench.control.circuit_breaker import CircuitBreaker
 from workbench.control.redis_script import TIMEOUT_S, RedisScript, hash_of
-from workbench.events import Caller, Tool, Unreachable, new_id
-from workbench.policy.limits.rate_limits import WINDOW_S, RateLimits, Used
+from workbench.events import Caller, Tool, UnreachableError, new_id
+from workbench.policy.limits.rate_limits import WINDOW_S, ExceededLimit, RateLimits
 
 MAX_WAITING = 4096
 """Callers of whom is remembered how long they have to wait."""
@@ -83,7 +83,7 @@ class SharedLimits(RateLimits):
         self.script = RedisScript(url, SCRIPT, "calls", timeout=timeout, breaker=breaker)
         self._until: dict[tuple[str, str], tuple[float, float]] = {}
 
-    async def use_shared(self, caller: Caller, tool: Tool) -> Used | None:
+    async def use_shared(self, caller: Caller, tool: Tool) -> ExceededLimit | None:
         """Count one call for all processes. None when it may go on; else what is used up, and nothing is counted.
 
         Raises:
@@ -92,7 +92,7 @@ class SharedLimits(RateLimits):
         try:
             quota = self._quota(caller.tenant, tool.qualified)
         except Exception:  # noqa: BLE001 - undefined means no
-            return Used(name="tool", limit=0, remaining=0, reset_s=int(WINDOW_S), retry_s=int(WINDOW_S))
+            return ExceededLimit(name="tool", limit=0, remaining=0, reset_s=int(WINDOW_S), retry_s=int(WINDOW_S))
         tenant = hash_of(caller.tenant)
         keys = [f"{self._prefix}:{{{tenant}}}:caller:{hash_of(caller.subject)}"]
         limits = [self.rate(caller)]
@@ -101,7 +101,7 @@ class SharedLimits(RateLimits):
             limits.append(quota)
         try:
             worst, wait, reset = await self._count(keys, limits)
-        except Unreachable:
+        except UnreachableError:
             if self._when_down == "memory":
                 return self.use(caller, tool)
             raise
@@ -109,7 +109,7 @@ class SharedLimits(RateLimits):
             return None
         if worst == 1:
             self._remember(caller, wait, reset)
-        return Used(
+        return ExceededLimit(
             name="caller" if worst == 1 else "tool",
             limit=limits[worst - 1],
             remaining=0,
@@ -117,7 +117,7 @@ class SharedLimits(RateLimits):
             retry_s=_seconds(wait),
         )
 
-    def waiting(self, caller: Caller) -> Used | None:
+    def waiting(self, caller: Caller) -> ExceededLimit | None:
         """As Redis said when it was last asked: whoever has to wait waits until then, and Redis is not asked again."""
         until = self._until.get((caller.tenant, caller.subject))
         now = self._clock()
@@ -127,14 +127,16 @@ class SharedLimits(RateLimits):
             del self._until[caller.tenant, caller.subject]
             return None
         retry, reset = math.ceil(until[0] - now), math.ceil(until[1] - now)
-        return Used(name="caller", limit=self.rate(caller), remaining=0, reset_s=max(reset, 1), retry_s=max(retry, 1))
+        return ExceededLimit(
+            name="caller", limit=self.rate(caller), remaining=0, reset_s=max(reset, 1), retry_s=max(retry, 1)
+        )
 
     async def charge_shared(self, caller: Caller) -> None:
         """Count a call that was turned down, for all processes."""
         key = f"{self._prefix}:{{{hash_of(caller.tenant)}}}:caller:{hash_of(caller.subject)}"
         try:
             worst, wait, reset = await self._count([key], [self.rate(caller)])
-        except Unreachable:
+        except UnreachableError:
             self.charge(caller)
             return
         if worst:
@@ -151,7 +153,7 @@ class SharedLimits(RateLimits):
         """What keeps Redis from counting; empty when it counts."""
         try:
             await self._count([f"{self._prefix}:{{probe}}"], [1 << 30])
-        except Unreachable as e:
+        except UnreachableError as e:
             return str(e)
         return ""
 

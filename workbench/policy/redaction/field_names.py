@@ -70,7 +70,7 @@ class FieldName(NamedTuple):
     """The name itself may hold personal data."""
 
 
-class Columns:
+class WithheldColumns:
     """A set of column names to withhold, matched against keys however they are spelt.
 
     Args:
@@ -127,9 +127,9 @@ class Columns:
 
 
 @functools.lru_cache(256)
-def columns(names: tuple[str, ...], lenient: bool) -> Columns:
+def columns(names: tuple[str, ...], lenient: bool) -> WithheldColumns:
     """The matcher for these names, built once."""
-    return Columns(names, lenient=lenient)
+    return WithheldColumns(names, lenient=lenient)
 
 
 def _secrecy(words: tuple[str, ...]) -> Literal["", "text", "all"]:

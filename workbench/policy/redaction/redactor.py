@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from workbench.config import prepare_home
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.policy.redaction import recognizers, secret_patterns
 from workbench.policy.redaction.field_names import PERSONAL, columns
-from workbench.policy.redaction.uri_handles import Handles
-from workbench.policy.redaction.walker import SMALL, WITHHELD, Traversal, may_hold_credentials
+from workbench.policy.redaction.uri_handles import UriHandles
+from workbench.policy.redaction.walker import SMALL, WITHHELD, RedactionWalk, may_hold_credentials
 from workbench.scanning import ScanBudget
 from workbench.secrets import redactors
 from workbench.secrets.keyring import KeyRing
@@ -45,7 +45,7 @@ class Redactor:
         redactors.register(home, self)
         self._recognisers = recognizers.shared()
         self._tenant_keys: dict[str, bytes] = {}
-        self._tenant_handles: dict[str, Handles] = {}
+        self._tenant_handles: dict[str, UriHandles] = {}
         self._looked_at: tuple[Any, bool, int] = (object(), True, 0)
         """The result that was let out last, and what was found out about its JSON: it is recorded next."""
         self._leaves: OrderedDict[bytes, tuple[str, int]] = OrderedDict()
@@ -95,7 +95,7 @@ class Redactor:
         """Like `result`, of definitions and questions: what stands in their texts counts, not what their keys are
         called, for those are names of arguments and of fields."""
         hinted, size = may_hold_credentials(value, inline=inline)
-        walk = Traversal(self, columns((), False), tenant, profile=profile, hinted=hinted, size=size, inline=inline)
+        walk = RedactionWalk(self, columns((), False), tenant, profile=profile, hinted=hinted, size=size, inline=inline)
         return walk.value(value), walk.count
 
     def event(self, value: Any, tenant: str) -> Any:
@@ -137,12 +137,12 @@ class Redactor:
         """The address that `address` was given; any other text stays as it is."""
         return self._handles(tenant).open_all(uri)
 
-    def _handles(self, tenant: str) -> Handles:
+    def _handles(self, tenant: str) -> UriHandles:
         found = self._tenant_handles.get(tenant)
         if found is None:
             if len(self._tenant_handles) > 10_000:
                 self._tenant_handles.clear()
-            found = self._tenant_handles[tenant] = Handles(self._key, tenant, self._other_keys)
+            found = self._tenant_handles[tenant] = UriHandles(self._key, tenant, self._other_keys)
         return found
 
     def _withheld(
@@ -161,7 +161,9 @@ class Redactor:
             hinted, size = may_hold_credentials(value, inline=inline)
         else:
             hinted, size = secret_patterns.hinted(encoded), len(encoded)
-        walk = Traversal(self, columns(wanted, False), tenant, profile=profile, hinted=hinted, size=size, inline=inline)
+        walk = RedactionWalk(
+            self, columns(wanted, False), tenant, profile=profile, hinted=hinted, size=size, inline=inline
+        )
         shown = walk.value(value)
         if encoded is not None and size <= SMALL:
             self._looked_at = (shown, hinted, size)
@@ -178,7 +180,7 @@ class Redactor:
         known, hinted, size = self._looked_at
         if known is not value:
             hinted, size = may_hold_credentials(value, inline=inline)
-        walk = Traversal(self, self._recorded, tenant, profile="record", hinted=hinted, size=size, inline=inline)
+        walk = RedactionWalk(self, self._recorded, tenant, profile="record", hinted=hinted, size=size, inline=inline)
         return walk.value(value)
 
     def token(self, kind: str, value: str, tenant: str) -> str:
@@ -306,7 +308,7 @@ def _master_key(path: Path) -> bytes:
             temporary.unlink()
     key = path.read_bytes()
     if len(key) != 32:
-        raise Misuse(
+        raise MisuseError(
             f"{path} does not hold a key of 32 bytes.",
             hint="Restore it from a copy; without it, old and new tokens do not join.",
         )

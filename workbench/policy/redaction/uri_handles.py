@@ -16,7 +16,7 @@ PREFIX: Final = "sealed-"
 _HANDLE = re.compile(rf"{PREFIX}([A-Za-z0-9_-]{{22,}})")
 
 
-class Handles:
+class UriHandles:
     """Seals texts of one tenant, always in the same way (AES-SIV, RFC 5297), so that lists do not change by themselves.
 
     Args:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from workbench.policy.redaction import secret_patterns
-from workbench.policy.redaction.field_names import Columns, FieldName
+from workbench.policy.redaction.field_names import FieldName, WithheldColumns
 from workbench.policy.redaction.recognizers import CANDIDATE, candidate, suspicious
 from workbench.policy.redaction.secret_patterns import SECRET, Profile
 from workbench.scanning import OverBudgetError, PostponedError, ScanBudget
@@ -43,7 +43,7 @@ _PLAIN = frozenset((float, bool, type(None)))
 _ROWS = frozenset(("rows", "data", "values", "records"))
 
 
-class Traversal:
+class RedactionWalk:
     """The state of one pass.
 
     Args:
@@ -59,7 +59,7 @@ class Traversal:
     def __init__(
         self,
         redactor: Redactor,
-        columns: Columns,
+        columns: WithheldColumns,
         tenant: str,
         *,
         profile: Profile,

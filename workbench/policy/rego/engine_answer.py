@@ -15,7 +15,7 @@ from workbench.policy.rego import rego_engine
 _MAX_DECLARED = 200
 
 
-class Verdict(NamedTuple):
+class EngineAnswer(NamedTuple):
     """What caller and tool alone decide."""
 
     tool: Tool
@@ -26,7 +26,7 @@ class Verdict(NamedTuple):
     """0 for no limit."""
 
 
-def verdict(answer: JSON, caller: Caller, tool: Tool, *, revision: str, engine: str) -> Verdict:
+def verdict(answer: JSON, caller: Caller, tool: Tool, *, revision: str, engine: str) -> EngineAnswer:
     """The decision to give for an answer of `tool_scopes`.
 
     Args:
@@ -57,10 +57,10 @@ def verdict(answer: JSON, caller: Caller, tool: Tool, *, revision: str, engine: 
         revision=revision,
         engine=engine,
     )
-    return Verdict(tool, decision, caps[0] if allowed else 0)
+    return EngineAnswer(tool, decision, caps[0] if allowed else 0)
 
 
-def within_size(found: Verdict, call: Call) -> Decision:
+def within_size(found: EngineAnswer, call: Call) -> Decision:
     """The decision on `call`: a denial where its arguments are larger than an allowing `found` permits."""
     if found.max_arguments_bytes:
         size = len(orjson.dumps(call.arguments))

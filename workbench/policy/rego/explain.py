@@ -13,7 +13,7 @@ from workbench.policy.rego import rego_engine
 from workbench.policy.rego.engine_answer import forms
 
 
-class Step(Record, frozen=True, kw_only=True):
+class ExplainedCondition(Record, frozen=True, kw_only=True):
     """One condition of the rules."""
 
     rule: str
@@ -22,19 +22,19 @@ class Step(Record, frozen=True, kw_only=True):
     finding: str
 
 
-class Explained(Record, frozen=True, kw_only=True):
+class PolicyExplanation(Record, frozen=True, kw_only=True):
     """A recorded decision beside what the rules of now say of the same call."""
 
     call: str
     recorded: JSON
     """Decision, rule, reason, revision and engine as recorded."""
     now: Decision
-    steps: tuple[Step, ...]
+    steps: tuple[ExplainedCondition, ...]
     caveats: tuple[str, ...]
     """What of the input could not be rebuilt, or is of now instead of then."""
 
 
-def explain(policy: Policy, row: JSON, caller: Caller | None, tool: Tool | None, *, used: int) -> Explained:
+def explain(policy: Policy, row: JSON, caller: Caller | None, tool: Tool | None, *, used: int) -> PolicyExplanation:
     """Look at one row of `tool_calls` again.
 
     Args:
@@ -58,37 +58,43 @@ def explain(policy: Policy, row: JSON, caller: Caller | None, tool: Tool | None,
     recorded = {name: row.get(f"policy_{name}") for name in ("decision", "rule", "reason", "revision", "engine")}
     steps = _steps(policy, who, what, now, len(orjson.dumps(call.arguments)), used, approved)
     steps += _denials(recorded, now, steps)
-    return Explained(
+    return PolicyExplanation(
         call=str(row["request_id"]), recorded=recorded, now=now, steps=tuple(steps), caveats=tuple(caveats)
     )
 
 
-def _denials(recorded: JSON, now: Decision, steps: list[Step]) -> list[Step]:
+def _denials(recorded: JSON, now: Decision, steps: list[ExplainedCondition]) -> list[ExplainedCondition]:
     """What denied the call, then or now, where none of `steps` does: rules of one's own, limits, guards."""
     failing = {step.rule for step in steps if step.holds is False}
-    found: list[Step] = []
+    found: list[ExplainedCondition] = []
     if recorded["decision"] == "deny" and str(recorded["rule"]) not in failing:
         why = str(recorded["reason"] or "it gave no reason")
-        found.append(Step(rule=str(recorded["rule"]), holds=False, finding=f"denied the call when it was made: {why}"))
+        found.append(
+            ExplainedCondition(
+                rule=str(recorded["rule"]), holds=False, finding=f"denied the call when it was made: {why}"
+            )
+        )
     if not now.allow and not now.approval and not failing:
         why = f"denies it now: {now.reason}" if now.reason else "denies it now and gives no reason"
         own = "the conditions of the shipped rules hold, so a condition that was added to them does not"
-        found.append(Step(rule=now.rule, holds=False, finding=f"{why} ({own})"))
+        found.append(ExplainedCondition(rule=now.rule, holds=False, finding=f"{why} ({own})"))
     return found
 
 
 def _steps(
     policy: Policy, caller: Caller, tool: Tool, now: Decision, size: int, used: int, approved: bool
-) -> list[Step]:
+) -> list[ExplainedCondition]:
     somebody = bool(caller.tenant and caller.subject)
     steps = [
-        Step(rule="tool_scopes.no_caller", holds=somebody, finding=f"the caller is {caller.tenant}/{caller.subject}"),
-        Step(
+        ExplainedCondition(
+            rule="tool_scopes.no_caller", holds=somebody, finding=f"the caller is {caller.tenant}/{caller.subject}"
+        ),
+        ExplainedCondition(
             rule="tool_scopes.quarantined",
             holds=not tool.quarantined,
             finding=tool.quarantined or "the tool is not quarantined",
         ),
-        Step(
+        ExplainedCondition(
             rule="tool_scopes.unlabelled",
             holds=bool(tool.scopes),
             finding=f"the tool needs {', '.join(tool.scopes)}" if tool.scopes else "the tool names no scope",
@@ -97,9 +103,9 @@ def _steps(
     for scope in tool.scopes:
         held = next((form for form in forms(scope) if form in caller.scopes), None)
         finding = f"{scope} is held as {held}" if held else f"{scope} is not held"
-        steps.append(Step(rule="tool_scopes.missing_scopes", holds=held is not None, finding=finding))
+        steps.append(ExplainedCondition(rule="tool_scopes.missing_scopes", holds=held is not None, finding=finding))
     steps.append(
-        Step(
+        ExplainedCondition(
             rule="tool_scopes.arguments_bytes",
             holds=None,
             finding=f"the arguments have {size} bytes as recorded, without personal data",
@@ -107,13 +113,15 @@ def _steps(
     )
     needed = "an approval is needed" if now.approval else "no approval is needed"
     had = " and one was used" if approved else ""
-    steps.append(Step(rule="tool_scopes.approval", holds=approved or not now.approval, finding=needed + had))
+    steps.append(
+        ExplainedCondition(rule="tool_scopes.approval", holds=approved or not now.approval, finding=needed + had)
+    )
     try:
         quota = policy.rules.quota(caller.tenant, tool.qualified)
         finding = f"{used} of {quota} calls in the minute before" if quota else "no quota stands on the tool"
-        steps.append(Step(rule="tenant_quota", holds=not quota or used < quota, finding=finding))
+        steps.append(ExplainedCondition(rule="tenant_quota", holds=not quota or used < quota, finding=finding))
     except Exception as e:  # noqa: BLE001 - told as what it is: the rules give no answer
-        steps.append(Step(rule="tenant_quota", holds=None, finding=f"the quota cannot be found out: {e}"))
+        steps.append(ExplainedCondition(rule="tenant_quota", holds=None, finding=f"the quota cannot be found out: {e}"))
     return steps
 
 

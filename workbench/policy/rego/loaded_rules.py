@@ -6,7 +6,7 @@ import threading
 import weakref
 from pathlib import Path
 
-from workbench.events import JSON, Misuse
+from workbench.events import JSON, MisuseError
 from workbench.policy.redaction.field_names import PERSONAL
 from workbench.policy.rego import rego_engine
 
@@ -34,7 +34,7 @@ class LoadedRules:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self._files = rego_engine.Files(folder)
+        self._files = rego_engine.PolicyFiles(folder)
         self._revision = self._load()
         self.current = self._revision.rego
         """The compiled rules in force; another object after every change."""
@@ -93,7 +93,7 @@ class LoadedRules:
             try:
                 self._revision = self._load()
                 self.current = self._revision.rego
-            except Misuse as e:
+            except MisuseError as e:
                 self.problem = f"The changed policy is not in force, revision {self.revision} still is. {e}"
                 raise
             self.problem = ""
@@ -121,6 +121,6 @@ def _watch(rules: weakref.ref[LoadedRules], closed: threading.Event) -> None:
             elif seen != tried:
                 tried = seen
                 current.reload()
-        except (Misuse, OSError) as e:
+        except (MisuseError, OSError) as e:
             current.problem = current.problem or f"Revision {current.revision} stays in force. {e}"
         del current

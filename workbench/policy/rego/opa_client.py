@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from workbench.control.circuit_breaker import CircuitBreaker
-from workbench.events import JSON, Misuse
+from workbench.events import JSON, MisuseError
 from workbench.policy.rego import rego_engine, rego_guard
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ MANY = (
 _MAX_CONNECTIONS = 64
 
 
-class OpaFailed(rego_engine.BrokenPolicyError):
+class OpaError(rego_engine.BrokenPolicyError):
     """OPA gave no answer that may be trusted. The message reaches callers, so it does not say where OPA is.
 
     Args:
@@ -45,7 +45,7 @@ class OpaFailed(rego_engine.BrokenPolicyError):
         super().__init__(message, kind)
 
 
-class Opa:
+class OpaClient:
     """One OPA server. Connections are kept open; belongs to the event loop that first asks.
 
     Args:
@@ -62,9 +62,11 @@ class Opa:
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise Misuse(f"Setting opa_url is {url!r}.", hint="Expected a URL such as http://127.0.0.1:8181.")
+            raise MisuseError(f"Setting opa_url is {url!r}.", hint="Expected a URL such as http://127.0.0.1:8181.")
         if parts.username or parts.password:
-            raise Misuse("Setting opa_url holds a user or a password.", hint="Put the token into WORKBENCH_OPA_TOKEN.")
+            raise MisuseError(
+                "Setting opa_url holds a user or a password.", hint="Put the token into WORKBENCH_OPA_TOKEN."
+            )
         self.url = url.rstrip("/")
         self.breaker = breaker or CircuitBreaker()
         self.problem = ""
@@ -86,16 +88,16 @@ class Opa:
         try:
             body = orjson.dumps({"input": rego_guard.checked(document)})
         except (rego_guard.UnsuitableValueError, TypeError) as e:
-            raise OpaFailed("malformed", f"the input cannot be sent: {e}") from e
+            raise OpaError("malformed", f"the input cannot be sent: {e}") from e
         answer = await self._answer(f"/v1/data/{entrypoint}?provenance=true", body, self._timeout)
         try:
             if "result" not in answer:
-                raise OpaFailed("undefined", f"OPA has no rule {entrypoint.replace('/', '.')}")
+                raise OpaError("undefined", f"OPA has no rule {entrypoint.replace('/', '.')}")
             try:
                 agreed = rego_engine.as_agreed(entrypoint, answer["result"])
             except rego_engine.BrokenPolicyError as e:
-                raise OpaFailed("malformed", f"OPA: {e}") from e
-        except OpaFailed as e:
+                raise OpaError("malformed", f"OPA: {e}") from e
+        except OpaError as e:
             self.problem = f"{e} ({self.url})."
             raise
         self.problem = ""
@@ -115,24 +117,24 @@ class Opa:
             tools = [rego_guard.checked(document)["tool"] for document in documents]
             body = orjson.dumps({"query": MANY, "input": {"caller": documents[0]["caller"], "tools": tools}})
         except (rego_guard.UnsuitableValueError, TypeError) as e:
-            raise OpaFailed("malformed", f"the input cannot be sent: {e}") from e
+            raise OpaError("malformed", f"the input cannot be sent: {e}") from e
         answer = await self._answer("/v1/query", body, LIST_TIMEOUT_S)
         try:
             answers = answer["result"][0]["answers"]
             found: list[JSON | None] = [answers.get(str(number)) for number in range(len(documents))]
         except (KeyError, IndexError, TypeError, AttributeError) as e:
             self.problem = f"OPA does not answer queries about lists ({self.url})."
-            raise OpaFailed("malformed", "OPA does not answer queries about lists") from e
+            raise OpaError("malformed", "OPA does not answer queries about lists") from e
         self.problem = ""
         return [_agreed_or_none(each) for each in found]
 
     async def _answer(self, path: str, body: bytes, timeout: float) -> JSON:
         """What OPA answers, unless it is left alone for a moment."""
         if not self.breaker.admit():
-            raise OpaFailed("breaker_open", "OPA has failed repeatedly and is not asked for a moment")
+            raise OpaError("breaker_open", "OPA has failed repeatedly and is not asked for a moment")
         try:
             answer = await self._post(path, body, timeout)
-        except OpaFailed as e:
+        except OpaError as e:
             self.breaker.failed()
             self.problem = f"{e} ({self.url})."
             raise
@@ -147,7 +149,7 @@ class Opa:
         for entrypoint, document in rego_engine.PROBES.items():
             try:
                 await self.ask(entrypoint, document)
-            except OpaFailed as e:
+            except OpaError as e:
                 return f"{e} ({self.url})."
         return ""
 
@@ -168,19 +170,19 @@ class Opa:
                 while len(text) <= MAX_BYTES and (more := await response.content.read(MAX_BYTES)):
                     text += more
                 if response.status != 200:
-                    raise OpaFailed("status", f"OPA answered with HTTP status {response.status}")
+                    raise OpaError("status", f"OPA answered with HTTP status {response.status}")
         except TimeoutError as e:
-            raise OpaFailed("timeout", f"OPA did not answer within {timeout * 1000:.0f} ms") from e
+            raise OpaError("timeout", f"OPA did not answer within {timeout * 1000:.0f} ms") from e
         except (aiohttp.ClientError, OSError) as e:
-            raise OpaFailed("unreachable", f"OPA cannot be reached ({type(e).__name__})") from e
+            raise OpaError("unreachable", f"OPA cannot be reached ({type(e).__name__})") from e
         try:
             if len(text) > MAX_BYTES:
                 raise ValueError("too long")
             answer = orjson.loads(text)
         except ValueError as e:
-            raise OpaFailed("malformed", "OPA answered with something else than JSON") from e
+            raise OpaError("malformed", "OPA answered with something else than JSON") from e
         if not isinstance(answer, dict):
-            raise OpaFailed("malformed", "OPA answered with no object")
+            raise OpaError("malformed", "OPA answered with no object")
         return answer
 
     def _session(self) -> aiohttp.ClientSession:

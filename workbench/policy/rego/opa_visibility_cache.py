@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from workbench.events import Caller, Tool
 from workbench.policy.rego import rego_engine
 from workbench.policy.rego.engine_answer import document, verdict
-from workbench.policy.rego.opa_client import Opa
+from workbench.policy.rego.opa_client import OpaClient
 
 FRESH_S = 5.0
 """How long a list is good; a change of the rules shows in lists after that."""
@@ -42,7 +42,7 @@ class OpaVisibilityCache:
         clock: seconds that only grow.
     """
 
-    def __init__(self, opa: Opa, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, opa: OpaClient, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._opa = opa
         self._clock = clock
         self._seen: dict[Identity, _Seen] = {}

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from workbench.events import JSON, Misuse, Record
+from workbench.events import JSON, MisuseError, Record
 from workbench.policy.rego import rego_engine
 
 ENTRYPOINTS = {"tool_scopes": rego_engine.TOOL_SCOPES, "tenant_quota": rego_engine.TENANT_QUOTA}
@@ -34,7 +34,7 @@ class CaseResult(Record, frozen=True, kw_only=True):
     """What came out instead; empty when it passed."""
 
 
-def run_cases(files: rego_engine.Files, ask: Ask) -> list[CaseResult]:
+def run_cases(files: rego_engine.PolicyFiles, ask: Ask) -> list[CaseResult]:
     """Put every case of every case file to `ask`.
 
     Raises:
@@ -44,7 +44,7 @@ def run_cases(files: rego_engine.Files, ask: Ask) -> list[CaseResult]:
     return [_run(file, case, ask) for file, content in tests.items() for case in _cases(file, content, files.where)]
 
 
-def run_rego_tests(files: rego_engine.Files, executable: str) -> list[CaseResult]:
+def run_rego_tests(files: rego_engine.PolicyFiles, executable: str) -> list[CaseResult]:
     """Run every Rego unit test with `opa test`, over the same rules and data as are in force.
 
     The embedded engine ends its process over some uses of `with`, which unit tests need, so it does not run them.
@@ -77,20 +77,22 @@ def run_rego_tests(files: rego_engine.Files, executable: str) -> list[CaseResult
         ]
     except (ValueError, KeyError, TypeError) as e:
         why = (done.stderr or done.stdout).strip()[:500]
-        raise Misuse(f"`opa test` could not run the tests: {why}", hint="Mend the file.") from e
+        raise MisuseError(f"`opa test` could not run the tests: {why}", hint="Mend the file.") from e
 
 
 def _cases(file: str, content: bytes, where: str) -> list[JSON]:
     try:
         cases = orjson.loads(content)
     except orjson.JSONDecodeError as e:
-        raise Misuse(f"{file} in {where} is no JSON: {e}.", hint="Mend the file.") from e
+        raise MisuseError(f"{file} in {where} is no JSON: {e}.", hint="Mend the file.") from e
     if not isinstance(cases, list):
-        raise Misuse(f"{file} in {where} holds no list of cases.", hint="Expected [{name, rule, input, expect}, …].")
+        raise MisuseError(
+            f"{file} in {where} holds no list of cases.", hint="Expected [{name, rule, input, expect}, …]."
+        )
     for at, case in enumerate(cases):
         agreed = isinstance(case, dict) and case.keys() == {"name", "rule", "input", "expect"}
         if not agreed or case["rule"] not in ENTRYPOINTS or not isinstance(case["expect"], dict) or not case["expect"]:
-            raise Misuse(
+            raise MisuseError(
                 f"Case {at + 1} of {file} in {where} is not of the agreed form.",
                 hint=f"Expected name, rule ({' or '.join(ENTRYPOINTS)}), input, and expect with at least one field.",
             )

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from workbench.events import JSON, Misuse
+from workbench.events import JSON, MisuseError
 from workbench.policy.decision_engine import EngineError
 from workbench.policy.rego import rego_guard
 from workbench.policy.rego.native_library import regopy
@@ -68,7 +68,7 @@ class BrokenPolicyError(EngineError):
     """The rules gave no answer that may be trusted. Always a denial, never an excuse."""
 
 
-class Files:
+class PolicyFiles:
     """The files of a policy: the shipped ones, each replaced by the file of the same name in `folder`, and its others.
 
     Args:
@@ -111,7 +111,7 @@ class Files:
         try:
             found.update((p.name, p.read_bytes()) for p in self._own())
         except OSError as e:
-            raise Misuse(f"The policy in {self.where} cannot be read: {e}.", hint="Check setting policy.") from e
+            raise MisuseError(f"The policy in {self.where} cannot be read: {e}.", hint="Check setting policy.") from e
         return dict(sorted(found.items()))
 
     def _own(self) -> list[Path]:
@@ -120,7 +120,9 @@ class Files:
         try:
             return sorted(p for p in self.folder.iterdir() if p.suffix in (".rego", ".json") and p.is_file())
         except OSError as e:
-            raise Misuse(f"The policy folder {self.folder} cannot be read: {e}.", hint="Check setting policy.") from e
+            raise MisuseError(
+                f"The policy folder {self.folder} cannot be read: {e}.", hint="Check setting policy."
+            ) from e
 
 
 class RegoPolicy:
@@ -142,7 +144,9 @@ class RegoPolicy:
                 source = content.decode()
                 interpreter.add_module(name, source)
             except (UnicodeDecodeError, regopy.RegoError) as e:
-                raise Misuse(f"{name} in {where} is no valid Rego: {_first_error(e)}.", hint="Mend the file.") from e
+                raise MisuseError(
+                    f"{name} in {where} is no valid Rego: {_first_error(e)}.", hint="Mend the file."
+                ) from e
             modules.append(rego_guard.read_module(name, source))
         rego_guard.refuse(rego_guard.lint(modules, interpreter.is_builtin), where)
         try:
@@ -150,15 +154,19 @@ class RegoPolicy:
             self._bundle = interpreter.build(None, list(ENTRYPOINTS))
             compiled = self._bundle.ok()
         except regopy.RegoError as e:
-            raise Misuse(f"The policy in {where} does not compile: {_first_error(e)}.", hint="Mend the file.") from e
+            raise MisuseError(
+                f"The policy in {where} does not compile: {_first_error(e)}.", hint="Mend the file."
+            ) from e
         if not compiled:
-            raise Misuse(f"The policy in {where} does not compile.", hint="Check it with `opa check`.")
+            raise MisuseError(f"The policy in {where} does not compile.", hint="Check it with `opa check`.")
         for entrypoint in ENTRYPOINTS:
             try:
                 self.ask(entrypoint, PROBES[entrypoint])
             except BrokenPolicyError as e:
                 name = entrypoint.replace("/", ".")
-                raise Misuse(f"The policy in {where} has no usable rule {name}: {e}.", hint="Mend the file.") from e
+                raise MisuseError(
+                    f"The policy in {where} has no usable rule {name}: {e}.", hint="Mend the file."
+                ) from e
 
     def ask(self, entrypoint: str, document: JSON) -> JSON:
         """The decision document for one input.
@@ -206,9 +214,9 @@ def _merged_data(files: Mapping[str, bytes], where: str) -> JSON:
             document = orjson.loads(content)
             rego_guard.checked(document)
         except ValueError as e:
-            raise Misuse(f"{name} in {where} is no usable JSON: {e}.", hint="Mend the file.") from e
+            raise MisuseError(f"{name} in {where} is no usable JSON: {e}.", hint="Mend the file.") from e
         if not isinstance(document, dict):
-            raise Misuse(f"{name} in {where} holds no object.", hint='Expected {"workbench": {...}}.')
+            raise MisuseError(f"{name} in {where} holds no object.", hint='Expected {"workbench": {...}}.')
         _merge(merged, document, name, where)
     return merged
 
@@ -220,7 +228,7 @@ def _merge(into: JSON, document: JSON, name: str, where: str) -> None:
         elif isinstance(into[key], dict) and isinstance(value, dict):
             _merge(into[key], value, name, where)
         else:
-            raise Misuse(f"{name} in {where} sets {key!r}, which another file sets too.", hint="Keep one of them.")
+            raise MisuseError(f"{name} in {where} sets {key!r}, which another file sets too.", hint="Keep one of them.")
 
 
 def as_agreed(entrypoint: str, answer: Any) -> JSON:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 
 INT64 = (1 << 63) - 1
 MAX_DEPTH = 32
@@ -82,7 +82,7 @@ def _encodable(text: str) -> None:
 # --- reading rules before they are trusted -------------------------------------------------------
 
 
-class Token(NamedTuple):
+class RegoToken(NamedTuple):
     """One word of a Rego module, with the line it stands on."""
 
     kind: str
@@ -124,7 +124,7 @@ _FORBIDDEN = {
 }
 
 
-def tokens(source: str) -> Iterator[Token]:
+def tokens(source: str) -> Iterator[RegoToken]:
     """The words of a Rego module; comments and white space are left out, texts stay one token each."""
     line, spaced = 1, False
     for match in _TOKEN.finditer(source):
@@ -132,16 +132,16 @@ def tokens(source: str) -> Iterator[Token]:
         if kind == "space":
             spaced = True
         else:
-            yield Token(kind, text, line, spaced)
+            yield RegoToken(kind, text, line, spaced)
             spaced = False
         line += text.count("\n")
 
 
-class Module(NamedTuple):
+class RegoModule(NamedTuple):
     """A Rego file as the lint sees it."""
 
     file: str
-    words: list[Token]
+    words: list[RegoToken]
     package: str
     rules: frozenset[str]
     """Names that a rule or a function of the file defines."""
@@ -151,7 +151,7 @@ class Module(NamedTuple):
     """Alias → full path."""
 
 
-def read_module(file: str, source: str) -> Module:
+def read_module(file: str, source: str) -> RegoModule:
     """Split a module into words and find its package, its rules and its imports."""
     words = list(tokens(source))
     package, depth, at = "", 0, 0
@@ -179,10 +179,10 @@ def read_module(file: str, source: str) -> Module:
                 if end < len(words) and words[end].text == "(":
                     functions.add(path)
         at += 1
-    return Module(file, words, package, frozenset(rules), frozenset(functions), imports)
+    return RegoModule(file, words, package, frozenset(rules), frozenset(functions), imports)
 
 
-def _begins(words: list[Token], at: int) -> bool:
+def _begins(words: list[RegoToken], at: int) -> bool:
     """Whether the word is the first of a rule: it follows a line break or semicolon, and nothing waits for more."""
     if at == 0:
         return True
@@ -197,12 +197,12 @@ def _begins(words: list[Token], at: int) -> bool:
     return not waits and (before.kind != "sign" or before.text in (")", "]", "}"))
 
 
-def _is_field(words: list[Token], at: int) -> bool:
+def _is_field(words: list[RegoToken], at: int) -> bool:
     """Whether the word is part of a path, where keywords are names like others."""
     return at > 0 and words[at].kind == "name" and words[at - 1].text == "."
 
 
-def _path(words: list[Token], at: int) -> tuple[str, int]:
+def _path(words: list[RegoToken], at: int) -> tuple[str, int]:
     """The dotted path that starts at `at`, and where it ends."""
     parts = [words[at].text] if at < len(words) else []
     at += 1
@@ -212,7 +212,7 @@ def _path(words: list[Token], at: int) -> tuple[str, int]:
     return ".".join(parts), at
 
 
-def lint(modules: Collection[Module], is_builtin: Callable[[str], bool]) -> list[str]:
+def lint(modules: Collection[RegoModule], is_builtin: Callable[[str], bool]) -> list[str]:
     """What must not be trusted in a set of modules; one sentence per finding, empty when all is well.
 
     Args:
@@ -223,7 +223,7 @@ def lint(modules: Collection[Module], is_builtin: Callable[[str], bool]) -> list
     return [f"{m.file}:{line}: {what}" for m in modules for line, what in _findings(m, functions, is_builtin)]
 
 
-def _findings(m: Module, functions: set[str], is_builtin: Callable[[str], bool]) -> Iterator[tuple[int, str]]:
+def _findings(m: RegoModule, functions: set[str], is_builtin: Callable[[str], bool]) -> Iterator[tuple[int, str]]:
     words = m.words
     at = 0
     while at < len(words):
@@ -253,7 +253,7 @@ def _findings(m: Module, functions: set[str], is_builtin: Callable[[str], bool])
 
 
 def _call(
-    path: str, line: int, m: Module, functions: set[str], is_builtin: Callable[[str], bool]
+    path: str, line: int, m: RegoModule, functions: set[str], is_builtin: Callable[[str], bool]
 ) -> Iterator[tuple[int, str]]:
     if path in _FORBIDDEN:
         yield line, f"{path} may not be used: {_FORBIDDEN[path]}"
@@ -265,7 +265,7 @@ def _call(
         yield line, f"{path} is neither a function of this policy nor one that the engine has"
 
 
-def _negation(words: list[Token], at: int, m: Module) -> Iterator[tuple[int, str]]:
+def _negation(words: list[RegoToken], at: int, m: RegoModule) -> Iterator[tuple[int, str]]:
     """Engines disagree on `not` over anything that may be undefined, except over a rule of the same file."""
     path, end = _path(words, at + 1)
     follows = words[end] if end < len(words) else None
@@ -291,4 +291,4 @@ def refuse(findings: list[str], folder: str) -> None:
     """
     if findings:
         more = f" (and {len(findings) - 3} more)" if len(findings) > 3 else ""
-        raise Misuse(f"The policy in {folder} is refused: {'; '.join(findings[:3])}{more}.", hint="Mend the file.")
+        raise MisuseError(f"The policy in {folder} is refused: {'; '.join(findings[:3])}{more}.", hint="Mend the file.")

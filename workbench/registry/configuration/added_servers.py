@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from workbench.config import prepare_home
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.registry.configuration.entries import ServerEntry
 from workbench.registry.configuration.formats import read_document
 from workbench.registry.configuration.identifiers import readable_id
 from workbench.registry.configuration.resolve_entry import resolve
 from workbench.registry.configuration.styles import FoundServer, client_of_entry
-from workbench.registry.configuration.variables import Place, Variables
+from workbench.registry.configuration.variables import ConfigurationSource, Variables
 from workbench.registry.definitions.name_checks import close_names
 from workbench.registry.server import ServerSpec
 from workbench.server_manifests import selectable_servers
@@ -23,7 +23,9 @@ from workbench.server_manifests import selectable_servers
 FILE: Final = "mcp.json"
 
 
-def portable(server: FoundServer, entry: ServerEntry, place: Place, id: str) -> tuple[ServerSpec, dict[str, Any]]:
+def portable(
+    server: FoundServer, entry: ServerEntry, place: ConfigurationSource, id: str
+) -> tuple[ServerSpec, dict[str, Any]]:
     """A server as it is kept apart from the file it comes from: its paths are whole, and its variables unread.
 
     Args:
@@ -38,7 +40,7 @@ def portable(server: FoundServer, entry: ServerEntry, place: Place, id: str) -> 
     Raises:
         EntryError: it cannot be used.
     """
-    place = Place(
+    place = ConfigurationSource(
         place.path, place.env, inputs={**place.inputs, **entry.inputs}, closed=place.closed, keep_variables=True
     )
     variables = Variables(place, client_of_entry(server), Path(server.folder) if server.folder else None)
@@ -107,7 +109,7 @@ class AddedServers:
             if id not in servers:
                 close = close_names(id, servers)
                 hint = f"Did you mean {' or '.join(close)}?" if close else f"Added are {', '.join(servers) or 'none'}."
-                raise Misuse(f"No server {id!r} was added.", hint=hint)
+                raise MisuseError(f"No server {id!r} was added.", hint=hint)
         self._write({id: entry for id, entry in servers.items() if id not in ids}, inputs)
 
     def _read(self) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
@@ -117,7 +119,7 @@ class AddedServers:
         servers = value.get("mcpServers") if isinstance(value, dict) else None
         asked = value.get("inputs", []) if isinstance(value, dict) else None
         if not isinstance(servers, dict) or not isinstance(asked, list):
-            raise Misuse(f"{self.path} has no 'mcpServers'.", hint="Correct it, or move it away.")
+            raise MisuseError(f"{self.path} has no 'mcpServers'.", hint="Correct it, or move it away.")
         return servers, {str(one.get("id")): one for one in asked if isinstance(one, dict)}
 
     def _write(self, servers: Mapping[str, Any], inputs: Mapping[str, Mapping[str, Any]]) -> None:

@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.registry.configuration import jsonc
 
 MAX_BYTES: Final = 4 << 20
@@ -25,7 +25,7 @@ _BYTE_ORDER_MARKS = (
 )
 
 
-def read_document(path: Path) -> jsonc.Document:
+def read_document(path: Path) -> jsonc.JsoncDocument:
     """The values of the file at `path`.
 
     Raises:
@@ -33,14 +33,16 @@ def read_document(path: Path) -> jsonc.Document:
     """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise Misuse(f"{path} is larger than {MAX_BYTES} bytes.", hint="Is it really a configuration of servers?")
+            raise MisuseError(
+                f"{path} is larger than {MAX_BYTES} bytes.", hint="Is it really a configuration of servers?"
+            )
         data = path.read_bytes()
     except OSError as e:
-        raise Misuse(f"{path} cannot be read: {e.strerror or e}.", hint="Check the path.") from e
+        raise MisuseError(f"{path} cannot be read: {e.strerror or e}.", hint="Check the path.") from e
     return parse_document(data, path)
 
 
-def parse_document(data: bytes, path: Path) -> jsonc.Document:
+def parse_document(data: bytes, path: Path) -> jsonc.JsoncDocument:
     """As `read_document`, of what is in a file. Its ending decides between the formats, else what it begins with."""
     text = _decoded(data, path)
     suffix = path.suffix.lower()
@@ -53,7 +55,7 @@ def parse_document(data: bytes, path: Path) -> jsonc.Document:
     except jsonc.MalformedJsonError as e:
         if suffix not in (".json", ".jsonc", ".json5") and (other := _other_format(text, path)) is not None:
             return other
-        raise Misuse(
+        raise MisuseError(
             f"{path}, line {e.line}, column {e.column}: {e}.", hint="Expected JSON; mend the file at that place."
         ) from e
 
@@ -65,36 +67,36 @@ def _decoded(data: bytes, path: Path) -> str:
     except UnicodeDecodeError as e:
         line = data.count(b"\n", 0, e.start) + 1
         column = e.start - data.rfind(b"\n", 0, e.start)
-        raise Misuse(
+        raise MisuseError(
             f"{path}, line {line}, column {column}: it is not UTF-8 text: {e.reason}.", hint="Save the file as UTF-8."
         ) from e
 
 
-def _other_format(text: str, path: Path) -> jsonc.Document | None:
+def _other_format(text: str, path: Path) -> jsonc.JsoncDocument | None:
     """TOML or YAML in a file whose name does not say so."""
     for read in (_toml, _yaml):
         try:
             document = read(text, path)
-        except Misuse:
+        except MisuseError:
             continue
         if isinstance(document.value, dict):
             return document
     return None
 
 
-def _toml(text: str, path: Path) -> jsonc.Document:
+def _toml(text: str, path: Path) -> jsonc.JsoncDocument:
     try:
         value = tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:
         found = re.search(r"^(.*) \(at line (\d+), column (\d+)\)$", str(e))
         what, place = (found[1], f", line {found[2]}, column {found[3]}") if found else (str(e), "")
-        raise Misuse(f"{path}{place}: {what}.", hint="Expected TOML; mend the file at that place.") from e
+        raise MisuseError(f"{path}{place}: {what}.", hint="Expected TOML; mend the file at that place.") from e
     except RecursionError as e:
-        raise Misuse(f"{path} is nested too deeply.", hint="Expected TOML with a table for each server.") from e
-    return jsonc.Document(_plain(value, path), {})
+        raise MisuseError(f"{path} is nested too deeply.", hint="Expected TOML with a table for each server.") from e
+    return jsonc.JsoncDocument(_plain(value, path), {})
 
 
-def _yaml(text: str, path: Path) -> jsonc.Document:
+def _yaml(text: str, path: Path) -> jsonc.JsoncDocument:
     import yaml  # type: ignore[import-untyped]
 
     try:
@@ -103,10 +105,10 @@ def _yaml(text: str, path: Path) -> jsonc.Document:
         mark = getattr(e, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
         what = getattr(e, "problem", None) or str(e)
-        raise Misuse(f"{path}{place}: {what}.", hint="Expected YAML; mend the file at that place.") from e
+        raise MisuseError(f"{path}{place}: {what}.", hint="Expected YAML; mend the file at that place.") from e
     except (ValueError, RecursionError, TypeError, AttributeError) as e:  # of impossible dates, numbers, keys
-        raise Misuse(f"{path} is not YAML that can be read: {e}.", hint="Mend the file.") from e
-    return jsonc.Document(_plain(value, path), {})
+        raise MisuseError(f"{path} is not YAML that can be read: {e}.", hint="Mend the file.") from e
+    return jsonc.JsoncDocument(_plain(value, path), {})
 
 
 def _plain(value: Any, path: Path) -> Any:
@@ -117,7 +119,7 @@ def _plain(value: Any, path: Path) -> Any:
         nonlocal left
         left -= 1
         if left < 0 or depth > jsonc.MAX_DEPTH:
-            raise Misuse(
+            raise MisuseError(
                 f"{path} holds more than {MAX_VALUES} values, or is nested deeper than {jsonc.MAX_DEPTH} levels.",
                 hint="Is it really a configuration of servers?",
             )

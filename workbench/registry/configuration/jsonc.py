@@ -1,8 +1,8 @@
 """JSON as people and editors write it, and the line of every key in it.
 
 Read beyond RFC 8259: comments (`//`, `#`, `/* */`), trailing commas, and of JSON5 single quotes, names without quotes,
-`NaN` and hexadecimal numbers. Slips whose meaning is certain are read, too, and reported in `Document.notices`: a key
-that stands twice, a backslash that escapes nothing, nesting without end.
+`NaN` and hexadecimal numbers. Slips whose meaning is certain are read, too, and reported in `JsoncDocument.notices`: a
+key that stands twice, a backslash that escapes nothing, nesting without end.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _WORDS: Final[dict[str, Any]] = {
 }  # fmt: skip
 
 
-class Document(NamedTuple):
+class JsoncDocument(NamedTuple):
     """A parsed file."""
 
     value: Any
@@ -52,7 +52,7 @@ class MalformedJsonError(ValueError):
         self.column = column
 
 
-def parse(text: str) -> Document:
+def parse(text: str) -> JsoncDocument:
     """Parse `text`.
 
     Raises:
@@ -71,13 +71,13 @@ class _Parser:
         self.notices: list[tuple[Path, str]] = []
         self._counted = (0, 1)
 
-    def document(self) -> Document:
+    def document(self) -> JsoncDocument:
         self._skip()
         value = self._value(())
         self._skip()
         if self.at < len(self.text):
             self._fail("Expected the end of the file")
-        return Document(value, self.lines, tuple(self.notices))
+        return JsoncDocument(value, self.lines, tuple(self.notices))
 
     def _value(self, path: Path) -> Any:
         opening = self.text[self.at : self.at + 1]

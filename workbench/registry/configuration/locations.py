@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.registry.configuration.formats import read_document
 from workbench.registry.configuration.styles import find_servers
 from workbench.registry.definitions.name_checks import close_names
@@ -81,7 +81,7 @@ def places_of(
     if name not in _PLACES:
         close = close_names(name, CLIENTS)
         hint = f"Did you mean {' or '.join(close)}?" if close else f"Known are {', '.join(CLIENTS)}."
-        raise Misuse(f"No client {client!r} is known.", hint=hint)
+        raise MisuseError(f"No client {client!r} is known.", hint=hint)
     folders = _folders(os.environ if env is None else env, cwd or Path.cwd(), platform)
     return list(dict.fromkeys(Path(place.format_map(folders)) for place in _PLACES[name]))
 
@@ -108,7 +108,7 @@ def installed(*, env: Mapping[str, str] | None = None, cwd: Path | None = None) 
                 if not path.is_file() or path.stat().st_size > MAX_LOOKED_AT:
                     continue
                 number = len(find_servers(read_document(path).value, path).servers)
-            except (Misuse, OSError):  # whoever adds it is told what is wrong with it
+            except (MisuseError, OSError):  # whoever adds it is told what is wrong with it
                 continue
             if number:
                 found.setdefault(client, {})[path] = number

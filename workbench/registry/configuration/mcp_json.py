@@ -30,7 +30,13 @@ from workbench.registry.configuration.styles import (
     find_servers,
     is_manifest,
 )
-from workbench.registry.configuration.variables import EntryError, MissingInputError, Place, Variables, inputs_in
+from workbench.registry.configuration.variables import (
+    ConfigurationSource,
+    EntryError,
+    MissingInputError,
+    Variables,
+    inputs_in,
+)
 from workbench.registry.server import ServerSpec
 from workbench.server_manifests import selectable_servers
 
@@ -96,7 +102,7 @@ def read_configuration(
     path = Path(path).expanduser()
     document = read_document(path)
     found = find_servers(document.value, path)
-    place = Place(
+    place = ConfigurationSource(
         path, os.environ if env is None else env, inputs=found.inputs, has_secret=has_secret, closed=tuple(closed)
     )
     return _Reading(document, found, place, list(selectable_servers() if taken is None else taken)).result()
@@ -126,7 +132,9 @@ def entry_of(server: FoundServer) -> ServerEntry:
 class _Reading:
     """One reading of one file: knows where everything stands, so that every report can say so."""
 
-    def __init__(self, document: jsonc.Document, found: FileContent, place: Place, taken: list[str]) -> None:
+    def __init__(
+        self, document: jsonc.JsoncDocument, found: FileContent, place: ConfigurationSource, taken: list[str]
+    ) -> None:
         self.document = document
         self.found = found
         self.place = place

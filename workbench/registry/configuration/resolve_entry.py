@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.registry.configuration.commands import normal_command, windows_path
 from workbench.registry.configuration.entries import ServerEntry
 from workbench.registry.configuration.styles import described
@@ -193,7 +193,7 @@ class _Resolving:
             return None
         try:
             auth = server_auth({str(k): self._setting(("auth", str(k)), v) for k, v in given.items()})
-        except Misuse as e:
+        except MisuseError as e:
             raise EntryError(str(e.args[0]).rstrip("."), hint=e.hint, where=("auth",)) from e
         if why := header_objection(auth.header, auth.scheme):
             raise EntryError(why, hint="Correct or remove it.", where=("auth", "header"))
@@ -208,7 +208,7 @@ class _Resolving:
         values = {str(key): self._setting(("tls", str(key)), value) for key, value in given.items()}
         try:
             tls = server_tls({k: str(self.variables.path(v)) if k in PATHS else v for k, v in values.items()})
-        except Misuse as e:
+        except MisuseError as e:
             raise EntryError(str(e.args[0]).rstrip("."), hint=e.hint, where=("tls",)) from e
         if not all(url.startswith("https://") for url in urls):
             raise EntryError("'tls' beside an address without TLS", hint="Expected https://… as url.", where=("tls",))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from workbench.events import Misuse, WorkbenchError
+from workbench.events import MisuseError, WorkbenchError
 from workbench.secrets import is_reference, references, remember
 
 MAX_FILE_BYTES: Final = 256 << 10
@@ -67,7 +67,7 @@ class MissingInputError(EntryError):
 
 
 @dataclass
-class Place:
+class ConfigurationSource:
     """Where a configuration comes from, and what its variables are looked up in."""
 
     path: Path
@@ -104,7 +104,7 @@ class Variables:
         project: the project of the server, if the file says so; default is that of the file.
     """
 
-    def __init__(self, place: Place, client: str = "", project: Path | None = None) -> None:
+    def __init__(self, place: ConfigurationSource, client: str = "", project: Path | None = None) -> None:
         self.place = place
         self.project = project or place.project
         self._asked: set[str] = set()
@@ -143,7 +143,7 @@ class Variables:
         """
         try:
             named = references(text)
-        except Misuse as e:
+        except MisuseError as e:
             raise EntryError("'secret:…' is no reference", hint=e.hint) from e
         if not allowed and any(each.name not in self._asked for each in named):
             hint = "Secrets can stand in env, headers and auth; a command line or an address is shown to others."

@@ -16,7 +16,7 @@ import orjson
 
 from workbench.config import Settings
 from workbench.control import ChangeNotice, open_store
-from workbench.events import JSON, Misuse, Record, Tool, now_us
+from workbench.events import JSON, MisuseError, Record, Tool, now_us
 from workbench.registry.definitions.closed_addition import closed_addition
 from workbench.registry.definitions.hidden_characters import concealment
 from workbench.registry.definitions.listing import PINNED, pinned_parts
@@ -59,7 +59,7 @@ class _Pin(NamedTuple):
     by: str
 
 
-class Pins:
+class DefinitionPins:
     """Pinned definitions and registered servers, in the control store. Methods block for a few milliseconds.
 
     Args:
@@ -243,7 +243,7 @@ def _judged(tool: Tool, pin: _Pin, template: DefinitionTemplate | None, *, bundl
     return msgspec.structs.replace(tool, quarantined=why, accepted_by=accepted_by, varies=varies)
 
 
-def acceptance_detail(pins: Pins, tool: Tool, by: str, *, varying: bool) -> JSON:
+def acceptance_detail(pins: DefinitionPins, tool: Tool, by: str, *, varying: bool) -> JSON:
     """What the record says of an acceptance.
 
     Raises:
@@ -254,7 +254,7 @@ def acceptance_detail(pins: Pins, tool: Tool, by: str, *, varying: bool) -> JSON
         return detail
     template = pins.template(tool)
     if isinstance(template, str):
-        raise Misuse(
+        raise MisuseError(
             f"What varies in {tool.qualified!r} cannot be accepted once for all: {template}",
             hint="Accept this version alone, or ask the server's author to keep the definition the same.",
         )

@@ -55,7 +55,7 @@ class _Alike(NamedTuple):
     """What the server calls the tool, and its qualified name."""
 
 
-class Comparison:
+class NameComparison:
     """Compares the names of all servers; those of a server that lists what it listed before are not read again."""
 
     def __init__(self) -> None:

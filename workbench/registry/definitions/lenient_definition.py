@@ -11,7 +11,7 @@ import orjson
 from workbench.events import JSON, Record, Tool
 from workbench.registry.schemas.keywords import UNREADABLE, read_text
 from workbench.registry.schemas.repair import RepairedSchema, repair_input_schema, repair_output_schema
-from workbench.registry.schemas.value_keywords import Repair, shown
+from workbench.registry.schemas.value_keywords import SchemaRepair, shown
 
 MAX_CACHED: Final = 2_048
 """Schemas whose repair is remembered; servers list the same ones again and again."""
@@ -37,7 +37,7 @@ def read_definition(definition: JSON) -> ReadableDefinition:
 
     What grants something is not repaired: a hint that is no boolean is left out, so that the careful default holds.
     """
-    notes: list[Repair] = []
+    notes: list[SchemaRepair] = []
     annotations = _annotations(definition.get("annotations"), notes)
     title = _text(definition, "title", notes) or _text(annotations, "title", notes, "/annotations")
     description = _text(definition, "description", notes)
@@ -89,24 +89,26 @@ def _key(schema: Any) -> bytes:
     return orjson.dumps(schema)
 
 
-def _annotations(given: Any, notes: list[Repair]) -> JSON:
+def _annotations(given: Any, notes: list[SchemaRepair]) -> JSON:
     if given is None:
         return {}
     if not isinstance(given, dict):
-        notes.append(Repair(where="/annotations", given=shown(given), read_as="none"))
+        notes.append(SchemaRepair(where="/annotations", given=shown(given), read_as="none"))
         return {}
     wrong = [key for key in _HINTS if key in given and not isinstance(given[key], bool)]
     notes += [
-        Repair(where=f"/annotations/{key}", given=shown(given[key]), read_as="left out: it is no boolean")
+        SchemaRepair(where=f"/annotations/{key}", given=shown(given[key]), read_as="left out: it is no boolean")
         for key in wrong
     ]
     return {key: value for key, value in given.items() if key not in wrong}
 
 
-def _text(source: JSON, key: str, notes: list[Repair], where: str = "") -> str:
+def _text(source: JSON, key: str, notes: list[SchemaRepair], where: str = "") -> str:
     value = source.get(key)
     if value is None or isinstance(value, str):
         return value or ""
     read = read_text(value)
-    notes.append(Repair(where=f"{where}/{key}", given=shown(value), read_as="left out" if read is UNREADABLE else read))
+    notes.append(
+        SchemaRepair(where=f"{where}/{key}", given=shown(value), read_as="left out" if read is UNREADABLE else read)
+    )
     return "" if read is UNREADABLE else str(read)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.events import JSON, Tool, Unreachable, canonical, digest
+from workbench.events import JSON, Tool, UnreachableError, canonical, digest
 from workbench.lookalikes import skeleton
 from workbench.registry.connection import Connection
 from workbench.registry.definitions.hidden_characters import (
@@ -36,7 +36,7 @@ _SCOPE = re.compile(r"[a-z0-9_*-]+(:[a-z0-9_*-]+)*")
 
 
 @dataclass
-class Listing:
+class ToolListing:
     """The tools of one server as last listed, and the definitions that were refused."""
 
     tools: list[Tool] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Listing:
         self.refused[key] = why
 
 
-async def list_tools(spec: ServerSpec, connection: Connection, timeout: float) -> Listing:
+async def list_tools(spec: ServerSpec, connection: Connection, timeout: float) -> ToolListing:
     """Ask for all pages and check every definition.
 
     Raises:
@@ -68,11 +68,11 @@ async def list_tools(spec: ServerSpec, connection: Connection, timeout: float) -
         page = await connection.request("tools/list", params, timeout=timeout)
         found = page.get("tools")
         if not isinstance(found, list):
-            raise Unreachable(f"Server {spec.id!r} answered tools/list without a list of tools.")
+            raise UnreachableError(f"Server {spec.id!r} answered tools/list without a list of tools.")
         definitions += found
         cursor = page.get("nextCursor")
         if len(definitions) > MAX_TOOLS:
-            raise Unreachable(f"Server {spec.id!r} lists more than {MAX_TOOLS} tools.")
+            raise UnreachableError(f"Server {spec.id!r} lists more than {MAX_TOOLS} tools.")
         if not isinstance(cursor, str) or not cursor:
             return await asyncio.to_thread(read_definitions, spec, definitions)  # it may take a second
         if cursor in seen:  # some servers state a cursor on their last page as well: what it led to was read twice
@@ -81,12 +81,12 @@ async def list_tools(spec: ServerSpec, connection: Connection, timeout: float) -
             return await asyncio.to_thread(read_definitions, spec, definitions)
         seen.add(cursor)
         params = {"cursor": cursor}
-    raise Unreachable(f"Server {spec.id!r} lists its tools in pages that never end.")
+    raise UnreachableError(f"Server {spec.id!r} lists its tools in pages that never end.")
 
 
-def read_definitions(spec: ServerSpec, definitions: list[Any]) -> Listing:
+def read_definitions(spec: ServerSpec, definitions: list[Any]) -> ToolListing:
     """Check definitions and make tools of those that may be shown, ordered by name."""
-    listing = Listing()
+    listing = ToolListing()
     kept: dict[str, JSON] = {}
     readable: dict[str, ReadableDefinition] = {}
     for definition in definitions:

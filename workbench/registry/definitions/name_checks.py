@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.lookalikes import skeleton
 from workbench.registry.definitions.hidden_characters import hidden_character, visible
 from workbench.server_manifests import bundled_manifests
@@ -78,16 +78,18 @@ def server_id(name: str, taken: Iterable[str] = ()) -> str:
     normal = unicodedata.normalize("NFKC", name)
     if not normal.isascii() or hidden_character(normal):
         strange = next(c for c in normal if not c.isascii() or hidden_character(c))
-        raise Misuse(
+        raise MisuseError(
             f"Server name {name!r} has the character U+{ord(strange):04X}.",
             hint="Use letters of a to z, digits, hyphen and underscore.",
         )
     id = re.sub(r"[^A-Za-z0-9_]+", "-", normal).strip("-_")
     if not SERVER_ID.fullmatch(id):
-        raise Misuse(f"Server name {name!r} cannot be used.", hint="Use 1 to 48 letters, digits, hyphens, underscores.")
+        raise MisuseError(
+            f"Server name {name!r} cannot be used.", hint="Use 1 to 48 letters, digits, hyphens, underscores."
+        )
     if like := confusable(id, (*taken, *reserved_ids())):
         same = "is already taken" if like == id else f"can be taken for {like!r}"
-        raise Misuse(f"Server name {name!r} {same}.", hint="Give the server another name.")
+        raise MisuseError(f"Server name {name!r} {same}.", hint="Give the server another name.")
     return id
 
 

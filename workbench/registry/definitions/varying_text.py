@@ -67,7 +67,7 @@ KINDS: Final[dict[str, re.Pattern[str]]] = {
 _BELOW: Final = re.compile(rf"(?:{_SEGMENT}[/\\]?){{0,{MAX_SEGMENTS}}}")
 
 
-class Hole(Record, frozen=True, kw_only=True):
+class VaryingPart(Record, frozen=True, kw_only=True):
     """One part of a text that varies."""
 
     at: int
@@ -83,7 +83,7 @@ class TextTemplate(Record, frozen=True, kw_only=True):
 
     text: str
     """The text as it was accepted."""
-    holes: tuple[Hole, ...]
+    holes: tuple[VaryingPart, ...]
 
     @property
     def shown(self) -> str:
@@ -139,18 +139,18 @@ def text_template(texts: Sequence[str]) -> TextTemplate | str:
     return TextTemplate(text=texts[0], holes=tuple(holes))
 
 
-def _hole(at: int, variants: Sequence[str], after_colon: bool) -> Hole | None:
+def _hole(at: int, variants: Sequence[str], after_colon: bool) -> VaryingPart | None:
     """The narrowest hole that takes all `variants`."""
     for kind in KINDS:
-        hole = Hole(at=at, kind=kind)
+        hole = VaryingPart(at=at, kind=kind)
         if (kind != "port" or after_colon) and all(_takes(hole, variant) for variant in variants):
             return hole
     below = _common_folder(variants)
-    hole = Hole(at=at, kind="path", below=below)
+    hole = VaryingPart(at=at, kind="path", below=below)
     return hole if below and all(_takes(hole, variant) for variant in variants) else None
 
 
-def _takes(hole: Hole, token: str) -> bool:
+def _takes(hole: VaryingPart, token: str) -> bool:
     """Whether `token` may stand in `hole`: of its kind, bounded, and no sentence in disguise."""
     if len(re.findall(r"[A-Za-z]{2,}", token)) > MAX_WORDS and hole.kind not in ("date-time", "path"):
         return False

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from workbench.events import Unreachable
+from workbench.events import UnreachableError
 from workbench.registry.server import ServerSpec
 from workbench.secrets import remember_all
 
@@ -96,7 +96,7 @@ def find_program(name: str, env: dict[str, str]) -> str:
         if found := shutil.which(name, path=folder):
             env["PATH"] = os.pathsep.join(part for part in (env.get("PATH", os.defpath), folder) if part)
             return found
-    raise Unreachable(
+    raise UnreachableError(
         f"The program {name!r} is not on the PATH.",
         hint=f"Install it, or give its full path as command. {_WHERE_FROM.get(name, '')}".rstrip(),
     )

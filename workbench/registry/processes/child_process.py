@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from workbench.events import Unreachable
-from workbench.registry.connection import Launched
+from workbench.events import UnreachableError
+from workbench.registry.connection import LaunchContext
 from workbench.registry.processes.child_environment import find_program
 from workbench.registry.processes.reaper import GRACE_S, send
 from workbench.registry.processes.stderr_lines import clean_line, recent_and_earlier, tells_of_error
@@ -63,7 +63,7 @@ class _Exit(asyncio.subprocess.SubprocessStreamProtocol):
             self.output_closed.set()
 
 
-class Child:
+class ChildProcess:
     """A process in its own session and group. Made by `spawn`."""
 
     def __init__(
@@ -71,7 +71,7 @@ class Child:
     ) -> None:
         self.spec = spec
         self.process = process
-        self.launched = Launched(
+        self.launched = LaunchContext(
             process=process,
             stdin=process.stdin if spec.stdio else None,
             stdout=process.stdout if spec.stdio else None,
@@ -195,14 +195,18 @@ class Child:
                 return
 
 
-async def spawn(spec: ServerSpec, command: tuple[str, ...], env: dict[str, str], fds: tuple[int, ...] = ()) -> Child:
+async def spawn(
+    spec: ServerSpec, command: tuple[str, ...], env: dict[str, str], fds: tuple[int, ...] = ()
+) -> ChildProcess:
     """Start `command` in its own session and group; stdin and stdout are the protocol's when `spec.stdio`.
 
     Raises:
         Unreachable: there is no such program or folder, or it may not be executed.
     """
     if spec.cwd and not os.path.isdir(spec.cwd):
-        raise Unreachable(f"The working directory {spec.cwd!r} does not exist.", hint=f"Mend cwd in {spec.source}.")
+        raise UnreachableError(
+            f"The working directory {spec.cwd!r} does not exist.", hint=f"Mend cwd in {spec.source}."
+        )
     folder = spec.cwd or None
     program = find_program(command[0], env)
     loop = asyncio.get_running_loop()
@@ -220,11 +224,13 @@ async def spawn(spec: ServerSpec, command: tuple[str, ...], env: dict[str, str],
             pass_fds=fds,
         )
     except (OSError, ValueError) as e:
-        raise Unreachable(f"{program!r} cannot be started: {e}.", hint=f"It is configured in {spec.source}.") from e
-    return Child(spec, transport, exit, asyncio.subprocess.Process(transport, exit, loop))
+        raise UnreachableError(
+            f"{program!r} cannot be started: {e}.", hint=f"It is configured in {spec.source}."
+        ) from e
+    return ChildProcess(spec, transport, exit, asyncio.subprocess.Process(transport, exit, loop))
 
 
-async def unless_ended(child: Child, work: Coroutine[Any, Any, T], settle: float) -> T:
+async def unless_ended(child: ChildProcess, work: Coroutine[Any, Any, T], settle: float) -> T:
     """Await `work`, but give it up when the process ends.
 
     Args:
@@ -248,7 +254,7 @@ async def unless_ended(child: Child, work: Coroutine[Any, Any, T], settle: float
         if ended.done():
             # What waits on the closed pipes is about to fail by itself, which is cleaner than to be cancelled then.
             await asyncio.wait({task}, timeout=settle)
-            raise Unreachable(ended.result())
+            raise UnreachableError(ended.result())
         return task.result()
     finally:
         for one in (task, ended):

@@ -15,7 +15,7 @@ MAX_SAME_FAILURES: Final = 3
 _VARYING: Final = re.compile(r"0x[0-9a-fA-F]+|\d+")
 
 
-class Failures:
+class StartFailures:
     """Counts the failures of one server since it was last ready.
 
     Args:

@@ -9,7 +9,7 @@ from pathlib import Path
 from workbench.registry.processes import reaper
 
 
-class Marks:
+class ProcessMarks:
     """One file per platform that runs on a state folder, named by its mark and locked (flock) as long as it lives.
 
     A file that nobody holds was left by a platform that was killed. Its reaper ends its processes as a rule; whoever

@@ -9,13 +9,13 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from workbench.events import Unreachable
-from workbench.registry.connection import Connection, Launched
+from workbench.events import UnreachableError
+from workbench.registry.connection import Connection, LaunchContext
 from workbench.registry.processes.activity import works
-from workbench.registry.processes.child_process import MAX_TAIL_LINES, Child, unless_ended
+from workbench.registry.processes.child_process import MAX_TAIL_LINES, ChildProcess, unless_ended
 from workbench.registry.processes.stderr_lines import useful_lines
 from workbench.registry.processes.supervisor import Supervisor
-from workbench.registry.registry_events import Journal
+from workbench.registry.registry_events import RegistryEvents
 from workbench.registry.server import ServerSpec
 
 MAX_BUSY_S = 600.0
@@ -35,14 +35,14 @@ class ServerProcess:
         journal: records what happens to it.
     """
 
-    def __init__(self, spec: ServerSpec, *, replica: int, supervisor: Supervisor, journal: Journal) -> None:
+    def __init__(self, spec: ServerSpec, *, replica: int, supervisor: Supervisor, journal: RegistryEvents) -> None:
         self.spec = spec
         self.replica = replica
         self.connection: Connection | None = None
-        self.child: Child | None = None
+        self.child: ChildProcess | None = None
         self._supervisor = supervisor
         self._journal = journal
-        self._launched = Launched()
+        self._launched = LaunchContext()
         self._output: deque[str] = deque(maxlen=MAX_TAIL_LINES)
         self._older = False
         """Known to understand nothing before `initialize`."""
@@ -64,7 +64,7 @@ class ServerProcess:
         """Launch the process and open the connection to it, a second time if it did not survive the first question."""
         try:
             await self._launch()
-        except Unreachable as e:
+        except UnreachableError as e:
             if self._older or not getattr(self.connection, "probed", False) or self._agreed_era():
                 raise
             # Some servers end when the first message is not `initialize`; nothing tells that from other reasons.
@@ -83,11 +83,11 @@ class ServerProcess:
         self._update(pid=self.child.pid, url=self._launched.url)
         try:
             await self._unless_ended(self._open())
-        except Unreachable as e:
+        except UnreachableError as e:
             lines = [] if "\n" in str(e) else useful_lines(getattr(self.connection, "output", ()))
             if not lines:
                 raise
-            raise Unreachable("\n".join([str(e), *lines])) from e  # some write to standard output what is wrong
+            raise UnreachableError("\n".join([str(e), *lines])) from e  # some write to standard output what is wrong
         self.child.ready = True
         # Who does not answer the first question is not asked it at every start.
         self._older = self._older or getattr(self.connection, "ignores_probe", False)

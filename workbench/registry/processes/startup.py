@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
-from workbench.events import Unreachable
+from workbench.events import UnreachableError
 from workbench.registry.processes.activity import usage_of
 
 T = TypeVar("T")
@@ -20,7 +20,7 @@ MAX_START_PROCESSES: Final = 256
 itself in place of the program that it should run starts itself without end."""
 
 
-class StartTimeoutError(Unreachable):
+class StartTimeoutError(UnreachableError):
     """A process that was started has not become a server in time."""
 
 
@@ -85,8 +85,8 @@ def _took_too_long(longest: float, wrote: str) -> StartTimeoutError:
     )
 
 
-def _too_many_processes(number: int) -> Unreachable:
-    return Unreachable(
+def _too_many_processes(number: int) -> UnreachableError:
+    return UnreachableError(
         f"Its start had {number} processes at one time, more than the {MAX_START_PROCESSES} that are allowed, and was "
         "ended.",
         hint="A launcher that does not find the program of its package often starts itself instead: see whether the "

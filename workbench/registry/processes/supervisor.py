@@ -17,10 +17,10 @@ from secrets import token_hex, token_urlsafe
 from workbench.events import JSON
 from workbench.registry.processes import reaper
 from workbench.registry.processes.child_environment import environment
-from workbench.registry.processes.child_process import Child, spawn
-from workbench.registry.processes.process_marks import Marks
+from workbench.registry.processes.child_process import ChildProcess, spawn
+from workbench.registry.processes.process_marks import ProcessMarks
 from workbench.registry.server import ServerSpec
-from workbench.secrets import Secrets, is_reference, remember_named
+from workbench.secrets import SecretResolver, is_reference, remember_named
 
 WATCH_INTERVAL_S = 2.0
 """How often the reaper is looked after."""
@@ -42,10 +42,10 @@ class Supervisor:
         self,
         home: Path | None = None,
         told: Callable[[str, JSON], None] = lambda event, detail: None,
-        secrets: Secrets | None = None,
+        secrets: SecretResolver | None = None,
     ) -> None:
         self.mark = token_hex(16)
-        self._marks = Marks(home) if home is not None else None
+        self._marks = ProcessMarks(home) if home is not None else None
         self._told = told
         self._watching: asyncio.Task[None] | None = None
         self._reaper: subprocess.Popen[bytes] | None = None
@@ -76,7 +76,7 @@ class Supervisor:
         """The mark that every process of ours carries, so that it is found whatever happens."""
         return {reaper.VARIABLE: self.mark}
 
-    async def launch(self, spec: ServerSpec, replica: int = 0) -> Child:
+    async def launch(self, spec: ServerSpec, replica: int = 0) -> ChildProcess:
         """Start the server of `spec` and return at once; whether it answers is found out by connecting.
 
         Args:
@@ -117,7 +117,7 @@ class Supervisor:
         """
         return text if self._secrets is None else await self._secrets.fetch(text)
 
-    async def end(self, child: Child) -> None:
+    async def end(self, child: ChildProcess) -> None:
         """End the child and everything in its group."""
         try:
             await child.end()

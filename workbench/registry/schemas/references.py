@@ -19,7 +19,7 @@ _PLAIN: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*
 """The characters of a URI fragment (RFC 3986, section 3.5)."""
 
 
-class References:
+class SchemaReferences:
     """Finds the parts of one schema document that its references name."""
 
     def __init__(self, document: Any) -> None:

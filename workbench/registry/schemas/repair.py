@@ -18,11 +18,11 @@ import orjson
 from workbench.events import JSON, Record
 from workbench.registry.schemas.keywords import UNREADABLE, read_type
 from workbench.registry.schemas.polarity import keep_open
-from workbench.registry.schemas.references import Path, References
+from workbench.registry.schemas.references import Path, SchemaReferences
 from workbench.registry.schemas.satisfiability import essence
 from workbench.registry.schemas.validator import compile_schema, unsatisfiable_parts
-from workbench.registry.schemas.value_keywords import Repair, shown
-from workbench.registry.schemas.walk import Walk, dialect_of
+from workbench.registry.schemas.value_keywords import SchemaRepair, shown
+from workbench.registry.schemas.walk import SchemaWalk, dialect_of
 
 MAX_ATTEMPTS: Final = 30
 """Parts that are taken out one after the other of a schema that the validator does not take."""
@@ -41,7 +41,7 @@ class RepairedSchema(Record, frozen=True, kw_only=True):
 
     schema: JSON
     """The one that was given, where nothing had to be repaired."""
-    repairs: tuple[Repair, ...] = ()
+    repairs: tuple[SchemaRepair, ...] = ()
     never: str = ""
     """Why nothing can fit it, when that is certain; empty when something can."""
 
@@ -69,16 +69,16 @@ def repair_output_schema(given: Any) -> RepairedSchema:
     found = _repaired(given, "/outputSchema")
     if found.never or found.schema == {"type": "object"} != given:
         why = found.never or "it says nothing"
-        note = Repair(where="/outputSchema", given=shown(given), read_as=f"none: {why}")
+        note = SchemaRepair(where="/outputSchema", given=shown(given), read_as=f"none: {why}")
         return RepairedSchema(schema={}, repairs=(note,))
     return found
 
 
 def _repaired(given: Any, prefix: str) -> RepairedSchema:
-    first: list[Repair] = []
+    first: list[SchemaRepair] = []
 
     def say(given: Any, read_as: str, where: str = "") -> None:
-        first.append(Repair(where=prefix + where, given=shown(given), read_as=read_as))
+        first.append(SchemaRepair(where=prefix + where, given=shown(given), read_as=read_as))
 
     schema = given
     if isinstance(schema, str) and (parsed := _parsed(schema)) is not None:
@@ -96,7 +96,7 @@ def _repaired(given: Any, prefix: str) -> RepairedSchema:
     if schema.get("type") != "object":
         say(schema.get("type"), "object: arguments always are", "/type")
         schema = {"type": "object", **{key: value for key, value in schema.items() if key != "type"}}
-    walk = Walk(schema, dialect, prefix)
+    walk = SchemaWalk(schema, dialect, prefix)
     result = walk.rewritten()
     result = {"type": "object", **result} if isinstance(result, dict) and "type" not in result else result
     if walk.vague:
@@ -104,9 +104,9 @@ def _repaired(given: Any, prefix: str) -> RepairedSchema:
     result = _compilable(walk, result)
     repairs = (*first, *walk.repairs)
     if walk.unlisted:
-        repairs += (Repair(where=prefix, given="", read_as=f"{walk.unlisted} more parts are read otherwise"),)
+        repairs += (SchemaRepair(where=prefix, given="", read_as=f"{walk.unlisted} more parts are read otherwise"),)
     if not repairs and result != document:
-        repairs = (Repair(where=prefix, given="", read_as="the same, with references by place"),)
+        repairs = (SchemaRepair(where=prefix, given="", read_as="the same, with references by place"),)
     if parts := unsatisfiable_parts(essence(result)):
         where = prefix + next((part for part in parts if part and _lies_in(result, part)), "")
         return RepairedSchema(
@@ -118,7 +118,7 @@ def _repaired(given: Any, prefix: str) -> RepairedSchema:
 def _lies_in(schema: JSON, place: str) -> bool:
     """Whether `place`, of what the schema comes down to, is one of its own."""
     path = [part.replace("~1", "/").replace("~0", "~") for part in place.split("/")[1:]]
-    return References(schema).follow((), path) is not None
+    return SchemaReferences(schema).follow((), path) is not None
 
 
 def _parsed(text: str) -> Any:
@@ -160,7 +160,7 @@ def _root_type(schema: JSON) -> str:
     return f"Its arguments would have to be {' or '.join(kinds)}; MCP has an object there."
 
 
-def _compilable(walk: Walk, schema: JSON) -> JSON:
+def _compilable(walk: SchemaWalk, schema: JSON) -> JSON:
     """`schema` without what the validator does not take, part by part."""
     for attempt in range(MAX_ATTEMPTS):
         try:
@@ -181,7 +181,7 @@ def _compilable(walk: Walk, schema: JSON) -> JSON:
     return {"type": "object"}
 
 
-def _without(walk: Walk, schema: JSON, place: Path) -> JSON:
+def _without(walk: SchemaWalk, schema: JSON, place: Path) -> JSON:
     """A copy of `schema` without the keyword that lies at `place` or around it."""
     copied: JSON = orjson.loads(orjson.dumps(schema))
     node: Any = copied
@@ -194,7 +194,7 @@ def _without(walk: Walk, schema: JSON, place: Path) -> JSON:
     return _without(walk, schema, place[:-1]) if len(place) > 1 else {"type": "object"}
 
 
-def _without_names(walk: Walk, node: Any, at: Path) -> Any:
+def _without_names(walk: SchemaWalk, node: Any, at: Path) -> Any:
     """`node` without names for references, all of which are pointers by now."""
     if isinstance(node, list):
         return [_without_names(walk, child, (*at, n)) for n, child in enumerate(node)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from workbench.events import JSON
-from workbench.registry.schemas.references import References, at_path
+from workbench.registry.schemas.references import SchemaReferences, at_path
 from workbench.registry.schemas.walk import dialect_of
 
 MAX_PARTS: Final = 400
@@ -36,7 +36,7 @@ def essence(schema: JSON) -> Any:
 class _Essence:
     def __init__(self, document: JSON) -> None:
         self._document = document
-        self._references = References(document)
+        self._references = SchemaReferences(document)
         self._alone = (dialect_of(document.get("$schema")) or 2020) <= 7
         """Whether what stands beside a reference is not in force."""
         self._parts = 0

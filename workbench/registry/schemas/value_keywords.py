@@ -37,7 +37,7 @@ _TEXTS: Final = ("title", "description", "$comment", "format", "contentEncoding"
 _FLAGS: Final = ("uniqueItems", "readOnly", "writeOnly", "deprecated", "$recursiveAnchor")
 
 
-class Repair(Record, frozen=True, kw_only=True):
+class SchemaRepair(Record, frozen=True, kw_only=True):
     """One part of a schema that is read otherwise than it is written."""
 
     where: str
@@ -57,7 +57,7 @@ class KeywordValues:
     """
 
     def __init__(self, dialect: int, prefix: str) -> None:
-        self.repairs: list[Repair] = []
+        self.repairs: list[SchemaRepair] = []
         self.unlisted = 0
         self.vague: set[Path] = set()
         """Where in the result something is left out whose meaning is not known."""
@@ -72,7 +72,7 @@ class KeywordValues:
         if len(self.repairs) >= MAX_REPAIRS:
             self.unlisted += 1
             return
-        self.repairs.append(Repair(where=self._prefix + pointer(where), given=shown(given), read_as=read_as))
+        self.repairs.append(SchemaRepair(where=self._prefix + pointer(where), given=shown(given), read_as=read_as))
 
     def _keyword_value(self, done: JSON, key: str, value: Any, at: Path, to: Path) -> None:
         """Put a keyword that holds no schema into `done`, in the form that it has to have."""

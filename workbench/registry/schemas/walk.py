@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from workbench.events import JSON
 from workbench.registry.schemas.keywords import UNREADABLE, is_type, read_flag, read_names, read_properties, read_type
-from workbench.registry.schemas.references import Path, References, at_path, fragment_of, pointer
+from workbench.registry.schemas.references import Path, SchemaReferences, at_path, fragment_of, pointer
 from workbench.registry.schemas.value_keywords import ANYTHING, UNCHECKED, KeywordValues, shown
 
 MAX_LEVELS: Final = 150
@@ -33,7 +33,7 @@ _OF_LIBRARIES: Final = ("_def", "_zod", "~standard", "_cached", "~validate", "_t
 """What is left of an object of a TypeScript library that was listed instead of the schema made from it."""
 
 
-class Walk(KeywordValues):
+class SchemaWalk(KeywordValues):
     """Rewrites one schema document.
 
     Args:
@@ -45,7 +45,7 @@ class Walk(KeywordValues):
     def __init__(self, document: JSON, dialect: int, prefix: str) -> None:
         super().__init__(dialect, prefix)
         self._document = document
-        self._references = References(document)
+        self._references = SchemaReferences(document)
         self._placed: dict[Path, Path] = {}
         self._pending: list[tuple[JSON, str, Path, bool]] = []
 

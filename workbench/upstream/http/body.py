@@ -10,9 +10,9 @@ from typing import Any, Final
 from workbench.upstream.error_text import excerpt, page_title, words_of
 from workbench.upstream.http.content_coding import ByteSource, decoded
 from workbench.upstream.http.response import HttpResponse
-from workbench.upstream.http.sse_parser import LARGE, Event, events
+from workbench.upstream.http.sse_parser import LARGE, SseEvent, events
 from workbench.upstream.jsonrpc_messages import decode, decode_large, decode_strict, encode, request_id
-from workbench.upstream.negotiation import Refused
+from workbench.upstream.negotiation import NotMcpError
 
 JSON_TYPE: Final = "application/json"
 EVENTS_TYPE: Final = "text/event-stream"
@@ -42,7 +42,7 @@ async def _read_rest(response: HttpResponse, content: ByteSource, body: bytes, s
         size += len(chunk)
         parts.append(chunk)
     if size > max_bytes:
-        raise Refused(f"Server {server!r} answered with more than {max_bytes:,} bytes.", response.status)
+        raise NotMcpError(f"Server {server!r} answered with more than {max_bytes:,} bytes.", response.status)
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
@@ -110,7 +110,7 @@ async def _messages(body: bytes, content_type: str, server: str, status: int, ma
             return await _decoded(body, server)
     kind, body = media_type(content_type), as_utf8(body, content_type).strip()
     if not body:
-        raise Refused(f"Server {server!r} answered HTTP {status} and no MCP message.", status)
+        raise NotMcpError(f"Server {server!r} answered HTTP {status} and no MCP message.", status)
     if kind == JSON_TYPE or body[:1] in b"{[":
         return await _decoded(body, server)
     if _EVENT_FIELD.match(body):
@@ -127,7 +127,7 @@ def _each(body: bytes, server: str) -> list[Any]:
     """The messages in a body of JSON: one, an array of them, or one in each line."""
     try:
         return _listed(decode(body, server))
-    except Refused:
+    except NotMcpError:
         lines = [line for line in body.splitlines() if line.strip()]
         if len(lines) < 2 or not all(line.lstrip().startswith(b"{") for line in lines):
             raise
@@ -157,16 +157,16 @@ class _Whole:
         return body
 
 
-def _no_message(server: str, status: int, kind: str, body: bytes) -> Refused:
+def _no_message(server: str, status: int, kind: str, body: bytes) -> NotMcpError:
     called = kind or "no content type"
     if title := page_title(body):
         words = f"Server {server!r} answered with a web page ({called}) titled {title!r}, not with JSON."
         hint = "That is often a page for signing in, or the address of the site and not of its MCP endpoint."
-        return Refused(words, status, hint=hint)
-    return Refused(f"Server {server!r} answered with {called}, not with JSON: {excerpt(body)!r}.", status)
+        return NotMcpError(words, status, hint=hint)
+    return NotMcpError(f"Server {server!r} answered with {called}, not with JSON: {excerpt(body)!r}.", status)
 
 
-async def messages_of(event: Event, server: str) -> list[Any]:
+async def messages_of(event: SseEvent, server: str) -> list[Any]:
     """The messages in an event. Pings, ends of other protocols and other talk are none. Of a large one others get their
     turn meanwhile.
 
@@ -182,7 +182,7 @@ async def messages_of(event: Event, server: str) -> list[Any]:
             return _listed(await decode_large(event.data))
         except ValueError:
             return _listed(await asyncio.to_thread(decode, event.data, server))
-    except Refused:
+    except NotMcpError:
         if event.complete and event.name == "message":
             raise
         return []
@@ -204,9 +204,9 @@ def answer_among(messages: list[Any], id: int) -> Any:
     return None
 
 
-def no_answer(messages: list[Any], server: str, status: int) -> Refused:
+def no_answer(messages: list[Any], server: str, status: int) -> NotMcpError:
     """Why messages without a response cannot be used; many of them say it themselves."""
     words = words_of(encode(messages[0] if len(messages) == 1 else messages))
-    return Refused(
+    return NotMcpError(
         f"Server {server!r} answered with a message that is no response to the request: {words.rstrip('.')}.", status
     )

@@ -12,18 +12,18 @@ from weakref import WeakKeyDictionary
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
-from workbench.access.certificates.tls_context import Tls
+from workbench.access.certificates.tls_context import TlsContext
 from workbench.address import check_url
-from workbench.events import Misuse
+from workbench.events import MisuseError
 from workbench.resolver import GuardedResolver
-from workbench.upstream.credential import Credential, Presenting
-from workbench.upstream.http.loopback_client import Address, Loopback
+from workbench.upstream.credential import Credential, CredentialMiddleware
+from workbench.upstream.http.loopback_client import LoopbackAddress, LoopbackClient
 from workbench.upstream.http.response import HttpResponse
 from workbench.version import __version__
 
 
 @dataclass(frozen=True)
-class Guard:
+class AddressGuard:
     """Middleware of the HTTP client that sends nothing to an address which could not be registered.
 
     It sees every request, so also those that a redirect or an event stream has led elsewhere, and addresses without a
@@ -36,12 +36,12 @@ class Guard:
     async def __call__(self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> Any:
         try:
             check_url(str(request.url.origin()), local_allowed=self.local_allowed, ports=self.ports)
-        except Misuse as e:
+        except MisuseError as e:
             raise OSError(errno.EACCES, str(e.args[0]).replace("registered", "called")) from e
         return await handler(request)
 
 
-class Pool:
+class HttpClientPool:
     """A shared `aiohttp` session that lives as long as somebody uses it.
 
     No cookies, no compression, no limit of its own (the gateway bounds concurrency), no total timeout (streams are
@@ -55,36 +55,36 @@ class Pool:
         tls: who the server has to be, and who we are; such a pool is for one server alone, too.
     """
 
-    _pools: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[object, Pool]]] = WeakKeyDictionary()
+    _pools: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[object, HttpClientPool]]] = WeakKeyDictionary()
 
     def __init__(
         self,
         resolver: AbstractResolver | None = None,
         *,
-        guard: Guard | None = None,
+        guard: AddressGuard | None = None,
         credential: Credential | None = None,
-        tls: Tls | None = None,
+        tls: TlsContext | None = None,
     ) -> None:
         self._resolver = resolver
         self._tls = tls
-        presenting = None if credential is None else Presenting(credential)
+        presenting = None if credential is None else CredentialMiddleware(credential)
         self._middlewares = tuple(each for each in (guard, presenting) if each is not None)
         self._session: aiohttp.ClientSession | None = None
         self._users = 0
-        self._near: dict[str, Address | None] = {}
-        self._loopback: Loopback | None = None
+        self._near: dict[str, LoopbackAddress | None] = {}
+        self._loopback: LoopbackClient | None = None
 
     @classmethod
-    def shared(cls) -> Pool:
+    def shared(cls) -> HttpClientPool:
         """The pool of the running event loop, for servers that were configured on this machine."""
         pools = cls._pools.setdefault(asyncio.get_running_loop(), {})
         return pools.setdefault("any", cls())
 
     @classmethod
-    def guarded(cls, *, local_allowed: bool, ports: tuple[range, ...] = ()) -> Pool:
+    def guarded(cls, *, local_allowed: bool, ports: tuple[range, ...] = ()) -> HttpClientPool:
         """The pool for addresses that came from an API caller: each is judged again whenever it is dialled."""
         pools = cls._pools.setdefault(asyncio.get_running_loop(), {})
-        guard = Guard(local_allowed, ports)
+        guard = AddressGuard(local_allowed, ports)
         if guard not in pools:
             pools[guard] = cls(GuardedResolver(local_allowed=local_allowed), guard=guard)
         return pools[guard]
@@ -125,10 +125,10 @@ class Pool:
         """
         near = self._near.get(url)
         if near is None and url not in self._near:
-            near = self._near[url] = Address.of(url) if self._plain else None
+            near = self._near[url] = LoopbackAddress.of(url) if self._plain else None
         if near is not None:
             if self._loopback is None:
-                self._loopback = Loopback.shared()
+                self._loopback = LoopbackClient.shared()
             return self._loopback.post(near, data, headers)
         return self._post_far(url, data, headers)
 
@@ -148,7 +148,7 @@ class Pool:
             session, self._session = self._session, None
             self._near.clear()
             if self._plain:
-                Loopback.shared().close()
+                LoopbackClient.shared().close()
             if self._tls is not None:
                 self._tls.identity.close()
             await session.close()

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 from workbench.upstream.http.failure import WAKING
-from workbench.upstream.negotiation import Refused
+from workbench.upstream.negotiation import NotMcpError
 
 FIRST_PAUSE_S: Final = 1.0
 MAX_PAUSE_S: Final = 8.0
@@ -31,7 +31,7 @@ async def when_awake(ask: Callable[[], Awaitable[T]], tell: Callable[[str], Any]
     while True:
         try:
             return await ask()
-        except Refused as e:
+        except NotMcpError as e:
             wait = max(pause, float(e.retry_s))
             if e.status not in WAKING or clock() + wait > until:
                 raise

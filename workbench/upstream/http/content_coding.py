@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import brotli
 import zstandard
 
-from workbench.upstream.negotiation import Refused
+from workbench.upstream.negotiation import NotMcpError
 
 MAX_CODINGS: Final = 3
 """Codings on top of each other; more than one is legal and hardly ever seen."""
@@ -140,7 +140,7 @@ class DecodedStream:
                 decoder.check_end()
         except (zlib.error, brotli.error, zstandard.ZstdError, CodingError) as e:
             words = f"Server {self._server!r} sent content that is not in the coding {self._names} it names: {e}."
-            raise Refused(words, 200) from e
+            raise NotMcpError(words, 200) from e
         return b""
 
     def at_eof(self) -> bool:
@@ -173,5 +173,5 @@ def decoded(response: Any, server: str) -> Any:
     if unknown or len(codings) > MAX_CODINGS:
         known = "gzip, deflate, br and zstd are read"
         words = f"Server {server!r} sent content in the coding {header[:100]!r}; {known}."
-        raise Refused(words, response.status)
+        raise NotMcpError(words, response.status)
     return DecodedStream(response.content, codings, server)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from workbench.events import JSON, Unreachable
+from workbench.events import JSON, UnreachableError
 from workbench.registry.connection import RequestRefusedError, RpcError
 from workbench.secrets import hide
 from workbench.upstream.error_text import MAX_ERROR_BODY, clean, json_object, words_of
@@ -23,13 +23,13 @@ from workbench.upstream.http.body import as_utf8, media_type, read_start
 from workbench.upstream.http.response import HttpResponse
 from workbench.upstream.http.session_loss import (
     RevisionRefusedError,
-    SessionGone,
+    SessionLostError,
     says_revision_refused,
     says_session_unknown,
     shared_revision,
 )
 from workbench.upstream.jsonrpc_messages import rpc_error
-from workbench.upstream.negotiation import METHOD_NOT_FOUND, MODERN, Refused
+from workbench.upstream.negotiation import METHOD_NOT_FOUND, MODERN, NotMcpError
 
 ERROR_BODY_TIMEOUT_S: Final = 5.0
 MAX_RETRY_AFTER_S: Final = 3600
@@ -49,7 +49,7 @@ _URL: Final = re.compile(r"https?://[^\s'\")\]]+")
 _CHALLENGE: Final = re.compile(r"([A-Za-z_-]+)=\"?([^\",]{1,500})")
 
 
-class RefusedRequestError(Refused, RequestRefusedError):
+class RefusedRequestError(NotMcpError, RequestRefusedError):
     """An HTTP error that is about one request."""
 
 
@@ -76,7 +76,7 @@ async def failure(
         ours = error is not None and found is not None and found.get("id") == id and error.code in _OF_THE_REQUEST
         if not ours and ((session and status in (404, 410)) or says_session_unknown(status, words)):
             told = words or "no text"
-            return SessionGone(f"Server {server!r} has forgotten our session (HTTP {status}: {told}).")
+            return SessionLostError(f"Server {server!r} has forgotten our session (HTTP {status}: {told}).")
         if status == 400 and revision and says_revision_refused(words):
             chosen = shared_revision(words, error.data if error is not None else None, revision)
             told = f"Server {server!r} refused protocol revision {revision} (HTTP {status}: {words})."
@@ -86,7 +86,7 @@ async def failure(
     return _refused(response, server, status, words)
 
 
-async def refusal(response: HttpResponse, server: str) -> Refused:
+async def refusal(response: HttpResponse, server: str) -> NotMcpError:
     """What to raise for an answer that is no success, where no JSON-RPC is expected."""
     return _refused(response, server, response.status, words_of(await _error_body(response, server)))
 
@@ -96,7 +96,7 @@ async def _error_body(response: HttpResponse, server: str) -> bytes:
     try:
         async with asyncio.timeout(ERROR_BODY_TIMEOUT_S):
             body = await read_start(response, server, MAX_ERROR_BODY)
-    except (Refused, TimeoutError, aiohttp.ClientError, OSError):
+    except (NotMcpError, TimeoutError, aiohttp.ClientError, OSError):
         return b""
     return as_utf8(body, response.headers.get("Content-Type", "")).strip()
 
@@ -111,7 +111,9 @@ def _rpc_error(found: JSON | None) -> RpcError | None:
     return rpc_error(error) if jsonrpc else None
 
 
-def unreachable(server: str, url: str, error: Exception, *, configured: bool = True, silent: str = "") -> Unreachable:
+def unreachable(
+    server: str, url: str, error: Exception, *, configured: bool = True, silent: str = ""
+) -> UnreachableError:
     """What to raise when there was no answer at all: where it was looked for, why there was none, and what to do.
 
     Args:
@@ -130,7 +132,7 @@ def unreachable(server: str, url: str, error: Exception, *, configured: bool = T
         why = getattr(cause, "verify_message", "") or why  # ours, about a SPIFFE ID, have none
     why = _URL.sub(lambda found: _origin(found[0]), str(why)).rstrip(".")
     message = f"Server {server!r} cannot be reached at {at}: {why}."
-    return Unreachable(hide(message), hint=_remedy(error, cause) if configured else "")
+    return UnreachableError(hide(message), hint=_remedy(error, cause) if configured else "")
 
 
 def _origin(url: str) -> str:
@@ -165,7 +167,7 @@ def _is_refused(cause: BaseException) -> bool:
 # --- in words
 
 
-def _refused(response: HttpResponse, server: str, status: int, words: str) -> Refused:
+def _refused(response: HttpResponse, server: str, status: int, words: str) -> NotMcpError:
     said = f": {words.rstrip('.')}" if words else ""
     hint, retry_s = "", 0
     if status in (401, 407):
@@ -188,7 +190,7 @@ def _refused(response: HttpResponse, server: str, status: int, words: str) -> Re
     else:
         what = f"Server {server!r} answered HTTP {status}{said}." if said else _silent(server, status)
         hint = _HINTS.get(status, "")
-    kind = RefusedRequestError if status in _OF_ONE_REQUEST else Refused
+    kind = RefusedRequestError if status in _OF_ONE_REQUEST else NotMcpError
     refused = kind(what, status, hint=hint)
     refused.retry_s = retry_s
     return refused

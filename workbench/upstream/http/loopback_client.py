@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 import httptools
 
-from workbench.upstream.request_headers import Prepared
+from workbench.upstream.request_headers import PreparedHeaders
 from workbench.version import __version__
 
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -43,7 +43,7 @@ class BrokenConnectionError(ConnectionError):
     """The connection ended, or what came over it is no HTTP."""
 
 
-class Headers:
+class ResponseHeaders:
     """Header fields of an answer; names in any case."""
 
     __slots__ = ("_fields",)
@@ -63,14 +63,14 @@ class Headers:
         return self._fields.get(name, b"")
 
 
-class Response:
+class LoopbackResponse:
     """One answer: `status` and `headers` are there, the content is read from it; what `aiohttp.ClientResponse` is."""
 
     __slots__ = ("_connection", "_ended", "_error", "_parts", "_size", "_waiter", "headers", "status")
 
     def __init__(self, connection: _Connection) -> None:
         self.status = 0
-        self.headers = Headers()
+        self.headers = ResponseHeaders()
         self._connection = connection
         self._parts: list[bytes] = []
         self._size = 0
@@ -79,7 +79,7 @@ class Response:
         self._waiter: asyncio.Future[None] | None = None
 
     @property
-    def content(self) -> Response:
+    def content(self) -> LoopbackResponse:
         """The stream of the content, which is this object itself."""
         return self
 
@@ -145,8 +145,8 @@ class _Connection(asyncio.Protocol):
         self._idle = idle
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
-        self._response: Response | None = None
-        self._started: asyncio.Future[Response] | None = None
+        self._response: LoopbackResponse | None = None
+        self._started: asyncio.Future[LoopbackResponse] | None = None
         self._head_bytes = 0
         self._until_closed = False
 
@@ -154,10 +154,10 @@ class _Connection(asyncio.Protocol):
     def usable(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    def send(self, request: bytes) -> asyncio.Future[Response]:
+    def send(self, request: bytes) -> asyncio.Future[LoopbackResponse]:
         """Send a request; the future has its answer once the headers are there."""
         assert self._transport is not None
-        self._response = Response(self)
+        self._response = LoopbackResponse(self)
         self._head_bytes = 0
         self._started = self.loop.create_future()
         self._transport.write(request)
@@ -247,17 +247,17 @@ class _Connection(asyncio.Protocol):
         self._idle.append(self)
 
 
-class Loopback:
+class LoopbackClient:
     """The kept connections of one event loop to servers on this machine. Idle ones are closed after a while."""
 
-    _shared: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, Loopback]] = WeakKeyDictionary()
+    _shared: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, LoopbackClient]] = WeakKeyDictionary()
 
     def __init__(self) -> None:
         self._idle: dict[tuple[str, int], deque[_Connection]] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
     @classmethod
-    def shared(cls) -> Loopback:
+    def shared(cls) -> LoopbackClient:
         """Those of the running event loop."""
         loop = asyncio.get_running_loop()
         return cls._shared.get(loop) or cls._shared.setdefault(loop, cls())
@@ -267,13 +267,13 @@ class Loopback:
         """How many connections wait for their next request."""
         return sum(len(found) for found in self._idle.values())
 
-    async def post(self, address: Address, data: bytes, headers: Mapping[str, str]) -> Response:
+    async def post(self, address: LoopbackAddress, data: bytes, headers: Mapping[str, str]) -> LoopbackResponse:
         """Send a POST; returns when the headers of the answer are there.
 
         Raises:
             OSError: the server cannot be reached, or went away before it answered.
         """
-        prepared = headers if type(headers) is Prepared else None
+        prepared = headers if type(headers) is PreparedHeaders else None
         lines = prepared.lines if prepared is not None else None
         if lines is None:
             lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
@@ -299,7 +299,7 @@ class Loopback:
             while found:
                 found.pop().abort()
 
-    def _take(self, address: Address) -> _Connection | None:
+    def _take(self, address: LoopbackAddress) -> _Connection | None:
         idle = self._idle.get(address.origin)
         while idle:
             connection = idle.pop()
@@ -308,7 +308,7 @@ class Loopback:
             connection.abort()
         return None
 
-    async def _connect(self, address: Address) -> _Connection:
+    async def _connect(self, address: LoopbackAddress) -> _Connection:
         idle = self._idle.setdefault(address.origin, deque())
         loop = asyncio.get_running_loop()
         if self._sweep is None:
@@ -328,7 +328,7 @@ class Loopback:
         self._sweep = loop.call_later(IDLE_TIMEOUT_S, self._drop_old) if self.idle else None
 
 
-class Address:
+class LoopbackAddress:
     """Where a server on this machine listens."""
 
     __slots__ = ("opening", "origin")
@@ -338,7 +338,7 @@ class Address:
         self.opening = f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\n"
 
     @classmethod
-    def of(cls, url: str) -> Address | None:
+    def of(cls, url: str) -> LoopbackAddress | None:
         """The address in `url`; None when it is not literally one of this machine, or needs more than plain HTTP."""
         found = _ADDRESS.fullmatch(url)
         return cls(found[1], int(found[2] or 80), found[3] or "/") if found else None

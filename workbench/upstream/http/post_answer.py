@@ -19,9 +19,9 @@ from workbench.upstream.http.body import (
 from workbench.upstream.http.content_coding import decoded
 from workbench.upstream.http.response import HttpResponse
 from workbench.upstream.http.server_url import HttpEndpoint
-from workbench.upstream.http.sse_parser import LARGE, Event, events
+from workbench.upstream.http.sse_parser import LARGE, SseEvent, events
 from workbench.upstream.jsonrpc_messages import Notify, result_of
-from workbench.upstream.negotiation import Answered
+from workbench.upstream.negotiation import IncompleteAnswerError
 
 MAX_RESUMPTIONS: Final = 8
 """How often one answer's stream is taken up again after the server hung up."""
@@ -106,9 +106,9 @@ class AnswerReader:
         finally:
             if response is not first:
                 response.close()
-        raise Answered(f"Server {self._server!r} ended the stream without an answer.")
+        raise IncompleteAnswerError(f"Server {self._server!r} ended the stream without an answer.")
 
-    async def _event(self, event: Event, id: int, notify: Notify | None) -> Any:
+    async def _event(self, event: SseEvent, id: int, notify: Notify | None) -> Any:
         """Deal with the messages of an event; the response to `id` if it is among them."""
         messages = await messages_of(event, self._server)
         if len(event.data) > LARGE:

@@ -8,7 +8,7 @@ from yarl import URL
 
 from workbench.upstream.error_text import clean
 from workbench.upstream.http.response import HttpResponse
-from workbench.upstream.negotiation import Refused
+from workbench.upstream.negotiation import NotMcpError
 
 MAX_REDIRECTS: Final = 3
 
@@ -42,13 +42,13 @@ def redirected(response: HttpResponse, url: str, server: str, *, repeated: bool 
     shown = clean(str(target) if target is not None else location)
     if target is None or not target.host or target.scheme not in ("http", "https"):
         words = f"Server {server!r} redirects to {shown!r} (HTTP {status}), which is no address."
-        raise Refused(words, status, hint="Configure the final address.")
+        raise NotMcpError(words, status, hint="Configure the final address.")
     if not _same_place(URL(url), target) or target.user is not None:
         words = f"Server {server!r} redirects to {shown!r} (HTTP {status}), which is another origin."
-        raise Refused(words, status, hint=_elsewhere(target))
+        raise NotMcpError(words, status, hint=_elsewhere(target))
     if status not in REPEATING and not repeated:
         words = f"Server {server!r} redirects to {shown!r} (HTTP {status}), which does not apply to a POST."
-        raise Refused(words, status, hint="Configure that address instead.")
+        raise NotMcpError(words, status, hint="Configure that address instead.")
     return str(target)
 
 

@@ -10,10 +10,10 @@ from typing import Final
 import aiohttp
 
 from workbench.upstream.http.body import EVENTS_TYPE
-from workbench.upstream.http.client_pool import Pool
+from workbench.upstream.http.client_pool import HttpClientPool
 from workbench.upstream.http.redirects import MAX_REDIRECTS, is_redirect, redirected
 from workbench.upstream.http.response import HttpResponse
-from workbench.upstream.negotiation import Refused
+from workbench.upstream.negotiation import NotMcpError
 
 NOTIFICATION_TIMEOUT_S: Final = 5.0
 END_TIMEOUT_S: Final = 1.0
@@ -28,7 +28,7 @@ class HttpEndpoint:
         pool: where sockets come from.
     """
 
-    def __init__(self, url: str, server: str, pool: Pool) -> None:
+    def __init__(self, url: str, server: str, pool: HttpClientPool) -> None:
         self.url = url
         self._configured = url
         self._server = server
@@ -90,7 +90,7 @@ class HttpEndpoint:
         response.close()
         self.url = self._configured
         words = f"Server {self._server!r} redirects more than {MAX_REDIRECTS} times."
-        raise Refused(words, response.status, hint="Configure the final address.")
+        raise NotMcpError(words, response.status, hint="Configure the final address.")
 
     async def stream(self, headers: Mapping[str, str]) -> aiohttp.ClientResponse | None:
         """The answer to a GET for an event stream; None when the server has none to give."""

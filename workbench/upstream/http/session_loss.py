@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any, Final
 
-from workbench.events import Unreachable
+from workbench.events import UnreachableError
 from workbench.registry.connection import RpcError
 from workbench.upstream.negotiation import LEGACY
 
@@ -43,11 +43,13 @@ _REVISION_WORDS: Final = re.compile(r"protocol[-_ ]?version|unsupported (?:proto
 _REVISION: Final = re.compile(r"\b20\d\d-[01]\d-[0-3]\d\b")
 
 
-class SessionGone(Unreachable):
+class SessionLostError(UnreachableError):
     """The server does not know our session, and so has not looked at the request."""
 
+    error_kind = "SessionGone"
 
-class RevisionRefusedError(Unreachable):
+
+class RevisionRefusedError(UnreachableError):
     """The server refused the protocol revision of a request, and so has not looked at the rest.
 
     Args:

@@ -10,20 +10,20 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from workbench.events import JSON, Unreachable
-from workbench.upstream.client_responder import Respondent
+from workbench.events import JSON, UnreachableError
+from workbench.upstream.client_responder import ClientResponder
 from workbench.upstream.deadline import renewal, renewing
 from workbench.upstream.duplex import DuplexConnection
 from workbench.upstream.http.body import EVENTS_TYPE, media_type, messages_of
-from workbench.upstream.http.client_pool import Pool
+from workbench.upstream.http.client_pool import HttpClientPool
 from workbench.upstream.http.content_coding import decoded
 from workbench.upstream.http.failure import refusal, unreachable
 from workbench.upstream.http.redirects import MAX_REDIRECTS, is_redirect, redirected
 from workbench.upstream.http.response import drain
-from workbench.upstream.http.sse_parser import Event, events
+from workbench.upstream.http.sse_parser import SseEvent, events
 from workbench.upstream.jsonrpc_messages import MAX_MESSAGE, Notify, encode
-from workbench.upstream.negotiation import Refused
-from workbench.upstream.session_pool import Leases
+from workbench.upstream.negotiation import NotMcpError
+from workbench.upstream.session_pool import SessionPool
 
 OPEN_TIMEOUT_S: Final = 10.0
 """Seconds in which the stream has to begin and to name the address for messages."""
@@ -53,21 +53,21 @@ class EventStreamConnection(DuplexConnection):
         headers: Mapping[str, str] | None = None,
         *,
         name: str = "",
-        pool: Pool | None = None,
+        pool: HttpClientPool | None = None,
         max_bytes: int = MAX_MESSAGE,
         capabilities: JSON | None = None,
     ) -> None:
         super().__init__(name or url, capabilities=capabilities or {}, older=True)
         self.url = url
-        self.respondent: Respondent | None = None
+        self.respondent: ClientResponder | None = None
         self._url = url
         self._configured = dict(headers or {})
-        self._pool = pool or Pool.shared()
+        self._pool = pool or HttpClientPool.shared()
         self._max_bytes = max_bytes
         self._http: aiohttp.ClientSession | None = None
         self._stream: aiohttp.ClientResponse | None = None
         self._address = URL()
-        self._leases = Leases(self._sibling) if capabilities is None else None
+        self._leases = SessionPool(self._sibling) if capabilities is None else None
 
     async def request(
         self,
@@ -77,7 +77,7 @@ class EventStreamConnection(DuplexConnection):
         timeout: float | None,
         notify: Notify | None = None,
         meta: JSON | None = None,
-        respondent: Respondent | None = None,
+        respondent: ClientResponder | None = None,
         longest: float | None = None,
     ) -> JSON:
         """See `registry.Connection.request`."""
@@ -102,7 +102,7 @@ class EventStreamConnection(DuplexConnection):
                     raise await refusal(self._stream, self.name)
                 if (kind := media_type(self._stream.headers.get("Content-Type", ""))) != EVENTS_TYPE:
                     words = f"Server {self.name!r} answered with {kind or 'no content type'} and no MCP message."
-                    raise Refused(words, 200, hint="Expected an event stream.")
+                    raise NotMcpError(words, 200, hint="Expected an event stream.")
                 stream = events(decoded(self._stream, self.name), max_bytes=self._max_bytes)
                 self._address = await self._announced(stream)
         except (aiohttp.ClientError, OSError) as e:  # a timeout is one of these
@@ -121,16 +121,16 @@ class EventStreamConnection(DuplexConnection):
                 self._url = redirected(response, self._url, self.name, repeated=True)
         return await http.get(self._url, headers=headers, allow_redirects=False)
 
-    async def _announced(self, stream: AsyncIterator[Event]) -> URL:
+    async def _announced(self, stream: AsyncIterator[SseEvent]) -> URL:
         """The address for messages, which the server names first. Nothing is sent to another origin."""
         async for event in stream:
             if event.name != "endpoint":
                 continue
             address = URL(self._url).join(URL(event.data.decode("utf-8", "replace").strip()))
             if address.origin() != URL(self._url).origin():
-                raise Refused(f"Server {self.name!r} wants messages to be sent to {str(address)[:200]!r}.", 200)
+                raise NotMcpError(f"Server {self.name!r} wants messages to be sent to {str(address)[:200]!r}.", 200)
             return address
-        raise Refused(f"Server {self.name!r} ended its stream without an address for messages.", 200)
+        raise NotMcpError(f"Server {self.name!r} ended its stream without an address for messages.", 200)
 
     async def _disconnect(self) -> None:
         if self._leases is not None:
@@ -143,7 +143,7 @@ class EventStreamConnection(DuplexConnection):
 
     async def _send(self, message: JSON) -> None:
         if self._lost or self._http is None:
-            raise Unreachable(self._lost)
+            raise UnreachableError(self._lost)
         headers = {**self._configured, "Content-Type": "application/json"}
         if self.era >= "2025-06-18":  # empty before the handshake
             headers["MCP-Protocol-Version"] = self.era
@@ -157,20 +157,20 @@ class EventStreamConnection(DuplexConnection):
         try:
             if response.status in (404, 410):
                 self._end(f"Server {self.name!r} has forgotten our stream (HTTP {response.status}).")
-                raise Unreachable(self._lost)
+                raise UnreachableError(self._lost)
             if response.status >= 300:
                 raise await refusal(response, self.name)
         finally:
             await drain(response)
 
-    async def _read(self, stream: AsyncIterator[Event]) -> None:
+    async def _read(self, stream: AsyncIterator[SseEvent]) -> None:
         why = "ended the stream"
         try:
             async for event in stream:
                 if event.name == "message":
                     for message in await messages_of(event, self.name):
                         await self._received(message)
-        except (aiohttp.ClientError, OSError, Unreachable) as e:
+        except (aiohttp.ClientError, OSError, UnreachableError) as e:
             why = f"broke off the stream: {e or type(e).__name__}"
         self._end(f"Server {self.name!r} {why}.")
 

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Final, NamedTuple, Protocol
 
-from workbench.events import Unreachable
+from workbench.events import UnreachableError
 
 
-class Event(NamedTuple):
+class SseEvent(NamedTuple):
     """One event. Comments and empty events are not reported."""
 
     data: bytes
@@ -63,17 +63,17 @@ class _Fields:
         elif name == b"retry" and value.isdigit():
             self._retry, self._primed = int(value[:9]), True
 
-    def end(self, *, complete: bool = True) -> Event | None:
+    def end(self, *, complete: bool = True) -> SseEvent | None:
         """The event, if there is anything in it; the next one begins."""
         found = None
         if self.data or self._primed:
             data = self.data[0] if len(self.data) == 1 else b"\n".join(self.data)
-            found = Event(data, self._last_id, self._retry, self._name, complete)
+            found = SseEvent(data, self._last_id, self._retry, self._name, complete)
         self.data, self.size, self._retry, self._primed, self._name = [], 0, None, False, "message"
         return found
 
 
-async def events(stream: ByteStream, *, max_bytes: int) -> AsyncIterator[Event]:
+async def events(stream: ByteStream, *, max_bytes: int) -> AsyncIterator[SseEvent]:
     """The events of `stream`, until it ends.
 
     An event without data is reported when it carries an id or a retry time (a "priming" event), because a reader that
@@ -98,7 +98,7 @@ async def events(stream: ByteStream, *, max_bytes: int) -> AsyncIterator[Event]:
         parts.append(chunk)
         pending += len(chunk)
         if pending + fields.size > max_bytes:
-            raise Unreachable(f"The server sent an event of more than {max_bytes:,} bytes.")
+            raise UnreachableError(f"The server sent an event of more than {max_bytes:,} bytes.")
         if b"\n" not in chunk and b"\r" not in chunk:
             continue
         # only the chunk is searched: the parts before it hold no end of a line

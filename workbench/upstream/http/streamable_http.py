@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import aiohttp
 
-from workbench.events import JSON, Unreachable
+from workbench.events import JSON, UnreachableError
 from workbench.registry.connection import RpcError
 from workbench.upstream import negotiation
-from workbench.upstream.client_responder import Respondent
+from workbench.upstream.client_responder import ClientResponder
 from workbench.upstream.deadline import renewal, renewing
 from workbench.upstream.http.body import EVENTS_TYPE, JSON_TYPE
-from workbench.upstream.http.client_pool import Pool
+from workbench.upstream.http.client_pool import HttpClientPool
 from workbench.upstream.http.cold_start import when_awake
 from workbench.upstream.http.failure import failure, unreachable
 from workbench.upstream.http.post_answer import AnswerReader
@@ -26,7 +26,7 @@ from workbench.upstream.http.response import HttpResponse, drain
 from workbench.upstream.http.server_url import HttpEndpoint
 from workbench.upstream.http.session_loss import (
     RevisionRefusedError,
-    SessionGone,
+    SessionLostError,
     is_session_error,
     says_session_unknown,
     shared_revision,
@@ -39,10 +39,10 @@ from workbench.upstream.jsonrpc_messages import (
     of_request,
     with_own_token,
 )
-from workbench.upstream.negotiation import METHOD_NOT_FOUND, MODERN, Answered, Peer, Refused
-from workbench.upstream.notification_stream import CHANGES, WATCHED, Watching, declared, keep_listening
-from workbench.upstream.request_headers import Headers
-from workbench.upstream.session_pool import Leases
+from workbench.upstream.negotiation import METHOD_NOT_FOUND, MODERN, IncompleteAnswerError, NotMcpError, PeerInfo
+from workbench.upstream.notification_stream import CHANGES, WATCHED, NotificationStream, declared, keep_listening
+from workbench.upstream.request_headers import RequestHeaders
+from workbench.upstream.session_pool import SessionPool
 
 JSON_HEADERS: Final = {"Accept": f"{JSON_TYPE}, {EVENTS_TYPE}", "Content-Type": JSON_TYPE}
 
@@ -77,7 +77,7 @@ class HttpConnection:
         headers: Mapping[str, str] | None = None,
         *,
         name: str = "",
-        pool: Pool | None = None,
+        pool: HttpClientPool | None = None,
         max_bytes: int = MAX_MESSAGE,
         capabilities: JSON | None = None,
         is_modern: bool = False,
@@ -91,21 +91,21 @@ class HttpConnection:
         self.on_notification: Callable[[JSON], None] | None = None
         self.on_waiting: Callable[[str], None] | None = None
         """Called with the reason when a server that is being opened is waited for."""
-        self.respondent: Respondent | None = None
+        self.respondent: ClientResponder | None = None
         self._declared = capabilities
         self._is_modern = is_modern
         self._configured = dict(headers or {})
         self._base: dict[str, str] = {}
-        self._pool = pool or Pool.shared()
+        self._pool = pool or HttpClientPool.shared()
         self._max_bytes = max_bytes
         self._endpoint = HttpEndpoint(url, self.name, self._pool)
         self._answers = AnswerReader(self._endpoint, self.name, max_bytes, self._said)
-        self._peer = Peer("")
+        self._peer = PeerInfo("")
         self._session_id = ""
         self._offered_session = ""
-        self._headers = Headers({})
-        self._leases = Leases(self._sibling)
-        self._watching = Watching(self._listen, self._spawn)
+        self._headers = RequestHeaders({})
+        self._leases = SessionPool(self._sibling)
+        self._watching = NotificationStream(self._listen, self._spawn)
         self._ids = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._renewing = asyncio.Lock()
@@ -159,7 +159,7 @@ class HttpConnection:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._leases.close()
         await self._endpoint.release(http, self._base if self._session_id else None)
-        self._peer, self._session_id = Peer(""), ""
+        self._peer, self._session_id = PeerInfo(""), ""
 
     async def _end_session(self) -> None:
         """End the session of a handshake that a modern server answered before it said that it is one."""
@@ -171,19 +171,19 @@ class HttpConnection:
         self._session_id = ""
         await self._endpoint.end_session(headers)
 
-    def _adopt(self, peer: Peer) -> None:
+    def _adopt(self, peer: PeerInfo) -> None:
         self._peer = peer
         self.era, self.instructions = peer.revision, peer.instructions
         self.server_info, self.capabilities = peer.info, peer.capabilities
 
     async def _discover(self) -> JSON:
         session, self._session_id = self._session_id, ""  # of a handshake that came before; not of this question
-        self._peer = Peer(MODERN)
+        self._peer = PeerInfo(MODERN)
         self._set_base_headers()
         try:
             async with asyncio.timeout(WAKE_TIMEOUT_S if self._is_modern else HANDSHAKE_TIMEOUT_S):
                 return await self._exchange("server/discover", {}, None, None)
-        except Refused as e:
+        except NotMcpError as e:
             if says_session_unknown(e.status, str(e)):  # with 401 as well: it only wants the handshake first
                 raise RpcError(METHOD_NOT_FOUND, str(e)) from e
             raise
@@ -196,12 +196,12 @@ class HttpConnection:
         async with asyncio.timeout(WAKE_TIMEOUT_S):
             try:
                 result = await self._handshaken(asked)
-            except (RpcError, Refused) as e:
+            except (RpcError, NotMcpError) as e:
                 other = shared_revision(str(e.args[0]), getattr(e, "data", None), asked)
                 if not other:
                     raise
                 result = await self._handshaken(other)
-        self._peer = Peer(str(result.get("protocolVersion")), self._peer.info, self._peer.capabilities)
+        self._peer = PeerInfo(str(result.get("protocolVersion")), self._peer.info, self._peer.capabilities)
         self._session_id = self._offered_session
         self._set_base_headers()
         return result
@@ -248,7 +248,7 @@ class HttpConnection:
         timeout: float | None,
         notify: Notify | None = None,
         meta: JSON | None = None,
-        respondent: Respondent | None = None,
+        respondent: ClientResponder | None = None,
         longest: float | None = None,
     ) -> JSON:
         """See `registry.Connection.request`.
@@ -257,7 +257,7 @@ class HttpConnection:
             Answered: the connection broke after a part of the answer had arrived.
         """
         if not self._endpoint.is_open or not self._peer.revision:
-            raise Unreachable(f"The connection to server {self.name!r} is not open.")
+            raise UnreachableError(f"The connection to server {self.name!r} is not open.")
         if self._peer.modern and method in WATCHED:
             return self._watching.take(method, params)
         async with asyncio.timeout(timeout) as deadline:
@@ -269,25 +269,25 @@ class HttpConnection:
             session = self._session_id
             try:
                 return await self._exchange(method, params, notify, meta)
-            except (SessionGone, RevisionRefusedError) as e:
+            except (SessionLostError, RevisionRefusedError) as e:
                 await self._mend(e, session)
             try:
                 return await self._exchange(method, params, notify, meta)
-            except (SessionGone, RevisionRefusedError) as e:
+            except (SessionLostError, RevisionRefusedError) as e:
                 raise self._not_mended(e) from e
 
-    async def _mend(self, error: SessionGone | RevisionRefusedError, session: str) -> None:
+    async def _mend(self, error: SessionLostError | RevisionRefusedError, session: str) -> None:
         """Get what a request needs that the server has refused without looking at it, so that it can be sent again."""
         if isinstance(error, RevisionRefusedError):
             self._lower_revision(error.supported)
             return
         try:
             await self._renew_session(session)
-        except (SessionGone, RpcError) as e:
+        except (SessionLostError, RpcError) as e:
             raise self._not_mended(e) from e
 
-    def _not_mended(self, error: Exception) -> Unreachable:
-        return Unreachable(
+    def _not_mended(self, error: Exception) -> UnreachableError:
+        return UnreachableError(
             f"Server {self.name!r} forgot our session and gives no new one that it knows: {error}",
             hint="Several processes behind one address have to share their sessions, or do without.",
         )
@@ -295,12 +295,12 @@ class HttpConnection:
     async def notify(self, method: str, params: JSON, *, timeout: float | None, meta: JSON | None = None) -> None:
         """See `registry.Connection.notify`."""
         if not self._endpoint.is_open or not self._peer.revision:
-            raise Unreachable(f"The connection to server {self.name!r} is not open.")
+            raise UnreachableError(f"The connection to server {self.name!r} is not open.")
         async with asyncio.timeout(timeout):
             session = self._session_id
             try:
                 await self._send_notification(method, params, meta)
-            except (SessionGone, RevisionRefusedError) as e:
+            except (SessionLostError, RevisionRefusedError) as e:
                 await self._mend(e, session)
                 await self._send_notification(method, params, meta)
 
@@ -353,7 +353,9 @@ class HttpConnection:
         except (aiohttp.ClientError, OSError) as e:
             self._reachable = answered
             if answered:
-                raise Answered(f"Server {self.name!r} broke off its answer: {str(e) or type(e).__name__}.") from e
+                raise IncompleteAnswerError(
+                    f"Server {self.name!r} broke off its answer: {str(e) or type(e).__name__}."
+                ) from e
             raise self._unreachable(e) from e
         self._reachable = True
         if method == "tools/list" and self._peer.modern:
@@ -370,9 +372,9 @@ class HttpConnection:
         except RpcError as e:
             if self._peer.modern or method == "initialize" or not is_session_error(e):
                 raise
-            raise SessionGone(f"Server {self.name!r} has forgotten our session ({e}).") from e
+            raise SessionLostError(f"Server {self.name!r} has forgotten our session ({e}).") from e
 
-    def _unreachable(self, error: Exception) -> Unreachable:
+    def _unreachable(self, error: Exception) -> UnreachableError:
         return unreachable(self.name, self._endpoint.url, error, configured=not self._is_modern)
 
     async def _failure(self, id: int, method: str, response: HttpResponse) -> Exception:

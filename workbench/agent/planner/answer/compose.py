@@ -9,14 +9,14 @@ import re
 from collections.abc import Sequence
 
 from workbench.agent.planner.answer.passages import quoted
-from workbench.agent.planner.answer.render_rows import Telling, arguments_of
-from workbench.agent.planner.further_calls import Finding
-from workbench.agent.planner.language.question_parser import Need, Question
+from workbench.agent.planner.answer.render_rows import RowRenderer, arguments_of
+from workbench.agent.planner.further_calls import NeedProgress
+from workbench.agent.planner.language.question_parser import Need, ParsedQuestion
 
 SIGN = "— Put together by the lexical planner, which is not a language model, from {n} tool call{s}."
 
 
-def answer(question: Question, findings: Sequence[Finding], calls: int) -> str:
+def answer(question: ParsedQuestion, findings: Sequence[NeedProgress], calls: int) -> str:
     """All parts, in the order of the question; the told parts after the asked ones."""
     parts: list[str] = []
     said: set[str] = set()
@@ -34,7 +34,7 @@ def answer(question: Question, findings: Sequence[Finding], calls: int) -> str:
     return "\n\n".join(parts)
 
 
-def _part(question: Question, finding: Finding) -> str:
+def _part(question: ParsedQuestion, finding: NeedProgress) -> str:
     need = finding.need
     head = _heading(need)
     if not finding.steps:
@@ -56,7 +56,7 @@ def _part(question: Question, finding: Finding) -> str:
     beside = f"\n({finding.namesakes}.)" if finding.namesakes else ""
     if step.empty or not rows:
         return f"**{head}**: none found{arguments_of(step)}.{beside}"
-    return Telling(question, finding, step).text(head) + beside
+    return RowRenderer(question, finding, step).text(head) + beside
 
 
 def _heading(need: Need) -> str:

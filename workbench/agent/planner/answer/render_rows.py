@@ -7,33 +7,33 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from workbench.agent.planner.further_calls import Finding
+from workbench.agent.planner.further_calls import NeedProgress
 from workbench.agent.planner.language.adjectives import UNSETTLED
 from workbench.agent.planner.language.entities import STRONG
 from workbench.agent.planner.language.figures import label, salient, shown
 from workbench.agent.planner.language.lexicon import alike, family, listed, split, terms
-from workbench.agent.planner.language.question_parser import Need, Question, field_beside
+from workbench.agent.planner.language.question_parser import Need, ParsedQuestion, field_beside
 from workbench.agent.planner.tables.local_query import groups, keep, measure, ordered
 from workbench.agent.planner.tables.query_parser import read
 from workbench.agent.planner.tables.table_columns import TableColumn, columns_of, match
 from workbench.agent.planner.tables.table_query import Query
-from workbench.agent.planner.tools.tool_records import Row, Step, contains
+from workbench.agent.planner.tools.tool_records import FinishedCall, Row, contains
 from workbench.events import JSON
 
 MAX_LINES = 8
 """Rows listed before the rest is only counted."""
 
 
-def arguments_of(step: Step) -> str:
+def arguments_of(step: FinishedCall) -> str:
     """With which arguments nothing was found."""
     given = ", ".join(f"{label(k)} {shown(v)}" for k, v in step.arguments.items() if v not in (None, ""))
     return f" ({given})" if given else ""
 
 
-class Telling:
+class RowRenderer:
     """Puts the rows of one result into words."""
 
-    def __init__(self, question: Question, finding: Finding, step: Step) -> None:
+    def __init__(self, question: ParsedQuestion, finding: NeedProgress, step: FinishedCall) -> None:
         self.question, self.finding, self.step = question, finding, step
         self.need = finding.need
         main = _main(step, self.need)
@@ -333,7 +333,7 @@ def _has_id(row: JSON) -> bool:
     return any(k.lower() == "id" or k.lower().endswith("_id") for k in row)
 
 
-def _surface(noun: Sequence[str], step: Step, row: JSON) -> str:
+def _surface(noun: Sequence[str], step: FinishedCall, row: JSON) -> str:
     """The row's noun as its id or the tool's name spells it."""
     first = next(iter(row), "")
     if first.lower().endswith("_id") and noun and family(split(first)[-2]) == noun[-1]:
@@ -346,7 +346,7 @@ def _surface(noun: Sequence[str], step: Step, row: JSON) -> str:
     return noun[-1] if noun else "row"
 
 
-def _main(step: Step, need: Need) -> list[Row]:
+def _main(step: FinishedCall, need: Need) -> list[Row]:
     """The rows that the need is about: of several kinds in one result, the largest list that matches its words."""
     kinds: dict[tuple[frozenset[str], tuple[str, ...]], list[Row]] = {}
     for row in step.rows:
@@ -386,7 +386,7 @@ _TROUBLE = frozenset(
 )
 
 
-def of_trouble(question: Question) -> bool:
+def of_trouble(question: ParsedQuestion) -> bool:
     """The question is about something that went wrong: then what went wrong comes first."""
     return any(family(w) in _TROUBLE for w in split(question.text))
 

@@ -109,7 +109,7 @@ def field_beside(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Question:
+class ParsedQuestion:
     """The whole question, understood once."""
 
     text: str
@@ -124,7 +124,7 @@ class Question:
         return strong or tuple(e for e in self.entities if e.kind == "name")
 
 
-def understand(text: str, today: date, earlier: tuple[str, ...] = ()) -> Question:
+def understand(text: str, today: date, earlier: tuple[str, ...] = ()) -> ParsedQuestion:
     """Take `text` apart.
 
     Args:
@@ -144,7 +144,7 @@ def understand(text: str, today: date, earlier: tuple[str, ...] = ()) -> Questio
             need = replace(need, kind=needs[-1].kind) if n and needs else need
             needs.extend(_each_period(need))
     carried = _carried(earlier, today) if not any(e.kind in STRONG or e.kind == "name" for e in named) else ()
-    return Question(text, today, tuple(_inherit(needs, carried)), tuple(named) or carried)
+    return ParsedQuestion(text, today, tuple(_inherit(needs, carried)), tuple(named) or carried)
 
 
 def _clauses(text: str, named: list[Entity]) -> list[tuple[int, tuple[int, int]]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 
-from workbench.agent.planner.further_calls import Finding
+from workbench.agent.planner.further_calls import NeedProgress
 from workbench.agent.planner.language.figures import salient, shown
 from workbench.agent.planner.language.lexicon import alike, split
-from workbench.agent.planner.language.question_parser import Need, Question, understand
-from workbench.agent.planner.question_plan import Pursuit
+from workbench.agent.planner.language.question_parser import Need, ParsedQuestion, understand
+from workbench.agent.planner.question_plan import QuestionPlan
 from workbench.agent.planner.tools.fill_arguments import fill
-from workbench.agent.planner.tools.tool_profile import Shape
-from workbench.agent.planner.tools.tool_records import Step
+from workbench.agent.planner.tools.tool_profile import ToolProfile
+from workbench.agent.planner.tools.tool_records import FinishedCall
 from workbench.events import JSON
 
 MAX_SHOWN = 20
@@ -23,7 +23,7 @@ _BOTH = re.compile(
 )
 
 
-def joined(pursuit: Pursuit, question: Question) -> Finding | None:
+def joined(pursuit: QuestionPlan, question: ParsedQuestion) -> NeedProgress | None:
     """The things of one kind that stand in two lists, or the calls for the lists; None for any other question."""
     said = _BOTH.match(question.text)
     if said is None:
@@ -32,10 +32,10 @@ def joined(pursuit: Pursuit, question: Question) -> Finding | None:
     if head is None or first is None or second is None or not head.words:
         return None
     thing = next((w for w in reversed(head.words)), "")
-    finding = Finding(
+    finding = NeedProgress(
         Need(text=question.text.strip(), kind="ask", words=()), note="the lists are too long to be read whole"
     )
-    lists: list[Step] = []
+    lists: list[FinishedCall] = []
     key = ""
     for need, own in ((head, True), (first, False), (second, False)):
         chosen = _lister(pursuit, need, thing, own=own)
@@ -58,12 +58,12 @@ def joined(pursuit: Pursuit, question: Question) -> Finding | None:
     return finding
 
 
-def _need(text: str, question: Question) -> Need | None:
+def _need(text: str, question: ParsedQuestion) -> Need | None:
     needs = understand(text, question.today).needs
     return needs[0] if len(needs) == 1 else None
 
 
-def _lister(pursuit: Pursuit, need: Need, thing: str, *, own: bool) -> tuple[Shape, JSON, str] | None:
+def _lister(pursuit: QuestionPlan, need: Need, thing: str, *, own: bool) -> tuple[ToolProfile, JSON, str] | None:
     """The tool that lists what a condition is about, each row with the id of the thing, narrowed as the words say."""
     about = understand(need.text, pursuit.question.today)
     for _, shape in pursuit.ranked(need):
@@ -89,7 +89,7 @@ def _lister(pursuit: Pursuit, need: Need, thing: str, *, own: bool) -> tuple[Sha
     return None
 
 
-def _told(lists: list[Step], key: str) -> str:
+def _told(lists: list[FinishedCall], key: str) -> str:
     """Who stands in all lists; says so when a list was not read to its end."""
     things = {str(r.fields.get(key)): r.fields for r in lists[0].rows}
     for found in lists[1:]:

@@ -16,9 +16,9 @@ from workbench.agent.planner.language.question_parser import Need
 from workbench.agent.planner.tables.query_parser import read
 from workbench.agent.planner.tables.table_columns import TableColumn, columns_of, declared_type
 from workbench.agent.planner.tables.table_query import Filter, Metric, Query
-from workbench.agent.planner.tables.table_tools import Kit, put
-from workbench.agent.planner.tools.tool_profile import Shape
-from workbench.agent.planner.tools.tool_records import Step
+from workbench.agent.planner.tables.table_tools import TableTools, put
+from workbench.agent.planner.tools.tool_profile import ToolProfile
+from workbench.agent.planner.tools.tool_records import FinishedCall
 from workbench.events import JSON
 
 DESCRIBED = 2
@@ -26,23 +26,23 @@ DESCRIBED = 2
 SMALL = 300
 """Different values up to which a column's values are fetched."""
 
-Past = Callable[[Shape, JSON], Step | None]
+Past = Callable[[ToolProfile, JSON], FinishedCall | None]
 
 
 @dataclass(frozen=True)
-class Ask:
+class TableCall:
     """A call that the table route needs."""
 
-    shape: Shape
+    shape: ToolProfile
     arguments: JSON
     why: str
 
 
 @dataclass(frozen=True)
-class Told:
+class TableAnswer:
     """The table route's answer."""
 
-    step: Step
+    step: FinishedCall
     query: Query
     fit: float
     table: str
@@ -51,7 +51,7 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Lack:
+class MissingColumn:
     """The table that fits best has no column for the figure that is asked for."""
 
     text: str
@@ -61,7 +61,7 @@ class Lack:
 class Table:
     """A table and what is known of it."""
 
-    kit: Kit
+    kit: TableTools
     name: str
     columns: tuple[TableColumn, ...]
     rows: int
@@ -76,11 +76,11 @@ class Table:
 class Tables:
     """The table route over all kits."""
 
-    def __init__(self, kits: Sequence[Kit], past: Past) -> None:
+    def __init__(self, kits: Sequence[TableTools], past: Past) -> None:
         self.kits = kits
         self.past = past
 
-    def explore(self, need: Need, floor: float) -> Ask | Told | Lack | None:
+    def explore(self, need: Need, floor: float) -> TableCall | TableAnswer | MissingColumn | None:
         """The next call, the answer, or None when no table explains more of the need than `floor`.
 
         Args:
@@ -91,7 +91,7 @@ class Tables:
         for kit in self.kits:
             found = self.past(kit.lister, {})
             if found is None:
-                return Ask(kit.lister, {}, "learns which tables there are")
+                return TableCall(kit.lister, {}, "learns which tables there are")
             listed += _listed(kit, found) if found.ok else []
         listed.sort(key=lambda t: -_rough(need, t))
         chosen: list[tuple[float, Table, Query]] = []
@@ -99,7 +99,7 @@ class Tables:
             if _rough(need, table) <= 0:
                 continue
             known = self._described(table)
-            if isinstance(known, Ask):
+            if isinstance(known, TableCall):
                 return known
             query = read(need, known.columns, known.noun)
             chosen.append((_fit(need, query, known), known, query))
@@ -112,35 +112,37 @@ class Tables:
             need, best[1], [t for t in listed if t.name != best[1].name and t.kit is best[1].kit], best[0]
         )
 
-    def _described(self, table: Table) -> Table | Ask:
+    def _described(self, table: Table) -> Table | TableCall:
         shape = table.kit.describer
         if shape is None or table.described:
             return table
         arguments = {shape.takes("collection")[0].name: table.name}
         found = self.past(shape, arguments)
         if found is None:
-            return Ask(shape, arguments, f"learns the columns of {table.name}")
+            return TableCall(shape, arguments, f"learns the columns of {table.name}")
         columns = _columns(found) if found.ok else ()
         return replace(table, columns=columns or table.columns, described=True)
 
-    def _answer(self, need: Need, table: Table, others: Sequence[Table], fit: float) -> Ask | Told | Lack | None:
+    def _answer(
+        self, need: Need, table: Table, others: Sequence[Table], fit: float
+    ) -> TableCall | TableAnswer | MissingColumn | None:
         columns = list(table.columns)
         query = read(need, columns, table.noun)
         if query.unplaced or _loose(need, query):
             fetched = self._values(need, table, query)
-            if isinstance(fetched, Ask):
+            if isinstance(fetched, TableCall):
                 return fetched
             columns = fetched
             query = read(need, columns, table.noun)
         if query.lacking:
-            return Lack(
+            return MissingColumn(
                 f"no column of {table.name} is {' '.join(query.lacking)}; its columns are "
                 f"{', '.join(c.name for c in columns)}"
             )
         extra: list[Filter] = []
         for entity in query.unplaced:
             key = self._lookup(entity, table, others)
-            if isinstance(key, Ask):
+            if isinstance(key, TableCall):
                 return key
             if key:
                 extra.append(key)
@@ -157,13 +159,13 @@ class Tables:
             return None
         done = self.past(*call)
         if done is None:
-            return Ask(call[0], call[1], f"asks {table.name}: {_said(query)}")
+            return TableCall(call[0], call[1], f"asks {table.name}: {_said(query)}")
         if not done.ok:
-            return Told(done, query, fit, table.name, {})
+            return TableAnswer(done, query, fit, table.name, {})
         names = self._names(done, query, others)
-        return names if isinstance(names, Ask) else Told(done, query, fit, table.name, names)
+        return names if isinstance(names, TableCall) else TableAnswer(done, query, fit, table.name, names)
 
-    def _values(self, need: Need, table: Table, query: Query) -> list[TableColumn] | Ask:
+    def _values(self, need: Need, table: Table, query: Query) -> list[TableColumn] | TableCall:
         """The columns, with all values of the small text columns; one column is fetched per turn, three at most."""
         columns = list(table.columns)
         texts = [
@@ -181,21 +183,21 @@ class Tables:
             arguments = {**call[1], **({limit.name: SMALL} if limit else {})}
             done = self.past(call[0], arguments)
             if done is None:
-                return Ask(call[0], arguments, f"learns the values of {column.name}")
+                return TableCall(call[0], arguments, f"learns the values of {column.name}")
             values = tuple(str(r.fields[column.name]) for r in done.rows if r.fields.get(column.name) is not None)
             columns[columns.index(column)] = replace(
                 column, values=values or column.values, distinct=len(values) or column.distinct
             )
         return columns
 
-    def _lookup(self, entity: Entity, table: Table, others: Sequence[Table]) -> Filter | Ask | None:
+    def _lookup(self, entity: Entity, table: Table, others: Sequence[Table]) -> Filter | TableCall | None:
         """The key of a thing named by words, from a table that shares the key (`Delta` → carrier DL)."""
         if entity.kind not in ("name", "quoted", "code"):
             return None
         own = {c.name.lower(): c.name for c in table.columns}
         for other in others:
             known = self._described(other) if not other.columns else other
-            if isinstance(known, Ask):
+            if isinstance(known, TableCall):
                 return known
             name = next(
                 (c for c in known.columns if c.words[-1:] in (("name",), ("title",), ("label",), ("description",))),
@@ -211,12 +213,12 @@ class Tables:
                 continue
             done = self.past(*call)
             if done is None:
-                return Ask(call[0], call[1], f"looks {entity.value} up in {known.name}")
+                return TableCall(call[0], call[1], f"looks {entity.value} up in {known.name}")
             if done.ok and done.rows:
                 return Filter(own[key.name.lower()], "=", done.rows[0].fields.get(key.name))
         return None
 
-    def _names(self, done: Step, query: Query, others: Sequence[Table]) -> dict[str, str] | Ask:
+    def _names(self, done: FinishedCall, query: Query, others: Sequence[Table]) -> dict[str, str] | TableCall:
         """What the first groups' codes stand for, where another table says."""
         if len(query.group) != 1 or not done.rows:
             return {}
@@ -231,14 +233,14 @@ class Tables:
                 return {}
             found = self.past(*call)
             if found is None:
-                return Ask(call[0], call[1], f"names the {query.group[0]} codes")
+                return TableCall(call[0], call[1], f"names the {query.group[0]} codes")
             return {
                 str(r.fields.get(key.name)): str(r.fields.get(name.name)) for r in found.rows if r.fields.get(name.name)
             }
         return {}
 
 
-def _listed(kit: Kit, step: Step) -> list[Table]:
+def _listed(kit: TableTools, step: FinishedCall) -> list[Table]:
     """Tables from what the lister returned: rows with a name, or plain names."""
     found = []
     for row in step.rows:
@@ -268,7 +270,7 @@ def _listed(kit: Kit, step: Step) -> list[Table]:
     return found
 
 
-def table_names(kit: Kit, steps: Sequence[Step]) -> list[str]:
+def table_names(kit: TableTools, steps: Sequence[FinishedCall]) -> list[str]:
     """Tables that the kit's lister has named so far."""
     return [
         t.name
@@ -278,7 +280,7 @@ def table_names(kit: Kit, steps: Sequence[Step]) -> list[str]:
     ]
 
 
-def described_columns(kit: Kit, steps: Sequence[Step]) -> list[str]:
+def described_columns(kit: TableTools, steps: Sequence[FinishedCall]) -> list[str]:
     """Columns of the tables that were described so far, or listed when the lister names them."""
     names: dict[str, None] = {}
     for s in steps:
@@ -287,7 +289,7 @@ def described_columns(kit: Kit, steps: Sequence[Step]) -> list[str]:
     return list(names)
 
 
-def _columns(step: Step) -> tuple[TableColumn, ...]:
+def _columns(step: FinishedCall) -> tuple[TableColumn, ...]:
     """Columns from a description: rows with a name and a type, or with `column_name` and `data_type`."""
     found = []
     for row in step.rows:

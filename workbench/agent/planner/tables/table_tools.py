@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench.agent.planner.language.lexicon import split
 from workbench.agent.planner.tables.table_query import Filter, Query
-from workbench.agent.planner.tools.tool_profile import Parameter, Shape
+from workbench.agent.planner.tools.tool_profile import Parameter, ToolProfile
 from workbench.events import JSON
 
 _OPERATORS = {
@@ -38,19 +38,19 @@ _FUNCTION = ("function", "fn", "func", "agg", "aggregate", "aggregation", "op", 
 
 
 @dataclass(frozen=True)
-class Kit:
+class TableTools:
     """The table tools of one server. What it lacks is None."""
 
     server: str
-    lister: Shape
-    describer: Shape | None
-    finder: Shape | None
-    counter: Shape | None
-    aggregator: Shape | None
-    sql: Shape | None
+    lister: ToolProfile
+    describer: ToolProfile | None
+    finder: ToolProfile | None
+    counter: ToolProfile | None
+    aggregator: ToolProfile | None
+    sql: ToolProfile | None
 
 
-def kits(shapes: Sequence[Shape]) -> list[Kit]:
+def kits(shapes: Sequence[ToolProfile]) -> list[TableTools]:
     """One kit per server whose tools list tables and take the name of one, or SQL."""
     found = []
     for server in dict.fromkeys(s.tool.server for s in shapes):
@@ -64,18 +64,18 @@ def kits(shapes: Sequence[Shape]) -> list[Kit]:
         aggregator = next((s for s in about if s.takes("metrics")), None)
         finder = next((s for s in about if s.takes("filters") and not s.takes("metrics") and s.takes("limit")), None)
         counter = next((s for s in about if s.takes("filters") and not s.takes("metrics", "limit", "order")), None)
-        found.append(Kit(server, lister, describer, finder, counter, aggregator, sql))
+        found.append(TableTools(server, lister, describer, finder, counter, aggregator, sql))
     return found
 
 
-def _lists(shape: Shape) -> bool:
+def _lists(shape: ToolProfile) -> bool:
     words = set(split(shape.tool.name))
     return bool(words & {"list", "show", "get", "tables", "all"}) and bool(
         words & {"tables", "datasets", "collections", "sheets", "views"}
     )
 
 
-def put(kit: Kit, table: str, query: Query, types: dict[str, str]) -> tuple[Shape, JSON] | None:
+def put(kit: TableTools, table: str, query: Query, types: dict[str, str]) -> tuple[ToolProfile, JSON] | None:
     """The call that answers `query` on `table`, or None when no tool of the kit can express it."""
     if query.metric or query.group:
         plain = query.metric is not None and query.metric.function == "count" and not query.group
@@ -92,7 +92,7 @@ def put(kit: Kit, table: str, query: Query, types: dict[str, str]) -> tuple[Shap
     return None
 
 
-def _filtered(shape: Shape, table: str, query: Query) -> JSON | None:
+def _filtered(shape: ToolProfile, table: str, query: Query) -> JSON | None:
     arguments: JSON = {shape.takes("collection")[0].name: table}
     if query.filters:
         filters = filters_for(shape.takes("filters"), query.filters)
@@ -111,7 +111,7 @@ def _filtered(shape: Shape, table: str, query: Query) -> JSON | None:
     return arguments
 
 
-def _aggregated(shape: Shape, table: str, query: Query) -> JSON | None:
+def _aggregated(shape: ToolProfile, table: str, query: Query) -> JSON | None:
     arguments = _filtered(shape, table, Query(filters=query.filters))
     metrics = shape.takes("metrics")
     if arguments is None or not metrics or query.metric is None:
@@ -185,7 +185,7 @@ def _spelled(schema: Any, words: Sequence[str]) -> str | None:
     return next((lowered[w] for w in words if w in lowered), None)
 
 
-def _direction(shape: Shape, descending: bool) -> JSON:
+def _direction(shape: ToolProfile, descending: bool) -> JSON:
     for p in shape.parameters:
         words = set(split(p.name))
         if p.type == "boolean" and words & {"descending", "desc", "reverse"}:

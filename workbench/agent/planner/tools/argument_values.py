@@ -12,14 +12,14 @@ from workbench.agent.planner.language.entities import Entity
 from workbench.agent.planner.language.event_fields import BEGINNINGS, ENDINGS, names_event
 from workbench.agent.planner.language.lexicon import STOP, alike, family, split
 from workbench.agent.planner.language.places import country_code, timezone_of
-from workbench.agent.planner.language.question_parser import Need, Question
-from workbench.agent.planner.tools.tool_profile import Parameter, Shape
-from workbench.agent.planner.tools.tool_records import Step
+from workbench.agent.planner.language.question_parser import Need, ParsedQuestion
+from workbench.agent.planner.tools.tool_profile import Parameter, ToolProfile
+from workbench.agent.planner.tools.tool_records import FinishedCall
 from workbench.events import JSON
 
 
 @dataclass
-class Filled:
+class FilledArguments:
     """Arguments as far as they could be found."""
 
     arguments: JSON = field(default_factory=dict)
@@ -36,12 +36,12 @@ class Filled:
     periods: bool = False
 
 
-class Values:
+class ArgumentValues:
     """What is left of the question to fill parameters with, one method for each plain role."""
 
-    def __init__(self, shape: Shape, need: Need, question: Question, steps: Sequence[Step]) -> None:
+    def __init__(self, shape: ToolProfile, need: Need, question: ParsedQuestion, steps: Sequence[FinishedCall]) -> None:
         self.shape, self.need, self.question, self.steps = shape, need, question, steps
-        self.out = Filled()
+        self.out = FilledArguments()
         self.spare = list(need.about)
 
     def _typed(self, value: Any, p: Parameter) -> Any:

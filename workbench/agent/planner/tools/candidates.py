@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from workbench.agent.planner.language.entities import STRONG, Entity
 from workbench.agent.planner.language.lexicon import alike, family, split, terms
-from workbench.agent.planner.language.question_parser import Need, Question
-from workbench.agent.planner.tools.argument_values import Filled
+from workbench.agent.planner.language.question_parser import Need, ParsedQuestion
+from workbench.agent.planner.tools.argument_values import FilledArguments
 from workbench.agent.planner.tools.fill_arguments import PROSE, fill
 from workbench.agent.planner.tools.relevance import Relevance, parts
-from workbench.agent.planner.tools.tool_profile import Parameter, Shape
-from workbench.agent.planner.tools.tool_records import Step
+from workbench.agent.planner.tools.tool_profile import Parameter, ToolProfile
+from workbench.agent.planner.tools.tool_records import FinishedCall
 
 MAX_CANDIDATES = 5
 """Tools tried for one part before it is given up."""
@@ -21,16 +21,16 @@ FLOOR = 0.22
 """Least relevance of a tool that is called for a part of a question."""
 
 
-class Candidates:
+class CandidateRanking:
     """Ranks the tools of one catalogue for the needs of one question."""
 
-    question: Question
-    shapes: list[Shape]
-    steps: list[Step]
+    question: ParsedQuestion
+    shapes: list[ToolProfile]
+    steps: list[FinishedCall]
     relevance: Relevance
     tabular: set[str]
 
-    def ranked(self, need: Need) -> list[tuple[float, Shape]]:
+    def ranked(self, need: Need) -> list[tuple[float, ToolProfile]]:
         """Tools for a need, best first: relevance, and whether they can use what the need names."""
         scores = self.relevance.scores(need.words, need.text)
         acting = need.kind == "do"
@@ -51,7 +51,7 @@ class Candidates:
         near = [f for f in found if f[0] >= max(FLOOR, 0.55 * found[0][0])][:MAX_CANDIDATES]
         return near or ([] if acting else self._documents(need, scores))
 
-    def _documents(self, need: Need, scores: list[float], lead: float = 0.0) -> list[tuple[float, Shape]]:
+    def _documents(self, need: Need, scores: list[float], lead: float = 0.0) -> list[tuple[float, ToolProfile]]:
         """Searches over documents, for a part that no tool is made for: its subject may be what a text is about."""
         if not need.words or need.by or need.order in ("desc", "asc"):
             return []
@@ -64,7 +64,7 @@ class Candidates:
             key=lambda f: (-f[0], f[1].tool.qualified),
         )[:1]
 
-    def _aptness(self, shape: Shape, need: Need) -> float:
+    def _aptness(self, shape: ToolProfile, need: Need) -> float:
         # without the results so far: the order of candidates must not change from turn to turn
         filled = fill(shape, need, self.question, [])
         subject = self._subject(need)
@@ -101,7 +101,7 @@ class Candidates:
         strong = [e for e in need.about if e.kind in STRONG]
         return strong or [e for e in need.about if e.kind == "name"]
 
-    def _covered(self, shape: Shape, need: Need, filled: Filled, subject: list[Entity]) -> float:
+    def _covered(self, shape: ToolProfile, need: Need, filled: FilledArguments, subject: list[Entity]) -> float:
         """The share of the subject that the tool takes, itself or through another tool that finds the id it wants."""
         typed = [filled.arguments[p.name] for p in shape.parameters if p.role != "query" and p.name in filled.arguments]
         exact = ("email", "id", "uuid", "name")
@@ -119,12 +119,12 @@ class Candidates:
         loose = {e for e in rest - chained if e in filled.used}
         return (len(direct) + len(chained) + 0.75 * len(loose)) / len(subject)
 
-    def producers(self, wanted: Parameter, user: Shape, need: Need) -> list[tuple[Shape, Filled]]:
+    def producers(self, wanted: Parameter, user: ToolProfile, need: Need) -> list[tuple[ToolProfile, FilledArguments]]:
         """Read-only tools that return what `wanted` needs and can be called with what the question names."""
         concept = wanted.concept or user.nouns
         if not concept:
             return []
-        found: list[tuple[float, Shape, Filled]] = []
+        found: list[tuple[float, ToolProfile, FilledArguments]] = []
         for shape in self.shapes:
             if shape is user or shape.effect != "read":
                 continue
@@ -159,7 +159,7 @@ class Candidates:
         found.sort(key=lambda f: (-f[0], f[1].tool.qualified))
         return [(s, f) for _, s, f in found[:3]]
 
-    def unanchored(self, shape: Shape, need: Need) -> bool:
+    def unanchored(self, shape: ToolProfile, need: Need) -> bool:
         """The need is about something that the tool can only take by an id that is not known yet."""
         subject = self._subject(need)
         filled = fill(shape, need, self.question, self.steps)
@@ -169,7 +169,7 @@ class Candidates:
         """The share of a need's words that the best tool's definition has."""
         return self._explained(need, self.ranked(need))
 
-    def _explained(self, need: Need, ranked: list[tuple[float, Shape]]) -> float:
+    def _explained(self, need: Need, ranked: list[tuple[float, ToolProfile]]) -> float:
         if not ranked or not need.words:
             return 0.0
         own = {t for words in parts(ranked[0][1]).values() for t in words}
@@ -190,7 +190,7 @@ class Candidates:
             "call it directly"
         )
 
-    def _because(self, need: Need, shape: Shape) -> str:
+    def _because(self, need: Need, shape: ToolProfile) -> str:
         words = [
             w
             for w in need.words
@@ -201,7 +201,7 @@ class Candidates:
         return f"matches {', '.join(dict.fromkeys(words[:4]))}" if words else "nearest in meaning"
 
 
-def _gives(shape: Shape, wanted: Parameter, concept: tuple[str, ...]) -> float:
+def _gives(shape: ToolProfile, wanted: Parameter, concept: tuple[str, ...]) -> float:
     """How surely a tool returns the wanted id: it declares the field, or it is about the thing."""
     if any(key.lower().replace("_", "") == wanted.name.lower().replace("_", "") for key in shape.returns):
         return 1.0 if set(concept) & set(shape.nouns) else 0.6
@@ -211,7 +211,7 @@ def _gives(shape: Shape, wanted: Parameter, concept: tuple[str, ...]) -> float:
     return 0.7 if about else 0.0
 
 
-def _told(shape: Shape, strong: Sequence[Entity], typed: set[str]) -> bool:
+def _told(shape: ToolProfile, strong: Sequence[Entity], typed: set[str]) -> bool:
     """A free-text search finds by email only when its description says so."""
     if typed & {p.name for p in shape.parameters if p.role in ("email", "id", "name")}:
         return True
@@ -235,13 +235,13 @@ def of_rules(need: Need) -> bool:
     return bool(_RULES.match(need.text)) and not need.entities and not need.periods
 
 
-def reads_prose(shape: Shape | None) -> bool:
+def reads_prose(shape: ToolProfile | None) -> bool:
     """A search over documents, whose answer is a passage."""
     described = shape.tool.description + " ".join(p.description for p in shape.takes("query")) if shape else ""
     return bool(shape and shape.takes("query") and PROSE.search(described))
 
 
-def _kind_bonus(shape: Shape, need: Need) -> float:
+def _kind_bonus(shape: ToolProfile, need: Need) -> float:
     """What is ranked or counted should be what the rows are: products are not revenue by category."""
     ranked = need.order in ("desc", "asc") and bool(need.which) and need.top is not None
     counted = re.search(r"\bhow many\s+(?:\w+\s+){0,2}?(\w+s|people)\b", need.text, re.I)
@@ -254,11 +254,11 @@ def _kind_bonus(shape: Shape, need: Need) -> float:
     return (0.15 if ranked else 0.05) if of_kind else -0.15 if ranked else -0.05
 
 
-def _plural(need: Need, shape: Shape) -> bool:
+def _plural(need: Need, shape: ToolProfile) -> bool:
     """The part speaks of several of the tool's things (`open tickets`)."""
     return any(w.endswith("s") and any(family(w) == n for n in shape.nouns) for w in need.words)
 
 
-def is_ordered(need: Need, shape: Shape) -> bool:
+def is_ordered(need: Need, shape: ToolProfile) -> bool:
     """The order names this very tool's verb (`run`, `check`): then a reading tool may serve it."""
     return any(alike(w, v) >= 1 for w in need.words[:2] for v in shape.verbs)

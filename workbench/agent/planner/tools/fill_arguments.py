@@ -12,10 +12,10 @@ from typing import Any
 from workbench.agent.planner.language.adjectives import UNSETTLED
 from workbench.agent.planner.language.entities import Entity
 from workbench.agent.planner.language.lexicon import STOP, alike, family, listed, split, terms
-from workbench.agent.planner.language.question_parser import Need, Question
-from workbench.agent.planner.tools.argument_values import Filled, Values, fits_pattern
-from workbench.agent.planner.tools.tool_profile import Parameter, Shape
-from workbench.agent.planner.tools.tool_records import Step, linked
+from workbench.agent.planner.language.question_parser import Need, ParsedQuestion
+from workbench.agent.planner.tools.argument_values import ArgumentValues, FilledArguments, fits_pattern
+from workbench.agent.planner.tools.tool_profile import Parameter, ToolProfile
+from workbench.agent.planner.tools.tool_records import FinishedCall, linked
 
 _NOT_SEARCHED = frozenset(
     listed("""
@@ -29,10 +29,10 @@ PROSE = re.compile(r"\b(?:documents?|articles?|semantic|natural language|knowled
 """A description of a search over texts: the query may be a whole phrase."""
 
 
-class Filler(Values):
+class ArgumentFiller(ArgumentValues):
     """Fills one tool for one need."""
 
-    def fill(self) -> Filled:
+    def fill(self) -> FilledArguments:
         """Required parameters first; among them the exacting roles before free text, which takes what is left."""
         late = ("query", "text", "other", "name")
         order = sorted(
@@ -311,6 +311,6 @@ def _examples(p: Parameter) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
-def fill(shape: Shape, need: Need, question: Question, steps: Sequence[Step]) -> Filled:
+def fill(shape: ToolProfile, need: Need, question: ParsedQuestion, steps: Sequence[FinishedCall]) -> FilledArguments:
     """Arguments for `shape` that answer `need`."""
-    return Filler(shape, need, question, steps).fill()
+    return ArgumentFiller(shape, need, question, steps).fill()

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from workbench.agent.planner.language.lexicon import MEASURING, alike, split, terms
-from workbench.agent.planner.tools.tool_profile import Shape
-from workbench.embeddings import Meaning
+from workbench.agent.planner.tools.tool_profile import ToolProfile
+from workbench.embeddings import Embeddings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ MEANING = 0.45
 """Share of the embedding in the score; the rest is words."""
 
 
-def parts(shape: Shape) -> dict[str, tuple[str, ...]]:
+def parts(shape: ToolProfile) -> dict[str, tuple[str, ...]]:
     """The words of a tool by where they stand."""
     tool = shape.tool
     return {
@@ -50,7 +50,7 @@ def parts(shape: Shape) -> dict[str, tuple[str, ...]]:
 class Relevance:
     """Scores one catalogue of tools against texts. Build once per turn; the parts that cost are cached."""
 
-    def __init__(self, shapes: Sequence[Shape]) -> None:
+    def __init__(self, shapes: Sequence[ToolProfile]) -> None:
         self._shapes = shapes
         self._parts = [parts(s) for s in shapes]
         seen: Counter[str] = Counter()
@@ -85,7 +85,7 @@ class Relevance:
         return got / wanted if wanted else 0.0
 
 
-def _sentence(shape: Shape) -> str:
+def _sentence(shape: ToolProfile) -> str:
     tool = shape.tool
     name = " ".join(split(tool.name))
     return f"{tool.server} {name}. {tool.title}. {tool.description[:300]}"
@@ -93,7 +93,7 @@ def _sentence(shape: Shape) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _embedded(texts: tuple[str, ...]) -> NDArray[np.float32]:
-    return Meaning().embed(list(texts))
+    return Embeddings().embed(list(texts))
 
 
 def meaning(text: str, others: tuple[str, ...]) -> list[float]:
@@ -104,5 +104,5 @@ def meaning(text: str, others: tuple[str, ...]) -> list[float]:
     """
     if not others:
         return []
-    wanted = Meaning().embed([text])[0]
+    wanted = Embeddings().embed([text])[0]
     return [float(x) for x in _embedded(others) @ wanted]

@@ -91,7 +91,7 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Shape:
+class ToolProfile:
     """A tool as the planner sees it."""
 
     tool: Tool
@@ -114,7 +114,7 @@ class Shape:
         return tuple(sorted((p for p in self.parameters if p.role in roles), key=lambda p: not p.required))
 
 
-def shape(tool: Tool, name: str = "", schema: Mapping[str, Any] | None = None) -> Shape:
+def shape(tool: Tool, name: str = "", schema: Mapping[str, Any] | None = None) -> ToolProfile:
     """Read a definition. Never raises: what cannot be understood is left out.
 
     Args:
@@ -126,7 +126,7 @@ def shape(tool: Tool, name: str = "", schema: Mapping[str, Any] | None = None) -
     words = [stem(w) for w in split(tool.name)]
     verbs = tuple(w for w in words if w in _READ | _WRITE)
     nouns = tuple(t for t in terms(re.sub(r"[_\-.]", " ", tool.name)) if t not in verbs) or tuple(terms(tool.server))
-    return Shape(
+    return ToolProfile(
         tool,
         name or tool.qualified,
         tuple(_parameters(source, tool)),

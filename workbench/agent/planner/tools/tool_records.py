@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.agent.planner.language.lexicon import alike, family, listed, terms
-from workbench.agent.planner.tools.tool_profile import Shape
+from workbench.agent.planner.tools.tool_profile import ToolProfile
 from workbench.events import JSON
 
 MAX_ROWS = 5_000
@@ -27,10 +27,10 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Step:
+class FinishedCall:
     """One finished call, as the planner looks back at it."""
 
-    shape: Shape | None
+    shape: ToolProfile | None
     tool: str
     arguments: JSON
     ok: bool
@@ -87,7 +87,9 @@ class Step:
         return None
 
 
-def step(shape: Shape | None, tool: str, arguments: JSON, ok: bool, data: Any, message: str, index: int) -> Step:
+def step(
+    shape: ToolProfile | None, tool: str, arguments: JSON, ok: bool, data: Any, message: str, index: int
+) -> FinishedCall:
     """Read a result. Any JSON is accepted."""
     rows: list[Row] = []
     scalars: JSON = {}
@@ -103,7 +105,7 @@ def step(shape: Shape | None, tool: str, arguments: JSON, ok: bool, data: Any, m
         isinstance(data, Mapping) and any(isinstance(v, list) for v in data.values()) and len(rows) != 0
     )
     listed = listed and not (isinstance(data, Mapping) and len(rows) == 1 and _identified(scalars))
-    return Step(shape, tool, arguments, ok, data, message, tuple(rows), listed, scalars)
+    return FinishedCall(shape, tool, arguments, ok, data, message, tuple(rows), listed, scalars)
 
 
 def _unwrapped(data: Any) -> Any:
@@ -212,7 +214,12 @@ def flat(data: Mapping[str, Any], prefix: str = "", depth: int = 0) -> JSON:
 
 
 def linked(
-    steps: Iterable[Step], wanted: tuple[str, ...], name: str, focus: Iterable[str], kind: str = "", about: bool = False
+    steps: Iterable[FinishedCall],
+    wanted: tuple[str, ...],
+    name: str,
+    focus: Iterable[str],
+    kind: str = "",
+    about: bool = False,
 ) -> list[Any]:
     """Values from earlier results that fit an id parameter, the most relevant first.
 
