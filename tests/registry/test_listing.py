@@ -13,7 +13,7 @@ from workbench.events import JSON, MisuseError, UnreachableError
 from workbench.registry import RpcError, ServerSpec
 from workbench.registry.definitions.lenient_definition import presented
 from workbench.registry.definitions.listing import definition_hash, list_tools, read_definitions
-from workbench.registry.definitions.name_checks import close_names, confusable, server_id, skeleton
+from workbench.registry.definitions.name_checks import confusable, server_id, skeleton
 
 FOREIGN = ServerSpec(id="far", kind="url", url="https://far.example/mcp")
 OWN = ServerSpec(id="crm", kind="bundled", trust="bundled")
@@ -241,15 +241,6 @@ def test_look_alikes_share_a_skeleton() -> None:
         assert skeleton(one) == skeleton(other)
         assert confusable(one, ["else", other]) == other
     assert confusable("mail", ["mall", "main"]) == ""
-
-
-def test_suggestions() -> None:
-    known = ["crm.get_customer", "crm.search_customers", "files.read"]
-    assert close_names("crm.get_custommer", known)[0] == "crm.get_customer"
-    assert close_names("CRM.GET_CUSTOMER", known)[0] == "crm.get_customer"
-    assert close_names("read", known) == ("files.read",)
-    assert close_names("tickets.read", known) == ("files.read",)
-    assert close_names("zzzz", known) == ()
 
 
 def test_clients_are_shown_the_repaired_parts_and_all_else_as_it_is() -> None:

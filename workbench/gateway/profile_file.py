@@ -14,7 +14,8 @@ import msgspec
 
 from workbench.events import MisuseError, Record, Tool
 from workbench.registry.definitions.hidden_characters import hidden_character
-from workbench.registry.definitions.name_checks import close_names, confusable
+from workbench.registry.definitions.name_checks import confusable
+from workbench.suggestions import close_names
 
 MAX_BYTES: Final = 1 << 20
 MAX_PATTERNS: Final = 1000

@@ -12,7 +12,7 @@ import msgspec
 from workbench.config import Settings
 from workbench.events import JSON, Call, Caller, MisuseError, Outcome, Tool
 from workbench.gateway.profile_file import Profile, ProfileFile, read_profiles
-from workbench.registry.definitions.name_checks import close_names
+from workbench.suggestions import close_names
 
 if TYPE_CHECKING:
     from workbench.gateway.call import Gateway

@@ -10,8 +10,8 @@ from workbench.gateway.method_tools import SCHEMAS, is_method, method_tool
 from workbench.gateway.refusals import CallRefusedError, unknown
 from workbench.gateway.task_ids import METHODS
 from workbench.registry.connection import Connection
-from workbench.registry.definitions.name_checks import close_names
 from workbench.registry.server import ServerDownError, UnknownToolError
+from workbench.suggestions import close_names
 
 if TYPE_CHECKING:
     from workbench.gateway.call import Gateway

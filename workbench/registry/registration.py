@@ -10,10 +10,11 @@ import msgspec
 
 from workbench.address import check_url
 from workbench.events import MisuseError, digest
-from workbench.registry.definitions.name_checks import close_names, header_objection, shown
+from workbench.registry.definitions.name_checks import header_objection, shown
 from workbench.registry.server import ServerSpec
 from workbench.secrets import is_reference
 from workbench.setting_values import port_ranges
+from workbench.suggestions import close_names
 
 KEYS = ("id", "url", "title", "description", "headers")
 """All that a registration may hold. Launch commands are read from configuration on disk and nowhere else."""

@@ -15,7 +15,7 @@ from workbench.registry.cluster_sync import ClusterSync
 from workbench.registry.configuration.mcp_json import Configuration
 from workbench.registry.connection import Connection, ConnectionFactory
 from workbench.registry.definitions.definition_pins import DefinitionPins, VaryingAcceptance, acceptance_detail
-from workbench.registry.definitions.name_checks import close_names, confusable, server_id
+from workbench.registry.definitions.name_checks import confusable, server_id
 from workbench.registry.definitions.varying_definition import DefinitionTemplate
 from workbench.registry.processes.supervisor import Supervisor
 from workbench.registry.registration import check_registration
@@ -24,6 +24,7 @@ from workbench.registry.replica_set import ReplicaSet
 from workbench.registry.server import ServerDownError, ServerSpec, ServerState, UnknownToolError
 from workbench.registry.tool_catalog import ToolCatalog
 from workbench.secrets import SecretResolver
+from workbench.suggestions import close_names
 
 if TYPE_CHECKING:
     from workbench.audit import AuditLog

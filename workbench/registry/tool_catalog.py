@@ -10,11 +10,11 @@ import msgspec
 
 from workbench.events import Tool
 from workbench.registry.definitions.imitation import NameComparison, Resemblance
-from workbench.registry.definitions.name_checks import close_names
 from workbench.registry.definitions.tool_notices import tool_notices
 from workbench.registry.replica_set import ReplicaSet
 from workbench.registry.schemas.value_keywords import shown
 from workbench.registry.tool_search import ToolIndex
+from workbench.suggestions import close_names
 
 MAX_WITHHELD: Final = 10_000
 """Definitions whose output schema is not listed; beyond, further ones stay listed."""

@@ -16,9 +16,9 @@ from workbench.registry.configuration.identifiers import readable_id
 from workbench.registry.configuration.resolve_entry import resolve
 from workbench.registry.configuration.styles import FoundServer, client_of_entry
 from workbench.registry.configuration.variables import ConfigurationSource, Variables
-from workbench.registry.definitions.name_checks import close_names
 from workbench.registry.server import ServerSpec
 from workbench.server_manifests import selectable_servers
+from workbench.suggestions import close_names
 
 FILE: Final = "mcp.json"
 

@@ -11,7 +11,7 @@ from typing import Final
 from workbench.events import MisuseError
 from workbench.registry.configuration.formats import read_document
 from workbench.registry.configuration.styles import find_servers
-from workbench.registry.definitions.name_checks import close_names
+from workbench.suggestions import close_names
 
 MAX_LOOKED_AT: Final = 4 << 20
 """Largest file, in bytes, whose servers are counted for an offer."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from workbench.registry.definitions.name_checks import close_names
+from workbench.suggestions import close_names
 
 Where = tuple[str | int, ...]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -91,19 +90,3 @@ def server_id(name: str, taken: Iterable[str] = ()) -> str:
         same = "is already taken" if like == id else f"can be taken for {like!r}"
         raise MisuseError(f"Server name {name!r} {same}.", hint="Give the server another name.")
     return id
-
-
-MAX_GUESSED = 256
-"""Characters of a name from which on nobody guesses what was meant: comparing takes time that others wait for."""
-
-
-def close_names(name: str, known: Iterable[str], limit: int = 3) -> tuple[str, ...]:
-    """Those of `known` that `name` was probably meant to be, best first."""
-    if len(name) > MAX_GUESSED:
-        return ()
-    by_folded = {k.casefold(): k for k in known}
-    folded = name.casefold()
-    # A bare tool name needs no guessing; neither does one behind the wrong server.
-    exact = [k for f, k in by_folded.items() if "." in f and f.split(".", 1)[1] == folded.rsplit(".", 1)[-1]]
-    close = exact or [by_folded[f] for f in difflib.get_close_matches(folded, by_folded, limit, 0.6)]
-    return tuple(close[:limit])
