@@ -7,7 +7,6 @@ environment (`WORKBENCH_<NAME>` in capitals), what the command line or the calle
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import sqlite3
 import tomllib
@@ -46,6 +45,7 @@ from workbench.setting_values import (
     port_number,
     url_of,
 )
+from workbench.suggestions import close_names
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 """Addresses that nobody beyond this machine reaches."""
@@ -528,7 +528,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise MisuseError(f"{path} is not valid TOML: {e}.", hint="Mend the file or move it away.") from e
     for name in found:
         if name not in names():
-            close = difflib.get_close_matches(name, names(), 1)
+            close = close_names(name, names(), 1)
             also = f"Did you mean {close[0]!r}?" if close else "See `workbench doctor` for all settings."
             raise MisuseError(f"{path} sets {name!r}, which is no setting.", hint=also)
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from workbench.config import Settings
 from workbench.events import Caller, MisuseError, Record
+from workbench.suggestions import close_names
 
 OWNER = "owner"
 """The role of the user of this machine."""
@@ -56,7 +56,7 @@ class Roles:
         """Raises Misuse when one of the names is no role, saying which was meant."""
         for name in names:
             if name not in self.roles:
-                close = difflib.get_close_matches(name, self.roles, 1)
+                close = close_names(name, self.roles, 1)
                 meant = f"Did you mean {close[0]!r}? " if close else ""
                 raise MisuseError(f"There is no role {name!r}.", hint=f"{meant}Roles are {', '.join(self.roles)}.")
 

@@ -7,7 +7,6 @@ server that merely runs, are offered when they are found, and used only when the
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import os
@@ -23,6 +22,7 @@ from workbench.events import MisuseError, Record
 from workbench.provider_table import PROVIDERS, key_variables, ladder, provider_names
 from workbench.secrets import SecretNotFoundError, SecretResolver
 from workbench.secrets.masking import remember_all
+from workbench.suggestions import close_names
 
 if TYPE_CHECKING:
     from workbench.agent.providers.compatible import DetectedServer
@@ -116,7 +116,7 @@ class Chooser:
         """
         name = provider or self._settings.provider
         if name != "auto" and name not in PROVIDERS:
-            close = difflib.get_close_matches(name, provider_names(), 1)
+            close = close_names(name, provider_names(), 1)
             hint = f"Did you mean {close[0]!r}?" if close else f"Expected auto, {', '.join(provider_names())}."
             raise MisuseError(f"There is no provider {name!r}.", hint=hint)
         if name != "auto":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 from collections import Counter
@@ -12,6 +11,7 @@ from workbench.agent.parameter_schema import normalise, rename_parameters
 from workbench.agent.provider import ToolSpec
 from workbench.events import MisuseError, Tool
 from workbench.registry.definitions.tool_names import LONG_HASH_DIGITS, MAX_WIRE_NAME, wire_name, without_hash
+from workbench.suggestions import close_names
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 """OpenAI takes `[A-Za-z0-9_-]{1,64}`, Anthropic the same up to 128, Gemini wants a letter or `_` first."""
@@ -78,8 +78,9 @@ class NameMap:
         same = [own for own in self._specs if own.endswith(f"__{bare}") or own.split("__", 1)[-1] == bare]
         starts = [own for own in self._specs if bare and own.startswith(bare)]
         short = {own.split("__", 1)[-1]: own for own in self._specs}
-        close = difflib.get_close_matches(bare, self._specs, 3, 0.6)
-        near = [short[found] for found in difflib.get_close_matches(bare.split("__")[-1], short, 3, 0.7)]
+        close = close_names(bare, self._specs)
+        # Without their servers names are short and share words like "get": a higher similarity.
+        near = [short[found] for found in close_names(bare.split("__")[-1], short, similarity=0.7)]
         return list(dict.fromkeys([*same, *close, *near, *starts]))[:3]
 
 

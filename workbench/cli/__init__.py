@@ -88,9 +88,9 @@ class WorkbenchGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as e:
-            import difflib
+            from workbench.suggestions import close_names
 
-            close = difflib.get_close_matches(args[0], COMMANDS, 3)
+            close = close_names(args[0], COMMANDS)
             if not close or "Did you mean" in e.format_message():
                 raise
             raise click.UsageError(f"{e.format_message()} Did you mean {' or '.join(close)}?", ctx) from e

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, Final
 
 import jsonschema_rs
@@ -10,6 +9,7 @@ import orjson
 
 from workbench.events import JSON, Tool
 from workbench.registry.schemas.validator import compile_schema
+from workbench.suggestions import close_names
 
 _MAX_SCHEMAS: Final = 10_000
 _MAX_ERRORS: Final = 5
@@ -74,7 +74,7 @@ def _explain(error: jsonschema_rs.ValidationError, schema: JSON) -> JSON:
     if keyword in ("additionalProperties", "unevaluatedProperties"):
         unexpected = [str(name) for name in getattr(error.kind, "unexpected", ())]
         known = list(_at(schema, [*list(error.schema_path)[:-1], "properties"]) or {})
-        close = difflib.get_close_matches(unexpected[0][:_SHOWN], known, 1) if unexpected else []
+        close = close_names(unexpected[0][:_SHOWN], known, 1) if unexpected else ()
         expected = f"only {', '.join(known) or 'no arguments'}"
         hint = f"Did you mean {close[0]!r}?" if close else "There is no such argument."
         return _problem(".".join([*path, *unexpected[:1]]), ", ".join(unexpected) or "more", expected, hint)
@@ -87,7 +87,7 @@ def _unknown_beside(missing: str, given: Any, known: Any) -> str:
     if not isinstance(given, dict) or not isinstance(known, dict):
         return ""
     unknown = [str(name)[:_SHOWN] for name in given if name not in known]
-    if close := difflib.get_close_matches(missing, unknown, 1):
+    if close := close_names(missing, unknown, 1):
         return f" It has no argument {close[0]!r}: was that meant?"
     return f" It has no argument {unknown[0]!r}." if unknown else ""
 

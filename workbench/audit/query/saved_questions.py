@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from importlib.resources import files
 from typing import Any
 
 import orjson
 
 from workbench.events import MisuseError
+from workbench.suggestions import close_names
 
 _PARAMETER = re.compile(r"^-- \$([a-z_]+) = (.+)$")
 
@@ -86,7 +86,7 @@ def saved_question(name: str) -> SavedQuestion:
     """
     known = {question.name: question for question in questions()}
     if name not in known:
-        close = get_close_matches(name, known, 1)
+        close = close_names(name, known, 1)
         hint = f"Did you mean {close[0]}?" if close else "Saved are: " + ", ".join(known)
         raise MisuseError(f"No saved question {name!r}.", hint=hint)
     return known[name]

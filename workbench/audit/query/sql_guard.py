@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from workbench.events import MisuseError
+from workbench.suggestions import close_names
 
 if TYPE_CHECKING:
     import duckdb
@@ -124,7 +124,7 @@ class SqlGuard:
             raise MisuseError(f"The table {'.'.join(path) or name} is not available here.", hint=self._hint())
         if name.lower() in self._tables or name.lower() in common:
             return
-        close = get_close_matches(name.lower(), self._tables, 1)
+        close = close_names(name, self._tables, 1)
         hint = f"Did you mean {close[0]}?" if close else self._hint()
         raise MisuseError(f"There is no table {name}.", hint=hint)
 
