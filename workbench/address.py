@@ -51,7 +51,7 @@ def check_url(url: str, *, local_allowed: bool = False, ports: Sequence[range] =
         ports: that it may have; any when there are none.
 
     Raises:
-        Misuse: it is not a plain http(s) URL of a public host; the message says what is wrong with it.
+        MisuseError: it is not a plain http(s) URL of a public host; the message says what is wrong with it.
     """
     if len(url) > 2_048 or _ODD.search(url):
         raise _refusal(url, "it has blanks, backslashes, control or non-ASCII characters, or is longer than 2048")
@@ -112,7 +112,7 @@ async def resolve(host: str, port: int, *, local_allowed: bool = False) -> list[
     """The addresses of `host`, every one of them permitted. Dial one of these, not the name.
 
     Raises:
-        Unreachable: the name leads nowhere, or to an address that must not be dialled.
+        UnreachableError: the name leads nowhere, or to an address that must not be dialled.
     """
     loop = asyncio.get_running_loop()
     try:

@@ -420,7 +420,7 @@ class Settings:
             given: values that win over all others; None means "not given".
 
         Raises:
-            Misuse: an unknown name, or a value that does not fit; the message names the source.
+            MisuseError: an unknown name, or a value that does not fit; the message names the source.
         """
         env = os.environ if env is None else env
         cwd = cwd or Path.cwd()
@@ -561,7 +561,7 @@ def prepare_home(home: Path) -> Path:
     """Make or recognise the state folder, readable by its owner alone.
 
     Raises:
-        Misuse: `home` is a file, holds something else, or was written in another format. Nothing is changed then.
+        MisuseError: `home` is a file, holds something else, or was written in another format. Nothing is changed then.
     """
     try:
         return _prepare_home(home)
@@ -606,7 +606,7 @@ def open_control(home: Path) -> sqlite3.Connection:
     Every room creates and owns its own tables in it. Short statements only; several processes share the file.
 
     Raises:
-        Misuse: the file is corrupt or is something else.
+        MisuseError: the file is corrupt or is something else.
     """
     path = home / "control.db"
     db: sqlite3.Connection | None = None

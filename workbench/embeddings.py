@@ -29,7 +29,8 @@ class Embeddings:
         """One row of unit length per text; a text without any known token becomes zeros.
 
         Raises:
-            Unreachable: the embeddings are not installed. The first call takes about 0.3 s, so make it in a thread.
+            UnreachableError: the embeddings are not installed. The first call takes about 0.3 s, so make it in a
+                thread.
         """
         import numpy as np
 

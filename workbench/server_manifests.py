@@ -69,7 +69,7 @@ def servers_folder() -> Path:
     """Where the bundled servers are: in a clone beside the package, or inside an installed one.
 
     Raises:
-        Misuse: neither is there; the installation is incomplete.
+        MisuseError: neither is there; the installation is incomplete.
     """
     package = Path(__file__).resolve().parent
     for folder in (package.parent / "servers", package / "_shipped" / "servers"):
@@ -82,7 +82,7 @@ def bundled_manifests() -> tuple[ServerManifest, ...]:
     """The manifests of all bundled servers, in their order.
 
     Raises:
-        Misuse: the servers are missing, or a manifest is wrong.
+        MisuseError: the servers are missing, or a manifest is wrong.
     """
     return _manifests(servers_folder())
 
@@ -107,7 +107,8 @@ def read_manifest(path: Path) -> ServerManifest:
     """The manifest of one bundled server.
 
     Raises:
-        Misuse: the file is not valid JSON, its name is not that of the folder, or what it says of the launch is wrong.
+        MisuseError: the file is not valid JSON, its name is not that of the folder, or what it says of the launch
+            is wrong.
     """
     try:
         document: dict[str, Any] = json.loads(path.read_bytes())

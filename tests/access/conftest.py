@@ -19,7 +19,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
-import uvicorn
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from starlette.applications import Starlette
@@ -27,6 +26,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tests.asgi import listening
 from workbench.access import Access, UnauthenticatedError
 from workbench.access.oauth import AuthorizationServer
 from workbench.config import Settings
@@ -37,38 +37,13 @@ MCP = f"{HOST}/mcp"
 BACK = "http://127.0.0.1:5000/callback"
 
 
-class StartedServer(uvicorn.Server):
-    """Says when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-
 @asynccontextmanager
 async def served(
     app: Any, bound: socket.socket | None = None, lifespan: bool = False, **tls: Any
 ) -> AsyncIterator[str]:
     """`app` behind a real server on a port of this machine, on the running loop; the value is its origin."""
-    listening = bound or socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        app, log_level="error", access_log=False, lifespan="on" if lifespan else "off", ws="none",
-        timeout_graceful_shutdown=1, **tls,
-    )  # fmt: skip
-    server = StartedServer(config)
-    task = asyncio.create_task(server._serve([listening]))
-    try:
-        async with asyncio.timeout(10):
-            await server.listening.wait()
-        yield f"{'https' if tls else 'http'}://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await task
-        listening.close()
+    async with listening(app, bound=bound, lifespan="on" if lifespan else "off", **tls) as server:
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.port}"
 
 
 _RSA = RSAKey.generate_key(2048, {"kid": "rsa"}, private=True)

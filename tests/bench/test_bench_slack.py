@@ -15,8 +15,8 @@ from urllib.parse import urlencode
 
 import httpx2
 import pytest
-import uvicorn
 
+from tests.asgi import listening
 from workbench.api import build_app
 from workbench.config import Settings
 from workbench.events import JSON, Call, Caller, MisuseError
@@ -182,23 +182,16 @@ async def desk(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv(SECRET, SIGNING)
     (tmp_path / "approvers.toml").write_text(APPROVERS)
     slack = Slack()
-    config = uvicorn.Config(slack, port=0, log_level="error", access_log=False, lifespan="off", ws="none")
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server._serve())
-    async with asyncio.timeout(10):
-        while not server.started:  # noqa: ASYNC110 - uvicorn tells nobody
-            await asyncio.sleep(0.005)
-    slack.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/api/"
-    platform = await Platform.open(
-        settings.replace(
-            servers=("tickets",), slack_channel="C1", slack_approvers=tmp_path / "approvers.toml",
-            slack_api_url=slack.url,
-        )
-    )  # fmt: skip
-    yield Desk(platform, slack)
-    await platform.close()
-    server.should_exit = True
-    await task
+    async with listening(slack) as server:
+        slack.url = f"http://127.0.0.1:{server.port}/api/"
+        platform = await Platform.open(
+            settings.replace(
+                servers=("tickets",), slack_channel="C1", slack_approvers=tmp_path / "approvers.toml",
+                slack_api_url=slack.url,
+            )
+        )  # fmt: skip
+        yield Desk(platform, slack)
+        await platform.close()
 
 
 async def test_a_click_of_an_approver_lets_exactly_this_call_happen_and_the_card_says_who_decided(desk: Desk) -> None:

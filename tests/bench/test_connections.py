@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
 import pytest
-import uvicorn
 
-from tests.bench.test_front import Started, ends
+from tests.asgi import listening
+from tests.bench.test_front import ends
 from tests.waiting import until
 from workbench.access.client_address import ClientAddresses
 from workbench.platform.connection_limits import ConnectionCounts
@@ -40,21 +39,9 @@ class App:
 
 @asynccontextmanager
 async def served(app: Any, counts: ConnectionCounts) -> AsyncIterator[int]:
-    bound = socket.socket()
-    bound.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        app, http=partial(Front, counts=counts), ws="websockets-sansio", log_level="critical", lifespan="off",
-        timeout_graceful_shutdown=1,
-    )  # fmt: skip
-    server = Started(config)
-    task = asyncio.create_task(server._serve([bound]))
-    await server.listening.wait()
-    try:
-        yield bound.getsockname()[1]
-    finally:
-        server.should_exit = True
-        await task
-        bound.close()
+    http = partial(Front, counts=counts)
+    async with listening(app, http=http, ws="websockets-sansio", log_level="critical") as server:
+        yield server.port
 
 
 @pytest.fixture

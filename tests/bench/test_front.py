@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import resource
-import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
 import psutil
 import pytest
-import uvicorn
 
+from tests.asgi import listening
 from workbench.endpoint.http_request import PORTION, EndpointRequest
 from workbench.endpoint.responses import EndpointResponse
 from workbench.gateway.backpressure import UNREAD
@@ -28,30 +27,10 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await request.reply(EndpointResponse(200, [], b"x" * HUGE if scope["path"] == "/huge" else b"small"))
 
 
-class Started(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        app, http=http_front.Front, log_level="critical", lifespan="off", timeout_graceful_shutdown=1
-    )
-    server = Started(config)
-    task = asyncio.create_task(server._serve([listening]))
-    await server.listening.wait()
-    yield listening.getsockname()[1]
-    server.should_exit = True
-    await task
-    listening.close()
+    async with listening(app, http=http_front.Front, log_level="critical") as server:
+        yield server.port
 
 
 async def ends(reader: asyncio.StreamReader) -> bytes:

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import logging
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,12 +13,12 @@ from typing import Any, Literal
 
 import psutil
 import pytest
-import uvicorn
 
+from tests.asgi import listening
 from tests.fuzz.protocol_client import Fuzzer
 from tests.fuzz.rest_client import LEFT_OUT, Route
 from tests.fuzz.stdio_client import LINES, over_stdio
-from tests.gateway.conftest import House, StartedServer, make_calc
+from tests.gateway.conftest import House, make_calc
 from tests.interop.defense_adapter import opened
 from workbench.api import build_api, build_app
 from workbench.audit.verification.verifier import verify
@@ -33,24 +32,16 @@ MAX_GROWTH = 48 << 20
 
 
 @asynccontextmanager
-async def listening(house: House, endpoint: Any = None) -> AsyncIterator[int]:
+async def gateway_port(house: House, endpoint: Any = None) -> AsyncIterator[int]:
     """The gateway, or `endpoint` around it, behind the server that `workbench up` has; the value is its port."""
     door = WebSocketDoor(house.endpoint, house.registry)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await (door if scope["type"] == "websocket" else endpoint or house.endpoint)(scope, receive, send)
 
-    with socket.create_server(("127.0.0.1", 0), backlog=256) as bound:
-        config = uvicorn.Config(
-            app, http=Front, ws="websockets-sansio", ws_max_size=1 << 20, ws_per_message_deflate=False,
-            log_level="warning", log_config=None, lifespan="off", timeout_graceful_shutdown=1,
-        )  # fmt: skip
-        server = StartedServer(config)
-        task = asyncio.create_task(server._serve([bound]))
-        await server.listening.wait()
-        yield bound.getsockname()[1]
-        server.should_exit = True
-        await task
+    options = {"http": Front, "ws": "websockets-sansio", "ws_max_size": 1 << 20, "ws_per_message_deflate": False}
+    async with listening(app, log_level="warning", log_config=None, **options) as server:
+        yield server.port
 
 
 async def fuzzed(number: int, caplog: pytest.LogCaptureFixture, seed: int = 42, door: Door = "mcp") -> Fuzzer:
@@ -72,7 +63,7 @@ async def fuzzed(number: int, caplog: pytest.LogCaptureFixture, seed: int = 42, 
                 )
                 stack.push_async_callback(platform.sql.close)
                 endpoint, routes = build_app(platform), documented(platform)
-            port = await stack.enter_async_context(listening(house, endpoint))
+            port = await stack.enter_async_context(gateway_port(house, endpoint))
             fuzzer = Fuzzer(port, keys, secrets, seed, routes=routes)
             stop = asyncio.Event()
             beside = asyncio.create_task(fuzzer.behave(stop))

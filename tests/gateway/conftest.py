@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field
 
+from tests.asgi import listening
 from workbench.config import Settings
 from workbench.events import JSON
 from workbench.testing import GatewayHarness
@@ -99,37 +99,11 @@ def calc() -> Calc:
     return make_calc()
 
 
-class StartedServer(uvicorn.Server):
-    """Says when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-
 @asynccontextmanager
 async def served(app: Any) -> AsyncIterator[tuple[str, uvicorn.Server]]:
     """`app` behind a real uvicorn on a free port of this machine, on the running loop."""
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        app, log_level="error", access_log=False, lifespan="auto", ws="none", timeout_graceful_shutdown=1,
-        timeout_keep_alive=3600,
-    )  # fmt: skip
-    server = StartedServer(config)
-    task = asyncio.create_task(server._serve([listening]))
-    try:
-        async with asyncio.timeout(10):
-            await server.listening.wait()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}", server
-    finally:
-        server.should_exit = True
-        await task
-        listening.close()
+    async with listening(app, lifespan="auto", timeout_keep_alive=3600) as server:
+        yield f"http://127.0.0.1:{server.port}", server
 
 
 @pytest.fixture

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import uvicorn
 
+from tests.asgi import listening
 from workbench.serve import http_front
 
 BODY = json.dumps(
@@ -28,31 +27,11 @@ MODERN_BODY = json.dumps(
 ).encode()  # fmt: skip
 
 
-class Started(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-
 @pytest.fixture
 async def port(house: Any) -> AsyncIterator[int]:
     """The endpoint behind the front door that a platform has."""
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        house.endpoint, http=http_front.Front, log_level="critical", lifespan="off", timeout_graceful_shutdown=1
-    )
-    server = Started(config)
-    task = asyncio.create_task(server._serve([listening]))
-    await server.listening.wait()
-    yield listening.getsockname()[1]
-    server.should_exit = True
-    await task
-    listening.close()
+    async with listening(house.endpoint, http=http_front.Front, log_level="critical") as server:
+        yield server.port
 
 
 def head(token: str, *more: bytes, length: int | None = len(BODY)) -> bytes:

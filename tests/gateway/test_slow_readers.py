@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import uvicorn
 
-from tests.gateway.conftest import MODERN, House, StartedServer, until
+from tests.asgi import listening
+from tests.gateway.conftest import MODERN, House, until
 from workbench.endpoint.outbox import MAX_UNREAD, PORTION, Outbox
 from workbench.gateway.backpressure import UNREAD
 from workbench.serve.http_front import Front
@@ -60,18 +60,8 @@ async def house(furnish: Any) -> House:
 @pytest.fixture
 async def address(house: House) -> AsyncIterator[tuple[str, int]]:
     """Where a gateway listens."""
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        house.endpoint, http=Front, ws="none", log_level="error", lifespan="off", timeout_graceful_shutdown=1
-    )
-    server = StartedServer(config)
-    task = asyncio.create_task(server._serve([listening]))
-    await server.listening.wait()
-    yield listening.getsockname()
-    server.should_exit = True
-    await task
-    listening.close()
+    async with listening(house.endpoint, http=Front) as server:
+        yield "127.0.0.1", server.port
 
 
 class Reader:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
+from tests.asgi import listening
 from tests.authority import Authority, WorkloadApi, built_peer
-from tests.gateway.conftest import StartedServer
 from workbench.events import UnreachableError
 from workbench.registry import read_mcp_json
 from workbench.registry.connection import LaunchContext
@@ -30,21 +28,9 @@ GATEWAY, CRM = "spiffe://corp.example/gateway", "spiffe://corp.example/crm"
 @asynccontextmanager
 async def secured(app: Any, context: ssl.SSLContext) -> AsyncIterator[str]:
     """`app` behind a real server with TLS."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        app, log_level="critical", access_log=False, lifespan="auto", ws="none", timeout_graceful_shutdown=1,
-        ssl_context_factory=lambda config, default: context,
-    )  # fmt: skip
-    server = StartedServer(config)
-    task = asyncio.create_task(server._serve([listening]))
-    try:
-        async with asyncio.timeout(10):
-            await server.listening.wait()
-        yield f"https://127.0.0.1:{listening.getsockname()[1]}/mcp"
-    finally:
-        server.should_exit = True
-        await task
-        listening.close()
+    tls = {"ssl_context_factory": lambda config, default: context}
+    async with listening(app, log_level="critical", lifespan="auto", **tls) as server:
+        yield f"https://127.0.0.1:{server.port}/mcp"
 
 
 def demanding(folder: Path, *authorities: Authority, id: str = CRM, by: Authority = CORP) -> ssl.SSLContext:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.gateway.conftest import MODERN, House, StartedServer
+from tests.asgi import listening
+from tests.gateway.conftest import MODERN, House
 from workbench.endpoint.websocket import WebSocketDoor, WebSocketExchange
 from workbench.serve.http_front import Front
 
@@ -31,29 +30,18 @@ async def dial(house: House) -> AsyncIterator[Dial]:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await (door if scope["type"] == "websocket" else house.endpoint)(scope, receive, send)
 
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        app, http=Front, ws="websockets-sansio", ws_max_size=1 << 20, ws_per_message_deflate=False,
-        log_level="error", lifespan="off", timeout_graceful_shutdown=1,
-    )  # fmt: skip
-    server = StartedServer(config)
-    task = asyncio.create_task(server._serve([listening]))
-    await server.listening.wait()
-
     @asynccontextmanager
     async def dialled(path: str = "/ws", *, token: str | None = None, **more: Any) -> AsyncIterator[ClientConnection]:
         token = house.access.local_key() if token is None else token
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        url = f"ws://127.0.0.1:{listening.getsockname()[1]}{path}"
+        url = f"ws://127.0.0.1:{server.port}{path}"
         options = {"subprotocols": ["mcp"], "additional_headers": headers, "proxy": None, **more}
         async with connect(url, **options) as opened:
             yield opened
 
-    yield dialled
-    server.should_exit = True
-    await task
-    listening.close()
+    options = {"http": Front, "ws": "websockets-sansio", "ws_max_size": 1 << 20, "ws_per_message_deflate": False}
+    async with listening(app, **options) as server:
+        yield dialled
 
 
 async def tell(client: ClientConnection, method: str, params: Any = None, **more: Any) -> None:

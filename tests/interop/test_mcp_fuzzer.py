@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.fuzz.protocol_client import Fuzzer
-from tests.fuzz.test_protocol_fuzz import listening
+from tests.fuzz.test_protocol_fuzz import gateway_port
 from tests.gateway.conftest import make_calc
 from tests.interop.defense_adapter import opened
 from tests.interop.node_tools import CACHE, alone
@@ -54,7 +54,7 @@ async def harmless(program: Path, folder: Path, runs: int, caplog: Any) -> int:
             await answer(scope, receive, counted)
 
         keys = [house.key("owner", subject=name) for name in ("ann", "bea")]
-        async with listening(house, counting) as port:
+        async with gateway_port(house, counting) as port:
             beside = Fuzzer(port, keys, [key.encode() for key in keys])
             stop = asyncio.Event()
             others = asyncio.create_task(beside.behave(stop))

@@ -45,7 +45,7 @@ class AccessTokenVerifier:
         fetcher: reaches issuers.
 
     Raises:
-        Misuse: an issuer or algorithm of the settings cannot be used.
+        MisuseError: an issuer or algorithm of the settings cannot be used.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class AccessTokenVerifier:
         """What a token stands for.
 
         Raises:
-            Unauthenticated: it is not good, for whatever reason; nothing of it is repeated.
+            UnauthenticatedError: it is not good, for whatever reason; nothing of it is repeated.
         """
         if len(token) > MAX_TOKEN_LENGTH or not self.accepted:
             raise UnauthenticatedError("The Bearer token is not one that is accepted here.")
@@ -170,7 +170,7 @@ def signed_claims(token: str, key: Any, algorithm: str) -> JSON:
     """The claims of a JWT, as its signature covers them.
 
     Raises:
-        Unauthenticated: the signature is not by this key.
+        UnauthenticatedError: the signature is not by this key.
     """
     from joserfc import jws
     from joserfc.errors import JoseError
@@ -191,7 +191,7 @@ def unverified_claims(token: str) -> JSON:
     """What a JWT claims, without any proof: for finding out with which key it is to be checked.
 
     Raises:
-        Unauthenticated: it is no JWT.
+        UnauthenticatedError: it is no JWT.
     """
     if not _JWT.fullmatch(token):
         raise UnauthenticatedError("The token is malformed.")

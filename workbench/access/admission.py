@@ -43,8 +43,9 @@ class Authenticator:
 
         Raises:
             TooManyFailuresError: how long to wait.
-            Unauthenticated: as for `Access.authenticate_async`.
-            Unreachable: as for `Access.authenticate_async`, or the wrong credentials of this address cannot be counted.
+            UnauthenticatedError: as for `Access.authenticate_async`.
+            UnreachableError: as for `Access.authenticate_async`, or the wrong credentials of this address cannot be
+                counted.
         """
         if authorization is None:
             try:

@@ -27,7 +27,7 @@ class ProtectedResources:
         settings: `public_url`, `host`, `allowed_hosts`, `port` and `oauth_audiences`.
 
     Raises:
-        Misuse: `public_url` is no plain origin.
+        MisuseError: `public_url` is no plain origin.
     """
 
     def __init__(self, settings: Settings) -> None:

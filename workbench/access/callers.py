@@ -44,7 +44,7 @@ class Access:
         ticks: seconds that only grow, for looking at changes made elsewhere.
 
     Raises:
-        Misuse: the state folder, the roles or the issuers cannot be used.
+        MisuseError: the state folder, the roles or the issuers cannot be used.
     """
 
     def __init__(
@@ -106,7 +106,8 @@ class Access:
         user; a header that is there is held to the same rules as ever.
 
         Raises:
-            Unauthenticated: no header, a malformed one, or a key that is unknown, expired or revoked. The message never
+            UnauthenticatedError: no header, a malformed one, or a key that is unknown, expired or revoked. The
+                message never
                 repeats what was presented.
         """
         known = self.remembered(authorization, "")
@@ -128,7 +129,7 @@ class Access:
                 a server, or `profiles/name`): a token may be for that alone.
 
         Raises:
-            Unauthenticated: as for `authenticate`, and for a token that is not good here.
+            UnauthenticatedError: as for `authenticate`, and for a token that is not good here.
         """
         known = self.remembered(authorization, view)
         if known is not None:
@@ -193,7 +194,8 @@ class Access:
             rate_per_minute: calls per minute of its holder; None means what the settings say.
 
         Raises:
-            Misuse: a subject or tenant that hides something or looks like another subject, an unknown role, a malformed
+            MisuseError: a subject or tenant that hides something or looks like another subject, an unknown role, a
+                malformed
                 scope, an expiry in the past, a rate below one, or a key that could do nothing.
         """
         tenant = self._settings.tenant if tenant is None else tenant
@@ -255,7 +257,7 @@ class Access:
         """End a key at once here, and within a second in every other process. False when it was ended before.
 
         Raises:
-            Misuse: there is no key of this id.
+            MisuseError: there is no key of this id.
         """
         done = self._keys.revoke(id, self._clock())
         self._forget()
@@ -310,7 +312,7 @@ class Access:
         """Who presented this lately; None when it has to be looked at.
 
         Raises:
-            Unauthenticated: nothing was presented, or it is for another endpoint.
+            UnauthenticatedError: nothing was presented, or it is for another endpoint.
         """
         if authorization is None:
             if self._settings.authentication:

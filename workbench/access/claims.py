@@ -80,7 +80,8 @@ def verified(
         own: whether our own authorization server issued it.
 
     Raises:
-        Unauthenticated: expired, not valid yet, good for too long, for another audience, bound to a key, used by an
+        UnauthenticatedError: expired, not valid yet, good for too long, for another audience, bound to a key, used
+            by an
             actor who may not, or without a proper subject.
     """
     expires = _time(claims, "exp")

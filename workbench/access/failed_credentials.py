@@ -83,7 +83,7 @@ class CredentialFailures:
         """`wait`, where the counters may lie in another process.
 
         Raises:
-            Unreachable: they cannot be reached, and the setting says that nothing goes on then.
+            UnreachableError: they cannot be reached, and the setting says that nothing goes on then.
         """
         return self.wait(address, authorization)
 

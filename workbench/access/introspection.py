@@ -58,7 +58,7 @@ class Introspection:
             mark: the token's hash; nothing is kept under the token itself.
 
         Raises:
-            Unauthenticated: not active, of an issuer that is not accepted, or nobody can say.
+            UnauthenticatedError: not active, of an issuer that is not accepted, or nobody can say.
         """
         if self._refused.get(mark, 0.0) > self._ticks() or (self._client and self._basic is None):
             raise UnauthenticatedError("The token is not active.")

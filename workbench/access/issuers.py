@@ -56,7 +56,7 @@ class RemoteIssuer:
         ticks: seconds that only grow.
 
     Raises:
-        Misuse: `url` is no https URL, nor an http URL of this machine.
+        MisuseError: `url` is no https URL, nor an http URL of this machine.
     """
 
     def __init__(self, url: str, fetcher: JsonFetcher, *, ticks: Callable[[], float] = time.monotonic) -> None:
@@ -84,7 +84,7 @@ class RemoteIssuer:
         """The public key of this id for this algorithm.
 
         Raises:
-            Unauthenticated: there is none, or the issuer's keys cannot be had.
+            UnauthenticatedError: there is none, or the issuer's keys cannot be had.
         """
         age = self._ticks() - self._fetched
         if age >= FRESH_S:
@@ -139,7 +139,7 @@ async def issuer_metadata(issuer: str, fetcher: JsonFetcher) -> JSON:
     """The metadata of an issuer, under the first well-known address where they lie.
 
     Raises:
-        Unreachable: there are none, or they are another issuer's.
+        UnreachableError: there are none, or they are another issuer's.
     """
     problem = UnreachableError(f"{issuer} publishes no metadata.")
     for url in metadata_urls(issuer):

@@ -47,7 +47,7 @@ class PeerCertificates:
         """The peer that a value stands for.
 
         Raises:
-            Unauthenticated: this process has not made it.
+            UnauthenticatedError: this process has not made it.
         """
         secret, _, rest = authorization.removeprefix(SCHEME).partition(" ")
         until, _, spiffe_id = rest.partition(" ")
@@ -62,7 +62,7 @@ class PeerCertificates:
         """The client that is made for the peer, as for one that shows a JWT-SVID, and how long the peer is good.
 
         Raises:
-            Unauthenticated: this process has not made the value, or nobody has made such a client.
+            UnauthenticatedError: this process has not made the value, or nobody has made such a client.
         """
         peer = self.read(authorization)
         if self._clients is None:

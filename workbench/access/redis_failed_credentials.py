@@ -60,7 +60,7 @@ class SharedCredentialFailures(CredentialFailures):
         clock: seconds that only grow.
 
     Raises:
-        Misuse: redis-py is not installed, or it cannot read the URL.
+        MisuseError: redis-py is not installed, or it cannot read the URL.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ def credential_failures(settings: Settings) -> CredentialFailures:
     """The counter of wrong credentials: of this process, or shared through Redis.
 
     Raises:
-        Misuse: Redis is set and cannot be meant.
+        MisuseError: Redis is set and cannot be meant.
     """
     if not settings.redis_url:
         return CredentialFailures(settings.failed_credentials_per_minute)

@@ -94,7 +94,7 @@ def write_roles(settings: Settings) -> Path:
     """Write the shipped roles to the file that replaces them, so that it can be edited; where it is.
 
     Raises:
-        Misuse: there is an edited file already, or it cannot be written.
+        MisuseError: there is an edited file already, or it cannot be written.
     """
     if there := roles_file(settings):
         raise MisuseError(
@@ -118,7 +118,7 @@ def read_roles(path: Path | None) -> Roles:
     """Read `path`, or what is shipped.
 
     Raises:
-        Misuse: not valid TOML, or not tables with `scopes`; the message names file and role.
+        MisuseError: not valid TOML, or not tables with `scopes`; the message names file and role.
     """
     source = str(path) if path else "the shipped roles.toml"
     try:

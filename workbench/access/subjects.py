@@ -15,7 +15,7 @@ def check_subject(subject: str, tenant: str, others: frozenset[str]) -> None:
         others: subjects that are known in the tenant.
 
     Raises:
-        Misuse: with the reason.
+        MisuseError: with the reason.
     """
     for what, name in (("subject", subject), ("tenant", tenant)):
         if why := subject_objection(name):

@@ -89,7 +89,7 @@ class Agent:
             instructions: what a language model is told on how to use them.
 
         Raises:
-            Misuse: no question, no such provider, or a run of that id is under way.
+            MisuseError: no question, no such provider, or a run of that id is under way.
         """
         if not question.strip() and not unresolved(history):
             raise MisuseError("The question is empty.", hint="Ask something in words.")

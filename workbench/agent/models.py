@@ -18,7 +18,7 @@ def _tables(settings: Settings) -> dict[str, dict[str, Any]]:
     """The shipped table, with the user's own entries over it.
 
     Raises:
-        Misuse: the user's file is no TOML.
+        MisuseError: the user's file is no TOML.
     """
     tables: dict[str, dict[str, Any]] = {row.name: {} for row in ladder() if not row.in_process}
     tables |= tomllib.loads(SHIPPED.read_text(encoding="utf-8"))

@@ -112,7 +112,7 @@ class Chooser:
             model: None takes the setting or the default.
 
         Raises:
-            Misuse: no provider of that name.
+            MisuseError: no provider of that name.
         """
         name = provider or self._settings.provider
         if name != "auto" and name not in PROVIDERS:

@@ -37,7 +37,7 @@ class NameMap:
     """Tools by the name that providers see. Names that would collide all get a longer hash, whatever the order.
 
     Raises:
-        Misuse: two tools cannot be told apart.
+        MisuseError: two tools cannot be told apart.
     """
 
     def __init__(self, tools: Iterable[Tool], *, reserved: Iterable[Tool] = ()) -> None:

@@ -156,7 +156,7 @@ async def record_refused(platform: Platform, request: Request, body: Any, caller
     """Put a call on the record that was turned down because its body cannot be meant, if it names a tool.
 
     Raises:
-        NotRecorded: the record cannot be written.
+        NotRecordedError: the record cannot be written.
     """
     if request.url.path != CALL or not isinstance(body, dict) or not isinstance(tool := body.get("tool"), str):
         return

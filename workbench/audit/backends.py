@@ -12,7 +12,7 @@ def open_sink(settings: Settings) -> Sink | None:
     """The sink that the setting `audit_sink` names; None when the log on this machine is enough.
 
     Raises:
-        Misuse: it is no Postgres, a package is missing, or there is no `audit_store` that takes over from it.
+        MisuseError: it is no Postgres, a package is missing, or there is no `audit_store` that takes over from it.
         OSError: it does not answer.
     """
     if not settings.audit_sink:
@@ -31,8 +31,8 @@ def open_catalog(settings: Settings) -> LakeCatalog:
     """The catalog of the fleet, which the setting `audit_catalog` names.
 
     Raises:
-        Misuse: none is set, it is no Postgres, or a package for it is missing.
-        Unreachable: it does not answer.
+        MisuseError: none is set, it is no Postgres, or a package for it is missing.
+        UnreachableError: it does not answer.
     """
     if not settings.audit_catalog:
         raise MisuseError("There is no catalog of a fleet.", hint="Set audit_catalog and audit_warehouse.")

@@ -36,7 +36,7 @@ def compact(home: Path, *, grace_s: float = GRACE_S, witness: Witness | None = N
         witness: folder for copies of the signed checkpoints.
 
     Raises:
-        LakeRefused: a segment is not what its seal says.
+        LakeRefusedError: a segment is not what its seal says.
         OSError: the disk says no.
     """
     folder = AuditFolder(home)

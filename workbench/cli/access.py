@@ -192,7 +192,7 @@ def _callers(access: Access, who: str, tenant: str) -> list[Caller]:
     """Whom `who` means: anyone with that role, else a key by its id, else the usable keys of that person.
 
     Raises:
-        Misuse: nobody is called so, or none of their keys is usable.
+        MisuseError: nobody is called so, or none of their keys is usable.
     """
     from workbench.events import Caller
 

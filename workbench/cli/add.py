@@ -191,7 +191,7 @@ def _sources(
     """Files, or what stands for one, with the servers that are found in them.
 
     Raises:
-        Misuse: there are none, or the options do not go with the source.
+        MisuseError: there are none, or the options do not go with the source.
     """
     from workbench.registry.configuration.formats import read_document
     from workbench.registry.configuration.locations import CLIENTS, places_of

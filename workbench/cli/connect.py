@@ -89,7 +89,7 @@ class StdioBridge:
         """Until the client has closed our input and has its answers.
 
         Raises:
-            Unreachable: the gateway went away; requests under way are answered with an error first.
+            UnreachableError: the gateway went away; requests under way are answered with an error first.
         """
         reading = asyncio.ensure_future(self._from_client(lines))
         writing = asyncio.ensure_future(self._from_gateway())

@@ -110,7 +110,7 @@ def local_settings(what: str) -> Settings:
         what: what needs the files, as the subject of a sentence.
 
     Raises:
-        Misuse: the setting `url` names a platform elsewhere, so that this folder is not the one that is meant.
+        MisuseError: the setting `url` names a platform elsewhere, so that this folder is not the one that is meant.
     """
     from workbench.config import Settings
 

@@ -281,7 +281,7 @@ def parse_arguments(pairs: tuple[str, ...], document: str | None, schema: JSON) 
         schema: the tool's input schema; text becomes a number, a boolean or a list where only that fits.
 
     Raises:
-        Misuse: a pair without `=`, or JSON that does not parse.
+        MisuseError: a pair without `=`, or JSON that does not parse.
     """
     found: JSON = {}
     if document is not None:

@@ -261,8 +261,8 @@ class AttachedBackend:
         """Write a table to a file that appears when it is whole; returns its size in bytes.
 
         Raises:
-            Misuse: no such table, or a time that does not read.
-            Unreachable: the export broke off.
+            MisuseError: no such table, or a time that does not read.
+            UnreachableError: the export broke off.
             OSError: the file cannot be written.
         """
         query = {"table": table, "format": form, "from": since, "to": until}
@@ -320,7 +320,7 @@ def _document(status: int, body: bytes) -> Any:
     """What the platform answered.
 
     Raises:
-        Bug: that is no JSON, so the platform is there but something in it, or before it, is broken.
+        InternalError: that is no JSON, so the platform is there but something in it, or before it, is broken.
     """
     try:
         found = orjson.loads(body)

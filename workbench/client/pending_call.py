@@ -51,8 +51,8 @@ class PendingCall:
         """Wait until the call has ended, and return its result; None when it was cancelled.
 
         Raises:
-            NotRecorded: the record cannot be written, so nothing is answered.
-            Unreachable: the platform went away.
+            NotRecordedError: the record cannot be written, so nothing is answered.
+            UnreachableError: the platform went away.
         """
         try:
             return Result(self.tool, self.arguments, self._future.result())

@@ -49,7 +49,7 @@ class RecordQueries:
         """DuckDB over the files of the record, in this process.
 
         Raises:
-            Misuse: the platform is elsewhere.
+            MisuseError: the platform is elsewhere.
         """
         self._check_open()
         self._need_files("Reading the files of the record")
@@ -72,8 +72,8 @@ class RecordQueries:
         """What answers SQL over the records of all gateways that share `audit_catalog` or `audit_engine`.
 
         Raises:
-            Misuse: neither is set.
-            Unreachable: it does not answer.
+            MisuseError: neither is set.
+            UnreachableError: it does not answer.
         """
         self._check_open()
         if isinstance(self._backend, AttachedBackend) and self._backend.running.elsewhere:
@@ -103,7 +103,7 @@ class RecordQueries:
             fleet: query the records of all gateways that share a catalog, up to their last compaction.
 
         Raises:
-            Misuse: the query is not one read-only statement, or DuckDB refuses it; the message says where.
+            MisuseError: the query is not one read-only statement, or DuckDB refuses it; the message says where.
         """
         from workbench.client.data_frame import frame
 
@@ -130,7 +130,7 @@ class RecordQueries:
             parameters: parameters of the question that differ from their defaults.
 
         Raises:
-            Misuse: no such question, or it has no such parameter; the message says which there are.
+            MisuseError: no such question, or it has no such parameter; the message says which there are.
         """
         from workbench.audit.query.saved_questions import saved_question
 
@@ -158,7 +158,7 @@ class RecordQueries:
             progress: called with what is done and the total: rows, or bytes and 0 from a platform elsewhere.
 
         Raises:
-            Misuse: no such table or format, or a time that is not ISO 8601.
+            MisuseError: no such table or format, or a time that is not ISO 8601.
             OSError: the file cannot be written.
         """
         from workbench.audit.query.export import export_file
@@ -192,7 +192,7 @@ class RecordQueries:
             progress: called while the check goes on.
 
         Raises:
-            Misuse: the platform is on another machine; only its files can prove anything.
+            MisuseError: the platform is on another machine; only its files can prove anything.
         """
         from workbench.audit import verify
         from workbench.audit.write.witness import read_witness_key

@@ -68,8 +68,8 @@ def open(
         settings: any other setting of `workbench.config.Settings`.
 
     Raises:
-        Misuse: a setting cannot be meant, or it would change a platform that already runs.
-        Unreachable: `attach=True` and no platform runs.
+        MisuseError: a setting cannot be meant, or it would change a platform that already runs.
+        UnreachableError: `attach=True` and no platform runs.
     """
     given = {"home": home, "data": data, "mcp_config": config, **settings}
     loaded = Settings.load(url=url, **given)
@@ -201,8 +201,8 @@ class Workbench(RecordQueries):
             arguments: the tool's arguments.
 
         Raises:
-            NotRecorded: the record cannot be written, so nothing is answered.
-            Unreachable: the platform went away.
+            NotRecordedError: the record cannot be written, so nothing is answered.
+            UnreachableError: the platform went away.
         """
         return self.call_with(tool, arguments, timeout=timeout)
 
@@ -232,7 +232,7 @@ class Workbench(RecordQueries):
         Returns when the started servers are ready or have failed, or after 20 seconds.
 
         Raises:
-            Misuse: the configuration is not valid; nothing was changed.
+            MisuseError: the configuration is not valid; nothing was changed.
         """
         return self._run(self._backend.reload_servers)
 
@@ -249,7 +249,7 @@ class Workbench(RecordQueries):
             varying: also accept later versions that differ only where `ChangedDefinition.varying` shows.
 
         Raises:
-            Misuse: the tool is not quarantined, has changed once more, or cannot be accepted with `varying`.
+            MisuseError: the tool is not quarantined, has changed once more, or cannot be accepted with `varying`.
         """
         self._run(self._backend.accept_definition, tool, hash, varying)
 
@@ -264,7 +264,7 @@ class Workbench(RecordQueries):
             tool: qualified name.
 
         Raises:
-            Misuse: the tool has no such acceptance.
+            MisuseError: the tool has no such acceptance.
         """
         self._run(self._backend.revoke_varying, tool)
 
@@ -290,7 +290,7 @@ class Workbench(RecordQueries):
             profile: answer with the tools of this profile alone.
 
         Raises:
-            Misuse: there is no question, or it is too long.
+            MisuseError: there is no question, or it is too long.
         """
         events = []
         for event in self.ask_stream(question, provider=provider, model=model, history=history, profile=profile):

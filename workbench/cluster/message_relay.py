@@ -71,7 +71,7 @@ class MessageRelay:
         prefix: of all channels and keys.
 
     Raises:
-        Misuse: redis-py is not installed, or it cannot read the URL.
+        MisuseError: redis-py is not installed, or it cannot read the URL.
     """
 
     def __init__(self, url: str, seal: SealedTokens, *, prefix: str = "workbench:relay") -> None:
@@ -118,8 +118,8 @@ class MessageRelay:
             notify: awaited with what the other tells before it answers.
 
         Raises:
-            Gone: there is no such process any more.
-            Unreachable: Redis does not answer, so nobody knows, or the other has failed.
+            ProcessGoneError: there is no such process any more.
+            UnreachableError: Redis does not answer, so nobody knows, or the other has failed.
         """
         if not self.ready.is_set():
             raise UnreachableError("Other gateway processes cannot be reached now: Redis does not answer.")

@@ -54,7 +54,7 @@ class SharedByteQuota(ByteQuota):
         clock: seconds since the epoch. Gateways whose clocks differ count the difference in the hour beside.
 
     Raises:
-        Misuse: redis-py is not installed, or it cannot read the URL.
+        MisuseError: redis-py is not installed, or it cannot read the URL.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class SharedByteQuota(ByteQuota):
         """Seconds until the tenant may add more; 0 when it may now.
 
         Raises:
-            Unreachable: Redis has not heard of too many bytes, and the setting says that nothing goes on then.
+            UnreachableError: Redis has not heard of too many bytes, and the setting says that nothing goes on then.
         """
         if left := super().wait(tenant):
             return left
@@ -129,7 +129,7 @@ class SharedByteQuota(ByteQuota):
         """Tell Redis what was written, and hear what others have.
 
         Raises:
-            Unreachable: Redis does not answer; nothing is lost, the next settlement tells it.
+            UnreachableError: Redis does not answer; nothing is lost, the next settlement tells it.
         """
         while self._unsettled:
             ends, hour = self._ends, int(self._ends) // HOUR - 1
@@ -184,7 +184,7 @@ def byte_quota(settings: Settings) -> ByteQuota:
     """The counter of bytes: of this process, or shared through Redis.
 
     Raises:
-        Misuse: Redis is set and cannot be meant.
+        MisuseError: Redis is set and cannot be meant.
     """
     if not settings.redis_url:
         return ByteQuota(settings.record_bytes_per_hour)

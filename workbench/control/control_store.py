@@ -100,7 +100,7 @@ class ControlStore(ABC):
         """A number that changes when somebody else changed something; it never waits for a database elsewhere.
 
         Raises:
-            ControlDown: nobody could tell for longer than is allowed.
+            ControlStoreError: nobody could tell for longer than is allowed.
         """
 
     @abstractmethod

@@ -26,8 +26,8 @@ def open_store(where: Settings | Path) -> ControlStore:
     Whoever opens it closes it. Every room opens its own.
 
     Raises:
-        Misuse: the database is corrupt, or is not one that this version can use.
-        ControlDown: the Postgres of `database_url` does not answer.
+        MisuseError: the database is corrupt, or is not one that this version can use.
+        ControlStoreError: the Postgres of `database_url` does not answer.
     """
     if isinstance(where, Path):
         return SqliteStore(prepare_home(where))

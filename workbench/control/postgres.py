@@ -47,8 +47,8 @@ class PostgresStore(ControlStore):
         grace: seconds without an answer of the database after which nothing is known any more.
 
     Raises:
-        Misuse: psycopg is not installed, the URL cannot be read, or the schema is of a later version.
-        ControlDown: the database does not answer.
+        MisuseError: psycopg is not installed, the URL cannot be read, or the schema is of a later version.
+        ControlStoreError: the database does not answer.
     """
 
     local = False

@@ -54,7 +54,7 @@ def make_schema(db: Connection[Any], schema: str) -> None:
     """Make or recognise the schema.
 
     Raises:
-        Misuse: a later version made it.
+        MisuseError: a later version made it.
         psycopg.Error: it cannot be made.
     """
     if _format(db) is None:  # a role that may only use the tables never gets here

@@ -21,7 +21,7 @@ def redis_client(url: str, timeout: float | None, setting: str = "redis_url") ->
         setting: where the URL comes from, for messages.
 
     Raises:
-        Misuse: redis-py is not installed, or it cannot read the URL.
+        MisuseError: redis-py is not installed, or it cannot read the URL.
     """
     try:
         from redis.asyncio import Redis

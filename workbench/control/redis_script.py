@@ -36,7 +36,7 @@ class RedisScript:
         breaker: after several failures in a row Redis is not asked for a while.
 
     Raises:
-        Misuse: redis-py is not installed, or it cannot read the URL.
+        MisuseError: redis-py is not installed, or it cannot read the URL.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class RedisScript:
         """What the script answers.
 
         Raises:
-            Unreachable: Redis does not answer in time, or is not asked for a moment.
+            UnreachableError: Redis does not answer in time, or is not asked for a moment.
         """
         return await self._asked(lambda: self._one(keys, arguments))
 
@@ -68,7 +68,7 @@ class RedisScript:
         """What the script answers to each of several calls, in one round trip.
 
         Raises:
-            Unreachable: as for `run`; some of the calls may have been counted.
+            UnreachableError: as for `run`; some of the calls may have been counted.
         """
         return await self._asked(lambda: self._several(calls))
 

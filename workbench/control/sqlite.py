@@ -21,7 +21,7 @@ class SqliteStore(ControlStore):
         home: a prepared state folder.
 
     Raises:
-        Misuse: the file is corrupt or is something else.
+        MisuseError: the file is corrupt or is something else.
     """
 
     local = True

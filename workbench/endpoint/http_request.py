@@ -87,7 +87,7 @@ class EndpointRequest:
 
         Raises:
             TooLarge: it has more than `most` bytes.
-            Gone: the client went away.
+            ProcessGoneError: the client went away.
             TimeoutError: it did not arrive in time.
         """
         declared = self.headers.get(b"content-length", b"0")

@@ -158,8 +158,8 @@ class Announcements:
         """Whether there is what a stream shows.
 
         Raises:
-            Unauthenticated: its credential is not good any more.
-            Unreachable: nobody can say.
+            UnauthenticatedError: its credential is not good any more.
+            UnreachableError: nobody can say.
         """
         await self._gateway.access.authenticate_async(request.header(b"authorization"), request.view)
         name = profile_of(request.view)

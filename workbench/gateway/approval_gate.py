@@ -77,8 +77,8 @@ class ApprovalGate:
         """The call and its decision with a live approval of exactly this call; without one, people are asked.
 
         Raises:
-            Refusal: there is no approval, or nobody can say now whether there is.
-            NotRecorded: the record cannot be written.
+            CallRefusedError: there is no approval, or nobody can say now whether there is.
+            NotRecordedError: the record cannot be written.
         """
         approvals = self._policy.approvals
         call, answer = answered(call)

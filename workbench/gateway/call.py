@@ -111,7 +111,7 @@ class Gateway:
             respondent: an older client that the server can ask something while it works.
 
         Raises:
-            NotRecorded: the record cannot be written. Nothing was answered, and nothing was done if that was known
+            NotRecordedError: the record cannot be written. Nothing was answered, and nothing was done if that was known
                 before.
         """
         started = perf_counter_ns()
@@ -201,7 +201,7 @@ class Gateway:
         """The outcome of a call that a door turns down itself, because it cannot be read; recorded like any other.
 
         Raises:
-            NotRecorded: the record cannot be written.
+            NotRecordedError: the record cannot be written.
         """
         call, _, size = readable(call)
         state = CallState(size)

@@ -32,7 +32,7 @@ class CallRates:
         """Refuse who has used up the rate, or whose tenant the bytes, before anything costs time. Counts nothing.
 
         Raises:
-            Refusal: how long to wait; or the bytes cannot be counted.
+            CallRefusedError: how long to wait; or the bytes cannot be counted.
         """
         if (used := self._limits.waiting(caller)) is not None:
             raise throttled(used, caller)
@@ -48,7 +48,7 @@ class CallRates:
         """Count a call that nothing else stands against so far.
 
         Raises:
-            Refusal: the rate of the caller, or the tenant's quota on the tool, is used up.
+            CallRefusedError: the rate of the caller, or the tenant's quota on the tool, is used up.
         """
         used = self._limits.use(caller, tool)
         if used is not None:
@@ -58,7 +58,7 @@ class CallRates:
         """`count`, where the counters may lie in another process.
 
         Raises:
-            Refusal: as for `count`, or they cannot be looked at.
+            CallRefusedError: as for `count`, or they cannot be looked at.
         """
         try:
             used = await self._limits.use_shared(caller, tool)

@@ -71,7 +71,7 @@ class Dispatcher:
             respondent: who can be asked while the server works.
 
         Raises:
-            Refusal: no answer, no answer in time, or an error.
+            CallRefusedError: no answer, no answer in time, or an error.
         """
         key = None if is_method(call.tool) else self.cache.key(call, tool)
         if key is None:

@@ -80,8 +80,8 @@ def scopes_of(registry: Registry, server: str, method: str) -> tuple[str, ...]:
     """What calling a method of an extension needs: what a bundled server declares, else to be let write there.
 
     Raises:
-        Misuse: there is no such server.
-        ServerDown: it cannot be reached now, so nobody knows.
+        MisuseError: there is no such server.
+        ServerDownError: it cannot be reached now, so nobody knows.
     """
     spec = registry.spec(server)
     if spec is not None and spec.trust == "bundled":

@@ -100,7 +100,7 @@ def read_profiles(path: Path) -> ProfileFile:
     """The profiles in a file.
 
     Raises:
-        Misuse: it cannot be read or cannot be meant; names the file, the line, and what was expected.
+        MisuseError: it cannot be read or cannot be meant; names the file, the line, and what was expected.
     """
     return _Reader(path).read()
 

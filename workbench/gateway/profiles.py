@@ -44,7 +44,7 @@ class Profiles:
         clock: seconds that only grow.
 
     Raises:
-        Misuse: the file cannot be meant.
+        MisuseError: the file cannot be meant.
     """
 
     def __init__(self, settings: Settings, registry: Registry, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -70,7 +70,7 @@ class Profiles:
         """The profile of that name.
 
         Raises:
-            Misuse: there is none; with the one that was probably meant.
+            MisuseError: there is none; with the one that was probably meant.
         """
         found = self.find(name)
         if found is None:

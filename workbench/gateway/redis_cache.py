@@ -54,7 +54,7 @@ class SharedCache:
         breaker: leaves Redis alone for a while once it has failed repeatedly.
 
     Raises:
-        Misuse: redis-py is not installed, or it cannot read the URL.
+        MisuseError: redis-py is not installed, or it cannot read the URL.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ class ToolResolver:
         """The tool of a call, and the connection to its server.
 
         Raises:
-            Refusal: there is none for this caller, or it cannot be called now.
+            CallRefusedError: there is none for this caller, or it cannot be called now.
         """
         if call.profile:
             self._check_within(call)

@@ -83,9 +83,9 @@ class ServerRequests:
         """The result of one request, or that the client is asked for input.
 
         Raises:
-            Refusal: the state that came back is not this request's, or the server asks without end.
+            CallRefusedError: the state that came back is not this request's, or the server asks without end.
             RpcError: from the server, or from the client when it was asked.
-            Unreachable: see `Connection.request`.
+            UnreachableError: see `Connection.request`.
             TimeoutError: no answer in time, the time for the client's answers not counted.
         """
         if method not in INTERACTIVE:

@@ -32,7 +32,7 @@ class StandingUse:
         """The standing approval that lets `call` through, counted; None where there is none.
 
         Raises:
-            NotRecorded: the record cannot be written. The use is counted then, and nothing runs.
+            NotRecordedError: the record cannot be written. The use is counted then, and nothing runs.
         """
         standing = self._policy.standing
         if not standing.on:

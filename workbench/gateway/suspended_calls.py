@@ -121,8 +121,8 @@ class SuspendedCalls:
             notify: as of `Connection.request`.
 
         Raises:
-            Refusal: it does not wait any more.
-            Unreachable: the process that holds it cannot be reached now; it may be later.
+            CallRefusedError: it does not wait any more.
+            UnreachableError: the process that holds it cannot be reached now; it may be later.
             RpcError, TimeoutError: as of `Connection.request`.
         """
         if at in ("", self.here):

@@ -62,7 +62,7 @@ class TaskIds:
         """The task that a call of one of `METHODS` is about.
 
         Raises:
-            Refusal: there is no such task, or it is somebody else's: which of both is not told.
+            CallRefusedError: there is no such task, or it is somebody else's: which of both is not told.
         """
         task = self.read(call.arguments.get("taskId"))
         if task is None or not task.belongs_to(call.caller) or task.server != call.tool.partition(".")[0]:

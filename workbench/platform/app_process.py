@@ -20,7 +20,7 @@ def shipped(folder: str) -> Path:
     """A folder that ships with the project: beside the package in a clone, inside it in an installed wheel.
 
     Raises:
-        Misuse: neither is there.
+        MisuseError: neither is there.
     """
     package = Path(str(resources.files("workbench")))
     for candidate in (package.parent / folder, package / "_shipped" / folder):

@@ -76,7 +76,7 @@ class ApprovalInbox:
             standing: with a yes, on which terms the caller may repeat the call.
 
         Raises:
-            Misuse: no such approval in the caller's tenant, it no longer waits, it is not theirs to decide, or the
+            MisuseError: no such approval in the caller's tenant, it no longer waits, it is not theirs to decide, or the
                 changed arguments do not fit the tool.
         """
         desk, write = self._policy.approvals, self._audit.write

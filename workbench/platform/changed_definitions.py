@@ -84,7 +84,8 @@ async def accept(platform: Platform, tool: str, hash: str, caller: Caller, *, va
         varying: later versions, too, that differ only in what `ChangedDefinition.varying` shows.
 
     Raises:
-        Misuse: no such tool is quarantined here, it is another tenant's to accept, it has changed once more, or what
+        MisuseError: no such tool is quarantined here, it is another tenant's to accept, it has changed once more,
+            or what
             varies in it cannot be told.
     """
     if not hash or all(each.tool != tool for each in await changed(platform, caller)):
@@ -121,7 +122,7 @@ async def revoke_varying(platform: Platform, tool: str, caller: Caller) -> None:
         caller: who ends it.
 
     Raises:
-        Misuse: there is none of that tool here, or it is another tenant's to end.
+        MisuseError: there is none of that tool here, or it is another tenant's to end.
     """
     if all(each.tool != tool for each in await varying(platform, caller)):
         raise MisuseError(

@@ -27,7 +27,7 @@ def messages(history: Sequence[JSON]) -> tuple[Message, ...]:
     """Earlier turns in the agent's form.
 
     Raises:
-        Misuse: a turn without role or text.
+        MisuseError: a turn without role or text.
     """
     made: list[Message] = []
     for turn in history:

@@ -32,7 +32,7 @@ class MetricsSampler:
         """Record what changed; how many values that were.
 
         Raises:
-            NotRecorded: the log cannot be written. What was not written is tried again the next time.
+            NotRecordedError: the log cannot be written. What was not written is tried again the next time.
         """
         from workbench.platform.prometheus import PlatformCollector
 

@@ -42,8 +42,9 @@ async def create(
         note: what it is for.
 
     Raises:
-        Misuse: what `Access.create_key` refuses, or the key would reach further than its maker. Nothing was made then.
-        NotRecorded: the record cannot be written; the key was ended again.
+        MisuseError: what `Access.create_key` refuses, or the key would reach further than its maker. Nothing was
+            made then.
+        NotRecordedError: the record cannot be written; the key was ended again.
     """
     if rate_per_minute is not None and caller.tenant != platform.settings.tenant:
         raise MisuseError(
@@ -84,7 +85,7 @@ async def revoke(platform: Platform, id: str, caller: Caller) -> bool:
     """End a key of the caller's tenant at once. False when it was ended before.
 
     Raises:
-        Misuse: there is none of this id in the tenant.
+        MisuseError: there is none of this id in the tenant.
     """
     found = next((key for key in await keys(platform, caller) if key.id == id), None)
     if found is None:

@@ -150,7 +150,7 @@ def key_states(settings: Settings) -> list[KeyState]:
     """Every key of a state folder, whether there is one yet or not.
 
     Raises:
-        Misuse: the folder is no state folder, or a ring cannot be read.
+        MisuseError: the folder is no state folder, or a ring cannot be read.
     """
     home = prepare_home(settings.home)
     return [_state(home, key) for key in KEYS.values()]
@@ -197,9 +197,9 @@ async def rotate(
         by: who does it.
 
     Raises:
-        Misuse: a name is unknown, a platform or another writer uses the folder, or a key has to be prepared first.
+        MisuseError: a name is unknown, a platform or another writer uses the folder, or a key has to be prepared first.
             Nothing was changed then.
-        NotRecorded: the record cannot be written; the key that was to follow was not changed.
+        NotRecordedError: the record cannot be written; the key that was to follow was not changed.
     """
     home = prepare_home(settings.home)
     keys = [_key(name) for name in names]

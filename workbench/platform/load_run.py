@@ -64,7 +64,7 @@ def run_load(
         The summary (requests, failures, requests per second, p50, p95, p99 in microseconds) and every request.
 
     Raises:
-        Misuse: no such profile, or a number that is not above zero; nothing was started then.
+        MisuseError: no such profile, or a number that is not above zero; nothing was started then.
         MissingPackageError: Locust is not installed.
         WorkbenchError: it made no request.
     """
@@ -138,7 +138,7 @@ def check_load(run: JSON, requests: Sequence[JSON]) -> None:
     """Refuse what is no load run.
 
     Raises:
-        Misuse: a field is missing.
+        MisuseError: a field is missing.
     """
     missing = [k for k in ("id", "requests", "failures") if k not in run]
     if missing or any("latency_us" not in r or "ok" not in r for r in requests):

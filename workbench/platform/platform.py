@@ -134,8 +134,8 @@ class Platform:
             chooser: who chooses the provider of a run; None: as the settings and the environment say.
 
         Raises:
-            Misuse: the state folder is corrupt or foreign, or a setting cannot be meant.
-            NotRecorded: the log cannot be written.
+            MisuseError: the state folder is corrupt or foreign, or a setting cannot be meant.
+            NotRecordedError: the log cannot be written.
         """
         prepare_home(settings.home)
         await SecretResolver.of(settings).prepare(settings)
@@ -221,7 +221,7 @@ class Platform:
             door: for the record and the counters.
 
         Raises:
-            Unauthenticated: none, more than one, or not a valid one; or too many that were not, from that address.
+            UnauthenticatedError: none, more than one, or not a valid one; or too many that were not, from that address.
         """
         if len(headers) > 1:
             raise UnauthenticatedError("Two Authorization headers were sent.", hint="Send one.")
@@ -254,7 +254,7 @@ class Platform:
         """The tools that `caller` may call, everywhere or through a profile: all, or the best matches for `words`.
 
         Raises:
-            Misuse: there is no such profile.
+            MisuseError: there is no such profile.
         """
         if profile:
             self.gateway.profiles.named(profile)
@@ -344,8 +344,8 @@ class Platform:
             profile: through which the tools are called; empty: all that `caller` may call.
 
         Raises:
-            Misuse: there is no such profile.
-            NotRecorded: the tenant has used up what it may record in this hour.
+            MisuseError: there is no such profile.
+            NotRecordedError: the tenant has used up what it may record in this hour.
         """
         self.audit.quota.check(caller.tenant)
         within = self.gateway.profiles.named(profile) if profile else None
@@ -368,7 +368,7 @@ class Platform:
         """What the caller's runs may use, and have used today (UTC).
 
         Raises:
-            Unreachable: it cannot be looked up.
+            UnreachableError: it cannot be looked up.
         """
         spending = self.policy.spending
         tokens, dollars = await spending.used(caller)
@@ -420,7 +420,7 @@ class Platform:
         """Restart a server; how it is doing once it is ready or has failed again.
 
         Raises:
-            Misuse: there is none of that id, or it is not the caller's tenant that runs it.
+            MisuseError: there is none of that id, or it is not the caller's tenant that runs it.
         """
         self.check_owner(server, caller)
         await self._administered(server, "restart requested", caller)
@@ -430,7 +430,7 @@ class Platform:
         """Read the configuration of servers anew, and start, end and replace servers so that they are as it says.
 
         Raises:
-            Misuse: the caller's tenant does not run this workbench, or the configuration cannot be meant.
+            MisuseError: the caller's tenant does not run this workbench, or the configuration cannot be meant.
         """
         if not self.operates(caller):
             raise MisuseError(
@@ -444,7 +444,7 @@ class Platform:
         """Add a server that is reached over HTTP. It exists for the caller's tenant alone.
 
         Raises:
-            Misuse: not such a registration, an id that is taken, or an address that may not be reached.
+            MisuseError: not such a registration, an id that is taken, or an address that may not be reached.
         """
         spec = registration(server, tenant=caller.tenant, prefixed=not self.operates(caller))
         await self._administered(spec.id, "registration requested", caller)
@@ -454,7 +454,7 @@ class Platform:
         """Remove a registered server.
 
         Raises:
-            Misuse: there is none of that id, or it is not the caller's tenant that runs it.
+            MisuseError: there is none of that id, or it is not the caller's tenant that runs it.
         """
         self.check_owner(server, caller)
         await self._administered(server, "removal requested", caller)
@@ -464,7 +464,7 @@ class Platform:
         """Put a load run on the record, its requests first.
 
         Raises:
-            Misuse: something is missing.
+            MisuseError: something is missing.
         """
         await self.record_load_requests(run, requests, caller)
         await self.audit.write(caller.tenant, records.load_run(run, caller.tenant))

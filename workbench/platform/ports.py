@@ -21,7 +21,7 @@ def listen(host: str, port: str, what: str) -> socket.socket:
         what: what the port is for, for the error message; a key of `OPTIONS`.
 
     Raises:
-        Misuse: the port is taken (the message names the process that holds it), or the address is not ours.
+        MisuseError: the port is taken (the message names the process that holds it), or the address is not ours.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)

@@ -37,7 +37,7 @@ class RecordDesk:
         """Calls of the caller's tenant, newest first.
 
         Raises:
-            Misuse: a time that does not read.
+            MisuseError: a time that does not read.
         """
         wanted = {
             "user_id = $user": ("user", user),
@@ -68,9 +68,9 @@ class RecordDesk:
             fleet: over all gateways that share a catalog.
 
         Raises:
-            Misuse: the statement is refused, or was stopped.
-            NotRecorded: that it was asked cannot be recorded.
-            Unreachable: too many queries wait.
+            MisuseError: the statement is refused, or was stopped.
+            NotRecordedError: that it was asked cannot be recorded.
+            UnreachableError: too many queries wait.
         """
         asked = {"sql": sql, "parameters": parameters}
         await self._note("sql", {**asked, "fleet": True} if fleet else asked, caller)
@@ -84,8 +84,8 @@ class RecordDesk:
         """An export of the caller's tenant, as its bytes come. Closing the iterator ends the work.
 
         Raises:
-            Misuse: no such table, or a time that does not read; before the first bytes.
-            Unreachable: too many exports run, or this one broke off.
+            MisuseError: no such table, or a time that does not read; before the first bytes.
+            UnreachableError: too many exports run, or this one broke off.
         """
         from workbench.audit.query.export import table_of
 

@@ -84,7 +84,7 @@ def at_url(url: str, token: str) -> RunningPlatform:
         token: a key or access token.
 
     Raises:
-        Misuse: it is no URL of a web server.
+        MisuseError: it is no URL of a web server.
     """
     try:
         found = urlsplit(url)

@@ -79,9 +79,9 @@ class SqlProcess:
         """Run one read-only statement over the rows of `tenant` (None: all tenants).
 
         Raises:
-            Misuse: not one read-only statement, or DuckDB refuses it.
-            QueryStopped: it took too long, or needed too much memory.
-            Unreachable: the child died, or too many queries wait; the next query starts another.
+            MisuseError: not one read-only statement, or DuckDB refuses it.
+            QueryStoppedError: it took too long, or needed too much memory.
+            UnreachableError: the child died, or too many queries wait; the next query starts another.
         """
         import pyarrow as pa
 

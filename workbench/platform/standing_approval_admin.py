@@ -19,7 +19,7 @@ async def prepare(
     """Check that a yes of `caller` to a waiting call may let it be repeated on these terms.
 
     Raises:
-        Misuse: no such approval in the caller's tenant, not theirs to give, or the terms cannot be meant.
+        MisuseError: no such approval in the caller's tenant, not theirs to give, or the terms cannot be meant.
     """
     desk, standing = platform.policy.approvals, platform.policy.standing
 
@@ -63,7 +63,7 @@ async def revoke(platform: Platform, id: str, caller: Caller) -> StandingApprova
     """End one at once.
 
     Raises:
-        Misuse: there is none of that id in force in the caller's tenant, or it is not theirs to end.
+        MisuseError: there is none of that id in force in the caller's tenant, or it is not theirs to end.
     """
     standing = platform.policy.standing
     ended = await standing.store.aside(standing.revoke, id, caller)

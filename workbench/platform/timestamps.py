@@ -11,7 +11,7 @@ def microseconds(text: str | None) -> int:
     """An ISO 8601 time (UTC unless it says otherwise) as µs since the epoch; 0 for None.
 
     Raises:
-        Misuse: it is none.
+        MisuseError: it is none.
     """
     if text is None:
         return 0

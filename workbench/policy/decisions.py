@@ -43,7 +43,7 @@ class Policy:
             `opa_url` choose who decides.
 
     Raises:
-        Misuse: the policy does not load, or the engine cannot be opened. Then nothing starts.
+        MisuseError: the policy does not load, or the engine cannot be opened. Then nothing starts.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -192,7 +192,7 @@ class Policy:
         """Whose yes a call needs that needs a human's.
 
         Raises:
-            Misuse: the rules give no usable answer, so nobody can be asked.
+            MisuseError: the rules give no usable answer, so nobody can be asked.
         """
         try:
             async with asyncio.timeout(self.engine.timeout):

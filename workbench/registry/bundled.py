@@ -22,7 +22,7 @@ def configured_servers(settings: Settings) -> Configuration:
     They are the bundled ones, those that were added to the state folder, and those of the setting `mcp_config`.
 
     Raises:
-        Misuse: as `bundled_specs` and `read_configuration`.
+        MisuseError: as `bundled_specs` and `read_configuration`.
     """
     found = foreign_servers(settings)
     return Configuration(
@@ -38,7 +38,7 @@ def foreign_servers(settings: Settings) -> Configuration:
     """Of the configured servers those that do not come with the workbench. Secrets that inputs name are looked up.
 
     Raises:
-        Misuse: a file cannot be read at all.
+        MisuseError: a file cannot be read at all.
     """
     found = Configuration()
     added = settings.home / FILE
@@ -75,7 +75,7 @@ def bundled_specs(settings: Settings) -> list[ServerSpec]:
     """The bundled servers that `settings` asks for: those that `servers` names, and those of settings that are set.
 
     Raises:
-        Misuse: the servers are missing, a manifest is wrong, or a folder of the settings does not exist.
+        MisuseError: the servers are missing, a manifest is wrong, or a folder of the settings does not exist.
     """
     manifests = {manifest.id: manifest for manifest in bundled_manifests()}
     named = [manifests[id] for id in settings.servers]

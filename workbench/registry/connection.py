@@ -86,7 +86,7 @@ class Connection(Protocol):
         """Find out which revision the server speaks and agree on it.
 
         Raises:
-            Unreachable: nothing answers, or what answers is no MCP server.
+            UnreachableError: nothing answers, or what answers is no MCP server.
         """
 
     async def request(
@@ -113,7 +113,7 @@ class Connection(Protocol):
 
         Raises:
             RpcError: the server answered with an error object.
-            Unreachable: the server is gone or broke the protocol.
+            UnreachableError: the server is gone or broke the protocol.
             TimeoutError: no result in time.
         """
 

@@ -80,7 +80,7 @@ class BalancedConnection:
         """See `registry.Connection.request`; `more` are its other arguments.
 
         Raises:
-            Overloaded: every replica has too much to do, or its breaker is open. Nothing was sent.
+            OverloadedError: every replica has too much to do, or its breaker is open. Nothing was sent.
         """
         if len(self._replicas) > 1 and method in EVERYWHERE:
             return await self._everywhere(method, params, timeout)

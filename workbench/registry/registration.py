@@ -29,7 +29,8 @@ def registration(data: Any, *, tenant: str = "", prefixed: bool = False) -> Serv
         prefixed: whether its id has to begin with the tenant's name, so that tenants cannot come into each other's way.
 
     Raises:
-        Misuse: it is no object, lacks `id` or `url`, has a key or a value that is not expected, or an id of others.
+        MisuseError: it is no object, lacks `id` or `url`, has a key or a value that is not expected, or an id of
+            others.
     """
     if not isinstance(data, dict):
         raise MisuseError(f"A registration is an object, not {type(data).__name__}.", hint=f"Give {', '.join(KEYS)}.")
@@ -56,7 +57,7 @@ def check_registration(spec: ServerSpec, *, local_allowed: bool, ports: Sequence
     """Refuse what must not be registered, whoever asks. Whether the name is free is not looked at.
 
     Raises:
-        Misuse: it has a launch command, a URL that may not be called, or headers or texts that may not be used.
+        MisuseError: it has a launch command, a URL that may not be called, or headers or texts that may not be used.
     """
     _check_types(spec)
     if spec.auth is not None or spec.tls is not None:

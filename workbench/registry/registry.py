@@ -112,7 +112,7 @@ class Registry:
                 downloads itself. They go on, and are said to be ready or failed when they are.
 
         Raises:
-            Misuse: the configuration cannot be meant; nothing was launched then.
+            MisuseError: the configuration cannot be meant; nothing was launched then.
         """
         configured = await asyncio.to_thread(self._configured)
         self._pins = DefinitionPins(self._settings)
@@ -187,8 +187,8 @@ class Registry:
         """The tool of that name and the connection to its server.
 
         Raises:
-            UnknownTool: no server lists it; with suggestions.
-            ServerDown: its server cannot be called now.
+            UnknownToolError: no server lists it; with suggestions.
+            ServerDownError: its server cannot be called now.
         """
         found = self._catalog.by_name.get(qualified)
         if found is not None:
@@ -209,8 +209,8 @@ class Registry:
         """The connection to one server, for what is not a tool call.
 
         Raises:
-            Misuse: there is no such server.
-            ServerDown: it cannot be reached now.
+            MisuseError: there is no such server.
+            ServerDownError: it cannot be reached now.
         """
         entry = self._entry(id)
         if not entry.callable:
@@ -249,9 +249,10 @@ class Registry:
         """Register a server by URL, now and for later starts. Returns when it is ready or has failed once.
 
         Raises:
-            Misuse: it has a command (those are read from disk only), a URL that may not be called, or a name that is
+            MisuseError: it has a command (those are read from disk only), a URL that may not be called, or a name
+                that is
                 taken or can be mistaken for another.
-            NotRecorded: the log cannot record it, so it was not added.
+            NotRecordedError: the log cannot record it, so it was not added.
         """
         check_registration(spec, local_allowed=self._settings.local_urls, ports=self._settings.upstream_ports)
         async with self._editing:
@@ -271,8 +272,8 @@ class Registry:
         """Forget a registered server, and let go of it once the calls under way on it are over.
 
         Raises:
-            Misuse: there is none of that id, or it is configured elsewhere.
-            NotRecorded: the log cannot record it, so it was not removed.
+            MisuseError: there is none of that id, or it is configured elsewhere.
+            NotRecordedError: the log cannot record it, so it was not removed.
         """
         entry = self._entry(id)
         if entry.spec.source != "registered":
@@ -295,8 +296,8 @@ class Registry:
             patience: return after so many seconds although some of the new ones are still starting.
 
         Raises:
-            Misuse: the configuration cannot be meant; everything runs on as it did.
-            NotRecorded: the log cannot record a change, so nothing was started or ended.
+            MisuseError: the configuration cannot be meant; everything runs on as it did.
+            NotRecordedError: the log cannot record a change, so nothing was started or ended.
         """
         pins = self._opened_pins()
         async with self._editing:
@@ -333,7 +334,7 @@ class Registry:
         """Bring a server down and up again; returns when it is ready or has failed.
 
         Raises:
-            Misuse: there is none of that id.
+            MisuseError: there is none of that id.
         """
         entry = self._entry(id)
         await self._journal.of_tenant(entry.spec.tenant).decided(id, "restart_asked")
@@ -358,7 +359,7 @@ class Registry:
         """What differs from the pinned definition of a quarantined tool: part → {"pinned", "listed"}.
 
         Raises:
-            UnknownTool: no ready server lists it.
+            UnknownToolError: no ready server lists it.
         """
         if qualified not in self._catalog.by_name:
             raise UnknownToolError(qualified, self.suggest(qualified))
@@ -368,7 +369,7 @@ class Registry:
         """What `accept` with `varying` would agree to for a quarantined tool; or why that is not possible.
 
         Raises:
-            UnknownTool: no ready server lists it.
+            UnknownToolError: no ready server lists it.
         """
         if qualified not in self._catalog.by_name:
             raise UnknownToolError(qualified, self.suggest(qualified))
@@ -384,9 +385,9 @@ class Registry:
             varying: accept later versions, too, that differ only as this one does; see `varying`.
 
         Raises:
-            UnknownTool: no ready server lists it.
-            Misuse: it has changed again since it was looked at, or what varies in it cannot be told.
-            NotRecorded: the log cannot record it, so nothing was accepted.
+            UnknownToolError: no ready server lists it.
+            MisuseError: it has changed again since it was looked at, or what varies in it cannot be told.
+            NotRecordedError: the log cannot record it, so nothing was accepted.
         """
         if qualified not in self._catalog.by_name:
             raise UnknownToolError(qualified, self.suggest(qualified))
@@ -414,7 +415,7 @@ class Registry:
             by: who ends it.
 
         Raises:
-            NotRecorded: the log cannot record it, so it goes on.
+            NotRecordedError: the log cannot record it, so it goes on.
         """
         server, _, tool = qualified.partition(".")
         entry, pins = self._entries.get(server), self._opened_pins()

@@ -63,7 +63,7 @@ class RegistryEvents:
         """Somebody wants something done to a server; it may be done once this returns.
 
         Raises:
-            NotRecorded: it cannot be recorded, so it must not be done.
+            NotRecordedError: it cannot be recorded, so it must not be done.
         """
         from workbench.audit.format import records
 

@@ -59,7 +59,8 @@ def server_auth(values: dict[str, str]) -> ServerAuth:
     """What `auth` of a server says.
 
     Raises:
-        Misuse: something is missing, unknown, or does not go together. The message is the end of a sentence, for the
+        MisuseError: something is missing, unknown, or does not go together. The message is the end of a sentence,
+            for the
             place in the file is put before it.
     """
     kind = values.get("type", "")

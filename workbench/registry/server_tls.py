@@ -31,7 +31,8 @@ def server_tls(values: dict[str, str]) -> ServerTls:
     """What `tls` of a server says.
 
     Raises:
-        Misuse: something is unknown or does not go together. The message is the end of a sentence, for the place in the
+        MisuseError: something is unknown or does not go together. The message is the end of a sentence, for the
+            place in the
             file is put before it.
     """
     unknown = next((key for key in values if key not in KEYS), None)

@@ -20,7 +20,7 @@ class SecretsManager:
     """Secrets of one account and region (`AWS_REGION`, `AWS_PROFILE`, roles, and `AWS_ENDPOINT_URL` where it is set).
 
     Raises:
-        Misuse: boto3 is not installed, or no region is known.
+        MisuseError: boto3 is not installed, or no region is known.
     """
 
     name = "aws"

@@ -36,7 +36,7 @@ class KeyRing(NamedTuple):
         """The ring of the key in the file `path`; empty when the key was never rotated.
 
         Raises:
-            Misuse: the file is there and holds something else.
+            MisuseError: the file is there and holds something else.
         """
         ring = ring_path(path)
         try:

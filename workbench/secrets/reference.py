@@ -32,7 +32,7 @@ class SecretReference(Record, frozen=True, kw_only=True):
         """The reference that `text` is, with or without `secret:`.
 
         Raises:
-            Misuse: it is none. The text is not repeated: somebody may have put the secret itself there.
+            MisuseError: it is none. The text is not repeated: somebody may have put the secret itself there.
         """
         named, has_field, field = text.removeprefix(PREFIX).partition("#")
         head, colon, tail = named.partition(":")
@@ -58,7 +58,7 @@ def references(text: str) -> list[SecretReference]:
     """The references in `text`, in their order.
 
     Raises:
-        Misuse: one of them is malformed.
+        MisuseError: one of them is malformed.
     """
     if text.startswith(PREFIX):
         return [SecretReference.parse(text)]

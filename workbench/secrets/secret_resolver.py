@@ -98,8 +98,8 @@ class SecretResolver:
         """`text` with values in place of references. Waits only where nothing is known yet; else reads on behind.
 
         Raises:
-            NoSecret: one of them cannot be had.
-            Misuse: a reference is malformed.
+            SecretNotFoundError: one of them cannot be had.
+            MisuseError: a reference is malformed.
         """
         if not is_reference(text):
             return text
@@ -142,7 +142,7 @@ class SecretResolver:
             refused: what `text` resolved to, and was not accepted.
 
         Raises:
-            NoSecret: there is no such secret any more.
+            SecretNotFoundError: there is no such secret any more.
         """
         wanted = references(text)
         if (found := self._filled(text, wanted)) != refused:
@@ -180,7 +180,7 @@ class SecretResolver:
             hidden: whether it is taken out of what is shown.
 
         Raises:
-            Misuse: no secret can have that name.
+            MisuseError: no secret can have that name.
         """
         kept = self._kept.setdefault(SecretReference.parse(name), _CachedSecret())
         with kept.lock:

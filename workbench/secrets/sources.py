@@ -32,7 +32,7 @@ class SecretSource(Protocol):
         """The value in force and what tells it from earlier ones; None when there is no such secret.
 
         Raises:
-            NoSecret: it cannot be told, or the secret is kept in a way that is not safe.
+            SecretNotFoundError: it cannot be told, or the secret is kept in a way that is not safe.
         """
 
     def pending(self, name: str) -> str | None:

@@ -54,7 +54,7 @@ async def serve(settings: Settings, build_app: Callable[[Platform], ASGI], *, pr
         ready: called once when calls can be answered.
 
     Raises:
-        Misuse: a platform already runs on this state folder, or a port is taken.
+        MisuseError: a platform already runs on this state folder, or a port is taken.
     """
     prepare_home(settings.home)
     raise_open_files()

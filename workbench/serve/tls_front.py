@@ -52,7 +52,7 @@ async def open_tls(settings: Settings) -> TlsContext:
     """What the settings say of TLS at the front.
 
     Raises:
-        Misuse: they do not go together, or there is no certificate that could be used.
+        MisuseError: they do not go together, or there is no certificate that could be used.
     """
     identity, domain = _identity(settings)
     identity.open()

@@ -82,8 +82,8 @@ def back_up(home: Path, target: Path, *, version: str, progress: Progress | None
         progress: called now and then with bytes done and bytes in all.
 
     Raises:
-        Misuse: there is no state folder, or the archive exists.
-        Unreachable: the record is being compacted and that does not end.
+        MisuseError: there is no state folder, or the archive exists.
+        UnreachableError: the record is being compacted and that does not end.
         OSError: a disk says no; no archive is left then.
     """
     if not (home / "FORMAT").exists():
@@ -181,7 +181,7 @@ def restore(source: Path, home: Path, *, deep: bool = False, progress: Progress 
         progress: called now and then with bytes done and bytes in all.
 
     Raises:
-        Misuse: `home` is in use, or the archive is of another format.
+        MisuseError: `home` is in use, or the archive is of another format.
         BackupError: the archive is damaged, or the record in it does not verify. `home` is as it was.
         OSError: a disk says no.
     """
@@ -203,7 +203,7 @@ def try_restore(source: Path, *, deep: bool = False, progress: Progress | None =
     """Restore into a temporary folder, check everything, and remove it again.
 
     Raises:
-        Misuse: the archive is of another format.
+        MisuseError: the archive is of another format.
         BackupError: the archive is damaged, or the record in it does not verify.
         OSError: a disk says no.
     """

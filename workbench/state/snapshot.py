@@ -50,7 +50,7 @@ def snapshot(home: Path) -> Iterator[list[SnapshotFile]]:
         home: the state folder. Copies are kept inside it meanwhile, so that they need no second disk.
 
     Raises:
-        Unreachable: a compaction does not end.
+        UnreachableError: a compaction does not end.
         OSError: the disk says no.
     """
     for stale in home.glob(f"{PREFIX}*"):  # of a backup that was killed

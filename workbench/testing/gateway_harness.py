@@ -65,7 +65,7 @@ class GatewayHarness:
         settings: any settings of `workbench.config.Settings`, e.g. `policy` or `rate_per_minute`.
 
     Raises:
-        Misuse: a setting cannot be meant, on entering.
+        MisuseError: a setting cannot be meant, on entering.
         ScriptError: on leaving, when the run did not go as the script of a `ScriptedProvider` says.
 
     Example:
@@ -176,7 +176,7 @@ class GatewayHarness:
         """What `workbench up` runs, with all parts in it.
 
         Raises:
-            Misuse: the harness is not open.
+            MisuseError: the harness is not open.
         """
         if self._platform is None:
             raise MisuseError("The harness is not open.", hint="Use it in a `with` or an `async with` statement.")
@@ -262,7 +262,7 @@ class GatewayHarness:
             fields: further fields of `workbench.Call`, e.g. `timeout_s`.
 
         Raises:
-            NotRecorded: the record cannot be written.
+            NotRecordedError: the record cannot be written.
         """
         call = Call(caller=caller or self.owner, tool=tool, arguments=arguments or {}, **fields)
         return await self.gateway.call(call)
@@ -292,7 +292,7 @@ class GatewayHarness:
             options: as of `workbench.platform.approval_inbox.Inbox.decide`.
 
         Raises:
-            Misuse: nothing of that id waits, or it is not the caller's to decide.
+            MisuseError: nothing of that id waits, or it is not the caller's to decide.
         """
         return await self.platform.decide(approval, True, caller or self.owner, via=via, **options)
 

@@ -49,7 +49,7 @@ class InMemoryServer:
             name: of the server, in messages.
 
         Raises:
-            Misuse: `server` is neither a server object nor functions.
+            MisuseError: `server` is neither a server object nor functions.
         """
         if not isinstance(self.server, Sequence) and hasattr(self.server, "run"):
             return MemoryConnection(self.server, name=name)

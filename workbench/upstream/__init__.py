@@ -27,7 +27,7 @@ def upstream_connection(spec: ServerSpec, launched: LaunchContext, settings: Set
         settings: where its secrets are, and who the gateway is; not needed for a server without.
 
     Raises:
-        Misuse: `launched` has neither pipes nor a URL, or its URL must not be dialled.
+        MisuseError: `launched` has neither pipes nor a URL, or its URL must not be dialled.
     """
     if launched.stdin is not None and launched.stdout is not None:
         from workbench.upstream.stdio import StdioConnection

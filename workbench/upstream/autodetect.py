@@ -67,7 +67,7 @@ class UrlConnection(HttpConnection):
         """Find out transport and era. Safe to call again after `close`.
 
         Raises:
-            Unreachable: nothing answers at the URL, or nothing that speaks MCP.
+            UnreachableError: nothing answers at the URL, or nothing that speaks MCP.
         """
         first, second = (self._open_stream, super().open) if self._stream_first else (super().open, self._open_stream)
         try:

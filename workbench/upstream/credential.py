@@ -16,7 +16,7 @@ class Credential(Protocol):
         """What to send now; waits for nothing while it is good.
 
         Raises:
-            Unreachable: it cannot be had, so that nothing may be sent.
+            UnreachableError: it cannot be had, so that nothing may be sent.
         """
 
     async def renew(self, refused: Mapping[str, str]) -> bool:

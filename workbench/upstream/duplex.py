@@ -114,7 +114,7 @@ class DuplexConnection:
         """Connect and find out the era.
 
         Raises:
-            Unreachable: the server ends, does not answer, or speaks no revision of ours.
+            UnreachableError: the server ends, does not answer, or speaks no revision of ours.
         """
         self._lost = ""
         self._handshaken, self._probe_id, self._late_answer = False, 0, None

@@ -36,7 +36,7 @@ def decode(data: bytes, server: str) -> Any:
     What is no strict JSON is read as `lenient_json` does.
 
     Raises:
-        Refused: it is no JSON.
+        ApprovalRefusedError: it is no JSON.
     """
     try:
         return decode_strict(data)
@@ -87,7 +87,7 @@ def result_of(message: Any, id: int, server: str, method: str = "") -> JSON:
 
     Raises:
         RpcError: the response is an error.
-        Refused: it is not that response.
+        ApprovalRefusedError: it is not that response.
     """
     if isinstance(message, dict) and _responds(message, id):
         result, error = message.get("result"), message.get("error")

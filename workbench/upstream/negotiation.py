@@ -134,7 +134,7 @@ async def negotiate(
         is_modern: whether the server is known to speak 2026-07-28, so that one without an answer is no older one.
 
     Raises:
-        Unreachable: nothing answers, the server refuses our credentials, or no revision is shared.
+        UnreachableError: nothing answers, the server refuses our credentials, or no revision is shared.
     """
     unasked = ""
     if discover is not None:

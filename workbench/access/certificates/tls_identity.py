@@ -62,7 +62,7 @@ class TlsIdentity(Protocol):
         """The material of this moment; the same object until it changes.
 
         Raises:
-            Unreachable: there is none that is good.
+            UnreachableError: there is none that is good.
         """
 
     def close(self) -> None:
@@ -148,7 +148,7 @@ class WorkloadIdentity:
         socket: such as `unix:///run/spire/agent.sock`.
 
     Raises:
-        Misuse: the package `spiffe` is not installed.
+        MisuseError: the package `spiffe` is not installed.
     """
 
     _shared: ClassVar[dict[str, WorkloadIdentity]] = {}
@@ -249,7 +249,7 @@ async def jwt_svid(socket: str, audience: str) -> str:
     """A JWT-SVID of ours for one audience, from the Workload API; it is short-lived and got anew each time.
 
     Raises:
-        Unreachable: it gives none.
+        UnreachableError: it gives none.
     """
     from spiffe import WorkloadApiClient
     from spiffe.errors import PySpiffeError

@@ -59,7 +59,7 @@ class AuthorizationServer:
         fetcher: gets documents of clients.
 
     Raises:
-        Misuse: the setting is off, or our own URL is not known.
+        MisuseError: the setting is off, or our own URL is not known.
     """
 
     def __init__(

@@ -92,7 +92,7 @@ class ClientStore:
             workload: the SPIFFE ID by which it proves who it is; it is then its id, and there is no secret.
 
         Raises:
-            Misuse: a client that could do nothing, a redirect URI that is not acceptable, or too many clients.
+            MisuseError: a client that could do nothing, a redirect URI that is not acceptable, or too many clients.
         """
         if not _SHOWN.fullmatch(name):
             raise MisuseError(f"A client of the name {name!r}.", hint="Expected 1 to 100 printable characters.")
@@ -221,7 +221,7 @@ def document_client(url: str, document: JSON) -> RegisteredClient:
     """The client that a document describes.
 
     Raises:
-        Misuse: it is not about this URL, keeps a secret, or has no acceptable redirect URI.
+        MisuseError: it is not about this URL, keeps a secret, or has no acceptable redirect URI.
     """
     if document.get("client_id") != url:
         raise MisuseError("The document is about another client.")

@@ -114,7 +114,7 @@ async def client_of(server: AuthorizationServer, request: Request, asked: Reques
     """The client that a request to token, introspection or revocation endpoint comes from (RFC 6749 §2.3).
 
     Raises:
-        Refused: unknown, ended, or with a wrong secret or in two ways at once.
+        ApprovalRefusedError: unknown, ended, or with a wrong secret or in two ways at once.
     """
     id, secret = asked.get("client_id"), asked.get("client_secret")
     header = request.headers.get("authorization")

@@ -30,7 +30,7 @@ class LocalIssuer:
         clock: microseconds since the epoch.
 
     Raises:
-        Misuse: the file holds something else.
+        MisuseError: the file holds something else.
     """
 
     def __init__(self, settings: Settings, url: str, keys: ApiKeys, clock: Callable[[], int]) -> None:
@@ -58,7 +58,7 @@ class LocalIssuer:
         """The claims of a token, if a key of ours signed it; their times are not looked at.
 
         Raises:
-            Unauthenticated: none did.
+            UnauthenticatedError: none did.
         """
         for key in self._keys.values():
             with contextlib.suppress(UnauthenticatedError):

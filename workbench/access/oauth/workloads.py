@@ -40,7 +40,7 @@ class WorkloadAssertions:
         ticks: seconds that only grow.
 
     Raises:
-        Misuse: the package `spiffe` is not installed.
+        MisuseError: the package `spiffe` is not installed.
     """
 
     def __init__(self, socket: str, audiences: Collection[str], *, ticks: Callable[[], float] = time.monotonic) -> None:
@@ -59,7 +59,7 @@ class WorkloadAssertions:
         """The SPIFFE ID that an assertion proves.
 
         Raises:
-            Refused: it proves none.
+            ApprovalRefusedError: it proves none.
         """
         if kind not in ASSERTION_TYPES:
             raise OAuthRequestError("invalid_request", "That client_assertion_type is not supported.")

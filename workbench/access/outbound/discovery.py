@@ -27,7 +27,7 @@ async def token_endpoint(server: str, fetcher: JsonFetcher, *, issuer: str = "",
     whoever controls the server could have our client's proof sent anywhere.
 
     Raises:
-        Unreachable: it cannot be found out, or must be confirmed by a person.
+        UnreachableError: it cannot be found out, or must be confirmed by a person.
     """
     if not issuer:
         issuer, resource = await _named_by(server, fetcher, resource)

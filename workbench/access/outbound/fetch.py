@@ -59,7 +59,7 @@ class JsonFetcher:
         """The JSON object at `url`.
 
         Raises:
-            Unreachable: it must not be dialled, does not answer in time, or answers with something else.
+            UnreachableError: it must not be dialled, does not answer in time, or answers with something else.
         """
         return await self._exchange("GET", url, most)
 
@@ -70,7 +70,7 @@ class JsonFetcher:
             basic: client id and secret (RFC 6749 §2.3.1).
 
         Raises:
-            Unreachable: as for `get`.
+            UnreachableError: as for `get`.
         """
         return await self._exchange("POST", url, MAX_DOCUMENT_BYTES, form, basic)
 

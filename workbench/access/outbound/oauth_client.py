@@ -107,7 +107,7 @@ class OAuthClient:
         """A token that is good now: for the gateway itself, or for it in the caller's stead.
 
         Raises:
-            NoToken: there is none to be had.
+            TokenUnavailableError: there is none to be had.
         """
         whose = ("", "") if caller is None else (caller.tenant, caller.subject)
         kept = self._kept.get(whose)

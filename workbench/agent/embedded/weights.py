@@ -83,7 +83,7 @@ def verify(path: Path, progress: Progress | None = None) -> None:
     """Read the whole file and compare.
 
     Raises:
-        BrokenWeights: another length or another SHA-256.
+        ModelWeightsError: another length or another SHA-256.
     """
     size = path.stat().st_size
     if size != SIZE:

@@ -25,8 +25,8 @@ def open_fleet(settings: Settings, tenant: str | None = None) -> SqlEngine:
         tenant: show only this tenant's rows, whatever the statement; None shows all.
 
     Raises:
-        Misuse: neither is set, or a package is missing.
-        Unreachable: it does not answer.
+        MisuseError: neither is set, or a package is missing.
+        UnreachableError: it does not answer.
     """
     if settings.audit_engine:
         from workbench.audit.fleet.postgres_engine import PostgresEngine
@@ -41,8 +41,8 @@ def members(settings: Settings) -> list[Member]:
     """The records that are in the catalog, or else on the server.
 
     Raises:
-        Misuse: neither is set, or a package is missing.
-        Unreachable: it does not answer.
+        MisuseError: neither is set, or a package is missing.
+        UnreachableError: it does not answer.
     """
     if settings.audit_catalog or not settings.audit_engine:
         with contextlib.closing(open_catalog(settings)) as catalog:
@@ -62,10 +62,10 @@ def publish(settings: Settings, manifest: Manifest | None = None) -> int | None:
         None when the compactor is at work.
 
     Raises:
-        Misuse: neither catalog nor server is set, or a package is missing.
-        StoreConflict: another record publishes its files from the same place.
-        Unreachable: the catalog or the server does not answer.
-        LakeRefused: a file is not what its seal says.
+        MisuseError: neither catalog nor server is set, or a package is missing.
+        StoreConflictError: another record publishes its files from the same place.
+        UnreachableError: the catalog or the server does not answer.
+        LakeRefusedError: a file is not what its seal says.
     """
     changed: list[int | None] = []
     if settings.audit_catalog or not settings.audit_engine:

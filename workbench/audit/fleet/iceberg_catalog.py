@@ -54,8 +54,8 @@ class IcebergCatalog:
         warehouse: folder or `s3://bucket/prefix` for the files of the table itself; every gateway and reader has it.
 
     Raises:
-        Misuse: the package pyiceberg is missing.
-        Unreachable: Postgres does not answer.
+        MisuseError: the package pyiceberg is missing.
+        UnreachableError: Postgres does not answer.
     """
 
     def __init__(self, url: str, warehouse: str) -> None:

@@ -37,7 +37,7 @@ def translate(query: str, parameters: Any = None, *, tables: Collection[str] = (
         tables: the tables that may be named.
 
     Raises:
-        Misuse: it cannot be said in Postgres.
+        MisuseError: it cannot be said in Postgres.
     """
     import sqlglot
     from sqlglot import exp

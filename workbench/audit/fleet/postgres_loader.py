@@ -31,8 +31,8 @@ def load(settings: Settings) -> int | None:
     when the compactor is at work.
 
     Raises:
-        Misuse: a package is missing.
-        Unreachable: Postgres does not answer, or refuses.
+        MisuseError: a package is missing.
+        UnreachableError: Postgres does not answer, or refuses.
     """
     from workbench.audit.lake.compactor import Compactor
 
@@ -52,8 +52,8 @@ def loaded(url: str) -> list[Member]:
     """Whose rows are there.
 
     Raises:
-        Misuse: a package is missing.
-        Unreachable: Postgres does not answer, or refuses.
+        MisuseError: a package is missing.
+        UnreachableError: Postgres does not answer, or refuses.
     """
     with connect(url) as connection:
         if not connection.execute("SELECT to_regclass('record.parts')").fetchone()[0]:
@@ -67,8 +67,8 @@ def connect(url: str, **options: Any) -> Iterator[Any]:
     """A connection of psycopg; its errors become ours.
 
     Raises:
-        Misuse: the package is missing, or the URL is none of a Postgres.
-        Unreachable: Postgres does not answer, or refuses.
+        MisuseError: the package is missing, or the URL is none of a Postgres.
+        UnreachableError: Postgres does not answer, or refuses.
     """
     try:
         import psycopg

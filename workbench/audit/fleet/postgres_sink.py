@@ -43,7 +43,7 @@ class PostgresSink:
         home: the state folder, whose public key says whose lines they are.
 
     Raises:
-        Misuse: a package is missing, or the URL is none of a Postgres.
+        MisuseError: a package is missing, or the URL is none of a Postgres.
         OSError: it does not answer.
     """
 
@@ -121,8 +121,8 @@ def trim(url: str, folder: AuditFolder, store: SegmentStore) -> int:
     """Remove from the sink what the store has; returns how many lines those were.
 
     Raises:
-        Misuse: a package is missing.
-        Unreachable: Postgres or the store does not answer.
+        MisuseError: a package is missing.
+        UnreachableError: Postgres or the store does not answer.
     """
     heads = store.names("heads/")
     if not heads:
@@ -149,8 +149,8 @@ def refill(url: str, folder: AuditFolder) -> int:
     run on the folder.
 
     Raises:
-        Misuse: there is no record in the folder, or a package is missing.
-        Unreachable: Postgres does not answer.
+        MisuseError: there is no record in the folder, or a package is missing.
+        UnreachableError: Postgres does not answer.
         OSError: the disk says no.
     """
     if not folder.public_key.exists():

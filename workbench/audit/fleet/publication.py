@@ -19,9 +19,9 @@ def publish(settings: Settings, manifest: Manifest | None = None) -> int | None:
         manifest: the files; default those that count now, unless the compactor is at work: then None is returned.
 
     Raises:
-        Misuse: there is no such catalog.
-        StoreConflict: another record publishes its files from the same place.
-        Unreachable: the catalog does not answer, or a file is not there yet.
+        MisuseError: there is no such catalog.
+        StoreConflictError: another record publishes its files from the same place.
+        UnreachableError: the catalog does not answer, or a file is not there yet.
     """
     from workbench.audit.lake.compactor import Compactor
 

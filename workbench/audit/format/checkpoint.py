@@ -78,7 +78,7 @@ def read_verifier_key(text: str) -> tuple[str, Ed25519PublicKey]:
     """Origin and key from the content of `checkpoint.pub`.
 
     Raises:
-        Misuse: this is no such key.
+        MisuseError: this is no such key.
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 

@@ -50,7 +50,7 @@ def read_cosigner_key(text: str) -> tuple[str, Ed25519PublicKey]:
     """Name and key from the content of `witness.pub`.
 
     Raises:
-        Misuse: this is no key of a witness.
+        MisuseError: this is no key of a witness.
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 

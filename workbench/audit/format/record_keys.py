@@ -135,7 +135,7 @@ class RecordKeys(NamedTuple):
             rotations: text of `checkpoint.rotations`; empty when no key was ever replaced.
 
         Raises:
-            Misuse: `public` is no key.
+            MisuseError: `public` is no key.
             RotationsInvalid: the statements are forged, or one is missing.
         """
         public = public.strip()

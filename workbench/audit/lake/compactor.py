@@ -90,7 +90,7 @@ class Compactor:
             What was done; None when another compactor is at work.
 
         Raises:
-            LakeRefused: a segment is not what its seal says. What came before it is published.
+            LakeRefusedError: a segment is not what its seal says. What came before it is published.
             OSError: the disk says no.
         """
         self._folder.prepare()

@@ -21,8 +21,8 @@ async def forget(settings: Settings, tenant: str, subject: str) -> int:
     destroyed there.
 
     Raises:
-        Misuse: nothing was ever encrypted for this person.
-        NotRecorded: the log cannot be written; then the keys are still there.
+        MisuseError: nothing was ever encrypted for this person.
+        NotRecordedError: the log cannot be written; then the keys are still there.
     """
     if not (AuditFolder(settings.home).home / FILE).exists():
         raise MisuseError(

@@ -32,7 +32,7 @@ class LakeCatalog(Protocol):
         """The files that count now.
 
         Raises:
-            Unreachable: the catalog does not answer.
+            UnreachableError: the catalog does not answer.
         """
 
     def publish(self, root: str, owner: str, manifest: Manifest) -> int:
@@ -46,8 +46,8 @@ class LakeCatalog(Protocol):
             manifest: which files count.
 
         Raises:
-            StoreConflict: another record publishes its files under this root.
-            Unreachable: the catalog does not answer.
+            StoreConflictError: another record publishes its files under this root.
+            UnreachableError: the catalog does not answer.
             OSError: the disk says no.
         """
 

@@ -41,7 +41,7 @@ class Manifest:
         """The current manifest; an empty one when nothing was published yet.
 
         Raises:
-            Misuse: the file is damaged, or of another version.
+            MisuseError: the file is damaged, or of another version.
         """
         try:
             return cls(**orjson.loads(folder.manifest.read_bytes()))

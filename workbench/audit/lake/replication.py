@@ -48,9 +48,9 @@ def ship(
         announce: called with the manifest when all of its files are there and none that it replaces is gone.
 
     Raises:
-        StoreConflict: the store belongs to another record.
-        Unreachable: the store does not answer.
-        LakeRefused: a file is not what its seal says; nothing is copied over it.
+        StoreConflictError: the store belongs to another record.
+        UnreachableError: the store does not answer.
+        LakeRefusedError: a file is not what its seal says; nothing is copied over it.
     """
     with Compactor(folder).alone() as (alone, _):
         return _Shipment(folder, store, announce).run() if alone else None
@@ -165,8 +165,8 @@ def fetch(store: SegmentStore, home: Path, key: str | None = None) -> int:
             store.
 
     Raises:
-        Misuse: the folder holds a record, the store holds none, or it is signed by another key.
-        Unreachable: the store does not answer.
+        MisuseError: the folder holds a record, the store holds none, or it is signed by another key.
+        UnreachableError: the store does not answer.
     """
     folder = AuditFolder(prepare_home(home))
     if folder.seals.exists():

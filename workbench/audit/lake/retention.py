@@ -47,7 +47,7 @@ class RetentionRules:
         """The rules in `retention.toml`; without the file everything is kept.
 
         Raises:
-            Misuse: the file does not read, or a number of days is not a whole number above zero.
+            MisuseError: the file does not read, or a number of days is not a whole number above zero.
         """
         path = home / FILE
         try:
@@ -187,7 +187,7 @@ def retain(
         now: the present, µs since the epoch.
 
     Raises:
-        Misuse: another compactor is at work.
+        MisuseError: another compactor is at work.
         OSError: the disk says no.
     """
     compactor = Compactor(folder) if grace_s is None else Compactor(folder, grace_s=grace_s)
@@ -213,8 +213,8 @@ async def enforce(settings: Settings) -> list[RetentionRemoval]:
     """Remove what `retention.toml` says, and put that on the record of each tenant.
 
     Raises:
-        Misuse: the rules do not read, or the compactor is at work.
-        NotRecorded: the log cannot be written. What was removed is stated in the seals all the same.
+        MisuseError: the rules do not read, or the compactor is at work.
+        NotRecordedError: the log cannot be written. What was removed is stated in the seals all the same.
     """
     from workbench.audit.format.records import administration
     from workbench.audit.write.log import AuditLog

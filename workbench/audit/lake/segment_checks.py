@@ -17,7 +17,7 @@ class LakeRefusedError(WorkbenchError):
 
 
 def check_segment(path: Path, seal: JSON) -> None:
-    """Raise LakeRefused unless `path` is what `seal` says."""
+    """Raise `LakeRefusedError` unless `path` is what `seal` says."""
     try:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()

@@ -35,8 +35,8 @@ class SegmentStore(Protocol):
         """Store an object. One that exists with the same content is left alone.
 
         Raises:
-            StoreConflict: it exists with another content.
-            Unreachable: the store does not answer, or refuses.
+            StoreConflictError: it exists with another content.
+            UnreachableError: the store does not answer, or refuses.
         """
 
     def get(self, name: str) -> bytes | None:
@@ -53,7 +53,7 @@ def open_store(target: str) -> SegmentStore:
     """The store that the setting `audit_store` names: a folder, or `s3://bucket/prefix`.
 
     Raises:
-        Misuse: another scheme, or the package for it is missing.
+        MisuseError: another scheme, or the package for it is missing.
     """
     if target.startswith(("s3://", "gs://", "az://")):
         return BucketStore(target)
@@ -69,7 +69,7 @@ def open_bucket_files(scheme: str) -> Any:
         scheme: s3, gs or az.
 
     Raises:
-        Misuse: the package for it is missing.
+        MisuseError: the package for it is missing.
     """
     try:
         from obstore.fsspec import FsspecStore
@@ -138,7 +138,7 @@ class BucketStore:
         url: e.g. `s3://bucket/prefix`; `AWS_ENDPOINT_URL` names another store than Amazon's.
 
     Raises:
-        Misuse: the URL cannot be meant, or the package obstore is missing.
+        MisuseError: the URL cannot be meant, or the package obstore is missing.
     """
 
     def __init__(self, url: str) -> None:

@@ -27,9 +27,9 @@ class SqlEngine(Protocol):
             timeout_s: seconds after which the query is stopped.
 
         Raises:
-            Misuse: the statement is not allowed or not valid.
-            QueryStopped: it was interrupted, took too long, or needed too much.
-            Unreachable: what answers is not there.
+            MisuseError: the statement is not allowed or not valid.
+            QueryStoppedError: it was interrupted, took too long, or needed too much.
+            UnreachableError: what answers is not there.
         """
 
     def interrupt(self) -> None:

@@ -46,7 +46,7 @@ def table_of(name: str) -> str:
     """The table that a person means.
 
     Raises:
-        Misuse: there is no such table.
+        MisuseError: there is no such table.
     """
     found = _ALIASES.get(name, name)
     if found not in TABLES or found == "tool_calls_hourly":
@@ -77,7 +77,7 @@ def export(
         tenant: only this tenant's rows.
 
     Raises:
-        Misuse: no such table.
+        MisuseError: no such table.
         OSError: the output cannot be written.
     """
     name = table_of(table)
@@ -173,7 +173,7 @@ def export_file(home: Path, path: Path, **options: Any) -> int:
     """`export` into a file that appears whole or not at all: a temporary one beside it is renamed at the end.
 
     Raises:
-        Misuse: no such table.
+        MisuseError: no such table.
         OSError: the file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -136,8 +136,8 @@ class Reader:
             timeout_s: seconds after which the query is stopped.
 
         Raises:
-            Misuse: the statement is not allowed or not valid; the message is DuckDB's and points at the place.
-            QueryStopped: it was interrupted, took too long, or needed too much memory.
+            MisuseError: the statement is not allowed or not valid; the message is DuckDB's and points at the place.
+            QueryStoppedError: it was interrupted, took too long, or needed too much memory.
         """
         import duckdb
 
@@ -168,8 +168,8 @@ class Reader:
             rows: rows of one batch.
 
         Raises:
-            Misuse: as `sql`.
-            QueryStopped: as `sql`; what was handed out before is then not all of it.
+            MisuseError: as `sql`.
+            QueryStoppedError: as `sql`; what was handed out before is then not all of it.
         """
         with self._running(timeout_s):
             self._guard.check(query)
@@ -217,7 +217,7 @@ class Reader:
             trace_id: 32 hex digits.
 
         Raises:
-            QueryStopped: it took too long.
+            QueryStoppedError: it took too long.
         """
         return self.events_of("trace_id", trace_id, timeout_s=timeout_s)
 
@@ -229,7 +229,7 @@ class Reader:
             value: the id.
 
         Raises:
-            QueryStopped: it took too long.
+            QueryStoppedError: it took too long.
         """
         with self._running(timeout_s):
             lookup = TraceLookup(self._connection, self._catalog.current(), column, value, self.tenant)

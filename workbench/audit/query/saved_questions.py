@@ -33,7 +33,7 @@ class SavedQuestion:
         """The parameters with what was given in place of their defaults.
 
         Raises:
-            Misuse: it has no such parameter.
+            MisuseError: it has no such parameter.
         """
         unknown = sorted(set(given) - set(self.parameters))
         if unknown:
@@ -46,7 +46,7 @@ def read_question(name: str, text: str) -> SavedQuestion:
     """The question that a file holds.
 
     Raises:
-        Misuse: it has no description, or a default that is neither a number nor quoted text.
+        MisuseError: it has no description, or a default that is neither a number nor quoted text.
     """
     lines = text.splitlines()
     if not lines or not lines[0].startswith("-- ") or _PARAMETER.match(lines[0]):
@@ -82,7 +82,7 @@ def saved_question(name: str) -> SavedQuestion:
     """The question of that name.
 
     Raises:
-        Misuse: there is none; the hint says which there are.
+        MisuseError: there is none; the hint says which there are.
     """
     known = {question.name: question for question in questions()}
     if name not in known:

@@ -58,7 +58,7 @@ class SqlGuard:
         """Accept `query`, or say why not.
 
         Raises:
-            Misuse: it is no single reading statement, or reads something else than the record.
+            MisuseError: it is no single reading statement, or reads something else than the record.
             duckdb.Error: it is no SQL.
         """
         parsed = self._connection.execute("SELECT json_serialize_sql(?)", [query]).fetchall()[0][0]

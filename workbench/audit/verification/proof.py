@@ -30,7 +30,7 @@ def prove(home: Path, call_id: str, *, tenant: str | None = None) -> JSON:
         tenant: look only at this tenant's record.
 
     Raises:
-        Misuse: there is no such call, or it is not compacted and signed yet.
+        MisuseError: there is no such call, or it is not compacted and signed yet.
     """
     from workbench.audit.query.reader import Reader
 
@@ -99,7 +99,7 @@ def check_proof(proof: JSON, key: str | None = None) -> list[JSON]:
             the proof; None trusts the one in the proof.
 
     Raises:
-        Misuse: it proves nothing; the message says which step fails.
+        MisuseError: it proves nothing; the message says which step fails.
     """
 
     def fail(step: str) -> MisuseError:

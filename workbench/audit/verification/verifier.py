@@ -53,7 +53,7 @@ def verify(
         cancel: asked now and then; True stops.
 
     Raises:
-        Misuse: the witness is no folder, or its key is none.
+        MisuseError: the witness is no folder, or its key is none.
     """
     from workbench.audit.verification.file_check import ContentsCheck
 

@@ -45,7 +45,7 @@ class CheckpointStore:
         name: name of this witness in its signatures.
 
     Raises:
-        Misuse: a text is no such key.
+        MisuseError: a text is no such key.
     """
 
     def __init__(self, folder: Path, trusted: list[str], name: str = "mcp-workbench/witness") -> None:
@@ -75,7 +75,7 @@ class CheckpointStore:
         """Take in one checkpoint; returns the lines of signatures to answer with.
 
         Raises:
-            Refused: with the status that the specification demands.
+            ApprovalRefusedError: with the status that the specification demands.
         """
         old, proof, note = _parse(body)
         origin = note.split("\n", 1)[0]

@@ -63,7 +63,7 @@ class ByteQuota:
         """Raise when the tenant may add nothing more in this hour.
 
         Raises:
-            NotRecorded: it has used its bytes up.
+            NotRecordedError: it has used its bytes up.
         """
         if wait := self.wait(tenant):
             self.refuse(tenant)

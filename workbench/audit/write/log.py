@@ -130,8 +130,8 @@ class AuditLog:
             quota: counts the bytes of tenants; default one of this process alone.
 
         Raises:
-            Misuse: `home` is a file or somebody else's folder, or the witness is neither folder nor URL.
-            NotRecorded: the log cannot be written.
+            MisuseError: `home` is a file or somebody else's folder, or the witness is neither folder nor URL.
+            NotRecordedError: the log cannot be written.
         """
         from workbench.audit.write.recovery import recover
 
@@ -186,8 +186,8 @@ class AuditLog:
             A future that resolves when the record is acknowledged as the mode promises; None in `async` mode.
 
         Raises:
-            NotRecorded: it cannot be recorded: the log failed, is closed, its queue or the disk is full.
-            Misuse: the record is of no known kind, or far too large.
+            NotRecordedError: it cannot be recorded: the log failed, is closed, its queue or the disk is full.
+            MisuseError: the record is of no known kind, or far too large.
         """
         if record["kind"] in _OF_SERVERS and (redactor := redactors.find(self._home)) is not None:
             told = {name: redactor.event(record[name], tenant) for name in _TOLD if record.get(name)}
@@ -227,7 +227,7 @@ class AuditLog:
         """`put`, and wait for the acknowledgement.
 
         Raises:
-            NotRecorded: it could not be recorded.
+            NotRecordedError: it could not be recorded.
         """
         waiter = self.put(tenant, record)
         if waiter is not None:

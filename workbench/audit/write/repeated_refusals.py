@@ -155,7 +155,7 @@ class RepeatedRefusals:
         """Record what dead writers had counted and not recorded; how many refusals that were.
 
         Raises:
-            NotRecorded: the log cannot be written. It is tried again at the next start.
+            NotRecordedError: the log cannot be written. It is tried again at the next start.
         """
         found = 0
         for number, path in enumerate(sorted(self._folder.glob(f"*{SUFFIX}"))):

@@ -110,7 +110,7 @@ class SealLog:
         Nobody seals meanwhile. Whoever stops half-way leaves a folder that the next one who opens it mends.
 
         Raises:
-            Misuse: the record contradicts its checkpoint, or its key is missing: nothing may be signed then.
+            MisuseError: the record contradicts its checkpoint, or its key is missing: nothing may be signed then.
             OSError: the disk says no.
         """
         with seals_locked(self._folder) as fd:

@@ -61,7 +61,7 @@ def check_target(target: str) -> None:
     """Refuse what is neither a folder nor the URL of a witness.
 
     Raises:
-        Misuse: another scheme, or a file.
+        MisuseError: another scheme, or a file.
     """
     if "://" in target and not is_url(target):
         raise MisuseError(f"Setting audit_witness is {target!r}.", hint="Expected a folder, or an http(s) URL.")
@@ -75,7 +75,7 @@ def read_witness_key(path: Path | None) -> str | None:
     """The text of the file that the setting `audit_witness_key` names; None without the setting.
 
     Raises:
-        Misuse: the file cannot be read.
+        MisuseError: the file cannot be read.
     """
     if path is None:
         return None
@@ -124,8 +124,8 @@ class HttpWitness:
         One that does not know the key yet is told first how it followed from those before.
 
         Raises:
-            Unreachable: the server does not answer.
-            WitnessRefused: it saw a history that this checkpoint contradicts.
+            UnreachableError: the server does not answer.
+            WitnessRefusedError: it saw a history that this checkpoint contradicts.
         """
         try:
             answer = self._add(note)
@@ -176,7 +176,7 @@ class HttpWitness:
             leaves: how many seals there are.
 
         Raises:
-            Unreachable: the server does not answer.
+            UnreachableError: the server does not answer.
         """
         statement = CheckpointStatement.of(note)
         try:
@@ -245,7 +245,7 @@ def open_witness(folder: AuditFolder, target: str) -> FolderWitness | HttpWitnes
     """The witness that the setting `audit_witness` names.
 
     Raises:
-        Misuse: it names neither a folder nor a URL.
+        MisuseError: it names neither a folder nor a URL.
     """
     check_target(target)
     return HttpWitness(folder, target) if is_url(target) else FolderWitness(Path(target).expanduser())

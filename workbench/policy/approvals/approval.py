@@ -128,7 +128,7 @@ def bind(call: Call, tool: Tool) -> ApprovalBinding:
     """Everything that an approval of this call is bound to.
 
     Raises:
-        Misuse: it cannot be bound to an approval; says why.
+        MisuseError: it cannot be bound to an approval; says why.
     """
     try:
         args_hash = digest(rego_guard.checked(call.arguments))

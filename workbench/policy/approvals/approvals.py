@@ -94,7 +94,7 @@ class Approvals:
             needed: whose yes it needs.
 
         Raises:
-            Misuse: the arguments are no plain JSON, or this caller has too many requests waiting.
+            MisuseError: the arguments are no plain JSON, or this caller has too many requests waiting.
         """
         bound = bind(call, tool)
         now = self._clock()
@@ -162,7 +162,8 @@ class Approvals:
             seen: `args_hash` of what they looked at; needed where somebody else has changed the arguments.
 
         Raises:
-            Refused: unknown, expired or decided already; another tenant; no scope `approvals:decide`, or none of the
+            ApprovalRefusedError: unknown, expired or decided already; another tenant; no scope `approvals:decide`,
+                or none of the
                 roles that it needs; a second yes of the same person; other arguments than they saw; one's own call
                 without scope `approvals:self` or elsewhere than at the app or the command line.
         """
@@ -276,7 +277,7 @@ class Approvals:
         """The hash that an approval of this call is bound to.
 
         Raises:
-            Misuse: the arguments, or what goes with them, are no plain JSON.
+            MisuseError: the arguments, or what goes with them, are no plain JSON.
         """
         return bind(call, tool).whole
 
@@ -339,7 +340,7 @@ class Approvals:
         """The approval once it is no longer pending, or as it stands after `timeout` seconds; None if there is none.
 
         Raises:
-            ControlDown: nobody can say how it stands when the time is over.
+            ControlStoreError: nobody can say how it stands when the time is over.
         """
         mine = (asyncio.get_running_loop(), asyncio.Event())
         self._waiting.setdefault(id, set()).add(mine)

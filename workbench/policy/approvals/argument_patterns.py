@@ -32,7 +32,7 @@ def check_patterns(patterns: Mapping[str, Any], arguments: JSON) -> None:
         arguments: the approved ones.
 
     Raises:
-        Misuse: a pointer leads nowhere, a pattern is none, or an approved value does not fit its own pattern.
+        MisuseError: a pointer leads nowhere, a pattern is none, or an approved value does not fit its own pattern.
     """
     if len(patterns) > MAX_PATTERNS:
         raise MisuseError(f"{len(patterns)} patterns are too many.", hint=f"Give at most {MAX_PATTERNS}.")

@@ -34,8 +34,9 @@ def agreed(approval: Approval, by: Caller | str, vote: Vote, arguments: JSON | N
         seen: hash of the arguments that they looked at; needed where somebody else has changed them meanwhile.
 
     Raises:
-        Refused: they have said yes already; the arguments are not those they looked at; they may not change them.
-        Misuse: the changed arguments are no plain JSON.
+        ApprovalRefusedError: they have said yes already; the arguments are not those they looked at; they may not
+            change them.
+        MisuseError: the changed arguments are no plain JSON.
     """
     if seen and seen != approval.args_hash:
         raise ApprovalRefusedError("The arguments are not those that you looked at.", hint="Look at them again.")

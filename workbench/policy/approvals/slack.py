@@ -65,7 +65,7 @@ def read_approvers(path: Path, tenant: str) -> dict[tuple[str, str], SlackApprov
     """The approvers' file: tables `[[approver]]` with `team`, `user`, `subject`, `roles` and, where needed, `tenant`.
 
     Raises:
-        Misuse: it cannot be read, or an entry is not of that form, or a member stands in it twice.
+        MisuseError: it cannot be read, or an entry is not of that form, or a member stands in it twice.
     """
     expected = 'Expected [[approver]] with team = "T…", user = "U…", subject = "…", roles = ["…"].'
     try:
@@ -98,7 +98,7 @@ class SlackChannel:
         clock: seconds since the epoch.
 
     Raises:
-        Misuse: slack_sdk is not installed, a secret is missing, or the approvers' file cannot be read.
+        MisuseError: slack_sdk is not installed, a secret is missing, or the approvers' file cannot be read.
     """
 
     def __init__(
@@ -206,8 +206,8 @@ class SlackChannel:
         """Handle one request to the interactivity URL. Returns quickly; Slack waits for three seconds.
 
         Raises:
-            NotFromSlack: not signed, too old, or seen before.
-            Misuse: signed, but no click on one of our buttons.
+            SlackSignatureError: not signed, too old, or seen before.
+            MisuseError: signed, but no click on one of our buttons.
         """
         self._check(body, headers)
         team, user, channel, approve, approval = _click(body)

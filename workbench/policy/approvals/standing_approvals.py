@@ -172,8 +172,8 @@ class StandingApprovals:
             by: who gives it.
 
         Raises:
-            Refused: it is switched off, or not theirs to give.
-            Misuse: the terms cannot be meant.
+            ApprovalRefusedError: it is switched off, or not theirs to give.
+            MisuseError: the terms cannot be meant.
         """
         if not self.on:
             raise ApprovalRefusedError(
@@ -221,8 +221,8 @@ class StandingApprovals:
         """Keep it, or add one more yes to it; it is active once as many people agreed as the call itself needs.
 
         Raises:
-            Refused: somebody has just given another one, or the same person agrees twice.
-            Misuse: too many are active.
+            ApprovalRefusedError: somebody has just given another one, or the same person agrees twice.
+            MisuseError: too many are active.
         """
         now = self._clock()
         approval, terms = prepared.approval, prepared.terms
@@ -337,7 +337,8 @@ class StandingApprovals:
         """End one at once, for every gateway.
 
         Raises:
-            Refused: there is none of that id in the tenant that could still be used, or it is not theirs to end.
+            ApprovalRefusedError: there is none of that id in the tenant that could still be used, or it is not
+                theirs to end.
         """
         if not by.has("approvals:decide"):
             raise ApprovalRefusedError(

@@ -35,7 +35,7 @@ def open_engine(settings: Settings, rules: LoadedRules) -> DecisionEngine:
     """The engine that decides calls under these settings.
 
     Raises:
-        Misuse: `policy_engine` names no engine, or the engine cannot be opened as it is configured.
+        MisuseError: `policy_engine` names no engine, or the engine cannot be opened as it is configured.
     """
     if not settings.policy_engine:
         row = next((row for row in ENGINES if row.setting and getattr(settings, row.setting)), ENGINES[0])

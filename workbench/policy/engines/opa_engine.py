@@ -30,7 +30,7 @@ class OpaEngine(DecisionEngine):
         rules: not looked at; OPA has its own.
 
     Raises:
-        Misuse: `opa_url` is not an http(s) URL, or holds a password.
+        MisuseError: `opa_url` is not an http(s) URL, or holds a password.
     """
 
     name = NAME

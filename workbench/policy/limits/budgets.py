@@ -165,7 +165,7 @@ class BudgetLedger:
         """Tokens and dollars that somebody has used today (UTC).
 
         Raises:
-            Unreachable: they cannot be looked up.
+            UnreachableError: they cannot be looked up.
         """
         day = time.strftime("%Y-%m-%d", time.gmtime(self._clock()))
         if self._redis is not None:
@@ -229,7 +229,7 @@ async def _asked(answer: Any) -> Any:
     """What Redis answers.
 
     Raises:
-        Unreachable: it does not.
+        UnreachableError: it does not.
     """
     from redis.exceptions import RedisError
 

@@ -76,7 +76,7 @@ class RateLimits:
         """`use`, where the counters may lie in another process.
 
         Raises:
-            Unreachable: they cannot be reached, and the setting says that nothing goes on then.
+            UnreachableError: they cannot be reached, and the setting says that nothing goes on then.
         """
         return self.use(caller, tool)
 

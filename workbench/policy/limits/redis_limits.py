@@ -61,7 +61,7 @@ class SharedLimits(RateLimits):
         prefix: of all keys.
 
     Raises:
-        Misuse: redis-py is not installed, or it cannot read the URL.
+        MisuseError: redis-py is not installed, or it cannot read the URL.
     """
 
     local = False
@@ -87,7 +87,7 @@ class SharedLimits(RateLimits):
         """Count one call for all processes. None when it may go on; else what is used up, and nothing is counted.
 
         Raises:
-            Unreachable: Redis does not answer, and the setting says that nothing goes on then.
+            UnreachableError: Redis does not answer, and the setting says that nothing goes on then.
         """
         try:
             quota = self._quota(caller.tenant, tool.qualified)

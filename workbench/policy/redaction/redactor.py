@@ -291,7 +291,7 @@ def _master_key(path: Path) -> bytes:
     """32 random bytes, made once even when several processes start together.
 
     Raises:
-        Misuse: the file is there and holds something else.
+        MisuseError: the file is there and holds something else.
     """
     if not path.exists():
         temporary = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")

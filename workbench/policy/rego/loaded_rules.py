@@ -30,7 +30,7 @@ class LoadedRules:
         folder: files that replace the shipped ones of the same name; None takes what is shipped. It is watched.
 
     Raises:
-        Misuse: the rules do not load. There are no older ones to fall back to.
+        MisuseError: the rules do not load. There are no older ones to fall back to.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -87,7 +87,7 @@ class LoadedRules:
         """Put the files as they are now in force, all at once.
 
         Raises:
-            Misuse: they do not load. The rules before stay in force and `problem` says why.
+            MisuseError: they do not load. The rules before stay in force and `problem` says why.
         """
         with self._reloading:
             try:

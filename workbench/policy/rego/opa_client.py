@@ -54,7 +54,7 @@ class OpaClient:
         breaker: ends waiting for a server that does not answer.
 
     Raises:
-        Misuse: the URL is no http(s) URL, or holds a password.
+        MisuseError: the URL is no http(s) URL, or holds a password.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class OpaClient:
             document: the closed input; every field is present.
 
         Raises:
-            OpaFailed: no answer, or one that is not exactly of the agreed form.
+            OpaError: no answer, or one that is not exactly of the agreed form.
         """
         try:
             body = orjson.dumps({"input": rego_guard.checked(document)})
@@ -109,7 +109,7 @@ class OpaClient:
         One ad-hoc query (Query API, "Execute an Ad-hoc Query") with the rule and the inputs of single questions.
 
         Raises:
-            OpaFailed: no answer at all, or not one of that form.
+            OpaError: no answer at all, or not one of that form.
         """
         if not documents:
             return []

@@ -38,7 +38,7 @@ def run_cases(files: rego_engine.PolicyFiles, ask: Ask) -> list[CaseResult]:
     """Put every case of every case file to `ask`.
 
     Raises:
-        Misuse: a case file is not of the agreed form.
+        MisuseError: a case file is not of the agreed form.
     """
     tests = files.read_tests(rego_engine.CASES)
     return [_run(file, case, ask) for file, content in tests.items() for case in _cases(file, content, files.where)]
@@ -53,7 +53,7 @@ def run_rego_tests(files: rego_engine.PolicyFiles, executable: str) -> list[Case
         executable: `opa`.
 
     Raises:
-        Misuse: `opa` cannot run them.
+        MisuseError: `opa` cannot run them.
     """
     tests = files.read_tests(rego_engine.REGO_TESTS)
     if not tests:

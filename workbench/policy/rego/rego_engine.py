@@ -93,7 +93,7 @@ class PolicyFiles:
         """Name → content.
 
         Raises:
-            Misuse: the folder does not exist or a file cannot be read.
+            MisuseError: the folder does not exist or a file cannot be read.
         """
         return {n: c for n, c in self._read().items() if not n.endswith((REGO_TESTS, CASES))}
 
@@ -101,7 +101,7 @@ class PolicyFiles:
         """Name → content of the tests beside the rules: those that end in `REGO_TESTS` or in `CASES`.
 
         Raises:
-            Misuse: the folder does not exist or a file cannot be read.
+            MisuseError: the folder does not exist or a file cannot be read.
         """
         return {n: c for n, c in self._read().items() if n.endswith(ending)}
 
@@ -129,7 +129,7 @@ class RegoPolicy:
     """One compiled revision of the rules; immutable, shared by all threads.
 
     Raises:
-        Misuse: a file is no Rego or JSON, calls a function that does not exist, or does not answer as it must.
+        MisuseError: a file is no Rego or JSON, calls a function that does not exist, or does not answer as it must.
     """
 
     def __init__(self, files: Mapping[str, bytes], where: str) -> None:

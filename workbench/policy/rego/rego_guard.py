@@ -287,7 +287,7 @@ def refuse(findings: list[str], folder: str) -> None:
     """Raise when `findings` is not empty.
 
     Raises:
-        Misuse: naming the first findings.
+        MisuseError: naming the first findings.
     """
     if findings:
         more = f" (and {len(findings) - 3} more)" if len(findings) > 3 else ""

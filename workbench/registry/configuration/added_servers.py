@@ -80,7 +80,7 @@ class AddedServers:
         """Id → entry.
 
         Raises:
-            Misuse: the file is there and cannot be read.
+            MisuseError: the file is there and cannot be read.
         """
         return self._read()[0]
 
@@ -92,7 +92,7 @@ class AddedServers:
         """Keep `entries` by id, in place of those that have their ids, and what their inputs ask for.
 
         Raises:
-            Misuse: the state folder cannot be used.
+            MisuseError: the state folder cannot be used.
         """
         prepare_home(self.home)
         servers, known = self._read()
@@ -102,7 +102,7 @@ class AddedServers:
         """Forget servers that were added.
 
         Raises:
-            Misuse: one of them was not; none is removed then.
+            MisuseError: one of them was not; none is removed then.
         """
         servers, inputs = self._read()
         for id in ids:

@@ -29,7 +29,7 @@ def read_document(path: Path) -> jsonc.JsoncDocument:
     """The values of the file at `path`.
 
     Raises:
-        Misuse: it cannot be read or is in none of the formats; names the line and the column.
+        MisuseError: it cannot be read or is in none of the formats; names the line and the column.
     """
     try:
         if path.stat().st_size > MAX_BYTES:

@@ -74,7 +74,7 @@ def places_of(
         platform: as `sys.platform`.
 
     Raises:
-        Misuse: no such client is known.
+        MisuseError: no such client is known.
     """
     name = client.strip().lower().replace(" ", "-").replace("_", "-")
     name = _OTHER_NAMES.get(name, name)

@@ -97,7 +97,7 @@ def read_configuration(
         taken: ids that exist already, by default those of the bundled servers; a server of that name gets a suffix.
 
     Raises:
-        Misuse: the file cannot be read at all; names the line and the column.
+        MisuseError: the file cannot be read at all; names the line and the column.
     """
     path = Path(path).expanduser()
     document = read_document(path)

@@ -247,7 +247,7 @@ def acceptance_detail(pins: DefinitionPins, tool: Tool, by: str, *, varying: boo
     """What the record says of an acceptance.
 
     Raises:
-        Misuse: what varies cannot be told from the versions that there are.
+        MisuseError: what varies cannot be told from the versions that there are.
     """
     detail = {"tool": tool.name, "by": by, "hash": tool.definition_hash, "changes": pins.changes(tool)}
     if not varying:

@@ -57,7 +57,7 @@ async def list_tools(spec: ServerSpec, connection: Connection, timeout: float) -
     """Ask for all pages and check every definition.
 
     Raises:
-        Unreachable: the server went away, or its pages never end.
+        UnreachableError: the server went away, or its pages never end.
         RpcError: it has no tools to list, or refuses to.
         TimeoutError: a page took longer than `timeout` seconds.
     """

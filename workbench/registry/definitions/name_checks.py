@@ -72,7 +72,7 @@ def server_id(name: str, taken: Iterable[str] = ()) -> str:
     since many of them look like ASCII ones.
 
     Raises:
-        Misuse: nothing usable is left, or it is or looks like one that is `taken` or reserved.
+        MisuseError: nothing usable is left, or it is or looks like one that is `taken` or reserved.
     """
     normal = unicodedata.normalize("NFKC", name)
     if not normal.isascii() or hidden_character(normal):

@@ -86,7 +86,7 @@ def find_program(name: str, env: dict[str, str]) -> str:
     A folder that was not on the PATH is put at its end, in `env`, since launchers call their neighbours.
 
     Raises:
-        Unreachable: there is none.
+        UnreachableError: there is none.
     """
     if os.sep in name:
         return name

@@ -201,7 +201,7 @@ async def spawn(
     """Start `command` in its own session and group; stdin and stdout are the protocol's when `spec.stdio`.
 
     Raises:
-        Unreachable: there is no such program or folder, or it may not be executed.
+        UnreachableError: there is no such program or folder, or it may not be executed.
     """
     if spec.cwd and not os.path.isdir(spec.cwd):
         raise UnreachableError(
@@ -239,7 +239,7 @@ async def unless_ended(child: ChildProcess, work: Coroutine[Any, Any, T], settle
         settle: seconds that `work` gets to fail by itself once the process has ended.
 
     Raises:
-        Unreachable: the process has ended; the message has the last lines of its stderr.
+        UnreachableError: the process has ended; the message has the last lines of its stderr.
     """
     task = asyncio.ensure_future(work)
     ended = asyncio.ensure_future(child.exited())

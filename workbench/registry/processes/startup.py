@@ -45,7 +45,7 @@ async def within_start_timeout(
 
     Raises:
         StartTimeoutError: it took too long; the message says in which way, the hint what to do.
-        Unreachable: it has more processes than any start needs.
+        UnreachableError: it has more processes than any start needs.
     """
     clock = asyncio.get_running_loop().time
     task = asyncio.ensure_future(work)

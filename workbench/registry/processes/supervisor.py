@@ -84,7 +84,7 @@ class Supervisor:
             replica: which of several it is; each has a port of its own.
 
         Raises:
-            Unreachable: it cannot be started, or a secret that it needs cannot be had.
+            UnreachableError: it cannot be started, or a secret that it needs cannot be had.
         """
         self._need_reaper()
         env = environment(spec, self.environment)
@@ -113,7 +113,7 @@ class Supervisor:
         """`text` of a configuration with the values of its secrets, for use and not for show.
 
         Raises:
-            NoSecret: one of them cannot be had.
+            SecretNotFoundError: one of them cannot be had.
         """
         return text if self._secrets is None else await self._secrets.fetch(text)
 

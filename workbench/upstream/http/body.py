@@ -50,7 +50,7 @@ async def read_start(response: HttpResponse, server: str, max_bytes: int) -> byt
     """As much of the body as `max_bytes`, without its codings.
 
     Raises:
-        Refused: it is in a coding that is not read.
+        ApprovalRefusedError: it is in a coding that is not read.
     """
     content = decoded(response, server)
     found = b""
@@ -87,7 +87,8 @@ async def read_messages(response: HttpResponse, content_type: str, server: str, 
         max_bytes: largest message accepted.
 
     Raises:
-        Refused: there is none, with what there is instead; or it is too large, or in a coding that is not read.
+        ApprovalRefusedError: there is none, with what there is instead; or it is too large, or in a coding that is
+            not read.
     """
     status, content = response.status, decoded(response, server)
     body: bytes = await content.readany()
@@ -171,7 +172,7 @@ async def messages_of(event: SseEvent, server: str) -> list[Any]:
     turn meanwhile.
 
     Raises:
-        Refused: it is to be a message and is broken.
+        ApprovalRefusedError: it is to be a message and is broken.
     """
     if event.data.lstrip()[:1] not in (b"{", b"[") or event.data == b"[DONE]":
         return []

@@ -24,7 +24,7 @@ async def when_awake(ask: Callable[[], Awaitable[T]], tell: Callable[[str], Any]
         limit_s: seconds after which the last refusal counts.
 
     Raises:
-        Refused: the server was not there in time, or refused for another reason.
+        ApprovalRefusedError: the server was not there in time, or refused for another reason.
     """
     clock = asyncio.get_running_loop().time
     until, pause = clock() + limit_s, FIRST_PAUSE_S

@@ -126,7 +126,7 @@ class DecodedStream:
         """The next bytes; empty at the end.
 
         Raises:
-            Refused: the content is not in that coding.
+            ApprovalRefusedError: the content is not in that coding.
         """
         try:
             while True:
@@ -161,7 +161,7 @@ def decoded(response: Any, server: str) -> Any:
     """The content of `response` without its codings; the content itself where it has none.
 
     Raises:
-        Refused: a coding is not known.
+        ApprovalRefusedError: a coding is not known.
     """
     header = response.headers.get("Content-Encoding", "")
     if not header:

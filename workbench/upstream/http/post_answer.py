@@ -65,8 +65,8 @@ class AnswerReader:
 
         Raises:
             RpcError: the answer is an error.
-            Refused: it is no answer.
-            Answered: the stream ended without one.
+            ApprovalRefusedError: it is no answer.
+            IncompleteAnswerError: the stream ended without one.
         """
         content_type = response.headers.get("Content-Type", "")
         if content_type not in USUAL_TYPES and media_type(content_type) == EVENTS_TYPE:

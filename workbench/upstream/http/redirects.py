@@ -32,7 +32,8 @@ def redirected(response: HttpResponse, url: str, server: str, *, repeated: bool 
         repeated: the request was a GET, which every redirect leaves as it is.
 
     Raises:
-        Refused: it leads elsewhere, or it is a status that turns a POST into a GET. The message says where to.
+        ApprovalRefusedError: it leads elsewhere, or it is a status that turns a POST into a GET. The message says
+            where to.
     """
     status, location = response.status, response.headers.get("Location", "").strip()
     try:

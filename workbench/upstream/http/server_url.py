@@ -70,7 +70,7 @@ class HttpEndpoint:
         """Send a POST and return its response, once the headers are there.
 
         Raises:
-            Refused: it is redirected to where it must not be sent.
+            ApprovalRefusedError: it is redirected to where it must not be sent.
             OSError, aiohttp.ClientError: there was no response.
         """
         response = await self._pool.post(self.url, data, headers)

@@ -85,7 +85,7 @@ async def events(stream: ByteStream, *, max_bytes: int) -> AsyncIterator[SseEven
         max_bytes: largest event that is accepted.
 
     Raises:
-        Unreachable: an event is larger than `max_bytes`.
+        UnreachableError: an event is larger than `max_bytes`.
     """
     parts: list[bytes] = []  # of a line whose end has not come yet
     pending = 0

@@ -127,7 +127,7 @@ class HttpConnection:
         """Find out the era. Safe to call again after `close`.
 
         Raises:
-            Unreachable: nothing answers at the URL, or nothing that speaks MCP.
+            UnreachableError: nothing answers at the URL, or nothing that speaks MCP.
         """
         self._endpoint.open()
         discover = self._discover if self._declared is None else None
@@ -254,7 +254,7 @@ class HttpConnection:
         """See `registry.Connection.request`.
 
         Raises:
-            Answered: the connection broke after a part of the answer had arrived.
+            IncompleteAnswerError: the connection broke after a part of the answer had arrived.
         """
         if not self._endpoint.is_open or not self._peer.revision:
             raise UnreachableError(f"The connection to server {self.name!r} is not open.")

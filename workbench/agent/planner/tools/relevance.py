@@ -100,7 +100,7 @@ def meaning(text: str, others: tuple[str, ...]) -> list[float]:
     """Cosine of `text` to each of `others` by static embeddings; deterministic, no download.
 
     Raises:
-        Unreachable: the embeddings are not installed.
+        UnreachableError: the embeddings are not installed.
     """
     if not others:
         return []
