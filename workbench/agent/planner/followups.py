@@ -8,8 +8,9 @@ from dataclasses import replace
 from workbench.agent.planner.answer.render_rows import asked_keys
 from workbench.agent.planner.further_calls import NeedProgress
 from workbench.agent.planner.language.entities import STRONG, Entity
-from workbench.agent.planner.language.lexicon import MEASURING, alike, listed
+from workbench.agent.planner.language.lexicon import MEASURING, close, listed
 from workbench.agent.planner.language.question_parser import Need
+from workbench.agent.planner.planner_data import weights
 from workbench.agent.planner.tables.table_columns import columns_of, match
 
 _THING = re.compile(r"\b(?:it|its|that|they|their|them|he|she|his|her|him)\b", re.I)
@@ -37,10 +38,10 @@ def same_row(need: Need, before: NeedProgress | None) -> NeedProgress | None:
     if before.table.limit != 1 or len(rows) != 1:
         return None
     columns = columns_of(rows)
-    keys = [f[0].name for f in match(need.words, columns) if f[1] >= 0.55][:2]
+    keys = [f[0].name for f in match(need.words, columns) if f[1] >= weights().columns.grouped][:2]
     for pattern, names in _PLACES if not keys else ():
         if re.search(pattern, need.text, re.I):
-            keys = [c.name for n in listed(names) for c in columns if any(alike(n, w) >= 0.85 for w in c.words)][:1]
+            keys = [c.name for n in listed(names) for c in columns if any(close(n, w) for w in c.words)][:1]
             break
     if not keys and re.search(r"\bwhen\b", need.text, re.I):
         keys = [c.name for c in columns if c.type == "date"][:1]

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from workbench.agent.planner.further_calls import FurtherCalls, NeedProgress, next_page
 from workbench.agent.planner.language.entities import STRONG
-from workbench.agent.planner.language.lexicon import MEASURING, alike, split, terms
+from workbench.agent.planner.language.lexicon import MEASURING, alike, close, split, terms
 from workbench.agent.planner.language.question_parser import Need, ParsedQuestion, field_beside
+from workbench.agent.planner.planner_data import weights
 from workbench.agent.planner.tables.table_questions import MissingColumn, TableCall, Tables
 from workbench.agent.planner.tables.table_tools import kits
 from workbench.agent.planner.tools.argument_values import FilledArguments
@@ -205,7 +206,7 @@ class QuestionPlan(FurtherCalls):
                 t for row in step.rows[:5] for v in row.fields.values() if isinstance(v, str) for t in terms(v[:2000])
             }
             wanted = [w for w in need.words if w not in MEASURING]
-            if sum(any(alike(w, t) >= 0.85 for t in texts) for w in wanted) < 0.6 * len(wanted):
+            if sum(any(close(w, t) for t in texts) for w in wanted) < weights().passages.share * len(wanted):
                 return False
         own = [e for e in need.entities if e.kind in STRONG or e.kind == "name"]
         if not own or filled.linked or any(e in filled.used for e in own):
@@ -259,7 +260,7 @@ class QuestionPlan(FurtherCalls):
             nouns = {*row.noun}
             asked = [w for w in need.words if not any(alike(w, n) >= 1 for n in nouns)]
             keys = [w for key, value in row.fields.items() if value is not None for w in terms(key.rpartition(".")[2])]
-            if asked and all(any(alike(w, k) >= 0.85 for k in keys) for w in asked):
+            if asked and all(any(close(w, k) for k in keys) for w in asked):
                 return step
         return None
 

@@ -7,17 +7,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from workbench.agent.planner.language.lexicon import MEASURING, STOP, alike, listed, split, terms
+from workbench.agent.planner.language.lexicon import MEASURING, STOP, close, listed, split, terms
 from workbench.agent.planner.language.question_parser import Need
+from workbench.agent.planner.planner_data import lexicon, weights
 from workbench.agent.planner.tools.tool_records import Row
 
 QUOTED = 3
 """Sentences quoted of one document."""
-_NOT_SUBJECT = frozenset(
-    listed("""
-        help centre center documentation docs document documents article articles policy say says get take long often
-    """)
-)
+_NOT_SUBJECT = frozenset(listed(lexicon().searching.not_subject))
 _FIGURE = re.compile(
     r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|twelve|thirty|daily|weekly|monthly|quarterly|yearly|"
     r"every|never|always|(?:mon|tues|wednes|thurs|fri|satur|sun)day|once|twice)\b",
@@ -65,6 +62,7 @@ def nearest(need: Need, documents: Sequence[tuple[str, str, str]]) -> list[Passa
         need: what is asked.
         documents: title, id and text of each.
     """
+    weight = weights().passages
     wanted = asked_words(need)
     if not wanted:
         return []
@@ -79,16 +77,16 @@ def nearest(need: Need, documents: Sequence[tuple[str, str, str]]) -> list[Passa
         for n, (sentence, heading) in enumerate(sentences):
             own = set(terms(sentence))
             above = about | set(terms(heading))
-            score = sum(rare[w] * (1.0 if _has(w, own) else 0.5 * _has(w, above)) for w in wanted)
+            score = sum(rare[w] * (1.0 if _has(w, own) else weight.title_or_heading * _has(w, above)) for w in wanted)
             if not any(_has(w, own) for w in wanted):
-                score *= 0.4
-            scored.append((score * (1.35 if figure and _FIGURE.search(sentence) else 1.0), -n))
+                score *= weight.nothing_said
+            scored.append((score * (weight.figure if figure and _FIGURE.search(sentence) else 1.0), -n))
         best = sorted(scored, reverse=True)[:QUOTED]
         if not best or best[0][0] <= 0:
             continue
         at = -best[0][1]
         beside = {n for n in (at - 1, at + 1) if 0 <= n < len(sentences) and sentences[n][1] == sentences[at][1]}
-        chosen = sorted(beside | {-n for score, n in best if score >= 0.7 * best[0][0]})
+        chosen = sorted(beside | {-n for score, n in best if score >= weight.quoted * best[0][0]})
         first = sentences[-best[0][1]]
         said = about.union(terms(f"{first[1]} {first[0]}"))
         share = sum(_has(w, said) for w in wanted) / len(wanted)
@@ -99,11 +97,14 @@ def nearest(need: Need, documents: Sequence[tuple[str, str, str]]) -> list[Passa
 def quoted(need: Need, documents: Sequence[tuple[str, str, str]]) -> str:
     """The answer from documents; says so when none of them speaks of what was asked."""
     passages = nearest(need, documents)
-    if not passages or passages[0].share < 0.6:
+    if not passages or passages[0].share < weights().passages.share:
         subject = ", ".join(asked_words(need)) or "this"
         near = f"; the nearest is {passages[0].title} ({passages[0].source})" if passages else ""
         return f"not found; no document that was found speaks of all of it ({subject}){near}."
-    kept = [passages[0], *(p for p in passages[1:2] if p.share >= min(1.0, passages[0].share + 0.01))]
+    kept = [
+        passages[0],
+        *(p for p in passages[1:2] if p.share >= min(1.0, passages[0].share + weights().passages.second_lead)),
+    ]
     lines = []
     for p in kept:
         where = f"{p.title} ({p.source})" if p.source and p.source != p.title else p.title
@@ -112,7 +113,7 @@ def quoted(need: Need, documents: Sequence[tuple[str, str, str]]) -> str:
 
 
 def _has(word: str, pool: set[str]) -> bool:
-    return any(alike(word, t) >= 0.85 for t in pool)
+    return any(close(word, t) for t in pool)
 
 
 def _sentences(text: str) -> list[tuple[str, str]]:

@@ -11,8 +11,9 @@ from workbench.agent.planner.further_calls import NeedProgress
 from workbench.agent.planner.language.adjectives import UNSETTLED
 from workbench.agent.planner.language.entities import STRONG
 from workbench.agent.planner.language.figures import label, salient, shown
-from workbench.agent.planner.language.lexicon import alike, family, listed, split, terms
+from workbench.agent.planner.language.lexicon import alike, close, family, listed, split, terms
 from workbench.agent.planner.language.question_parser import Need, ParsedQuestion, field_beside
+from workbench.agent.planner.planner_data import lexicon, weights
 from workbench.agent.planner.tables.local_query import groups, keep, measure, ordered
 from workbench.agent.planner.tables.query_parser import read
 from workbench.agent.planner.tables.table_columns import TableColumn, columns_of, match
@@ -106,7 +107,7 @@ class RowRenderer:
         for person in (e.value.lower() for e in self.need.entities if e.kind == "name"):
             for key in rows[0] if rows else ():
                 field = split(key)[-1:]
-                does = field and any(alike(w, field[0]) >= 0.85 for w in self.need.words if w not in self.noun)
+                does = field and any(close(w, field[0]) for w in self.need.words if w not in self.noun)
                 same = [r for r in rows if isinstance(r.get(key), str) and r[key].lower() == person]
                 if does and same and len(field[0]) > 5:
                     return same
@@ -228,7 +229,7 @@ class RowRenderer:
         """A count that is asked for together with a field (`how many, and for what reasons`), by that field."""
         asked = field_beside(self.need.text)
         texts = [c for c in columns_of(rows) if c.type == "text" and not c.identifies]
-        found = [f for f in match([asked], texts) if f[1] >= 0.4] if asked else []
+        found = [f for f in match([asked], texts) if f[1] >= weights().columns.mentioned] if asked else []
         if self.need.measure != "count" or not found:
             return []
         name = found[0][0].name
@@ -371,19 +372,12 @@ def asked_keys(need: Need, row: JSON, noun: Sequence[str] = ()) -> list[str]:
             continue
         if any(alike(w, words[-1]) >= 1 for w in asking):
             exact.append(key)
-        elif any(alike(w, words[-1]) >= 0.85 or (len(w) >= 4 and key.lower().endswith(w)) for w in asking):
+        elif any(close(w, words[-1]) or (len(w) >= 4 and key.lower().endswith(w)) for w in asking):
             near.append(key)
     return (exact or near)[:6]
 
 
-_TROUBLE = frozenset(
-    map(
-        family,
-        listed("""
-            fail failed declined error overdue past_due unpaid rejected expired blocked problem wrong broken
-        """),
-    )
-)
+_TROUBLE = frozenset(map(family, listed(lexicon().fields.trouble)))
 
 
 def of_trouble(question: ParsedQuestion) -> bool:

@@ -8,20 +8,14 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from workbench.agent.planner.language.lexicon import listed
+from workbench.agent.planner.planner_data import lexicon
 
 MONTHS = {m.lower(): i for i, m in enumerate(calendar.month_name) if m} | {
     m.lower(): i for i, m in enumerate(calendar.month_abbr) if m
 }
 MONTHS["sept"] = 9
 _MONTH = "|".join(sorted(MONTHS, key=len, reverse=True))
-_NUMBERS = {
-    w: i
-    for i, w in enumerate(
-        listed("""
-            zero one two three four five six seven eight nine ten eleven twelve
-        """)
-    )
-}
+_NUMBERS = {w: i for i, w in enumerate(listed(lexicon().questions.numbers))}
 _ORDINALS = {
     w: n for n, pair in enumerate(("first 1st", "second 2nd", "third 3rd", "fourth 4th"), 1) for w in pair.split()
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from workbench.agent.planner.language.lexicon import STOP, family, listed, split
+from workbench.agent.planner.planner_data import lexicon
 
 Kind = Literal["email", "url", "uuid", "id", "path", "quoted", "time", "money", "number", "code", "name"]
 
@@ -61,21 +62,10 @@ _PATTERNS: tuple[tuple[Kind, str], ...] = (
     ("name", r"\b[A-Z][\w'’&/\-]*(?:\s+(?:" + _JOINED + r"\s+)?[A-Z][\w'’&/\-]*)*"),
 )  # fmt: skip
 
-_LEAD = frozenset(
-    listed("""
-        what which who how when where why is are was were do does did can could please show list find give tell
-        get has have i the a an in on for of at by and or customer if will would should any there compare create
-        open add schedule send count summarize summarise explain describe search look sum cancel update delete
-        remove book between from since top on calculate compute fetch read display let's use using also then now
-        yes no thanks hi hello dear we our my
-    """)
-)
-_MONTHS_DAYS = frozenset(
-    listed("""
-        january february march april may june july august september october november december monday tuesday
-        wednesday thursday friday saturday sunday jan feb mar apr jun jul aug sep sept oct nov dec
-    """)
-)
+_LEAD = frozenset(listed(lexicon().names.lead))
+_MONTHS_DAYS = frozenset(listed(lexicon().names.calendar))
+_ACRONYMS = frozenset(listed(lexicon().names.acronyms))
+_INTRODUCING = frozenset(listed(lexicon().names.introducing))
 _OVER = r"(?:over|above|more than|greater than|at least|exceeding|exceeds?|from|minimum(?: of)?|no less than|>=?)\s*$"
 _UNDER = r"(?:under|below|less than|fewer than|at most|up to|cheaper than|maximum(?: of)?|no more than|<=?)\s*$"
 
@@ -106,7 +96,7 @@ def _entity(kind: Kind, m: re.Match[str], text: str) -> list[Entity]:
     before = text[:start]
     if kind == "name":
         return _names(m.group(), start, text)
-    if kind == "code" and value.lower() in STOP | _LEAD | {"ok", "id", "sql", "url", "csv", "api", "usd", "mcp"}:
+    if kind == "code" and value.lower() in STOP | _LEAD | _ACRONYMS:
         return []
     if kind == "id":
         value = value.lstrip("#")
@@ -126,7 +116,7 @@ def _entity(kind: Kind, m: re.Match[str], text: str) -> list[Entity]:
 def _introduced(before: str) -> str:
     """Family of the last meaningful word within the three words before an entity."""
     for word in reversed(split(before[-60:])[-3:]):
-        if word in ("id", "number", "no", "nr", "named", "called", "with", "is", "the"):
+        if word in _INTRODUCING:
             continue
         return "" if word in STOP else family(word)
     return ""

@@ -7,13 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from workbench.agent.planner.language.lexicon import listed, split
+from workbench.agent.planner.planner_data import lexicon
 from workbench.events import JSON
 
-_MONEY = frozenset(
-    listed("""
-        amount price total paid owed spent revenue balance cost refunded due value mrr arr fee subtotal
-    """)
-)
+_MONEY = frozenset(listed(lexicon().fields.money))
 
 
 def shown(value: Any, key: str = "", currency: str = "") -> str:
@@ -53,13 +50,7 @@ def label(key: str) -> str:
     return " ".join(split(key)).strip() or key
 
 
-_RANKS: tuple[tuple[frozenset[str], int], ...] = (
-    (frozenset(("title", "name", "subject", "summary", "description", "label")), 1),
-    (frozenset(("status", "state")), 2),
-    (frozenset(("amount", "total", "price", "value", "count")), 3),
-    (frozenset(("date", "at", "on", "time", "due", "created", "start", "starts")), 4),
-    (frozenset(("reason", "priority", "severity", "category", "type", "plan", "kind", "method", "email")), 5),
-)
+_RANKS = tuple((frozenset(listed(words)), place) for place, words in enumerate(lexicon().fields.salient, 1))
 
 
 def salient(rows: Sequence[JSON], asked: Sequence[str], most: int = 6) -> list[str]:

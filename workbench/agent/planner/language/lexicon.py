@@ -1,7 +1,7 @@
 """Words as the planner compares them: split, stemmed, and put into families of meaning.
 
-Nothing here knows a server or a tool. The families are ordinary English of offices and tables; a word outside them is
-compared by its stem, by abbreviation (`dep` for `departure`) and, one level up, by embedding.
+Nothing here knows a server or a tool. The families stand in `lexicon.toml`; a word outside them is compared by its
+stem, by abbreviation (`dep` for `departure`) and, one level up, by embedding.
 """
 
 from __future__ import annotations
@@ -10,116 +10,21 @@ import functools
 import re
 from collections.abc import Iterable
 
+from workbench.agent.planner.planner_data import lexicon, weights
+
 
 def listed(text: str) -> list[str]:
-    """The words of a text, one list entry each: how long lists of words are written here."""
+    """The words of a text, one list entry each: how the data files write lists of words."""
     return text.split()
 
 
-STOP = frozenset(
-    listed("""
-        a an the of to in on at for from by with and or but as is are was were be been being am do does did done
-        has have had having can could will would shall should may might must i me my mine we us our ours you
-        your yours he him his she her hers it its they them their theirs this that these those there here who
-        whom whose what which when where why how please tell show give let lets say says said look looks looking
-        like about into onto than then so if any some all each every both few more most other such only own same
-        too very just also not no nor up out off over under again once get got gets find list display me know
-        want need currently now ever yet still many much per via using use used named called name's else s t re
-        ve ll exist exists happen happened happens kind sort know
-    """)
-)
+STOP = frozenset(listed(lexicon().words.stop))
 
-MEASURING = frozenset(
-    listed("""
-        average mean avg total sum overall count median highest lowest most least largest smallest biggest
-        longest shortest maximum minimum max min top bottom best worst latest earliest newest oldest recent
-        first last fewest greatest number distinct unique different combined altogether many much typical
-        popular common commonly frequent frequently often share percentage percent proportion fraction
-        busiest hottest coldest cheapest fastest slowest rank ranked ranking sort sorted order ordered expensive
-        table row rows tables dataset data record records entry entries
-    """)
-)
+MEASURING = frozenset(listed(lexicon().words.measuring))
 """Words that say how to compute or sort, and nothing about what."""
 
-_FAMILIES = """
-customer client account
-ticket issue case
-invoice bill billing
-payment pay paid transaction charge
-subscription membership
-product item goods
-order purchase buy bought
-assignee agent handler
-meeting event appointment calendar
-document article page doc guide
-price cost priced
-amount value sum_of_money
-revenue sale turnover income sold sell
-employee staff colleague worker
-company organisation organization firm business
-country nation
-region area territory
-state status condition
-fail failed failure failing declined unsuccessful
-open unresolved outstanding
-close closed resolved solved
-active live current
-cancel cancelled canceled churned
-create make add new
-delete remove erase
-modify change update edit
-send mail
-schedule book
-begin start
-end finish stop
-late delay delayed
-arrive arrival arr
-depart departure dep left leave departing
-origin source
-destination dest target
-carrier airline
-plane aircraft tailnum
-distance mile
-temperature temp
-manufacturer maker
-folder directory
-commit revision
-branch head
-log history record
-quantity stock inventory
-rating score
-category type
-priority urgency severity
-refund reimbursement
-renewal renew
-timezone zone
-""".strip().splitlines()
 
-_IRREGULAR = {
-    "paid": "pay",
-    "sold": "sell",
-    "left": "leave",
-    "children": "child",
-    "people": "person",
-    "men": "man",
-    "women": "woman",
-    "data": "data",
-    "statuses": "status",
-    "addresses": "address",
-    "indices": "index",
-    "species": "species",
-    "series": "series",
-    "news": "news",
-    "analyses": "analysis",
-    "spent": "spend",
-    "bought": "buy",
-    "buyer": "customer",
-    "made": "make",
-    "sent": "send",
-    "days": "day",
-    "flew": "fly",
-    "flown": "fly",
-}
+_IRREGULAR = lexicon().words.irregular
 
 
 @functools.lru_cache(maxsize=20_000)
@@ -147,7 +52,7 @@ def stem(word: str) -> str:
 
 def _families() -> dict[str, str]:
     family: dict[str, str] = {}
-    for line in _FAMILIES:
+    for line in lexicon().words.families:
         members = line.split()
         for member in members:
             family.setdefault(stem(member), stem(members[0]))
@@ -192,11 +97,17 @@ def alike(a: str, b: str) -> float:
     if len(x) < len(y):
         x, y = y, x
     if len(y) >= 3 and x.startswith(y):
-        return 0.85 if len(x) - len(y) <= 3 or len(y) >= 4 else 0.7
+        nearly = len(x) - len(y) <= 3 or len(y) >= 4
+        return weights().likeness.abbreviation if nearly else weights().likeness.short_abbreviation
     skeleton = x[0] + re.sub("[aeiou]", "", x[1:])
     if len(y) >= 3 and skeleton.startswith(y):
-        return 0.7
+        return weights().likeness.skeleton
     return 0.0
+
+
+def close(a: str, b: str) -> bool:
+    """Whether two words count as the same: one family, or a clear abbreviation. See `alike`."""
+    return alike(a, b) >= weights().likeness.close
 
 
 def overlap(wanted: Iterable[str], offered: Iterable[str]) -> float:

@@ -12,20 +12,12 @@ from typing import Literal
 from workbench.agent.planner.language.dates import Period, periods
 from workbench.agent.planner.language.entities import STRONG, Entity, entities
 from workbench.agent.planner.language.lexicon import STOP, family, listed, split
+from workbench.agent.planner.planner_data import lexicon
 
 Measure = Literal["", "count", "sum", "avg", "max", "min", "median", "distinct", "share"]
 
-_ASKING = (
-    r"what|which|who|whom|whose|when|where|why|how|is|are|was|were|do|does|did|can|could|has|have|had|will|would|should"
-)
-_ORDERING = (
-    "show|list|find|give|tell|get|look|search|summari[sz]e|explain|describe|count|compare|compute|calculate|check|"
-    "read|display|fetch|convert|sum"
-)
-_ACTING = (
-    "create|open|add|schedule|book|send|update|change|set|cancel|delete|remove|refund|assign|close|write|insert|move|rename|"
-    "commit|reset|register|issue|raise|file|make|edit|upload|publish|invite|archive|reply|comment|post"
-)
+_DATA = lexicon().questions
+_ASKING, _ORDERING, _ACTING = ("|".join(listed(words)) for words in (_DATA.asking, _DATA.ordering, _DATA.acting))
 _SPLIT = rf"(?:,\s*(?:and\s+|then\s+|also\s+)*|\s+and\s+(?:then\s+|also\s+)?|;\s*)(?=(?:{_ASKING}|{_ORDERING})\b)"
 _PRONOUN = re.compile(r"\b(their|they|them|his|her|him|she|he|its|it|this|that|those|these|same)\b", re.I)
 _TELLING = re.compile(
@@ -52,11 +44,9 @@ _NEWEST = (
 _OLDEST = r"\b(?:earliest|oldest|first)\b(?!\s+(?:name|class|of all))"
 
 
-_SMALL = "two|three|four|five|six|seven|eight|nine|ten"
-_EXTREME = (
-    "top|bottom|first|last|latest|best|worst|highest|lowest|largest|longest|biggest|newest|most recent|cheapest|"
-    "most expensive|most|least|shortest|smallest|busiest|oldest"
-)
+_NUMBERS = listed(_DATA.numbers)[:11]
+_SMALL = "|".join(_NUMBERS[2:])
+_EXTREME = "|".join(_DATA.extremes)
 _TOP = (
     rf"\b(?:{_EXTREME})\s+(\d{{1,3}}|{_SMALL})\b(?!\s+(?:minute|hour|day|week|month|quarter|year)s?\b)"
     rf"|\b(\d{{1,3}}|{_SMALL})\s+(?:\w+\s+(?:with|of|by)\s+the\s+)?(?:{_EXTREME})\b"
@@ -247,12 +237,7 @@ def _which(text: str) -> tuple[str, ...]:
     return tuple(found[:3])
 
 
-_VERBS = frozenset(
-    listed("""
-        has have had got made make makes flew fly flies sold sell sells spent spend left leave leaves paid pay
-        pays won bought bring brings brought earn earns earned
-    """)
-)
+_VERBS = frozenset(listed(_DATA.verbs))
 
 
 def _each_period(need: Need) -> list[Need]:
@@ -263,10 +248,7 @@ def _each_period(need: Need) -> list[Need]:
 
 
 def _small(text: str) -> int:
-    numbers = listed("""
-        zero one two three four five six seven eight nine ten
-    """)
-    return int(text) if text.isdigit() else numbers.index(text.lower())
+    return int(text) if text.isdigit() else _NUMBERS.index(text.lower())
 
 
 def _order(text: str) -> Literal["", "desc", "asc", "newest", "oldest"]:

@@ -11,8 +11,9 @@ from workbench.agent.planner.language.adjectives import FROM, PERSONS, ROLES, TO
 from workbench.agent.planner.language.dates import Period
 from workbench.agent.planner.language.entities import Entity
 from workbench.agent.planner.language.event_fields import names_event
-from workbench.agent.planner.language.lexicon import MEASURING, alike, family, split
+from workbench.agent.planner.language.lexicon import MEASURING, alike, close, family, split
 from workbench.agent.planner.language.question_parser import Need
+from workbench.agent.planner.planner_data import weights
 from workbench.agent.planner.tables.table_columns import TableColumn, holding, match, within
 from workbench.agent.planner.tables.table_query import Filter, Metric, Query
 
@@ -26,7 +27,7 @@ class QueryParser:
         self.noun = [family(n) for n in noun]
         self.words = list(need.words)
         self.used: set[int] = {
-            i for i, w in enumerate(self.words) if w in MEASURING or any(alike(w, n) >= 0.85 for n in self.noun)
+            i for i, w in enumerate(self.words) if w in MEASURING or any(close(w, n) for n in self.noun)
         }
         self.codes = {e.value.lower() for e in need.about if e.kind == "code"}
         self.filters: list[Filter] = []
@@ -53,7 +54,9 @@ class QueryParser:
             dates = self._named(("date",)) or [c for c in self.columns if c.type == "date"]
             order = dates[0].name if dates else order
         limit = self.need.top or (1 if order and not group and self.need.order else None)
-        fields = tuple(c.name for c, score, _ in match(self._free(), self.columns) if score >= 0.8)[:4]
+        fields = tuple(c.name for c, score, _ in match(self._free(), self.columns) if score >= weights().columns.named)[
+            :4
+        ]
         total = len(self.words) + len(self.need.entities) + len(self.need.periods)
         explained = len(self.used) + self.placed
         return Query(
@@ -70,7 +73,7 @@ class QueryParser:
             r"\b(?:no|without(?:\s+an?)?|missing|lacks?|lacking)\s+((?:[a-z_]+\s*){1,3})", self.need.text, re.I
         ):
             words = [w for w in split(m.group(1)) if w in self.words]
-            found = [f for f in match(words, self.columns) if f[1] >= 0.8]
+            found = [f for f in match(words, self.columns) if f[1] >= weights().columns.named]
             if found:
                 self._filter(Filter(found[0][0].name, "null", None))
                 self._use(words, found[0][2])
@@ -177,11 +180,11 @@ class QueryParser:
         ):
             if any(re.search(rf"\b{w}(?:\s+the|\s+\w+)?$", before) for w in words):
                 for c in columns:
-                    if any(alike(f, p) >= 0.7 for f in family_of for p in c.words):
+                    if any(alike(f, p) >= weights().likeness.related for f in family_of for p in c.words):
                         self.used.update(i for i, w in enumerate(self.words) if w in words)
                         return c
         for c in columns:
-            if entity.before and any(alike(entity.before, p) >= 0.85 for p in c.words):
+            if entity.before and any(close(entity.before, p) for p in c.words):
                 return c
         return columns[0] if sure else None
 
@@ -275,21 +278,29 @@ class QueryParser:
         """The aggregate, and the column to sort by when there is none."""
         need = self.need
         grouping = set(need.which) | (set(need.by) if need.order not in ("desc", "asc") else set())
-        grouped = {f[0].name for f in match([w for w in grouping if w not in MEASURING], self.columns) if f[1] >= 0.8}
+        grouped = {
+            f[0].name
+            for f in match([w for w in grouping if w not in MEASURING], self.columns)
+            if f[1] >= weights().columns.named
+        }
         numeric = [c for c in self.columns if c.type == "number" and not c.identifies and c.name not in grouped]
         free = [w for w in self._free() if w not in grouping] or self._free()
         found = match(free, numeric)
-        if not found or found[0][1] < 0.6:
+        if not found or found[0][1] < weights().columns.measured_surely:
             wide = match(widened(split(need.text)), numeric)
             found = wide if wide and (not found or wide[0][1] > found[0][1]) else found
-        column = found[0][0].name if found and (found[0][1] >= 0.45 or _only(found, free)) else ""
+        column = found[0][0].name if found and (found[0][1] >= weights().columns.measured or _only(found, free)) else ""
         measure = need.measure
         if measure == "distinct":
             named = match(self._free(), self.columns)
             return (Metric("count_distinct", named[0][0].name) if named else Metric("count")), ""
         if measure == "count":
             asked = re.search(r"how many\s+((?:[a-z_\-]+\s*){1,2})", need.text, re.I)
-            held = [f for f in match(split(asked.group(1))[:1], numeric) if f[1] >= 0.8] if asked else []
+            held = (
+                [f for f in match(split(asked.group(1))[:1], numeric) if f[1] >= weights().columns.named]
+                if asked
+                else []
+            )
             if (
                 held and not any(alike(w, n) >= 1 for w in split(asked.group(1))[:1] for n in self.noun)
                 if asked
@@ -310,7 +321,11 @@ class QueryParser:
             self.lacking = tuple(dict.fromkeys(left))
             return None, ""
         if measure == "sum":
-            money = [f[0].name for f in match(("amount", "total", "revenue", "price"), numeric) if f[1] >= 0.8]
+            money = [
+                f[0].name
+                for f in match(("amount", "total", "revenue", "price"), numeric)
+                if f[1] >= weights().columns.named
+            ]
             return (Metric("sum", money[0]) if len(money) == 1 else Metric("count")), ""
         if need.order in ("desc", "asc") and column:
             self._use(free, found[0][2])
@@ -321,16 +336,16 @@ class QueryParser:
         need = self.need
         names: list[str] = []
         for words in (need.by, need.which if need.order in ("desc", "asc") or need.measure else ()):
-            usable = [w for w in words if not any(alike(w, n) >= 0.85 for n in self.noun) and w not in MEASURING]
+            usable = [w for w in words if not any(close(w, n) for n in self.noun) and w not in MEASURING]
             ranking = words is need.by and need.order in ("desc", "asc")
             dims = [
                 c
                 for c in self.columns
                 if (not metric or c.name != metric.column) and not (ranking and c.type == "number")
             ]
-            found = [f for f in match(usable, dims) if f[1] >= 0.55] or _persons(usable, dims)
+            found = [f for f in match(usable, dims) if f[1] >= weights().columns.grouped] or _persons(usable, dims)
             if found and found[0][0].name not in [f.column for f in self.filters if f.op == "="]:
-                same = [f for f in found if f[1] >= found[0][1] - 0.05]
+                same = [f for f in found if f[1] >= found[0][1] - weights().columns.tie]
                 column = next((f[0] for f in same if f[0].type == "text"), same[0][0])
                 names.append(column.name)
                 self._use(self.words, frozenset(i for i, w in enumerate(self.words) if w in usable))
@@ -350,7 +365,11 @@ class QueryParser:
         self.used.update(i for i, w in enumerate(self.words) if w in chosen)
 
     def _named(self, types: Sequence[Any], spare: bool = False) -> list[TableColumn]:
-        found = [f for f in match(self._free() if spare else self.words, self.columns, types) if f[1] >= 0.4]
+        found = [
+            f
+            for f in match(self._free() if spare else self.words, self.columns, types)
+            if f[1] >= weights().columns.mentioned
+        ]
         return [f[0] for f in found]
 
 
@@ -367,7 +386,7 @@ def _persons(words: Sequence[str], columns: Sequence[TableColumn]) -> list[tuple
     if not any(family(w) in PERSONS for w in words):
         return []
     held = [c for c in columns if c.type == "text" and family(c.words[0]) in ROLES]
-    return [(c, 0.6, frozenset()) for c in sorted(held, key=lambda c: c.identifies)]
+    return [(c, weights().columns.person, frozenset()) for c in sorted(held, key=lambda c: c.identifies)]
 
 
 def _only(found: Sequence[tuple[TableColumn, float, frozenset[int]]], words: Sequence[str]) -> bool:

@@ -9,6 +9,7 @@ from datetime import date
 from typing import Any, Literal
 
 from workbench.agent.planner.language.lexicon import STOP, alike, family, listed, split
+from workbench.agent.planner.planner_data import lexicon, weights
 
 Type = Literal["number", "text", "date", "bool"]
 
@@ -46,13 +47,7 @@ class TableColumn:
         ) or self.name.lower().endswith("id")
 
 
-_BESIDE = frozenset(
-    listed("""
-        id name code usd eur gbp cents total no number count pct percent min mins minutes hours hrs secs seconds ms at
-        value usd eur gbp nok sek dkk chf jpy cny inr cad aud nzd brl zar pln czk huf mxn krw sgd
-        hkd try cm mm km kg lb lbs mi miles deg
-    """)
-)
+_BESIDE = frozenset(listed(lexicon().fields.units))
 """Words of a column's name that a question leaves out: units and kinds."""
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}.*)?$")
@@ -103,6 +98,7 @@ def match(
 
     A column is meant as a whole: for `departure delay`, `dep_delay` beats `arr_delay`, which only shares one word.
     """
+    weight = weights().columns
     allowed = set(types) if types else None
     found = []
     for column in columns:
@@ -121,9 +117,11 @@ def match(
         head = max((alike(words[i], own[-1]) for i in used), default=0.0)
         helpers = [w for w in own if w in _BESIDE]
         whole = got / max(
-            1, len(own) - 0.7 * len([h for h in helpers if family(h) not in {family(words[i]) for i in used}])
+            1,
+            len(own)
+            - weight.unsaid_unit * len([h for h in helpers if family(h) not in {family(words[i]) for i in used}]),
         )
-        score = min(1.0, whole) * (0.75 + 0.1 * min(len(used), 2)) + 0.05 * head
+        score = min(1.0, whole) * (weight.base + weight.each_word * min(len(used), 2)) + weight.last_word * head
         found.append((column, score, frozenset(used)))
     return sorted(found, key=lambda f: (-f[1], len(f[0].words), columns.index(f[0])))
 

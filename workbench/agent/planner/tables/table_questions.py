@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from workbench.agent.planner.language.entities import Entity
-from workbench.agent.planner.language.lexicon import alike, terms
+from workbench.agent.planner.language.lexicon import alike, close, terms
 from workbench.agent.planner.language.question_parser import Need
+from workbench.agent.planner.planner_data import weights
 from workbench.agent.planner.tables.query_parser import read
 from workbench.agent.planner.tables.table_columns import TableColumn, columns_of, declared_type
 from workbench.agent.planner.tables.table_query import Filter, Metric, Query
@@ -336,27 +337,28 @@ def _columns(step: FinishedCall) -> tuple[TableColumn, ...]:
 
 def _rough(need: Need, table: Table) -> float:
     """How promising a table is before its columns are known well: its name, then the names of its columns."""
-    named = sum(1.5 for n in table.noun if any(alike(w, n) >= 0.85 for w in need.words))
+    named = sum(weights().tables.name_word for n in table.noun if any(close(w, n) for w in need.words))
     own = {p for c in table.columns for p in c.words}
     held = sum(max((alike(w, p) for p in own), default=0.0) for w in set(need.words))
-    return named + 0.5 * held
+    return named + weights().tables.column_word * held
 
 
 def _fit(need: Need, query: Query, table: Table) -> float:
-    named = any(alike(w, n) >= 0.85 for w in need.words for n in table.noun)
+    named = any(close(w, n) for w in need.words for n in table.noun)
     counted = (
         need.order in ("desc", "asc")
         and not query.metric
         and not query.order
-        and any(alike(w, n) >= 0.85 for w in need.which for n in table.noun)
+        and any(close(w, n) for w in need.which for n in table.noun)
     )
     # `which airport had most departures` counts rows of another table than the airports
-    return query.fit + (0.1 if named else -0.1) - 0.5 * counted
+    weight = weights().tables
+    return query.fit + (weight.own_name if named else -weight.own_name) - weight.counted_elsewhere * counted
 
 
 def _loose(need: Need, query: Query) -> bool:
     """Words are left that may be values of some column."""
-    return query.fit < 0.99
+    return query.fit < weights().tables.all_explained
 
 
 def _complete(column: TableColumn) -> bool:

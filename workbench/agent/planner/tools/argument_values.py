@@ -10,7 +10,7 @@ from typing import Any
 
 from workbench.agent.planner.language.entities import Entity
 from workbench.agent.planner.language.event_fields import BEGINNINGS, ENDINGS, names_event
-from workbench.agent.planner.language.lexicon import STOP, alike, family, split
+from workbench.agent.planner.language.lexicon import STOP, alike, close, family, split
 from workbench.agent.planner.language.places import country_code, timezone_of
 from workbench.agent.planner.language.question_parser import Need, ParsedQuestion
 from workbench.agent.planner.tools.tool_profile import Parameter, ToolProfile
@@ -99,7 +99,7 @@ class ArgumentValues:
     def _of_event(self, p: Parameter) -> bool:
         """Whether the days of `p` are those of what happened: `renews_since` has nothing to do with cancelling."""
         label = [t for t in p.terms if t in ENDINGS or t in BEGINNINGS]
-        if not label or any(alike(w, t) >= 0.85 for w in self.need.words for t in label):
+        if not label or any(close(w, t) for w in self.need.words for t in label):
             return True
         if any(t in ENDINGS for t in label):
             return False
@@ -169,11 +169,7 @@ class ArgumentValues:
         for entity in list(self.spare):
             if entity.number is not None and entity.comparison == side:
                 meant = [t for t in p.terms if t not in ("min", "max", "minimum", "maximum")]
-                if (
-                    entity.kind == "money"
-                    or not meant
-                    or any(alike(w, t) >= 0.85 for w in self.need.words for t in meant)
-                ):
+                if entity.kind == "money" or not meant or any(close(w, t) for w in self.need.words for t in meant):
                     self._take(entity)
                     return entity.number
         return None
@@ -182,7 +178,7 @@ class ArgumentValues:
         for entity in list(self.spare):
             if entity.number is None or entity.comparison:
                 continue
-            named = entity.before and any(alike(entity.before, t) >= 0.85 for t in p.terms)
+            named = entity.before and any(close(entity.before, t) for t in p.terms)
             if named or (p.required and entity in self.need.entities):
                 self._take(entity)
                 return entity.number

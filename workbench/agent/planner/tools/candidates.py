@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from workbench.agent.planner.language.entities import STRONG, Entity
-from workbench.agent.planner.language.lexicon import alike, family, split, terms
+from workbench.agent.planner.language.lexicon import alike, close, family, split, terms
 from workbench.agent.planner.language.question_parser import Need, ParsedQuestion
+from workbench.agent.planner.planner_data import weights
 from workbench.agent.planner.tools.argument_values import FilledArguments
 from workbench.agent.planner.tools.fill_arguments import PROSE, fill
 from workbench.agent.planner.tools.relevance import Relevance, parts
@@ -17,8 +18,6 @@ from workbench.agent.planner.tools.tool_records import FinishedCall
 
 MAX_CANDIDATES = 5
 """Tools tried for one part before it is given up."""
-FLOOR = 0.22
-"""Least relevance of a tool that is called for a part of a question."""
 
 
 class CandidateRanking:
@@ -32,6 +31,7 @@ class CandidateRanking:
 
     def ranked(self, need: Need) -> list[tuple[float, ToolProfile]]:
         """Tools for a need, best first: relevance, and whether they can use what the need names."""
+        w = weights().ranking
         scores = self.relevance.scores(need.words, need.text)
         acting = need.kind == "do"
         found = []
@@ -41,14 +41,14 @@ class CandidateRanking:
             if shape.tool.qualified in self.tabular and not acting:
                 continue
             if acting and shape.effect == "read" and not is_ordered(need, shape):
-                score -= 0.15
-            if score >= FLOOR * 0.6:
+                score -= w.acts_malus
+            if score >= w.floor * w.first_look:
                 apt = score + self._aptness(shape, need)
                 found.append((apt, shape))
         found.sort(key=lambda f: (-f[0], f[1].tool.qualified))
         if of_rules(need):
             found = [*self._documents(need, scores, 1 + max((f[0] for f in found), default=0.0)), *found]
-        near = [f for f in found if f[0] >= max(FLOOR, 0.55 * found[0][0])][:MAX_CANDIDATES]
+        near = [f for f in found if f[0] >= max(w.floor, w.near_best * found[0][0])][:MAX_CANDIDATES]
         return near or ([] if acting else self._documents(need, scores))
 
     def _documents(self, need: Need, scores: list[float], lead: float = 0.0) -> list[tuple[float, ToolProfile]]:
@@ -66,36 +66,39 @@ class CandidateRanking:
 
     def _aptness(self, shape: ToolProfile, need: Need) -> float:
         # without the results so far: the order of candidates must not change from turn to turn
+        weight = weights().ranking
         filled = fill(shape, need, self.question, [])
         subject = self._subject(need)
         bonus = 0.0
         if subject:
             covered = self._covered(shape, need, filled, subject)
-            bonus += 0.12 * covered - 0.3 * (1 - covered)
+            bonus += weight.subject_bonus * covered - weight.subject_malus * (1 - covered)
         elif any(p.role in ("id", "email") for p in filled.missing):
-            bonus -= 0.3
+            bonus -= weight.subject_malus
         names = {p.name: p for p in shape.parameters}
         exact = [
             n
             for n in filled.arguments
             if names[n].role in ("choice", "start", "end", "day", "min", "max", "flag", "timezone", "time", "path")
         ]
-        bonus += min(0.2, 0.08 * len(exact))
+        bonus += min(weight.exact_most, weight.exact_bonus * len(exact))
         if shape.takes("group"):
-            bonus += 0.15 if any(names[n].role == "group" for n in filled.arguments) else -0.02
+            grouped = any(names[n].role == "group" for n in filled.arguments)
+            bonus += weight.group_bonus if grouped else -weight.group_unused_malus
         elif need.by or (need.which and need.order in ("desc", "asc")):
-            bonus -= 0.04
+            bonus -= weight.no_group_malus
         bonus += _kind_bonus(shape, need)
         if need.measure == "count" and any(v in ("count", "stat", "statistic") for v in shape.verbs):
-            bonus += 0.12
+            bonus += weight.count_bonus
         elif not need.measure and "count" in shape.verbs:
-            bonus -= 0.15
+            bonus -= weight.count_malus
         if need.analytic and any(p.role == "id" for p in filled.missing):
-            bonus -= 0.1
+            bonus -= weight.id_malus
         own = [p for p in filled.missing if p.role == "id" and set(p.concept or shape.nouns) & set(shape.nouns)]
-        bonus -= 0.1 * bool(own and (need.measure or _plural(need, shape)))
-        strange = [n for n in shape.nouns if not any(alike(w, n) >= 0.85 for w in need.words)]
-        return bonus - 0.04 * len(filled.missing) - min(0.15, 0.05 * len(strange))
+        bonus -= weight.id_malus * bool(own and (need.measure or _plural(need, shape)))
+        strange = [n for n in shape.nouns if not any(close(w, n) for w in need.words)]
+        bonus -= weight.missing_malus * len(filled.missing)
+        return bonus - min(weight.strange_most, weight.strange_malus * len(strange))
 
     def _subject(self, need: Need) -> list[Entity]:
         strong = [e for e in need.about if e.kind in STRONG]
@@ -117,13 +120,14 @@ class CandidateRanking:
                 for _, found in self.producers(p, shape, need):
                     chained |= rest & found.used
         loose = {e for e in rest - chained if e in filled.used}
-        return (len(direct) + len(chained) + 0.75 * len(loose)) / len(subject)
+        return (len(direct) + len(chained) + weights().ranking.loose_subject * len(loose)) / len(subject)
 
     def producers(self, wanted: Parameter, user: ToolProfile, need: Need) -> list[tuple[ToolProfile, FilledArguments]]:
         """Read-only tools that return what `wanted` needs and can be called with what the question names."""
         concept = wanted.concept or user.nouns
         if not concept:
             return []
+        weight = weights().producers
         found: list[tuple[float, ToolProfile, FilledArguments]] = []
         for shape in self.shapes:
             if shape is user or shape.effect != "read":
@@ -151,7 +155,10 @@ class CandidateRanking:
             exact = any(p.role in ("email", "id") and p.name in filled.arguments for p in shape.parameters)
             found.append(
                 (
-                    gives + 0.5 * exact + 0.2 * len(strong) + 0.1 * any(v in ("search", "find") for v in shape.verbs),
+                    gives
+                    + weight.exact_bonus * exact
+                    + weight.named_bonus * len(strong)
+                    + weight.search_bonus * any(v in ("search", "find") for v in shape.verbs),
                     shape,
                     filled,
                 )
@@ -173,7 +180,7 @@ class CandidateRanking:
         if not ranked or not need.words:
             return 0.0
         own = {t for words in parts(ranked[0][1]).values() for t in words}
-        return sum(any(alike(w, t) >= 0.85 for t in own) for w in need.words) / len(need.words)
+        return sum(any(close(w, t) for t in own) for w in need.words) / len(need.words)
 
     def _withheld(self, need: Need) -> str:
         """For an order: the tool that would carry it out and that is not called without a person."""
@@ -181,7 +188,7 @@ class CandidateRanking:
         fitting = [
             (score, s.tool.qualified)
             for s, score in zip(self.shapes, scores, strict=True)
-            if s.effect == "destroy" and score >= FLOOR
+            if s.effect == "destroy" and score >= weights().ranking.floor
         ]
         if need.kind != "do" or not fitting:
             return ""
@@ -194,21 +201,20 @@ class CandidateRanking:
         words = [
             w
             for w in need.words
-            if any(
-                alike(w, t) >= 0.85 for t in (*shape.nouns, *terms(shape.tool.description), *terms(shape.tool.server))
-            )
+            if any(close(w, t) for t in (*shape.nouns, *terms(shape.tool.description), *terms(shape.tool.server)))
         ]
         return f"matches {', '.join(dict.fromkeys(words[:4]))}" if words else "nearest in meaning"
 
 
 def _gives(shape: ToolProfile, wanted: Parameter, concept: tuple[str, ...]) -> float:
     """How surely a tool returns the wanted id: it declares the field, or it is about the thing."""
+    weight = weights().producers
     if any(key.lower().replace("_", "") == wanted.name.lower().replace("_", "") for key in shape.returns):
-        return 1.0 if set(concept) & set(shape.nouns) else 0.6
+        return weight.declares_own if set(concept) & set(shape.nouns) else weight.declares
     about = any(alike(c, n) >= 1 for c in concept for n in shape.nouns)
     if shape.returns:
-        return 0.8 if about and any(k.lower() in ("id", "key") for k in shape.returns) else 0.0
-    return 0.7 if about else 0.0
+        return weight.about_with_id if about and any(k.lower() in ("id", "key") for k in shape.returns) else 0.0
+    return weight.about if about else 0.0
 
 
 def _told(shape: ToolProfile, strong: Sequence[Entity], typed: set[str]) -> bool:
@@ -243,15 +249,17 @@ def reads_prose(shape: ToolProfile | None) -> bool:
 
 def _kind_bonus(shape: ToolProfile, need: Need) -> float:
     """What is ranked or counted should be what the rows are: products are not revenue by category."""
+    weight = weights().ranking
     ranked = need.order in ("desc", "asc") and bool(need.which) and need.top is not None
     counted = re.search(r"\bhow many\s+(?:\w+\s+){0,2}?(\w+s|people)\b", need.text, re.I)
     head = need.which[-1] if ranked else counted.group(1) if counted and need.measure == "count" else ""
     if not head:
         return 0.0
     if "top" in split(shape.tool.name) and need.measure == "count":
-        return -0.4
+        return -weight.top_malus
     of_kind = any(alike(head, n) >= 1 for n in shape.nouns)
-    return (0.15 if ranked else 0.05) if of_kind else -0.15 if ranked else -0.05
+    bonus = weight.kind_bonus if ranked else weight.kind_counted_bonus
+    return bonus if of_kind else -bonus
 
 
 def _plural(need: Need, shape: ToolProfile) -> bool:

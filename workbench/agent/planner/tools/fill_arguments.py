@@ -11,18 +11,14 @@ from typing import Any
 
 from workbench.agent.planner.language.adjectives import UNSETTLED
 from workbench.agent.planner.language.entities import Entity
-from workbench.agent.planner.language.lexicon import STOP, alike, family, listed, split, terms
+from workbench.agent.planner.language.lexicon import STOP, alike, close, family, listed, split, terms
 from workbench.agent.planner.language.question_parser import Need, ParsedQuestion
+from workbench.agent.planner.planner_data import lexicon, weights
 from workbench.agent.planner.tools.argument_values import ArgumentValues, FilledArguments, fits_pattern
 from workbench.agent.planner.tools.tool_profile import Parameter, ToolProfile
 from workbench.agent.planner.tools.tool_records import FinishedCall, linked
 
-_NOT_SEARCHED = frozenset(
-    listed("""
-        many much average mean total sum count number highest lowest most least latest newest oldest recent top
-        details detail information info overview summary history list status say find search documentation
-    """)
-)
+_NOT_SEARCHED = frozenset(listed(lexicon().searching.not_searched))
 
 
 PROSE = re.compile(r"\b(?:documents?|articles?|semantic|natural language|knowledge|passages?|meaning)\b", re.I)
@@ -138,9 +134,7 @@ class ArgumentFiller(ArgumentValues):
         return [
             w
             for w in self.need.words
-            if w not in _NOT_SEARCHED
-            and not any(alike(w, k) >= 0.85 for k in known)
-            and family(w) not in ("price", "state")
+            if w not in _NOT_SEARCHED and not any(close(w, k) for k in known) and family(w) not in ("price", "state")
         ]
 
     def _limit(self, p: Parameter) -> Any:
@@ -183,7 +177,7 @@ class ArgumentFiller(ArgumentValues):
                 any(alike(w, s) >= 1 and not (w.endswith("ed") and not s.endswith("ed")) for w in self.need.words)
                 for s in spelled
             ):
-                hits.append((0.9, choice))
+                hits.append((weights().arguments.choice_by_words, choice))
         if not hits or (p.type != "array" and max(h[0] for h in hits) <= 1):
             several = self._states(p)
             if several:
@@ -192,7 +186,9 @@ class ArgumentFiller(ArgumentValues):
             return None
         top = max(h[0] for h in hits)
         chosen = (
-            [c for score, c in hits if score >= 0.9] if p.type == "array" else [c for score, c in hits if score == top]
+            [c for score, c in hits if score >= weights().arguments.choice_by_words]
+            if p.type == "array"
+            else [c for score, c in hits if score == top]
         )
         if self._clashes(p, chosen[0]):
             return None
@@ -218,7 +214,7 @@ class ArgumentFiller(ArgumentValues):
     def _group(self, p: Parameter) -> Any:
         wanted = (*self.need.by, *self.need.which)
         # `products` are no `product_category`: the last word of a choice says what the groups are
-        hits = [c for c in p.choices if any(alike(w, s) >= 0.85 for w in wanted for s in split(str(c))[-1:])]
+        hits = [c for c in p.choices if any(close(w, s) for w in wanted for s in split(str(c))[-1:])]
         if hits:
             return hits[:2] if p.type == "array" else hits[0]
         return None
@@ -297,13 +293,7 @@ class ArgumentFiller(ArgumentValues):
         return self._named_link(p) if p.required else None
 
 
-_QUESTION_WORDS = frozenset(
-    listed("""
-        what which who how do does did is are was were the a an can could i we you me my our please tell about
-        find show search look for of say says documentation docs document documents article articles there any
-        it to in on explain describe should would will
-    """)
-)
+_QUESTION_WORDS = frozenset(listed(lexicon().searching.question_words))
 
 
 def _examples(p: Parameter) -> list[Any]:

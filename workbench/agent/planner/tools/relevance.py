@@ -9,23 +9,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from workbench.agent.planner.language.lexicon import MEASURING, alike, split, terms
+from workbench.agent.planner.planner_data import weights
 from workbench.agent.planner.tools.tool_profile import ToolProfile
 from workbench.embeddings import Embeddings
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-_WEIGHTS = (
-    ("name", 1.0),
-    ("server", 0.75),
-    ("title", 0.8),
-    ("description", 0.6),
-    ("returns", 0.5),
-    ("parameters", 0.45),
-)
-MEANING = 0.45
-"""Share of the embedding in the score; the rest is words."""
 
 
 def parts(shape: ToolProfile) -> dict[str, tuple[str, ...]]:
@@ -51,6 +41,15 @@ class Relevance:
     """Scores one catalogue of tools against texts. Build once per turn; the parts that cost are cached."""
 
     def __init__(self, shapes: Sequence[ToolProfile]) -> None:
+        weight = weights().relevance
+        self._worth = (
+            ("name", weight.name),
+            ("server", weight.server),
+            ("title", weight.title),
+            ("description", weight.description),
+            ("returns", weight.returns),
+            ("parameters", weight.parameters),
+        )
         self._shapes = shapes
         self._parts = [parts(s) for s in shapes]
         seen: Counter[str] = Counter()
@@ -58,7 +57,7 @@ class Relevance:
             seen.update({t for words in p.values() for t in words})
         self._rarity = {t: math.log(1 + len(shapes) / n) for t, n in seen.items()}
         # a word that no tool has says little about which tool is meant: it may be a thing to look for
-        self._new = 0.6 * math.log(1 + max(len(shapes), 1))
+        self._new = weight.unknown_word * math.log(1 + max(len(shapes), 1))
 
     def scores(self, words: Sequence[str], text: str) -> list[float]:
         """One score from 0 to about 1 per tool.
@@ -71,7 +70,8 @@ class Relevance:
         near = meaning(text, tuple(_sentence(s) for s in self._shapes)) if text.strip() else []
         if not near:
             return lexical
-        return [(1 - MEANING) * w + MEANING * max(0.0, m) for w, m in zip(lexical, near, strict=True)]
+        share = weights().relevance.meaning
+        return [(1 - share) * w + share * max(0.0, m) for w, m in zip(lexical, near, strict=True)]
 
     def _words(self, words: Sequence[str], tool: dict[str, tuple[str, ...]]) -> float:
         telling = [w for w in words if w not in MEASURING and not w.isdigit()] or list(words)
@@ -80,7 +80,7 @@ class Relevance:
             weight = min(self._rarity.get(t, self._new) for t in (terms(word) or (word,)))
             wanted += weight
             got += weight * max(
-                (w * max((alike(word, t) for t in tool[where]), default=0.0) for where, w in _WEIGHTS), default=0.0
+                (w * max((alike(word, t) for t in tool[where]), default=0.0) for where, w in self._worth), default=0.0
             )
         return got / wanted if wanted else 0.0
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from workbench.agent.planner.language.lexicon import listed, split, stem, terms
+from workbench.agent.planner.planner_data import lexicon
 from workbench.events import JSON, Tool
 
 Role = Literal[
@@ -18,38 +19,10 @@ Role = Literal[
 ]  # fmt: skip
 Effect = Literal["read", "write", "destroy", "unknown"]
 
-_READ = frozenset(
-    map(
-        stem,
-        listed("""
-            get list search find show read fetch describe count status log diff query lookup look retrieve view
-            check summarize summary convert compute calculate aggregate sample info current now history stats
-            statistics compare inspect explain head tail tree browse analyze report preview validate schema
-            resolve lookup recent top health forecast average trend overview availability free metrics breakdown
-            tables columns rows records profile timeline balance grep glob exists
-        """),
-    )
-)
-_WRITE = frozenset(
-    map(
-        stem,
-        listed("""
-            create add update delete remove write set send insert edit move rename commit reset checkout push
-            merge cancel refund pay charge schedule book assign close reopen post put patch drop truncate purge
-            upload publish archive restore import execute run start stop restart kill submit approve reject
-            modify append replace init clone stash apply invite register subscribe unsubscribe issue void
-            resolve_ticket comment reply import mark grant revoke enable disable
-        """),
-    )
-)
-_DESTROY = frozenset(
-    map(
-        stem,
-        listed("""
-            delete remove drop truncate purge reset kill void wipe destroy erase revoke
-        """),
-    )
-)
+_DATA = lexicon().tools
+_READ = frozenset(map(stem, listed(_DATA.read)))
+_WRITE = frozenset(map(stem, listed(_DATA.write)))
+_DESTROY = frozenset(map(stem, listed(_DATA.destroy)))
 
 
 @dataclass(frozen=True)
@@ -223,15 +196,10 @@ _BY_FORMAT: dict[str, Role] = {
 }
 
 
-_METRICS = frozenset(listed("metric metrics aggregate aggregates aggregation aggregations agg measure measures"))
-_IDS = ("id", "ids", "uuid", "identifier", "sku", "number", "ref", "slug", "iban")
-_TEXTS = frozenset(("query", "q", "search", "keywords", "keyword", "question", "term", "text", "phrase", "topic"))
-_NAMED = frozenset(
-    listed("""
-        name customer person company city location place author people persons attendees participants members
-        user users
-    """)
-)
+_METRICS = frozenset(listed(_DATA.metrics))
+_IDS = frozenset(listed(_DATA.ids))
+_TEXTS = frozenset(listed(_DATA.texts))
+_NAMED = frozenset(listed(_DATA.named))
 
 
 @functools.lru_cache(maxsize=4_000)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.agent.planner.language.lexicon import alike, family, listed, terms
+from workbench.agent.planner.planner_data import weights
 from workbench.agent.planner.tools.tool_profile import ToolProfile
 from workbench.events import JSON
 
@@ -246,11 +247,17 @@ def linked(
                     and not isinstance(value, (bool, list, Mapping))
                     and _typed(value, kind)
                 ):
-                    best.append((fit + 0.1 * bool(looked and any(contains(row, f) for f in looked)), number, value))
+                    best.append(
+                        (
+                            fit + weights().links.focus_bonus * bool(looked and any(contains(row, f) for f in looked)),
+                            number,
+                            value,
+                        )
+                    )
     if not best:
         return []
     top = max(b[0] for b in best)
-    return list(dict.fromkeys(v for fit, _, v in best if fit >= top - 0.05))
+    return list(dict.fromkeys(v for fit, _, v in best if fit >= top - weights().links.tie))
 
 
 def _typed(value: Any, kind: str) -> bool:
@@ -270,7 +277,7 @@ def _fits(key: str, noun: tuple[str, ...], wanted: tuple[str, ...], name: str) -
         return 0.0
     owner = bare or noun
     if wanted and owner and any(alike(w, o) >= 1.0 for w in wanted for o in owner):
-        return 0.9
+        return weights().links.owned_id
     return 0.0
 
 
