@@ -12,8 +12,8 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 
+from workbench.display_text import hidden_character
 from workbench.events import MisuseError, Record, Tool
-from workbench.registry.definitions.hidden_characters import hidden_character
 from workbench.registry.definitions.name_checks import confusable
 from workbench.suggestions import close_names
 

@@ -7,8 +7,8 @@ import unicodedata
 from collections.abc import Collection
 from typing import Final
 
+from workbench.display_text import hidden_character
 from workbench.events import digest
-from workbench.registry.definitions.hidden_characters import hidden_character
 from workbench.registry.definitions.name_checks import SERVER_ID, confusable, reserved_ids
 
 MAX_LENGTH: Final = 40

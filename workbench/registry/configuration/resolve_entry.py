@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from workbench.display_text import hidden_character
 from workbench.events import MisuseError
 from workbench.registry.configuration.commands import normal_command, windows_path
 from workbench.registry.configuration.entries import ServerEntry
@@ -20,7 +21,6 @@ from workbench.registry.configuration.variables import (
     read_env_file,
     read_small_file,
 )
-from workbench.registry.definitions.hidden_characters import hidden_character
 from workbench.registry.definitions.name_checks import SET_BY_GATEWAY, header_objection
 from workbench.registry.server import ServerSpec
 from workbench.registry.server_auth import ServerAuth, server_auth

@@ -7,9 +7,9 @@ import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 
+from workbench.display_text import hidden_character, visible
 from workbench.events import MisuseError
 from workbench.lookalikes import skeleton
-from workbench.registry.definitions.hidden_characters import hidden_character, visible
 from workbench.server_manifests import bundled_manifests
 
 SERVER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}")

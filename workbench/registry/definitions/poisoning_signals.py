@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from workbench.display_text import hidden_character
 from workbench.events import JSON, Record, Tool
-from workbench.registry.definitions.hidden_characters import hidden_character
 from workbench.scanning import ScanBudget, first
 
 MAX_BYTES = 256 << 10
