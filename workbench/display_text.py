@@ -1,15 +1,16 @@
-"""Characters that people cannot see: found, written out, and told apart from text that was hidden on purpose.
+"""Text of strangers as people may be shown it: without characters that hide, reorder or steer, and not too long.
 
 What living languages and emoji need is not hidden: joiners inside words and emoji, variation selectors after a base,
 marks of direction in text that runs from right to left, and the tags of regional flags (UTS #51 §C.1).
+
+Streamlit pages escape text for Markdown in `dashboards/parts/words.py`, with `import workbench` alone.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 _TAGS: Final = "\U000e0000-\U000e007f"
 _SELECTORS: Final = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
@@ -39,7 +40,12 @@ _HIDDEN = re.compile(_UNSEEN)
 _HIDDEN_LEFT_TO_RIGHT = re.compile(f"{_UNSEEN}|{_DIRECTION}")
 # A no-break blank is common before French punctuation and in figures; elsewhere a reader takes it for a plain blank.
 _NO_BREAK = re.compile("(?<![\u00ab\u2013\u2014])[\u00a0\u202f\u2007](?![;:!?\u00bb%\u20ac$\u00b0\\d])")
-_SURROGATES = re.compile("[\ud800-\udfff]")
+
+_TERMINAL = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if n not in (9, 10)}
+"""What a terminal obeys, C0 and C1 controls except tab and line feed (ECMA-48), written out."""
+
+UNSEEN_CATEGORIES: Final = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+"""Categories of characters without a shape of their own (Unicode §4.5)."""
 
 _TAG_TEXT = re.compile(f"[{_TAGS}\U000e0080-\U000e00ff]+")
 _SELECTOR_RUN = re.compile(f"[{_SELECTORS}]{{4,}}")
@@ -48,11 +54,6 @@ _REORDERS = re.compile("[\u202d\u202e]")
 
 MAX_EXCERPT: Final = 120
 """Characters of hidden text that are quoted."""
-
-_NOT_READ: Final = ("name", "_meta", "icons")
-
-SHOWN_KEYS: Final = ("title", "description")
-"""Keys of a definition whose values are text for people and models, at any depth."""
 
 
 def _rules(text: str) -> re.Pattern[str]:
@@ -83,51 +84,42 @@ def visible(text: str) -> str:
     return "".join(parts)
 
 
-def visible_definition(definition: Any) -> Any:
-    """A definition whose titles and descriptions are `visible`; names and values stay as calls need them."""
-    if isinstance(definition, dict):
-        return {
-            key: visible(value) if key in SHOWN_KEYS and isinstance(value, str) else visible_definition(value)
-            for key, value in definition.items()
-        }
-    return [visible_definition(item) for item in definition] if isinstance(definition, list) else definition
+def visible_excerpt(text: object, limit: int) -> str:
+    """`text` as `visible`, and at most `limit` characters of it; empty when it is not a text."""
+    return visible(text[:limit])[:limit] if isinstance(text, str) else ""
 
 
-def shown_texts(definition: Any, where: str = "") -> Iterator[tuple[str, str]]:
-    """Every text of a definition that people or models read, beside its name: with its path, the nearest first."""
-    level: list[tuple[str, Any]] = [(where, definition)]
-    while level:
-        below: list[tuple[str, Any]] = []
-        for path, value in level:
-            if isinstance(value, str):
-                yield path, value
-            elif isinstance(value, dict):
-                keys = [(f"{path}.{key}" if path else key, key) for key in value]
-                below += [(f"key in {path}", key) for _, key in keys if not key.isascii()]
-                below += [(at, value[key]) for at, key in keys if at not in _NOT_READ]
-            elif isinstance(value, list):
-                below += [(path, item) for item in value]
-        level = below
+def terminal_text(text: str) -> str:
+    r"""`text` for a terminal: no tool may move the cursor, change the title or turn the order of letters round.
+
+    Controls are written out like `\x1b`, other hidden characters like `\u202e`.
+    """
+    text = text.translate(_TERMINAL)
+    return text if text.isascii() else visible(text)
 
 
-def without_surrogates(value: Any) -> Any:
-    """A JSON value whose texts have U+FFFD in place of lone surrogates, which no encoder writes."""
-    if isinstance(value, str):
-        return _SURROGATES.sub("\ufffd", value)
-    if isinstance(value, dict):
-        return {without_surrogates(key): without_surrogates(item) for key, item in value.items()}
-    return [without_surrogates(item) for item in value] if isinstance(value, list) else value
+def without_hidden(text: str) -> str:
+    """`text` without characters that nobody sees, and such that it can be written as UTF-8."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(char for char in text if not hidden_character(char)).encode("utf-8", "replace").decode()
 
 
-def concealment(definition: Any) -> str:
-    """What a definition hides from people on purpose, in a sentence; empty when it hides nothing so."""
-    name = definition.get("name")
-    if isinstance(name, str) and (what := concealed(name, reordered=False)):
-        return f"Of its name, {what}."
-    for where, text in shown_texts(definition):
-        if what := concealed(text):
-            return f"Of its {where}, {what}."
-    return ""
+def all_visible(text: str) -> bool:
+    """Whether every character of `text` has a shape and `text` is one line: what a name on a page of ours must be."""
+    return not hidden_character(text) and not any(unicodedata.category(char) in UNSEEN_CATEGORIES for char in text)
+
+
+def one_line(text: str) -> str:
+    """`text` as one line: what has no shape, line breaks and runs of blanks are one blank each."""
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(" " if unicodedata.category(char) in UNSEEN_CATEGORIES else char for char in text)
+    return " ".join(text.split())
+
+
+def shortened(text: str, limit: int) -> str:
+    """`text`, cut to `limit` characters with an ellipsis as the last where it is longer."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def concealed(text: str, *, reordered: bool = True) -> str:

@@ -108,6 +108,15 @@ def plain(value: Any, depth: int = 0) -> Any:
     return text(value)
 
 
+def without_surrogates(value: Any) -> Any:
+    """A JSON value whose texts have U+FFFD in place of lone surrogates, which no encoder writes."""
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {without_surrogates(key): without_surrogates(item) for key, item in value.items()}
+    return [without_surrogates(item) for item in value] if isinstance(value, list) else value
+
+
 def deeper_than(value: Any, levels: int) -> bool:
     """Whether lists and objects of `value` are nested in more than `levels` levels."""
     current = [value]

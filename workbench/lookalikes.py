@@ -10,6 +10,8 @@ import unicodedata
 from functools import lru_cache
 from typing import Final
 
+from workbench.display_text import UNSEEN_CATEGORIES
+
 _HOMOGLYPHS = str.maketrans(
     "\u0430\u0441\u0435\u043e\u0440\u0443\u0445\u0456\u0458\u0455\u0501\u04bb\u051b\u051d\u0475\u04cf"
     "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0406\u0408\u0405\u0423"
@@ -39,7 +41,7 @@ def unseen(char: str) -> bool:
     if char.isascii():
         return char < " " or char == "\x7f"
     selector = "\ufe00" <= char <= "\ufe0f" or "\U000e0000" <= char <= "\U000e0fff" or "\u180b" <= char <= "\u180f"
-    return selector or char in _BLANK or unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+    return selector or char in _BLANK or unicodedata.category(char) in UNSEEN_CATEGORIES
 
 
 def subject_objection(subject: str) -> str:

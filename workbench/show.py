@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from workbench.display_text import shortened, terminal_text
 from workbench.events import (
     JSON,
     AnyRunEvent,
@@ -54,7 +55,7 @@ def milliseconds(us: int) -> str:
 def arguments_line(arguments: JSON, width: int = 100) -> str:
     """`key=value` pairs on one line, cut to `width`."""
     line = ", ".join(f"{k}={json.dumps(v, ensure_ascii=False, default=str)}" for k, v in arguments.items())
-    return line if len(line) <= width else line[: width - 1] + "…"
+    return shortened(line, width)
 
 
 def usage_line(usage: Usage) -> str:
@@ -65,17 +66,10 @@ def usage_line(usage: Usage) -> str:
     return f"{usage.input_tokens:,} tokens in, {usage.output_tokens:,} out{cost}"
 
 
-_CONTROLS = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if n not in (9, 10)}
-
-
-def clean(text: str) -> str:
-    """`text` with escapes for what a terminal obeys: no tool may move the cursor or change the title."""
-    return text.translate(_CONTROLS)
-
-
 def pretty(value: Any, limit: int = 4000) -> str:
     """A value as text: strings as they are, everything else as indented JSON, cut to `limit` characters."""
-    text = clean(value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    written = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    text = terminal_text(written)
     return text if len(text) <= limit else text[:limit] + f"\n… {len(text) - limit:,} more characters"
 
 
@@ -121,13 +115,13 @@ def servers_table(servers: Sequence[ServerState]) -> RenderableType:
         table.add_row(
             s.id, f"[{colour}]{s.status}[/]", str(s.tools), s.era, s.transport, str(s.pid or ""),
             milliseconds(s.health_us) if s.health_us else "", s.breaker, str(s.restarts or ""),
-            Text(clean(brief(s.last_error, 600 if s.status in ("disabled", "invalid") else 120))),
+            Text(terminal_text(brief(s.last_error, 600 if s.status in ("disabled", "invalid") else 120))),
         )  # fmt: skip
         for r in s.replicas:
             status = "draining" if r.draining else r.status
             table.add_row(
                 f"  replica {r.number}", f"[{_COLOUR.get(r.status, 'red')}]{status}[/]", "", "", "", str(r.pid or ""),
-                "", r.breaker, str(r.restarts or ""), Text(clean(brief(r.last_error, 120))),
+                "", r.breaker, str(r.restarts or ""), Text(terminal_text(brief(r.last_error, 120))),
             )  # fmt: skip
     return table
 
@@ -141,7 +135,8 @@ def tools_table(tools: Sequence[Tool]) -> RenderableType:
     for column in ("tool", "arguments (* required)", "what it does"):
         table.add_column(column, style="bold" if column == "tool" else None, overflow="fold")
     for tool in tools:
-        table.add_row(*(Text(clean(t)) for t in (tool.qualified, parameters(tool), first_sentence(tool.description))))
+        cells = (tool.qualified, parameters(tool), first_sentence(tool.description))
+        table.add_row(*(Text(terminal_text(cell)) for cell in cells))
     return table
 
 
@@ -183,10 +178,10 @@ def outcome_panel(tool: str, arguments: JSON, outcome: Outcome) -> RenderableTyp
 
     colour = _COLOUR.get(outcome.kind, "red")
     header = Text.assemble(
-        (f"{mark(outcome.kind)} {clean(tool)}", f"bold {colour}"),
+        (f"{mark(outcome.kind)} {terminal_text(tool)}", f"bold {colour}"),
         (f"  {outcome.kind} · {milliseconds(outcome.latency_us)}", "dim"),
     )
-    body = clean(outcome.message) if outcome.message else pretty(outcome.data)
+    body = terminal_text(outcome.message) if outcome.message else pretty(outcome.data)
     return Group(header, Text(body or "(ran, returned nothing)"))
 
 
@@ -197,10 +192,10 @@ def step_line(asked: ToolAsked | None, done: ToolDone) -> RenderableType:
     kind = done.outcome.kind
     return Text.assemble(
         (f"  {mark(kind)} ", _COLOUR.get(kind, "red")),
-        (clean(done.tool), "bold"),
-        (f"({clean(arguments_line(asked.arguments)) if asked else ''})", ""),
+        (terminal_text(done.tool), "bold"),
+        (f"({terminal_text(arguments_line(asked.arguments)) if asked else ''})", ""),
         (f"  {milliseconds(done.outcome.latency_us)}", "dim"),
-        (f"  {kind}: {clean(done.outcome.message)}" if not done.outcome.ok else "", "red"),
+        (f"  {kind}: {terminal_text(done.outcome.message)}" if not done.outcome.ok else "", "red"),
     )
 
 
@@ -209,14 +204,15 @@ def started_line(started: RunStarted) -> RenderableType:
     from rich.text import Text
 
     who = started.provider if not started.model else f"{started.provider} · {started.model}"
-    return Text.assemble((clean(who), "bold"), (f"  {clean(started.why)} · {counted(started.tools, 'tool')}", "dim"))
+    why = f"  {terminal_text(started.why)} · {counted(started.tools, 'tool')}"
+    return Text.assemble((terminal_text(who), "bold"), (why, "dim"))
 
 
 def done_line(done: RunDone) -> RenderableType:
     """What the run cost, and how it ended when it ended early."""
     from rich.text import Text
 
-    early = "" if done.status == "answered" else f"{done.status}: {clean(done.message)}\n"
+    early = "" if done.status == "answered" else f"{done.status}: {terminal_text(done.message)}\n"
     return Text.assemble(
         (early, "red"),
         (
@@ -243,7 +239,7 @@ def run_tree(events: Sequence[AnyRunEvent]) -> RenderableType:
         elif isinstance(event, ToolDone):
             lines.append(step_line(asked.get(event.step), event))
         elif isinstance(event, RunDone):
-            lines += ["", Markdown(clean(event.answer), hyperlinks=False), "", done_line(event)]
+            lines += ["", Markdown(terminal_text(event.answer), hyperlinks=False), "", done_line(event)]
     return Group(*lines)
 
 

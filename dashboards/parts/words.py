@@ -55,7 +55,11 @@ def code(text: object) -> str:
 
 
 def visible(text: str) -> str:
-    """`text` with characters that hide or turn others (Unicode TR36 §2.1, TR39) written out, e.g. `⟨U+202E⟩`."""
+    """`text` with characters that hide or turn others (Unicode TR36 §2.1, TR39) written out, e.g. `⟨U+202E⟩`.
+
+    The package has a form of its own for terminals and clients. Screens use its public names alone, and a form without
+    backslashes, which Markdown would read.
+    """
     if text.isascii() and text.isprintable():
         return text
     return "".join(

@@ -7,14 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.registry.conftest import tool
-from workbench.display_text import (
-    concealed,
-    concealment,
-    hidden_character,
-    hidden_or_no_break,
-    visible,
-)
+from workbench.display_text import concealed, hidden_character, hidden_or_no_break, visible
 from workbench.registry import ServerSpec
+from workbench.registry.definitions.definition_texts import concealment
 from workbench.registry.definitions.listing import read_definitions
 
 FAR = ServerSpec(id="far", kind="url", url="https://far.example/mcp")

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from workbench.agent.parameter_schema import normalise, rename_parameters
 from workbench.agent.provider import ToolSpec
+from workbench.display_text import shortened
 from workbench.events import MisuseError, Tool
 from workbench.registry.definitions.tool_names import LONG_HASH_DIGITS, MAX_WIRE_NAME, wire_name, without_hash
 from workbench.suggestions import close_names
@@ -86,7 +87,5 @@ class NameMap:
 
 def _spec(name: str, tool: Tool) -> ToolSpec:
     schema, renamed = rename_parameters(normalise(tool.input_schema))
-    text = tool.description or tool.title or tool.name
-    if len(text) > MAX_DESCRIPTION:
-        text = text[: MAX_DESCRIPTION - 1] + "…"
+    text = shortened(tool.description or tool.title or tool.name, MAX_DESCRIPTION)
     return ToolSpec(name=name, tool=tool, description=text, schema=schema, renamed=renamed)

@@ -16,8 +16,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import click
 
 from workbench.cli.context import local_settings, program
+from workbench.display_text import terminal_text
 from workbench.events import MisuseError
-from workbench.show import clean
 
 if TYPE_CHECKING:
     from workbench.registry import ReloadResult, ServerSpec, ServerState
@@ -106,7 +106,7 @@ def add(
     if not take_over(settings.home, plan.servers):
         click.echo(f"{program()} up starts them, {program()} remove forgets them.", err=True)
     elif unset := [name for entry in plan.entries.values() for name in _environment(entry) if name in os.environ]:
-        shown = ", ".join(map(clean, dict.fromkeys(unset)))
+        shown = ", ".join(map(terminal_text, dict.fromkeys(unset)))
         click.echo(f"Of {shown} the values count that `workbench up` was started with.", err=True)
 
 
@@ -142,7 +142,7 @@ def take_over(home: Path, named: Collection[str] = ()) -> bool:
         with workbench.open(home=home, attach=True, source="cli") as wb:
             tell_reloaded(wb.reload_servers(), wb.servers(), named)
     except WorkbenchError as e:
-        click.secho(f"The platform at {running.url} goes on as it was: {clean(str(e))}", fg="red", err=True)
+        click.secho(f"The platform at {running.url} goes on as it was: {terminal_text(str(e))}", fg="red", err=True)
         click.secho("Stop it with Ctrl-C and start it again to have this change.", fg="red", err=True)
     return True
 
@@ -159,7 +159,7 @@ def tell_reloaded(done: ReloadResult, states: Iterable[ServerState], named: Coll
         if state.status == "ready":
             click.echo(f"{id} {verb}ready, {state.tools} tool{'' if state.tools == 1 else 's'}.", err=True)
         else:
-            why = f" {clean(state.last_error)}" if state.last_error else ""
+            why = f" {terminal_text(state.last_error)}" if state.last_error else ""
             click.secho(f"{id} {verb}{state.status}.{why}", fg="yellow", err=True)
 
 
@@ -333,31 +333,31 @@ def _show(plan: AddPlan) -> None:
 
     for id, spec in plan.servers.items():
         source = plan.source if Path(spec.source).name == FROM_ARGUMENTS else spec.source
-        click.secho(f"{id}  (from {clean(source)})", bold=True)
+        click.secho(f"{id}  (from {terminal_text(source)})", bold=True)
         if id in plan.replaced:
             click.secho("  replaces the one of that name that was added before", fg="yellow")
         if spec.title not in ("", id):
-            click.echo(f"  title      {clean(spec.title)}")
+            click.echo(f"  title      {terminal_text(spec.title)}")
         if spec.command:
-            click.echo(f"  runs       {clean(_line(spec.command))}")
-            click.echo(f"  in         {clean(spec.cwd)}")
+            click.echo(f"  runs       {terminal_text(_line(spec.command))}")
+            click.echo(f"  in         {terminal_text(spec.cwd)}")
         for url in (spec.url, *spec.more_urls) if spec.url else ():
-            click.echo(f"  reaches    {clean(_PASSWORD.sub('…', url))}")
+            click.echo(f"  reaches    {terminal_text(_PASSWORD.sub('…', url))}")
         for name, value in spec.env.items():
-            click.echo(f"  variable   {clean(name)}={clean(_shown(name, value))}")
+            click.echo(f"  variable   {terminal_text(name)}={terminal_text(_shown(name, value))}")
         for name, value in spec.headers.items():
-            click.echo(f"  header     {clean(name)}: {clean(_shown(name, value))}")
+            click.echo(f"  header     {terminal_text(name)}: {terminal_text(_shown(name, value))}")
         entry = plan.entries[id]
         for file in entry.get("envFile", ()):
-            click.echo(f"  variables  of the file {clean(file)}")
+            click.echo(f"  variables  of the file {terminal_text(file)}")
         for name in (*entry.get("env_vars", ()), *_environment(entry)):
-            click.echo(f"  gets       the variable {clean(name)} of the environment")
+            click.echo(f"  gets       the variable {terminal_text(name)} of the environment")
         for name in (*inputs_in(dict(entry)), *_named_secrets(entry)):
-            click.echo(f"  gets       the secret {clean(name)}")
+            click.echo(f"  gets       the secret {terminal_text(name)}")
         for notice in spec.notices:
-            click.secho(f"  {clean(notice)}", dim=True)
+            click.secho(f"  {terminal_text(notice)}", dim=True)
     for line in plan.left_out:
-        click.secho(f"Left out: {clean(line)}", fg="yellow", err=True)
+        click.secho(f"Left out: {terminal_text(line)}", fg="yellow", err=True)
 
 
 def _line(words: tuple[str, ...]) -> str:

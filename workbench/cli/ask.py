@@ -41,6 +41,7 @@ def ask(
     from rich.markdown import Markdown
 
     from workbench import show
+    from workbench.display_text import terminal_text
 
     trace, out = console(err=True), console()
     asked: dict[str, ToolAsked] = {}
@@ -67,7 +68,7 @@ def ask(
     elif done is not None:
         if done.answer:
             trace.print()
-            answer = show.clean(done.answer)
+            answer = terminal_text(done.answer)
             out.print(Markdown(answer, hyperlinks=False) if sys.stdout.isatty() else answer, markup=False)
             trace.print()
         trace.print(show.done_line(done))

@@ -16,8 +16,8 @@ import click
 from workbench.cli.context import as_json, console, print_json, typed
 from workbench.cli.security import SecurityCheck, examine_security, secret_origins
 from workbench.config import Settings, meaning, names
+from workbench.display_text import terminal_text
 from workbench.events import WorkbenchError, counted
-from workbench.show import clean
 
 if TYPE_CHECKING:
     from workbench.events import UnreachableError
@@ -269,7 +269,7 @@ def _servers(settings: Settings) -> SecurityCheck:
     wanted = [state for state in states if state.status != "disabled"]
     bad = [state for state in wanted if state.status != "ready"]
     ready = f"{len(wanted) - len(bad)} of {counted(len(wanted), 'server')} ready"
-    said = [f"{state.id} {state.condition}: {clean(state.last_error)}".rstrip(": ") for state in bad]
+    said = [f"{state.id} {state.condition}: {terminal_text(state.last_error)}".rstrip(": ") for state in bad]
     finding = "\n".join([ready, *said])
     if not bad:
         return _ok(finding)

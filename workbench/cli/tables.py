@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workbench.cli.context import console, print_json
-from workbench.show import clean
+from workbench.display_text import terminal_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,7 +92,7 @@ def _print_records(names: list[str], rows: list[list[Any]]) -> None:
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else clean(str(value))
+    return "" if value is None else terminal_text(str(value))
 
 
 def _plain(value: Any) -> Any:

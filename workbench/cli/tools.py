@@ -11,8 +11,8 @@ import click
 import msgspec
 
 from workbench.cli.context import SECONDS, as_json, console, opened, print_json, program, typed
+from workbench.display_text import terminal_text
 from workbench.events import JSON, Caller, MisuseError, OutcomeKind, UnreachableError, WorkbenchError, counted
-from workbench.show import clean
 
 if TYPE_CHECKING:
     from workbench.client import Workbench
@@ -51,11 +51,13 @@ def tools(words: tuple[str, ...], limit: int, profile: str, as_json: bool) -> No
         for note in found_tool.notes:
             click.secho(f"To look at - {found_tool.qualified}: {note}", fg="yellow", err=True)
         for repair in found_tool.repairs if found_tool.qualified == " ".join(words) else ():
-            given, read_as = clean(repair["given"]), clean(repair["read_as"])
-            click.secho(f"Read otherwise - {clean(repair['where'])}: {given} as: {read_as}", fg="yellow", err=True)
+            given, read_as = terminal_text(repair["given"]), terminal_text(repair["read_as"])
+            click.secho(
+                f"Read otherwise - {terminal_text(repair['where'])}: {given} as: {read_as}", fg="yellow", err=True
+            )
     repaired = [t.qualified for t in found if t.repairs and t.qualified != " ".join(words)]
     if repaired:
-        named = ", ".join(map(clean, repaired[:5])) + (f" and {len(repaired) - 5} more" if repaired[5:] else "")
+        named = ", ".join(map(terminal_text, repaired[:5])) + (f" and {len(repaired) - 5} more" if repaired[5:] else "")
         how = f"{program()} tools NAME says how"
         click.secho(f"Definitions read otherwise than they are written: {named}; {how}.", fg="yellow", err=True)
     for line in missing:
@@ -71,11 +73,11 @@ def _not_listed(wb: Workbench) -> list[str]:
     except MissingScopeError:  # a caller of tools alone is told of tools alone
         return []
     lines = [
-        f"Not listed - {state.id} is {state.status}: {clean(state.last_error.split(chr(10), 1)[0])}"
+        f"Not listed - {state.id} is {state.status}: {terminal_text(state.last_error.split(chr(10), 1)[0])}"
         for state in states
         if state.status not in ("ready", "disabled")
     ]
-    lines += [f"Not listed - {clean(each.tool)} is quarantined: {clean(each.reason)}" for each in held]
+    lines += [f"Not listed - {terminal_text(each.tool)} is quarantined: {terminal_text(each.reason)}" for each in held]
     return [*lines, f"{program()} servers says more."] if lines else []
 
 
@@ -150,13 +152,15 @@ def servers(ctx: click.Context, as_json: bool) -> None:
         console().print(found)
         for state in found:
             if state.last_error:
-                click.secho(f"{state.id} {state.condition}: {typed(clean(state.last_error))}", fg="yellow", err=True)
+                click.secho(
+                    f"{state.id} {state.condition}: {typed(terminal_text(state.last_error))}", fg="yellow", err=True
+                )
             for notice in state.notices:
-                click.secho(f"{state.id}: {typed(clean(notice))}", dim=True, err=True)
+                click.secho(f"{state.id}: {typed(terminal_text(notice))}", dim=True, err=True)
         for text in remarks.problems:
-            click.secho(typed(clean(text)), fg="red", err=True)
+            click.secho(typed(terminal_text(text)), fg="red", err=True)
         for text in remarks.notices:
-            click.secho(typed(clean(text)), dim=True, err=True)
+            click.secho(typed(terminal_text(text)), dim=True, err=True)
 
 
 @servers.command()
@@ -168,7 +172,7 @@ def restart(server: str) -> None:
     if state.status == "ready":
         click.echo(f"{server} was restarted and is ready: {counted(state.tools, 'tool')}.")
         return
-    why = f": {clean(state.last_error)}" if state.last_error else "."
+    why = f": {terminal_text(state.last_error)}" if state.last_error else "."
     raise UnreachableError(f"{server} was restarted and {state.condition}{typed(why)}")
 
 
@@ -240,11 +244,11 @@ def varying(as_json: bool) -> None:
         return
     for each in found:
         when = datetime.fromtimestamp(each.accepted_us / 1e6, UTC)
-        click.secho(clean(each.tool), bold=True)
-        click.echo(f"Accepted by {clean(each.accepted_by)} on {when:%Y-%m-%d %H:%M} UTC.")
+        click.secho(terminal_text(each.tool), bold=True)
+        click.echo(f"Accepted by {terminal_text(each.accepted_by)} on {when:%Y-%m-%d %H:%M} UTC.")
         for place in each.varying:
-            click.echo(f"What varies in {clean(place['where'])}: {clean(place['template'])}")
-        click.echo(f"End it with: {program()} servers revoke {clean(each.tool)}", err=True)
+            click.echo(f"What varies in {terminal_text(place['where'])}: {terminal_text(place['template'])}")
+        click.echo(f"End it with: {program()} servers revoke {terminal_text(each.tool)}", err=True)
     if not found:
         click.echo("No definition was accepted with what varies in it.", err=True)
 
@@ -261,15 +265,15 @@ def revoke(tool: str) -> None:
 
 
 def _show_change(change: ChangedDefinition) -> None:
-    click.secho(clean(change.tool), bold=True)
-    click.echo(clean(change.reason))
+    click.secho(terminal_text(change.tool), bold=True)
+    click.echo(terminal_text(change.reason))
     colours = {"+": "green", "-": "red", "@": "cyan"}
-    for line in clean(change.diff).splitlines():
+    for line in terminal_text(change.diff).splitlines():
         click.secho(line, fg=colours.get(line[:1]))
     for each in change.varying:
-        click.echo(f"What varies in {clean(each['where'])}: {clean(each['template'])}")
+        click.echo(f"What varies in {terminal_text(each['where'])}: {terminal_text(each['template'])}")
     if change.not_varying:
-        click.echo(f"It cannot be accepted once for all: {clean(change.not_varying)}")
+        click.echo(f"It cannot be accepted once for all: {terminal_text(change.not_varying)}")
 
 
 def parse_arguments(pairs: tuple[str, ...], document: str | None, schema: JSON) -> JSON:

@@ -63,9 +63,9 @@ def ask_inputs(settings: Settings) -> None:
 
     An empty answer leaves the server out.
     """
+    from workbench.display_text import terminal_text
     from workbench.registry import foreign_servers
     from workbench.secrets import SecretResolver
-    from workbench.show import clean
 
     for id, asked in foreign_servers(settings).inputs.items():
         hidden = bool(asked.get("password"))
@@ -73,7 +73,7 @@ def ask_inputs(settings: Settings) -> None:
         texts = (
             [str(o.get("value") if isinstance(o, dict) else o) for o in options] if isinstance(options, list) else []
         )
-        said = clean(str(asked.get("description") or id))[:200]
+        said = terminal_text(str(asked.get("description") or id))[:200]
         answer = click.prompt(
             f"{said} ({', '.join(texts)})" if texts else said,
             default="", show_default=False, hide_input=hidden, err=True,
@@ -123,24 +123,26 @@ def _offer(platform: Platform) -> None:
 
 def _report(states: Sequence[ServerState], problems: Sequence[str], notices: Sequence[str]) -> None:
     """Say of every server that is not ready why, and what was changed or not used of the configurations."""
-    from workbench.show import clean
+    from workbench.display_text import terminal_text
 
     for state in states:
         if state.status == "starting":
-            how = f": {typed(clean(state.last_error))}" if state.last_error else ""
+            how = f": {typed(terminal_text(state.last_error))}" if state.last_error else ""
             click.secho(f"  {state.id} is still starting{how}", fg="yellow", err=True)
         elif state.status == "disabled":
-            click.secho(f"  {state.id} is disabled: {typed(clean(state.last_error))}", fg="yellow", err=True)
+            click.secho(f"  {state.id} is disabled: {typed(terminal_text(state.last_error))}", fg="yellow", err=True)
         elif state.status != "ready":
-            click.secho(f"  {state.id} {state.condition}: {typed(clean(state.last_error))}", fg="red", err=True)
+            click.secho(f"  {state.id} {state.condition}: {typed(terminal_text(state.last_error))}", fg="red", err=True)
     for text in problems:
-        click.secho(f"  {typed(clean(text))}", fg="red", err=True)
+        click.secho(f"  {typed(terminal_text(text))}", fg="red", err=True)
     for text in notices:
-        click.secho(f"  {typed(clean(text))}", dim=True, err=True)
+        click.secho(f"  {typed(terminal_text(text))}", dim=True, err=True)
     for state in states:
         for text in state.notices:
             held = "quarantined" in text
-            click.secho(f"  {state.id}: {typed(clean(text))}", fg="yellow" if held else None, dim=not held, err=True)
+            click.secho(
+                f"  {state.id}: {typed(terminal_text(text))}", fg="yellow" if held else None, dim=not held, err=True
+            )
 
 
 def _banner(running: RunningPlatform, platform: Platform, seconds: float) -> None:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from workbench import error_codes
-from workbench.display_text import visible, visible_definition
+from workbench.display_text import visible
 from workbench.endpoint.endpoint_scope import profile_of, server_of
 from workbench.endpoint.resource_uris import PAGE, qualified, split
 from workbench.events import JSON, Caller, MisuseError, UnreachableError
@@ -23,6 +23,7 @@ from workbench.gateway.extensions import OFFERED, is_extension, owners_of, scope
 from workbench.gateway.method_tools import method_tool
 from workbench.gateway.wire_names import SEPARATOR
 from workbench.registry.connection import Connection, RpcError
+from workbench.registry.definitions.definition_texts import visible_definition
 from workbench.registry.definitions.tool_names import is_hashed, safe_name, wire_name
 from workbench.registry.server import ServerDownError
 

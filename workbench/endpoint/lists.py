@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from workbench.display_text import visible, visible_definition
+from workbench.display_text import visible
 from workbench.endpoint.endpoint_scope import profile_of, server_of
 from workbench.endpoint.feature_catalog import ORIGINAL, FeatureCatalog
 from workbench.endpoint.resource_uris import with_page
 from workbench.events import JSON, Caller, Tool
 from workbench.gateway.call import Gateway, identity
+from workbench.registry.definitions.definition_texts import visible_definition
 from workbench.registry.definitions.lenient_definition import presented
 from workbench.registry.server import ServerState
 from workbench.upstream.jsonrpc_messages import encode

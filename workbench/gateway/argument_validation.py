@@ -7,6 +7,7 @@ from typing import Any, Final
 import jsonschema_rs
 import orjson
 
+from workbench.display_text import shortened
 from workbench.events import JSON, Tool
 from workbench.registry.schemas.validator import compile_schema
 from workbench.suggestions import close_names
@@ -130,4 +131,4 @@ def _show(value: Any) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    return shortened(text, _SHOWN)

@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from workbench.config import Settings
+from workbench.display_text import visible_excerpt
 from workbench.events import JSON, Tool, UnreachableError, WorkbenchError, now_us
 from workbench.registry.connection import Connection, ConnectionFactory, LaunchContext, RpcError
 from workbench.registry.definitions.definition_pins import DefinitionPins
 from workbench.registry.definitions.listing import ToolListing, list_tools
 from workbench.registry.definitions.listing_changes import tool_changes
-from workbench.registry.definitions.name_checks import shown
 from workbench.registry.health import PROBE_TIMEOUT_S, HealthMonitor
 from workbench.registry.processes.failed_starts import StartFailures
 from workbench.registry.processes.server_process import ServerProcess
@@ -273,10 +273,10 @@ class ManagedServer(ServerProcess):
         transport = "stdio" if self.spec.stdio else over_http if self._launched.url else "memory"
         self._update(
             era=connection.era,
-            version=shown(info.get("version"), 100),
-            title=self.spec.title or shown(info.get("title") or info.get("name"), 200) or self.spec.id,
-            description=self.spec.description or shown(info.get("description"), 2_000),
-            instructions=shown(connection.instructions, 10_000),
+            version=visible_excerpt(info.get("version"), 100),
+            title=self.spec.title or visible_excerpt(info.get("title") or info.get("name"), 200) or self.spec.id,
+            description=self.spec.description or visible_excerpt(info.get("description"), 2_000),
+            instructions=visible_excerpt(connection.instructions, 10_000),
             transport=transport,
             notices=(*self.spec.notices, *getattr(connection, "notices", ()), *self._notices()),
         )

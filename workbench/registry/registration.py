@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from workbench.address import check_url
+from workbench.display_text import visible_excerpt
 from workbench.events import MisuseError, digest
-from workbench.registry.definitions.name_checks import header_objection, shown
+from workbench.registry.definitions.name_checks import header_objection
 from workbench.registry.server import ServerSpec
 from workbench.secrets import is_reference
 from workbench.setting_values import port_ranges
@@ -79,7 +80,7 @@ def check_registration(spec: ServerSpec, *, local_allowed: bool, ports: Sequence
             )
         if why := header_objection(name, value):
             raise MisuseError(f"Server {spec.id!r} cannot be registered: {why}.", hint="Mend or remove the header.")
-    if spec.title != shown(spec.title, 200) or spec.description != shown(spec.description, 2_000):
+    if spec.title != visible_excerpt(spec.title, 200) or spec.description != visible_excerpt(spec.description, 2_000):
         raise MisuseError(
             f"Title or description of server {spec.id!r} is too long or has hidden characters.",
             hint="Use plain text, at most 200 and 2000 characters.",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import html
 import re
-import unicodedata
 from typing import Any, Final
 
 import msgspec
 
+from workbench.display_text import one_line, shortened
 from workbench.events import JSON
 from workbench.secrets import hide
 
@@ -43,16 +43,13 @@ _HEADING: Final = re.compile(r"<h[1-3][^>]*>(.{1,300}?)</h[1-3]>", re.IGNORECASE
 _PAGE: Final = re.compile(rb"\s*(?:<!--[^>]{0,500}-->\s*)?<(?:!doctype html|html|head|body)", re.IGNORECASE)
 _HIDDEN_PARTS: Final = re.compile(r"<(script|style|head)\b.*?(?:</\1>|$)", re.IGNORECASE | re.DOTALL)
 _TAG: Final = re.compile(r"<[^<>]{0,1000}>")
-_INVISIBLE: Final = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
 
 _decode = msgspec.json.Decoder(Any).decode
 
 
 def clean(text: str) -> str:
     """One line of visible characters, not too long, without the secrets that we know."""
-    visible = "".join(" " if unicodedata.category(c) in _INVISIBLE else c for c in text[: 20 * MAX_WORDS])
-    line = hide(" ".join(visible.split()))
-    return line if len(line) <= MAX_WORDS else line[: MAX_WORDS - 1] + "…"
+    return shortened(hide(one_line(text[: 20 * MAX_WORDS])), MAX_WORDS)
 
 
 def excerpt(body: bytes) -> str:

@@ -16,6 +16,7 @@ from workbench.access.oauth.redirect_uris import objection
 from workbench.access.outbound.fetch import JsonFetcher
 from workbench.config import Settings
 from workbench.control import ChangeNotice, open_store
+from workbench.display_text import all_visible
 from workbench.events import JSON, MisuseError, Record, UnreachableError
 
 MAX_REGISTERED = 1000
@@ -34,7 +35,7 @@ create table if not exists oauth_clients (
 """
 _TUPLES = ("roles", "scopes", "redirect_uris")
 _WORKLOAD = re.compile(r"spiffe://[a-z0-9._-]{1,255}(/[A-Za-z0-9._-]+)+")
-_SHOWN = re.compile(r"[^\x00-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2066-\u2069]{1,100}")
+MAX_NAME_LENGTH = 100
 
 
 class RegisteredClient(Record, frozen=True, kw_only=True):
@@ -94,8 +95,10 @@ class ClientStore:
         Raises:
             MisuseError: a client that could do nothing, a redirect URI that is not acceptable, or too many clients.
         """
-        if not _SHOWN.fullmatch(name):
-            raise MisuseError(f"A client of the name {name!r}.", hint="Expected 1 to 100 printable characters.")
+        if not _presentable(name):
+            raise MisuseError(
+                f"A client of the name {name!r}.", hint=f"Expected 1 to {MAX_NAME_LENGTH} printable characters."
+            )
         if len(redirect_uris) > MAX_REDIRECTS:
             raise MisuseError(f"A client has {len(redirect_uris)} redirect URIs.", hint=f"At most {MAX_REDIRECTS}.")
         if workload and (not _WORKLOAD.fullmatch(workload) or not confidential):
@@ -236,7 +239,12 @@ def document_client(url: str, document: JSON) -> RegisteredClient:
     return RegisteredClient(
         id=url,
         kind="document",
-        name=name if isinstance(name, str) and _SHOWN.fullmatch(name) else str(urlsplit(url).hostname),
+        name=name if isinstance(name, str) and _presentable(name) else str(urlsplit(url).hostname),
         redirect_uris=tuple(uris),
         refreshes=isinstance(grants, list) and "refresh_token" in grants,
     )
+
+
+def _presentable(name: str) -> bool:
+    """Whether the page that asks for consent may show `name` of a client."""
+    return 0 < len(name) <= MAX_NAME_LENGTH and all_visible(name)

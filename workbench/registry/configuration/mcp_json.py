@@ -15,13 +15,14 @@ from typing import Any, Literal
 
 import msgspec
 
+from workbench.display_text import without_hidden
 from workbench.events import Record
 from workbench.registry.configuration import jsonc
 from workbench.registry.configuration.entries import ServerEntry, shape
 from workbench.registry.configuration.formats import read_document
 from workbench.registry.configuration.identifiers import readable_id
 from workbench.registry.configuration.manifests import manifest_entry
-from workbench.registry.configuration.resolve_entry import printable, resolve
+from workbench.registry.configuration.resolve_entry import resolve
 from workbench.registry.configuration.styles import (
     FileContent,
     FoundServer,
@@ -155,9 +156,10 @@ class _Reading:
         return Configuration(
             servers=tuple(servers),
             excluded=tuple(self.excluded),
-            notices=tuple(map(printable, notices)),
+            notices=tuple(map(without_hidden, notices)),
             problems=tuple(
-                printable(f"{self._at(where)}: {what}. Expected 'mcpServers'.") for where, what in self.found.problems
+                without_hidden(f"{self._at(where)}: {what}. Expected 'mcpServers'.")
+                for where, what in self.found.problems
             ),
             inputs=self.missing,
         )
@@ -202,8 +204,8 @@ class _Reading:
     ) -> None:
         self.excluded.append(
             ExcludedServer(
-                id=id, title=printable(title)[:200] or id, source=str(self.place.path), status=status,
-                reason=printable(reason), notices=tuple(map(printable, notices)),
+                id=id, title=without_hidden(title)[:200] or id, source=str(self.place.path), status=status,
+                reason=without_hidden(reason), notices=tuple(map(without_hidden, notices)),
             )
         )  # fmt: skip
 

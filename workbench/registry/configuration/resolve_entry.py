@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from workbench.display_text import hidden_character
+from workbench.display_text import without_hidden
 from workbench.events import MisuseError
 from workbench.registry.configuration.commands import normal_command, windows_path
 from workbench.registry.configuration.entries import ServerEntry
@@ -59,8 +59,10 @@ class _Resolving:
             "description": self._text("description", entry.description, 2_000),
             "source": str(self.variables.place.path),
             "call_timeout_s": entry.timeout_s,
-            "hidden_tools": tuple(map(printable, dict.fromkeys(entry.hidden_tools))),
-            "only_tools": None if entry.only_tools is None else tuple(map(printable, dict.fromkeys(entry.only_tools))),
+            "hidden_tools": tuple(map(without_hidden, dict.fromkeys(entry.hidden_tools))),
+            "only_tools": None
+            if entry.only_tools is None
+            else tuple(map(without_hidden, dict.fromkeys(entry.only_tools))),
         }
         if entry.command:
             folder = self._folder()
@@ -76,10 +78,10 @@ class _Resolving:
         )  # fmt: skip
 
     def _notices(self) -> tuple[str, ...]:
-        return tuple(printable(notice) for notice in self.notices)
+        return tuple(without_hidden(notice) for notice in self.notices)
 
     def _text(self, key: str, text: str, limit: int) -> str:
-        return printable(self._at((key,), lambda: self.variables.fill(printable(text))))[:limit]
+        return without_hidden(self._at((key,), lambda: self.variables.fill(without_hidden(text))))[:limit]
 
     def _at(self, where: tuple[str | int, ...], read: Callable[[], str]) -> str:
         """What `read` returns; an error of it is one of the place `where`."""
@@ -218,10 +220,3 @@ class _Resolving:
         if not isinstance(value, str):
             raise EntryError(f"{where[-1]!r} is {described(value)}", hint="Expected a text.", where=where)
         return self._at(where, lambda: self.variables.fill(value, secrets=where[0] == "auth"))
-
-
-def printable(text: str) -> str:
-    """A text for people: without characters that they cannot see, and such that it can be written as UTF-8."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(char for char in text if not hidden_character(char)).encode("utf-8", "replace").decode()

@@ -16,9 +16,9 @@ import orjson
 
 from workbench.config import Settings
 from workbench.control import ChangeNotice, open_store
-from workbench.display_text import concealment
 from workbench.events import JSON, MisuseError, Record, Tool, now_us
 from workbench.registry.definitions.closed_addition import closed_addition
+from workbench.registry.definitions.definition_texts import concealment
 from workbench.registry.definitions.listing import PINNED, pinned_parts
 from workbench.registry.definitions.poisoning_signals import objection
 from workbench.registry.definitions.varying_definition import MAX_VERSIONS, DefinitionTemplate, definition_template

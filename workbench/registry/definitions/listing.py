@@ -8,15 +8,12 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.display_text import (
-    hidden_or_no_break,
-    shown_texts,
-    visible,
-    without_surrogates,
-)
+from workbench.display_text import hidden_or_no_break, visible
 from workbench.events import JSON, Tool, UnreachableError, canonical, digest
+from workbench.json_values import without_surrogates
 from workbench.lookalikes import skeleton
 from workbench.registry.connection import Connection
+from workbench.registry.definitions.definition_texts import shown_texts
 from workbench.registry.definitions.lenient_definition import ReadableDefinition, read_definition
 from workbench.registry.definitions.name_checks import spelling
 from workbench.registry.definitions.tool_names import safe_names

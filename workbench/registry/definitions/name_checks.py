@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 
-from workbench.display_text import hidden_character, visible
+from workbench.display_text import hidden_character
 from workbench.events import MisuseError
 from workbench.lookalikes import skeleton
 from workbench.server_manifests import bundled_manifests
@@ -30,11 +30,6 @@ SET_BY_GATEWAY = (
     "te",
 )
 """Headers that the gateway sets itself."""
-
-
-def shown(text: object, limit: int) -> str:
-    """`text` of a stranger as it may be shown: hidden characters written out, and not too long."""
-    return visible(text[:limit])[:limit] if isinstance(text, str) else ""
 
 
 def header_objection(name: str, value: str) -> str:

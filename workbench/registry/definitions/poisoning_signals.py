@@ -145,7 +145,7 @@ def objection(definition: JSON) -> str:
     """Why a person should read a definition before its tool is called, in a sentence; empty when nothing stands out.
 
     A single hidden character is no reason: it is written out where it is shown, and what hides text on purpose has an
-    objection of its own (`visible.concealment`).
+    objection of its own (`definition_texts.concealment`).
     """
     for sign in of_definition(definition):
         if sign.kind != "hidden_characters":

@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 from jsonschema_rs.canonical.schema import clone
 
+from workbench.display_text import shortened
 from workbench.events import JSON, Record
 from workbench.registry.schemas.keywords import (
     UNREADABLE,
@@ -191,4 +192,4 @@ def shown(value: Any) -> str:
         text = orjson.dumps(value).decode()
     except TypeError:
         text = repr(value)
-    return text if len(text) <= _MAX_GIVEN else text[: _MAX_GIVEN - 1] + "…"
+    return shortened(text, _MAX_GIVEN)
