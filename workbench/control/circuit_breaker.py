@@ -11,7 +11,11 @@ State = Literal["closed", "open", "half-open"]
 
 
 class CircuitBreaker:
-    """Stands before something in another process that may be down.
+    """Stands before something in another process that may be down. Threads may share it.
+
+    `registry.replica_breaker.ReplicaBreaker` is another machine, for one of several replicas that health checks watch:
+    there a health check opens the way for calls, a slow tool is not a failure, and the share of the calls grows slowly.
+    A store has no health check and no replicas, so here a call is the probe.
 
     Args:
         failures: in a row, after which it opens.

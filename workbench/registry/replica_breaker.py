@@ -27,6 +27,10 @@ class ReplicaBreaker:
     time is let through, and the first that is answered closes it. A call that is given up in between decides nothing
     and makes room for the next, so that a breaker cannot be stuck.
 
+    `control.circuit_breaker.CircuitBreaker`, which stands before a store, is another machine: there time opens the way
+    for a probe, which is a call. Here no caller pays for a probe, silence counts only while nothing else is answered,
+    and a replica that returns gets few calls at first. All calls are made on one event loop, so there is no lock.
+
     Args:
         changed: told the new state and why, after each change.
         clock: seconds that only grow.
