@@ -8,71 +8,71 @@ the installed SDK.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
-from workbench.agent.prices import priced
 from workbench.agent.provider import (
     AssistantMessage,
     Message,
     Part,
-    SystemMessage,
     ToolRequest,
     ToolResults,
     ToolSpec,
     TurnEnd,
     UserMessage,
 )
-from workbench.agent.providers.provider_errors import ProviderErrorTranslator, fault, fault_of_status
-from workbench.agent.providers.tool_call_arguments import count, piece, requested, safe_id, safe_tool_name
+from workbench.agent.providers.provider_errors import fault, fault_of_status
+from workbench.agent.providers.remote_provider import (
+    MAX_RETRIES,
+    RemoteProvider,
+    StreamedAnswer,
+    http_timeout,
+    system_text,
+)
+from workbench.agent.providers.tool_call_arguments import count, requested, safe_id, safe_tool_name
 from workbench.events import JSON, Usage
 from workbench.provider_table import PROVIDERS
 
 ROW = PROVIDERS["anthropic"]
 KEY = ROW.keys[0]
-MAX_RETRIES = 2
 STATUS = {"overloaded_error": 529, "rate_limit_error": 429, "invalid_request_error": 400, "timeout_error": 504}
 """What an error that comes inside a stream would have been as an answer; 500 for all others."""
-SILENCE_TIMEOUT_S = 120.0
 
 
 def build(model: str, env: Mapping[str, str]) -> Anthropic:
     """The adapter for one run. `ANTHROPIC_BASE_URL` moves it to another address."""
-    return Anthropic(model, key=ROW.key(env), base_url=ROW.base_url(env) or None)
+    return Anthropic(model, key=ROW.key(env), base_url=ROW.base_url(env))
 
 
-class Anthropic:
+class Anthropic(RemoteProvider):
     """One connection pool to the Messages API."""
 
-    name = ROW.name
-    is_llm = True
-    wants_all_tools = False
+    row = ROW
+    default_host = "api.anthropic.com"
 
-    def __init__(self, model: str, *, key: str, base_url: str | None) -> None:
-        self.model = model
-        self._key = key
-        self._base_url = base_url
-        self._client: Any = None
+    def connect(self) -> Any:
+        """See `RemoteProvider.connect`."""
+        from anthropic import AsyncAnthropic
 
-    def __repr__(self) -> str:
-        return f"<Anthropic {self.model} at {self._base_url or 'api.anthropic.com'}>"
+        # Tracing is the workbench's own; with the SDK's every call would be told twice.
+        return AsyncAnthropic(api_key=self.key, base_url=self.base_url, max_retries=MAX_RETRIES, open_telemetry=False)
 
-    async def turn(
-        self,
-        conversation: Sequence[Message],
-        tools: Sequence[ToolSpec],
-        *,
-        max_output_tokens: int,
-        timeout: float,
-    ) -> AsyncIterator[Part]:
-        """One streamed message. See `Provider.turn`."""
-        if not self._key:
-            raise fault("no_key", self.name, f"{KEY} is not set.", key=KEY)
-        sdk: Any = await asyncio.to_thread(self._connect)
-        request = {
+    def error_class(self) -> type[Exception]:
+        """See `RemoteProvider.error_class`."""
+        from anthropic import AnthropicError
+
+        return AnthropicError
+
+    def request(
+        self, conversation: Sequence[Message], tools: Sequence[ToolSpec], *, max_output_tokens: int, timeout: float
+    ) -> JSON:
+        """The arguments of `messages.create`."""
+        from anthropic import omit
+
+        return {
             "model": self.model,
-            "system": "\n".join(m.text for m in conversation if isinstance(m, SystemMessage)) or sdk.omit,
+            "system": system_text(conversation) or omit,
             "messages": _messages(conversation),
             "tools": [
                 {"name": spec.name, "description": spec.description, "input_schema": spec.schema} for spec in tools
@@ -80,69 +80,23 @@ class Anthropic:
             "max_tokens": max_output_tokens,
             "cache_control": {"type": "ephemeral"},
             "stream": True,
-            "timeout": sdk.Timeout(min(timeout, SILENCE_TIMEOUT_S), connect=min(timeout, 10.0)),
+            "timeout": http_timeout(timeout),
         }
-        message = _StreamedMessage()
-        with ProviderErrorTranslator(self.name, key=KEY, sdk=sdk.AnthropicError) as faults:
-            async with self._client.messages.with_streaming_response.create(**request) as response:
-                faults.streaming = True
-                async for event in sdk.AsyncStream.raw_events(response.http_response):
-                    if event.data and (text := message.take(event.json())):
-                        yield piece(text)
-            ending = self._finish(message)
-        for part in ending:
-            yield part
 
-    def _connect(self) -> Any:
-        """The SDK, with a client of it made. Takes seconds the first time; not for the event loop."""
-        import anthropic as sdk
-        import genai_prices  # noqa: F401 - needed when the turn ends
+    @asynccontextmanager
+    async def stream(self, request: JSON, *, timeout: float) -> AsyncIterator[Any]:
+        """See `RemoteProvider.stream`."""
+        from anthropic import AsyncStream
 
-        if self._client is None:
-            # Tracing is the workbench's own; with the SDK's every call would be told twice.
-            self._client = sdk.AsyncAnthropic(
-                api_key=self._key, base_url=self._base_url, max_retries=MAX_RETRIES, open_telemetry=False
-            )
-        return sdk
+        async with self.client.messages.with_streaming_response.create(**request) as response:
+            yield AsyncStream.raw_events(response.http_response)
 
-    def _finish(self, message: _StreamedMessage) -> list[Part]:
-        """The requests and the end of the turn, once the message is complete.
-
-        Raises:
-            ProviderError: it is not, or the model declined.
-        """
-        usage = self._usage(message.usage)
-        match message.stop:
-            case "":
-                raise fault("cut", self.name, "the stream ended without a stop reason.")
-            case "refusal":
-                raise fault("refused", self.name, "the model declined to answer.")
-            case "model_context_window_exceeded":
-                raise fault("context", self.name, "the conversation is longer than the model can read.")
-            case "max_tokens":
-                return [TurnEnd(usage=usage, stop=message.stop, truncated=True)]
-        calls, blocks = message.complete()
-        return [*calls, TurnEnd(usage=usage, stop=message.stop, items=tuple(blocks))]
-
-    def _usage(self, counted: JSON) -> Usage:
-        """Anthropic counts cached tokens apart from the input; `Usage` includes them."""
-        read = count(counted.get("cache_read_input_tokens"))
-        written = count(counted.get("cache_creation_input_tokens"))
-        usage = Usage(
-            input_tokens=count(counted.get("input_tokens")) + read + written,
-            output_tokens=count(counted.get("output_tokens")),
-            cached_tokens=read,
-        )
-        return priced(self.name, self.model, usage, cache_write_tokens=written)
-
-    async def close(self) -> None:
-        """Let go of the connections."""
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+    def new_answer(self) -> StreamedAnswer:
+        """See `RemoteProvider.new_answer`."""
+        return _StreamedMessage()
 
 
-class _StreamedMessage:
+class _StreamedMessage(StreamedAnswer):
     """One message on its way: blocks, usage and stop reason as far as they have come."""
 
     def __init__(self) -> None:
@@ -151,15 +105,17 @@ class _StreamedMessage:
         self.usage: JSON = {}
         self.stop = ""
 
-    def take(self, event: JSON) -> str:
-        """Add one event; the text that it brings, if it does."""
+    def take(self, event: Any) -> Iterable[str]:
+        """See `StreamedAnswer.take`."""
+        text = self._add(event.json()) if event.data else ""
+        return (text,) if text else ()
+
+    def _add(self, event: JSON) -> str:
         match event["type"]:
             case "error":
                 error = event.get("error") or {}
                 kind = str(error.get("type", ""))
-                raise fault_of_status(
-                    STATUS.get(kind, 500), Anthropic.name, error.get("message", ""), code=kind, key=KEY
-                )
+                raise fault_of_status(STATUS.get(kind, 500), ROW.name, error.get("message", ""), code=kind, key=KEY)
             case "message_start":
                 self.usage.update(event["message"].get("usage", {}))
             case "message_delta":
@@ -189,7 +145,32 @@ class _StreamedMessage:
                 block.setdefault("citations", []).append(delta["citation"])
         return ""
 
-    def complete(self) -> tuple[list[ToolRequest], list[JSON]]:
+    def finish(self) -> list[Part]:
+        """See `StreamedAnswer.finish`."""
+        usage = self._usage()
+        match self.stop:
+            case "":
+                raise fault("cut", ROW.name, "the stream ended without a stop reason.")
+            case "refusal":
+                raise fault("refused", ROW.name, "the model declined to answer.")
+            case "model_context_window_exceeded":
+                raise fault("context", ROW.name, "the conversation is longer than the model can read.")
+            case "max_tokens":
+                return [TurnEnd(usage=usage, stop=self.stop, truncated=True)]
+        calls, blocks = self._complete()
+        return [*calls, TurnEnd(usage=usage, stop=self.stop, items=tuple(blocks))]
+
+    def _usage(self) -> Usage:
+        """Anthropic counts cached tokens apart from the input; `Usage` includes them."""
+        read = count(self.usage.get("cache_read_input_tokens"))
+        self.cache_write_tokens = count(self.usage.get("cache_creation_input_tokens"))
+        return Usage(
+            input_tokens=count(self.usage.get("input_tokens")) + read + self.cache_write_tokens,
+            output_tokens=count(self.usage.get("output_tokens")),
+            cached_tokens=read,
+        )
+
+    def _complete(self) -> tuple[list[ToolRequest], list[JSON]]:
         """The requests, and the blocks as they go back. Empty text would be refused there."""
         calls: list[ToolRequest] = []
         blocks: list[JSON] = []
@@ -212,7 +193,7 @@ def _messages(conversation: Sequence[Message]) -> list[JSON]:
             case UserMessage():
                 messages.append({"role": "user", "content": message.text})
             case AssistantMessage():
-                own = message.provider == Anthropic.name and bool(message.items)
+                own = message.provider == ROW.name and bool(message.items)
                 content = list(message.items) if own else _said(message)
                 if content:
                     messages.append({"role": "assistant", "content": content})

@@ -7,7 +7,8 @@ is sent. A server is recognised by what it says of itself, not by an open port.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from workbench.agent.provider import (
@@ -15,21 +16,18 @@ from workbench.agent.provider import (
     Message,
     Part,
     SystemMessage,
-    ToolRequest,
     ToolResults,
     ToolSpec,
     TurnEnd,
     UserMessage,
 )
-from workbench.agent.providers.provider_errors import ProviderErrorTranslator, fault
-from workbench.agent.providers.tool_call_arguments import count, piece, requested, safe_tool_name
+from workbench.agent.providers.provider_errors import fault
+from workbench.agent.providers.remote_provider import MAX_RETRIES, RemoteProvider, StreamedAnswer, http_timeout
+from workbench.agent.providers.tool_call_arguments import count, requested, safe_tool_name
 from workbench.events import JSON, Record, Usage
 from workbench.provider_table import PROVIDERS
 
 ROW = PROVIDERS["compatible"]
-KEY = ROW.keys[0]
-MAX_RETRIES = 2
-SILENCE_TIMEOUT_S = 120.0
 PROBE_TIMEOUT_S = 0.4
 
 
@@ -128,93 +126,66 @@ def build(model: str, env: Mapping[str, str], *, base_url: str = "") -> Compatib
     return Compatible(model, key=ROW.key(env) or "none", base_url=base_url or configured_url(env))
 
 
-class Compatible:
+class Compatible(RemoteProvider):
     """One connection pool to a server that speaks Chat Completions."""
 
-    name = ROW.name
-    is_llm = True
-    wants_all_tools = False
-
-    def __init__(self, model: str, *, key: str, base_url: str) -> None:
-        self.model = model
-        self._key = key
-        self._base_url = base_url
-        self._client: Any = None
+    row = ROW
+    default_host = "no address"
 
     def __repr__(self) -> str:
-        return f"<Compatible {self.model or '(first model)'} at {self._base_url or 'no address'}>"
+        return f"<Compatible {self.model or '(first model)'} at {self.base_url or self.default_host}>"
 
-    async def turn(
-        self,
-        conversation: Sequence[Message],
-        tools: Sequence[ToolSpec],
-        *,
-        max_output_tokens: int,
-        timeout: float,
-    ) -> AsyncIterator[Part]:
-        """One streamed completion. See `Provider.turn`."""
-        if not self._base_url:
-            hint_key = "COMPATIBLE_BASE_URL"
-            raise fault("no_key", self.name, "no local server was found and no address is configured.", key=hint_key)
-        sdk: Any = await asyncio.to_thread(self._connect)
+    def check_configuration(self) -> None:
+        """An address is needed, and no key."""
+        if not self.base_url:
+            hint_key = ROW.base_urls[0]
+            raise fault("no_key", ROW.name, "no local server was found and no address is configured.", key=hint_key)
+
+    def connect(self) -> Any:
+        """See `RemoteProvider.connect`."""
+        from openai import AsyncOpenAI
+
+        return AsyncOpenAI(api_key=self.key, base_url=self.base_url, max_retries=MAX_RETRIES)
+
+    def error_class(self) -> type[Exception]:
+        """See `RemoteProvider.error_class`."""
+        from openai import OpenAIError
+
+        return OpenAIError
+
+    def request(
+        self, conversation: Sequence[Message], tools: Sequence[ToolSpec], *, max_output_tokens: int, timeout: float
+    ) -> JSON:
+        """The arguments of `chat.completions.create`, without the model."""
         request: JSON = {
             "messages": _messages(conversation),
             "max_tokens": max_output_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
-            "timeout": sdk.Timeout(min(timeout, SILENCE_TIMEOUT_S), connect=min(timeout, 10.0)),
+            "timeout": http_timeout(timeout),
         }
         if tools:  # an empty list is refused by some
             request["tools"] = [_tool(spec) for spec in tools]
-        completion = _StreamedCompletion()
-        with ProviderErrorTranslator(self.name, key=KEY, sdk=sdk.OpenAIError) as faults:
-            self.model = self.model or await self._first_model()
-            stream = await self._client.chat.completions.create(model=self.model, **request)
-            faults.streaming = True
-            async with stream:
-                async for chunk in stream:
-                    if text := completion.take(chunk):
-                        yield piece(text)
-            ending = self._finish(completion)
-        for part in ending:
-            yield part
+        return request
 
-    def _connect(self) -> Any:
-        """The SDK, with a client of it made. Takes up to a second the first time; not for the event loop."""
-        import openai as sdk
-
-        if self._client is None:
-            self._client = sdk.AsyncOpenAI(api_key=self._key, base_url=self._base_url, max_retries=MAX_RETRIES)
-        return sdk
-
-    def _finish(self, completion: _StreamedCompletion) -> list[Part]:
-        """The requests and the end of the turn, once the completion is complete.
-
-        Raises:
-            ProviderError: it is not, or it was held back.
-        """
-        match completion.stop:
-            case "":
-                raise fault("cut", self.name, "the stream ended without a finish reason.")
-            case "content_filter":
-                raise fault("refused", self.name, "a filter held the answer back.")
-            case "length":
-                return [TurnEnd(usage=completion.usage, stop=completion.stop, truncated=True)]
-        return [*completion.requests(), TurnEnd(usage=completion.usage, stop=completion.stop)]
+    @asynccontextmanager
+    async def stream(self, request: JSON, *, timeout: float) -> AsyncIterator[Any]:
+        """See `RemoteProvider.stream`."""
+        self.model = self.model or await self._first_model()
+        async with await self.client.chat.completions.create(model=self.model, **request) as chunks:
+            yield chunks
 
     async def _first_model(self) -> str:
-        async for model in self._client.models.list():
+        async for model in self.client.models.list():
             return str(model.id)
-        raise fault("unknown_model", self.name, f"{self._base_url} lists no model.")
+        raise fault("unknown_model", ROW.name, f"{self.base_url} lists no model.")
 
-    async def close(self) -> None:
-        """Let go of the connections."""
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+    def new_answer(self) -> StreamedAnswer:
+        """See `RemoteProvider.new_answer`."""
+        return _StreamedCompletion()
 
 
-class _StreamedCompletion:
+class _StreamedCompletion(StreamedAnswer):
     """One completion on its way."""
 
     def __init__(self) -> None:
@@ -222,8 +193,8 @@ class _StreamedCompletion:
         self.stop = ""
         self.usage = Usage()
 
-    def take(self, chunk: Any) -> str:
-        """Add one chunk; the text that it brings."""
+    def take(self, chunk: Any) -> Iterable[str]:
+        """See `StreamedAnswer.take`."""
         if counted := chunk.usage:
             details = counted.prompt_tokens_details
             self.usage = Usage(
@@ -232,12 +203,12 @@ class _StreamedCompletion:
                 cached_tokens=count(details.cached_tokens if details else None),
             )
         if not chunk.choices:
-            return ""
+            return ()
         choice = chunk.choices[0]
         self.stop = str(choice.finish_reason or self.stop)
         for delta in choice.delta.tool_calls or []:
             self._grow(delta)
-        return choice.delta.content or ""
+        return (choice.delta.content,) if choice.delta.content else ()
 
     def _grow(self, delta: Any) -> None:
         """Add to a call. Some servers give every call the index 0; a new id then begins a new one."""
@@ -250,9 +221,17 @@ class _StreamedCompletion:
             known["name"] += delta.function.name or ""
             known["arguments"] += delta.function.arguments or ""
 
-    def requests(self) -> list[ToolRequest]:
-        """The calls in the order in which they came."""
-        return [requested(call["id"], call["name"], call["arguments"]) for call in reversed(self.calls)]
+    def finish(self) -> list[Part]:
+        """See `StreamedAnswer.finish`."""
+        match self.stop:
+            case "":
+                raise fault("cut", ROW.name, "the stream ended without a finish reason.")
+            case "content_filter":
+                raise fault("refused", ROW.name, "a filter held the answer back.")
+            case "length":
+                return [TurnEnd(usage=self.usage, stop=self.stop, truncated=True)]
+        in_order = [requested(call["id"], call["name"], call["arguments"]) for call in reversed(self.calls)]
+        return [*in_order, TurnEnd(usage=self.usage, stop=self.stop)]
 
 
 def _tool(spec: ToolSpec) -> JSON:

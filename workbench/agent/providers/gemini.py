@@ -9,20 +9,18 @@ its retry option does not read Retry-After; therefore the retries are here. Sour
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from workbench.agent.parameter_schema import for_gemini
-from workbench.agent.prices import priced
 from workbench.agent.provider import (
     AssistantMessage,
     Message,
     Part,
-    SystemMessage,
     ToolRequest,
     ToolResult,
     ToolResults,
@@ -30,18 +28,17 @@ from workbench.agent.provider import (
     TurnEnd,
     UserMessage,
 )
-from workbench.agent.providers.provider_errors import ProviderErrorTranslator, fault
-from workbench.agent.providers.tool_call_arguments import MADE, count, piece, requested, safe_tool_name
+from workbench.agent.providers.provider_errors import fault
+from workbench.agent.providers.remote_provider import SILENCE_TIMEOUT_S, RemoteProvider, StreamedAnswer, system_text
+from workbench.agent.providers.tool_call_arguments import MADE, count, requested, safe_tool_name
 from workbench.events import JSON, Usage
 from workbench.provider_table import PROVIDERS
 
 ROW = PROVIDERS["gemini"]
-KEY = ROW.keys[0]
 MAX_ATTEMPTS = 3
 RETRIED = (408, 429, 500, 502, 503, 504)
 MAX_PAUSE_S = 60.0
 """Seconds; a provider that asks for more is not waited for."""
-SILENCE_TIMEOUT_S = 120.0
 
 FOREIGN_SIGNATURE = b"skip_thought_signature_validator"
 """The documented stand-in for the signature of a call that Gemini did not make itself."""
@@ -64,79 +61,54 @@ def build(model: str, env: Mapping[str, str]) -> Gemini:
     return Gemini(
         model,
         key=ROW.key(env),
-        base_url=ROW.base_url(env) or None,
+        base_url=ROW.base_url(env),
         version=env.get("GEMINI_API_VERSION") or None,
     )
 
 
-class Gemini:
+class Gemini(RemoteProvider):
     """One connection pool to the Gemini API."""
 
-    name = ROW.name
-    is_llm = True
-    wants_all_tools = False
+    row = ROW
+    default_host = "generativelanguage.googleapis.com"
 
     def __init__(self, model: str, *, key: str, base_url: str | None, version: str | None = None) -> None:
-        self.model = model
-        self._key = key
-        self._base_url = base_url
+        super().__init__(model, key=key, base_url=base_url)
         self._version = version
-        self._client: Any = None
         self._http: Any = None
 
-    def __repr__(self) -> str:
-        return f"<Gemini {self.model} at {self._base_url or 'generativelanguage.googleapis.com'}>"
+    def connect(self) -> Any:
+        """See `RemoteProvider.connect`."""
+        import httpx2
+        from google.genai import Client, types
 
-    async def turn(
-        self,
-        conversation: Sequence[Message],
-        tools: Sequence[ToolSpec],
-        *,
-        max_output_tokens: int,
-        timeout: float,
-    ) -> AsyncIterator[Part]:
-        """One streamed content. See `Provider.turn`."""
-        if not self._key:
-            raise fault("no_key", self.name, f"{KEY} is not set.", key=KEY)
-        types, errors = await asyncio.to_thread(self._connect)
-        request = {
+        # The transport is ours, as with the other SDKs; by itself this SDK would take whichever library it finds.
+        self._http = httpx2.AsyncClient(timeout=SILENCE_TIMEOUT_S, follow_redirects=True)
+        options = types.HttpOptions(
+            base_url=self.base_url,
+            api_version=self._version,
+            httpx_async_client=self._http,
+            retry_options=types.HttpRetryOptions(attempts=1),
+        )
+        return Client(api_key=self.key, vertexai=False, http_options=options)
+
+    def error_class(self) -> type[Exception]:
+        """See `RemoteProvider.error_class`."""
+        from google.genai.errors import APIError
+
+        return APIError
+
+    def request(
+        self, conversation: Sequence[Message], tools: Sequence[ToolSpec], *, max_output_tokens: int, timeout: float
+    ) -> JSON:
+        """The arguments of `generate_content_stream`."""
+        from google.genai import types
+
+        return {
             "model": self.model,
             "contents": _contents(conversation, types),
             "config": self._config(types, conversation, tools, max_output_tokens, timeout),
         }
-        until = time.monotonic() + timeout
-        answer = _StreamedContent()
-        with ProviderErrorTranslator(self.name, key=KEY, sdk=errors.APIError) as faults:
-            first, chunks = await self._open(request, errors.APIError, until)
-            faults.streaming = True
-            async with contextlib.aclosing(chunks):
-                while first is not None:
-                    for text in answer.take(first):
-                        yield piece(text)
-                    first = await anext(chunks, None)
-            ending = self._finish(answer)
-        for part in ending:
-            yield part
-
-    def _connect(self) -> tuple[Any, Any]:
-        """The SDK's types and errors, with a client made. Takes seconds the first time; not for the event loop."""
-        import genai_prices  # noqa: F401 - needed when the turn ends
-        import httpx2
-        from google import genai
-        from google.genai import errors
-
-        if self._client is not None:
-            return genai.types, errors
-        # The transport is ours, as with the other SDKs; by itself this SDK would take whichever library it finds.
-        self._http = httpx2.AsyncClient(timeout=SILENCE_TIMEOUT_S, follow_redirects=True)
-        options = genai.types.HttpOptions(
-            base_url=self._base_url,
-            api_version=self._version,
-            httpx_async_client=self._http,
-            retry_options=genai.types.HttpRetryOptions(attempts=1),
-        )
-        self._client = genai.Client(api_key=self._key, vertexai=False, http_options=options)
-        return genai.types, errors
 
     def _config(
         self,
@@ -153,7 +125,7 @@ class Gemini:
             for spec in tools
         ]
         return types.GenerateContentConfig(
-            system_instruction="\n".join(m.text for m in conversation if isinstance(m, SystemMessage)) or None,
+            system_instruction=system_text(conversation) or None,
             tools=[types.Tool(function_declarations=declared)] if declared else None,
             max_output_tokens=max_output_tokens,
             automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
@@ -163,62 +135,40 @@ class Gemini:
             ),
         )
 
-    async def _open(self, request: JSON, api_error: type[Exception], until: float) -> tuple[Any, Any]:
+    @asynccontextmanager
+    async def stream(self, request: JSON, *, timeout: float) -> AsyncIterator[Any]:
+        """See `RemoteProvider.stream`."""
+        first, rest = await self._open(request, time.monotonic() + timeout)
+        async with aclosing(rest), aclosing(_chunks(first, rest)) as chunks:
+            yield chunks
+
+    async def _open(self, request: JSON, until: float) -> tuple[Any, Any]:
         """The first chunk and the rest of the stream. The request is only sent when the first chunk is asked for."""
         import httpx2
 
         for attempt in range(1, MAX_ATTEMPTS + 1):
-            chunks = await self._client.aio.models.generate_content_stream(**request)
+            chunks = await self.client.aio.models.generate_content_stream(**request)
             try:
                 return await anext(chunks, None), chunks
-            except (api_error, httpx2.ConnectError, httpx2.RemoteProtocolError) as error:
+            except (self.error_class(), httpx2.ConnectError, httpx2.RemoteProtocolError) as error:
                 pause = _pause(error, attempt)
                 if pause is None or attempt == MAX_ATTEMPTS or time.monotonic() + pause > until:
                     raise
             await asyncio.sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
-    def _finish(self, answer: _StreamedContent) -> list[Part]:
-        """The requests and the end of the turn, once the content is complete.
+    def new_answer(self) -> StreamedAnswer:
+        """See `RemoteProvider.new_answer`."""
+        return _StreamedContent()
 
-        Raises:
-            ProviderError: it is not, or it was held back.
-        """
-        usage = self._usage(answer.usage)
-        if answer.blocked:
-            raise fault("refused", self.name, f"the question was blocked ({answer.blocked}).")
-        if not answer.stop:
-            raise fault("cut", self.name, "the stream ended without a finish reason.")
-        if answer.stop in _DECLINED:
-            raise fault("refused", self.name, f"the answer was held back ({answer.stop}).")
-        if answer.stop in _BROKEN:
-            raise fault("cut", self.name, f"the model wrote a call that nobody can read ({answer.stop}).")
-        if answer.stop == "MAX_TOKENS":
-            return [TurnEnd(usage=usage, stop=answer.stop, truncated=True)]
-        content = {"role": "model", "parts": answer.parts}
-        return [*answer.calls, TurnEnd(usage=usage, stop=answer.stop, items=(content,) if answer.parts else ())]
-
-    def _usage(self, counted: Any) -> Usage:
-        """Gemini's input includes cached tokens; its output does not include thoughts. Any count may be missing."""
-        if counted is None:
-            return Usage()
-        usage = Usage(
-            input_tokens=count(counted.prompt_token_count) + count(counted.tool_use_prompt_token_count),
-            output_tokens=count(counted.candidates_token_count) + count(counted.thoughts_token_count),
-            cached_tokens=count(counted.cached_content_token_count),
-        )
-        return priced(self.name, self.model, usage)
-
-    async def close(self) -> None:
-        """Let go of the connections."""
-        if self._client is not None:
-            await self._client.aio.aclose()
-            self._client.close()
-            await self._http.aclose()
-            self._client = None
+    async def disconnect(self) -> None:
+        """See `RemoteProvider.disconnect`."""
+        await self.client.aio.aclose()
+        self.client.close()
+        await self._http.aclose()
 
 
-class _StreamedContent:
+class _StreamedContent(StreamedAnswer):
     """One content on its way: parts, requests, usage and finish reason as far as they have come."""
 
     def __init__(self) -> None:
@@ -228,8 +178,8 @@ class _StreamedContent:
         self.stop = ""
         self.blocked = ""
 
-    def take(self, chunk: Any) -> list[str]:
-        """Add one chunk; the text that it brings."""
+    def take(self, chunk: Any) -> Iterable[str]:
+        """See `StreamedAnswer.take`."""
         self.usage = chunk.usage_metadata or self.usage
         if chunk.prompt_feedback is not None and chunk.prompt_feedback.block_reason:
             self.blocked = _word(chunk.prompt_feedback.block_reason)
@@ -255,6 +205,39 @@ class _StreamedContent:
             last["text"] += part["text"]
         elif part and part != {"text": ""}:
             self.parts.append(part)
+
+    def finish(self) -> list[Part]:
+        """See `StreamedAnswer.finish`."""
+        usage = self._counted()
+        if self.blocked:
+            raise fault("refused", ROW.name, f"the question was blocked ({self.blocked}).")
+        if not self.stop:
+            raise fault("cut", ROW.name, "the stream ended without a finish reason.")
+        if self.stop in _DECLINED:
+            raise fault("refused", ROW.name, f"the answer was held back ({self.stop}).")
+        if self.stop in _BROKEN:
+            raise fault("cut", ROW.name, f"the model wrote a call that nobody can read ({self.stop}).")
+        if self.stop == "MAX_TOKENS":
+            return [TurnEnd(usage=usage, stop=self.stop, truncated=True)]
+        content = {"role": "model", "parts": self.parts}
+        return [*self.calls, TurnEnd(usage=usage, stop=self.stop, items=(content,) if self.parts else ())]
+
+    def _counted(self) -> Usage:
+        """Gemini's input includes cached tokens; its output does not include thoughts. Any count may be missing."""
+        counted = self.usage
+        if counted is None:
+            return Usage()
+        return Usage(
+            input_tokens=count(counted.prompt_token_count) + count(counted.tool_use_prompt_token_count),
+            output_tokens=count(counted.candidates_token_count) + count(counted.thoughts_token_count),
+            cached_tokens=count(counted.cached_content_token_count),
+        )
+
+
+async def _chunks(first: Any, rest: Any) -> AsyncGenerator[Any, None]:
+    while first is not None:
+        yield first
+        first = await anext(rest, None)
 
 
 def _word(value: Any) -> str:
@@ -297,7 +280,7 @@ def _contents(conversation: Sequence[Message], types: Any) -> list[Any]:
             case UserMessage():
                 contents.append(types.Content(role="user", parts=[types.Part(text=message.text)]))
             case AssistantMessage():
-                if message.provider == Gemini.name and message.items:
+                if message.provider == ROW.name and message.items:
                     contents += [types.Content.model_validate(item) for item in message.items]
                 elif parts := _said(message, types):
                     contents.append(types.Content(role="model", parts=parts))

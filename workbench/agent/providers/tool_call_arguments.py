@@ -1,6 +1,6 @@
 """What comes over the wire, made ours: text, counts, and requests for tools, whose arguments may be any text.
 
-What is of the wrong kind raises `TypeError`; inside the block of `Faults` that is a turn that broke off.
+What is of the wrong kind raises `TypeError`; inside a `ProviderErrorTranslator` block that is a turn that broke off.
 """
 
 from __future__ import annotations
