@@ -3,42 +3,41 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, get_type_hints
 from urllib.parse import quote
 
 import msgspec
 import orjson
 
-from workbench.agent import ProviderStatus
+from workbench.client.backend import Backend
 from workbench.events import (
     JSON,
     AnyRunEvent,
     InternalError,
     MisuseError,
     NotRecordedError,
-    Outcome,
+    Record,
     Source,
-    Tool,
     UnauthenticatedError,
     UnreachableError,
     WorkbenchError,
     run_event,
 )
-from workbench.platform.changed_definitions import ChangedDefinition
 from workbench.platform.load_run import batches
 from workbench.platform.run_file import RunningPlatform
-from workbench.policy import Approval
-from workbench.policy.approvals.standing_approvals import StandingApproval, StandingTerms
-from workbench.registry import ConfigurationRemarks, ReloadResult, ServerState, VaryingAcceptance
 
 if TYPE_CHECKING:
     import aiohttp
     import pyarrow as pa
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Progress = Callable[[int, int], object]
 
 
@@ -74,8 +73,48 @@ IN_FLIGHT: Final = (
 )
 
 
+def _request_for(
+    verb: Callable[Concatenate[Backend, P], Coroutine[Any, Any, T]],
+    method: str,
+    path: str,
+    *,
+    field: str = "",
+    timeout_s: float | None = None,
+) -> Callable[Concatenate[AttachedBackend, P], Coroutine[Any, Any, T]]:
+    """A method of `AttachedBackend` that answers `verb` with one request.
+
+    Arguments fill the `{names}` of `path`; the others are sent as a JSON object, or as the query of a GET. The answer
+    is converted to the type that `verb` returns.
+
+    Args:
+        verb: its declaration, which gives the signature.
+        method: HTTP method.
+        path: of the route.
+        field: part of the answer that is returned; default all of it.
+        timeout_s: seconds to wait for the answer; default as long as it takes.
+    """
+    signature, returned = inspect.signature(verb), get_type_hints(verb)["return"]
+
+    async def request(self: AttachedBackend, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        bound = signature.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        given = {k: v.to_dict() if isinstance(v, Record) else v for k, v in bound.arguments.items() if k != "self"}
+        filled = path.format_map({name: quote(str(value), safe="") for name, value in given.items()})
+        fields = {name: value for name, value in given.items() if f"{{{name}}}" not in path}
+        if method == "GET":
+            found = await self._request(method, filled, query=fields, timeout_s=timeout_s)
+        else:
+            found = await self._request(method, filled, fields or None, timeout_s=timeout_s)
+        if returned is type(None):
+            return None  # type: ignore[return-value]
+        return msgspec.convert(found[field] if field else found, returned)  # type: ignore[no-any-return]
+
+    functools.update_wrapper(request, verb)
+    return request
+
+
 class AttachedBackend:
-    """The same asynchronous methods as `Embedded`; every one is a request to the platform."""
+    """The verbs of `Backend` as requests to the management API; most are one row with their route."""
 
     def __init__(self, running: RunningPlatform, source: Source) -> None:
         self.running = running
@@ -96,25 +135,45 @@ class AttachedBackend:
         return self._session
 
     async def _request(
-        self, method: str, path: str, body: Any = None, *, seconds: float | None = None, **query: Any
-    ) -> Any:
+        self, method: str, path: str, body: JSON | None = None, query: JSON | None = None, *,
+        timeout_s: float | None = None,
+    ) -> Any:  # fmt: skip
+        """The document that a route answers with."""
+        async with self._response(method, path, body, query, timeout_s=timeout_s) as response:
+            found = _document(response.status, await response.read())
+            if response.status >= 400 and "error" in found:
+                raise _error(found["error"], self.running.url)
+            return found
+
+    @contextlib.asynccontextmanager
+    async def _stream(
+        self, method: str, path: str, body: JSON | None = None, query: JSON | None = None, *,
+        accept: str = "*/*", timeout_s: float | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:  # fmt: skip
+        """A response that is not a JSON document, unless it is an error, which is raised."""
+        async with self._response(method, path, body, query, accept=accept, timeout_s=timeout_s) as response:
+            if response.status != 200:
+                raise _error(_document(response.status, await response.read())["error"], self.running.url)
+            yield response
+
+    @contextlib.asynccontextmanager
+    async def _response(
+        self, method: str, path: str, body: JSON | None, query: JSON | None, *,
+        accept: str = "*/*", timeout_s: float | None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:  # fmt: skip
+        """Any response; fields of `query` that are None are not sent."""
         import aiohttp
 
-        parameters = {k: str(v) for k, v in query.items() if v is not None}
-        data = None if body is None else _body(body)
         try:
             async with self._client().request(
                 method,
                 self.running.url + path,
-                data=data,
-                params=parameters,
-                headers={"Content-Type": "application/json"},
-                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=5),
+                data=None if body is None else _body(body),
+                params={name: str(value) for name, value in (query or {}).items() if value is not None},
+                headers={"Content-Type": "application/json", "Accept": accept},
+                timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=5),
             ) as response:
-                found = _document(response.status, await response.read())
-                if response.status >= 400 and "error" in found:
-                    raise _error(found["error"], self.running.url)
-                return found
+                yield response
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as e:
             raise self._silent(e) from e
 
@@ -125,26 +184,28 @@ class AttachedBackend:
             hint=f"{begin} {IN_FLIGHT}",
         )
 
-    async def status(self) -> JSON:
-        return await self._request("GET", "/status", seconds=5)  # type: ignore[no-any-return]
-
-    async def servers(self) -> list[ServerState]:
-        found = await self._request("GET", "/api/platform/servers")
-        return msgspec.convert(found["servers"], list[ServerState])
-
-    async def configuration(self) -> ConfigurationRemarks:
-        return msgspec.convert(await self._request("GET", "/api/platform/servers"), ConfigurationRemarks)
-
-    async def profiles(self) -> JSON:
-        return await self._request("GET", "/api/platform/profiles")  # type: ignore[no-any-return]
-
-    async def tools(self, words: str = "", limit: int = 50, profile: str = "") -> list[Tool]:
-        found = await self._request("GET", "/api/platform/tools", q=words or None, limit=limit, profile=profile or None)
-        return msgspec.convert(found["tools"], list[Tool])
-
-    async def call(self, tool: str, arguments: JSON, timeout_s: float | None = None, profile: str = "") -> Outcome:
-        body = {"tool": tool, "arguments": arguments, "timeout_s": timeout_s, "profile": profile}
-        return msgspec.convert(await self._request("POST", "/api/platform/call", body), Outcome)
+    status = _request_for(Backend.status, "GET", "/status", timeout_s=5)
+    servers = _request_for(Backend.servers, "GET", "/api/platform/servers", field="servers")
+    configuration = _request_for(Backend.configuration, "GET", "/api/platform/servers")
+    tools = _request_for(Backend.tools, "GET", "/api/platform/tools", field="tools")
+    profiles = _request_for(Backend.profiles, "GET", "/api/platform/profiles")
+    call = _request_for(Backend.call, "POST", "/api/platform/call")
+    restart = _request_for(Backend.restart, "POST", "/api/platform/servers/{server}/restart", field="server")
+    reload_servers = _request_for(Backend.reload_servers, "POST", "/api/platform/servers/reload")
+    changed_definitions = _request_for(Backend.changed_definitions, "GET", "/api/platform/definitions", field="changed")
+    accept_definition = _request_for(Backend.accept_definition, "POST", "/api/platform/definitions/{tool}")
+    varying_acceptances = _request_for(
+        Backend.varying_acceptances, "GET", "/api/platform/varying-definitions", field="varying_definitions"
+    )
+    revoke_varying = _request_for(Backend.revoke_varying, "DELETE", "/api/platform/varying-definitions/{tool}")
+    cancel = _request_for(Backend.cancel, "POST", "/api/platform/runs/{run}/cancel", field="cancelled")
+    providers = _request_for(Backend.providers, "GET", "/api/platform/providers", field="providers")
+    approvals = _request_for(Backend.approvals, "GET", "/api/platform/approvals", field="approvals")
+    decide = _request_for(Backend.decide, "POST", "/api/platform/approvals/{approval}")
+    standing_approvals = _request_for(
+        Backend.standing_approvals, "GET", "/api/platform/standing-approvals", field="standing_approvals"
+    )
+    revoke_standing = _request_for(Backend.revoke_standing, "DELETE", "/api/platform/standing-approvals/{id}")
 
     async def ask(
         self, question: str, *, provider: str | None = None, model: str | None = None, history: Sequence[JSON] = (),
@@ -180,61 +241,6 @@ class AttachedBackend:
                 hint='What had been called is on the record: `workbench sql "select * from tool_calls"`.',
             ) from e
 
-    async def cancel(self, run: str) -> bool:
-        return bool((await self._request("POST", f"/api/platform/runs/{run}/cancel"))["cancelled"])
-
-    async def providers(self) -> list[ProviderStatus]:
-        found = await self._request("GET", "/api/platform/providers")
-        return msgspec.convert(found["providers"], list[ProviderStatus])
-
-    async def approvals(self) -> list[Approval]:
-        found = await self._request("GET", "/api/platform/approvals")
-        return msgspec.convert(found["approvals"], list[Approval])
-
-    async def decide(
-        self,
-        approval: str,
-        approve: bool,
-        note: str = "",
-        arguments: JSON | None = None,
-        seen: str = "",
-        standing: StandingTerms | None = None,
-    ) -> Approval:
-        body = {"approve": approve, "note": note, "arguments": arguments, "args_hash": seen}
-        if standing is not None:
-            body["standing"] = standing.to_dict()
-        return msgspec.convert(await self._request("POST", f"/api/platform/approvals/{approval}", body), Approval)
-
-    async def standing_approvals(self) -> list[StandingApproval]:
-        found = await self._request("GET", "/api/platform/standing-approvals")
-        return msgspec.convert(found["standing_approvals"], list[StandingApproval])
-
-    async def revoke_standing(self, id: str) -> StandingApproval:
-        path = f"/api/platform/standing-approvals/{quote(id, safe='')}"
-        return msgspec.convert(await self._request("DELETE", path), StandingApproval)
-
-    async def restart(self, server: str) -> ServerState:
-        found = await self._request("POST", f"/api/platform/servers/{quote(server, safe='')}/restart")
-        return msgspec.convert(found["server"], ServerState)
-
-    async def reload_servers(self) -> ReloadResult:
-        return msgspec.convert(await self._request("POST", "/api/platform/servers/reload"), ReloadResult)
-
-    async def changed_definitions(self) -> list[ChangedDefinition]:
-        found = await self._request("GET", "/api/platform/definitions")
-        return msgspec.convert(found["changed"], list[ChangedDefinition])
-
-    async def accept_definition(self, tool: str, hash: str, varying: bool = False) -> None:
-        body: JSON = {"hash": hash, **({"varying": True} if varying else {})}
-        await self._request("POST", f"/api/platform/definitions/{quote(tool, safe='')}", body)
-
-    async def varying_acceptances(self) -> list[VaryingAcceptance]:
-        found = await self._request("GET", "/api/platform/varying-definitions")
-        return msgspec.convert(found["varying_definitions"], list[VaryingAcceptance])
-
-    async def revoke_varying(self, tool: str) -> None:
-        await self._request("DELETE", f"/api/platform/varying-definitions/{quote(tool, safe='')}")
-
     async def record_load(self, run: JSON, requests: Sequence[JSON]) -> None:
         for portion in batches(requests):
             await self._request("POST", "/api/platform/load-requests", {"run": run, "requests": portion})
@@ -247,8 +253,8 @@ class AttachedBackend:
         body = {
             "sql": query, "parameters": parameters, "max_rows": max_rows, "timeout_s": timeout_s, "fleet": fleet,
         }  # fmt: skip
-        async with self._answer(
-            "POST", "/api/platform/sql", timeout_s + _QUEUE_TIMEOUT_S, _body(body), {}, _ARROW
+        async with self._stream(
+            "POST", "/api/platform/sql", body, accept=_ARROW, timeout_s=timeout_s + _QUEUE_TIMEOUT_S
         ) as response:
             try:
                 return pa.ipc.open_stream(await response.read()).read_all()
@@ -266,11 +272,10 @@ class AttachedBackend:
             OSError: the file cannot be written.
         """
         query = {"table": table, "format": form, "from": since, "to": until}
-        given = {name: value for name, value in query.items() if value is not None}
         temporary, done = path.with_name(f".{path.name}.{os.getpid()}.part"), 0
         try:
             with temporary.open("wb") as output:
-                async with self._answer("GET", "/api/platform/audit/export", None, None, given, "*/*") as response:
+                async with self._stream("GET", "/api/platform/audit/export", query=query) as response:
                     async for chunk in response.content.iter_chunked(1 << 16):
                         output.write(chunk)
                         done += len(chunk)
@@ -282,25 +287,6 @@ class AttachedBackend:
         finally:
             temporary.unlink(missing_ok=True)
         return done
-
-    @contextlib.asynccontextmanager
-    async def _answer(
-        self, method: str, path: str, seconds: float | None, body: bytes | None, query: dict[str, str], accept: str
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """An answer that is no JSON document, unless it is an error, which is raised."""
-        import aiohttp
-
-        headers = {"Content-Type": "application/json", "Accept": accept}
-        limits = aiohttp.ClientTimeout(total=seconds, sock_connect=5)
-        try:
-            async with self._client().request(
-                method, self.running.url + path, data=body, params=query, headers=headers, timeout=limits
-            ) as response:
-                if response.status != 200:
-                    raise _error(_document(response.status, await response.read())["error"], self.running.url)
-                yield response
-        except (TimeoutError, aiohttp.ClientError, ConnectionError) as e:
-            raise self._silent(e) from e
 
     async def close(self) -> None:
         if self._session is not None:

@@ -18,13 +18,14 @@ from workbench.registry import ConfigurationRemarks, ReloadResult, ServerState, 
 
 
 class EmbeddedBackend:
-    """The same asynchronous methods as `Attached`, without a wire between."""
+    """The verbs of `Backend`, without a wire between."""
 
     def __init__(self, platform: Platform, source: Source) -> None:
         self.platform = platform
         self.caller = platform.access.local_caller()
         self.source = source
         self.where = "embedded in this process"
+        self.running = None
 
     async def status(self) -> JSON:
         return self.platform.status(self.caller)
@@ -35,9 +36,9 @@ class EmbeddedBackend:
     async def configuration(self) -> ConfigurationRemarks:
         return self.platform.configuration(self.caller)
 
-    async def tools(self, words: str = "", limit: int = 50, profile: str = "") -> list[Tool]:
+    async def tools(self, q: str = "", limit: int = 50, profile: str = "") -> list[Tool]:
         await self.platform.gateway.judge(self.caller)
-        return self.platform.tools(self.caller, words, limit, profile)
+        return self.platform.tools(self.caller, q, limit, profile)
 
     async def profiles(self) -> JSON:
         await self.platform.gateway.judge(self.caller)
@@ -75,11 +76,11 @@ class EmbeddedBackend:
         approve: bool,
         note: str = "",
         arguments: JSON | None = None,
-        seen: str = "",
+        args_hash: str = "",
         standing: StandingTerms | None = None,
     ) -> Approval:
         return await self.platform.decide(
-            approval, approve, self.caller, via=self.source, note=note, arguments=arguments, seen=seen,
+            approval, approve, self.caller, via=self.source, note=note, arguments=arguments, seen=args_hash,
             standing=standing,
         )  # fmt: skip
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from workbench.client.attached import AttachedBackend
-from workbench.client.embedded import EmbeddedBackend
+from workbench.client.backend import Backend
 from workbench.client.history import recorded_call, recorded_run
 from workbench.client.results import Result, Run, SavedQuestions
 from workbench.config import Settings
@@ -33,7 +33,7 @@ class RecordQueries:
     """
 
     settings: Settings
-    _backend: AttachedBackend | EmbeddedBackend
+    _backend: Backend
     _run: Callable[..., Any]
     _check_open: Callable[[], None]
     _reader: Reader | None = None

@@ -23,6 +23,7 @@ import msgspec
 
 from workbench.agent import ProviderStatus
 from workbench.client.attached import AttachedBackend, MissingScopeError
+from workbench.client.backend import Backend
 from workbench.client.embedded import EmbeddedBackend
 from workbench.client.example_questions import examples
 from workbench.client.pending_call import PendingCall
@@ -103,7 +104,7 @@ def _open_elsewhere(loaded: Settings, token: str | None, source: Source, changes
     return Workbench(loaded, lambda: _attached(running, source))
 
 
-async def _attached(running: Any, source: Source) -> AttachedBackend:
+async def _attached(running: RunningPlatform, source: Source) -> Backend:
     backend = AttachedBackend(running, source)
     try:
         await backend.status()
@@ -127,14 +128,14 @@ def _close_at_exit(bench: Workbench) -> None:
     getattr(threading, "_register_atexit", atexit.register)(close)
 
 
-async def _embedded(settings: Settings, source: Source) -> EmbeddedBackend:
+async def _embedded(settings: Settings, source: Source) -> Backend:
     return EmbeddedBackend(await Platform.open(settings), source)
 
 
 class Workbench(RecordQueries):
     """Servers, tools, questions and the record of one state folder. Use `workbench.open()`; close it, or use `with`."""
 
-    def __init__(self, settings: Settings, connect: Callable[[], Any]) -> None:
+    def __init__(self, settings: Settings, connect: Callable[[], Awaitable[Backend]]) -> None:
         from anyio.from_thread import start_blocking_portal
 
         self.settings = settings
@@ -142,7 +143,7 @@ class Workbench(RecordQueries):
         self._stack = contextlib.ExitStack()
         self._portal: BlockingPortal = self._stack.enter_context(start_blocking_portal())
         try:
-            self._backend: AttachedBackend | EmbeddedBackend = self._run(connect)
+            self._backend = self._run(connect)
         except BaseException:
             # With the exception, so that the loop's thread cancels what was begun: an interrupt may have come before
             # the task was in our hands, and the thread would wait for it for ever.
@@ -156,12 +157,12 @@ class Workbench(RecordQueries):
     @property
     def embedded(self) -> bool:
         """Whether the platform lives in this process."""
-        return isinstance(self._backend, EmbeddedBackend)
+        return self._backend.running is None
 
     @property
     def running(self) -> RunningPlatform | None:
         """Addresses and token of the platform that this is attached to; None when it lives in this process."""
-        return self._backend.running if isinstance(self._backend, AttachedBackend) else None
+        return self._backend.running
 
     def status(self) -> JSON:
         """State of the platform: version, caller, servers, log and runs."""
