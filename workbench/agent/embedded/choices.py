@@ -41,32 +41,32 @@ def offers(
     The nearest tools; for those that lack an id, the tools that find it; tools over tables where nothing else is near.
     Tools that change something are offered for an order (`create …`) alone, and never those that may destroy.
     """
-    pursuit = QuestionPlan(question, shapes, [])
-    ranked = [s for _, s in pursuit.ranked(need)][:MAX_PER_PART]
+    ranking = QuestionPlan(question, shapes, []).ranking
+    ranked = [s for _, s in ranking.ranked(need)][:MAX_PER_PART]
     ready: list[ToolOffer] = []
     finders: dict[str, ToolProfile] = {}
     for shape in ranked:
         schema = narrowed(shape, question, need, shapes, steps)
-        adrift = pursuit.unanchored(shape, need)
-        if adrift and any(pursuit.producers(p, shape, need) for p in shape.takes("id")):
+        adrift = ranking.unanchored(shape, need)
+        if adrift and any(ranking.producers(p, shape, need) for p in shape.takes("id")):
             schema = schema if _anchored(schema, shape) else None  # without the id it would answer for everyone
         if schema is not None:
             ready.append(ToolOffer(shape, schema))
         lacking = [p for p in shape.takes("id") if schema is None or p.name not in schema["properties"]]
         if schema is None or adrift:
             for parameter in lacking:
-                for producer, _ in pursuit.producers(parameter, shape, need)[:1]:
+                for producer, _ in ranking.producers(parameter, shape, need)[:1]:
                     finders.setdefault(producer.name, producer)
     for finder in finders.values():
         schema = narrowed(finder, question, need, shapes, steps)
         if schema is not None and all(o.shape is not finder for o in ready) and not _used(finder, steps):
             ready.append(ToolOffer(finder, schema))
-    return ready + _tabular(question, need, shapes, steps, pursuit.explained(need))
+    return ready + _tabular(question, need, shapes, steps, ranking.explained(need))
 
 
 def served(question: ParsedQuestion, need: Need, shapes: Sequence[ToolProfile], steps: Sequence[FinishedCall]) -> bool:
     """A call that is near to the part itself, and not only finds an id for others, has returned something."""
-    near = {s.name for _, s in QuestionPlan(question, shapes, []).ranked(need)[:MAX_PER_PART]}
+    near = {s.name for _, s in QuestionPlan(question, shapes, []).ranking.ranked(need)[:MAX_PER_PART]}
     for kit in kits(shapes):
         near |= {s.name for s in (kit.aggregator, kit.counter, kit.finder, kit.sql) if s}
     return any(s.ok and not s.empty and s.shape is not None and s.shape.name in near for s in steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,7 +10,6 @@ from workbench.agent.planner.answer.passages import named, text_of
 from workbench.agent.planner.language.question_parser import Need
 from workbench.agent.planner.tables.table_query import Query
 from workbench.agent.planner.tools.argument_values import FilledArguments
-from workbench.agent.planner.tools.candidates import CandidateRanking
 from workbench.agent.planner.tools.tool_profile import ToolProfile
 from workbench.agent.planner.tools.tool_records import FinishedCall, contains
 from workbench.events import JSON, canonical
@@ -58,11 +58,26 @@ class NeedProgress:
     wider: bool = False
     """Nothing fitted the period; the answer is about all times."""
 
+    def call_first(self, shape: ToolProfile, arguments: JSON, why: str) -> None:
+        """Note a call that is needed before the need can be answered."""
+        self.calls.append(PlannedCall(shape, arguments, why))
 
-class FurtherCalls(CandidateRanking):
+
+class FurtherCalls:
     """Reads on where one result is not all."""
 
-    done: dict[tuple[str, bytes], FinishedCall]
+    def __init__(self, shapes: Sequence[ToolProfile], steps: Sequence[FinishedCall]) -> None:
+        """
+        Args:
+            shapes: the tools that may be called.
+            steps: calls finished so far.
+        """
+        self.shapes, self.steps = shapes, steps
+        self._done = {(s.tool, canonical(s.arguments)): s for s in steps}
+
+    def past(self, shape: ToolProfile, arguments: JSON) -> FinishedCall | None:
+        """The finished call with these arguments, if there was one."""
+        return self._done.get((shape.tool.qualified, canonical(arguments)))
 
     def paged(self, shape: ToolProfile, arguments: JSON, first: FinishedCall, finding: NeedProgress) -> FinishedCall:
         """All pages of a result as one, or the calls for further pages. Ends early when a wanted id was found."""
@@ -83,14 +98,14 @@ class FurtherCalls(CandidateRanking):
                 known = range(number * size, total, size) if following == number * size else [following]
                 for start in known:
                     if self.past(shape, {**arguments, offset.name: start}) is None:
-                        self.plan(finding, shape, {**arguments, offset.name: start}, "reads a further page")
+                        finding.call_first(shape, {**arguments, offset.name: start}, "reads a further page")
                 break
             if not found.ok:
                 break
             whole, page = replace(whole, rows=(*whole.rows, *found.rows)), found
         return whole
 
-    def _together(
+    def together(
         self, shape: ToolProfile, filled: FilledArguments, arguments: JSON, first: FinishedCall, finding: NeedProgress
     ) -> FinishedCall:
         """All pages of a result, and of the same call with the further values that a word stands for."""
@@ -100,7 +115,7 @@ class FurtherCalls(CandidateRanking):
                 other = {**arguments, name: value}
                 past = self.past(shape, other)
                 if past is None:
-                    self.plan(finding, shape, other, f"{value} counts as well")
+                    finding.call_first(shape, other, f"{value} counts as well")
                     continue
                 if past.ok:
                     further = self.paged(shape, other, past, finding)
@@ -109,7 +124,7 @@ class FurtherCalls(CandidateRanking):
                     whole = replace(whole, rows=(*whole.rows, *further.rows), scalars=joined)
         return whole
 
-    def _shared(self, shape: ToolProfile, arguments: JSON, part: FinishedCall, finding: NeedProgress) -> NeedProgress:
+    def shared(self, shape: ToolProfile, arguments: JSON, part: FinishedCall, finding: NeedProgress) -> NeedProgress:
         """How many there are with what the words single out, of how many without."""
         singled = [p.name for p in shape.takes("choice", "flag") if p.name in arguments]
         bare = {k: v for k, v in arguments.items() if k not in singled}
@@ -118,14 +133,14 @@ class FurtherCalls(CandidateRanking):
         if not singled:
             finding.note = f"{shape.tool.qualified} cannot single out what the share is asked of"
         elif whole is None:
-            self.plan(finding, shape, bare, "counts all, for the share")
+            finding.call_first(shape, bare, "counts all, for the share")
         elif whole.ok and part.total is not None and whole.total:
             finding.steps, finding.share = [part], (part.total, whole.total)
         else:
             finding.note = f"{shape.tool.qualified} does not say how many there are"
         return finding
 
-    def _read(self, shape: ToolProfile, need: Need, found: FinishedCall, finding: NeedProgress) -> None:
+    def read(self, shape: ToolProfile, need: Need, found: FinishedCall, finding: NeedProgress) -> None:
         """Read the first documents that a search found, where a tool does that; else take what the search shows."""
         texts: list[tuple[str, str, str]] = []
         for row in found.rows[:3]:
@@ -144,7 +159,7 @@ class FurtherCalls(CandidateRanking):
                 arguments = {wanted[0].name: row.fields[wanted[0].name]}
                 past = self.past(reader, arguments)
                 if past is None:
-                    self.plan(finding, reader, arguments, f"reads {title}")
+                    finding.call_first(reader, arguments, f"reads {title}")
                 elif past.ok:
                     text = (
                         past.data if isinstance(past.data, str) else max(map(text_of, past.rows), key=len, default=text)
@@ -154,7 +169,7 @@ class FurtherCalls(CandidateRanking):
         if not finding.calls:
             finding.passages = texts
 
-    def _namesakes(self, need: Need, done: FinishedCall) -> str:
+    def namesakes(self, need: Need, done: FinishedCall) -> str:
         """What to say when the id that a call was made with is one of several that fit as well."""
         given = (
             [done.arguments[p.name] for p in done.shape.takes("id") if p.name in done.arguments] if done.shape else []
@@ -173,13 +188,6 @@ class FurtherCalls(CandidateRanking):
             if not same:
                 return f"checked only for {chosen}, the first of {found.total or len(found.rows)} that fit"
         return ""
-
-    def past(self, shape: ToolProfile, arguments: JSON) -> FinishedCall | None:
-        """The finished call with these arguments, if there was one."""
-        return self.done.get((shape.tool.qualified, canonical(arguments)))
-
-    def plan(self, finding: NeedProgress, shape: ToolProfile, arguments: JSON, why: str) -> None:
-        finding.calls.append(PlannedCall(shape, arguments, why))
 
 
 def next_page(page: FinishedCall) -> Any:

@@ -17,9 +17,8 @@ from workbench.agent.planner.planner_data import weights
 from workbench.agent.planner.tables.table_questions import MissingColumn, TableCall, Tables
 from workbench.agent.planner.tables.table_tools import kits
 from workbench.agent.planner.tools.argument_values import FilledArguments
-from workbench.agent.planner.tools.candidates import is_ordered, reads_prose
+from workbench.agent.planner.tools.candidates import CandidateRanking, is_ordered, reads_prose, subject_of
 from workbench.agent.planner.tools.fill_arguments import fill
-from workbench.agent.planner.tools.relevance import Relevance
 from workbench.agent.planner.tools.tool_profile import ToolProfile
 from workbench.agent.planner.tools.tool_records import FinishedCall, contains
 from workbench.events import JSON, canonical
@@ -28,40 +27,37 @@ MAX_CALLS_PER_NEED = 6
 MAX_CALLS = 24
 
 
-class QuestionPlan(FurtherCalls):
+class QuestionPlan:
     """Pursues all needs of one question over one catalogue and one history."""
 
     def __init__(self, question: ParsedQuestion, shapes: Sequence[ToolProfile], steps: Sequence[FinishedCall]) -> None:
         self.question = question
         self.steps = list(steps)
         self.shapes = [s for s in shapes if not s.tool.quarantined]
-        self.relevance = Relevance(self.shapes)
+        self.further = FurtherCalls(self.shapes, self.steps)
         kit_list = kits(self.shapes)
-        self.tables = Tables(kit_list, self.past)
-        self.tabular = {
+        self.tables = Tables(kit_list, self.further.past)
+        tabular = {
             s.tool.qualified
             for k in kit_list
             for s in self.shapes
             if s.tool.server == k.server and (s.takes("collection", "sql"))
         }
-        self.done: dict[tuple[str, bytes], FinishedCall] = {(s.tool, canonical(s.arguments)): s for s in steps}
-
-    # --- which tools
+        self.ranking = CandidateRanking(question, self.shapes, self.steps, tabular)
 
     # --- chains
 
     def _chained(self, shape: ToolProfile, filled: FilledArguments, need: Need, finding: NeedProgress) -> bool:
         """Plan what must be known before `shape` can be called. True when something was planned."""
-        subject = self._subject(need)
+        subject = subject_of(need)
         wants = [p for p in filled.missing if p.role in ("id", "name", "email", "other")]
         if not wants and subject and not filled.linked and not any(e in filled.used for e in subject):
             wants = [p for p in shape.takes("id") if p.name not in filled.arguments]
         for parameter in wants:
-            for producer, arguments in self.producers(parameter, shape, need):
-                past = self.past(producer, arguments.arguments)
+            for producer, arguments in self.ranking.producers(parameter, shape, need):
+                past = self.further.past(producer, arguments.arguments)
                 if past is None:
-                    self.plan(
-                        finding,
+                    finding.call_first(
                         producer,
                         arguments.arguments,
                         f"finds the {' '.join(parameter.concept) or parameter.name} for {shape.tool.qualified}",
@@ -79,15 +75,15 @@ class QuestionPlan(FurtherCalls):
         known = self._known(need)
         if known:
             finding.steps.append(known)
-            finding.namesakes = self._namesakes(need, known)
+            finding.namesakes = self.further.namesakes(need, known)
             finding.known = True
             return finding
-        ranked = self.ranked(need)
+        ranked = self.ranking.ranked(need)
         tabled = self._tabled(need, ranked, finding)
         if tabled is not None:
             return tabled
         if not ranked:
-            finding.note = self._withheld(need) or "no tool fits"
+            finding.note = self.ranking.withheld(need) or "no tool fits"
             return finding
         blank: NeedProgress | None = None
         tried = 0
@@ -113,9 +109,9 @@ class QuestionPlan(FurtherCalls):
         """The table route, where a table explains more of the need than the best tool does."""
         if not self.tables.kits or need.kind == "do":
             return None
-        found = self.tables.explore(need, self._explained(need, ranked))
+        found = self.tables.explore(need, self.ranking.explained(need, ranked))
         if isinstance(found, TableCall):
-            self.plan(finding, found.shape, found.arguments, found.why)
+            finding.call_first(found.shape, found.arguments, found.why)
             return finding
         if found is None:
             return None
@@ -141,34 +137,34 @@ class QuestionPlan(FurtherCalls):
             return None
         if need.kind == "do" and shape.effect == "read" and not is_ordered(need, shape):
             return None
-        if not filled.linked and self._subject(need) and not filled.used and shape.effect != "read":
+        if not filled.linked and subject_of(need) and not filled.used and shape.effect != "read":
             return None
         for arguments, wider in self._variants(shape, filled):
-            past = self.past(shape, arguments)
+            past = self.further.past(shape, arguments)
             if past is None:
-                self.plan(result, shape, arguments, self._because(need, shape))
+                result.call_first(shape, arguments, self.ranking.because(need, shape))
                 return result
             if not past.ok:
                 result.note = f"{shape.tool.qualified}: {past.message}"
                 continue
             if past.empty and (wider is not None):
-                result.steps, result.namesakes = [past], self._namesakes(need, past)
+                result.steps, result.namesakes = [past], self.further.namesakes(need, past)
                 continue
-            result.namesakes = self._namesakes(need, past)
+            result.namesakes = self.further.namesakes(need, past)
             result.steps, result.periods, result.wider = [past], filled.periods and not wider, bool(wider)
             if past.empty:
                 continue
             if reads_prose(shape) and past.rows:
-                self._read(shape, need, past, result)
+                self.further.read(shape, need, past, result)
                 return result
             if need.measure == "count" and _first_few(past):
                 result.steps = []
                 result.note = f"{shape.tool.qualified} lists only the first {len(past.rows)} and says no total"
                 continue
             if need.measure == "share":
-                return self._shared(shape, arguments, past, result)
+                return self.further.shared(shape, arguments, past, result)
             if self._every_row(need, filled, past) or filled.any_of:
-                whole = self._together(shape, filled, arguments, past, result)
+                whole = self.further.together(shape, filled, arguments, past, result)
                 if result.calls:
                     return result
                 result.steps = [whole]
@@ -247,7 +243,7 @@ class QuestionPlan(FurtherCalls):
         """An earlier result about the same subject that already has every asked field (`account status`)."""
         if need.kind != "ask" or need.analytic or not need.words:
             return None
-        subject = self._subject(need)
+        subject = subject_of(need)
         if not subject or need.periods:
             return None
         names = [e.value.lower() for e in subject]

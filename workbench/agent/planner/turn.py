@@ -32,16 +32,16 @@ def next_turn(
         earlier: previous questions of the same conversation.
     """
     question = understand(text, today, earlier)
-    pursuit = QuestionPlan(question, shapes, steps)
+    plan = QuestionPlan(question, shapes, steps)
     findings: list[NeedProgress] = []
-    both = joined(pursuit, question)
+    both = joined(plan, question)
     if both is not None:
         findings.append(both)
     for need in question.needs if both is None else ():
         before = findings[-1] if findings else None
         if told_already(need, before) or waits(need, before):
             continue
-        findings.append(same_row(need, before) or pursuit.pursue(about_person(need, before) or need))
+        findings.append(same_row(need, before) or plan.pursue(about_person(need, before) or need))
     calls: dict[tuple[str, bytes], PlannedCall] = {}
     for finding in findings:
         for call in finding.calls:

@@ -23,7 +23,7 @@ _BOTH = re.compile(
 )
 
 
-def joined(pursuit: QuestionPlan, question: ParsedQuestion) -> NeedProgress | None:
+def joined(plan: QuestionPlan, question: ParsedQuestion) -> NeedProgress | None:
     """The things of one kind that stand in two lists, or the calls for the lists; None for any other question."""
     said = _BOTH.match(question.text)
     if said is None:
@@ -38,19 +38,19 @@ def joined(pursuit: QuestionPlan, question: ParsedQuestion) -> NeedProgress | No
     lists: list[FinishedCall] = []
     key = ""
     for need, own in ((head, True), (first, False), (second, False)):
-        chosen = _lister(pursuit, need, thing, own=own)
+        chosen = _lister(plan, need, thing, own=own)
         if chosen is None:
             return None
         shape, arguments, key = chosen
         if own and not set(arguments) - {p.name for p in shape.takes("limit")}:
             continue  # all there are: the conditions say which
-        past = pursuit.past(shape, arguments)
+        past = plan.further.past(shape, arguments)
         if past is None:
-            pursuit.plan(finding, shape, arguments, f"lists {need.text.strip()}")
+            finding.call_first(shape, arguments, f"lists {need.text.strip()}")
             continue
         if not past.ok:
             return None
-        lists.append(pursuit.paged(shape, arguments, past, finding))
+        lists.append(plan.further.paged(shape, arguments, past, finding))
     if finding.calls:
         return finding
     finding.steps = lists
@@ -63,10 +63,10 @@ def _need(text: str, question: ParsedQuestion) -> Need | None:
     return needs[0] if len(needs) == 1 else None
 
 
-def _lister(pursuit: QuestionPlan, need: Need, thing: str, *, own: bool) -> tuple[ToolProfile, JSON, str] | None:
+def _lister(plan: QuestionPlan, need: Need, thing: str, *, own: bool) -> tuple[ToolProfile, JSON, str] | None:
     """The tool that lists what a condition is about, each row with the id of the thing, narrowed as the words say."""
-    about = understand(need.text, pursuit.question.today)
-    for _, shape in pursuit.ranked(need):
+    about = understand(need.text, plan.question.today)
+    for _, shape in plan.ranking.ranked(need):
         keys = [k for k in shape.returns if k.lower().endswith("_id") and alike(thing, split(k)[0]) >= 1]
         if (
             shape.required

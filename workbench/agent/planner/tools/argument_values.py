@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -13,7 +13,7 @@ from workbench.agent.planner.language.event_fields import BEGINNINGS, ENDINGS, n
 from workbench.agent.planner.language.lexicon import STOP, alike, close, family, split
 from workbench.agent.planner.language.places import country_code, timezone_of
 from workbench.agent.planner.language.question_parser import Need, ParsedQuestion
-from workbench.agent.planner.tools.tool_profile import Parameter, ToolProfile
+from workbench.agent.planner.tools.tool_profile import Parameter, Role, ToolProfile
 from workbench.agent.planner.tools.tool_records import FinishedCall
 from workbench.events import JSON
 
@@ -37,14 +37,14 @@ class FilledArguments:
 
 
 class ArgumentValues:
-    """What is left of the question to fill parameters with, one method for each plain role."""
+    """What is left of the question to fill parameters with, and how plain roles take from it."""
 
     def __init__(self, shape: ToolProfile, need: Need, question: ParsedQuestion, steps: Sequence[FinishedCall]) -> None:
         self.shape, self.need, self.question, self.steps = shape, need, question, steps
         self.out = FilledArguments()
         self.spare = list(need.about)
 
-    def _typed(self, value: Any, p: Parameter) -> Any:
+    def typed(self, value: Any, p: Parameter) -> Any:
         """The value in the type that the schema asks for; None when it cannot be."""
         if isinstance(value, list) and p.type != "array":
             value = value[0] if value else None
@@ -62,34 +62,37 @@ class ArgumentValues:
             return None
         return value
 
-    def _take(self, entity: Entity) -> str:
+    def take(self, entity: Entity) -> str:
+        """Use a thing up, and return how it was written."""
         self.out.used.add(entity)
         if entity in self.spare:
             self.spare.remove(entity)
         return entity.value
 
-    def _first(self, *kinds: str) -> str | None:
+    def first(self, *kinds: str) -> str | None:
+        """Use up the first thing of one of these kinds, where there is one."""
         found = next((e for e in self.spare if e.kind in kinds), None)
-        return self._take(found) if found else None
+        return self.take(found) if found else None
 
-    def _email(self, p: Parameter) -> Any:
-        return self._first("email")
+    def email(self, p: Parameter) -> Any:
+        return self.first("email")
 
-    def _url(self, p: Parameter) -> Any:
-        return self._first("url")
+    def url(self, p: Parameter) -> Any:
+        return self.first("url")
 
-    def _path(self, p: Parameter) -> Any:
-        found = self._first("path")
+    def path(self, p: Parameter) -> Any:
+        found = self.first("path")
         if found:
             return found
         quoted = next((e for e in self.spare if e.kind == "quoted" and re.search(r"[/.]", e.value)), None)
-        return self._take(quoted) if quoted else self._named_link(p)
+        return self.take(quoted) if quoted else self.named_link(p)
 
-    def _capped(self, n: float, p: Parameter) -> float:
+    def capped(self, n: float, p: Parameter) -> float:
+        """A number, held below the maximum that the schema sets."""
         most = p.schema.get("maximum")
         return min(n, most) if isinstance(most, (int, float)) else n
 
-    def _start(self, p: Parameter) -> Any:
+    def start(self, p: Parameter) -> Any:
         period = next((x for x in self.need.periods if x.start), None)
         if period and period.start and self._of_event(p):
             self.out.periods = True
@@ -106,7 +109,7 @@ class ArgumentValues:
         said = [w for w in self.need.words if family(w) in ENDINGS]
         return not any(names_event(w, key) for w in said for key in self.shape.returns)
 
-    def _end(self, p: Parameter) -> Any:
+    def end(self, p: Parameter) -> Any:
         period = next((x for x in self.need.periods if x.end), None)
         if period and period.end and self._of_event(p):
             self.out.periods = True
@@ -115,26 +118,26 @@ class ArgumentValues:
             return _stamp(period.end.isoformat(), p, "T23:59:59Z")
         return None
 
-    def _day(self, p: Parameter) -> Any:
+    def day(self, p: Parameter) -> Any:
         period = next((x for x in self.need.periods if x.start), None)
         if period and period.start and (period.start == period.end or p.required):
             self.out.periods = True
             return _stamp(period.start.isoformat(), p, "T00:00:00Z")
         return None
 
-    def _country(self, p: Parameter) -> Any:
+    def country(self, p: Parameter) -> Any:
         short = "[A-Z]{2}" in str(p.schema.get("pattern")) or re.search(
             r"\biso\b|two.letter|2.letter|alpha-?2", p.description, re.I
         )
         for entity in list(self.spare):
             code = country_code(entity.value) if entity.kind in ("name", "code", "quoted") else None
             if code:
-                value = self._take(entity)
+                value = self.take(entity)
                 return code if short else value
         return None
 
-    def _time(self, p: Parameter) -> Any:
-        found = self._first("time")
+    def time(self, p: Parameter) -> Any:
+        found = self.first("time")
         if found is None:
             return None
         m = re.match(r"(\d{1,2})(?::(\d\d))?\s?([ap]m)?", found, re.I)
@@ -142,7 +145,7 @@ class ArgumentValues:
         hour = int(m[1]) % 12 + 12 * (m[3].lower() == "pm") if m[3] else int(m[1])
         return f"{hour:02d}:{m[2] or '00'}"
 
-    def _timezone(self, p: Parameter) -> Any:
+    def timezone(self, p: Parameter) -> Any:
         placed = [
             (e, z)
             for e in self.question.entities
@@ -156,13 +159,13 @@ class ArgumentValues:
         if not placed:
             written = re.search(r"\b(UTC|GMT)\b", self.question.text)
             return written.group(1) if written and p.required else None
-        self._take(placed[0][0])
+        self.take(placed[0][0])
         return placed[0][1]
 
-    def _min(self, p: Parameter) -> Any:
+    def min(self, p: Parameter) -> Any:
         return self._bound(p, "min")
 
-    def _max(self, p: Parameter) -> Any:
+    def max(self, p: Parameter) -> Any:
         return self._bound(p, "max")
 
     def _bound(self, p: Parameter, side: str) -> Any:
@@ -170,25 +173,25 @@ class ArgumentValues:
             if entity.number is not None and entity.comparison == side:
                 meant = [t for t in p.terms if t not in ("min", "max", "minimum", "maximum")]
                 if entity.kind == "money" or not meant or any(close(w, t) for w in self.need.words for t in meant):
-                    self._take(entity)
+                    self.take(entity)
                     return entity.number
         return None
 
-    def _number(self, p: Parameter) -> Any:
+    def number(self, p: Parameter) -> Any:
         for entity in list(self.spare):
             if entity.number is None or entity.comparison:
                 continue
             named = entity.before and any(close(entity.before, t) for t in p.terms)
             if named or (p.required and entity in self.need.entities):
-                self._take(entity)
+                self.take(entity)
                 return entity.number
         return None
 
-    def _text(self, p: Parameter) -> Any:
+    def text(self, p: Parameter) -> Any:
         quoted = next((e for e in self.spare if e.kind == "quoted"), None)
-        return self._take(quoted) if quoted and (p.required or self.need.kind == "do") else None
+        return self.take(quoted) if quoted and (p.required or self.need.kind == "do") else None
 
-    def _named_link(self, p: Parameter) -> Any:
+    def named_link(self, p: Parameter) -> Any:
         """A value of a field of the very same name in an earlier result, where the question's words choose one."""
         if not p.required:
             return None
@@ -208,6 +211,24 @@ class ArgumentValues:
             self.out.linked = True
             return scored[0][1]
         return None
+
+
+PLAIN_ROLES: Mapping[Role, Callable[[ArgumentValues, Parameter], Any]] = {
+    "email": ArgumentValues.email,
+    "url": ArgumentValues.url,
+    "path": ArgumentValues.path,
+    "start": ArgumentValues.start,
+    "end": ArgumentValues.end,
+    "day": ArgumentValues.day,
+    "time": ArgumentValues.time,
+    "timezone": ArgumentValues.timezone,
+    "country": ArgumentValues.country,
+    "min": ArgumentValues.min,
+    "max": ArgumentValues.max,
+    "number": ArgumentValues.number,
+    "text": ArgumentValues.text,
+}
+"""How a parameter of a plain role finds its value."""
 
 
 def fits_pattern(pattern: str, value: str) -> bool:

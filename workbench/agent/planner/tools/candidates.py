@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from workbench.agent.planner.language.entities import STRONG, Entity
@@ -23,11 +23,22 @@ MAX_CANDIDATES = 5
 class CandidateRanking:
     """Ranks the tools of one catalogue for the needs of one question."""
 
-    question: ParsedQuestion
-    shapes: list[ToolProfile]
-    steps: list[FinishedCall]
-    relevance: Relevance
-    tabular: set[str]
+    def __init__(
+        self,
+        question: ParsedQuestion,
+        shapes: Sequence[ToolProfile],
+        steps: Sequence[FinishedCall],
+        tabular: Collection[str],
+    ) -> None:
+        """
+        Args:
+            question: the whole question.
+            shapes: the tools that may be called.
+            steps: calls finished so far.
+            tabular: qualified names of the tools that work on tables, which are reached by another route.
+        """
+        self.question, self.shapes, self.steps, self.tabular = question, shapes, steps, tabular
+        self.relevance = Relevance(shapes)
 
     def ranked(self, need: Need) -> list[tuple[float, ToolProfile]]:
         """Tools for a need, best first: relevance, and whether they can use what the need names."""
@@ -68,7 +79,7 @@ class CandidateRanking:
         # without the results so far: the order of candidates must not change from turn to turn
         weight = weights().ranking
         filled = fill(shape, need, self.question, [])
-        subject = self._subject(need)
+        subject = subject_of(need)
         bonus = 0.0
         if subject:
             covered = self._covered(shape, need, filled, subject)
@@ -99,10 +110,6 @@ class CandidateRanking:
         strange = [n for n in shape.nouns if not any(close(w, n) for w in need.words)]
         bonus -= weight.missing_malus * len(filled.missing)
         return bonus - min(weight.strange_most, weight.strange_malus * len(strange))
-
-    def _subject(self, need: Need) -> list[Entity]:
-        strong = [e for e in need.about if e.kind in STRONG]
-        return strong or [e for e in need.about if e.kind == "name"]
 
     def _covered(self, shape: ToolProfile, need: Need, filled: FilledArguments, subject: list[Entity]) -> float:
         """The share of the subject that the tool takes, itself or through another tool that finds the id it wants."""
@@ -168,21 +175,24 @@ class CandidateRanking:
 
     def unanchored(self, shape: ToolProfile, need: Need) -> bool:
         """The need is about something that the tool can only take by an id that is not known yet."""
-        subject = self._subject(need)
+        subject = subject_of(need)
         filled = fill(shape, need, self.question, self.steps)
         return bool(subject) and not filled.linked and not any(e in filled.used for e in subject)
 
-    def explained(self, need: Need) -> float:
-        """The share of a need's words that the best tool's definition has."""
-        return self._explained(need, self.ranked(need))
+    def explained(self, need: Need, ranked: Sequence[tuple[float, ToolProfile]] | None = None) -> float:
+        """The share of a need's words that the best tool's definition has.
 
-    def _explained(self, need: Need, ranked: list[tuple[float, ToolProfile]]) -> float:
+        Args:
+            need: the part of the question.
+            ranked: what `ranked` says of it, where that is known already.
+        """
+        ranked = self.ranked(need) if ranked is None else ranked
         if not ranked or not need.words:
             return 0.0
         own = {t for words in parts(ranked[0][1]).values() for t in words}
         return sum(any(close(w, t) for t in own) for w in need.words) / len(need.words)
 
-    def _withheld(self, need: Need) -> str:
+    def withheld(self, need: Need) -> str:
         """For an order: the tool that would carry it out and that is not called without a person."""
         scores = self.relevance.scores(need.words, need.text)
         fitting = [
@@ -197,13 +207,20 @@ class CandidateRanking:
             "call it directly"
         )
 
-    def _because(self, need: Need, shape: ToolProfile) -> str:
+    def because(self, need: Need, shape: ToolProfile) -> str:
+        """Why a tool is called, for a person."""
         words = [
             w
             for w in need.words
             if any(close(w, t) for t in (*shape.nouns, *terms(shape.tool.description), *terms(shape.tool.server)))
         ]
         return f"matches {', '.join(dict.fromkeys(words[:4]))}" if words else "nearest in meaning"
+
+
+def subject_of(need: Need) -> list[Entity]:
+    """What singles out the thing that a part is about: an id or address, else a name."""
+    strong = [e for e in need.about if e.kind in STRONG]
+    return strong or [e for e in need.about if e.kind == "name"]
 
 
 def _gives(shape: ToolProfile, wanted: Parameter, concept: tuple[str, ...]) -> float:

@@ -6,7 +6,7 @@ A required value that cannot be found is reported as missing; none is ever inven
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from workbench.agent.planner.language.adjectives import UNSETTLED
@@ -14,8 +14,8 @@ from workbench.agent.planner.language.entities import Entity
 from workbench.agent.planner.language.lexicon import STOP, alike, close, family, listed, split, terms
 from workbench.agent.planner.language.question_parser import Need, ParsedQuestion
 from workbench.agent.planner.planner_data import lexicon, weights
-from workbench.agent.planner.tools.argument_values import ArgumentValues, FilledArguments, fits_pattern
-from workbench.agent.planner.tools.tool_profile import Parameter, ToolProfile
+from workbench.agent.planner.tools.argument_values import PLAIN_ROLES, ArgumentValues, FilledArguments, fits_pattern
+from workbench.agent.planner.tools.tool_profile import Parameter, Role, ToolProfile
 from workbench.agent.planner.tools.tool_records import FinishedCall, linked
 
 _NOT_SEARCHED = frozenset(listed(lexicon().searching.not_searched))
@@ -25,8 +25,13 @@ PROSE = re.compile(r"\b(?:documents?|articles?|semantic|natural language|knowled
 """A description of a search over texts: the query may be a whole phrase."""
 
 
-class ArgumentFiller(ArgumentValues):
+class ArgumentFiller:
     """Fills one tool for one need."""
+
+    def __init__(self, shape: ToolProfile, need: Need, question: ParsedQuestion, steps: Sequence[FinishedCall]) -> None:
+        self.shape, self.need, self.question, self.steps = shape, need, question, steps
+        self.values = ArgumentValues(shape, need, question, steps)
+        self.out = self.values.out
 
     def fill(self) -> FilledArguments:
         """Required parameters first; among them the exacting roles before free text, which takes what is left."""
@@ -46,19 +51,21 @@ class ArgumentFiller(ArgumentValues):
 
     def value(self, p: Parameter) -> Any:
         """The next value for one parameter, taken from what is left; None when there is none."""
-        reader = getattr(self, f"_{p.role}", None)
-        if reader is None:
+        if p.role in PLAIN_ROLES:
+            value = PLAIN_ROLES[p.role](self.values, p)
+        elif p.role in MATCHED_ROLES:
+            value = MATCHED_ROLES[p.role](self, p)
+        else:
             return None
-        value = reader(p)
-        return None if value is None else self._typed(value, p)
+        return None if value is None else self.values.typed(value, p)
 
-    # --- one method per role
+    # --- one method for each role that is matched against the tool
 
-    def _id(self, p: Parameter) -> Any:
+    def id(self, p: Parameter) -> Any:
         concept = p.concept or self.shape.nouns
-        for entity in list(self.spare):
+        for entity in list(self.values.spare):
             if entity.kind in ("id", "uuid", "quoted", "number", "code") and self._identifies(entity, p, concept):
-                return self._take(entity)
+                return self.values.take(entity)
         focus = [
             e.value for e in (*self.need.about, *self.question.entities) if e.kind not in ("number", "money", "time")
         ]
@@ -98,22 +105,22 @@ class ArgumentFiller(ArgumentValues):
         like = prefix and any(alike(c, prefix.group()) > 0 or c[0] == prefix.group()[0].lower() for c in concept)
         return bool(like) or (p.required and len(self.shape.required) == 1 and entity.kind == "uuid")
 
-    def _query(self, p: Parameter) -> Any:
-        strong = next((e for e in self.spare if e.kind in ("quoted", "email", "id", "uuid")), None)
+    def query(self, p: Parameter) -> Any:
+        strong = next((e for e in self.values.spare if e.kind in ("quoted", "email", "id", "uuid")), None)
         if strong:
             self.out.guessed |= strong.kind == "quoted"
-            return self._take(strong)
+            return self.values.take(strong)
         prose = PROSE.search(self.shape.tool.description + p.description)
         words = [w for w in self.need.words if w not in _NOT_SEARCHED] if prose else self._unexplained()
-        name = next((e for e in self.spare if e.kind in ("name", "code")), None)
+        name = next((e for e in self.values.spare if e.kind in ("name", "code")), None)
         if name and not (prose and words):
             self.out.guessed = True
-            return self._take(name)
+            return self.values.take(name)
         if not words or (not p.required and not prose and self.need.analytic):
             return None
         self.out.guessed = True
         if prose:
-            for entity in [e for e in self.spare if e.kind in ("name", "code")]:
+            for entity in [e for e in self.values.spare if e.kind in ("name", "code")]:
                 self.out.used.add(entity)
             return (
                 " ".join(
@@ -137,14 +144,14 @@ class ArgumentFiller(ArgumentValues):
             if w not in _NOT_SEARCHED and not any(close(w, k) for k in known) and family(w) not in ("price", "state")
         ]
 
-    def _limit(self, p: Parameter) -> Any:
+    def limit(self, p: Parameter) -> Any:
         ranks = "top" in split(self.shape.tool.name) or any(
-            q.role == "order" and self._order(q) for q in self.shape.parameters
+            q.role == "order" and self.order(q) for q in self.shape.parameters
         )
         if self.need.top and (ranks or self.need.order in ("", "newest")):
-            return self._capped(max(self.need.top, 1), p)
+            return self.values.capped(max(self.need.top, 1), p)
         most = p.schema.get("maximum")
-        lost = [e for e in self.spare if e.kind in ("id", "uuid") or e.comparison]
+        lost = [e for e in self.values.spare if e.kind in ("id", "uuid") or e.comparison]
         if (
             (self.need.analytic or self.need.order or lost or self.need.periods)
             and not PROSE.search(self.shape.tool.description)
@@ -156,14 +163,14 @@ class ArgumentFiller(ArgumentValues):
         number = next(
             (
                 e
-                for e in self.spare
+                for e in self.values.spare
                 if e.kind == "number" and e.before and any(alike(e.before, t) >= 1 for t in p.terms)
             ),
             None,
         )
-        return self._capped(number.number or 1, p) if number else None
+        return self.values.capped(number.number or 1, p) if number else None
 
-    def _choice(self, p: Parameter) -> Any:
+    def choice(self, p: Parameter) -> Any:
         text = " ".join(split(self.need.text))
         hits: list[tuple[float, Any]] = []
         for choice in p.choices:
@@ -192,9 +199,9 @@ class ArgumentFiller(ArgumentValues):
         )
         if self._clashes(p, chosen[0]):
             return None
-        for entity in list(self.spare):
+        for entity in list(self.values.spare):
             if any(str(c).lower() == entity.value.lower() for c in chosen):
-                self._take(entity)
+                self.values.take(entity)
         return chosen if p.type == "array" else chosen[0]
 
     def _states(self, p: Parameter) -> Any:
@@ -211,7 +218,7 @@ class ArgumentFiller(ArgumentValues):
         """The word names the tool's own kind of thing rather than a value (`product` in a search for products)."""
         return not p.required and all(w in self.shape.nouns for w in terms(str(choice))) and bool(terms(str(choice)))
 
-    def _group(self, p: Parameter) -> Any:
+    def group(self, p: Parameter) -> Any:
         wanted = (*self.need.by, *self.need.which)
         # `products` are no `product_category`: the last word of a choice says what the groups are
         hits = [c for c in p.choices if any(close(w, s) for w in wanted for s in split(str(c))[-1:])]
@@ -219,7 +226,7 @@ class ArgumentFiller(ArgumentValues):
             return hits[:2] if p.type == "array" else hits[0]
         return None
 
-    def _order(self, p: Parameter) -> Any:
+    def order(self, p: Parameter) -> Any:
         if not p.choices or not self.need.order:
             return None
         down = self.need.order in ("desc", "newest")
@@ -231,11 +238,11 @@ class ArgumentFiller(ArgumentValues):
         hits = [c for c in p.choices if any(alike(w, s) >= 1 for w in self.need.words for s in split(str(c)))]
         return hits[0] if hits else None
 
-    def _metrics(self, p: Parameter) -> Any:
+    def metrics(self, p: Parameter) -> Any:
         hits = [c for c in p.choices if any(alike(w, s) >= 1 for w in self.need.words for s in split(str(c)))]
         return (hits[:1] if p.type == "array" else hits[0]) if hits else None
 
-    def _flag(self, p: Parameter) -> Any:
+    def flag(self, p: Parameter) -> Any:
         wanted = [family(w) for w in split(p.name) if w not in ("include", "only", "is", "has", "show", "with", "in")]
         ok = wanted and all(any(alike(w, t) >= 1 for w in self.need.words) for t in wanted)
         if not ok or all(t in self.shape.nouns for t in wanted):
@@ -247,12 +254,12 @@ class ArgumentFiller(ArgumentValues):
             rf"\b(?:not|no|without|excluding|never)\s+(?:\w+\s+)?{re.escape(wanted[0][:4])}", self.need.text, re.I
         )
 
-    def _name(self, p: Parameter) -> Any:
-        for entity in list(self.spare):
+    def name(self, p: Parameter) -> Any:
+        for entity in list(self.values.spare):
             if entity.kind in ("name", "quoted", "code") and (p.required or self._meant(entity, p)):
                 self.out.guessed = True
-                return self._take(entity)
-        return self._named_link(p)
+                return self.values.take(entity)
+        return self.values.named_link(p)
 
     def _meant(self, entity: Entity, p: Parameter) -> bool:
         if entity.before and any(alike(entity.before, t) >= 1 for t in p.terms):
@@ -267,20 +274,20 @@ class ArgumentFiller(ArgumentValues):
             or any(alike(t, w) >= 1 for t in about for w in self.need.words)
         )
 
-    def _collection(self, p: Parameter) -> Any:
-        quoted = next((e for e in self.spare if e.kind == "quoted" and " " not in e.value), None)
-        return self._take(quoted) if quoted else self._named_link(p)
+    def collection(self, p: Parameter) -> Any:
+        quoted = next((e for e in self.values.spare if e.kind == "quoted" and " " not in e.value), None)
+        return self.values.take(quoted) if quoted else self.values.named_link(p)
 
-    def _other(self, p: Parameter) -> Any:
+    def other(self, p: Parameter) -> Any:
         if p.type not in ("string", ""):
             return None
-        for entity in list(self.spare):
+        for entity in list(self.values.spare):
             if (
                 entity.kind in ("quoted", "name", "code", "id")
                 and entity.before
                 and any(alike(entity.before, t) >= 1 for t in p.terms)
             ):
-                return self._take(entity)
+                return self.values.take(entity)
         listed = [
             w
             for w in self.need.words
@@ -289,9 +296,26 @@ class ArgumentFiller(ArgumentValues):
         if listed:
             return listed[0]
         if self.need.kind == "do" and p.required:
-            return self._text(p)
-        return self._named_link(p) if p.required else None
+            return self.values.text(p)
+        return self.values.named_link(p) if p.required else None
 
+
+MATCHED_ROLES: Mapping[Role, Callable[[ArgumentFiller, Parameter], Any]] = {
+    "id": ArgumentFiller.id,
+    "query": ArgumentFiller.query,
+    "limit": ArgumentFiller.limit,
+    "choice": ArgumentFiller.choice,
+    "group": ArgumentFiller.group,
+    "order": ArgumentFiller.order,
+    "metrics": ArgumentFiller.metrics,
+    "flag": ArgumentFiller.flag,
+    "name": ArgumentFiller.name,
+    "collection": ArgumentFiller.collection,
+    "other": ArgumentFiller.other,
+}
+"""How a parameter of a role that depends on the tool finds its value."""
+UNFILLED_ROLES: frozenset[Role] = frozenset(("offset", "filters", "sql", "fields"))
+"""Roles that no single value of a question fills: pages are read on, and queries are put by `tables`."""
 
 _QUESTION_WORDS = frozenset(listed(lexicon().searching.question_words))
 
