@@ -160,12 +160,11 @@ def test_durations_and_tokens_are_measured_in_the_units_of_the_conventions(wb: W
     assert 0 < point.sum < 30
 
 
-def test_turns_of_runs_that_never_end_are_forgotten(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MAX_RUNS", 2)
-    for number in range(5):
+def test_turns_of_runs_that_never_end_are_forgotten(seen: Seen) -> None:
+    for number in range(module._MAX_RUNS + 3):
         turn = {"kind": "turn", "run_id": f"r{number}", "timestamp": 1, "data": {"turn": 0}}
         seen.telemetry.take("t", turn)
-    assert list(seen.telemetry._turns) == ["r3", "r4"]
+    assert list(seen.telemetry._turns) == [f"r{number + 3}" for number in range(module._MAX_RUNS)]
 
 
 # --- on and off -------------------------------------------------------------------------

@@ -521,9 +521,10 @@ def test_texts_with_unpaired_surrogates_are_handled(redactor: Redactor) -> None:
 
 
 def test_memory_of_what_was_seen_is_bounded_and_holds_no_personal_data(
-    redactor: Redactor, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, presidio: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redaction, "_MAX_CACHED", 10)
+    redactor = Redactor(settings.home)
     for i in range(50):
         redactor.record({"note": f"ann{i}@acme.example"}, "acme")
         assert len(redactor._leaves) <= 10

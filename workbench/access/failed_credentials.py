@@ -6,10 +6,11 @@ import hashlib
 import math
 import re
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from workbench.bounded_dict import BoundedDict
 from workbench.events import Record, UnauthenticatedError
 
 MINUTE_S: Final = 60.0
@@ -58,7 +59,7 @@ class CredentialFailures:
     def __init__(self, per_minute: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_minute = per_minute
         self._clock = clock
-        self._seen: OrderedDict[tuple[str, str], deque[float]] = OrderedDict()
+        self._seen: BoundedDict[tuple[str, str], deque[float]] = BoundedDict(MAX_REMEMBERED)
         self.on_failure: Callable[[CredentialFailure], None] | None = None
         """Told of each; must be quick and not raise."""
         self.counts: dict[tuple[str, str], int] = {}
@@ -123,12 +124,9 @@ class CredentialFailures:
         return math.ceil(max(times[0] + MINUTE_S - now, 1)) if len(times) >= most else 0
 
     def _times(self, key: tuple[str, str]) -> deque[float]:
-        times = self._seen.get(key)
+        times = self._seen.use(key)
         if times is None:
-            if len(self._seen) >= MAX_REMEMBERED:
-                self._seen.popitem(last=False)
             times = self._seen[key] = deque()
-        self._seen.move_to_end(key)
         return times
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
 from workbench.access.failed_credentials import MAX_REMEMBERED, MINUTE_S, CredentialFailures, name_of
+from workbench.bounded_dict import BoundedDict
 from workbench.config import RedisDown, Settings
 from workbench.control.circuit_breaker import CircuitBreaker
 from workbench.control.redis_script import TIMEOUT_S, RedisScript, hash_of
@@ -78,8 +78,8 @@ class SharedCredentialFailures(CredentialFailures):
         self.script = RedisScript(url, SCRIPT, "wrong credentials", timeout=timeout, breaker=breaker)
         self._when_down = when_down
         self._prefix = prefix
-        self._until: OrderedDict[tuple[str, str], float] = OrderedDict()
-        self._uncounted: OrderedDict[str, list[tuple[str, str]]] = OrderedDict()
+        self._until: BoundedDict[tuple[str, str], float] = BoundedDict(MAX_REMEMBERED)
+        self._uncounted: BoundedDict[str, list[tuple[str, str]]] = BoundedDict(MAX_REMEMBERED)
         """By address: the credential and the name of each failure that Redis has not counted."""
 
     def wait(self, address: str, authorization: str) -> int:
@@ -119,14 +119,9 @@ class SharedCredentialFailures(CredentialFailures):
         for key, wait in zip(((address, ""), (address, name)), left, strict=True):
             if wait:
                 self._until[key] = now + wait / 1e6
-                self._until.move_to_end(key)
-        while len(self._until) > MAX_REMEMBERED:
-            self._until.popitem(last=False)
         return math.ceil(over / 1e6)
 
     def _remember(self, address: str, name: str, failure: str) -> None:
-        if address not in self._uncounted and len(self._uncounted) >= MAX_REMEMBERED:
-            self._uncounted.popitem(last=False)
         kept = self._uncounted.setdefault(address, [])
         if len(kept) < self._per_minute:  # more than that change nothing
             kept.append((name, failure))

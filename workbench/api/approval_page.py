@@ -18,6 +18,7 @@ from fastapi.responses import Response
 from workbench.access.api_keys import fingerprint
 from workbench.access.oauth.consent import page
 from workbench.access.oauth.throttle import Throttle
+from workbench.bounded_dict import BoundedDict
 from workbench.endpoint.elicitation import PAGE
 from workbench.events import Caller, UnauthenticatedError, WorkbenchError
 from workbench.platform.platform import Platform
@@ -51,7 +52,7 @@ class ApprovalPage:
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        self._looks: dict[str, ApprovalView] = {}
+        self._looks: BoundedDict[str, ApprovalView] = BoundedDict(MAX_VIEWS)
         self._throttle = Throttle(time.monotonic)
 
     async def ask(self, request: Request, approval: str) -> Response:
@@ -93,9 +94,8 @@ class ApprovalPage:
         if found is None:
             return _problem("Nothing of that name waits for a decision.", 404)
         now = time.monotonic()
-        self._looks = {token: look for token, look in self._looks.items() if now < look.until}
-        while len(self._looks) >= MAX_VIEWS:
-            del self._looks[next(iter(self._looks))]
+        for token in [token for token, look in self._looks.items() if now >= look.until]:
+            del self._looks[token]
         token = secrets.token_urlsafe(32)
         self._looks[token] = ApprovalView(key, approval, found.args_hash, browser, now + VIEW_LIFETIME_S)
         return _call(found, token)

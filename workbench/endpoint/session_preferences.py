@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from workbench import error_codes
+from workbench.bounded_dict import BoundedDict
 from workbench.cluster.message_relay import MessageRelay, Tell
 from workbench.endpoint import jsonrpc
 from workbench.endpoint.endpoint_scope import profile_of
@@ -58,7 +59,9 @@ class SessionPreferences:
         self._reading = reading
         self._watches = watches
         self._relay = relay
-        self._wishes: dict[str, SessionPreference] = {}
+        self._wishes: BoundedDict[str, SessionPreference] = BoundedDict(
+            MAX_SESSIONS, dropped=lambda _, wish: self._watches.remove(wish.wanted.watched)
+        )
         if relay is not None:
             relay.handlers[WISHED] = self._wished_elsewhere
 
@@ -74,11 +77,7 @@ class SessionPreferences:
 
     def keep(self, session: Session) -> SessionPreference:
         """The wish of that session, to be changed or waited on."""
-        wish = self._wishes.setdefault(session.id, SessionPreference())
-        if len(self._wishes) > MAX_SESSIONS:
-            oldest = next(iter(self._wishes))
-            self._watches.remove(self._wishes.pop(oldest).wanted.watched)
-        return wish
+        return self._wishes.setdefault(session.id, SessionPreference())
 
     async def known(self, session: Session) -> SessionPreference:
         """What that session wants, whichever process it has told."""

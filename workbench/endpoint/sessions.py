@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from workbench.bounded_dict import BoundedDict
 from workbench.cluster.sealed_tokens import SealedTokens
 from workbench.events import JSON, Caller, Record
 
@@ -48,8 +49,8 @@ class Sessions:
 
     def __init__(self, home: Path) -> None:
         self._seal = SealedTokens(home / "session.key", _CONTEXT)
-        self._known: dict[str, Session] = {}
-        self._ended: dict[str, int] = {}
+        self._known: BoundedDict[str, Session] = BoundedDict(_MAX_KNOWN)
+        self._ended: BoundedDict[str, int] = BoundedDict(_MAX_KNOWN)
 
     def begin(self, caller: Caller, view: str, revision: str, capabilities: JSON, client: JSON) -> str:
         """The id of a new session of `caller`."""
@@ -81,9 +82,8 @@ class Sessions:
         """Refuse the session from now on."""
         if len(self._ended) >= _MAX_KNOWN:
             alive = time.time() - LIFETIME_S
-            self._ended = {id: at for id, at in self._ended.items() if at > alive}
-            while len(self._ended) >= _MAX_KNOWN:
-                del self._ended[next(iter(self._ended))]
+            for id in [id for id, started in self._ended.items() if started <= alive]:
+                del self._ended[id]
         self._ended[session.id] = session.started
 
     def _open(self, token: str) -> Session | None:
@@ -92,7 +92,5 @@ class Sessions:
             session = msgspec.json.decode(data or b"", type=Session)
         except msgspec.DecodeError:
             return None
-        if len(self._known) >= _MAX_KNOWN:
-            self._known.clear()
         self._known[token] = session
         return session

@@ -12,7 +12,6 @@ import os
 import resource
 import struct
 import sys
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 
 from workbench.audit.fleet.fleet import open_fleet
+from workbench.bounded_dict import BoundedDict
 from workbench.config import Settings
 from workbench.events import JSON, MisuseError, UnreachableError
 
@@ -222,7 +222,7 @@ def _serve(home: Path) -> None:
         os.nice(5)
     with contextlib.suppress(OSError, ValueError):  # not every system can
         resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
-    readers: Readers = OrderedDict()
+    readers: Readers = BoundedDict(_MAX_READERS, dropped=lambda _, reader: reader.close())
     for line in sys.stdin.buffer:
         request = orjson.loads(line)
         try:
@@ -233,19 +233,18 @@ def _serve(home: Path) -> None:
         sys.stdout.buffer.flush()
 
 
-Readers = OrderedDict[tuple[str | None, bool], "SqlEngine"]
+Readers = BoundedDict[tuple[str | None, bool], "SqlEngine"]
 
 
 def _reader(readers: Readers, home: Path, tenant: str | None, fleet: bool) -> SqlEngine:
     from workbench.audit import Reader
 
     asked = (tenant, fleet)
-    if asked not in readers:
-        if len(readers) >= _MAX_READERS:
-            readers.popitem(last=False)[1].close()
-        readers[asked] = open_fleet(Settings.load(home=home), tenant) if fleet else Reader(home, tenant=tenant)
-    readers.move_to_end(asked)
-    return readers[asked]
+    reader = readers.use(asked)
+    if reader is None:
+        readers.make_room()
+        reader = readers[asked] = open_fleet(Settings.load(home=home), tenant) if fleet else Reader(home, tenant=tenant)
+    return reader
 
 
 def _answer(reader: SqlEngine, request: JSON) -> bytes:

@@ -11,10 +11,10 @@ import asyncio
 import hashlib
 import logging
 import os
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from workbench.bounded_dict import BoundedDict
 from workbench.events import JSON, install_hint, new_span_id
 from workbench.platform import telemetry_names as names
 from workbench.provider_table import telemetry_name
@@ -87,7 +87,7 @@ class Telemetry:
         self._metrics = metrics
         self._resource = resource
         self._scope = InstrumentationScope("mcp-workbench", __version__)
-        self._turns: OrderedDict[str, list[JSON]] = OrderedDict()
+        self._turns: BoundedDict[str, list[JSON]] = BoundedDict(_MAX_RUNS)
         meter = metrics.get_meter("mcp-workbench", __version__)
         durations = (
             names.SERVER_DURATION, names.CLIENT_DURATION, names.TOOL_DURATION, names.AGENT_DURATION,
@@ -106,8 +106,6 @@ class Telemetry:
             self._call(tenant, record)
         elif kind == "turn":
             self._turns.setdefault(record["run_id"], []).append(record)
-            if len(self._turns) > _MAX_RUNS:
-                self._turns.popitem(last=False)
         elif kind == "run":
             self._run(tenant, record)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 from urllib.parse import quote_plus
@@ -17,6 +16,7 @@ from urllib.parse import quote_plus
 from workbench.access.outbound.discovery import TokenEndpoint, token_endpoint
 from workbench.access.outbound.fetch import ErrorStatusError, JsonFetcher
 from workbench.access.outbound.signing_keys import SigningKey, imported
+from workbench.bounded_dict import BoundedDict
 from workbench.events import JSON, Caller, Record, UnreachableError
 from workbench.secrets import SecretResolver, remember
 
@@ -98,10 +98,10 @@ class OAuthClient:
         self._svid = svid
         self._ticks = ticks
         self._endpoint: tuple[TokenEndpoint, float] | None = None
-        self._kept: OrderedDict[tuple[str, str], _Token] = OrderedDict()
+        self._kept: BoundedDict[tuple[str, str], _Token] = BoundedDict(MAX_CALLERS)
         self._getting: dict[tuple[str, str], asyncio.Task[_Token]] = {}
-        self._failed: dict[tuple[str, str], tuple[TokenUnavailableError, float]] = {}
-        self._renewed: dict[tuple[str, str], float] = {}
+        self._failed: BoundedDict[tuple[str, str], tuple[TokenUnavailableError, float]] = BoundedDict(MAX_CALLERS)
+        self._renewed: BoundedDict[tuple[str, str], float] = BoundedDict(MAX_CALLERS)
 
     async def token(self, caller: Caller | None = None) -> str:
         """A token that is good now: for the gateway itself, or for it in the caller's stead.
@@ -112,7 +112,7 @@ class OAuthClient:
         whose = ("", "") if caller is None else (caller.tenant, caller.subject)
         kept = self._kept.get(whose)
         if kept is not None and self._ticks() < kept.until:
-            self._kept.move_to_end(whose)
+            self._kept.use(whose)
             return kept.value
         failed = self._failed.get(whose)
         if failed is not None and self._ticks() < failed[1]:
@@ -132,8 +132,6 @@ class OAuthClient:
             return True
         if self._ticks() - self._renewed.get(whose, float("-inf")) < RENEWAL_PAUSE_S:
             return False
-        if len(self._renewed) >= MAX_CALLERS:
-            self._renewed.clear()
         self._renewed[whose] = self._ticks()
         self._kept.pop(whose, None)
         return True
@@ -145,16 +143,12 @@ class OAuthClient:
             token = await self._ask(caller)
         except UnreachableError as e:
             error = TokenUnavailableError(f"No token for {self._about.server}: {e.args[0]}", hint=e.hint)
-            if len(self._failed) >= MAX_CALLERS:
-                self._failed.clear()
             self._failed[whose] = (error, self._ticks() + FAILURE_PAUSE_S)
             if not isinstance(e, ErrorStatusError):
                 self._endpoint = None  # it may have moved
             raise error from None
         self._failed.pop(whose, None)
         self._kept[whose] = token
-        if len(self._kept) > MAX_CALLERS:
-            self._kept.popitem(last=False)
         if caller is None:
             remember(token.value)
         return token

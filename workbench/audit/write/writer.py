@@ -6,7 +6,6 @@ import hashlib
 import math
 import os
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from workbench.audit.format.folder import AuditFolder, sync_folder, write_all
 from workbench.audit.format.hash_chain import genesis
 from workbench.audit.write.seals import SealLog
+from workbench.bounded_dict import BoundedDict
 from workbench.events import JSON, now_us
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class SegmentWriter:
         self._pending: dict[str, list[bytes]] = {}
         self._pending_bytes = 0
         self._pending_since = 0.0
-        self._open: OrderedDict[str, int] = OrderedDict()
+        self._open: BoundedDict[str, int] = BoundedDict(_MAX_OPEN, dropped=_close_durably)
         self._new_folders: set[Path] = set()
         self._number = 0
         self._begin_segment()
@@ -201,14 +201,10 @@ class SegmentWriter:
         return max(0.0, self._pending_since + _LINEAGE_DELAY_S - time.monotonic())
 
     def _lineage_fd(self, chain: TenantChain) -> int:
-        fd = self._open.get(chain.tenant)
+        fd = self._open.use(chain.tenant)
         if fd is not None:
-            self._open.move_to_end(chain.tenant)
             return fd
-        if len(self._open) >= _MAX_OPEN:
-            _, oldest = self._open.popitem(last=False)
-            os.fdatasync(oldest)
-            os.close(oldest)
+        self._open.make_room()
         if chain.size == 0:
             chain.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._new_folders.update((chain.path.parent, self._folder.lineage))
@@ -280,3 +276,8 @@ class SegmentWriter:
         """Close the lineage files."""
         while self._open:
             os.close(self._open.popitem()[1])
+
+
+def _close_durably(tenant: str, fd: int) -> None:
+    os.fdatasync(fd)
+    os.close(fd)

@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 import tomllib
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from workbench.bounded_dict import BoundedDict
 from workbench.config import Settings
 from workbench.control import open_store
 from workbench.events import JSON, Caller, MisuseError, Record
@@ -128,7 +128,7 @@ class SlackChannel:
         self._scopes, self._decide, self._clock = scopes, decide, clock
         self._client: AsyncWebClient = AsyncWebClient(env[TOKEN], base_url=settings.slack_api_url, timeout=10)
         self._verifier = SignatureVerifier(env[SECRET])
-        self._seen: OrderedDict[str, float] = OrderedDict()
+        self._seen: BoundedDict[str, float] = BoundedDict(_SEEN)
         self._lock = threading.Lock()
         self._store = open_store(settings)
         self._store.prepare("cards", _TABLE)
@@ -248,7 +248,7 @@ class SlackChannel:
             if signature in self._seen:
                 raise SlackSignatureError("This very request was seen before.")
             self._seen[signature] = now
-            while self._seen and (len(self._seen) > _SEEN or next(iter(self._seen.values())) < now - 2 * WINDOW_S):
+            while self._seen and next(iter(self._seen.values())) < now - 2 * WINDOW_S:
                 self._seen.popitem(last=False)
 
     def _tell(self, channel: str, user: str, text: str) -> None:

@@ -12,11 +12,11 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from workbench.bounded_dict import BoundedDict
 from workbench.config import prepare_home
 from workbench.events import MisuseError
 from workbench.policy.redaction import recognizers, secret_patterns
@@ -48,7 +48,7 @@ class Redactor:
         self._tenant_handles: dict[str, UriHandles] = {}
         self._looked_at: tuple[Any, bool, int] = (object(), True, 0)
         """The result that was let out last, and what was found out about its JSON: it is recorded next."""
-        self._leaves: OrderedDict[bytes, tuple[str, int]] = OrderedDict()
+        self._leaves: BoundedDict[bytes, tuple[str, int]] = BoundedDict(_MAX_CACHED)
         self._recorded = columns(PERSONAL, True)
 
     def warm(self) -> None:
@@ -241,8 +241,6 @@ class Redactor:
         known = self._leaves.get(key)
         if known is None:
             known = self._leaves[key] = self._replaced(text, tenant, lenient, budget)
-            if len(self._leaves) > _MAX_CACHED:
-                self._leaves.popitem(last=False)
         return known[0], known[1] + count
 
     def _replaced(self, text: str, tenant: str, lenient: bool, budget: ScanBudget | None) -> tuple[str, int]:
@@ -264,7 +262,7 @@ class _Keyless(Redactor):
     def __init__(self) -> None:
         self._recognisers = recognizers.shared()
         self._looked_at = (object(), True, 0)
-        self._leaves = OrderedDict()
+        self._leaves = BoundedDict(_MAX_CACHED)
 
     def token(self, kind: str, value: str, tenant: str) -> str:
         return f"<{kind}>"
