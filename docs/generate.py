@@ -34,7 +34,6 @@ from workbench.api.application import build_api  # noqa: E402
 from workbench.api.tools import OUTCOME_STATUSES  # noqa: E402
 from workbench.cli import COMMANDS, EXIT_CODE_MEANINGS, cli  # noqa: E402
 from workbench.cli.tools import EXIT_CODES  # noqa: E402
-from workbench.client.record_queries import RecordQueries  # noqa: E402
 from workbench.platform.platform import Platform  # noqa: E402
 
 FOLDER = ROOT / "docs" / "reference"
@@ -466,9 +465,7 @@ VERBS: Final = {
 
 def python_page() -> str:
     """`open`, the verbs of `Workbench`, and the exported types."""
-    found = {
-        n: v for each in (workbench.Workbench, RecordQueries) for n, v in vars(each).items() if not n.startswith("_")
-    }
+    found = {n: v for n, v in vars(workbench.Workbench).items() if not n.startswith("_")}
     everything_once(VERBS, found, "name of Workbench")
     parts = [
         "# Python\n",

@@ -48,6 +48,6 @@ def api(wb: Workbench, platform: Platform) -> Api:
                     headers = {"Authorization": f"Bearer {token or platform.access.local_key()}", **headers}
                 return await client.request(method, path, headers=headers, **kw)
 
-        return wb._portal.call(send)
+        return wb._loop.portal.call(send)
 
     return request

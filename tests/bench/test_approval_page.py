@@ -82,7 +82,7 @@ def test_opening_the_page_is_no_approval_and_a_no_there_ends_the_call(
         caller = platform.access.authenticate(f"Bearer {bob}")
         await platform.decide(id, False, caller, via="page", note="not this one")
 
-    denying = wb._portal.start_task_soon(deny_once_it_waits)
+    denying = wb._loop.portal.start_task_soon(deny_once_it_waits)
     denied = modern(api, asker, payment, inputResponses={KEY: {"action": "accept"}}).json()["result"]
     denying.result()
     assert denied["isError"] is True

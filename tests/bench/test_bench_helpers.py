@@ -71,7 +71,7 @@ def home(settings: Settings) -> Path:
 
 
 def test_what_happens_to_a_helper_is_on_the_record(platform: Platform, wb: Any) -> None:
-    wb._portal.call(platform._happened, "compactor_restarted", {"pid": 1})
+    wb._loop.portal.call(platform._happened, "compactor_restarted", {"pid": 1})
     query = "select count(*) as n from registry_events where server = 'platform'"
     for _ in range(200):
         if wb.sql(query)["n"][0]:

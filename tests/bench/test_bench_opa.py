@@ -60,7 +60,7 @@ def listed(wb: Workbench, method: str, token: str) -> Any:
         async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8800") as client:
             return (await client.post("/mcp", headers=headers, json=body)).json()["result"]
 
-    return wb._portal.call(send)
+    return wb._loop.portal.call(send)
 
 
 @pytest.mark.slow
@@ -97,7 +97,7 @@ def test_a_real_opa_decides_calls_lists_and_whose_yes_is_needed(
         assert waiting.approvers == 2, "the data of the rules that OPA has, not of those here"
         for name in ("ann", "bob"):
             caller = platform.access.authenticate("Bearer " + platform.access.create_key(name, roles=["manager"])[1])
-            wb._portal.call(lambda who=caller: platform.decide(waiting.id, True, who, via="cli"))
+            wb._loop.portal.call(lambda who=caller: platform.decide(waiting.id, True, who, via="cli"))
         assert wb.call("payments.refund_payment", **refund).ok
 
 

@@ -17,8 +17,8 @@ def test_approvals_that_ended_are_put_on_the_record_once(wb: Workbench, platform
     asked = approvals.request(made, tool)
     clock, approvals._clock = approvals._clock, lambda: now_us() + 16 * 60 * 1_000_000
     try:
-        assert wb._portal.call(platform.expire_approvals) >= 1
-        assert wb._portal.call(platform.expire_approvals) == 0
+        assert wb._loop.portal.call(platform.expire_approvals) >= 1
+        assert wb._loop.portal.call(platform.expire_approvals) == 0
     finally:
         approvals._clock = clock
     found = wb.sql("select event, status from approvals where approval_id = $id", {"id": asked.id})

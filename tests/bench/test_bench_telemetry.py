@@ -227,7 +227,7 @@ def test_a_collector_gets_spans_and_metrics_over_otlp(
             await upkeep.stop()
             assert upkeep.telemetry is None
 
-        wb._portal.call(run)
+        wb._loop.portal.call(run)
         server.shutdown()
         thread.join()
     assert {(service, span.name) for service, span in Collector.spans} >= {

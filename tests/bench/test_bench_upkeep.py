@@ -17,7 +17,7 @@ from workbench.platform.platform import Platform
 
 
 def on_loop(wb: Workbench, function: Any, *arguments: Any) -> Any:
-    return wb._portal.call(function, *arguments)
+    return wb._loop.portal.call(function, *arguments)
 
 
 def test_the_record_holds_what_prometheus_sees(wb: Workbench, platform: Platform) -> None:

@@ -149,7 +149,7 @@ def test_at_the_interface_it_takes_the_scope_and_the_hash(bench: workbench.Workb
                 headers = {"Authorization": f"Bearer {keys[who]}"}
                 return await client.request(method, f"/api/platform/{at}{path}", headers=headers, json=body or None)
 
-        return bench._portal.call(send)
+        return bench._loop.portal.call(send)
 
     about.write_text(LATER)
     bench.restart("mail")

@@ -155,4 +155,4 @@ def test_a_no_lets_nothing_be_repeated(wb: workbench.Workbench, meetings: list[s
 
     waiting = ask(wb, meetings[0]).outcome.details["approval"]
     with pytest.raises(MisuseError, match="A no"):
-        wb._run(wb._backend.decide, waiting, False, "", None, "", StandingTerms(uses=1))
+        wb._loop.run(wb._backend.decide, waiting, False, "", None, "", StandingTerms(uses=1))

@@ -62,7 +62,7 @@ class Client:
     def __call__(
         self, method: str, path: str, body: Any = None, *, headers: dict[str, str | None] | None = None, query: str = ""
     ) -> Answer:
-        return self._wb._portal.call(self._send, method, path, body, headers or {}, query)
+        return self._wb._loop.portal.call(self._send, method, path, body, headers or {}, query)
 
     async def _send(self, method: str, path: str, body: Any, headers: dict[str, str | None], query: str) -> Answer:
         sent = {
@@ -137,7 +137,7 @@ class Client:
             scope = {"type": "websocket", "path": path, "headers": headers, "subprotocols": ["mcp"], "scheme": "ws"}
             await self._app(scope, receive, send)
 
-        self._wb._portal.call(knock)
+        self._wb._loop.portal.call(knock)
         return answer
 
 
@@ -212,7 +212,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, url: str) -> Iterator[House]
         move_in(house, url)
         yield house
         for events in HELD:
-            wb._portal.call(events.aclose)
+            wb._loop.portal.call(events.aclose)
 
 
 WHO = {"quillan": "zebrano", "bob": "globex"}
@@ -238,7 +238,7 @@ def move_in(house: House, url: str) -> None:
     async def let_it_be_repeated() -> None:
         await platform.decide(second, True, quillan, via="app", standing=StandingTerms(uses=2))
 
-    house.wb._portal.call(let_it_be_repeated)
+    house.wb._loop.portal.call(let_it_be_repeated)
     house.standing = ours("GET", "/api/platform/standing-approvals").json["standing_approvals"][0]["id"]
     read = next(tool for tool in platform.gateway.tools(quillan) if tool.qualified == "zebrano-diary.read")
     call = Call(caller=quillan, tool=read.qualified, arguments={"day": "today"})
@@ -248,7 +248,7 @@ def move_in(house: House, url: str) -> None:
     assert ours("POST", "/api/platform/call", {"tool": read.qualified, "arguments": {"day": "1"}}).json["kind"] == "ok"
     run = {"id": "zebrano-run", "profile": "p", "started_us": 1, "ended_us": 2, "requests": 0, "failures": 0}
     ours("POST", "/api/platform/load-runs", {"run": run, "requests": []})
-    house.run = house.wb._portal.call(begin_run, platform, quillan)
+    house.run = house.wb._loop.portal.call(begin_run, platform, quillan)
     house.oauth = tokens_of(house)
 
 

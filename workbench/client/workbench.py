@@ -1,34 +1,31 @@
 """`Workbench`: the one synchronous façade, for scripts, notebooks, the app and the command line.
 
-It owns one event loop on one background thread, so the same object works in a plain script, in a kernel whose own
-loop runs, and in Streamlit's script threads.
+Each method runs a verb of its `Backend` on an event loop in the background.
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import functools
 import os
-import queue
-import sys
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from workbench.agent import ProviderStatus
-from workbench.client.attached import AttachedBackend, MissingScopeError
+from workbench.client.attached import AttachedBackend, MissingScopeError, Progress
 from workbench.client.backend import Backend
+from workbench.client.background_loop import BackgroundLoop
 from workbench.client.embedded import EmbeddedBackend
 from workbench.client.example_questions import examples
+from workbench.client.history import recorded_call, recorded_run
 from workbench.client.pending_call import PendingCall
-from workbench.client.record_queries import RecordQueries
-from workbench.client.results import Result, Run, Servers, Tools
+from workbench.client.record_queries import ExportFormat, RecordQueries
+from workbench.client.results import Result, Run, SavedQuestions, Servers, Tools
 from workbench.config import Settings, prepare_home
 from workbench.events import JSON, AnyRunEvent, MisuseError, Source, UnreachableError
 from workbench.platform.changed_definitions import ChangedDefinition
@@ -40,9 +37,9 @@ from workbench.policy.approvals.standing_approvals import StandingApproval, Stan
 from workbench.registry import ConfigurationRemarks, ReloadResult, ServerState, VaryingAcceptance
 
 if TYPE_CHECKING:
-    from anyio.from_thread import BlockingPortal
-
-T = TypeVar("T")
+    from workbench.audit import Reader, SavedQuestion, Verification
+    from workbench.audit.query.engine import SqlEngine
+    from workbench.client.data_frame import Frame
 
 
 def open(
@@ -132,24 +129,18 @@ async def _embedded(settings: Settings, source: Source) -> Backend:
     return EmbeddedBackend(await Platform.open(settings), source)
 
 
-class Workbench(RecordQueries):
+class Workbench:
     """Servers, tools, questions and the record of one state folder. Use `workbench.open()`; close it, or use `with`."""
 
     def __init__(self, settings: Settings, connect: Callable[[], Awaitable[Backend]]) -> None:
-        from anyio.from_thread import start_blocking_portal
-
         self.settings = settings
-        self._closed = False
-        self._stack = contextlib.ExitStack()
-        self._portal: BlockingPortal = self._stack.enter_context(start_blocking_portal())
+        self._loop = BackgroundLoop()
         try:
-            self._backend = self._run(connect)
+            self._backend = self._loop.run(connect)
         except BaseException:
-            # With the exception, so that the loop's thread cancels what was begun: an interrupt may have come before
-            # the task was in our hands, and the thread would wait for it for ever.
-            self._stack.__exit__(*sys.exc_info())
+            self._loop.abandon()
             raise
-        self._stack.callback(self._portal.call, self._backend.close)
+        self._record = RecordQueries(settings, self._backend, self._loop)
         _close_at_exit(self)
 
     # --- servers and tools ------------------------------
@@ -166,15 +157,15 @@ class Workbench(RecordQueries):
 
     def status(self) -> JSON:
         """State of the platform: version, caller, servers, log and runs."""
-        return self._run(self._backend.status)
+        return self._loop.run(self._backend.status)
 
     def servers(self) -> Servers:
         """All servers with their health."""
-        return Servers(self._run(self._backend.servers))
+        return Servers(self._loop.run(self._backend.servers))
 
     def configuration(self) -> ConfigurationRemarks:
         """Problems of the configuration files as a whole; those of one server are in its state (see `servers`)."""
-        return self._run(self._backend.configuration)
+        return self._loop.run(self._backend.configuration)
 
     def tools(self, words: str = "", *, limit: int = 20, profile: str = "") -> Tools:
         """The tools that you may call, or the best matches for `words`, by words and meaning.
@@ -184,14 +175,14 @@ class Workbench(RecordQueries):
             limit: most matches of a search.
             profile: only the tools of this profile.
         """
-        return Tools(self._run(self._backend.tools, words, limit, profile))
+        return Tools(self._loop.run(self._backend.tools, words, limit, profile))
 
     def profiles(self) -> JSON:
         """The profiles, each with the tools that you may call and the path of its endpoint, under `profiles`.
 
         `problems` says what is wrong with their file.
         """
-        return self._run(self._backend.profiles)
+        return self._loop.run(self._backend.profiles)
 
     def call(self, tool: str, /, *, timeout: float | None = None, **arguments: Any) -> Result:
         """Call `server.tool`. A tool's failure is a value: look at `result.ok`.
@@ -216,16 +207,15 @@ class Workbench(RecordQueries):
             timeout: seconds to wait; default the setting `call_timeout`.
             profile: call the tool through this profile, which must contain it.
         """
-        return Result(tool, arguments, self._run(self._backend.call, tool, arguments, timeout, profile))
+        return Result(tool, arguments, self._loop.run(self._backend.call, tool, arguments, timeout, profile))
 
     def start_call(self, tool: str, arguments: JSON, *, timeout: float | None = None) -> PendingCall:
         """Start a call and return at once; wait for its result or cancel it with the `PendingCall`."""
-        self._check_open()
-        return PendingCall(tool, arguments, self._portal.start_task_soon(self._backend.call, tool, arguments, timeout))
+        return PendingCall(tool, arguments, self._loop.start(self._backend.call, tool, arguments, timeout))
 
     def restart(self, server: str) -> ServerState:
         """Restart a server; returns its state once it is ready or has failed again."""
-        return self._run(self._backend.restart, server)
+        return self._loop.run(self._backend.restart, server)
 
     def reload_servers(self) -> ReloadResult:
         """Read the configuration files again: start new servers, end removed ones, restart changed ones.
@@ -235,11 +225,11 @@ class Workbench(RecordQueries):
         Raises:
             MisuseError: the configuration is not valid; nothing was changed.
         """
-        return self._run(self._backend.reload_servers)
+        return self._loop.run(self._backend.reload_servers)
 
     def changed_definitions(self) -> list[ChangedDefinition]:
         """Quarantined tools: those whose definition changed since it was accepted, each with its `diff`."""
-        return self._run(self._backend.changed_definitions)
+        return self._loop.run(self._backend.changed_definitions)
 
     def accept_definition(self, tool: str, hash: str, *, varying: bool = False) -> None:
         """Accept the changed definition of a quarantined tool, so that it can be called again.
@@ -252,11 +242,11 @@ class Workbench(RecordQueries):
         Raises:
             MisuseError: the tool is not quarantined, has changed once more, or cannot be accepted with `varying`.
         """
-        self._run(self._backend.accept_definition, tool, hash, varying)
+        self._loop.run(self._backend.accept_definition, tool, hash, varying)
 
     def varying_acceptances(self) -> list[VaryingAcceptance]:
         """Definitions that were accepted with `varying=True`."""
-        return self._run(self._backend.varying_acceptances)
+        return self._loop.run(self._backend.varying_acceptances)
 
     def revoke_varying_acceptance(self, tool: str) -> None:
         """Revoke such an acceptance. The tool is quarantined unless its definition is the one accepted last.
@@ -267,7 +257,7 @@ class Workbench(RecordQueries):
         Raises:
             MisuseError: the tool has no such acceptance.
         """
-        self._run(self._backend.revoke_varying, tool)
+        self._loop.run(self._backend.revoke_varying, tool)
 
     # --- questions ------------------------------
 
@@ -306,7 +296,7 @@ class Workbench(RecordQueries):
     ) -> Iterator[AnyRunEvent]:  # fmt: skip
         """As `ask`, one event at a time. Closing the iterator cancels the run."""
         check_question(question)
-        return self._stream(
+        return self._loop.iterate(
             lambda: self._backend.ask(question, provider=provider, model=model, history=history, profile=profile)
         )
 
@@ -316,17 +306,17 @@ class Workbench(RecordQueries):
 
     def cancel(self, run: str) -> bool:
         """Cancel a run by its id; False when no such run is under way."""
-        return self._run(self._backend.cancel, run)
+        return self._loop.run(self._backend.cancel, run)
 
     def providers(self) -> list[ProviderStatus]:
         """The providers that can answer questions, and why each is ready or not."""
-        return self._run(self._backend.providers)
+        return self._loop.run(self._backend.providers)
 
     # --- approvals ------------------------------
 
     def approvals(self) -> list[Approval]:
         """Calls that wait for a person's decision."""
-        return self._run(self._backend.approvals)
+        return self._loop.run(self._backend.approvals)
 
     def approve(
         self,
@@ -348,33 +338,160 @@ class Workbench(RecordQueries):
                 JSON pointer → `{"enum": […]}`, `{"prefix": …}` or `{"range": [lowest, highest]}`.
         """
         terms = None if standing is None else _terms(standing)
-        return self._run(self._backend.decide, approval, True, note, arguments, args_hash, terms)
+        return self._loop.run(self._backend.decide, approval, True, note, arguments, args_hash, terms)
 
     def standing_approvals(self) -> list[StandingApproval]:
         """Standing approvals: calls that may be repeated without asking, with the uses and the time that are left."""
-        return self._run(self._backend.standing_approvals)
+        return self._loop.run(self._backend.standing_approvals)
 
     def revoke_standing_approval(self, id: str) -> StandingApproval:
         """Revoke a standing approval at once, at every gateway."""
-        return self._run(self._backend.revoke_standing, id)
+        return self._loop.run(self._backend.revoke_standing, id)
 
     def deny(self, approval: str, *, note: str = "") -> Approval:
         """Deny this call."""
-        return self._run(self._backend.decide, approval, False, note)
+        return self._loop.run(self._backend.decide, approval, False, note)
 
-    # --- the record: see also `RecordQueries` ------------------------------
+    # --- the record ------------------------------
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the platform is on another machine, so that the files of its record cannot be read from here."""
+        return self._record.elsewhere
+
+    @property
+    def reader(self) -> Reader:
+        """DuckDB over the files of the record, in this process.
+
+        Raises:
+            MisuseError: the platform is elsewhere.
+        """
+        return self._record.reader
+
+    @property
+    def engine(self) -> SqlEngine:
+        """What answers SQL here: the reader of the files, or the platform elsewhere."""
+        return self._record.engine
+
+    @property
+    def fleet(self) -> SqlEngine:
+        """What answers SQL over the records of all gateways that share `audit_catalog` or `audit_engine`.
+
+        Raises:
+            MisuseError: neither is set.
+            UnreachableError: it does not answer.
+        """
+        return self._record.fleet
+
+    def sql(
+        self,
+        query: str,
+        parameters: Any = None,
+        *,
+        max_rows: int | None = None,
+        timeout: float = 30.0,
+        fleet: bool = False,
+    ) -> Frame:
+        """Run one read-only SQL statement over the record; returns a DataFrame.
+
+        Args:
+            query: SELECT, FROM, WITH, DESCRIBE or SUMMARIZE over the tables of the record.
+            parameters: values for `?` (a sequence) or `$name` (a mapping).
+            max_rows: most rows to return; the rest is cut off.
+            timeout: seconds after which it is stopped. Interrupting (Ctrl-C) stops it too, wherever it runs.
+            fleet: query the records of all gateways that share a catalog, up to their last compaction.
+
+        Raises:
+            MisuseError: the query is not one read-only statement, or DuckDB refuses it; the message says where.
+        """
+        from workbench.client.data_frame import frame
+
+        if not isinstance(query, str):
+            raise MisuseError(
+                f"The statement is {query!r}.", hint='Expected SQL as text, e.g. "select * from tool_calls".'
+            )
+
+        engine = self.fleet if fleet else self.engine
+        return frame(engine.sql(query, parameters, max_rows=max_rows, timeout_s=timeout))
+
+    def questions(self) -> list[SavedQuestion]:
+        """The saved questions to the record; `question(name)` runs one."""
+        from workbench.audit import questions
+
+        return SavedQuestions(questions())
+
+    def question(self, name: str, /, *, timeout: float = 30.0, **parameters: Any) -> Frame:
+        """Run a saved question, e.g. `wb.question("slowest_tools", hours=1)`.
+
+        Args:
+            name: name of the question (see `questions`).
+            timeout: seconds after which it is stopped.
+            parameters: parameters of the question that differ from their defaults.
+
+        Raises:
+            MisuseError: no such question, or it has no such parameter; the message says which there are.
+        """
+        from workbench.audit.query.saved_questions import saved_question
+
+        asked = saved_question(name)
+        return self.sql(asked.sql, asked.filled(parameters), timeout=timeout)
+
+    def export(
+        self,
+        path: str | Path,
+        table: str = "calls",
+        *,
+        format: ExportFormat | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        progress: Progress | None = None,
+    ) -> Path:
+        """Write one table of the record to a file, which appears whole or not at all; returns its path.
+
+        Args:
+            path: the file; its suffix gives the format unless `format` does.
+            table: `calls`, or a table of the record.
+            format: csv, parquet or jsonl.
+            since: ISO 8601 time, inclusive, UTC.
+            until: ISO 8601 time, exclusive; default now.
+            progress: called with what is done and the total: rows, or bytes and 0 from a platform elsewhere.
+
+        Raises:
+            MisuseError: no such table or format, or a time that is not ISO 8601.
+            OSError: the file cannot be written.
+        """
+        return self._record.export(Path(path), table, format, since, until, progress)
+
+    def recorded_call(self, call: str) -> Result | None:
+        """A finished call, read back from the record, arguments and answer redacted; None when there is none."""
+        return recorded_call(self.engine, call)
+
+    def recorded_run(self, run: str) -> Run | None:
+        """A finished run, read back from the record; None when there is none of that id."""
+        return recorded_run(self.engine, run)
+
+    def verify(self, *, deep: bool = False, progress: Callable[..., None] | None = None) -> Verification:
+        """Check that nothing in the record was altered or removed.
+
+        Args:
+            deep: check every line of every chain, not only sealed files.
+            progress: called while the check goes on.
+
+        Raises:
+            MisuseError: the platform is on another machine; only its files can prove anything.
+        """
+        return self._record.verify(deep=deep, progress=progress)
 
     def record_load(self, run: JSON, requests: Sequence[JSON]) -> None:
         """Record a load run, in the tables `load_runs` and `load_requests`."""
-        self._run(self._backend.record_load, run, requests)
+        self._loop.run(self._backend.record_load, run, requests)
 
     # --- life ------------------------------
 
     def close(self) -> None:
         """Close the workbench. An embedded platform is stopped; one that it was attached to runs on."""
-        self._close_readers()
-        self._closed = True
-        self._stack.close()
+        self._record.close()
+        self._loop.close(self._backend.close)
 
     def __enter__(self) -> Workbench:
         return self
@@ -385,47 +502,6 @@ class Workbench(RecordQueries):
     def __repr__(self) -> str:
         where = "" if self.elsewhere else f", state in {self.settings.home}"
         return f"<Workbench {self._backend.where}{where}>"
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise MisuseError("This workbench is closed.", hint="Open another with workbench.open().")
-
-    def _run(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Run a coroutine function on the loop thread; interrupting cancels it."""
-        self._check_open()
-        future: Future[T] = self._portal.start_task_soon(function, *args)
-        try:
-            return future.result()
-        except KeyboardInterrupt:
-            future.cancel()
-            raise
-
-    def _stream(self, source: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
-        """An asynchronous iterator as a synchronous one. Leaving it early cancels what it stands for."""
-        self._check_open()
-        items: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        end = object()
-
-        async def pump() -> None:
-            try:
-                async with contextlib.aclosing(source()) as stream:  # type: ignore[type-var]
-                    async for item in stream:
-                        items.put(item)
-            finally:
-                items.put(end)
-
-        future = self._portal.start_task_soon(pump)
-        try:
-            while (item := items.get()) is not end:
-                yield item
-            with contextlib.suppress(CancelledError):
-                future.result()
-        finally:
-            if not future.done():
-                future.cancel()
-                if sys.exc_info()[0] is GeneratorExit:
-                    while items.get() is not end:  # let the provider and the tools notice before the caller goes on
-                        pass
 
 
 def _terms(given: JSON) -> StandingTerms:

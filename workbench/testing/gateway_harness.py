@@ -362,7 +362,7 @@ class SyncGatewayHarness:
 
     def run(self, function: Callable[..., Awaitable[T]], *arguments: Any, **options: Any) -> T:
         """What `await function(…)` gives, on the loop of the gateway."""
-        return self.workbench._run(partial(function, *arguments, **options))
+        return self.workbench._loop.run(partial(function, *arguments, **options))
 
     @property
     def owner(self) -> Caller:
