@@ -19,7 +19,8 @@ class ProviderRow(Record, frozen=True, kw_only=True):
     """What the setting `provider`, `--provider` and the record call it."""
     module: str
     """Imported when the provider is chosen. A provider in this process has `build(settings)` and `status(settings)`,
-    all others have `build(model, env)`."""
+    all others have `build(model, env)`. One that is chosen by an address also has `configured_url(env)` and
+    `detect(env)`, and `build` takes the `base_url` that was detected."""
     place: int
     """Where it stands in the ladder; the lowest comes first."""
     chosen_by: Literal["key", "address", "default", "request"]

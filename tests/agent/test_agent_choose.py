@@ -92,7 +92,7 @@ async def test_an_explicit_choice_is_never_replaced(settings: Settings, rooms: A
 
 async def test_a_local_server_that_merely_runs_is_offered_and_not_chosen(settings: Settings, rooms: Any) -> None:
     chooser = Chooser(settings, env={})
-    chooser._found = DetectedServer(kind="Ollama", base_url="http://127.0.0.1:11434/v1")
+    chooser._found["compatible"] = DetectedServer(kind="Ollama", base_url="http://127.0.0.1:11434/v1")
     assert (await chooser.choose()).provider.name == "planner"
     offered = {status.name: status for status in chooser.statuses()}["compatible"]
     assert offered.ready

@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from workbench.agent.parameter_schema import PARAMETER, Arguments, for_gemini, normalise, rename_parameters
+from workbench.agent.parameter_schema import PARAMETER, Arguments, const_as_enum, normalise, rename_parameters
 
 FORBIDDEN_ANYWHERE = {"$schema", "$id", "definitions", "$anchor"}
 FORBIDDEN_AT_ROOT = {"anyOf", "oneOf", "allOf", "not", "enum", "const"}
@@ -237,7 +237,7 @@ def test_what_is_no_schema_where_one_should_stand_is_left_out() -> None:
 def test_gemini_gets_an_enum_for_a_constant_also_in_definitions() -> None:
     node = {"type": "object", "properties": {"kind": {"const": "n"}, "next": {"$ref": "#/$defs/n"}}}
     schema = normalise({"properties": {"a": {"const": 1}, "b": {"$ref": "#/$defs/n"}}, "$defs": {"n": node}})
-    told = for_gemini(schema)
+    told = const_as_enum(schema)
     assert told["properties"]["a"] == {"enum": [1]}
     assert told["$defs"]["n"]["properties"]["kind"] == {"enum": ["n"]}
     assert schema["properties"]["a"] == {"const": 1}, "the neutral form is not changed"
@@ -371,8 +371,8 @@ def test_any_schema_takes_the_form_and_accepts_the_same_arguments(document: Any,
     normal = normalise(document)
     check_form(normal)
     assert accepts(normal, arguments) == original.is_valid(arguments)
-    check_form(for_gemini(normal))
-    assert accepts(for_gemini(normal), arguments) == accepts(normal, arguments)
+    check_form(const_as_enum(normal))
+    assert accepts(const_as_enum(normal), arguments) == accepts(normal, arguments)
 
 
 @hypothesis_settings(max_examples=100, deadline=None)
@@ -440,7 +440,7 @@ def test_every_schema_of_a_public_catalogue_takes_the_form() -> None:
         assert names.find(spec.name) is spec
         assert len(spec.description) <= 1024
         check_form(spec.schema)
-        check_form(for_gemini(spec.schema))
+        check_form(const_as_enum(spec.schema))
 
 
 def catalogue(path: Path) -> list[tuple[str, dict[str, Any]]]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from workbench.agent.parameter_schema import for_gemini, normalise, rename_parameters
+from workbench.agent.parameter_schema import const_as_enum, normalise, rename_parameters
 from workbench.events import JSON
 from workbench.gateway.argument_validation import SchemaValidators
 from workbench.registry import ServerSpec
@@ -351,5 +351,5 @@ def test_every_shape_can_be_offered_to_models_and_clients(shape: Shape) -> None:
     assert isinstance(tool.input_schema.get("properties", {}), dict)
     offered = normalise(tool.input_schema)
     assert offered["type"] == "object"
-    assert for_gemini(offered)["type"] == "object"
+    assert const_as_enum(offered)["type"] == "object"
     rename_parameters(offered)

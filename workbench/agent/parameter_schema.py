@@ -63,8 +63,8 @@ def normalise(schema: Any) -> JSON:
     return result
 
 
-def for_gemini(schema: JSON) -> JSON:
-    """`schema` (normalised) in the subset that Gemini documents for `parametersJsonSchema`: `const` becomes `enum`."""
+def const_as_enum(schema: JSON) -> JSON:
+    """`schema` (normalised) with each `const` as an `enum` of one value, for providers that do not read `const`."""
 
     def convert(node: Any) -> Any:
         if not isinstance(node, dict):

@@ -51,13 +51,17 @@ class Chooser:
         if self.env_file is not None:
             remember_all(self.env_file.keys, ())
         self._kept: dict[str, Provider] = {}
-        self._found: DetectedServer | None = None
+        self._found: dict[str, DetectedServer] = {}
 
     async def detect(self) -> None:
-        """Look for a local server; what is found is offered from then on."""
-        from workbench.agent.providers import compatible
-
-        self._found = await compatible.detect(self._env)
+        """Look for local servers; what is found is offered from then on."""
+        for row in ladder():
+            if row.chosen_by == "address":
+                found: DetectedServer | None = await importlib.import_module(row.module).detect(self._env)
+                if found is None:
+                    self._found.pop(row.name, None)
+                else:
+                    self._found[row.name] = found
 
     @property
     def _env(self) -> Mapping[str, str]:
@@ -83,13 +87,11 @@ class Chooser:
             why = f"The package {row.sdk} is not installed."
             return ProviderStatus(name=name, ready=False, model=model, why=why)
         if row.chosen_by == "address":
-            from workbench.agent.providers.compatible import configured_url
-
-            if url := configured_url(self._env):
+            if url := importlib.import_module(row.module).configured_url(self._env):
                 why = f"configured: {url}"
-            elif self._found:
-                url = self._found.base_url
-                why = f"{self._found.kind} answers at {url}; it is used only when it is asked for"
+            elif server := self._found.get(name):
+                url = server.base_url
+                why = f"{server.kind} answers at {url}; it is used only when it is asked for"
             else:
                 why = f"No local server is known. Start one, or set {row.base_urls[0]} to its address (with /v1)."
             return ProviderStatus(name=name, ready=bool(url), model=model, why=why)
@@ -145,8 +147,9 @@ class Chooser:
         # Measured on the benchmark questions, the planner is right more often than the small model, and a hundred times
         # faster; so the model answers when it is asked for, and never by itself.
         why = f"no key is set: {row.name} (not an LLM)"
-        if self.status("embedded").ready:
-            why += "; the embedded model answers when it is asked for"
+        for other in ladder():
+            if other.chosen_by == "request" and self.status(other.name).ready:
+                why += f"; the {other.name} model answers when it is asked for"
         return self._build(row.name, None, why)
 
     def _build(self, name: str, model: str | None, why: str) -> Choice:
@@ -155,15 +158,10 @@ class Chooser:
             if name not in self._kept:
                 self._kept[name] = importlib.import_module(row.module).build(self._settings)
             return Choice(provider=self._kept[name], why=why)
-        if row.chosen_by == "address":
-            from workbench.agent.providers import compatible
-
-            wanted = model_of(name, self._settings, self._env, asked=model)
-            base_url = self._found.base_url if self._found else ""
-            return Choice(provider=compatible.build(wanted, self._env, base_url=base_url), why=why, close_after=True)
         adapter = importlib.import_module(row.module)
         wanted = model_of(name, self._settings, self._env, asked=model)
-        return Choice(provider=adapter.build(wanted, self._env), why=why, close_after=True)
+        detected = {"base_url": self._found[name].base_url} if name in self._found else {}
+        return Choice(provider=adapter.build(wanted, self._env, **detected), why=why, close_after=True)
 
     async def close(self) -> None:
         """Let go of the providers that were kept."""

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, StrictBool
 
 from workbench.platform.conversation_turns import MAX_QUESTION
+from workbench.provider_table import provider_names
 
 
 class ToolCall(BaseModel):
@@ -38,7 +39,7 @@ class Question(BaseModel):
     question: str = Field(min_length=1, max_length=MAX_QUESTION, description="What is asked.")
     provider: str | None = Field(
         default=None, description="A name that `GET /api/platform/providers` lists; default the best that is ready.",
-        examples=["openai"],
+        examples=provider_names()[:1],
     )  # fmt: skip
     model: str | None = Field(default=None, description="Model of that provider; default is the setting `model`.")
     history: list[Turn] = Field(

@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Se
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-from workbench.agent.parameter_schema import for_gemini
+from workbench.agent.parameter_schema import const_as_enum
 from workbench.agent.provider import (
     AssistantMessage,
     Message,
@@ -118,9 +118,10 @@ class Gemini(RemoteProvider):
         max_output_tokens: int,
         timeout: float,
     ) -> Any:
+        # `const` is not in the subset that is documented for `parametersJsonSchema`.
         declared = [
             types.FunctionDeclaration(
-                name=spec.name, description=spec.description, parameters_json_schema=for_gemini(spec.schema)
+                name=spec.name, description=spec.description, parameters_json_schema=const_as_enum(spec.schema)
             )
             for spec in tools
         ]
