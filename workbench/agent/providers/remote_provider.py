@@ -1,7 +1,7 @@
 """What all remote providers have in common: the key, the connection pool, and a turn as one streamed answer.
 
 A provider subclasses `RemoteProvider` (what is sent, and how the stream is opened) and `StreamedAnswer` (what the
-events of the stream mean).
+events of the stream mean). `docs/contributing/provider.md` shows a complete one.
 """
 
 from __future__ import annotations
