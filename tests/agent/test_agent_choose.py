@@ -17,8 +17,9 @@ from workbench.agent import Agent, ProviderStatus
 from workbench.agent.models import model_of, provider_of
 from workbench.agent.prices import priced
 from workbench.agent.prompt import system_prompt
+from workbench.agent.provider import DetectedServer
 from workbench.agent.provider_choice import Chooser
-from workbench.agent.providers.compatible import DetectedServer, configured_url, detect
+from workbench.agent.providers.compatible import configured_url, detect
 from workbench.agent.run_deadline import Deadline
 from workbench.config import Settings
 from workbench.events import Caller, MisuseError, RunDone, RunStarted, Usage

@@ -137,6 +137,18 @@ def test_names_and_variables_of_providers_stand_in_the_table_and_their_own_modul
     assert found == []
 
 
+def test_no_other_module_imports_the_module_of_a_remote_provider() -> None:
+    remote = {row.module for row in PROVIDERS.values() if not row.in_process}
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            named = {alias.name for alias in node.names} if isinstance(node, ast.Import | ast.ImportFrom) else set()
+            if isinstance(node, ast.ImportFrom):
+                named = {f"{node.module}.{name}" for name in named} | {str(node.module)}
+            found += [f"{path.relative_to(PACKAGE)}:{getattr(node, 'lineno', 0)}: {name}" for name in named & remote]
+    assert found == []
+
+
 def test_the_table_and_the_chooser_import_no_sdk() -> None:
     code = (
         "import sys, workbench, workbench.provider_table, workbench.agent.provider_choice, workbench.agent.prices\n"

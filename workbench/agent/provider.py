@@ -177,6 +177,14 @@ class ProviderStatus(Record, frozen=True, kw_only=True):
     is_llm: bool = True
 
 
+class DetectedServer(Record, frozen=True, kw_only=True):
+    """A local server that was recognised as one that could answer."""
+
+    kind: str
+    """The program, for people: `Ollama`."""
+    base_url: str
+
+
 ProviderErrorKind = Literal[
     "no_key",  # nothing to authenticate with
     "unauthorized",  # the key is wrong, or lacks a right

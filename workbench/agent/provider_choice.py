@@ -12,20 +12,16 @@ import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from workbench.agent.env_file import read_env_file
 from workbench.agent.models import model_of, provider_of
-from workbench.agent.provider import Closable, Provider, ProviderStatus
+from workbench.agent.provider import Closable, DetectedServer, Provider, ProviderStatus
 from workbench.config import Settings
 from workbench.events import MisuseError, Record
 from workbench.provider_table import PROVIDERS, key_variables, ladder, provider_names
 from workbench.secrets import SecretNotFoundError, SecretResolver
 from workbench.secrets.masking import remember_all
 from workbench.suggestions import close_names
-
-if TYPE_CHECKING:
-    from workbench.agent.providers.compatible import DetectedServer
 
 
 class Choice(Record, frozen=True, kw_only=True):

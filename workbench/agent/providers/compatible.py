@@ -13,6 +13,7 @@ from typing import Any
 
 from workbench.agent.provider import (
     AssistantMessage,
+    DetectedServer,
     Message,
     Part,
     SystemMessage,
@@ -29,13 +30,6 @@ from workbench.provider_table import PROVIDERS
 
 ROW = PROVIDERS["compatible"]
 PROBE_TIMEOUT_S = 0.4
-
-
-class DetectedServer(Record, frozen=True, kw_only=True):
-    """A server that was recognised."""
-
-    kind: str
-    base_url: str
 
 
 class _Sign(Record, frozen=True, kw_only=True):
