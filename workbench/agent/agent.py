@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from workbench.agent.env_file import EnvFile
-from workbench.agent.loop import AgentRun, unresolved
+from workbench.agent.loop import AgentRun, RunRequest, unresolved
 from workbench.agent.provider import Message, ProviderStatus
 from workbench.agent.provider_choice import Chooser
 from workbench.agent.toolbox import Budget, RecordEvent, Toolbox, WaitForApproval
@@ -96,20 +96,22 @@ class Agent:
         run = run or new_id()
         if run in self._runs:
             raise MisuseError(f"Run {run!r} is under way.", hint="Leave `run` out, or give it an id of its own.")
-        chosen = await self._chooser.choose(provider, model)
-        state = AgentRun(
-            self._settings,
-            toolbox or self._toolbox,
-            chosen,
-            caller,
-            question,
+        request = RunRequest(
+            question=question,
+            caller=caller,
+            choice=await self._chooser.choose(provider, model),
             run=run,
             history=history,
             source=source,
+            instructions=instructions,
+        )
+        state = AgentRun(
+            request,
+            self._settings,
+            toolbox or self._toolbox,
             wait=self._wait,
             record=self._record,
             budget=self._budget,
-            instructions=instructions,
         )
         self._runs[run] = state
         task = asyncio.create_task(state.go(), name=f"run {run}")

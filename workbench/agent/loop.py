@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from workbench.agent.offered_tools import OfferedTools
 from workbench.agent.prompt import system_prompt
 from workbench.agent.provider import (
     AssistantMessage,
@@ -22,35 +23,30 @@ from workbench.agent.provider import (
     SystemMessage,
     TextPart,
     ToolRequest,
-    ToolSpec,
     TurnEnd,
     UserMessage,
 )
 from workbench.agent.provider_choice import Choice
 from workbench.agent.run_deadline import Deadline
-from workbench.agent.tool_steps import SEARCH, ToolSteps
+from workbench.agent.tool_steps import ToolSteps
 from workbench.agent.toolbox import Budget, RecordEvent, Toolbox, WaitForApproval
-from workbench.agent.wire_tool_names import NameMap
 from workbench.config import Settings
 from workbench.events import (
     AnyRunEvent,
     Call,
     Caller,
     OutcomeKind,
+    Record,
     RunDone,
     RunStarted,
     Source,
     TextDelta,
-    Tool,
     TurnDone,
     Usage,
     WorkbenchError,
     now_us,
 )
 
-OFFERED_WHOLE = 40
-"""Up to so many tools are all offered; of more, those that the search finds for the question."""
-OFFERED_FOUND = 20
 MAX_OUTPUT_TOKENS = 8192
 """Of one turn."""
 MIN_OUTPUT_TOKENS = 256
@@ -66,24 +62,41 @@ class BudgetExceededError(Exception):
     """There is nothing left that a further turn could use."""
 
 
+class RunRequest(Record, frozen=True, kw_only=True):
+    """What is asked, by whom, and who is to answer."""
+
+    question: str
+    caller: Caller
+    choice: Choice
+    run: str
+    """Id of the run."""
+    history: Sequence[Message] = ()
+    """An earlier conversation to go on with."""
+    source: Source = "agent"
+    """The door through which the question came."""
+    instructions: str = ""
+    """What a language model is told on how to use the tools."""
+
+
 class AgentRun:
-    """The state of one run."""
+    """The state of one run.
+
+    Args:
+        toolbox: what its tools are called with.
+        wait: asks a person; without it a call that needs an approval is simply reported to the model.
+        record: takes every event before the reader gets it.
+        budget: what the caller may use, beside the setting `token_budget`.
+    """
 
     def __init__(
         self,
+        request: RunRequest,
         settings: Settings,
         toolbox: Toolbox,
-        chosen: Choice,
-        caller: Caller,
-        question: str,
         *,
-        run: str,
-        history: Sequence[Message],
-        source: Source,
-        wait: WaitForApproval | None,
-        record: RecordEvent | None,
+        wait: WaitForApproval | None = None,
+        record: RecordEvent | None = None,
         budget: Budget[Any] | None = None,
-        instructions: str = "",
     ) -> None:
         self.events: asyncio.Queue[AnyRunEvent | None] = asyncio.Queue()
         """What happened, in order; None after the last."""
@@ -91,41 +104,39 @@ class AgentRun:
         """Set when nothing of the run is left."""
         self._task: asyncio.Task[None] | None = None
         self._ending = False
-        self._settings, self._toolbox, self._record, self._budget = settings, toolbox, record, budget
-        self._run, self._question, self._caller, self._source = run, question, caller, source
-        self._chosen, self._provider = chosen, chosen.provider
+        self._request, self._settings, self._record, self._budget = request, settings, record, budget
+        self._provider = request.choice.provider
         self._began = time.monotonic_ns()
-        self._deadline = Deadline(self._settings.run_timeout)
+        self._deadline = Deadline(settings.run_timeout)
         self._usage = Usage()
         self._turn = 0
         self._answer = ""
         self._turn_done: TurnDone | None = None
-        self._visible = self._toolbox.tools(caller)
-        self._names = NameMap(self._visible, reserved=(SEARCH,))
-        self._offered: dict[str, ToolSpec] = {}
-        call = Call(caller=caller, tool="", run=run, source=source)
+        self._tools = OfferedTools(toolbox, request.caller)
+        call = Call(caller=request.caller, tool="", run=request.run, source=request.source)
         self._started = RunStarted(
-            run=run,
-            question=question,
+            run=request.run,
+            question=request.question,
             provider=self._provider.name,
             model=self._provider.model,
             is_llm=self._provider.is_llm,
-            why=chosen.why,
-            tools=len(self._visible),
+            why=request.choice.why,
+            tools=len(self._tools.visible),
             trace_id=call.trace_id,
         )
         self._steps = ToolSteps(
-            self._toolbox,
+            toolbox,
             call,
             self._emit,
-            self._names,
-            offer=self._offer,
+            self._tools.names,
+            offer=self._tools.add,
             deadline=self._deadline,
-            parallel=self._settings.parallel_calls,
+            parallel=settings.parallel_calls,
             wait=wait,
         )
-        earlier = [message for message in history if not isinstance(message, SystemMessage)]
-        self._conversation: list[Message] = [SystemMessage(text=system_prompt(instructions=instructions)), *earlier]
+        earlier = [message for message in request.history if not isinstance(message, SystemMessage)]
+        prompt = SystemMessage(text=system_prompt(instructions=request.instructions))
+        self._conversation: list[Message] = [prompt, *earlier]
 
     async def go(self) -> None:
         """The whole run; says its end in `RunDone`, whatever happens."""
@@ -169,11 +180,11 @@ class AgentRun:
         ends: dict[RunStatus, OutcomeKind] = {"cancelled": "cancelled", "limit": "timeout"}
         await self._steps.abandon(ends.get(status, "failed"), message or "The run ended.")
         await self._close_turn()
-        if self._chosen.close_after and isinstance(self._provider, Closable):
+        if self._request.choice.close_after and isinstance(self._provider, Closable):
             await self._provider.close()
         await self._emit(
             RunDone(
-                run=self._run,
+                run=self._request.run,
                 status=status,
                 answer=self._answer,
                 turns=self._turn,
@@ -186,40 +197,18 @@ class AgentRun:
 
     async def _emit(self, event: AnyRunEvent) -> None:
         if self._record is not None:
-            await self._record(event, self._started, self._caller, self._source)
+            await self._record(event, self._started, self._request.caller, self._request.source)
         self.events.put_nowait(event)
-
-    def _offer(self, tools: Sequence[Tool]) -> None:
-        for tool in tools:
-            if self._names.find(tool.qualified):
-                spec = self._names.spec(tool)
-                self._offered.setdefault(spec.name, spec)
-
-    def _first_offer(self) -> None:
-        if self._provider.wants_all_tools or len(self._visible) <= OFFERED_WHOLE:
-            self._offer(self._visible)
-            return
-        # "And his tickets?" only finds its tools together with what was asked before.
-        asked = [message.text for message in self._conversation if isinstance(message, UserMessage)]
-        used = [
-            spec.tool
-            for message in self._conversation
-            if isinstance(message, AssistantMessage)
-            for request in message.requests
-            if (spec := self._names.find(request.name))
-        ]
-        query = "\n".join([*asked[-2:], self._question])
-        found = self._toolbox.search(self._caller, query, limit=OFFERED_FOUND)
-        self._offer([SEARCH, *used, *(tool for tool, _ in found)])
 
     async def _until_answered(self) -> tuple[RunStatus, str]:
         """Turns and calls, until there is an answer or a limit is reached."""
-        self._first_offer()
+        question = self._request.question
+        self._tools.add_for(question, self._conversation, everything=self._provider.wants_all_tools)
         pending = unresolved(self._conversation)
         if pending:
             self._conversation.append(await self._steps.perform(0, pending))
-        if self._question.strip():
-            self._conversation.append(UserMessage(text=self._question))
+        if question.strip():
+            self._conversation.append(UserMessage(text=question))
         while True:
             if self._turn >= self._settings.max_turns:
                 return "limit", f"No answer within {self._turn} turns (setting max_turns)."
@@ -264,14 +253,16 @@ class AgentRun:
         """Tokens of the caller's budget for one turn, and how many of them are for its output.
 
         Raises:
-            UsedUp: there are too few.
+            BudgetExceededError: there are too few.
         """
         if self._budget is None or not self._provider.is_llm:
             return None, output
         # tokens of the input are not known before; no tokenizer makes more of them than there are bytes by half
-        input = len(msgspec.json.encode([self._conversation, list(self._offered.values())])) // 2
+        input = len(msgspec.json.encode([self._conversation, self._tools.specs])) // 2
         least = input + MIN_OUTPUT_TOKENS
-        granted = await self._budget.reserve(self._caller, self._usage, min(least, input + output), input + output)
+        granted = await self._budget.reserve(
+            self._request.caller, self._usage, min(least, input + output), input + output
+        )
         if not granted.tokens:
             raise BudgetExceededError(granted.why)
         return granted, min(output, granted.tokens - input)
@@ -295,7 +286,7 @@ class AgentRun:
         self._answer = ""
         stream = self._provider.turn(
             tuple(self._conversation),
-            tuple(self._offered.values()),
+            self._tools.specs,
             max_output_tokens=max_output_tokens,
             timeout=self._deadline.left,
         )
@@ -309,7 +300,7 @@ class AgentRun:
                         case TextPart():
                             text = sound(part.text)
                             self._answer += text
-                            await self._emit(TextDelta(run=self._run, text=text, turn=self._turn))
+                            await self._emit(TextDelta(run=self._request.run, text=text, turn=self._turn))
                         case ToolRequest():
                             requests.append(_sound_request(part))
                         case TurnEnd():
@@ -327,9 +318,11 @@ class AgentRun:
             if granted is not None and self._budget is not None:
                 counted = usage if end or free else self._dearest(granted.tokens, max_output_tokens)
                 # shielded: a run that is stopped has used what it has used
-                await asyncio.shield(self._budget.settle(self._caller, granted, counted))
+                await asyncio.shield(self._budget.settle(self._request.caller, granted, counted))
             elapsed_us = (time.monotonic_ns() - began) // 1000
-            self._turn_done = TurnDone(run=self._run, turn=self._turn, usage=usage, elapsed_us=elapsed_us, stop=stop)
+            self._turn_done = TurnDone(
+                run=self._request.run, turn=self._turn, usage=usage, elapsed_us=elapsed_us, stop=stop
+            )
         said = AssistantMessage(
             text=self._answer, requests=tuple(requests), provider=self._provider.name, items=end.items
         )
