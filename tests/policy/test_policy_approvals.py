@@ -15,6 +15,7 @@ import pytest
 
 from workbench.config import Settings
 from workbench.events import Call, Caller, MisuseError, Tool
+from workbench.json_values import MAX_DEPTH
 from workbench.policy import Approval, ApprovalRefusedError, Approvals, Redactor
 from workbench.policy.approvals import approvals
 from workbench.policy.approvals.approvals import TTL_US
@@ -155,9 +156,23 @@ def test_a_caller_cannot_flood_the_inbox(
 
 
 def test_arguments_that_cannot_be_bound_are_no_request(desk: Approvals, asked: Call, delete: Tool) -> None:
-    for wrong in ({"a": float("nan")}, {"a": object()}, {"a": 2**70}, {"a": "x\0y"}):
+    for wrong in ({"a": float("nan")}, {"a": object()}, {"a": 2**70}, {"a": "\ud83d"}):
         with pytest.raises(MisuseError, match="cannot be bound"):
             desk.request(change(asked, arguments=wrong), delete)
+
+
+def test_arguments_that_any_call_may_have_are_approved_and_used_as_they_are(
+    desk: Approvals, asked: Call, delete: Tool, owner: Caller
+) -> None:
+    deep: dict[str, Any] = {"x": 1}
+    for _ in range(MAX_DEPTH - 1):
+        deep = {"a": deep}
+    for arguments in (deep, {"a": "x\0y"}, {"a": list(range(20_000))}):
+        call = change(asked, arguments=arguments)
+        request = approved(desk, call, delete, owner)
+        taken = desk.take(request.id, call, delete)
+        assert taken is not None
+        assert taken[1] == arguments
 
 
 # --- time ----------------------------------------------------------------------------------------

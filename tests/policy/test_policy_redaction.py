@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from workbench.config import Settings
 from workbench.events import MisuseError
+from workbench.json_values import MAX_DEPTH
 from workbench.policy import Redactor
 from workbench.policy.redaction import recognizers
 from workbench.policy.redaction import redactor as redaction
 from workbench.policy.redaction.field_names import columns
-from workbench.policy.redaction.walker import MAX_DEPTH
 
 NAMES = ("email", "phone", "ssn")
 PEOPLE = [

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.registry.configuration.jsonc import MAX_DEPTH, MalformedJsonError, parse
+from workbench.json_values import MAX_DEPTH
+from workbench.registry.configuration.jsonc import MalformedJsonError, parse
 
 
 def test_comments_and_trailing_commas_are_blank() -> None:

@@ -46,6 +46,7 @@ from workbench.events import (
     WorkbenchError,
     now_us,
 )
+from workbench.json_values import joined_surrogates, replaced_surrogates
 
 MAX_OUTPUT_TOKENS = 8192
 """Of one turn."""
@@ -331,7 +332,7 @@ class AgentRun:
 
 def sound(text: str) -> str:
     """`text` without halves of characters, which some servers send and nothing could store."""
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text if text.isascii() else replaced_surrogates(joined_surrogates(text))
 
 
 def _sound_request(request: ToolRequest) -> ToolRequest:

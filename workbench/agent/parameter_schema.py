@@ -16,7 +16,8 @@ from workbench.events import JSON, canonical
 from workbench.registry.schemas.validator import compile_schema
 
 MAX_DEPTH = 60
-"""Deeper nesting is offered as "anything": no model fills it, and no stack should."""
+"""Levels of a schema that a model is shown, below `json_values.MAX_DEPTH` of the arguments that it writes; deeper ones
+are offered as "anything"."""
 MAX_INLINED = 200
 """More references than this in one schema are kept as references, so that sharing cannot explode."""
 

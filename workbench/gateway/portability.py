@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import msgspec
@@ -10,36 +9,13 @@ import orjson
 
 from workbench import json_values
 from workbench.events import JSON, Call
-from workbench.json_values import MAX_DEPTH, deeper_than
-
-
-def unportable(value: Any) -> str:
-    """Why `value` cannot travel as JSON (RFC 8259, I-JSON of RFC 7493), in words; empty when it can."""
-    return _judged(value)[0]
-
-
-def _judged(value: Any) -> tuple[str, int]:
-    """Why `value` cannot travel, and how many bytes its JSON has where it can.
-
-    The doors on the wire refuse such bodies as they parse them; Python code and models can still bring lone surrogates,
-    integers beyond 64 bits, numbers that are none, endless nesting, or objects of their own.
-    """
-    try:
-        encoded = orjson.dumps(value)
-    except (TypeError, RecursionError) as e:
-        return f"a value is not portable JSON: {e}", 0
-    if encoded.count(b"[") + encoded.count(b"{") > MAX_DEPTH and deeper_than(value, MAX_DEPTH):
-        return f"they are nested deeper than {MAX_DEPTH} levels", 0
-    # `find`, because for `in` Python first tries bytes as a number, raises, and clears the error
-    if encoded.find(b"null") >= 0 and _not_finite(value):  # that is what became of NaN and the infinities
-        return "a number is NaN or infinite", 0
-    return "", len(encoded)
+from workbench.json_values import portability
 
 
 def readable(call: Call) -> tuple[Call, str, int]:
     """`call` as it can be judged and recorded, what is wrong with what it held, if anything, and how many bytes its
     arguments have as JSON."""
-    problem, size = _judged(call.arguments)
+    problem, size = portability(call.arguments)
     if not problem and call.tool.isascii():
         return call, "", size
     name = json_values.text(call.tool)
@@ -57,16 +33,3 @@ def plain_arguments(arguments: Any) -> JSON:
     except RecursionError:
         kept = None
     return kept if isinstance(kept, dict) else {"omitted": True}
-
-
-def _not_finite(value: Any) -> bool:
-    left = [value]
-    while left:
-        item = left.pop()
-        if isinstance(item, dict):
-            left += item.values()
-        elif isinstance(item, (list, tuple)):
-            left += item
-        elif isinstance(item, float) and not math.isfinite(item):
-            return True
-    return False

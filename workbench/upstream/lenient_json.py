@@ -12,6 +12,7 @@ import re
 from typing import Any, Final
 
 from workbench.events import JSON
+from workbench.json_values import joined_surrogates, replaced_surrogates
 from workbench.secrets import hide
 
 REPAIRED: Final = "workbench/repaired"
@@ -27,7 +28,6 @@ NOT_UTF8: Final = "Bytes that are no UTF-8 were read as Windows-1252."
 LONE_SURROGATE: Final = "Halves of characters (lone surrogates) were replaced by U+FFFD."
 
 _SPACE: Final = re.compile(r"[ \t\r\n\ufeff\0]*")
-_SURROGATES: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]|[\ud800-\udfff]")
 _WINDOWS_1252: Final = {
     0xDC00 + byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(0x80, 0x100)
 }
@@ -132,14 +132,8 @@ def _decoder(repairs: list[str]) -> json.JSONDecoder:
 
 def _without_surrogates(value: Any, repairs: list[str]) -> Any:
     text = json.dumps(value, ensure_ascii=False)
-    if _SURROGATES.search(text) is None:
-        return value
-
-    def whole(match: re.Match[str]) -> str:
-        found = match.group()
-        if len(found) == 2:
-            return found.encode("utf-16", "surrogatepass").decode("utf-16")
+    joined = joined_surrogates(text)
+    whole = replaced_surrogates(joined)
+    if whole != joined:
         repairs.append(LONE_SURROGATE)
-        return "\ufffd"
-
-    return json.loads(_SURROGATES.sub(whole, text))
+    return value if whole == text else json.loads(whole)

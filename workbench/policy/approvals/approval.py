@@ -7,8 +7,8 @@ from typing import Literal
 import msgspec
 
 from workbench.events import JSON, Call, Caller, MisuseError, Record, Tool, digest
+from workbench.json_values import portable
 from workbench.policy.approvals.bound_params import UnbindableError, bound_params, params_hash
-from workbench.policy.rego import rego_guard
 
 HUMAN_DOORS = ("app", "cli", "page")
 """Where somebody may approve their own call: a person sits there, and no tool call arrives through them unattended.
@@ -131,12 +131,12 @@ def bind(call: Call, tool: Tool) -> ApprovalBinding:
         MisuseError: it cannot be bound to an approval; says why.
     """
     try:
-        args_hash = digest(rego_guard.checked(call.arguments))
+        args_hash = digest(portable(call.arguments))
         of_params = params_hash(bound_params(call))
         definition_hash = tool.definition_hash or digest(tool.to_dict())
     except UnbindableError as e:
         raise MisuseError(f"{call.tool} cannot be approved: {e}.", hint="Send less beside the arguments.") from e
-    except (rego_guard.UnsuitableValueError, TypeError, ValueError) as e:
+    except (TypeError, ValueError) as e:
         raise MisuseError(
             f"The arguments of {call.tool} cannot be bound to an approval: {e}.", hint="Send plain JSON."
         ) from e

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from workbench.events import JSON, MisuseError, digest
-from workbench.policy.rego import rego_guard
+from workbench.json_values import portable
 
 MAX_PATTERNS: Final = 20
 MAX_CHOICES: Final = 100
@@ -62,8 +62,8 @@ def template(arguments: JSON, pointers: list[str]) -> str | None:
                 holder = _step(holder, key)
             _step(holder, last)
             holder[int(last) if isinstance(holder, list) else last] = None
-        return digest([sorted(pointers), rego_guard.checked(rest)])
-    except (LookupError, rego_guard.UnsuitableValueError, TypeError, ValueError):
+        return digest([sorted(pointers), portable(rest)])
+    except (LookupError, TypeError, ValueError):
         return None
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from workbench.events import JSON, Call, canonical, digest
-from workbench.policy.rego import rego_guard
+from workbench.json_values import portable
 
 _CLIENT_INFO: Final = "io.modelcontextprotocol/clientInfo"
 _CAPABILITIES: Final = "io.modelcontextprotocol/clientCapabilities"
@@ -60,8 +60,8 @@ def params_hash(params: JSON) -> str:
     if not params:
         return ""
     try:
-        size = len(canonical(rego_guard.checked(params)))
-    except (rego_guard.UnsuitableValueError, TypeError, ValueError) as e:
+        size = len(canonical(portable(params)))
+    except (TypeError, ValueError) as e:
         raise UnbindableError(f"what it carries beside its arguments is no plain JSON: {e}") from e
     if size > MAX_BOUND_BYTES:
         raise UnbindableError(

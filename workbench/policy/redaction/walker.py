@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from workbench.json_values import MAX_DEPTH
 from workbench.policy.redaction import secret_patterns
 from workbench.policy.redaction.field_names import FieldName, WithheldColumns
 from workbench.policy.redaction.recognizers import CANDIDATE, candidate, suspicious
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 WITHHELD = "<REDACTED>"
 """Stands for a value that could not be looked at."""
-MAX_DEPTH = 64
 MAX_NODES = 500_000
 MAX_SUSPICIOUS = 256 * 1024
 """Characters of suspicious text that one pass has read; the rest is withheld. The worst of texts costs 12 µs a

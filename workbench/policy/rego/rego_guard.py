@@ -17,7 +17,10 @@ from workbench.events import MisuseError
 
 INT64 = (1 << 63) - 1
 MAX_DEPTH = 32
+"""Levels of what the engine is given: documents that we make, and `data.json` of a policy. Arguments of calls, which
+may be deeper (`json_values.MAX_DEPTH`), are never among it."""
 MAX_NODES = 10_000
+"""Values of it; the engine takes some 13 µs for each."""
 
 
 class UnsuitableValueError(ValueError):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from workbench.events import MisuseError
+from workbench.json_values import MAX_DEPTH
 from workbench.registry.configuration import jsonc
 
 MAX_BYTES: Final = 4 << 20
@@ -118,9 +119,9 @@ def _plain(value: Any, path: Path) -> Any:
     def plain(value: Any, depth: int) -> Any:
         nonlocal left
         left -= 1
-        if left < 0 or depth > jsonc.MAX_DEPTH:
+        if left < 0 or depth > MAX_DEPTH:
             raise MisuseError(
-                f"{path} holds more than {MAX_VALUES} values, or is nested deeper than {jsonc.MAX_DEPTH} levels.",
+                f"{path} holds more than {MAX_VALUES} values, or is nested deeper than {MAX_DEPTH} levels.",
                 hint="Is it really a configuration of servers?",
             )
         if isinstance(value, dict):

@@ -10,10 +10,9 @@ from __future__ import annotations
 import re
 from typing import Any, Final, NamedTuple, NoReturn
 
-Path = tuple[str | int, ...]
+from workbench.json_values import MAX_DEPTH, joined_surrogates, replaced_surrogates
 
-MAX_DEPTH: Final = 64
-"""Deepest nesting that is kept; what is deeper is left out, and reported."""
+Path = tuple[str | int, ...]
 
 _SKIPPED = re.compile(r"(?:[\s\ufeff]+|//[^\n]*|#[^\n]*|/\*.*?\*/)*", re.DOTALL)
 _STRING = {'"': re.compile(r'"((?:[^"\\\n]|\\.)*)"', re.DOTALL), "'": re.compile(r"'((?:[^'\\\n]|\\.)*)'", re.DOTALL)}
@@ -155,7 +154,7 @@ class _Parser:
             return raw
         found = _ESCAPE.sub(lambda escape: self._escaped(escape, path), raw)
         # two escapes that stand for one character beyond the basic plane
-        return found.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if _pairs(found) else found
+        return replaced_surrogates(joined_surrogates(found)) if _pairs(found) else found
 
     def _escaped(self, match: re.Match[str], path: Path) -> str:
         if code := match.group(1) or match.group(2):

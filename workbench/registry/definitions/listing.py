@@ -10,7 +10,7 @@ from typing import Any
 
 from workbench.display_text import hidden_or_no_break, visible
 from workbench.events import JSON, Tool, UnreachableError, canonical, digest
-from workbench.json_values import without_surrogates
+from workbench.json_values import MAX_DEFINITION_DEPTH, deeper_than, without_surrogates
 from workbench.lookalikes import skeleton
 from workbench.registry.connection import Connection
 from workbench.registry.definitions.definition_texts import shown_texts
@@ -23,8 +23,6 @@ MAX_PAGES = 500
 MAX_TOOLS = 10_000
 MAX_DEFINITION_BYTES = 256 << 10
 MAX_ORIGINAL_NAME = 4096
-MAX_DEPTH = 200
-"""Deepest nesting of a definition; beyond it neither validators nor encoders of JSON follow."""
 
 PINNED = ("name", "title", "description", "inputSchema", "outputSchema", "annotations")
 """What a person or a model decides by, and what the definition hash is taken over."""
@@ -145,8 +143,8 @@ def _objection(definition: JSON) -> str:
     """Why a definition is refused; empty if it is not."""
     if len(definition["name"]) > MAX_ORIGINAL_NAME:
         return f"Its name has more than {MAX_ORIGINAL_NAME:,} characters."
-    if _depth(definition) > MAX_DEPTH:
-        return f"Its definition is nested deeper than {MAX_DEPTH} levels."
+    if deeper_than(definition, MAX_DEFINITION_DEPTH):
+        return f"Its definition is nested deeper than {MAX_DEFINITION_DEPTH} levels."
     try:
         text = canonical(definition)
     except TypeError as e:  # lone surrogates, integers beyond 64 bits
@@ -154,15 +152,6 @@ def _objection(definition: JSON) -> str:
     if len(text) > MAX_DEFINITION_BYTES:
         return f"Its definition has {len(text)} bytes; at most {MAX_DEFINITION_BYTES} are accepted."
     return ""
-
-
-def _depth(value: Any) -> int:
-    depth, level = 0, [value]
-    while level and depth <= MAX_DEPTH:
-        depth += 1
-        inner = [v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)]
-        level = [child for children in inner for child in children]
-    return depth
 
 
 def _tool(

@@ -14,12 +14,11 @@ from typing import Any
 
 from workbench.display_text import hidden_character
 from workbench.events import JSON, Record, Tool
+from workbench.json_values import MAX_DEFINITION_DEPTH
 from workbench.scanning import ScanBudget, first
 
 MAX_BYTES = 256 << 10
 """How much of one text is looked at."""
-MAX_LEVELS = 256
-"""How deep into a definition texts are looked for: deeper than any that is listed."""
 _EXCERPT = 160
 _HIDDEN_PIECE = 8 << 10
 _PIECE = 1 << 10
@@ -174,10 +173,10 @@ def of_result(encoded: bytes) -> list[Signal]:
 def _texts(value: Any, where: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
         yield where or "definition", value
-    elif depth < MAX_LEVELS and isinstance(value, dict):
+    elif depth < MAX_DEFINITION_DEPTH and isinstance(value, dict):
         for key, item in value.items():
             if key not in ("pattern", "$schema", "$ref", "$id", "_meta", "icons"):
                 yield from _texts(item, f"{where}.{key}" if where else str(key), depth + 1)
-    elif depth < MAX_LEVELS and isinstance(value, list):
+    elif depth < MAX_DEFINITION_DEPTH and isinstance(value, list):
         for at, item in enumerate(value):
             yield from _texts(item, f"{where}[{at}]", depth + 1)

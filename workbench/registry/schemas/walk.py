@@ -15,7 +15,7 @@ from workbench.registry.schemas.references import Path, SchemaReferences, at_pat
 from workbench.registry.schemas.value_keywords import ANYTHING, UNCHECKED, KeywordValues, shown
 
 MAX_LEVELS: Final = 150
-"""Subschemas inside of one another; what is deeper is not checked."""
+"""Subschemas inside of one another, each a level or two of the definition; what is deeper is not checked."""
 
 MAPS: Final = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 LISTS: Final = ("allOf", "anyOf", "oneOf", "prefixItems")
