@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.embeddings import Embeddings
 from workbench.events import Tool, UnreachableError
+from workbench.words import STOP_WORDS, pieces, singular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,39 +34,20 @@ SURER = 1.01
 DEPTH = 200
 """How far down each ranking takes part in the fusion."""
 
-_PIECE = re.compile(r"[^\W_]+")
-_CASES = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
-_STOP = frozenset(
-    word
-    for line in (
-        "a an and any are as at be been by can did do does for from give had has have how i in into is it its last me",
-        "my of on or our please show so tell than that the their them then there these they this to use used was we",
-        "were what when where which who will with would you your",
-    )
-    for word in line.split()
-)
+_STOP = STOP_WORDS | {"last"}
 
 
 def words(text: str) -> list[str]:
     """`text` as search terms: split at case changes and punctuation, folded, singular, without empty words."""
     found = []
-    for piece in _PIECE.findall(_CASES.sub(" ", unicodedata.normalize("NFKC", text))):
+    for piece in pieces(unicodedata.normalize("NFKC", text)):
         word = piece.casefold()
         if _CJK.search(word):  # no spaces between words there: pairs of characters do well
             found += [word[n : n + 2] for n in range(max(1, len(word) - 1))]
         elif word not in _STOP:
-            found.append(_stem(word))
+            found.append(singular(word))
     return found
-
-
-def _stem(word: str) -> str:
-    """The singular, roughly: enough that `invoices` finds `invoice`."""
-    if len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
-        return word
-    if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
-    return word[:-2] if word.endswith(("sses", "shes", "ches", "xes", "zes")) else word[:-1]
 
 
 class _Entry:
@@ -84,7 +66,7 @@ class _Entry:
             + words(about)
             + words(" ".join(parameters))
         )
-        name = " ".join(_CASES.sub(" ", re.sub(r"[_.-]+", " ", tool.name)).split())
+        name = " ".join(pieces(tool.name))
         # The first line says what a tool does; what follows is about arguments and caveats, and blurs the vector.
         self.text = f"{tool.server} {name}. {tool.title} {tool.description.strip().partition(chr(10))[0]}"[:300]
         self.vector: Any = None

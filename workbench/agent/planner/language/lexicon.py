@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 
 from workbench.agent.planner.planner_data import lexicon, weights
+from workbench.words import STOP_WORDS, pieces, singular
 
 
 def listed(text: str) -> list[str]:
@@ -18,7 +19,8 @@ def listed(text: str) -> list[str]:
     return text.split()
 
 
-STOP = frozenset(listed(lexicon().words.stop))
+STOP = STOP_WORDS | frozenset(listed(lexicon().words.stop))
+"""Words without a subject."""
 
 MEASURING = frozenset(listed(lexicon().words.measuring))
 """Words that say how to compute or sort, and nothing about what."""
@@ -35,12 +37,7 @@ def stem(word: str) -> str:
         return _IRREGULAR[w]
     if len(w) <= 3 or any(c.isdigit() for c in w):
         return w
-    if w.endswith("ies") and len(w) > 4:
-        return w[:-3] + "y"
-    if w.endswith(("sses", "shes", "ches", "xes", "zes")):
-        return w[:-2]
-    if w.endswith("s") and not w.endswith(("ss", "us", "is")):
-        w = w[:-1]
+    w = singular(w)
     for ending in ("ing", "ed"):
         base = w.removesuffix(ending)
         if base != w and len(base) >= 3 and re.search("[aeiouy]", base):
@@ -72,8 +69,7 @@ def family(word: str) -> str:
 @functools.lru_cache(maxsize=5_000)
 def split(text: str) -> tuple[str, ...]:
     """Lower-case words of text or of an identifier: `getCustomerByEmail`, `due-date` and `due_date` all come apart."""
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text)
-    return tuple(w.lower() for w in re.findall(r"[^\W_]+", spaced))
+    return tuple(w.lower() for w in pieces(text))
 
 
 @functools.lru_cache(maxsize=5_000)
