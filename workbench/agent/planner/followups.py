@@ -10,15 +10,15 @@ from workbench.agent.planner.further_calls import NeedProgress
 from workbench.agent.planner.language.entities import STRONG, Entity
 from workbench.agent.planner.language.lexicon import MEASURING, close, listed
 from workbench.agent.planner.language.question_parser import Need
-from workbench.agent.planner.planner_data import weights
+from workbench.agent.planner.planner_data import lexicon, weights
 from workbench.agent.planner.tables.table_columns import columns_of, match
 
 _THING = re.compile(r"\b(?:it|its|that|they|their|them|he|she|his|her|him)\b", re.I)
 _PERSON = re.compile(r"\b(?:they|their|them|he|she|his|her|him)\b", re.I)
 _PLACES = (
-    (r"\bwhere\b.*\b(?:go|goes|went|fly|flew|land(?:ed)?|arrived?|end(?:ed)?|sent)\b", "destination dest to target"),
-    (r"\bwhere\b.*\b(?:from|leave|left|start|started|begin|began|depart|departed)\b", "origin source from start"),
-    (r"\bwhere\b", "city location place country address warehouse site"),
+    (rf"\bwhere\b.*\b(?:{'|'.join(listed(lexicon().questions.going))})\b", "destination dest to target"),
+    (rf"\bwhere\b.*\b(?:{'|'.join(listed(lexicon().questions.leaving))})\b", "origin source from start"),
+    (r"\bwhere\b", "city location place country address site"),
 )
 
 

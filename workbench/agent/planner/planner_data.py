@@ -64,6 +64,7 @@ class Fields(_Data, frozen=True):
 
 class Names(_Data, frozen=True):
     lead: WordList
+    people: WordList
     calendar: WordList
     acronyms: WordList
     introducing: WordList
@@ -74,6 +75,8 @@ class Questions(_Data, frozen=True):
     ordering: WordList
     acting: WordList
     verbs: WordList
+    going: WordList
+    leaving: WordList
     extremes: Phrases
     numbers: WordList
 

@@ -62,7 +62,7 @@ _PATTERNS: tuple[tuple[Kind, str], ...] = (
     ("name", r"\b[A-Z][\w'’&/\-]*(?:\s+(?:" + _JOINED + r"\s+)?[A-Z][\w'’&/\-]*)*"),
 )  # fmt: skip
 
-_LEAD = frozenset(listed(lexicon().names.lead))
+_LEAD = frozenset(listed(f"{lexicon().names.lead} {lexicon().names.people}"))
 _MONTHS_DAYS = frozenset(listed(lexicon().names.calendar))
 _ACRONYMS = frozenset(listed(lexicon().names.acronyms))
 _INTRODUCING = frozenset(listed(lexicon().names.introducing))

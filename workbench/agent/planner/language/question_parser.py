@@ -269,9 +269,7 @@ def _kind(part: str) -> Literal["ask", "tell", "do"]:
         flags=re.I,
     )
     start = re.sub(r"^(?:please)\s+", "", start, flags=re.I)
-    if re.match(
-        rf"(?:{_ACTING})\b(?!\s+(?:tickets?|invoices?|orders?|cases?|issues?)\b[^.]*\?)", start, re.I
-    ) and not part.rstrip().endswith("?"):
+    if re.match(rf"(?:{_ACTING})\b(?!\s+[a-z]+s\b[^.]*\?)", start, re.I) and not part.rstrip().endswith("?"):
         return "do"
     if part.rstrip().endswith("?") or re.match(rf"(?:{_ASKING}|{_ORDERING})\b", start, re.I):
         return "ask"

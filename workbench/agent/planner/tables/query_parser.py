@@ -162,9 +162,7 @@ class QueryParser:
         if entity.kind == "code":
             column = self._best(entity, [c for c in texts if all(len(v) <= 8 for v in c.values[:20])], sure=False)
             return Filter(column.name, "=", entity.value, sure=False) if column else None
-        named = [
-            c for c in texts if c.words[-1] in ("name", "title", "customer", "company", "city", "country", "label")
-        ]
+        named = [c for c in texts if c.words[-1] in ("name", "title", "label", "city", "country") or _holds_names(c)]
         column = self._best(entity, named, sure=False) or (named[0] if named else None)
         return Filter(column.name, "contains", entity.value, sure=False) if column else None
 
@@ -393,6 +391,12 @@ def _only(found: Sequence[tuple[TableColumn, float, frozenset[int]]], words: Seq
     """One column alone has the word, whatever else its name says (`price` and `price_before_tax`)."""
     same = [f for f in found if any(alike(words[i], p) >= 1 for i in f[2] if i < len(words) for p in f[0].words)]
     return len(same) == 1 and same[0] is found[0]
+
+
+def _holds_names(column: TableColumn) -> bool:
+    """Most values seen are several words with capitals: names of people, firms or products."""
+    names = [v for v in column.values if re.fullmatch(r"[A-Z][\w'.&-]*(?: [\w'.&-]+)* [A-Z][\w'.&-]*", v)]
+    return len(names) * 2 > len(column.values)
 
 
 def _drawn(value: str) -> str:

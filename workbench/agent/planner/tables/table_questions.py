@@ -102,16 +102,17 @@ class Tables:
             known = self._described(table)
             if isinstance(known, TableCall):
                 return known
-            query = read(need, known.columns, known.noun)
-            chosen.append((_fit(need, query, known), known, query))
+            others = [t for t in listed if t.name != known.name and t.kit is known.kit]
+            meant = in_words_of(known, need, others)
+            query = read(meant, known.columns, known.noun)
+            chosen.append((_fit(meant, query, known), known, query))
         if not chosen:
             return None
         best = max(chosen, key=lambda c: (c[0], len(c[2].filters), c[1].rows))
         if best[0] <= floor:
             return None
-        return self._answer(
-            need, best[1], [t for t in listed if t.name != best[1].name and t.kit is best[1].kit], best[0]
-        )
+        others = [t for t in listed if t.name != best[1].name and t.kit is best[1].kit]
+        return self._answer(in_words_of(best[1], need, others), best[1], others, best[0])
 
     def _described(self, table: Table) -> Table | TableCall:
         shape = table.kit.describer
@@ -333,6 +334,29 @@ def _columns(step: FinishedCall) -> tuple[TableColumn, ...]:
         if len(step.rows) > 3 and "type" not in (step.rows[0].fields if step.rows else {})
         else ()
     )
+
+
+def in_words_of(table: Table, need: Need, others: Sequence[Table]) -> Need:
+    """The need with what another table lists named by this table's key for it.
+
+    Where `airlines` begins with the column `carrier`, and `flights` has that column, an airline is a `carrier` there. A
+    list of things shares its key with other tables and little else; a table that shares more holds the same facts.
+    """
+    own = {c.name.lower(): c for c in table.columns}
+    known = {*table.noun, *(p for c in table.columns for p in c.words)}
+    keys: dict[str, tuple[str, ...]] = {}
+    for other in others:
+        shared = [c for c in other.columns if c.name.lower() in own]
+        if not shared or shared[0] is not other.columns[0] or len(shared) > 2:
+            continue
+        for word in (*need.words, *need.which, *need.by):
+            if any(alike(word, n) >= 1 for n in other.noun) and not any(close(word, k) for k in known):
+                keys.setdefault(word, own[shared[0].name.lower()].words)
+
+    def named(words: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(x for w in words for x in keys.get(w, (w,))))
+
+    return replace(need, words=named(need.words), which=named(need.which), by=named(need.by)) if keys else need
 
 
 def _rough(need: Need, table: Table) -> float:

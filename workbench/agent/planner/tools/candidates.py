@@ -242,12 +242,13 @@ def _told(shape: ToolProfile, strong: Sequence[Entity], typed: set[str]) -> bool
     return any(e.kind != "email" or "mail" in described.lower() for e in strong)
 
 
+_ANYONE = r"(?:i|we|you|one|someone|people|staff|[a-z]{4,}s)"
+"""Whoever a rule holds for: a pronoun, or a kind of people in the plural (but not `this` or `his`)."""
 _RULES = re.compile(
     r"^\W*(?:and\s+)?(?:how (?:long|often|soon|late|early) (?:does|do|can|must|may|is|are)\b(?!.*\b(?:take|last)\b)"
-    r"|what happens (?:if|when)|how (?:do|can|should|must) (?:i|we|you|one|customers?|employees?|someone)\b"
-    r"|when (?:does|do|must|should|may) (?:a|an|the|we|i|you)\b|(?:can|may|must|should) (?:i|we|you|one|employees)\b"
-    r"|how many [\w ]{3,40}? (?:do|does|can|may|must) (?:an? |the )?"
-    r"(?:employees?|staff|people|customers?|users?|we|you|i|one|someone) "
+    rf"|what happens (?:if|when)|how (?:do|can|should|must) {_ANYONE}\b"
+    rf"|when (?:does|do|must|should|may) (?:a|an|the|we|i|you)\b|(?:can|may|must|should) {_ANYONE}\b"
+    rf"|how many [\w ]{{3,40}}? (?:do|does|can|may|must) (?:(?:an?|the) [a-z]+|{_ANYONE}) "
     r"(?:get|take|have to|need|be given|receive|claim))",
     re.I,
 )

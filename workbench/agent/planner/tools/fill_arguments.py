@@ -137,7 +137,6 @@ class ArgumentFiller:
             t for p in self.shape.parameters for t in (*p.terms, *(x for c in p.choices for x in terms(str(c))))
         )
         known.update(t for key in self.shape.returns for t in terms(key))
-        known.update(("customer", "product"))
         return [
             w
             for w in self.need.words
@@ -266,7 +265,9 @@ class ArgumentFiller:
             return True
         about = {*p.terms} - {"name"}
         person = about & {family(w) for w in ("person", "people", "user", "member", "attendee", "participant")}
-        if person and len(entity.value.split()) > 1 and entity.before not in ("customer", "company"):
+        # `the customer John Smith` is not an attendee where the tool takes customers by a parameter of their own
+        elsewhere = any(entity.before in q.concept for q in self.shape.takes("id"))
+        if person and len(entity.value.split()) > 1 and not elsewhere:
             return True
         return (
             not about

@@ -271,7 +271,7 @@ def _role(name: str, schema: JSON, tool: Tool) -> Role:
     if guess == "other" and kind in ("integer", "number"):
         return "number"
     if guess in ("other", "name") and "email" in described and kind == "string" and "query" not in name:
-        return "email" if re.match(r"\W*(the\s+)?(customer'?s?\s+)?e-?mail", described) else guess
+        return "email" if re.match(r"\W*(the\s+)?(\w+'?s?\s+)?e-?mail", described) else guess
     if kind in ("integer", "number") and guess in ("name", "query", "path", "collection", "email"):
         return "number"
     return guess
