@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-import workbench
+from tests.sample_company import sample_workbench
 from workbench.client import Workbench
 from workbench.client.embedded import EmbeddedBackend
 from workbench.platform.platform import Platform
@@ -18,8 +18,7 @@ from workbench.platform.platform import Platform
 def wb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workbench]:
     home = tmp_path_factory.mktemp("bench") / "home"
     # all tests come from one address, and many show wrong credentials
-    settings = {"servers": ("crm", "tickets", "payments"), "failed_credentials_per_minute": 1_000_000}
-    with workbench.open(home=home, attach=False, **settings) as opened:
+    with sample_workbench(home, "crm", "tickets", "payments", failed_credentials_per_minute=1_000_000) as opened:
         yield opened
 
 

@@ -17,11 +17,13 @@ import httpx2
 import pytest
 
 from tests.asgi import listening
+from tests.sample_company import sample_servers
 from workbench.api import build_app
 from workbench.config import Settings
 from workbench.events import JSON, Call, Caller, MisuseError
 from workbench.platform.platform import Platform
 from workbench.policy.approvals.slack import SECRET, TOKEN, SlackChannel, read_approvers
+from workbench.testing import GatewayHarness
 
 slack_sdk = pytest.importorskip("slack_sdk")
 from slack_sdk.signature import SignatureVerifier  # noqa: E402
@@ -184,14 +186,11 @@ async def desk(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     slack = Slack()
     async with listening(slack) as server:
         slack.url = f"http://127.0.0.1:{server.port}/api/"
-        platform = await Platform.open(
-            settings.replace(
-                servers=("tickets",), slack_channel="C1", slack_approvers=tmp_path / "approvers.toml",
-                slack_api_url=slack.url,
-            )
-        )  # fmt: skip
-        yield Desk(platform, slack)
-        await platform.close()
+        options = {
+            "slack_channel": "C1", "slack_approvers": tmp_path / "approvers.toml", "slack_api_url": slack.url,
+        }  # fmt: skip
+        async with GatewayHarness(sample_servers(("tickets",), settings.home), base=settings, **options) as harness:
+            yield Desk(harness.platform, slack)
 
 
 async def test_a_click_of_an_approver_lets_exactly_this_call_happen_and_the_card_says_who_decided(desk: Desk) -> None:

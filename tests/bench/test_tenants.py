@@ -23,7 +23,7 @@ import uvicorn
 from mcp.server.mcpserver import MCPServer
 from mcp_types import ToolAnnotations
 
-import workbench
+from tests.sample_company import sample_workbench
 from workbench.api import build_api, build_app
 from workbench.client import Workbench
 from workbench.client.embedded import EmbeddedBackend
@@ -202,7 +202,7 @@ def url() -> Iterator[str]:
 def house(tmp_path_factory: pytest.TempPathFactory, url: str) -> Iterator[House]:
     home = tmp_path_factory.mktemp("tenants") / "home"
     more: Any = {"standing_approvals": True, "local_urls": True, "oauth_server": True, "public_url": ORIGIN}
-    with workbench.open(home=home, servers=("calendar", "crm"), attach=False, **more) as wb:
+    with sample_workbench(home, "calendar", "crm", **more) as wb:
         assert isinstance(wb._backend, EmbeddedBackend)
         platform = wb._backend.platform
         app, access = build_app(platform), platform.access

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import workbench
+from tests.sample_company import sample_workbench
 from workbench.audit import verify
 from workbench.config import Settings
 from workbench.events import MisuseError, UnreachableError
@@ -30,7 +31,7 @@ VERSION = "0.1.0"
 def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A state folder with calls, keys and a setting of its own."""
     home = tmp_path_factory.mktemp("used") / "home"
-    with workbench.open(home=home, servers=("crm",), attach=False) as wb:
+    with sample_workbench(home, "crm") as wb:
         for number in range(5):
             wb.call("crm.search_customers", query=f"customer {number}")
     (home / "config.toml").write_text("max_turns = 7\n")
@@ -85,7 +86,7 @@ def test_archive_and_restored_secrets_are_readable_by_their_owner_alone(archive:
 
 def test_a_backup_while_calls_are_recorded_verifies(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    with workbench.open(home=home, servers=("crm",), attach=False) as wb:
+    with sample_workbench(home, "crm") as wb:
         ended = threading.Event()
 
         def busy() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-import workbench
+from tests.sample_company import sample_workbench
 from workbench.audit import verify
 from workbench.config import Settings
 from workbench.control import open_store
@@ -41,7 +41,7 @@ def test_there_is_a_state_of_the_first_version() -> None:
 def test_the_record_verifies_before_and_after_it_goes_on(home: Path) -> None:
     before = verify(home, deep=True)
     assert before.ok, before
-    with workbench.open(home=home, servers=("crm",), attach=False) as wb:
+    with sample_workbench(home, "crm") as wb:
         rows = wb.sql("select tool, outcome from tool_calls order by ts").to_dict("records")
         assert [(row["tool"], row["outcome"]) for row in rows][:4] == [
             ("search_customers", "ok"),
@@ -59,7 +59,7 @@ def test_the_record_verifies_before_and_after_it_goes_on(home: Path) -> None:
 
 def test_keys_approvals_and_accepted_servers_are_still_there(home: Path, tmp_path: Path) -> None:
     settings = Settings.load(env={}, cwd=tmp_path, home=home)
-    with workbench.open(home=home, servers=("tickets",), attach=False) as wb:
+    with sample_workbench(home, "tickets") as wb:
         assert wb.approvals() == [], "it has expired since"
     store = open_store(settings)
     try:
