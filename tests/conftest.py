@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic_ns
@@ -70,7 +72,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--servers-tried", metavar="FILE", help="write what came of the real servers to this page")
 
 
+MEMORY = Path("/dev/shm")
+NEEDED_BYTES = 4 << 30
+"""Folders of all tests take up some 0.5 GiB; the rest is a margin for workers."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    # Records are synced, and a busy disk takes its time: folders of tests are in memory where there is enough.
+    if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > NEEDED_BYTES:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)  # also for the processes that tests launch
     config.addinivalue_line("markers", "stores(*kinds): over which control stores a test runs; SQLite unless marked")
 
 

@@ -13,6 +13,7 @@ import pytest
 import uvloop
 
 from tests.authority import Authority, Svid, WorkloadApi
+from workbench.access.certificates import tls_identity
 from workbench.access.certificates.svid import MissingSvidError, leaf_of, trust_domain_of
 from workbench.access.certificates.tls_context import TlsContext, client_tls, server_tls
 from workbench.access.certificates.tls_identity import IdentityFiles, TlsMaterial, WorkloadIdentity, jwt_svid
@@ -279,7 +280,8 @@ async def test_a_workload_without_identity_has_none_until_it_is_given_one(
     identity.close()
 
 
-async def test_an_agent_that_is_not_there_gives_no_identity(tmp_path: Path) -> None:
+async def test_an_agent_that_is_not_there_gives_no_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tls_identity, "FIRST_TIMEOUT_S", 0.1)
     identity = WorkloadIdentity(f"unix://{tmp_path}/nobody.sock")
     await identity.ready()
     with pytest.raises(UnreachableError, match="does not exist"):

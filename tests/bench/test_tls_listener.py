@@ -13,6 +13,7 @@ import httpx2
 import pytest
 
 from tests.authority import Authority, Svid, WorkloadApi, built_peer
+from workbench.access.certificates import tls_identity
 from workbench.access.oauth import ClientStore
 from workbench.access.peer_certificates import PeerCertificates
 from workbench.api import build_app
@@ -226,7 +227,10 @@ async def test_plain_tls_asks_for_the_usual_credential(open_door: Any, files: An
 
 
 @pytest.mark.parametrize("what", ["nothing", "no key", "ca alone", "no agent", "no trust domain", "broken", "no login"])
-async def test_a_listener_that_cannot_be_meant_is_refused(settings: Any, files: Any, tmp_path: Path, what: str) -> None:
+async def test_a_listener_that_cannot_be_meant_is_refused(
+    settings: Any, files: Any, tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_identity, "FIRST_TIMEOUT_S", 0.1)
     plain = CORP.svid(dns=("gateway",)).write(tmp_path / "tls", "plain")
     broken = tmp_path / "broken.pem"
     broken.write_text("nonsense")
