@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.agent.planner.language.lexicon import alike, family, listed, terms
+from workbench.agent.planner.language.lexicon import alike, listed, terms
 from workbench.agent.planner.planner_data import weights
 from workbench.agent.planner.tools.tool_profile import ToolProfile
 from workbench.events import JSON
@@ -292,8 +292,3 @@ def contains(row: Row, text: str) -> bool:
         elif value is not None and not isinstance(value, (bool, list, Mapping)) and str(value) == text:
             return True
     return False
-
-
-def noun_of(row: Row) -> str:
-    """One word for what the row is."""
-    return row.noun[-1] if row.noun else family("record")
