@@ -78,6 +78,10 @@ class Questions(_Data, frozen=True):
     going: WordList
     leaving: WordList
     extremes: Phrases
+    most: Phrases
+    least: Phrases
+    newest: Phrases
+    oldest: Phrases
     numbers: WordList
 
 

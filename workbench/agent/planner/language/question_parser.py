@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Literal
@@ -32,16 +32,17 @@ _MEASURES: tuple[tuple[Measure, str], ...] = (
     ("avg", r"\baverages?\b|\bmean\b|\bavg\b|\bon average\b|\btypical\b"),
     ("sum", r"\btotals?\b|\bsum\b|\boverall\b|\bcombined\b|\bin all\b|\baltogether\b|\bhow much\b"),
 )
-_MOST = (
-    r"\b(?:highest|largest|biggest|most|greatest|maximum|max|top|longest|best|hottest|warmest|fastest|heaviest|"
-    r"tallest|farthest|furthest|priciest|worst|busiest)\b(?!\s+recent)"
-)
-_LEAST = r"\b(?:lowest|smallest|least|fewest|minimum|min|shortest|cheapest|coldest|slowest|lightest|bottom|nearest)\b"
-_NEWEST = (
-    r"\b(?:latest|most recent|newest|last|recent|recently)\b"
-    r"(?!\s+(?:\d+\s+)?(?:day|week|month|quarter|year|night|name)s?\b)"
-)
-_OLDEST = r"\b(?:earliest|oldest|first)\b(?!\s+(?:name|class|of all))"
+
+
+def _any(phrases: Iterable[str]) -> str:
+    """The pattern of any one of some words or phrases."""
+    return rf"\b(?:{'|'.join(phrases)})\b"
+
+
+_MOST = _any(_DATA.most) + r"(?!\s+recent)"
+_LEAST = _any(_DATA.least)
+_NEWEST = _any(_DATA.newest) + r"(?!\s+(?:\d+\s+)?(?:day|week|month|quarter|year|night|name)s?\b)"
+_OLDEST = _any(_DATA.oldest) + r"(?!\s+(?:name|class|of all))"
 
 
 _NUMBERS = listed(_DATA.numbers)[:11]
