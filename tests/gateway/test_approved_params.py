@@ -246,7 +246,7 @@ async def test_what_goes_along_is_recorded_bounded_and_without_secrets(vault: tu
 
 
 @pytest.mark.parametrize(
-    "carried", [{"big": "x" * MAX_BOUND_BYTES}, {"odd": "\0"}, {"deep": [[[[1e400]]]]}], ids=["big", "nul", "inf"]
+    "carried", [{"big": "x" * MAX_BOUND_BYTES}, {"odd": "\ud83d"}, {"deep": [[[[1e400]]]]}], ids=["big", "half", "inf"]
 )
 async def test_what_cannot_be_bound_cannot_be_approved(vault: tuple[Any, Recording], carried: JSON) -> None:
     house, server = vault
@@ -255,6 +255,15 @@ async def test_what_cannot_be_bound_cannot_be_approved(vault: tuple[Any, Recordi
     assert "beside" in outcome.message or outcome.kind == "invalid"
     assert house.policy.approvals.pending(house.owner.tenant) == []
     assert server.reached == []
+
+
+async def test_a_null_character_is_approved_and_passed_on_like_any_other(vault: tuple[Any, Recording]) -> None:
+    house, server = vault
+    first = await house.gateway.call(call(house, odd="a\0b"))
+    approve(house, first)
+    assert (await house.gateway.call(call(house, odd="ab"))).kind == "approval_required"
+    assert (await house.gateway.call(call(house, odd="a\0b"))).ok
+    assert server.reached[0][0]["odd"] == "a\0b"
 
 
 async def test_calls_that_need_no_approval_carry_what_they_always_did(furnish: Any) -> None:
