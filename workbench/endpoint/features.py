@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import Any, Final
 
 from workbench import error_codes
@@ -10,10 +11,13 @@ from workbench.endpoint import jsonrpc
 from workbench.endpoint.endpoint_scope import server_of
 from workbench.endpoint.feature_catalog import KINDS, AmbiguousNameError, FeatureCatalog, UnknownOwnerError
 from workbench.endpoint.http_request import EndpointRequest, EventStream, RunningRequest
-from workbench.endpoint.lists import TTL_MS
+from workbench.endpoint.lists import TTL_MS, FeatureLists
+from workbench.endpoint.resource_subscriptions import ResourceSubscriptions
 from workbench.endpoint.responses import JSON_TYPE, EndpointResponse, say_error
+from workbench.endpoint.subscriptions import Announcements
 from workbench.endpoint.tools_call import ToolCalls, request_is_modern
 from workbench.events import JSON
+from workbench.gateway.call import Gateway
 from workbench.gateway.extensions import is_extension
 from workbench.upstream.client_responder import ClientResponder
 from workbench.upstream.jsonrpc_messages import encode
@@ -164,3 +168,22 @@ class Features:
         if not self._offers.knows(server, request.caller.tenant):
             raise UnroutableRequestError(f"There is no resource {uri[:500]!r} here.", {"uri": uri})
         return server, own
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointContext:
+    """The parts of one endpoint from which `ModernProtocol` and `LegacyProtocol` answer."""
+
+    gateway: Gateway
+    lists: FeatureLists
+    calls: ToolCalls
+    features: Features
+    announcements: Announcements
+    subscriptions: ResourceSubscriptions
+
+    @classmethod
+    def of(cls, gateway: Gateway) -> EndpointContext:
+        """The parts of an endpoint over `gateway`."""
+        lists, calls, subscriptions = FeatureLists(gateway), ToolCalls(gateway), ResourceSubscriptions(gateway)
+        features = Features(lists.offers, calls)
+        return cls(gateway, lists, calls, features, Announcements(gateway, subscriptions), subscriptions)

@@ -11,17 +11,13 @@ from workbench import error_codes
 from workbench.cluster.message_relay import Tell
 from workbench.endpoint import jsonrpc
 from workbench.endpoint.client_requests import ClientRequests
-from workbench.endpoint.features import Features
+from workbench.endpoint.features import EndpointContext
 from workbench.endpoint.http_request import EndpointRequest, EventStream, RunningRequest
-from workbench.endpoint.lists import FeatureLists
-from workbench.endpoint.resource_subscriptions import ResourceSubscriptions
 from workbench.endpoint.responses import JSON_TYPE, EndpointResponse, say_error
 from workbench.endpoint.session_preferences import DEFAULT_LEVEL, WISHES, SessionPreferences, with_level
 from workbench.endpoint.sessions import Session, Sessions
-from workbench.endpoint.subscriptions import Announcements, SubscriptionFilter
-from workbench.endpoint.tools_call import ToolCalls
+from workbench.endpoint.subscriptions import SubscriptionFilter
 from workbench.events import JSON, Caller
-from workbench.gateway.call import Gateway
 from workbench.gateway.extensions import is_extension
 from workbench.upstream.jsonrpc_messages import encode
 from workbench.upstream.negotiation import LEGACY
@@ -55,20 +51,13 @@ class LegacyProtocol:
     serve any session.
     """
 
-    def __init__(
-        self,
-        gateway: Gateway,
-        lists: FeatureLists,
-        calls: ToolCalls,
-        reading: Features,
-        announcements: Announcements,
-        watches: ResourceSubscriptions,
-    ) -> None:
-        self._lists = lists
-        self._calls = calls
-        self._reading = reading
-        self._announcements = announcements
-        self._wishes = SessionPreferences(reading, watches, gateway.relay)
+    def __init__(self, context: EndpointContext) -> None:
+        gateway = context.gateway
+        self._lists = context.lists
+        self._calls = context.calls
+        self._reading = context.features
+        self._announcements = context.announcements
+        self._wishes = SessionPreferences(context.features, context.subscriptions, gateway.relay)
         self._sessions = Sessions(gateway.settings.home)
         self._questions = ClientRequests(gateway.relay)
         self._under_way: dict[tuple[Any, ...], RunningRequest] = {}

@@ -18,18 +18,14 @@ from workbench.endpoint import jsonrpc
 from workbench.endpoint.auth_challenge import WELL_KNOWN, challenge, metadata
 from workbench.endpoint.cors import CrossOrigin
 from workbench.endpoint.endpoint_scope import profile_of, view_of, without_slash
-from workbench.endpoint.features import Features
+from workbench.endpoint.features import EndpointContext
 from workbench.endpoint.http_request import BodyTooLargeError, ClientGoneError, EndpointRequest, Receive, Scope, Send
 from workbench.endpoint.http_sse import PATH, SseChannels
 from workbench.endpoint.legacy import LegacyProtocol
-from workbench.endpoint.lists import FeatureLists
 from workbench.endpoint.modern import ModernProtocol
 from workbench.endpoint.origin_check import OriginCheck
-from workbench.endpoint.resource_subscriptions import ResourceSubscriptions
 from workbench.endpoint.responses import JSON_TYPE, EndpointResponse, say_error
 from workbench.endpoint.single_headers import is_single
-from workbench.endpoint.subscriptions import Announcements
-from workbench.endpoint.tools_call import ToolCalls
 from workbench.events import UnauthenticatedError, UnreachableError
 from workbench.gateway.call import Gateway
 from workbench.gateway.outbound_redaction import enter, in_error
@@ -63,13 +59,11 @@ class McpEndpoint:
 
     def __init__(self, gateway: Gateway, senders: OriginCheck | None = None) -> None:
         self._gateway = gateway
-        self._lists = FeatureLists(gateway)
-        calls, watches = ToolCalls(gateway), ResourceSubscriptions(gateway)
-        announcements = Announcements(gateway, watches)
-        reading = Features(self._lists.offers, calls)
-        self._modern = ModernProtocol(gateway, self._lists, calls, reading, announcements, watches)
-        self._legacy = LegacyProtocol(gateway, self._lists, calls, reading, announcements, watches)
-        self._channels = SseChannels(self._legacy, announcements, gateway.relay)
+        context = EndpointContext.of(gateway)
+        self._lists = context.lists
+        self._modern = ModernProtocol(context)
+        self._legacy = LegacyProtocol(context)
+        self._channels = SseChannels(self._legacy, context.announcements, gateway.relay)
         self._senders = OriginCheck(gateway.settings) if senders is None else senders
         self._cross_origin = CrossOrigin(self._serve, self._senders)
 

@@ -18,16 +18,13 @@ from mcp.shared.inbound import (
 from workbench import error_codes
 from workbench.endpoint import jsonrpc
 from workbench.endpoint.endpoint_scope import profile_of, server_of
-from workbench.endpoint.features import Features, UnroutableRequestError
+from workbench.endpoint.features import EndpointContext, UnroutableRequestError
 from workbench.endpoint.http_request import DisconnectWatcher, EndpointRequest, EventStream, RunningRequest
-from workbench.endpoint.lists import FeatureLists
-from workbench.endpoint.resource_subscriptions import ResourceSubscriptions
 from workbench.endpoint.responses import ACCEPTED, JSON_TYPE, EndpointResponse, say_error, say_not_recorded
-from workbench.endpoint.subscriptions import KINDS, Announcements, SubscriptionFilter
+from workbench.endpoint.subscriptions import KINDS, SubscriptionFilter
 from workbench.endpoint.task_subscriptions import FollowedTasks
-from workbench.endpoint.tools_call import ToolCalls, wants_notifications
+from workbench.endpoint.tools_call import wants_notifications
 from workbench.events import JSON, Call, NotRecordedError
-from workbench.gateway.call import Gateway
 from workbench.gateway.extensions import is_extension
 from workbench.gateway.task_ids import METHODS, NO_TASK, TASKS
 from workbench.upstream.jsonrpc_messages import encode
@@ -44,21 +41,13 @@ MAX_IN_LISTEN: Final = 100
 class ModernProtocol:
     """Answers requests of 2026-07-28 on behalf of one endpoint."""
 
-    def __init__(
-        self,
-        gateway: Gateway,
-        lists: FeatureLists,
-        calls: ToolCalls,
-        reading: Features,
-        announcements: Announcements,
-        watches: ResourceSubscriptions,
-    ) -> None:
-        self._gateway = gateway
-        self._lists = lists
-        self._calls = calls
-        self._reading = reading
-        self._announcements = announcements
-        self._watches = watches
+    def __init__(self, context: EndpointContext) -> None:
+        self._gateway = context.gateway
+        self._lists = context.lists
+        self._calls = context.calls
+        self._reading = context.features
+        self._announcements = context.announcements
+        self._watches = context.subscriptions
         self._departures = DisconnectWatcher()
         self._mirrored: dict[str, JSON] = {}
         self._mirrored_version = -1
