@@ -317,7 +317,7 @@ async def test_a_slack_that_fails_holds_up_nobody_and_is_said(desk: Desk) -> Non
     desk.slack.fail = "channel_not_found"
     approval = await desk.ask("T-7")
     assert desk.platform.slack is not None
-    await asyncio.gather(*desk.platform.slack._tasks)
+    await desk.platform.slack._tasks.finish()
     assert desk.platform.status()["slack"] == {"problem": "Slack did not accept chat.postMessage: channel_not_found."}
     assert desk.status(approval) == "pending"
 

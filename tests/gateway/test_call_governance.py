@@ -111,7 +111,7 @@ async def test_a_caller_who_leaves_while_a_large_result_is_read_is_on_the_record
             while not (house.gateway._recording or running.done()):  # noqa: ASYNC110 - no event tells of it
                 await asyncio.sleep(0)
         running.cancel()
-        await asyncio.gather(running, *house.gateway._recording, return_exceptions=True)
+        await asyncio.gather(running, house.gateway._recording.finish(), return_exceptions=True)
     await house.audit.close()
     assert house.outcomes() == ["ok"] * 3
 

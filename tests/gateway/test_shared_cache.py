@@ -59,7 +59,7 @@ async def processes(redis: RedisServer, tmp_path: Path) -> AsyncIterator[list[Re
 
 async def written(cache: ResultCache) -> None:
     assert cache.shared is not None
-    await asyncio.gather(*cache.shared._writing)
+    await cache.shared._writing.finish()
 
 
 def key(cache: ResultCache, asked: Call, of: Tool) -> CacheKey:
@@ -179,7 +179,7 @@ async def test_a_second_gateway_answers_what_the_first_was_told(
     two = await furnish(servers={"still": still}, cache_url=redis.url)
     assert (await one.gateway.call(look(one, "a"))).details == {}
     assert one.gateway.dispatch.cache.shared is not None
-    await asyncio.gather(*one.gateway.dispatch.cache.shared._writing)
+    await one.gateway.dispatch.cache.shared._writing.finish()
     outcomes = await asyncio.gather(*(two.gateway.call(look(two, "a")) for _ in range(5)))
     assert asked == ["a"]
     assert all(outcome.data == {"result": "a found"} and outcome.details["cached"] is True for outcome in outcomes)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Collection, Coroutine
-from typing import Any, Final
+from collections.abc import Collection
+from typing import Final
 
+from workbench.background_tasks import BackgroundTasks
 from workbench.events import Call, Caller, MisuseError, Outcome, UnreachableError
 from workbench.gateway.call import Gateway
 from workbench.registry.connection import Connection, RpcError
@@ -29,7 +29,7 @@ class ResourceSubscriptions:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._watchers: Counter[tuple[str, str]] = Counter()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks("subscriptions to resources")
 
     @property
     def full(self) -> bool:
@@ -60,23 +60,18 @@ class ResourceSubscriptions:
             self._watchers[server, uri] -= 1
             if self._watchers[server, uri] <= 0:
                 del self._watchers[server, uri]
-                self._spawn(self._forget(server, uri))
+                self._tasks.start(self._forget(server, uri))
 
     def renew(self, server: str, connection: Connection) -> list[str]:
         """A new connection knows nothing of what is watched: tell it. The addresses that it is told are returned."""
         again = [uri for of, uri in self._watchers if of == server]
         for uri in again:
-            self._spawn(_tell(connection, SUBSCRIBE, uri))
+            self._tasks.start(_tell(connection, SUBSCRIBE, uri))
         return again
 
     async def _forget(self, server: str, uri: str) -> None:
         with contextlib.suppress(MisuseError, ServerDownError):
             await _tell(self._gateway.registry.connection(server), UNSUBSCRIBE, uri)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 async def _tell(connection: Connection, method: str, uri: str) -> None:

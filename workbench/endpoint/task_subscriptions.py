@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Coroutine
-from typing import Any, Final
+from collections.abc import Collection
+from typing import Final
 
+from workbench.background_tasks import BackgroundTasks
 from workbench.events import JSON, Call, Caller, MisuseError, NotRecordedError, UnreachableError
 from workbench.gateway.call import Gateway
 from workbench.gateway.task_ids import SealedTask
@@ -42,7 +43,7 @@ class TaskSubscriptions:
         self._followers: Counter[Key] = Counter()
         self._agreed: defaultdict[str, set[str]] = defaultdict(set)
         self._heard = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks("subscriptions to tasks")
         gateway.registry.on_message.append(self._acknowledged)
 
     @property
@@ -78,13 +79,13 @@ class TaskSubscriptions:
             if self._followers[server, id] <= 0:
                 del self._followers[server, id]
                 self._agreed[server].discard(id)
-                self._spawn(self._forget(server, id))
+                self._tasks.start(self._forget(server, id))
 
     def renew(self, server: str, connection: Connection) -> None:
         """A new connection knows nothing of what is followed: tell it."""
         for of, id in self._followers:
             if of == server:
-                self._spawn(_tell(connection, FOLLOW, id))
+                self._tasks.start(_tell(connection, FOLLOW, id))
 
     def _acknowledged(self, server: str, message: JSON) -> None:
         if (ids := agreed(message)) is not None:
@@ -95,11 +96,6 @@ class TaskSubscriptions:
     async def _forget(self, server: str, id: str) -> None:
         with contextlib.suppress(MisuseError, ServerDownError):
             await _tell(self._gateway.registry.connection(server), UNFOLLOW, id)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 class FollowedTasks:

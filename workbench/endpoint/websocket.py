@@ -15,6 +15,7 @@ from typing import Any, Final
 from mcp.shared.inbound import encode_header_value, find_invalid_x_mcp_header, mcp_param_headers, x_mcp_header_map
 
 from workbench import error_codes
+from workbench.background_tasks import BackgroundTasks
 from workbench.endpoint import jsonrpc
 from workbench.endpoint.endpoint_scope import server_of, view_of
 from workbench.endpoint.http_request import Receive, Scope, Send
@@ -169,7 +170,7 @@ class WebSocketSession:
         }  # fmt: skip
         self._session: list[tuple[bytes, bytes]] = []
         self._under_way: dict[tuple[str, Any], WebSocketExchange] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks("WebSocket")
 
     async def serve(self, receive: Receive) -> None:
         """Answer messages until the socket is closed; what is under way then is cancelled."""
@@ -183,9 +184,7 @@ class WebSocketSession:
         finally:
             for exchange in self._under_way.values():
                 exchange.gone.set()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._tasks.close()
             if self._session:
                 await self.ask(WebSocketExchange(b""), self._session, method="DELETE")
 
@@ -239,7 +238,7 @@ class WebSocketSession:
             if method == "initialize":  # what comes next needs the session that this opens
                 await self._answer(exchange, key, id, known)
             else:
-                self._spawn(self._answer(exchange, key, id, known))
+                self._tasks.start(self._answer(exchange, key, id, known))
 
     async def _notified(self, body: bytes, message: JSON) -> None:
         """A notification, a response to the server, or a batch: these are dealt with in their order."""
@@ -254,7 +253,7 @@ class WebSocketSession:
         await self.ask(exchange, self._headers_of(message))
         await self._finish(exchange, None)
         if message.get("method") == "notifications/initialized" and self._session:
-            self._spawn(self._listen())
+            self._tasks.start(self._listen())
 
     async def _answer(self, exchange: WebSocketExchange, key: tuple[str, Any], id: Any, message: JSON) -> None:
         try:
@@ -292,11 +291,6 @@ class WebSocketSession:
 
     async def _close(self, code: int, reason: str) -> None:
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
-
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _with_id(exchange: WebSocketExchange, id: Any) -> bytes:

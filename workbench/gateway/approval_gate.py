@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from workbench.audit.format import records
+from workbench.background_tasks import BackgroundTasks
 from workbench.events import JSON, Call, Decision, MisuseError, Tool, UnreachableError
 from workbench.gateway.refusals import CallRefusedError, denied
 from workbench.gateway.standing_approval import StandingUse
@@ -28,6 +28,9 @@ APPROVAL_KEY: Final = "workbench/approval"
 
 OPEN_TIMEOUT_S = 20.0
 """How long a client that opened the approval page is kept waiting for the decision, before it is asked again."""
+
+CLOSE_TIMEOUT_S: Final = 5.0
+"""Seconds in which what is being put on the record is waited for when the gateway closes."""
 
 
 class ApprovedCall(NamedTuple):
@@ -71,7 +74,7 @@ class ApprovalGate:
         self._policy = policy
         self._standing = StandingUse(policy, access, audit)
         self._audit = audit
-        self._doing: set[asyncio.Future[Any]] = set()
+        self._doing = BackgroundTasks("approvals")
 
     async def approved(self, call: Call, tool: Tool, decision: Decision) -> ApprovedCall:
         """The call and its decision with a live approval of exactly this call; without one, people are asked.
@@ -152,19 +155,15 @@ class ApprovalGate:
                 tell(approval)
         return approval
 
+    async def close(self) -> None:
+        """Wait for what is being put on the record."""
+        await self._doing.finish(CLOSE_TIMEOUT_S)
+
     async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
         """Do all of `work`: a caller who leaves meanwhile keeps nothing off the record that happened elsewhere."""
         if self._policy.approvals.store.local:
             return await work
-        doing = asyncio.ensure_future(work)
-        self._doing.add(doing)
-        doing.add_done_callback(self._done)
-        return await asyncio.shield(doing)
-
-    def _done(self, doing: asyncio.Future[Any]) -> None:
-        self._doing.discard(doing)
-        if not doing.cancelled():
-            doing.exception()  # nobody may be waiting for it any more
+        return await self._doing.shielded(work)
 
 
 def approval_id(call: Call) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import perf_counter_ns
@@ -15,6 +14,7 @@ import msgspec
 
 from workbench.audit.format import records
 from workbench.audit.write.repeated_refusals import SINGLY
+from workbench.background_tasks import BackgroundTasks
 from workbench.cluster.sealed_tokens import SealedTokens
 from workbench.config import Settings
 from workbench.events import (
@@ -27,7 +27,7 @@ from workbench.events import (
     OutcomeKind,
     Tool,
 )
-from workbench.gateway.approval_gate import ApprovalGate, ApprovedCall
+from workbench.gateway.approval_gate import CLOSE_TIMEOUT_S, ApprovalGate, ApprovedCall
 from workbench.gateway.argument_validation import BrokenSchemaError, SchemaValidators
 from workbench.gateway.call_metrics import CallMetrics
 from workbench.gateway.call_rates import CallRates
@@ -94,7 +94,7 @@ class Gateway:
         # two, because a third would only make the event loop wait longer for its turn
         self._threads = ThreadPoolExecutor(2, "redaction", initializer=work_aside)
         self.outbound = OutboundRedaction(policy, self._threads, settings.max_result_bytes)
-        self._recording: set[asyncio.Future[Any]] = set()
+        self._recording = BackgroundTasks("recording of calls")
 
     # --- the call path ------------------------------------------------------------------------------
 
@@ -192,8 +192,13 @@ class Gateway:
             self.relay.open()
 
     async def close(self) -> None:
-        """Give up calls that wait for a client's answers; what is under way otherwise ends with its connection."""
+        """Give up calls that wait for a client's answers; what is under way otherwise ends with its connection.
+
+        What is being recorded is waited for.
+        """
         await self.dispatch.close()
+        await self.approving.close()
+        await self._recording.finish(CLOSE_TIMEOUT_S)
         if self.relay is not None:
             await self.relay.close()
 
@@ -346,7 +351,7 @@ class Gateway:
             try:
                 outcome = self.outbound.outcome(call, tool, outcome, inline=True)
             except PostponedError:
-                return await self._aside(self._put_refused(call, tool, outcome))
+                return await self._recording.shielded(self._put_refused(call, tool, outcome))
             if records.is_refused(outcome) and self._repeated(call, tool, outcome):
                 return outcome
         large = outcome.result_bytes > LARGE or state.arguments_bytes > LARGE
@@ -358,16 +363,10 @@ class Gateway:
                 large = True
         if large:
             # a caller who leaves meanwhile does not keep the outcome off the record
-            acknowledged = await self._aside(self._put_large(call, tool, outcome))
+            acknowledged = await self._recording.shielded(self._put_large(call, tool, outcome))
         if acknowledged is not None:
             await acknowledged
         return outcome
-
-    def _aside(self, putting: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
-        recording = asyncio.ensure_future(putting)
-        self._recording.add(recording)
-        recording.add_done_callback(self._recorded)
-        return asyncio.shield(recording)
 
     async def _put_refused(self, call: Call, tool: Tool | None, outcome: Outcome) -> Outcome:
         """Record an outcome that says so much that searching it takes a while; it is given as it may leave."""
@@ -395,11 +394,6 @@ class Gateway:
         self.tally.count(outcome, caller.tenant)
         return True
 
-    def _recorded(self, recording: asyncio.Future[Any]) -> None:
-        self._recording.discard(recording)
-        if not recording.cancelled():
-            recording.exception()  # nobody may be waiting for it any more
-
     def _put_cancelled(self, call: Call, state: CallState, started: int) -> None:
         """Nobody waits for an answer any more, so nobody waits for the acknowledgement either."""
         gone = state.refused(call, CallRefusedError("cancelled", "The caller went away or asked to stop."))
@@ -408,7 +402,7 @@ class Gateway:
             try:
                 kept = self._keeper.keep(call, state.tool, gone, inline=True)
             except PostponedError:
-                self._aside(self._put_large(call, state.tool, gone))
+                self._recording.start(self._put_large(call, state.tool, gone))
                 return
             acknowledged = self._put(call, gone, kept)
             if acknowledged is not None:

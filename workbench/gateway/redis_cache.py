@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from workbench.background_tasks import BackgroundTasks
 from workbench.cluster.sealed_tokens import SealedTokens
 from workbench.control.circuit_breaker import CircuitBreaker
 from workbench.control.redis_client import redis_client
@@ -72,7 +73,7 @@ class SharedCache:
         self._prefix = prefix
         self._timeout = timeout
         self._redis = redis_client(url, timeout, "cache_url")
-        self._writing: set[asyncio.Task[None]] = set()
+        self._writing = BackgroundTasks("shared cache")
 
     async def get(self, key: CacheKey) -> CachedResult | None:
         """What is remembered; None when nothing is, or Redis does not say in time."""
@@ -92,13 +93,11 @@ class SharedCache:
         name, mark = self._name(key)
         now = time.time()
         value = self._seal.close(msgspec.json.encode([mark, now, now + ttl, result]))
-        writing = asyncio.get_running_loop().create_task(self._write(name, value, ttl))
-        self._writing.add(writing)
-        writing.add_done_callback(self._writing.discard)
+        self._writing.start(self._write(name, value, ttl))
 
     async def close(self) -> None:
         """Wait for what is being written, and let go of the connections."""
-        await asyncio.gather(*self._writing, return_exceptions=True)
+        await self._writing.finish()
         await self._redis.aclose()
 
     async def _write(self, name: str, value: str, ttl: float) -> None:

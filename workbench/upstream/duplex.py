@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
+from workbench.background_tasks import BackgroundTasks
 from workbench.events import JSON, UnreachableError
 from workbench.registry.connection import RpcError
 from workbench.upstream import negotiation
@@ -84,10 +85,10 @@ class DuplexConnection:
         self._peer = PeerInfo("")
         self._waiting: dict[int, _PendingRequest] = {}
         self._ids = itertools.count(1)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks(f"server {name!r}")
         self._lost = f"The connection to server {name!r} is not open."
         self._why_closed = f"The connection to server {name!r} was closed."
-        self._watching = NotificationStream(self._listen, self._spawn)
+        self._watching = NotificationStream(self._listen, self._tasks.start)
         self._handshake_timeout = handshake_timeout
         self.heard_at = 0.0
         """When a message of the server was last received, by the clock of the event loop."""
@@ -129,14 +130,12 @@ class DuplexConnection:
             await self.close()
             raise
         if self._peer.modern and any(self._peer.announces(kind) for kind in KINDS):
-            self._spawn(self._listen(CHANGES))
+            self._tasks.start(self._listen(CHANGES))
 
     async def close(self) -> None:
         """Let go of the channel; requests under way end as unreachable."""
         self._end(self._why_closed)
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
         await self._disconnect()
 
     async def request(
@@ -251,7 +250,7 @@ class DuplexConnection:
         except asyncio.CancelledError:
             if not self._lost and method not in ("initialize", "server/discover"):
                 told = {"requestId": id, "reason": "cancelled"}
-                self._spawn(
+                self._tasks.start(
                     self._send_unwatched({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": told})
                 )
             raise
@@ -290,7 +289,7 @@ class DuplexConnection:
         elif "id" not in message or message["id"] is None:
             self._notified(method, message)
         elif not method.startswith(OURS):  # else it sends back what it was sent, as a terminal does
-            self._spawn(self._asked(message))
+            self._tasks.start(self._asked(message))
 
     def _answered(self, message: JSON) -> None:
         given = message.get("id")
@@ -342,9 +341,3 @@ class DuplexConnection:
             if not waiting.future.done():
                 waiting.future.set_exception(IncompleteAnswerError(why) if waiting.received else UnreachableError(why))
                 waiting.future.exception()  # whoever stopped waiting must not leave an unread error behind
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task

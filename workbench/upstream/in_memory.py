@@ -52,8 +52,8 @@ class MemoryConnection(DuplexConnection):
                     await self._received(item.message.model_dump(mode="json", by_alias=True, exclude_unset=True))
             self._end(f"Server {self.name!r} ended.")
 
-        self._running = self._spawn(serve())
-        self._spawn(listen())
+        self._running = self._tasks.start(serve())
+        self._tasks.start(listen())
 
     async def _send(self, message: JSON) -> None:
         if self._lost:

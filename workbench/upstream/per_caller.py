@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from workbench.access.outbound.oauth_client import TokenUnavailableError
+from workbench.background_tasks import BackgroundTasks
 from workbench.events import JSON, Caller
 from workbench.registry.connection import Connection, RpcError
 from workbench.upstream.negotiation import NotMcpError
@@ -41,7 +42,7 @@ class OnBehalf:
         self._own = own
         self._make = make
         self._seats: OrderedDict[Key, _Seat] = OrderedDict()
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing = BackgroundTasks("connections of callers")
         self._heard: Callable[[JSON], None] | None = None
 
     @property
@@ -88,7 +89,7 @@ class OnBehalf:
     async def close(self) -> None:
         for key in list(self._seats):
             self._let_go(key)
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        await self._closing.finish()
         await self._own.close()
 
     async def request(self, method: str, params: JSON, *, timeout: float, **more: Any) -> JSON:
@@ -153,9 +154,7 @@ class OnBehalf:
             with contextlib.suppress(Exception):
                 await (await seat.opening).close()
 
-        closing = asyncio.get_running_loop().create_task(close())
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        self._closing.start(close())
 
 
 class _Seat:

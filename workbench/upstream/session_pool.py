@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from workbench.background_tasks import BackgroundTasks
 from workbench.events import JSON
 from workbench.registry.connection import Connection
 from workbench.upstream.client_responder import ClientResponder
@@ -40,7 +40,7 @@ class SessionPool:
         self._make = make
         self._idle: list[tuple[Key, float, PooledConnection]] = []
         self._lent: set[PooledConnection] = set()
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing = BackgroundTasks("sessions of servers")
 
     async def request(self, method: str, params: JSON, respondent: ClientResponder, **more: Any) -> JSON:
         """Like `Connection.request`, on a session of its own."""
@@ -67,7 +67,7 @@ class SessionPool:
         for connection in (*(kept for _, _, kept in self._idle), *self._lent):
             self._close(connection)
         self._idle.clear()
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        await self._closing.finish()
 
     def _take(self, key: Key) -> PooledConnection | None:
         self._tidy()
@@ -87,6 +87,4 @@ class SessionPool:
             with contextlib.suppress(Exception):
                 await connection.close()
 
-        closing = asyncio.get_running_loop().create_task(close())
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        self._closing.start(close())

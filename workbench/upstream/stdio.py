@@ -72,9 +72,9 @@ class StdioConnection(DuplexConnection):
 
     async def _connect(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._spawn(self._read())
+        self._tasks.start(self._read())
         if self._exited is not None:
-            self._spawn(self._until_exit(self._exited))
+            self._tasks.start(self._until_exit(self._exited))
 
     async def _disconnect(self) -> None:
         # The end of its input is how a server is asked to leave; the supervisor waits for that, and insists if need be.
@@ -156,7 +156,7 @@ class StdioConnection(DuplexConnection):
     def _give_up_message(self) -> None:
         self._incomplete = None
         for message in self._messages.give_up(f"it did not go on for {INCOMPLETE_TIMEOUT_S:g} s"):
-            self._spawn(self._received(message))
+            self._tasks.start(self._received(message))
 
     def _soon_unreadable(self, id: int | None, why: str) -> None:
         self._loop.call_soon_threadsafe(self._unreadable, id, why)

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from workbench.background_tasks import BackgroundTasks
 from workbench.bounded_dict import BoundedDict
 from workbench.config import Settings
 from workbench.control import open_store
@@ -132,7 +133,7 @@ class SlackChannel:
         self._lock = threading.Lock()
         self._store = open_store(settings)
         self._store.prepare("cards", _TABLE)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks("Slack")
         self._settling = asyncio.Lock()
         read_approvers(self._path, self._tenant)
 
@@ -140,25 +141,16 @@ class SlackChannel:
 
     def announce(self, approval: Approval) -> None:
         """Post the card of a new request, in the background: nobody's call waits for Slack."""
-        self._spawn(self._post(approval))
+        self._tasks.start(self._post(approval))
 
     def settle(self, approval: Approval) -> None:
         """Take the buttons off the card of an approval that was decided or has ended."""
-        self._spawn(self._update(approval))
+        self._tasks.start(self._update(approval))
 
     async def close(self) -> None:
         """Finish what is under way, for at most ten seconds."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=10)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.finish(timeout=10)
         self._store.close()
-
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _post(self, approval: Approval) -> None:
         if approval.tenant not in {known.tenant for known in read_approvers(self._path, self._tenant).values()}:
@@ -255,7 +247,7 @@ class SlackChannel:
         async def tell() -> None:
             await self._ask("chat.postEphemeral", channel=channel or self._channel, user=user, text=text, mrkdwn=False)
 
-        self._spawn(tell())
+        self._tasks.start(tell())
 
 
 def _same(known: bytes, given: bytes) -> bool:

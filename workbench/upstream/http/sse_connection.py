@@ -107,7 +107,7 @@ class EventStreamConnection(DuplexConnection):
                 self._address = await self._announced(stream)
         except (aiohttp.ClientError, OSError) as e:  # a timeout is one of these
             raise unreachable(self.name, self.url, e, silent="it did not name an address for messages in time") from e
-        self._spawn(self._read(stream))
+        self._tasks.start(self._read(stream))
 
     async def _get(self, http: aiohttp.ClientSession) -> aiohttp.ClientResponse:
         """The answer to the request for the stream, after redirects within its origin."""

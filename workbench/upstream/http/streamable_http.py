@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 
+from workbench.background_tasks import BackgroundTasks
 from workbench.events import JSON, UnreachableError
 from workbench.registry.connection import RpcError
 from workbench.upstream import negotiation
@@ -105,9 +106,9 @@ class HttpConnection:
         self._offered_session = ""
         self._headers = RequestHeaders({})
         self._leases = SessionPool(self._sibling)
-        self._watching = NotificationStream(self._listen, self._spawn)
+        self._tasks = BackgroundTasks(f"server {self.name!r}")
+        self._watching = NotificationStream(self._listen, self._tasks.start)
         self._ids = itertools.count(1)
-        self._tasks: set[asyncio.Task[None]] = set()
         self._renewing = asyncio.Lock()
         self._changes: asyncio.Task[None] | None = None
         self._reachable = False
@@ -154,9 +155,7 @@ class HttpConnection:
         """End streams and the session, and give the sockets back."""
         if (http := self._endpoint.end()) is None:
             return
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
         await self._leases.close()
         await self._endpoint.release(http, self._base if self._session_id else None)
         self._peer, self._session_id = PeerInfo(""), ""
@@ -331,7 +330,7 @@ class HttpConnection:
         except asyncio.CancelledError:
             if not self._peer.modern and method != "initialize":
                 told = {"method": "notifications/cancelled", "params": {"requestId": id, "reason": "cancelled"}}
-                self._spawn(self._notify_server(told))
+                self._tasks.start(self._notify_server(told))
             raise
 
     async def _post(
@@ -349,7 +348,7 @@ class HttpConnection:
                 response.close()
                 raise
             if not response.content.at_eof():
-                self._spawn(drain(response))
+                self._tasks.start(drain(response))
         except (aiohttp.ClientError, OSError) as e:
             self._reachable = answered
             if answered:
@@ -387,7 +386,7 @@ class HttpConnection:
     async def _said(self, message: JSON, notify: Notify | None) -> None:
         """Deal with a request or a notification of the server."""
         if "id" in message:
-            self._spawn(self._asked(message))
+            self._tasks.start(self._asked(message))
         elif notify is not None and of_request(message["method"]):
             await notify(message)
         else:
@@ -416,7 +415,7 @@ class HttpConnection:
         if self._declared is not None or self._peer.speaks_up:
             if self._changes is not None:
                 self._changes.cancel()
-            self._changes = self._spawn(self._listen(CHANGES))
+            self._changes = self._tasks.start(self._listen(CHANGES))
 
     async def _listen(self, wanted: JSON) -> None:
         """Keep a stream open on which the server announces what is `wanted`."""
@@ -445,9 +444,3 @@ class HttpConnection:
     async def _notify_server(self, message: JSON) -> None:
         """POST a notification or a response; nobody waits for the outcome, so a lost one is no error."""
         await self._endpoint.tell(encode({"jsonrpc": "2.0", **message}), self._base)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
