@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.agent.desk import FIND, OPEN, PAID, QUESTION, Desk
 from tests.agent.wire_fake import Turn, WireFake
 from workbench.agent import Agent, AssistantMessage, ToolRequest, UserMessage
 from workbench.agent.models import model_of
+from workbench.agent.prices import priced
 from workbench.agent.provider import Part, Provider, ProviderError, TextPart, TurnEnd
 from workbench.agent.providers import anthropic, compatible, gemini, openai
 from workbench.config import Settings
@@ -424,6 +426,20 @@ async def test_whatever_a_provider_sends_a_turn_is_whole_or_an_error(provider: s
             assert msgspec.json.decode(msgspec.json.encode(part), type=type(part)) == part
     await adapter.close()
     assert 0 < errors < 60
+
+
+@pytest.mark.parametrize(
+    ("provider", "field"), [("openai", "cache_write_tokens"), ("anthropic", "cache_creation_input_tokens")]
+)
+async def test_tokens_written_to_the_cache_have_a_price_of_their_own(provider: str, field: str, wire: WireFake) -> None:
+    wire.script(Turn(text="Hello."))
+    wire.spoil = lambda events: [re.sub(rf'"{field}": ?0', f'"{field}": 50', event) for event in events]
+    end = (await one_turn(provider, wire))[-1]
+    assert isinstance(end, TurnEnd)
+    counted = msgspec.structs.replace(end.usage, cost_usd=0.0)
+    model = model_of(provider, Settings(), {})
+    assert end.usage == priced(provider, model, counted, cache_write_tokens=50)
+    assert end.usage.cost_usd > priced(provider, model, counted).cost_usd
 
 
 # --- what only one of them does ----------------------------------------------
