@@ -32,7 +32,8 @@ from workbench import config, events, setting_values  # noqa: E402
 from workbench.api import error_responses  # noqa: E402
 from workbench.api.application import build_api  # noqa: E402
 from workbench.api.tools import OUTCOME_STATUSES  # noqa: E402
-from workbench.cli import COMMANDS, EXIT_CODE_MEANINGS, cli  # noqa: E402
+from workbench.cli import cli  # noqa: E402
+from workbench.cli.commands import COMMANDS, EXIT_CODE_MEANINGS  # noqa: E402
 from workbench.cli.tools import EXIT_CODES  # noqa: E402
 from workbench.platform.platform import Platform  # noqa: E402
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import workbench
-from workbench.cli import COMMANDS, cli
+from workbench.cli import cli
+from workbench.cli.commands import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from workbench import events
-from workbench.cli import EXIT_CODE_MEANINGS
+from workbench.cli.commands import EXIT_CODE_MEANINGS
 from workbench.cli.tools import EXIT_CODES
 
 ROOT = Path(__file__).parents[1]

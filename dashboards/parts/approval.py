@@ -12,7 +12,7 @@ import streamlit as st
 import workbench
 from parts import notice
 from parts.connection import bench
-from parts.words import age, moment, plain
+from parts.formatting import age, moment, plain
 
 Then = Callable[[bool], None]
 

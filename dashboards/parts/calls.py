@@ -10,8 +10,8 @@ import streamlit as st
 
 from parts import notice, record
 from parts.connection import bench, platform_url
+from parts.formatting import code, count, duration, local, plain, utc, zone
 from parts.result import draw_data, draw_elsewhere, draw_headline, draw_json
-from parts.words import code, count, duration, local, plain, utc, zone
 
 SHOWN = 500
 """Rows in the table; the download and the SQL box have more."""

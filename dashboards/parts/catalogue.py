@@ -10,7 +10,7 @@ import streamlit as st
 
 import workbench
 from parts import notice
-from parts.words import plain
+from parts.formatting import plain
 
 
 def draw_list(tools: Sequence[workbench.Tool], chosen: workbench.Tool | None, *, grouped: bool) -> None:

@@ -7,7 +7,7 @@ import streamlit as st
 import workbench
 from parts import foreign, notice
 from parts.connection import bench
-from parts.words import plain
+from parts.formatting import plain
 
 
 def draw_changed() -> bool:

@@ -1,7 +1,7 @@
 """Text that models, tools and callers wrote, drawn so that a browser loads nothing because of it.
 
 `draw` is for answers: the shapes of Markdown, and none of what reaches out of the page. What stands inside a sentence
-of ours goes through `words.plain`, `words.prose` or `words.code` instead. A test fails on text that goes through none.
+of ours goes through `plain`, `prose` or `code` of `formatting` instead. A test fails on text that goes through none.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 from streamlit.delta_generator import DeltaGenerator
 
-from parts.words import visible
+from parts.formatting import visible
 
 MAX_FORMATTED = 20_000
 """Characters that are read as Markdown; a longer text is shown as it was written."""

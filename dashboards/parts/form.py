@@ -21,7 +21,7 @@ from parts.fields import (
     value_of,
     with_others,
 )
-from parts.words import code, plain
+from parts.formatting import code, plain
 
 _WIDE = ("prose", "lines", "group", "json")
 

@@ -6,7 +6,7 @@ import streamlit as st
 
 from parts import notice
 from parts.connection import bench
-from parts.words import prose
+from parts.formatting import prose
 
 
 def draw_check() -> None:

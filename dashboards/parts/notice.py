@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import streamlit as st
 
 import workbench
-from parts.words import prose
+from parts.formatting import prose
 
 
 def problem(error: workbench.WorkbenchError) -> None:

@@ -11,7 +11,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 import workbench
 from parts import snippets
-from parts.words import duration, outcome, plain, prose, size
+from parts.formatting import duration, plain, prose, size
+from parts.outcome_colors import outcome
 
 MAX_SHOWN_LENGTH = 200_000
 """Characters of one answer that are drawn; the rest can be downloaded."""

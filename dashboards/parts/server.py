@@ -7,7 +7,7 @@ import streamlit as st
 import workbench
 from parts import notice
 from parts.connection import bench
-from parts.words import count, duration, moment, plain, since
+from parts.formatting import count, duration, moment, plain, since
 
 COLOURS = {
     "ready": "green", "starting": "orange", "down": "red", "stopped": "gray", "failed": "red", "disabled": "gray",

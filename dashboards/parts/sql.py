@@ -10,7 +10,7 @@ import streamlit as st
 
 import workbench
 from parts.connection import bench
-from parts.words import count, duration, plain
+from parts.formatting import count, duration, plain
 
 MAX_ROWS = 10_000
 SECONDS = 30.0

@@ -10,8 +10,9 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.elements.lib.mutable_status_container import StatusContainer
 
 from parts import approval, foreign
+from parts.formatting import age, code, duration, plain
+from parts.outcome_colors import outcome
 from parts.result import draw_json
-from parts.words import age, code, duration, outcome, plain
 from workbench import AnyRunEvent, ApprovalWaiting, RunDone, RunStarted, TextDelta, ToolAsked, ToolDone, TurnDone
 
 

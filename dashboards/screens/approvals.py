@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from parts import approval, definition, notice
 from parts.connection import bench
-from parts.words import code, plain
+from parts.formatting import code, plain
 
 st.title("Approvals")
 st.caption("A call that may destroy something runs only after a person has said yes to exactly this call, once.")

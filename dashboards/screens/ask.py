@@ -7,9 +7,9 @@ from typing import TypedDict
 import streamlit as st
 from parts import notice
 from parts.connection import bench
+from parts.formatting import plain
 from parts.live import LiveRun
 from parts.steps import Timeline
-from parts.words import plain
 from streamlit.delta_generator import DeltaGenerator
 
 import workbench

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from parts import notice, record, server, snippets
 from parts.connection import bench
-from parts.words import code, count, duration, plain
+from parts.formatting import code, count, duration, plain
 
 st.title("MCP Workbench")
 

@@ -8,8 +8,9 @@ import streamlit as st
 from parts import approval, catalogue, definition, form, notice, record
 from parts.connection import bench, platform_url
 from parts.fields import JSON
+from parts.formatting import count, duration, plain, since
+from parts.outcome_colors import outcome
 from parts.result import draw_headline, draw_result
-from parts.words import count, duration, outcome, plain, since
 
 import workbench
 

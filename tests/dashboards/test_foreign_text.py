@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st_
 from parts.foreign import MAX_FORMATTED, as_html
-from parts.words import code, plain, prose
+from parts.formatting import code, plain, prose
 
 DASHBOARDS = Path(__file__).resolve().parents[2] / "dashboards"
 

@@ -19,21 +19,6 @@ _JOINER = "\N{WORD JOINER}"
 _KEPT = frozenset("\n\t\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}\N{WORD JOINER}\N{SOFT HYPHEN}")
 """Characters without a shape that ordinary text holds."""
 
-OUTCOMES = {
-    "ok": ("green", "ok"),
-    "tool_error": ("red", "tool error"),
-    "invalid": ("orange", "invalid arguments"),
-    "not_found": ("orange", "not found"),
-    "denied": ("red", "denied"),
-    "approval_required": ("orange", "needs approval"),
-    "throttled": ("orange", "throttled"),
-    "timeout": ("red", "timed out"),
-    "unavailable": ("red", "unavailable"),
-    "cancelled": ("gray", "cancelled"),
-    "failed": ("red", "failed"),
-}
-"""Every way a call can end: its colour, and what a person reads."""
-
 
 def plain(text: str) -> str:
     """`text` for a place that reads Markdown, so that it shows as it is: no picture, link, icon, colour or formula."""
@@ -66,12 +51,6 @@ def visible(text: str) -> str:
         f"⟨U+{ord(c):04X}⟩" if c not in _KEPT and unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs") else c
         for c in text.replace("\r\n", "\n")
     )
-
-
-def outcome(kind: str) -> str:
-    """How a call ended, coloured, as Markdown."""
-    colour, word = OUTCOMES.get(kind, ("gray", kind))
-    return f":{colour}[{plain(word)}]"
 
 
 def duration(us: float | None) -> str:
