@@ -213,6 +213,7 @@ async def test_strict_mode_records_the_intent_first(furnish: Any) -> None:
 class Flaky:
     """A connection that fails as told, then answers."""
 
+    transport = "memory"
     era, server_info, capabilities, instructions, on_notification, alive = (
         "2026-07-28",
         {},

@@ -28,6 +28,7 @@ class Custom:
     """A server of methods of its own, as far as the gateway sees it."""
 
     def __init__(self, *extensions: str, settings: JSON | None = None) -> None:
+        self.transport = "memory"
         self.era = "2026-07-28"
         self.server_info: JSON = {"name": "custom"}
         self.capabilities: JSON = {"tools": {}, "extensions": {name: settings or {} for name in extensions}}

@@ -371,6 +371,7 @@ async def test_an_error_of_the_server_passes_through_as_it_is(browse: Any, furni
     from workbench.registry.connection import RpcError
 
     class Refusing:
+        transport = "memory"
         era, server_info, capabilities, instructions = MODERN, {}, {"tools": {}}, ""
         on_notification, alive = None, True
 

@@ -35,6 +35,7 @@ def measured() -> Iterator[None]:
 class Archive:
     """A connection to a server whose one tool reports progress and then answers with 7 MiB."""
 
+    transport = "memory"
     era, server_info, instructions, on_notification, alive = "2025-11-25", {}, "", None, True
     capabilities: Any = {"tools": {}}
 

@@ -20,6 +20,7 @@ DECLARED = {"io.modelcontextprotocol/clientCapabilities": {"extensions": {TASKS:
 class Worker:
     """A connection to a server that answers every call with a task."""
 
+    transport = "memory"
     era, server_info, instructions, on_notification, alive = "2026-07-28", {}, "", None, True
     capabilities = {"tools": {}, "extensions": {TASKS: {}, "com.example/other": {}}}
 

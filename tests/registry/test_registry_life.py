@@ -61,7 +61,7 @@ async def test_start_says_how_each_server_fares(settings: Settings, log: AuditLo
     lines: list[str] = []
     await registry.start(lines.append)
     await registry.stop()
-    assert sorted(lines) == ["dead: failed. Nobody is at home.", "well: ready, 1 tools, http 2026-07-28"]
+    assert sorted(lines) == ["dead: failed. Nobody is at home.", "well: ready, 1 tools, memory 2026-07-28"]
     assert {s.status for s in registry.servers()} == {"stopped"}
 
 

@@ -64,6 +64,10 @@ class Connection(Protocol):
     """One server, opened. Implementations translate to the revision that the server speaks."""
 
     @property
+    def transport(self) -> str:
+        """What carries the messages: `http`, `sse`, `stdio` or `memory`, as far as `open` has found out."""
+
+    @property
     def era(self) -> str:
         """Negotiated MCP revision, e.g. `2026-07-28`; empty before `open`."""
 

@@ -42,6 +42,10 @@ class BalancedConnection:
         return self._any.era if self._any is not None else ""
 
     @property
+    def transport(self) -> str:
+        return self._any.transport if self._any is not None else ""
+
+    @property
     def server_info(self) -> JSON:
         return self._any.server_info if self._any is not None else {}
 

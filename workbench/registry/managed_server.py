@@ -269,15 +269,13 @@ class ManagedServer(ServerProcess):
         self.connection = connection
         await connection.open()
         info = connection.server_info
-        over_http = getattr(connection, "transport", "http")
-        transport = "stdio" if self.spec.stdio else over_http if self._launched.url else "memory"
         self._update(
             era=connection.era,
             version=visible_excerpt(info.get("version"), 100),
             title=self.spec.title or visible_excerpt(info.get("title") or info.get("name"), 200) or self.spec.id,
             description=self.spec.description or visible_excerpt(info.get("description"), 2_000),
             instructions=visible_excerpt(connection.instructions, 10_000),
-            transport=transport,
+            transport=connection.transport,
             notices=(*self.spec.notices, *getattr(connection, "notices", ()), *self._notices()),
         )
         of_start = self.child is not None and not self.child.ready

@@ -52,7 +52,7 @@ class UrlConnection(HttpConnection):
     @property
     def transport(self) -> str:
         """`http` or `sse`."""
-        return "http" if self._stream_connection is None else "sse"
+        return super().transport if self._stream_connection is None else self._stream_connection.transport
 
     @property
     def notices(self) -> tuple[str, ...]:

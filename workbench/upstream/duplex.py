@@ -53,7 +53,7 @@ class _PendingRequest:
 
 
 class DuplexConnection:
-    """Implements `registry.Connection` over `_connect`, `_send` and `_disconnect` of a subclass.
+    """Implements `registry.Connection` over `transport`, `_connect`, `_send` and `_disconnect` of a subclass.
 
     Ids are our own, because those of callers collide ("1" and 1 are different ids to JSON-RPC and equal to many
     programs). Cancelling sends `notifications/cancelled` in either era (basic/patterns/cancellation).
@@ -101,6 +101,11 @@ class DuplexConnection:
         """Id of the first `server/discover`; 0 before it."""
         self._late_answer: JSON | None = None
         """The answer to it that came when nobody waited any more."""
+
+    @property
+    def transport(self) -> str:
+        """See `registry.Connection.transport`."""
+        raise NotImplementedError
 
     @property
     def alive(self) -> bool:

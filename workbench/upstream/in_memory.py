@@ -34,6 +34,10 @@ class MemoryConnection(DuplexConnection):
         self._stack = AsyncExitStack()
         self._running: asyncio.Task[None] | None = None
 
+    @property
+    def transport(self) -> str:
+        return "memory"
+
     async def _connect(self) -> None:
         (read, write), (server_read, server_write) = await self._stack.enter_async_context(
             create_client_server_memory_streams()

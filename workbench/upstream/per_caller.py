@@ -52,7 +52,7 @@ class OnBehalf:
     @property
     def transport(self) -> str:
         """As the gateway's own connection found out."""
-        return str(getattr(self._own, "transport", "http"))
+        return self._own.transport
 
     @property
     def server_info(self) -> JSON:

@@ -70,6 +70,10 @@ class StdioConnection(DuplexConnection):
         self._other_lines: deque[tuple[float, bytes]] = deque(maxlen=NOISE_LINES)
         self._parts: list[bytes] = []
 
+    @property
+    def transport(self) -> str:
+        return "stdio"
+
     async def _connect(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._tasks.start(self._read())

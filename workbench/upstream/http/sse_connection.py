@@ -93,6 +93,10 @@ class EventStreamConnection(DuplexConnection):
 
     # --- the transport
 
+    @property
+    def transport(self) -> str:
+        return "sse"
+
     async def _connect(self) -> None:
         self._http = self._pool.acquire()
         try:

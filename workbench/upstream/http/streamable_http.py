@@ -119,6 +119,10 @@ class HttpConnection:
         return self._peer.notices
 
     @property
+    def transport(self) -> str:
+        return "http"
+
+    @property
     def alive(self) -> bool:
         return self._endpoint.is_open and self._reachable
 
