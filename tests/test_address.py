@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.address import check_url, objection, resolve
+from workbench.address_guard import check_url, objection, resolve
 from workbench.events import MisuseError, UnreachableError
 
 FORBIDDEN = [

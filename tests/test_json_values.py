@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from workbench.agent import parameter_schema
 from workbench.config import Settings
-from workbench.endpoint.jsonrpc import BadMessageError, parse
+from workbench.endpoint.http.jsonrpc import BadMessageError, parse
 from workbench.events import Call, Caller, MisuseError, Tool
 from workbench.json_values import (
     MAX_DEFINITION_DEPTH,

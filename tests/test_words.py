@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from workbench.agent.planner.language.lexicon import STOP, split, stem
 from workbench.registry.tool_search import words
-from workbench.words import STOP_WORDS, pieces, singular
+from workbench.word_forms import STOP_WORDS, pieces, singular
 
 
 @pytest.mark.parametrize(

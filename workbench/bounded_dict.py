@@ -16,7 +16,8 @@ class BoundedDict(OrderedDict[K, V]):
     Reading costs what it costs with a dict. Threads may share it as they may share a dict: one that loses a race with
     another finds an entry gone, and never more entries than were agreed.
 
-    Bounds of another kind are not for it: caches that count bytes (`gateway/result_cache.py`), or whose entries must
+    Bounds of another kind are not for it: caches that count bytes (`gateway/results/result_cache.py`), or whose
+    entries must
     not go while they are in use (`upstream/per_caller.py`) or not written (`audit/write/repeated_refusals.py`).
 
     Args:

@@ -11,7 +11,7 @@ import pytest
 
 from loadtests.bench_questions import flights
 from workbench.agent import planner
-from workbench.words import singular
+from workbench.word_forms import singular
 
 ROOM = Path(planner.__file__).parent
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from tests.asgi import listening
-from workbench.endpoint.http_request import PORTION, EndpointRequest
-from workbench.endpoint.responses import EndpointResponse
+from workbench.endpoint.http.http_request import PORTION, EndpointRequest
+from workbench.endpoint.http.responses import EndpointResponse
 from workbench.gateway.backpressure import UNREAD
 from workbench.serve import http_front
 from workbench.serve.serve import MAX_OPEN_FILES, raise_open_files, spare_collector

@@ -21,7 +21,7 @@ import orjson
 
 from servers.tables.delimited import Unreadable, read_text
 from workbench.agent.env_file import read_env_file
-from workbench.endpoint.jsonrpc import BadMessageError, check_envelope, parse, request_id
+from workbench.endpoint.http.jsonrpc import BadMessageError, check_envelope, parse, request_id
 from workbench.events import MisuseError, UnreachableError
 from workbench.policy import Redactor
 from workbench.policy.redaction import recognizers

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from workbench.events import JSON, Call, Caller, Tool
-from workbench.gateway.result_cache import MAX_ENTRY_BYTES, ResultCache
+from workbench.gateway.results.result_cache import MAX_ENTRY_BYTES, ResultCache
 
 ANN = Caller(tenant="local", subject="ann", roles=("viewer",))
 BOB = Caller(tenant="local", subject="bob", roles=("viewer",))

@@ -277,7 +277,7 @@ async def test_a_body_in_pieces_is_put_together_and_a_lost_one_is_forgotten(furn
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workbench.endpoint.http_request.BODY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("workbench.endpoint.http.http_request.BODY_TIMEOUT_S", 0.05)
     scope = {"type": "http", "method": "POST", "path": "/mcp", "scheme": "http"}
     token = f"Bearer {browser.token}".encode()
     kind = (b"content-type", b"application/json")

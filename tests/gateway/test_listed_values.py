@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from tests.gateway.conftest import Browser
 from tests.gateway.test_crossings import Older, begin
-from workbench.gateway.listed_values import ListedValues
+from workbench.gateway.results.listed_values import ListedValues
 from workbench.policy.redaction.redactor import Redactor
 
 ADA, BOB = "ada@listed.example", "bob@listed.example"

@@ -32,7 +32,7 @@ from tests.gateway.test_channels import Visitor, visits
 from tests.gateway.test_websocket import Dial, dial, hear, modern
 from workbench.endpoint import feature_catalog
 from workbench.gateway import method_tools
-from workbench.gateway.outbound_redaction import in_error
+from workbench.gateway.results.outbound_redaction import in_error
 from workbench.gateway.task_ids import TASKS
 from workbench.upstream.client_responder import NEEDED
 from workbench.upstream.stdio import StdioConnection

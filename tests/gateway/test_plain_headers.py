@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.endpoint.http_request import EndpointRequest
+from workbench.endpoint.http.http_request import EndpointRequest
 from workbench.endpoint.modern import _judged, _repeats
 from workbench.upstream.negotiation import CAPABILITIES_KEY, MODERN, VERSION_KEY
 

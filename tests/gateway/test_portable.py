@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.events import Call, Caller
-from workbench.gateway.portability import readable
+from workbench.gateway.results.portability import readable
 from workbench.json_values import unportable
 from workbench.policy.redaction.redactor import Redactor
 

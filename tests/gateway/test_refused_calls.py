@@ -12,7 +12,7 @@ import pytest
 
 from workbench.audit import Reader, questions
 from workbench.audit.write import repeated_refusals
-from workbench.audit.write.byte_quota import ByteQuota
+from workbench.audit.write.tenant_byte_quota import ByteQuota
 from workbench.events import JSON, Call, Caller, MisuseError, NotRecordedError, Outcome
 from workbench.gateway.resolve import ToolResolver
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from workbench.events import JSON, Tool
-from workbench.gateway.result_validation import MAX_LOOKED_AT, ResultSchemas
+from workbench.gateway.results.result_validation import MAX_LOOKED_AT, ResultSchemas
 
 SCHEMA: JSON = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 
@@ -73,7 +73,7 @@ def test_only_the_first_results_of_a_definition_are_looked_at(schemas: ResultSch
 
 
 def test_counts_are_bounded(schemas: ResultSchemas, withheld: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workbench.gateway.result_validation.MAX_DEFINITIONS", 2)
+    monkeypatch.setattr("workbench.gateway.results.result_validation.MAX_DEFINITIONS", 2)
     for n in range(5):
         schemas.look(tool(hash=str(n)), {"structuredContent": {"n": 1}})
     assert len(schemas._left) <= 2

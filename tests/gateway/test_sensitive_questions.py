@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.interop.scripted_server import ScriptedServer
-from workbench.gateway.sensitive_forms import sensitive_field
+from workbench.gateway.results.sensitive_elicitation import sensitive_field
 
 FORMS = {"io.modelcontextprotocol/clientCapabilities": {"elicitation": {"form": {}, "url": {}}}}
 

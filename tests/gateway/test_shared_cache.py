@@ -16,8 +16,8 @@ from tests.redis_server import RedisServer
 from workbench.cluster.sealed_tokens import SealedTokens
 from workbench.control.circuit_breaker import CircuitBreaker
 from workbench.events import JSON, Call, Caller, Tool
-from workbench.gateway.redis_cache import SharedCache
-from workbench.gateway.result_cache import CacheKey, ResultCache
+from workbench.gateway.results.redis_cache import SharedCache
+from workbench.gateway.results.result_cache import CacheKey, ResultCache
 
 ANN = Caller(tenant="local", subject="ann", roles=("viewer",), scopes=frozenset({"b", "a"}))
 BOB = Caller(tenant="local", subject="bob")

@@ -15,7 +15,7 @@ import pytest
 
 from tests.asgi import listening
 from tests.gateway.conftest import MODERN, House, until
-from workbench.endpoint.outbox import MAX_UNREAD, PORTION, Outbox
+from workbench.endpoint.http.outbox import MAX_UNREAD, PORTION, Outbox
 from workbench.gateway.backpressure import UNREAD
 from workbench.serve.http_front import Front
 

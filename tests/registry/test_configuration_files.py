@@ -17,11 +17,11 @@ from workbench.config import Settings
 from workbench.events import MisuseError
 from workbench.registry import foreign_servers, read_configuration
 from workbench.registry.configuration.added_servers import AddedServers, portable
-from workbench.registry.configuration.formats import parse_document
+from workbench.registry.configuration.client_layouts import find_servers
+from workbench.registry.configuration.file_syntax import parse_document
 from workbench.registry.configuration.identifiers import readable_id
 from workbench.registry.configuration.locations import CLIENTS, installed, places_of
 from workbench.registry.configuration.mcp_json import entry_of
-from workbench.registry.configuration.styles import find_servers
 from workbench.registry.configuration.variables import MAX_FILE_BYTES, ConfigurationSource, read_env_file
 from workbench.registry.definitions.name_checks import SERVER_ID, confusable
 from workbench.secrets import SecretResolver, hide

@@ -22,9 +22,9 @@ from workbench.api.servers import server_routes
 from workbench.api.slack import slack_routes
 from workbench.api.tools import tool_routes
 from workbench.endpoint import McpEndpoint
-from workbench.endpoint.cors import CrossOrigin
-from workbench.endpoint.origin_check import OriginCheck
-from workbench.endpoint.single_headers import doubled
+from workbench.endpoint.http.cors import CrossOrigin
+from workbench.endpoint.http.origin_check import OriginCheck
+from workbench.endpoint.http.single_headers import doubled
 from workbench.endpoint.websocket import WebSocketDoor
 from workbench.platform.platform import Platform
 

@@ -12,10 +12,10 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from workbench.api.error_responses import ASGI, CALLER, FAULT, error, known
-from workbench.endpoint import jsonrpc
 from workbench.endpoint.elicitation import PAGE
+from workbench.endpoint.http import jsonrpc
 from workbench.events import Call, Caller, WorkbenchError
-from workbench.gateway.portability import plain_arguments
+from workbench.gateway.results.portability import plain_arguments
 from workbench.platform.platform import Platform
 
 CALL: Final = "/api/platform/call"

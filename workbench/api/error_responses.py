@@ -10,7 +10,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
 from workbench.access.failed_credentials import TooManyFailuresError
-from workbench.endpoint.auth_challenge import challenge
+from workbench.endpoint.http.auth_challenge import challenge
 from workbench.events import (
     JSON,
     MisuseError,
@@ -20,7 +20,7 @@ from workbench.events import (
     WorkbenchError,
     new_id,
 )
-from workbench.gateway.outbound_redaction import in_error
+from workbench.gateway.results.outbound_redaction import in_error
 from workbench.platform.platform import Platform
 
 ASGI = Callable[[Any, Any, Any], Awaitable[None]]

@@ -13,7 +13,7 @@ from fastapi.security import HTTPBearer
 
 from workbench.api.error_responses import CALLER, ForbiddenError
 from workbench.events import Caller, Source
-from workbench.gateway.outbound_redaction import enter
+from workbench.gateway.results.outbound_redaction import enter
 from workbench.platform.platform import Platform
 
 _BEARER: Any = Security(

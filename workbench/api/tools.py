@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from workbench.api.error_responses import resource
 from workbench.api.request_bodies import ToolCall, Verdict
 from workbench.api.route_helpers import SOURCE, answer, needs, unless_gone
-from workbench.endpoint.auth_challenge import challenge
+from workbench.endpoint.http.auth_challenge import challenge
 from workbench.events import Call, Caller, Outcome, OutcomeKind, Source, new_trace_id
 from workbench.gateway.refusals import rate_headers
 from workbench.platform import standing_approval_admin

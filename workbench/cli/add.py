@@ -22,7 +22,7 @@ from workbench.events import MisuseError
 if TYPE_CHECKING:
     from workbench.registry import ReloadResult, ServerSpec, ServerState
     from workbench.registry.configuration.added_servers import AddedServers
-    from workbench.registry.configuration.styles import FileContent
+    from workbench.registry.configuration.client_layouts import FileContent
 
 FROM_ARGUMENTS = "arguments"
 """Name in place of a file for a server that the command line describes."""
@@ -193,9 +193,9 @@ def _sources(
     Raises:
         MisuseError: there are none, or the options do not go with the source.
     """
-    from workbench.registry.configuration.formats import read_document
+    from workbench.registry.configuration.client_layouts import FileContent, FoundServer, find_servers
+    from workbench.registry.configuration.file_syntax import read_document
     from workbench.registry.configuration.locations import CLIENTS, places_of
-    from workbench.registry.configuration.styles import FileContent, FoundServer, find_servers
 
     if client is not None:
         places = places_of(client)

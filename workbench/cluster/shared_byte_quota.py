@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from workbench.audit.write.byte_quota import HOUR, ByteQuota
+from workbench.audit.write.tenant_byte_quota import HOUR, ByteQuota
 from workbench.config import RedisDown, Settings
 from workbench.control.circuit_breaker import CircuitBreaker
 from workbench.control.redis_script import TIMEOUT_S, RedisScript, ScriptCall, hash_of

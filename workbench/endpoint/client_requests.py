@@ -7,7 +7,7 @@ import secrets
 from typing import Any, Final
 
 from workbench.cluster.message_relay import MessageRelay, Tell
-from workbench.endpoint.http_request import EventStream
+from workbench.endpoint.http.http_request import EventStream
 from workbench.endpoint.sessions import Session
 from workbench.events import JSON, Caller, UnreachableError
 from workbench.upstream.client_responder import ClientResponder, askable, whose

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from workbench.endpoint import jsonrpc
-from workbench.endpoint.responses import JSON_TYPE, EndpointResponse, summary
+from workbench.endpoint.http import jsonrpc
+from workbench.endpoint.http.responses import JSON_TYPE, EndpointResponse, summary
 from workbench.events import JSON, Call, Outcome
 from workbench.gateway.approval_gate import APPROVAL_KEY
 from workbench.upstream.client_responder import ClientResponder

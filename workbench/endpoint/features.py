@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from workbench import error_codes
-from workbench.endpoint import jsonrpc
 from workbench.endpoint.endpoint_scope import server_of
 from workbench.endpoint.feature_catalog import KINDS, AmbiguousNameError, FeatureCatalog, UnknownOwnerError
-from workbench.endpoint.http_request import EndpointRequest, EventStream, RunningRequest
+from workbench.endpoint.http import jsonrpc
+from workbench.endpoint.http.http_request import EndpointRequest, EventStream, RunningRequest
+from workbench.endpoint.http.responses import JSON_TYPE, EndpointResponse, say_error
 from workbench.endpoint.lists import TTL_MS, FeatureLists
 from workbench.endpoint.resource_subscriptions import ResourceSubscriptions
-from workbench.endpoint.responses import JSON_TYPE, EndpointResponse, say_error
 from workbench.endpoint.subscriptions import Announcements
 from workbench.endpoint.tools_call import ToolCalls, request_is_modern
 from workbench.events import JSON

@@ -17,10 +17,10 @@ import msgspec
 
 from workbench import error_codes
 from workbench.cluster.message_relay import MessageRelay, ProcessGoneError, Tell
-from workbench.endpoint import jsonrpc
-from workbench.endpoint.http_request import EndpointRequest, EventStream
+from workbench.endpoint.http import jsonrpc
+from workbench.endpoint.http.http_request import EndpointRequest, EventStream
+from workbench.endpoint.http.responses import JSON_TYPE, EndpointResponse
 from workbench.endpoint.legacy import SESSION, LegacyProtocol, announcement
-from workbench.endpoint.responses import JSON_TYPE, EndpointResponse
 from workbench.endpoint.sessions import Session
 from workbench.endpoint.subscriptions import KINDS, Announcements, SubscriptionFilter
 from workbench.events import JSON, Caller, UnreachableError

@@ -9,11 +9,11 @@ import msgspec
 
 from workbench import error_codes
 from workbench.cluster.message_relay import Tell
-from workbench.endpoint import jsonrpc
 from workbench.endpoint.client_requests import ClientRequests
 from workbench.endpoint.features import EndpointContext
-from workbench.endpoint.http_request import EndpointRequest, EventStream, RunningRequest
-from workbench.endpoint.responses import JSON_TYPE, EndpointResponse, say_error
+from workbench.endpoint.http import jsonrpc
+from workbench.endpoint.http.http_request import EndpointRequest, EventStream, RunningRequest
+from workbench.endpoint.http.responses import JSON_TYPE, EndpointResponse, say_error
 from workbench.endpoint.session_preferences import DEFAULT_LEVEL, WISHES, SessionPreferences, with_level
 from workbench.endpoint.sessions import Session, Sessions
 from workbench.endpoint.subscriptions import SubscriptionFilter

@@ -14,21 +14,28 @@ from typing import Final
 
 from workbench import error_codes
 from workbench.access.failed_credentials import TooManyFailuresError
-from workbench.endpoint import jsonrpc
-from workbench.endpoint.auth_challenge import WELL_KNOWN, challenge, metadata
-from workbench.endpoint.cors import CrossOrigin
 from workbench.endpoint.endpoint_scope import profile_of, view_of, without_slash
 from workbench.endpoint.features import EndpointContext
-from workbench.endpoint.http_request import BodyTooLargeError, ClientGoneError, EndpointRequest, Receive, Scope, Send
+from workbench.endpoint.http import jsonrpc
+from workbench.endpoint.http.auth_challenge import WELL_KNOWN, challenge, metadata
+from workbench.endpoint.http.cors import CrossOrigin
+from workbench.endpoint.http.http_request import (
+    BodyTooLargeError,
+    ClientGoneError,
+    EndpointRequest,
+    Receive,
+    Scope,
+    Send,
+)
+from workbench.endpoint.http.origin_check import OriginCheck
+from workbench.endpoint.http.responses import JSON_TYPE, EndpointResponse, say_error
+from workbench.endpoint.http.single_headers import is_single
 from workbench.endpoint.http_sse import PATH, SseChannels
 from workbench.endpoint.legacy import LegacyProtocol
 from workbench.endpoint.modern import ModernProtocol
-from workbench.endpoint.origin_check import OriginCheck
-from workbench.endpoint.responses import JSON_TYPE, EndpointResponse, say_error
-from workbench.endpoint.single_headers import is_single
 from workbench.events import UnauthenticatedError, UnreachableError
 from workbench.gateway.call import Gateway
-from workbench.gateway.outbound_redaction import enter, in_error
+from workbench.gateway.results.outbound_redaction import enter, in_error
 from workbench.upstream.jsonrpc_messages import encode
 from workbench.upstream.negotiation import LEGACY, VERSION_KEY
 

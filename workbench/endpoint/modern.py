@@ -16,11 +16,11 @@ from mcp.shared.inbound import (
 )
 
 from workbench import error_codes
-from workbench.endpoint import jsonrpc
 from workbench.endpoint.endpoint_scope import profile_of, server_of
 from workbench.endpoint.features import EndpointContext, UnroutableRequestError
-from workbench.endpoint.http_request import DisconnectWatcher, EndpointRequest, EventStream, RunningRequest
-from workbench.endpoint.responses import ACCEPTED, JSON_TYPE, EndpointResponse, say_error, say_not_recorded
+from workbench.endpoint.http import jsonrpc
+from workbench.endpoint.http.http_request import DisconnectWatcher, EndpointRequest, EventStream, RunningRequest
+from workbench.endpoint.http.responses import ACCEPTED, JSON_TYPE, EndpointResponse, say_error, say_not_recorded
 from workbench.endpoint.subscriptions import KINDS, SubscriptionFilter
 from workbench.endpoint.task_subscriptions import FollowedTasks
 from workbench.endpoint.tools_call import wants_notifications

@@ -7,12 +7,12 @@ from typing import Any, Final
 from workbench import error_codes
 from workbench.bounded_dict import BoundedDict
 from workbench.cluster.message_relay import MessageRelay, Tell
-from workbench.endpoint import jsonrpc
 from workbench.endpoint.endpoint_scope import profile_of
 from workbench.endpoint.features import Features, UnroutableRequestError
-from workbench.endpoint.http_request import EndpointRequest
+from workbench.endpoint.http import jsonrpc
+from workbench.endpoint.http.http_request import EndpointRequest
+from workbench.endpoint.http.responses import JSON_TYPE, EndpointResponse, say_error, say_not_recorded, say_of_method
 from workbench.endpoint.resource_subscriptions import SUBSCRIBE, UNSUBSCRIBE, ResourceSubscriptions
-from workbench.endpoint.responses import JSON_TYPE, EndpointResponse, say_error, say_not_recorded, say_of_method
 from workbench.endpoint.sessions import LIFETIME_S, Session
 from workbench.endpoint.subscriptions import KINDS, SubscriptionFilter
 from workbench.endpoint.tools_call import LEVELS, LOG_LEVEL

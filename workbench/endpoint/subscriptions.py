@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from workbench.endpoint.endpoint_scope import profile_of
-from workbench.endpoint.http_request import EndpointRequest
-from workbench.endpoint.outbox import Outbox
+from workbench.endpoint.http.http_request import EndpointRequest
+from workbench.endpoint.http.outbox import Outbox
 from workbench.endpoint.resource_subscriptions import ResourceSubscriptions
 from workbench.endpoint.task_subscriptions import ACKNOWLEDGED, CHANGED, FollowedTasks, TaskSubscriptions, agreed
 from workbench.events import JSON, Tool, UnauthenticatedError, UnreachableError

@@ -11,8 +11,8 @@ import msgspec
 from workbench import error_codes
 from workbench.endpoint.elicitation import say_approval
 from workbench.endpoint.endpoint_scope import profile_of, server_of
-from workbench.endpoint.http_request import EndpointRequest, EventStream, RunningRequest
-from workbench.endpoint.responses import (
+from workbench.endpoint.http.http_request import EndpointRequest, EventStream, RunningRequest
+from workbench.endpoint.http.responses import (
     ACCEPTED,
     EndpointResponse,
     say_error,

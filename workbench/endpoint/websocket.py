@@ -16,10 +16,10 @@ from mcp.shared.inbound import encode_header_value, find_invalid_x_mcp_header, m
 
 from workbench import error_codes
 from workbench.background_tasks import BackgroundTasks
-from workbench.endpoint import jsonrpc
 from workbench.endpoint.endpoint_scope import server_of, view_of
-from workbench.endpoint.http_request import Receive, Scope, Send
-from workbench.endpoint.single_headers import doubled
+from workbench.endpoint.http import jsonrpc
+from workbench.endpoint.http.http_request import Receive, Scope, Send
+from workbench.endpoint.http.single_headers import doubled
 from workbench.events import JSON, WorkbenchError
 from workbench.registry import Registry
 from workbench.upstream.jsonrpc_messages import encode

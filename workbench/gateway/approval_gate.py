@@ -11,7 +11,7 @@ from workbench.audit.format import records
 from workbench.background_tasks import BackgroundTasks
 from workbench.events import JSON, Call, Decision, MisuseError, Tool, UnreachableError
 from workbench.gateway.refusals import CallRefusedError, denied
-from workbench.gateway.standing_approval import StandingUse
+from workbench.gateway.standing_approval_use import StandingUse
 from workbench.policy.approvals.bound_params import passed_on
 from workbench.policy.approvals.standing_approvals import StandingApproval
 from workbench.upstream.client_responder import askable

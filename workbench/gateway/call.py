@@ -33,13 +33,13 @@ from workbench.gateway.call_metrics import CallMetrics
 from workbench.gateway.call_rates import CallRates
 from workbench.gateway.call_record import CallRecorder
 from workbench.gateway.dispatch import Dispatcher
-from workbench.gateway.outbound_redaction import LARGE, READY_TIMEOUT_S, OutboundRedaction
-from workbench.gateway.portability import readable
 from workbench.gateway.profiles import Profiles
 from workbench.gateway.refusals import CallRefusedError, CallState, denied, say, text_of
 from workbench.gateway.resolve import ToolResolver
-from workbench.gateway.result_validation import ResultSchemas
-from workbench.gateway.sensitive_forms import refusal_of, sensitive_questions
+from workbench.gateway.results.outbound_redaction import LARGE, READY_TIMEOUT_S, OutboundRedaction
+from workbench.gateway.results.portability import readable
+from workbench.gateway.results.result_validation import ResultSchemas
+from workbench.gateway.results.sensitive_elicitation import refusal_of, sensitive_questions
 from workbench.gateway.wire_names import WireNames
 from workbench.policy.argument_guard import MAX_INLINE_BYTES, guarded
 from workbench.registry.definitions.poisoning_signals import of_result, plain

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from workbench.audit.write.byte_quota import ByteQuota
+from workbench.audit.write.tenant_byte_quota import ByteQuota
 from workbench.events import Caller, Decision, Tool, UnreachableError
 from workbench.gateway.refusals import CallRefusedError
 from workbench.policy.limits.rate_limits import ExceededLimit, RateLimits

@@ -12,7 +12,7 @@ from workbench.events import JSON, Call, Tool, UnreachableError
 from workbench.gateway.backpressure import UNREAD
 from workbench.gateway.method_tools import is_method
 from workbench.gateway.refusals import CallRefusedError
-from workbench.gateway.result_cache import Answered, CacheKey, ResultCache
+from workbench.gateway.results.result_cache import Answered, CacheKey, ResultCache
 from workbench.gateway.server_requests import ServerRequests
 from workbench.gateway.task_ids import METHODS, TaskIds
 from workbench.registry.connection import Connection, RequestRefusedError, RpcError
@@ -26,7 +26,7 @@ from workbench.upstream.per_caller import acting_for
 
 if TYPE_CHECKING:
     from workbench.cluster.message_relay import MessageRelay
-    from workbench.gateway.redis_cache import SharedCache
+    from workbench.gateway.results.redis_cache import SharedCache
     from workbench.registry import Registry
 
 
@@ -185,7 +185,7 @@ def _shared_cache(settings: Settings) -> SharedCache | None:
     """Where answers are remembered for other processes as well."""
     if not settings.cache_url:
         return None
-    from workbench.gateway.redis_cache import SharedCache
+    from workbench.gateway.results.redis_cache import SharedCache
 
     url = SecretResolver.of(settings).read(settings.cache_url)
     return SharedCache(url, SealedTokens(settings.home / "session.key", b"remembered answer v1"))

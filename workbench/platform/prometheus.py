@@ -13,8 +13,8 @@ from workbench.gateway.call_metrics import BUCKETS_US
 
 if TYPE_CHECKING:
     from workbench.access.failed_credentials import CredentialFailures
-    from workbench.audit.write.byte_quota import ByteQuota
-    from workbench.gateway.result_cache import ResultCache
+    from workbench.audit.write.tenant_byte_quota import ByteQuota
+    from workbench.gateway.results.result_cache import ResultCache
     from workbench.platform.connection_limits import ConnectionCounts
     from workbench.platform.platform import Platform
 

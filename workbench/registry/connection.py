@@ -53,7 +53,7 @@ class LaunchContext:
     older: bool = False
     """The server is known to understand nothing before `initialize`."""
     guarded: bool = False
-    """The URL came from an API caller: resolve and check it with `workbench.address` at every dial."""
+    """The URL came from an API caller: resolve and check it with `workbench.address_guard` at every dial."""
     local_allowed: bool = False
     """With `guarded`: loopback addresses are permitted by the setting `local_urls`."""
     ports: tuple[range, ...] = ()

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from workbench.address import check_url
+from workbench.address_guard import check_url
 from workbench.display_text import visible_excerpt
 from workbench.events import MisuseError, digest
 from workbench.registry.definitions.name_checks import header_objection

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.embeddings import Embeddings
 from workbench.events import Tool, UnreachableError
-from workbench.words import STOP_WORDS, pieces, singular
+from workbench.word_forms import STOP_WORDS, pieces, singular
 
 if TYPE_CHECKING:
     import numpy as np

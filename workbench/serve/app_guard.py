@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from workbench.access.app_sessions import AppSessions
-from workbench.endpoint.origin_check import LOCAL, without_port
+from workbench.endpoint.http.origin_check import LOCAL, without_port
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

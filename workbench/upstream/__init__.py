@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.address import check_url
+from workbench.address_guard import check_url
 from workbench.config import Settings
 from workbench.events import MisuseError
 from workbench.registry.connection import Connection, ConnectionFactory, LaunchContext

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from workbench.address import check_url
+from workbench.address_guard import check_url
 from workbench.events import JSON, MisuseError, UnreachableError
 from workbench.version import __version__
 
@@ -84,7 +84,7 @@ class JsonFetcher:
     ) -> JSON:
         import aiohttp
 
-        from workbench.resolver import GuardedResolver
+        from workbench.guarded_resolver import GuardedResolver
 
         trusted = origin(url) in self._trusted
         if not trusted:

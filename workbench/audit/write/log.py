@@ -19,11 +19,11 @@ from workbench.audit.backends import open_sink
 from workbench.audit.format.existence_witness import remember_writer
 from workbench.audit.format.folder import AuditFolder, new_writer_id
 from workbench.audit.format.records import KINDS, ROUTINE
-from workbench.audit.write.byte_quota import ByteQuota
 from workbench.audit.write.repeated_refusals import RepeatedRefusals
 from workbench.audit.write.seals import SealLog, Witness
 from workbench.audit.write.sink import Sink
 from workbench.audit.write.subject_keys import SubjectKeys
+from workbench.audit.write.tenant_byte_quota import ByteQuota
 from workbench.audit.write.witness import WitnessSender, open_witness
 from workbench.audit.write.writer import SegmentWriter
 from workbench.config import prepare_home

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from workbench.config import prepare_home
 from workbench.events import MisuseError
+from workbench.registry.configuration.client_layouts import FoundServer, client_of_entry
 from workbench.registry.configuration.entries import ServerEntry
-from workbench.registry.configuration.formats import read_document
+from workbench.registry.configuration.file_syntax import read_document
 from workbench.registry.configuration.identifiers import readable_id
 from workbench.registry.configuration.resolve_entry import resolve
-from workbench.registry.configuration.styles import FoundServer, client_of_entry
 from workbench.registry.configuration.variables import ConfigurationSource, Variables
 from workbench.registry.server import ServerSpec
 from workbench.server_manifests import selectable_servers

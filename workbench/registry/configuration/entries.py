@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from workbench.registry.configuration.client_layouts import ADDRESS_KEYS, LAUNCH_KEYS, described, folded
 from workbench.registry.configuration.commands import split
-from workbench.registry.configuration.styles import ADDRESS_KEYS, LAUNCH_KEYS, described, folded
 from workbench.registry.configuration.variables import EntryError
 from workbench.registry.server_auth import KEYS as AUTH_TYPES
 

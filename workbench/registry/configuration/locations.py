@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from workbench.events import MisuseError
-from workbench.registry.configuration.formats import read_document
-from workbench.registry.configuration.styles import find_servers
+from workbench.registry.configuration.client_layouts import find_servers
+from workbench.registry.configuration.file_syntax import read_document
 from workbench.suggestions import close_names
 
 MAX_LOOKED_AT: Final = 4 << 20

@@ -18,12 +18,7 @@ import msgspec
 from workbench.display_text import without_hidden
 from workbench.events import Record
 from workbench.registry.configuration import jsonc
-from workbench.registry.configuration.entries import ServerEntry, shape
-from workbench.registry.configuration.formats import read_document
-from workbench.registry.configuration.identifiers import readable_id
-from workbench.registry.configuration.manifests import manifest_entry
-from workbench.registry.configuration.resolve_entry import resolve
-from workbench.registry.configuration.styles import (
+from workbench.registry.configuration.client_layouts import (
     FileContent,
     FoundServer,
     Where,
@@ -31,6 +26,11 @@ from workbench.registry.configuration.styles import (
     find_servers,
     is_manifest,
 )
+from workbench.registry.configuration.entries import ServerEntry, shape
+from workbench.registry.configuration.file_syntax import read_document
+from workbench.registry.configuration.identifiers import readable_id
+from workbench.registry.configuration.manifests import manifest_entry
+from workbench.registry.configuration.resolve_entry import resolve
 from workbench.registry.configuration.variables import (
     ConfigurationSource,
     EntryError,

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from workbench.display_text import without_hidden
 from workbench.events import MisuseError
+from workbench.registry.configuration.client_layouts import described
 from workbench.registry.configuration.commands import normal_command, windows_path
 from workbench.registry.configuration.entries import ServerEntry
-from workbench.registry.configuration.styles import described
 from workbench.registry.configuration.variables import (
     EntryError,
     NoSuchFileError,

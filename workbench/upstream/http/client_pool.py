@@ -13,9 +13,9 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 
 from workbench.access.certificates.tls_context import TlsContext
-from workbench.address import check_url
+from workbench.address_guard import check_url
 from workbench.events import MisuseError
-from workbench.resolver import GuardedResolver
+from workbench.guarded_resolver import GuardedResolver
 from workbench.upstream.credential import Credential, CredentialMiddleware
 from workbench.upstream.http.loopback_client import LoopbackAddress, LoopbackClient
 from workbench.upstream.http.response import HttpResponse

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 
 from workbench.agent.planner.planner_data import lexicon, weights
-from workbench.words import STOP_WORDS, pieces, singular
+from workbench.word_forms import STOP_WORDS, pieces, singular
 
 
 def listed(text: str) -> list[str]:

@@ -21,8 +21,8 @@ import msgspec
 
 from workbench.events import JSON, Call, Caller, Decision, Outcome, Tool
 from workbench.gateway.call_record import LARGE as LARGE
-from workbench.gateway.listed_values import ListedValues
-from workbench.gateway.sensitive_forms import refusal_of, sensitive_field
+from workbench.gateway.results.listed_values import ListedValues
+from workbench.gateway.results.sensitive_elicitation import refusal_of, sensitive_field
 from workbench.policy import Policy
 from workbench.registry.connection import RpcError
 from workbench.registry.definitions.tool_names import concealed

@@ -10,7 +10,7 @@ import orjson
 
 from workbench.error_codes import INVALID_PARAMS, INVALID_REQUEST, PARSE_ERROR
 from workbench.events import JSON
-from workbench.gateway.outbound_redaction import in_error
+from workbench.gateway.results.outbound_redaction import in_error
 from workbench.json_values import MAX_DEPTH, deeper_than
 from workbench.upstream.jsonrpc_messages import encode
 

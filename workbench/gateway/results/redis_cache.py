@@ -23,7 +23,7 @@ from workbench.control.redis_client import redis_client
 from workbench.events import JSON, canonical
 
 if TYPE_CHECKING:
-    from workbench.gateway.result_cache import CacheKey
+    from workbench.gateway.results.result_cache import CacheKey
 
 TIMEOUT_S: Final = 0.1
 """Seconds for one look: longer than that, and asking the server would have been the better idea."""

@@ -8,12 +8,12 @@ import socket
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from workbench import address
+from workbench import address_guard
 from workbench.events import UnreachableError
 
 
 class GuardedResolver(AbstractResolver):
-    """Resolves only to addresses that may be dialled on behalf of others (`workbench.address`)."""
+    """Resolves only to addresses that may be dialled on behalf of others (`workbench.address_guard`)."""
 
     def __init__(self, *, local_allowed: bool) -> None:
         self._local_allowed = local_allowed
@@ -22,7 +22,7 @@ class GuardedResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         try:
-            found = await address.resolve(host, port, local_allowed=self._local_allowed)
+            found = await address_guard.resolve(host, port, local_allowed=self._local_allowed)
         except UnreachableError as e:
             raise OSError(errno.EACCES, str(e)) from e
         return [

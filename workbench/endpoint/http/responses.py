@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from workbench import error_codes
-from workbench.endpoint import jsonrpc
-from workbench.endpoint.auth_challenge import challenge
+from workbench.endpoint.http import jsonrpc
+from workbench.endpoint.http.auth_challenge import challenge
 from workbench.events import JSON, NotRecordedError, Outcome
 from workbench.gateway.extensions import is_extension
 from workbench.gateway.refusals import rate_headers

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
-from workbench.endpoint import jsonrpc
-from workbench.endpoint.outbox import PORTION, Outbox
-from workbench.endpoint.responses import JSON_TYPE, EndpointResponse
+from workbench.endpoint.http import jsonrpc
+from workbench.endpoint.http.outbox import PORTION, Outbox
+from workbench.endpoint.http.responses import JSON_TYPE, EndpointResponse
 from workbench.events import Caller
 from workbench.gateway.backpressure import UNREAD
 from workbench.upstream.jsonrpc_messages import encode

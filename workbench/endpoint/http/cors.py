@@ -10,8 +10,8 @@ import re
 from collections.abc import Awaitable
 from typing import Any, Final
 
-from workbench.endpoint.http_request import Receive, Scope, Send
-from workbench.endpoint.origin_check import OriginCheck
+from workbench.endpoint.http.http_request import Receive, Scope, Send
+from workbench.endpoint.http.origin_check import OriginCheck
 
 MAX_AGE_S: Final = 7200
 """How long a browser may remember the answer to a preflight; none remembers it longer."""

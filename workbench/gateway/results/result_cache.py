@@ -17,7 +17,7 @@ from workbench.events import JSON, Call, Caller, Tool, canonical
 from workbench.upstream.jsonrpc_messages import encode
 
 if TYPE_CHECKING:
-    from workbench.gateway.redis_cache import SharedCache
+    from workbench.gateway.results.redis_cache import SharedCache
 
 DECLARED: Final = "workbench/cache"
 """Key in `_meta` of a tool: {"ttl_ms": milliseconds, "scope": "private" or "public"}."""

@@ -1,0 +1,1 @@
+"""What is done with results before they leave: validated, kept, made portable, redacted."""
