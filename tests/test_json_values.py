@@ -121,7 +121,11 @@ def test_what_a_door_takes_can_be_approved(arguments: dict[str, Any]) -> None:
     assert bind(call(arguments), TOOL).arguments == bind(call(dict(arguments)), TOOL).arguments
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2**64, "\ud83d", {1: 2}, b"x", object()], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("inf"), 2**64, "\ud83d", {1: 2}, b"x", object()],
+    ids=["NaN", "infinity", "2**64", "surrogate", "number as key", "bytes", "object"],
+)
 def test_what_no_door_would_take_cannot_be_approved(value: Any) -> None:
     with pytest.raises(UnportableError):
         portable({"a": value})
