@@ -13,7 +13,7 @@ help:                      ## this list
 
 test: lint test-unit       ## what a contributor runs before every commit
 
-QUICK := -n logical --maxprocesses 8 --dist worksteal -m "not slow and not browser and not interop" --durations 5
+QUICK := -n auto --maxprocesses 8 --dist worksteal -m "not slow and not browser and not interop" --durations 5
 test-unit: .venv/dev       ## the quick tests, on all cores
 	$(V)/python -m pytest $(QUICK) $(ARGS)
 

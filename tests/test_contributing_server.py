@@ -68,6 +68,7 @@ def manifest(clone: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_the_server_of_the_page_is_listed_and_called_with_no_other_edit(clone: Path, tmp_path: Path) -> None:
     edited = manifest(clone)

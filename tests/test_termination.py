@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.waiting import soon
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +32,7 @@ def test_waits(server):
 """
 
 
+@pytest.mark.slow
 def test_fixtures_are_torn_down_when_a_run_is_ended_by_sigterm(tmp_path: Path) -> None:
     (tmp_path / "test_served.py").write_text(SERVED, encoding="utf-8")
     (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")

@@ -24,6 +24,7 @@ ENGLISH = frozenset(
         "manufacturer meeting method minute model month name order origin payment plan price priority",
         "quantity query revenue role seat sku speed status stock subject summary table temp title total type",
         "tz view year",
+        "invoice product subscription ticket",
     )
     for word in line.split()
 )

@@ -252,11 +252,12 @@ def test_a_low_limit_of_open_files_is_raised_as_far_as_it_may_be() -> None:
 
 def test_what_lives_as_long_as_the_platform_is_not_searched_for_cycles_again() -> None:
     before, frozen = gc.get_threshold(), gc.get_freeze_count()
+    gc.set_threshold(700, 10, 10)  # whichever test was before
     try:
         spare_collector()
         assert gc.get_freeze_count() > frozen
         assert gc.isenabled()
-        assert gc.get_threshold()[0] > before[0]
+        assert gc.get_threshold()[0] > 700
     finally:
         gc.unfreeze()
         gc.set_threshold(*before)

@@ -307,7 +307,7 @@ def _forbidden(path: Path, closed: tuple[Path, ...]) -> str:
     for folder in closed:
         if real.is_relative_to(folder.resolve()):
             return "The state folder holds the keys of the gateway and the secrets of others."
-    if real.parts[1:2] and real.parts[1] in ("proc", "dev", "sys"):
+    if real.parts[1:2] and real.parts[1] in ("proc", "dev", "sys") and real.parts[1:3] != ("dev", "shm"):
         return "It is no file on a disk."
     return ""
 
