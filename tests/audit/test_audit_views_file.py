@@ -72,3 +72,11 @@ async def test_a_folder_that_was_moved_is_no_tampering(written: AuditFolder, tmp
 async def test_a_record_without_the_file_is_whole(written: AuditFolder) -> None:
     written.views.unlink()
     assert verify(written.home).ok
+
+
+async def test_the_owner_alone_reads_it_also_where_an_earlier_version_wrote_it(written: AuditFolder) -> None:
+    beside = written.root / "views.key"
+    assert [path.stat().st_mode & 0o077 for path in (written.views, beside)] == [0, 0]
+    beside.chmod(0o644)
+    assert write_views_file(written) is False
+    assert beside.stat().st_mode & 0o077 == 0

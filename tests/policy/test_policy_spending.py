@@ -129,11 +129,11 @@ import asyncio, json, sys
 from pathlib import Path
 from workbench.config import Settings
 from workbench.events import Caller, Usage
-from workbench.policy.limits.budgets import Limits, Spending
+from workbench.policy.limits.budgets import BudgetLedger, BudgetLimits
 store = json.loads(sys.argv[3])
 settings = Settings.load(env={}, home=Path(sys.argv[1]), redis_url=sys.argv[2], user_tokens_per_day=1000, **store)
 async def race():
-    spending = Spending(settings, lambda _: Limits(), clock=lambda: 1_800_000_000.0)
+    spending = BudgetLedger(settings, lambda _: BudgetLimits(), clock=lambda: 1_800_000_000.0)
     who, total = Caller(tenant="acme", subject=sys.argv[1]), 0
     for _ in range(100):
         granted = await spending.reserve(who, Usage(), 7, 7)

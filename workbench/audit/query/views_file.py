@@ -34,6 +34,7 @@ def write_views_file(folder: AuditFolder) -> bool:
     fits = folder.views.exists() and marker.exists() and marker.read_text(encoding="utf-8") == key
     if fits and (_seen.get(str(folder.views)) == _stamp(folder) or views_difference(folder) is None):
         _seen[str(folder.views)] = _stamp(folder)
+        marker.chmod(0o600)  # of earlier versions everybody could read it
         return False
     if not folder.manifest.exists():
         Manifest().publish(folder)
@@ -52,6 +53,8 @@ def write_views_file(folder: AuditFolder) -> bool:
         show_files(connection, *_select_current(folder))
     temporary.chmod(0o600)
     temporary.replace(folder.views)
+    marker.touch(mode=0o600)
+    marker.chmod(0o600)
     marker.write_text(key, encoding="utf-8")
     return True
 
