@@ -157,14 +157,15 @@ def program(id: str, **more: Any) -> ServerSpec:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize("stdio", [True, False])
 async def test_a_hanging_server_is_noticed_and_replaced(launch: Launch, stdio: bool) -> None:
     registry = await launch(spec("crm", stdio=stdio), health_interval=0.05, call_timeout=0.5)
     before = state(registry, "crm")
     os.kill(before.pid, signal.SIGSTOP)
-    await until(lambda: state(registry, "crm").status == "down", 20)
+    await until(lambda: state(registry, "crm").status == "down", 60)
     assert "does not answer" in state(registry, "crm").last_error
-    await until(lambda: state(registry, "crm").status == "ready", 20)
+    await until(lambda: state(registry, "crm").status == "ready", 60)
     assert state(registry, "crm").pid != before.pid
     assert not alive(before.pid)
 
