@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import subprocess
 import sys
 from functools import cache
@@ -205,6 +206,34 @@ def test_no_two_modules_have_one_name() -> None:
         if path.name not in ("__init__.py", "__main__.py") and name.split(".")[1] not in DOORS:
             named.setdefault(name.rpartition(".")[2], []).append(name)
     assert {name: found for name, found in named.items() if len(found) > 1} == {}
+
+
+@cache
+def classes() -> dict[str, list[tuple[str, list[str]]]]:
+    """By the name of a class: the modules that define it, and the names of its bases."""
+    found: dict[str, list[tuple[str, list[str]]]] = {}
+    for module, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                bases = [ast.unparse(base).rpartition(".")[2] for base in node.bases]
+                found.setdefault(node.name, []).append((module, bases))
+    return found
+
+
+def test_no_two_classes_have_one_name() -> None:
+    assert {name: places for name, places in classes().items() if len(places) > 1} == {}
+
+
+def is_exception(name: str) -> bool:
+    built_in = getattr(builtins, name, None)
+    if isinstance(built_in, type):
+        return issubclass(built_in, BaseException)
+    return any(is_exception(base) for _, bases in classes().get(name, ()) for base in bases)
+
+
+def test_names_of_exceptions_end_in_error() -> None:
+    assert [name for name in classes() if is_exception(name) and not name.endswith("Error")] == []
+    assert is_exception("MisuseError")
 
 
 def test_no_package_has_too_many_files() -> None:
